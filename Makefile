@@ -1,0 +1,100 @@
+# Flywheel. `make demo` runs a whole round on a real one-node Kubernetes; `make test` sets up what it needs and passes.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Builds, environments and images live outside the tree, each under a key made of what went into it.
+FLYWHEEL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flywheel
+export FLYWHEEL_CACHE
+PYTHON ?= $(or $(shell command -v python3.11),python3)
+UV_VERSION := 0.13.9
+UV := $(FLYWHEEL_CACHE)/uv-$(UV_VERSION)/bin/uv
+VENV := $(FLYWHEEL_CACHE)/venv-$(shell cat images/locks/dev.txt | sha256sum | cut -c1-12)
+PY := $(VENV)/bin/python
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests
+export PATH := $(VENV)/bin:$(PATH)
+# What `make generate` writes; `make verify` fails when it differs from what is committed.
+GENERATED := crds docs/reference charts/flywheel/crds
+PYTHON_DIRS := operator jobs tests images
+
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+# ---- environment ------------------------------------------------------------------------------------------------------
+$(UV):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Flywheel needs Python 3.11; set PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
+	  || { echo "python3-venv is missing and cannot be installed without root: apt-get install python3-venv" >&2; exit 1; }
+	@mkdir -p $(FLYWHEEL_CACHE)
+	@rm -rf $(FLYWHEEL_CACHE)/uv-$(UV_VERSION)
+	@$(PYTHON) -m venv $(FLYWHEEL_CACHE)/uv-$(UV_VERSION)
+	@$(FLYWHEEL_CACHE)/uv-$(UV_VERSION)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+
+$(VENV)/.complete: | $(UV)
+	@echo "making the development environment $(VENV)"
+	@$(UV) venv -q --clear --python $(PYTHON) $(VENV)
+	@$(UV) pip install -q --python $(PY) --require-hashes -r images/locks/dev.txt
+	@touch $@
+
+setup: $(VENV)/.complete ## the development environment (outside the tree, keyed by its lock)
+
+uv: $(UV)
+
+# ---- checks -----------------------------------------------------------------------------------------------------------
+lint: setup ## ruff, mypy, import-linter
+	ruff check $(PYTHON_DIRS)
+	ruff format --check $(PYTHON_DIRS)
+	mypy
+	lint-imports
+
+format: setup ## let ruff rewrite the code
+	ruff check --fix $(PYTHON_DIRS)
+	ruff format $(PYTHON_DIRS)
+
+generate: setup ## write crds/ and the API reference from flywheel_api
+	$(PY) -m flywheel_api.generate
+
+verify: generate ## fail when a generated file differs from what is committed
+	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] \
+	  || { echo "generated files differ from flywheel_api; commit what 'make generate' wrote:" >&2; echo "$$changed" >&2; git --no-pager diff --stat -- $(GENERATED); exit 1; }
+
+test-binaries: setup
+	$(PY) -m cluster build --only apiserver
+	$(PY) -m cluster build --only minio
+
+test: setup ## everything that needs no image and no root: lint, verify, unit, contract and apiserver tests
+	@$(MAKE) lint
+	@$(MAKE) verify
+	@$(MAKE) test-binaries
+	$(PY) -m pytest tests/unit tests/contract tests/apiserver
+
+lock: $(UV) ## rewrite images/locks (UPGRADE=1 takes the newest versions)
+	UV=$(UV) images/lock.sh
+
+lock-check: $(UV) ## every lock still resolves from its inputs, the GPU ones included
+	UV=$(UV) images/lock.sh check
+
+# ---- images, cluster, demo ----------------------------------------------------------------------------------------------
+images: setup ## build the container images (IMAGES="operator jobs" for some, BASE_IMAGE=..., IMAGE_BUILDER=...)
+	$(PY) images/build.py $(IMAGES)
+
+cluster-up: setup ## a real one-node Kubernetes on this machine (root)
+	$(PY) -m cluster up
+
+cluster-down: setup ## remove the local cluster
+	$(PY) -m cluster down
+
+demo: setup ## one round from `kubectl apply` to the verdict, on real parts (CLUSTER=existing for your own cluster)
+	$(PY) -m demo up
+
+demo-down: setup ## remove everything that `make demo` started
+	$(PY) -m demo down
+
+e2e: setup ## the demo's round with faults injected
+	$(PY) -m pytest tests/e2e
+
+bench: setup ## benchmarks; print ratios and write JSON
+	$(PY) -m pytest -s tests/perf
+
+.PHONY: help setup uv lint format generate verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e bench
