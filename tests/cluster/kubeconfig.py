@@ -1,0 +1,44 @@
+"""Kubeconfig files with the certificates embedded, so that the file works alone and anywhere on the machine."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from pathlib import Path
+
+from cluster.pki import Pki
+
+
+def _data(file: Path) -> str:
+    return base64.b64encode(file.read_bytes()).decode()
+
+
+def render(server: str, pki: Pki, user: str, name: str = "flywheel") -> str:
+    """Kubeconfig text (JSON is YAML) for the pair `user` of the PKI against `server` (https://host:port)."""
+    config = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [
+            {"name": name, "cluster": {"server": server, "certificate-authority-data": _data(pki.cert("ca"))}}
+        ],
+        "users": [
+            {
+                "name": user,
+                "user": {"client-certificate-data": _data(pki.cert(user)), "client-key-data": _data(pki.key(user))},
+            }
+        ],
+        "contexts": [{"name": name, "context": {"cluster": name, "user": user, "namespace": "default"}}],
+        "current-context": name,
+    }
+    return json.dumps(config, indent=1) + "\n"
+
+
+def write(path: Path, server: str, pki: Pki, user: str) -> Path:
+    """Write it with mode 0600 by rename: a reader never sees half a file."""
+    partial = path.with_name(f".{path.name}.partial")
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(render(server, pki, user))
+    os.replace(partial, path)
+    return path
