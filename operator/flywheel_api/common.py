@@ -1,0 +1,85 @@
+"""Parts that several resources share: store references, pod settings, owner references in the store, attempts."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from flywheel_api.base import ApiModel, Message, Name, SecretName, StatusModel, Timestamp
+from flywheel_api.causes import Cause
+
+DEFAULT_STORE_SECRET = "flywheel-s3"
+
+
+class StoreRef(ApiModel):
+    """Which S3 store to use: a Secret of this namespace with the keys endpoint, bucket, accessKey, secretKey and, optionally, region, prefix, caBundle, secure."""
+
+    secret_name: SecretName = DEFAULT_STORE_SECRET
+
+
+class SecretKeyRef(ApiModel):
+    """One key of a Secret in the same namespace."""
+
+    secret_name: SecretName
+    key: Annotated[str, Field(min_length=1, max_length=253)]
+
+
+class Resources(ApiModel):
+    """Requests and limits of the main container, as Kubernetes quantities."""
+
+    requests: Annotated[dict[str, str], Field(max_length=8)] = Field(default_factory=dict)
+    limits: Annotated[dict[str, str], Field(max_length=8)] = Field(default_factory=dict)
+
+
+class Toleration(ApiModel):
+    """A core/v1 toleration."""
+
+    key: str | None = None
+    operator: str | None = None
+    value: str | None = None
+    effect: str | None = None
+    toleration_seconds: int | None = None
+
+
+class PodTemplate(ApiModel):
+    """What an object may override of its pods; everything else comes from the chart's values."""
+
+    image: Annotated[str, Field(max_length=512)] | None = None
+    resources: Resources | None = None
+    node_selector: Annotated[dict[str, str], Field(max_length=16)] = Field(default_factory=dict)
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(default_factory=list)
+    priority_class_name: Name | None = None
+
+
+class ChildRef(StatusModel):
+    """An object that a resource made."""
+
+    kind: str
+    name: str
+
+
+class ModelStatus(StatusModel):
+    """A committed checkpoint."""
+
+    uri: str
+    digest: str
+    step: int | None = None
+
+
+class AttemptStatus(StatusModel):
+    """One ended attempt and why it ended."""
+
+    stage: str | None = None
+    attempt: int
+    cause: Cause
+    reason: str = ""
+    message: Message = ""
+    started_at: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    resumed_from_step: int | None = None
+
+
+ATTEMPTS_KEPT = 5
+
+JsonObject = dict[str, Any]

@@ -1,0 +1,123 @@
+"""Conditions in the Kubernetes convention, and the closed sets of types and reasons that our resources use.
+
+kstatus reads `Ready`, `Reconciling` and `Stalled` with `observedGeneration`; the rest tell people what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field, StringConstraints
+
+from flywheel_api.base import StatusModel, Timestamp, format_time
+
+MESSAGE_LIMIT = 1024
+
+
+class ConditionType(StrEnum):
+    """Condition types; every one that applies to a kind is written on the first visit."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    PREFLIGHT = "Preflight"
+    BUDGET_AVAILABLE = "BudgetAvailable"
+    STORAGE_READY = "StorageReady"
+    ENDPOINTS_AVAILABLE = "EndpointsAvailable"
+    PROMOTED = "Promoted"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions. docs/troubleshooting.md has one section for each that needs a person."""
+
+    # progress
+    STARTING = "Starting"
+    RUNNING = "Running"
+    WAITING = "Waiting"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+    NOT_STALLED = "NotStalled"
+    PENDING = "Pending"
+    AVAILABLE = "Available"
+    # what preflight finds
+    PASSED = "Passed"
+    INVALID_SPEC = "InvalidSpec"
+    SECRET_NOT_FOUND = "SecretNotFound"
+    SECRET_KEY_MISSING = "SecretKeyMissing"
+    STORE_UNREACHABLE = "StoreUnreachable"
+    STORE_DENIED = "StoreDenied"
+    STORE_NOT_CONDITIONAL = "StoreWithoutConditionalWrites"
+    BUCKET_NOT_FOUND = "BucketNotFound"
+    KUBERAY_NOT_INSTALLED = "KubeRayNotInstalled"
+    BASE_ROUND_NOT_FOUND = "BaseRoundNotFound"
+    BASE_ROUND_NOT_PROMOTED = "BaseRoundNotPromoted"
+    MODEL_NOT_FOUND = "ModelNotFound"
+    DATA_NOT_FOUND = "DataNotFound"
+    UNKNOWN_OVERRIDE = "UnknownOverride"
+    BUDGET_EXHAUSTED = "BudgetExhausted"
+    BUDGET_ZERO = "BudgetIsZero"
+    # while running
+    ENDPOINT_UNAVAILABLE = "EndpointUnavailable"
+    NAME_CONFLICT = "NameConflict"
+    FORBIDDEN = "Forbidden"
+    POD_REFUSED = "PodRefused"
+    CAPACITY = "WaitingForCapacity"
+    MANIFEST_INVALID = "ManifestInvalid"
+    RETRIES_EXHAUSTED = "RetriesExhausted"
+    SPEC_CHANGED = "SpecChangedAfterCompletion"
+    # verdicts
+    PROMOTED = "Promoted"
+    HELD = "Held"
+    NOT_DECIDED = "NotDecided"
+
+
+class Condition(StatusModel):
+    """metav1.Condition."""
+
+    type: Annotated[str, StringConstraints(max_length=316)]
+    status: Literal["True", "False", "Unknown"]
+    observed_generation: int = 0
+    last_transition_time: Timestamp
+    reason: Annotated[str, StringConstraints(max_length=1024, min_length=1)]
+    message: Annotated[str, Field(max_length=32768)] = ""
+
+
+def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
+    """Keeps the start of a message, where the next action stands; law 11 bounds every message."""
+    return message if len(message) <= limit else message[: limit - 1] + "…"
+
+
+def set_condition(
+    conditions: Iterable[Condition],
+    kind: ConditionType,
+    status: bool | None,
+    reason: str,
+    message: str,
+    generation: int,
+    now: datetime,
+) -> tuple[Condition, ...]:
+    """Conditions with `kind` set; `lastTransitionTime` moves only when `status` does. None means Unknown."""
+    text: Literal["True", "False", "Unknown"] = "Unknown" if status is None else "True" if status else "False"
+    existing = tuple(conditions)
+    old = find_condition(existing, kind)
+    since = old.last_transition_time if old is not None and old.status == text else format_time(now)
+    new = Condition(
+        type=kind.value,
+        status=text,
+        reason=str(reason),
+        message=truncate(message),
+        observed_generation=generation,
+        last_transition_time=since,
+    )
+    if old is None:
+        return (*existing, new)
+    return tuple(new if c.type == kind.value else c for c in existing)
+
+
+def find_condition(conditions: Iterable[Condition], kind: ConditionType) -> Condition | None:
+    """The condition of that type, if it has been written."""
+    return next((c for c in conditions if c.type == kind.value), None)

@@ -1,0 +1,194 @@
+"""RLJob: one verl run on KubeRay. Usable without any round."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar
+
+from pydantic import ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from flywheel_api.base import ApiModel, DataRef, DecimalString, Duration, Message, ModelRef, StatusModel, Timestamp
+from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, PodTemplate, StoreRef
+from flywheel_api.conditions import Condition
+
+
+class Algorithm(StrEnum):
+    """RL algorithms, by their names in the literature."""
+
+    GRPO = "GRPO"
+    GSPO = "GSPO"
+    DAPO = "DAPO"
+    PPO = "PPO"
+
+
+class RewardType(StrEnum):
+    """How a trajectory is scored."""
+
+    MATH = "Math"
+    STATE_DIFF = "StateDiff"
+    RUBRIC = "Rubric"
+    JUDGE = "Judge"
+    CUSTOM = "Custom"
+
+
+class Clip(ApiModel):
+    """PPO clipping: ratio in [1-low, 1+high]; `c` is the dual clip's bound for negative advantages."""
+
+    low: DecimalString = "0.2"
+    high: DecimalString = "0.28"
+    c: DecimalString = "10"
+
+
+class AlgorithmSpec(ApiModel):
+    """The algorithm and its sizes. Defaults are those of the paper's 8B agentic run (arXiv 2604.21590, released scripts)."""
+
+    type: Algorithm = Algorithm.GRPO
+    group_size: Annotated[int, Field(ge=2, le=256, description="Rollouts per prompt.")] = 16
+    prompts_per_step: Annotated[int, Field(ge=1, le=65536)] = 64
+    mini_batch_prompts: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="Prompts per optimiser update; default a quarter of promptsPerStep, at least 1."
+    )
+    micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="Sequences per forward pass and GPU; default: verl's dynamic batching on GPUs, 2 on CPU."
+    )
+    clip: Clip = Clip()
+    kl_coefficient: DecimalString = "0"
+    learning_rate: DecimalString = "1e-6"
+    temperature: DecimalString = "1.0"
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Stop after this many steps even if epochs are left."
+    )
+    max_prompt_tokens: Annotated[int, Field(ge=16, le=1_048_576)] = 4096
+    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 10000
+
+
+class RewardSpec(ApiModel):
+    """What scores a trajectory."""
+
+    type: RewardType = RewardType.STATE_DIFF
+    entry_point: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=253)] | None = Field(
+        default=None, description="module:function in the image; only with type Custom."
+    )
+
+
+class AgentLoopSpec(ApiModel):
+    """Multi-turn rollouts with tools; absent means single-turn."""
+
+    domains: Annotated[list[str], Field(min_length=1, max_length=32)]
+    max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns.")] = 15
+    tool_response_limit: Annotated[int, Field(ge=16, le=1_048_576, description="Characters.")] = 4096
+
+
+class DataSpec(ApiModel):
+    """Training and validation data in verl's Parquet format."""
+
+    train: Annotated[list[DataRef], Field(min_length=1, max_length=64)]
+    validation: Annotated[list[DataRef], Field(max_length=64)] = Field(default_factory=list)
+
+
+class CheckpointSpec(ApiModel):
+    """When checkpoints are committed to the store, and how many stay. The last one is always kept."""
+
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 6
+    keep_last: Annotated[int, Field(ge=1, le=1000)] = 2
+    keep_best: Annotated[int, Field(ge=0, le=1000)] = 1
+
+
+class RetriesSpec(ApiModel):
+    """Retries of failures of the program itself; preemption and lost infrastructure do not count."""
+
+    limit: Annotated[int, Field(ge=0, le=100)] = 3
+
+
+class RLJobSpec(ApiModel):
+    """One reinforcement-learning run."""
+
+    model: ModelRef
+    data: DataSpec
+    store: StoreRef = StoreRef()
+    algorithm: AlgorithmSpec = AlgorithmSpec()
+    reward: RewardSpec = RewardSpec()
+    agent_loop: AgentLoopSpec | None = None
+    nodes: Annotated[int, Field(ge=1, le=4096)] = 1
+    gpus_per_node: Annotated[int, Field(ge=0, le=64, description="0 trains on CPU.")] = 8
+    rollout_tensor_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    checkpoint: CheckpointSpec = CheckpointSpec()
+    retries: RetriesSpec = RetriesSpec()
+    stall_after: Duration = "30m"
+    startup_timeout: Duration = "30m"
+    wall_clock: Duration | None = Field(default=None, description="Across all attempts; the job fails with cause Budget when it is over.")
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    overrides: Annotated[dict[str, Any], Field(max_length=256)] = Field(
+        default_factory=dict,
+        description="Any verl key, dotted, with a scalar or list value; unknown keys are refused before a GPU starts.",
+        json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
+    )
+    pod_template: PodTemplate = PodTemplate()
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.reward.type == 'Custom' ? has(self.reward.entryPoint) : !has(self.reward.entryPoint)",
+                    "message": "reward.entryPoint goes with reward.type Custom only: set both or neither",
+                },
+                {
+                    "rule": "!has(self.algorithm.miniBatchPrompts) || self.algorithm.miniBatchPrompts <= self.algorithm.promptsPerStep",
+                    "message": "algorithm.miniBatchPrompts must not exceed algorithm.promptsPerStep",
+                },
+                {
+                    "rule": "self.gpusPerNode == 0 || self.rolloutTensorParallel <= self.gpusPerNode",
+                    "message": "rolloutTensorParallel must not exceed gpusPerNode: a rollout replica lives on one node",
+                },
+                {
+                    "rule": "self.reward.type != 'StateDiff' || has(self.agentLoop)",
+                    "message": "reward.type StateDiff scores tool environments: add agentLoop.domains, or use reward.type Math",
+                },
+                {
+                    "rule": "oldSelf == self",
+                    "message": "an RLJob's spec cannot be changed: delete it, or apply a new one under another name",
+                },
+            ]
+        },
+    )
+
+
+class CheckpointStatus(StatusModel):
+    """The last checkpoint committed to the store."""
+
+    step: int
+    digest: str
+
+
+class RLJobStatus(StatusModel):
+    """What happened so far."""
+
+    observed_generation: int = 0
+    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(default_factory=list)
+    phase: str | None = Field(default=None, description="For people only: Pending, Starting, Running, Succeeded, Failed.")
+    step: int | None = None
+    total_steps: int | None = None
+    reward: str | None = None
+    tokens_per_second: str | None = None
+    eta: str | None = None
+    checkpoint: CheckpointStatus | None = None
+    model: ModelStatus | None = None
+    manifest: str | None = Field(default=None, description="Digest of the final manifest.")
+    attempt: int = 0
+    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(default_factory=list)
+    failures: int = Field(default=0, description="Attempts that used up a retry.")
+    child: ChildRef | None = None
+    started_at: Timestamp | None = None
+    attempt_started_at: Timestamp | None = None
+    running_since: Timestamp | None = None
+    finished_at: Timestamp | None = None
+    progress: Message | None = None
+    gpu_seconds: str | None = None
+
+    PHASES: ClassVar[tuple[str, ...]] = ("Pending", "Starting", "Running", "Succeeded", "Failed")
