@@ -22,7 +22,7 @@ from flywheel_api.base import (
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, SecretKeyRef, StoreRef
 from flywheel_api.conditions import Condition
 from flywheel_api.pool import PoolTemplate
-from flywheel_api.rljob import AlgorithmSpec, CheckpointSpec, RetriesSpec
+from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
 
 
 def _config(*rules: tuple[str, str]) -> ConfigDict:
@@ -198,11 +198,27 @@ class AgenticSpec(ApiModel):
     holdout_personas: Fraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
 
 
+class AlgorithmOverrides(ApiModel):
+    """The fields of RLJob's `spec.algorithm`, all optional: what is set replaces the preset's value."""
+
+    type: Algorithm | None = None
+    group_size: Annotated[int, Field(ge=2, le=256)] | None = None
+    prompts_per_step: Annotated[int, Field(ge=1, le=65536)] | None = None
+    mini_batch_prompts: Annotated[int, Field(ge=1, le=65536)] | None = None
+    micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
+    kl_coefficient: DecimalString | None = None
+    learning_rate: DecimalString | None = None
+    temperature: DecimalString | None = None
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    max_prompt_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
+    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
+
+
 class TrackTraining(ApiModel):
     """What a track's RLJob takes from the round beside the preset; every field overrides the preset's."""
 
-    algorithm: AlgorithmSpec | None = None
-    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
+    algorithm: AlgorithmOverrides = AlgorithmOverrides()
     checkpoint: CheckpointSpec | None = None
     retries: RetriesSpec | None = None
     overrides: Annotated[dict[str, Any], Field(max_length=256)] = Field(

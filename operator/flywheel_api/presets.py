@@ -1,0 +1,140 @@
+"""Training presets: complete RLJob settings per track, so that a round names one word instead of forty numbers.
+
+Numbers of `agenticqwen-*` are those of the paper's released scripts (arXiv 2604.21590; `run_reasoning.sh`,
+`run_virtual_tool.sh`, `run_virtual_tool_30b.sh`). `smollm2-135m-cpu` is measured on two CPU cores: it proves the
+machinery and learns a little; it says nothing about the method's quality.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from flywheel_api.rljob import (
+    AgentLoopSpec,
+    Algorithm,
+    AlgorithmSpec,
+    CheckpointSpec,
+    Clip,
+    DataSpec,
+    RetriesSpec,
+    RewardSpec,
+    RewardType,
+    RLJobSpec,
+)
+from flywheel_api.round import FlywheelRoundSpec, TrackTraining
+
+Track = Literal["reasoning", "agentic"]
+
+
+class UnknownPreset(ValueError):
+    """A preset name that nobody defined; the message lists the known ones."""
+
+
+_PAPER = {"nodes": 1, "gpus_per_node": 8, "checkpoint": CheckpointSpec(every_steps=6), "stall_after": "45m"}
+_PAPER_REASONING = AlgorithmSpec(epochs=3, max_prompt_tokens=2048, max_response_tokens=8192)
+_PAPER_AGENTIC = AlgorithmSpec(epochs=1, max_prompt_tokens=4096, max_response_tokens=10000)
+_GSPO = {"type": Algorithm.GSPO, "clip": Clip(low="0.0003", high="0.0004")}
+_TINY = {
+    "nodes": 1,
+    "gpus_per_node": 0,
+    "checkpoint": CheckpointSpec(every_steps=2, keep_last=1, keep_best=0),
+    "stall_after": "15m",
+    "startup_timeout": "15m",
+}
+
+PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
+    "agenticqwen-8b": {
+        "reasoning": {**_PAPER, "algorithm": _PAPER_REASONING, "rollout_tensor_parallel": 2},
+        "agentic": {**_PAPER, "algorithm": _PAPER_AGENTIC, "rollout_tensor_parallel": 2},
+    },
+    "agenticqwen-30b-a3b": {
+        "reasoning": {
+            **_PAPER,
+            "nodes": 2,
+            "algorithm": _PAPER_REASONING.model_copy(update=_GSPO),
+            "rollout_tensor_parallel": 8,
+        },
+        "agentic": {
+            **_PAPER,
+            "nodes": 2,
+            "algorithm": _PAPER_AGENTIC.model_copy(update=_GSPO),
+            "rollout_tensor_parallel": 8,
+        },
+    },
+    "smollm2-135m-cpu": {
+        "reasoning": {
+            **_TINY,
+            "algorithm": AlgorithmSpec(
+                group_size=6,
+                prompts_per_step=4,
+                mini_batch_prompts=4,
+                micro_batch_size=4,
+                learning_rate="2e-5",
+                epochs=100,
+                max_steps=10,
+                max_prompt_tokens=96,
+                max_response_tokens=16,
+            ),
+        },
+        "agentic": {
+            **_TINY,
+            "algorithm": AlgorithmSpec(
+                group_size=4,
+                prompts_per_step=2,
+                mini_batch_prompts=2,
+                micro_batch_size=2,
+                learning_rate="4e-5",
+                temperature="0.8",
+                epochs=100,
+                max_steps=6,
+                max_prompt_tokens=320,
+                max_response_tokens=96,
+            ),
+        },
+    },
+}
+_MAX_TURNS = {"agenticqwen-8b": 15, "agenticqwen-30b-a3b": 15, "smollm2-135m-cpu": 3}
+
+
+def training_spec(round_spec: FlywheelRoundSpec, track: Track, model: str, train: str, validation: str | None) -> RLJobSpec:
+    """The RLJob of a round's track: the preset, then what the round says, field by field.
+
+    `model`, `train` and `validation` are digests. Raises UnknownPreset.
+    """
+    name = round_spec.training.preset
+    if name not in PRESETS:
+        raise UnknownPreset(f"training.preset {name!r} is unknown; known presets: {', '.join(sorted(PRESETS))}")
+    fields = {**PRESETS[name][track], **_from_round(round_spec, track, PRESETS[name][track])}
+    agent_loop = None
+    reward = RewardSpec(type=RewardType.MATH)
+    if track == "agentic" and round_spec.agentic is not None:
+        agent_loop = AgentLoopSpec(domains=round_spec.agentic.domains, max_turns=_MAX_TURNS[name])
+        reward = RewardSpec(type=RewardType.STATE_DIFF)
+    return RLJobSpec(
+        model=model,
+        data=DataSpec(train=[train], validation=[validation] if validation else []),
+        store=round_spec.store,
+        reward=reward,
+        agent_loop=agent_loop,
+        seed=round_spec.seed,
+        **fields,
+    )
+
+
+def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, Any]) -> dict[str, Any]:
+    """What the round overrides of its preset."""
+    training = round_spec.training
+    own: TrackTraining = getattr(training, track)
+    algorithm = AlgorithmSpec.model_validate(
+        preset["algorithm"].model_dump() | own.algorithm.model_dump(exclude_none=True)
+    )
+    fields: dict[str, Any] = {"algorithm": algorithm, "overrides": own.overrides}
+    if own.checkpoint is not None:
+        fields["checkpoint"] = own.checkpoint
+    fields["retries"] = own.retries or RetriesSpec()
+    if training.nodes is not None:
+        fields["nodes"] = training.nodes
+    if training.gpus_per_node is not None:
+        fields["gpus_per_node"] = training.gpus_per_node
+        fields["rollout_tensor_parallel"] = min(preset.get("rollout_tensor_parallel", 1), max(training.gpus_per_node, 1))
+    return fields
