@@ -1,0 +1,116 @@
+"""Names are facts, presets are complete, and a round overrides them field by field."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from flywheel_api import conditions as cond
+from flywheel_api.base import format_duration, parse_duration
+from flywheel_api.names import CHILD_NAME_LIMIT, child_name, kebab
+from flywheel_api.presets import PRESETS, UnknownPreset, training_spec
+from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.stages import PIPELINE, Stage
+
+DIGEST = "sha256:" + "0" * 64
+
+
+def round_spec(**training: object) -> FlywheelRoundSpec:
+    return FlywheelRoundSpec.model_validate(
+        {
+            "campaign": "c",
+            "base": {"model": DIGEST},
+            "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "t"}],
+            "reasoning": {"seeds": "builtin://arithmetic"},
+            "agentic": {"personas": "builtin://personas", "domains": ["airline"]},
+            "evaluation": {"suites": [{"name": "s"}]},
+            "training": training,
+        }
+    )
+
+
+@pytest.mark.parametrize("owner", ["a", "support-r1", "x" * 63, "9lives", "dots.in.name", "ends-" * 12 + "z"])
+@pytest.mark.parametrize("stage", list(Stage))
+def test_child_names_are_dns_1035_labels_within_kuberays_limit(owner: str, stage: str) -> None:
+    name = child_name(owner, "uid-1", stage, 12)
+    assert len(name) <= CHILD_NAME_LIMIT
+    assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name), name
+
+
+def test_child_names_differ_by_every_fact_and_by_nothing_else() -> None:
+    base = child_name("r", "uid-1", "TrainAgentic", 1)
+    assert base == child_name("r", "uid-1", "TrainAgentic", 1)
+    others = {
+        child_name("r", "uid-2", "TrainAgentic", 1),
+        child_name("r", "uid-1", "TrainReasoning", 1),
+        child_name("r", "uid-1", "TrainAgentic", 2),
+    }
+    assert base not in others and len(others) == 3
+
+
+def test_long_owners_that_share_a_prefix_stay_apart() -> None:
+    assert child_name("x" * 50 + "a", "uid-1", "Package", 1) != child_name("x" * 50 + "b", "uid-2", "Package", 1)
+
+
+def test_kebab() -> None:
+    assert kebab("TrainAgentic") == "train-agentic"
+
+
+def test_durations_round_trip() -> None:
+    assert parse_duration("1h30m") == timedelta(minutes=90)
+    assert parse_duration("250ms") == timedelta(milliseconds=250)
+    assert format_duration(timedelta(seconds=7810)) == "2h10m"
+    with pytest.raises(ValueError, match="90s"):
+        parse_duration("soon")
+
+
+def test_a_condition_moves_its_transition_time_only_with_its_status() -> None:
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    first = cond.set_condition((), cond.ConditionType.READY, False, "Starting", "a", 1, start)
+    same = cond.set_condition(first, cond.ConditionType.READY, False, "Running", "b", 2, start + timedelta(hours=1))
+    moved = cond.set_condition(same, cond.ConditionType.READY, True, "Succeeded", "c", 2, start + timedelta(hours=2))
+    assert same[0].last_transition_time == first[0].last_transition_time
+    assert same[0].reason == "Running" and same[0].observed_generation == 2
+    assert moved[0].last_transition_time == "2026-01-01T02:00:00Z"
+
+
+def test_messages_are_bounded() -> None:
+    assert len(cond.truncate("x" * 5000)) == cond.MESSAGE_LIMIT
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("track", ["reasoning", "agentic"])
+def test_every_preset_is_a_valid_rljob(preset: str, track: str) -> None:
+    spec = training_spec(round_spec(preset=preset), track, DIGEST, DIGEST, None)  # type: ignore[arg-type]
+    assert (spec.agent_loop is not None) == (track == "agentic")
+    assert spec.algorithm.prompts_per_step >= (spec.algorithm.mini_batch_prompts or 1)
+
+
+def test_the_8b_preset_has_the_papers_numbers() -> None:
+    spec = training_spec(round_spec(preset="agenticqwen-8b"), "agentic", DIGEST, DIGEST, None)
+    a = spec.algorithm
+    assert (a.group_size, a.prompts_per_step, a.learning_rate, a.clip.low, a.clip.high) == (16, 64, "1e-6", "0.2", "0.28")
+    assert (a.max_prompt_tokens, a.max_response_tokens, spec.gpus_per_node, spec.checkpoint.every_steps) == (4096, 10000, 8, 6)
+
+
+def test_a_round_overrides_single_fields_of_a_preset() -> None:
+    spec = round_spec(preset="smollm2-135m-cpu", agentic={"algorithm": {"maxSteps": 3}, "overrides": {"trainer.balance_batch": False}})
+    job = training_spec(spec, "agentic", DIGEST, DIGEST, DIGEST)
+    assert job.algorithm.max_steps == 3 and job.algorithm.group_size == 4
+    assert job.overrides == {"trainer.balance_batch": False}
+    assert training_spec(spec, "reasoning", DIGEST, DIGEST, DIGEST).algorithm.max_steps == 10
+
+
+def test_an_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(UnknownPreset, match="smollm2-135m-cpu"):
+        training_spec(round_spec(preset="nope"), "agentic", DIGEST, DIGEST, None)
+
+
+def test_the_pipeline_is_a_graph_in_status_order() -> None:
+    order = [d.stage for d in PIPELINE]
+    assert order == list(Stage)
+    for definition in PIPELINE:
+        for needed in (*definition.after, *definition.inputs, *([definition.pool] if definition.pool else [])):
+            assert order.index(needed) < order.index(definition.stage)
