@@ -8,8 +8,8 @@ MAKEFLAGS += --no-print-directory
 FLYWHEEL_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/flywheel
 export FLYWHEEL_CACHE
 PYTHON ?= $(or $(shell command -v python3.11),python3)
-UV_VERSION := 0.13.9
-UV := $(FLYWHEEL_CACHE)/uv-$(UV_VERSION)/bin/uv
+UV_HOME := $(FLYWHEEL_CACHE)/uv-$(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' images/locks/uv.txt)
+UV := $(UV_HOME)/bin/uv
 VENV := $(FLYWHEEL_CACHE)/venv-$(shell cat images/locks/dev.txt | sha256sum | cut -c1-12)
 PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests
@@ -27,9 +27,9 @@ $(UV):
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq python3-venv; } \
 	  || { echo "python3-venv is missing and cannot be installed without root: apt-get install python3-venv" >&2; exit 1; }
 	@mkdir -p $(FLYWHEEL_CACHE)
-	@rm -rf $(FLYWHEEL_CACHE)/uv-$(UV_VERSION)
-	@$(PYTHON) -m venv $(FLYWHEEL_CACHE)/uv-$(UV_VERSION)
-	@$(FLYWHEEL_CACHE)/uv-$(UV_VERSION)/bin/pip install -q --disable-pip-version-check uv==$(UV_VERSION)
+	@rm -rf $(UV_HOME)
+	@$(PYTHON) -m venv $(UV_HOME)
+	@$(UV_HOME)/bin/pip install -q --disable-pip-version-check --require-hashes -r images/locks/uv.txt
 
 $(VENV)/.complete: | $(UV)
 	@echo "making the development environment $(VENV)"

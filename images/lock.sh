@@ -22,7 +22,13 @@ resolve() { # resolve NAME OUT ARGS...: runs the resolver, OUT's present content
     operator)    "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra operator ;;
     jobs)        "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs ;;
     ray-cpu)     "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/ray-cpu.in \
-                   --override images/locks/ray-cpu.overrides.in --excludes images/locks/ray-cpu.excludes.in ;;
+                   --override images/locks/ray-cpu.overrides.in --excludes images/locks/ray-cpu.excludes.in \
+                   --excludes images/locks/cuda-libraries.excludes.in ;;
+    # the same versions with torch's real CUDA libraries (build argument CUDA_LIBRARIES=real)
+    ray-cpu-real) "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/ray-cpu.in \
+                   --override images/locks/ray-cpu.overrides.in --excludes images/locks/ray-cpu.excludes.in \
+                   --constraint images/locks/ray-cpu.txt ;;
+    uv)          "$uv" pip compile "${common[@]}" "$@" -o "$out" images/locks/uv.in ;;
     trainer-gpu) "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/trainer-gpu.in ;;
     rollout-gpu) "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/rollout-gpu.in ;;
   esac
@@ -33,7 +39,7 @@ upgrade=()
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 status=0
-for name in dev operator jobs ray-cpu trainer-gpu rollout-gpu; do
+for name in uv dev operator jobs ray-cpu ray-cpu-real trainer-gpu rollout-gpu; do
   lock=images/locks/$name.txt
   if [ "$mode" = check ]; then
     cp "$lock" "$tmp/$name.txt"

@@ -1,0 +1,1 @@
+"""Builds Flywheel's container images without a registry. Standard library only; used by `make images`."""
