@@ -66,6 +66,7 @@ test-binaries: setup
 test: setup ## everything that needs no image and no root: lint, verify, unit, contract and apiserver tests
 	@$(MAKE) lint
 	@$(MAKE) verify
+	@$(MAKE) lock-check
 	@$(MAKE) test-binaries
 	$(PY) -m pytest tests/unit tests/contract tests/apiserver
 
