@@ -17,10 +17,15 @@ DURATION_PATTERN = r"^([0-9]+(ms|s|m|h|d))+$"
 Duration = Annotated[
     str, StringConstraints(pattern=DURATION_PATTERN, max_length=32), Field(description="A duration such as 90s, 36h or 1h30m.")
 ]
-DecimalString = Annotated[str, StringConstraints(pattern=r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$", max_length=32)]
-Fraction = Annotated[str, StringConstraints(pattern=r"^(0(\.[0-9]+)?|1(\.0+)?)$", max_length=16)]
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", max_length=63)]
-SecretName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$", max_length=253)]
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$"
+DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=32)]
+FRACTION_PATTERN = r"^(0(\.[0-9]+)?|1(\.0+)?)$"
+Fraction = Annotated[str, StringConstraints(pattern=FRACTION_PATTERN, max_length=16)]
+NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
+SECRET_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
+SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME_PATTERN, max_length=253)]
+ShortString = Annotated[str, StringConstraints(max_length=253)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
 
@@ -36,6 +41,34 @@ DataRef = Annotated[
     StringConstraints(pattern=DATA_REF_PATTERN, max_length=512),
     Field(description="sha256:<digest> of a dataset manifest in the store, or s3:// of a Parquet file."),
 ]
+SOURCE_PATTERN = r"^(builtin://[a-z0-9-]+|s3://.+|sha256:[0-9a-f]{64})$"
+SourceRef = Annotated[
+    str,
+    StringConstraints(pattern=SOURCE_PATTERN, max_length=512),
+    Field(description="builtin://<name> from the image, s3://bucket/prefix, or sha256:<digest> of a dataset manifest."),
+]
+URL_PATTERN = r"^https?://[^\s]+$"
+ENTRY_POINT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
+SERVED_NAME_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_./]*$"
+PRESET_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
+INTEGER_PATTERN = r"^[0-9]+$"
+
+PATTERN_MESSAGES = {
+    DURATION_PATTERN: "write a duration such as 90s, 36h or 1h30m",
+    DECIMAL_PATTERN: 'write a number in quotes, such as "300", "0.5" or "1e-6"',
+    FRACTION_PATTERN: 'write a fraction from 0 to 1 in quotes, such as "0.5"',
+    NAME_PATTERN: "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
+    SECRET_NAME_PATTERN: "write the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'",
+    MODEL_REF_PATTERN: "write sha256:<64 hex digits> of a committed checkpoint, s3://bucket/prefix, or hf://org/name",
+    DATA_REF_PATTERN: "write sha256:<64 hex digits> of a dataset manifest, or s3://bucket/key of a Parquet file",
+    SOURCE_PATTERN: "write builtin://<name>, s3://bucket/prefix, or sha256:<64 hex digits> of a dataset manifest",
+    URL_PATTERN: "write a URL that starts with http:// or https://, such as https://models.internal/v1",
+    ENTRY_POINT_PATTERN: "write module:function, such as my_rewards.sql:score",
+    SERVED_NAME_PATTERN: "write a model name of letters, digits, '-', '_', '.' and '/' that starts with a letter or digit",
+    PRESET_PATTERN: "write a preset's name, such as agenticqwen-8b; docs/reference/presets.md lists them",
+    INTEGER_PATTERN: 'write a whole number in quotes, such as "41200000"',
+}
+"""What the API server says when a string does not match: every pattern of a spec has a line here."""
 
 
 class ApiModel(BaseModel):

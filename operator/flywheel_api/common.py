@@ -6,10 +6,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from flywheel_api.base import ApiModel, Message, Name, SecretName, StatusModel, Timestamp
+from flywheel_api.base import ApiModel, Message, Name, SecretName, ShortString, StatusModel, Timestamp
 from flywheel_api.causes import Cause
 
 DEFAULT_STORE_SECRET = "flywheel-s3"
+Quantity = Annotated[str, Field(max_length=32, description="A Kubernetes quantity such as 500m, 2 or 16Gi.")]
 
 
 class StoreRef(ApiModel):
@@ -28,17 +29,17 @@ class SecretKeyRef(ApiModel):
 class Resources(ApiModel):
     """Requests and limits of the main container, as Kubernetes quantities."""
 
-    requests: Annotated[dict[str, str], Field(max_length=8)] = Field(default_factory=dict)
-    limits: Annotated[dict[str, str], Field(max_length=8)] = Field(default_factory=dict)
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict)
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict)
 
 
 class Toleration(ApiModel):
     """A core/v1 toleration."""
 
-    key: str | None = None
-    operator: str | None = None
-    value: str | None = None
-    effect: str | None = None
+    key: ShortString | None = None
+    operator: ShortString | None = None
+    value: ShortString | None = None
+    effect: ShortString | None = None
     toleration_seconds: int | None = None
 
 
@@ -47,7 +48,7 @@ class PodTemplate(ApiModel):
 
     image: Annotated[str, Field(max_length=512)] | None = None
     resources: Resources | None = None
-    node_selector: Annotated[dict[str, str], Field(max_length=16)] = Field(default_factory=dict)
+    node_selector: Annotated[dict[str, ShortString], Field(max_length=16)] = Field(default_factory=dict)
     tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(default_factory=list)
     priority_class_name: Name | None = None
 

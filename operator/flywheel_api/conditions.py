@@ -86,6 +86,14 @@ class Condition(StatusModel):
     message: Annotated[str, Field(max_length=32768)] = ""
 
 
+Conditions = Annotated[
+    list[Condition],
+    Field(
+        max_length=32, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+    ),
+]
+
+
 def truncate(message: str, limit: int = MESSAGE_LIMIT) -> str:
     """Keeps the start of a message, where the next action stands; law 11 bounds every message."""
     return message if len(message) <= limit else message[: limit - 1] + "…"

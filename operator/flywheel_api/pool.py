@@ -7,9 +7,9 @@ from typing import Annotated, Any
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from flywheel_api.base import ApiModel, Duration, Message, ModelRef, StatusModel
+from flywheel_api.base import SERVED_NAME_PATTERN, ApiModel, Duration, Message, ModelRef, StatusModel
 from flywheel_api.common import ChildRef, PodTemplate, StoreRef
-from flywheel_api.conditions import Condition
+from flywheel_api.conditions import Conditions
 
 SERVE_PORT = 8000
 
@@ -38,7 +38,7 @@ class RolloutPoolSpec(PoolTemplate):
     """Servers of one model behind one stable OpenAI-compatible Service, named like the pool."""
 
     model: ModelRef
-    served_model_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][-A-Za-z0-9_./]*$", max_length=128)] = "policy"
+    served_model_name: Annotated[str, Field(pattern=SERVED_NAME_PATTERN, max_length=128)] = "policy"
     store: StoreRef = StoreRef()
 
     model_config = ConfigDict(
@@ -68,7 +68,7 @@ class RolloutPoolStatus(StatusModel):
     """What is served right now."""
 
     observed_generation: int = 0
-    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(default_factory=list)
+    conditions: Conditions = Field(default_factory=list)
     phase: str | None = Field(default=None, description="For people only: Pending, Starting, Running, Failed.")
     endpoint: str | None = None
     replicas: int = 0

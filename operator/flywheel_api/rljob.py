@@ -8,9 +8,20 @@ from typing import Annotated, Any, ClassVar
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from flywheel_api.base import ApiModel, DataRef, DecimalString, Duration, Message, ModelRef, StatusModel, Timestamp
+from flywheel_api.base import (
+    ENTRY_POINT_PATTERN,
+    ApiModel,
+    DataRef,
+    DecimalString,
+    Duration,
+    Message,
+    ModelRef,
+    Name,
+    StatusModel,
+    Timestamp,
+)
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, PodTemplate, StoreRef
-from flywheel_api.conditions import Condition
+from flywheel_api.conditions import Conditions
 
 
 class Algorithm(StrEnum):
@@ -68,7 +79,7 @@ class RewardSpec(ApiModel):
     """What scores a trajectory."""
 
     type: RewardType = RewardType.STATE_DIFF
-    entry_point: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$", max_length=253)] | None = Field(
+    entry_point: Annotated[str, Field(pattern=ENTRY_POINT_PATTERN, max_length=253)] | None = Field(
         default=None, description="module:function in the image; only with type Custom."
     )
 
@@ -76,7 +87,7 @@ class RewardSpec(ApiModel):
 class AgentLoopSpec(ApiModel):
     """Multi-turn rollouts with tools; absent means single-turn."""
 
-    domains: Annotated[list[str], Field(min_length=1, max_length=32)]
+    domains: Annotated[list[Name], Field(min_length=1, max_length=32)]
     max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns.")] = 15
     tool_response_limit: Annotated[int, Field(ge=16, le=1_048_576, description="Characters.")] = 4096
 
@@ -170,7 +181,7 @@ class RLJobStatus(StatusModel):
     """What happened so far."""
 
     observed_generation: int = 0
-    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(default_factory=list)
+    conditions: Conditions = Field(default_factory=list)
     phase: str | None = Field(default=None, description="For people only: Pending, Starting, Running, Succeeded, Failed.")
     step: int | None = None
     total_steps: int | None = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from flywheel_api.base import (
+    INTEGER_PATTERN,
+    PRESET_PATTERN,
+    URL_PATTERN,
     ApiModel,
     DecimalString,
     Duration,
@@ -16,11 +19,12 @@ from flywheel_api.base import (
     Message,
     ModelRef,
     Name,
+    SourceRef,
     StatusModel,
     Timestamp,
 )
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, SecretKeyRef, StoreRef
-from flywheel_api.conditions import Condition
+from flywheel_api.conditions import Conditions
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
 
@@ -68,7 +72,7 @@ class Endpoint(ApiModel):
     """A role's model: any OpenAI-compatible URL, an existing RolloutPool, or a pool that the round makes (Policy only)."""
 
     role: Role
-    url: Annotated[str, Field(pattern=r"^https?://[^\s]+$", max_length=512)] | None = None
+    url: Annotated[str, Field(pattern=URL_PATTERN, max_length=512)] | None = None
     pool_ref: Name | None = None
     pool: PoolTemplate | None = None
     model: Annotated[str, Field(max_length=253)] | None = Field(default=None, description="Model name sent in requests.")
@@ -127,7 +131,7 @@ class DedupSpec(ApiModel):
 class ReasoningSpec(ApiModel):
     """The reasoning flywheel."""
 
-    seeds: Annotated[str, Field(pattern=r"^(builtin://[a-z0-9-]+|s3://.+|sha256:[0-9a-f]{64})$", max_length=512)]
+    seeds: SourceRef
     mining: MiningSpec = MiningSpec()
     synthesis: SynthesisSpec = SynthesisSpec()
     verification: VerificationSpec = VerificationSpec()
@@ -184,8 +188,8 @@ class BandSpec(ApiModel):
 class AgenticSpec(ApiModel):
     """The agentic flywheel."""
 
-    personas: Annotated[str, Field(pattern=r"^(builtin://[a-z0-9-]+|s3://.+|sha256:[0-9a-f]{64})$", max_length=512)]
-    domains: Annotated[list[str], Field(min_length=1, max_length=32)]
+    personas: SourceRef
+    domains: Annotated[list[Name], Field(min_length=1, max_length=32)]
     seed_mode: SeedMode = SeedMode.LINEAR
     environment: EnvironmentMode = EnvironmentMode.STATE
     branches_per_tree: Annotated[int, Field(ge=1, le=64)] = 6
@@ -229,7 +233,7 @@ class TrackTraining(ApiModel):
 class TrainingSpec(ApiModel):
     """Reasoning first, then agentic from its checkpoint."""
 
-    preset: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$", max_length=63)] = "agenticqwen-8b"
+    preset: Annotated[str, Field(pattern=PRESET_PATTERN, max_length=63)] = "agenticqwen-8b"
     nodes: Annotated[int, Field(ge=1, le=4096)] | None = None
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = None
     reasoning: TrackTraining = TrackTraining()
@@ -241,7 +245,7 @@ class GateSpec(ApiModel):
 
     min_score: DecimalString | None = None
     min_gain_over_base: DecimalString | None = None
-    require_significance: Annotated[str, Field(pattern="^(Interval|Point)$")] = Field(
+    require_significance: Literal["Point", "Interval"] = Field(
         default="Point", description="Interval: the lower end of the confidence interval must pass; Point: the estimate must."
     )
 
@@ -274,7 +278,7 @@ class TokenBudget(ApiModel):
     """Tokens (prompt and completion) that a role may use in the whole round."""
 
     role: Role
-    limit: Annotated[str, Field(pattern=r"^[0-9]+$", max_length=20)]
+    limit: Annotated[str, Field(pattern=INTEGER_PATTERN, max_length=20)]
 
 
 class BudgetSpec(ApiModel):
@@ -406,7 +410,7 @@ class FlywheelRoundStatus(StatusModel):
     """What happened so far; under 32 KiB, details live in the store."""
 
     observed_generation: int = 0
-    conditions: Annotated[list[Condition], Field(max_length=32)] = Field(default_factory=list)
+    conditions: Conditions = Field(default_factory=list)
     stage: str | None = None
     progress: Message | None = None
     stages: Annotated[
