@@ -1,0 +1,253 @@
+"""The operator's configuration: one YAML file, rendered by the chart from its values, read once at start.
+
+The CPU flavour's sizes were measured on a 2-core node with a 135M model; the GPU flavour's are for 80 GB cards and want a look
+at the first install. What every process of an image needs is in that image; here stand sizes, thread counts and places.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.alias_generators import to_camel
+
+CONFIG_ENV = "FLYWHEEL_CONFIG"
+DEFAULT_PATH = "/etc/flywheel/config.yaml"
+
+
+class ConfigError(ValueError):
+    """The configuration file is absent or wrong; the message names the field and the fix."""
+
+
+class Model(BaseModel):
+    """camelCase in YAML; unknown keys are refused, so that a typing error in values is not silently ignored."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="forbid")
+
+
+class Sizes(Model):
+    """Requests and limits of a container, as Kubernetes quantities."""
+
+    requests: dict[str, str] = Field(default_factory=dict)
+    limits: dict[str, str] = Field(default_factory=dict)
+
+
+class PodDefaults(Model):
+    """Where pods of ours may run."""
+
+    node_selector: dict[str, str] = Field(default_factory=dict)
+    tolerations: list[dict[str, Any]] = Field(default_factory=list)
+    priority_class_name: str | None = None
+    runtime_class_name: str | None = None
+    labels: dict[str, str] = Field(default_factory=dict)
+
+
+class RayShape(Model):
+    """Pods of a Ray cluster: a head, and workers where the work spans GPU nodes.
+
+    On CPU the head does all the work (`worker` is not used). On GPUs each node is a worker and gets
+    `nvidia.com/gpu: gpusPerNode` in requests and limits; the head runs only the driver.
+    """
+
+    image: str
+    head: Sizes
+    worker: Sizes = Sizes()
+    head_ray_start_params: dict[str, str] = Field(default_factory=dict)
+    worker_ray_start_params: dict[str, str] = Field(default_factory=dict)
+    env: dict[str, str] = Field(default_factory=dict)
+    shm_size: str = "2Gi"
+    model_dir_size: str | None = Field(default=None, description="sizeLimit of the emptyDir that holds the weights.")
+    pod: PodDefaults = PodDefaults()
+
+
+class Flavour(Model):
+    """Everything that differs between training on CPU (gpus 0) and on GPUs."""
+
+    trainer: RayShape
+    rollout: RayShape
+    init: Sizes = Sizes(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"})
+    overrides: dict[str, Any] = Field(
+        default_factory=dict, description="verl keys that this hardware needs; an RLJob's own overrides win."
+    )
+
+
+class JobShape(Model):
+    """Pods of the CPU stages."""
+
+    image: str = "localhost/flywheel/jobs:dev"
+    resources: Sizes = Sizes(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
+    env: dict[str, str] = Field(default_factory=dict)
+    pod: PodDefaults = PodDefaults()
+    shards: int = Field(default=1, ge=1, le=1024, description="Indexed Job completions of a stage.")
+    stall_after_seconds: float = Field(
+        default=900, gt=0, description="A stage without progress for so long is retried."
+    )
+    startup_seconds: float = Field(
+        default=900, gt=0, description="How long a pod may take to start before it is replaced."
+    )
+    retries: int = Field(default=3, ge=0, description="Failures of the program itself that a stage may have.")
+    endpoint_patience_seconds: float = Field(default=120, gt=0)
+
+
+class AllowList(Model):
+    """What `podTemplate` of a resource may override; anything else makes the object InvalidSpec."""
+
+    image: bool = True
+    image_prefixes: list[str] = Field(default_factory=list, description="Allowed beginnings; empty allows every image.")
+    resources: bool = True
+    node_selector: bool = True
+    tolerations: bool = True
+    priority_class_names: list[str] = Field(default_factory=list, description="Allowed names; empty allows none.")
+
+
+class Timing(Model):
+    """Intervals in seconds."""
+
+    poll: float = Field(
+        default=1.5, gt=0, description="Between two looks at the store while something runs; reads only."
+    )
+    preflight: float = Field(default=10, gt=0, description="Between two tries of a failing preflight.")
+    resync: float = Field(default=300, gt=0, description="Every object is looked at this often, whatever was watched.")
+    request: float = Field(default=30, gt=0, description="Time limit of one request to Kubernetes or the store.")
+    store_probe: float = Field(default=300, gt=0, description="How long a passed probe of a store is believed.")
+    manifest_grace: float = Field(
+        default=30, gt=0, description="How long a finished pod's manifest may take to appear."
+    )
+    back_off: float = Field(default=10, gt=0, description="First back-off of a retry; doubles.")
+    back_off_limit: float = Field(default=300, gt=0)
+    stuck_after: float = Field(default=120, gt=0, description="Liveness fails when a key waits for so long.")
+
+
+_CPU_TRAINER_ENV = {
+    "OMP_NUM_THREADS": "2",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "RAY_prestart_worker_first_driver": "0",
+    "RAY_DEDUP_LOGS": "0",
+}
+_CPU_ROLLOUT_ENV = {"OMP_NUM_THREADS": "2", "VLLM_CPU_KVCACHE_SPACE": "1", "RAY_prestart_worker_first_driver": "0"}
+
+
+def _cpu_flavour() -> Flavour:
+    """Measured with a 135M model on 2 cores: trainer peaks at 11.8 GB (13.1 with page cache), pool at 6.7 GB.
+
+    num-cpus and num-gpus are logical: verl asks for 16 CPU slots and one device, whatever the machine has.
+    """
+    return Flavour(
+        trainer=RayShape(
+            image="localhost/flywheel/ray-cpu:dev",
+            head=Sizes(requests={"cpu": "100m", "memory": "2Gi"}, limits={"memory": "15Gi"}),
+            head_ray_start_params={
+                "num-cpus": "16",
+                "num-gpus": "1",
+                "object-store-memory": "500000000",
+                "dashboard-host": "0.0.0.0",
+            },
+            env=_CPU_TRAINER_ENV,
+        ),
+        rollout=RayShape(
+            image="localhost/flywheel/ray-cpu:dev",
+            head=Sizes(requests={"cpu": "100m", "memory": "2Gi"}, limits={"memory": "9Gi"}),
+            head_ray_start_params={
+                "num-cpus": "8",
+                "num-gpus": "0",
+                "object-store-memory": "200000000",
+                "dashboard-host": "0.0.0.0",
+            },
+            env=_CPU_ROLLOUT_ENV,
+        ),
+    )
+
+
+def _gpu_flavour() -> Flavour:
+    """One pod a node with all its GPUs; the head has no GPU and schedules nothing."""
+    head = Sizes(requests={"cpu": "4", "memory": "16Gi"}, limits={"memory": "64Gi"})
+    params = {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"}
+    return Flavour(
+        trainer=RayShape(
+            image="localhost/flywheel/trainer-gpu:dev",
+            head=head,
+            worker=Sizes(requests={"cpu": "32", "memory": "512Gi"}, limits={"memory": "1024Gi"}),
+            head_ray_start_params=params,
+            shm_size="128Gi",
+        ),
+        rollout=RayShape(
+            image="localhost/flywheel/rollout-gpu:dev",
+            head=head,
+            worker=Sizes(requests={"cpu": "8", "memory": "64Gi"}, limits={"memory": "256Gi"}),
+            head_ray_start_params=params,
+            shm_size="32Gi",
+        ),
+        init=Sizes(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "4Gi"}),
+    )
+
+
+class OperatorConfig(Model):
+    """The whole file. Every field has a default, so an empty file is a working CPU configuration."""
+
+    namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; empty serves all.")
+    cpu: Flavour = Field(default_factory=_cpu_flavour, description="Used when gpusPerNode or gpusPerReplica is 0.")
+    gpu: Flavour = Field(default_factory=_gpu_flavour)
+    job: JobShape = JobShape()
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: list[str] = Field(default_factory=list)
+    service_account_name: str | None = Field(default=None, description="Of all pods of ours; they never get its token.")
+    gpu_resource: str = "nvidia.com/gpu"
+    run_as_user: int = 10001
+    ray_version: str = "2.60.0"
+    ray_service_token_auth: bool = Field(
+        default=True,
+        description="Token authentication of a pool's Ray dashboard; the OpenAI port is not touched by it.",
+    )
+    ttl_seconds_after_finished: int = Field(
+        default=10, ge=0, description="Of RayJobs; the operator deletes them anyway."
+    )
+    pod_template: AllowList = AllowList()
+    timing: Timing = Timing()
+    workers: int = Field(default=8, ge=1, le=256, description="Objects reconciled at the same time.")
+    http_port: int = Field(default=8080, description="/healthz and /metrics.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    cluster_domain: str = Field(
+        default="", description="Appended to Service names, e.g. cluster.local; empty is enough."
+    )
+
+    def flavour(self, gpus: int) -> Flavour:
+        """The flavour for that many GPUs per node or replica."""
+        return self.gpu if gpus > 0 else self.cpu
+
+
+def load_config(path: str | None = None) -> OperatorConfig:
+    """Reads the file at `path`, else at $FLYWHEEL_CONFIG, else the default path. Raises ConfigError."""
+    chosen = path or os.environ.get(CONFIG_ENV)
+    file = Path(chosen or DEFAULT_PATH)
+    if not file.exists():
+        if chosen:
+            raise ConfigError(f"{file} does not exist: point {CONFIG_ENV} at the operator's configuration")
+        return OperatorConfig()
+    try:
+        data = yaml.safe_load(file.read_text()) or {}
+        return OperatorConfig.model_validate(merge(OperatorConfig().model_dump(by_alias=True), data))
+    except (yaml.YAMLError, ValidationError, TypeError) as error:
+        raise ConfigError(f"{file} is not a valid operator configuration: {error}") from error
+
+
+_FREE_KEYS = frozenset({"requests", "limits", "env", "headRayStartParams", "workerRayStartParams", "overrides"})
+
+
+def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """`over` laid on `base`, field by field; maps with free keys (env, limits...) are merged by key as well.
+
+    A free key set to null is removed, so that a default environment variable can be unset.
+    """
+    if not isinstance(over, dict):
+        raise TypeError("the configuration must be a mapping")
+    merged = dict(base)
+    for key, value in over.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            inner = merge(base[key], value)
+            merged[key] = {k: v for k, v in inner.items() if v is not None} if key in _FREE_KEYS else inner
+        else:
+            merged[key] = value
+    return merged
