@@ -8,10 +8,11 @@ import sys
 import time
 from pathlib import Path
 
-from cluster import build
+from cluster import addons, build, images, node
 from cluster.apiserver import start_apiserver
 from cluster.errors import ClusterError
 from cluster.pins import GROUPS
+from cluster.steps import StepClock
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -33,6 +34,46 @@ def _apiserver(args: argparse.Namespace) -> int:
             return 0
 
 
+def _up(args: argparse.Namespace) -> int:
+    clock = StepClock()
+    at = node.up(clock.step)
+    clock.finish(args.json)
+    print(f"up; export KUBECONFIG={at.kubeconfig}")
+    return 0
+
+
+def _down(args: argparse.Namespace) -> int:
+    node.down(args.purge)
+    return 0
+
+
+def _kubectl(args: argparse.Namespace) -> int:
+    node.running()
+    return node.kubectl(*args.args).returncode
+
+
+def _exec(args: argparse.Namespace) -> int:
+    command = args.args[1:] if args.args[:1] == ["--"] else args.args
+    if not command:
+        raise ClusterError("say what to run: python3 -m cluster exec -- COMMAND [ARGS]")
+    return node.execute(command)
+
+
+def _addons(args: argparse.Namespace) -> int:
+    clock = StepClock()
+    node.running()
+    addons.install(clock.step)
+    clock.finish(args.json)
+    return 0
+
+
+def _load(args: argparse.Namespace) -> int:
+    start = time.monotonic()
+    loaded = images.load(args.image, args.name or "")
+    print(f"{loaded.name} {loaded.digest}: {loaded.copied / 1e6:.1f} MB copied in {time.monotonic() - start:.1f} s")
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="cluster", description="A real Kubernetes for tests and the demo.")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -43,6 +84,25 @@ def _parser() -> argparse.ArgumentParser:
     item.add_argument("--workdir", type=Path, help="folder for its data (default: in the cache)")
     item.add_argument("--controller-manager", action="store_true", help="also garbage collection, Jobs, Deployments")
     item.set_defaults(run=_apiserver)
+    item = commands.add_parser("up", help="the one-node cluster (root); does nothing when it is up")
+    item.add_argument("--json", type=Path, metavar="FILE", help="write the seconds of each step")
+    item.set_defaults(run=_up)
+    item = commands.add_parser("down", help="end it and remove everything but the stored images")
+    item.add_argument("--purge", action="store_true", help="the stored images too")
+    item.set_defaults(run=_down)
+    item = commands.add_parser("kubectl", help="kubectl as admin, from the host")
+    item.add_argument("args", nargs=argparse.REMAINDER)
+    item.set_defaults(run=_kubectl)
+    item = commands.add_parser("exec", help="run a command inside the node: exec -- ip route")
+    item.add_argument("args", nargs=argparse.REMAINDER)
+    item.set_defaults(run=_exec)
+    item = commands.add_parser("load", help="put an image into the node; only what it lacks is copied")
+    item.add_argument("image", metavar="PATH[:TAG]", help="OCI layout folder, OCI archive or docker archive")
+    item.add_argument("name", nargs="?", help="image name, e.g. localhost/app:1 (default: the one in the archive)")
+    item.set_defaults(run=_load)
+    item = commands.add_parser("addons", help="install KubeRay and MinIO and wait until they are ready")
+    item.add_argument("--json", type=Path, metavar="FILE", help="write the seconds of each step")
+    item.set_defaults(run=_addons)
     return parser
 
 

@@ -1,0 +1,140 @@
+"""Images into the node's containerd, without a registry and without copying what is there already."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.errors import ClusterError
+from cluster.layout import CONTAINERD_SOCKET, PAUSE_IMAGE
+from cluster.node import running
+from cluster.oci import (
+    Image,
+    LayoutArchive,
+    LayoutFolder,
+    binary_image,
+    normalize,
+    read_image,
+    write_thin,
+)
+from cluster.paths import cache_dir
+from cluster.pins import binary_path
+from cluster.process import loopback_env
+
+KUBERAY_IMAGE = "quay.io/kuberay/operator:v1.6.2"
+MINIO_IMAGE = "localhost/minio:1"
+# image -> (binary, its path in the image, as the manifests that use it expect)
+BINARY_IMAGES = {
+    PAUSE_IMAGE: ("pause", "/pause"),
+    KUBERAY_IMAGE: ("kuberay-operator", "/manager"),
+    MINIO_IMAGE: ("minio", "/minio"),
+}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What `load` did: full name, manifest digest, and bytes copied (0 when the image was there already)."""
+
+    name: str
+    digest: str
+    copied: int
+
+
+def _ctr(*args: str) -> list[str]:
+    """ctr on the host, through the node's root folder: files need not be visible inside the node."""
+    socket = f"/proc/{running()['init_pid']}/root{CONTAINERD_SOCKET}"
+    return [str(binary_path("ctr")), "-a", socket, "-n", "k8s.io", *args]
+
+
+def _ask(*args: str) -> str:
+    done = subprocess.run(_ctr(*args), capture_output=True, text=True, check=False, env=loopback_env())
+    if done.returncode != 0:
+        raise ClusterError(f"ctr {' '.join(args)} failed: {done.stderr.strip()}")
+    return done.stdout
+
+
+def present() -> dict[str, str]:
+    """Full name -> manifest digest of every image of the node."""
+    rows = [line.split() for line in _ask("images", "ls").splitlines()[1:]]
+    return {row[0]: row[2] for row in rows if len(row) > 2}
+
+
+def split_reference(text: str) -> tuple[Path, str]:
+    """`PATH` or `PATH:TAG` (for a layout that holds several images)."""
+    if os.path.exists(text) or ":" not in text:
+        return Path(text), ""
+    path, _, tag = text.rpartition(":")
+    return Path(path), tag
+
+
+def open_image(path: Path, tag: str = "") -> Image | None:
+    """The OCI image in a layout folder or archive; None for an archive of docker's own old format."""
+    if path.is_dir():
+        return read_image(LayoutFolder(path), tag)
+    if not path.exists():
+        raise ClusterError(f"{path} does not exist; build the image first (make images).")
+    archive = LayoutArchive(path)
+    try:
+        archive.read("index.json")
+    except KeyError:
+        return None
+    return read_image(archive, tag)
+
+
+def _name_in(image: Image, path: Path) -> str:
+    annotations = image.descriptor.get("annotations") or {}
+    found = annotations.get("io.containerd.image.name") or annotations.get("org.opencontainers.image.ref.name") or ""
+    if "/" not in found:  # buildah writes the bare tag there
+        raise ClusterError(f"the image in {path} carries no full name; say it: load {path} NAME")
+    return str(found)
+
+
+def load_image(image: Image, name: str) -> Loaded:
+    """Import an image under a name, sending only what containerd lacks."""
+    name = normalize(name)
+    if present().get(name) == image.digest:
+        return Loaded(name, image.digest, 0)
+    known = set(_ask("content", "ls", "-q").split())
+    command = _ctr("images", "import", "--digests=false", "-")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        assert process.stdin and process.stdout
+        try:
+            copied = write_thin(image, name, known, process.stdin)
+            process.stdin.close()
+        except BrokenPipeError:
+            copied = 0
+        output = process.stdout.read().decode(errors="replace")
+    if process.returncode != 0 or present().get(name) != image.digest:
+        raise ClusterError(f"importing {name} failed: {output.strip()[-1500:]}")
+    return Loaded(name, image.digest, copied)
+
+
+def load(reference: str, name: str = "") -> Loaded:
+    """Import `PATH[:TAG]`: an OCI layout folder, an OCI archive, or a docker archive (whole, under its own names)."""
+    path, tag = split_reference(reference)
+    image = open_image(path, tag)
+    if image is not None:
+        return load_image(image, name or _name_in(image, path))
+    with tarfile.open(path) as tar:
+        if "manifest.json" not in tar.getnames():
+            raise ClusterError(f"{path} is no image archive: it holds neither index.json nor manifest.json.")
+    before = present()
+    _ask("images", "import", str(path))
+    changed = {n: d for n, d in present().items() if before.get(n) != d} or before
+    first = next(iter(changed))
+    if name:
+        _ask("images", "tag", "--force", first, normalize(name))
+        first = normalize(name)
+    return Loaded(first, changed.get(first, ""), path.stat().st_size)
+
+
+def load_binary(name: str) -> Loaded:
+    """Import one of BINARY_IMAGES, made from its built binary when needed."""
+    binary, entrypoint = BINARY_IMAGES[name]
+    path = binary_path(binary)
+    folder = cache_dir() / "binary-images" / f"{binary}-{path.parent.name.rsplit('-', 1)[1]}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    return load_image(read_image(LayoutFolder(binary_image(folder, path, entrypoint))), name)
