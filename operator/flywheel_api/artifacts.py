@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
@@ -27,9 +27,9 @@ from flywheel_api.base import StatusModel, Timestamp
 from flywheel_api.causes import Cause
 from flywheel_api.names import kebab
 
-MANIFEST_SCHEMA = "flywheel.dev/manifest/v1"
-PROGRESS_SCHEMA = "flywheel.dev/progress/v1"
-FAILURE_SCHEMA = "flywheel.dev/failure/v1"
+MANIFEST_SCHEMA: Final = "flywheel.dev/manifest/v1"
+PROGRESS_SCHEMA: Final = "flywheel.dev/progress/v1"
+FAILURE_SCHEMA: Final = "flywheel.dev/failure/v1"
 STANDIN_NOTICE = "scripted stand-in; scores are not comparable to the paper"
 
 
@@ -120,7 +120,9 @@ class Manifest(StatusModel):
     counts: Counts = Counts()
     usage: Usage = Usage()
     metrics: dict[str, float] = Field(default_factory=dict)
-    details: dict[str, Any] = Field(default_factory=dict, description="Small structured results; see the stage's module.")
+    details: dict[str, Any] = Field(
+        default_factory=dict, description="Small structured results; see the stage's module."
+    )
     served_by: list[ServedBy] = Field(default_factory=list)
     standin: bool = Field(default=False, description="True when a stand-in served any role here or in any input.")
     notice: str | None = None

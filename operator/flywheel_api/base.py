@@ -15,7 +15,9 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 DURATION_PATTERN = r"^([0-9]+(ms|s|m|h|d))+$"
 
 Duration = Annotated[
-    str, StringConstraints(pattern=DURATION_PATTERN, max_length=32), Field(description="A duration such as 90s, 36h or 1h30m.")
+    str,
+    StringConstraints(pattern=DURATION_PATTERN, max_length=32),
+    Field(description="A duration such as 90s, 36h or 1h30m."),
 ]
 DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$"
 DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=32)]
@@ -33,7 +35,9 @@ MODEL_REF_PATTERN = r"^(sha256:[0-9a-f]{64}|s3://.+|hf://.+/.+)$"
 ModelRef = Annotated[
     str,
     StringConstraints(pattern=MODEL_REF_PATTERN, max_length=512),
-    Field(description="sha256:<digest> of a committed checkpoint, s3://bucket/prefix of an HF directory, or hf://org/name."),
+    Field(
+        description="sha256:<digest> of a committed checkpoint, s3://bucket/prefix of an HF directory, or hf://org/name."
+    ),
 ]
 DATA_REF_PATTERN = r"^(sha256:[0-9a-f]{64}|s3://.+)$"
 DataRef = Annotated[
@@ -64,7 +68,7 @@ PATTERN_MESSAGES = {
     SOURCE_PATTERN: "write builtin://<name>, s3://bucket/prefix, or sha256:<64 hex digits> of a dataset manifest",
     URL_PATTERN: "write a URL that starts with http:// or https://, such as https://models.internal/v1",
     ENTRY_POINT_PATTERN: "write module:function, such as my_rewards.sql:score",
-    SERVED_NAME_PATTERN: "write a model name of letters, digits, '-', '_', '.' and '/' that starts with a letter or digit",
+    SERVED_NAME_PATTERN: "write a model name of letters, digits and - _ . / that starts with a letter or digit",
     PRESET_PATTERN: "write a preset's name, such as agenticqwen-8b; docs/reference/presets.md lists them",
     INTEGER_PATTERN: 'write a whole number in quotes, such as "41200000"',
 }

@@ -14,43 +14,61 @@ Quantity = Annotated[str, Field(max_length=32, description="A Kubernetes quantit
 
 
 class StoreRef(ApiModel):
-    """Which S3 store to use: a Secret of this namespace with the keys endpoint, bucket, accessKey, secretKey and, optionally, region, prefix, caBundle, secure."""
+    """Which S3 store to use.
 
-    secret_name: SecretName = DEFAULT_STORE_SECRET
+    A Secret of this namespace with the keys endpoint, bucket, accessKey, secretKey and, optionally, region, prefix,
+    caBundle and secure.
+    """
+
+    secret_name: SecretName = Field(default=DEFAULT_STORE_SECRET, description="Name of that Secret.")
 
 
 class SecretKeyRef(ApiModel):
     """One key of a Secret in the same namespace."""
 
-    secret_name: SecretName
-    key: Annotated[str, Field(min_length=1, max_length=253)]
+    secret_name: SecretName = Field(description="Name of a Secret in this namespace.")
+    key: Annotated[str, Field(min_length=1, max_length=253)] = Field(description="Key in that Secret.")
 
 
 class Resources(ApiModel):
     """Requests and limits of the main container, as Kubernetes quantities."""
 
-    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict)
-    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(default_factory=dict)
+    requests: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(
+        default_factory=dict, description="What the scheduler sets aside."
+    )
+    limits: Annotated[dict[str, Quantity], Field(max_length=8)] = Field(
+        default_factory=dict, description="What the container may use at most."
+    )
 
 
 class Toleration(ApiModel):
     """A core/v1 toleration."""
 
-    key: ShortString | None = None
-    operator: ShortString | None = None
-    value: ShortString | None = None
-    effect: ShortString | None = None
-    toleration_seconds: int | None = None
+    key: ShortString | None = Field(
+        default=None, description="Taint key; with operator Exists and no key every taint is tolerated."
+    )
+    operator: ShortString | None = Field(default=None, description="Exists or Equal (the default).")
+    value: ShortString | None = Field(default=None, description="Taint value, with operator Equal.")
+    effect: ShortString | None = Field(
+        default=None, description="NoSchedule, PreferNoSchedule or NoExecute; none means all."
+    )
+    toleration_seconds: int | None = Field(default=None, description="How long NoExecute is tolerated.")
 
 
 class PodTemplate(ApiModel):
     """What an object may override of its pods; everything else comes from the chart's values."""
 
-    image: Annotated[str, Field(max_length=512)] | None = None
-    resources: Resources | None = None
-    node_selector: Annotated[dict[str, ShortString], Field(max_length=16)] = Field(default_factory=dict)
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(default_factory=list)
-    priority_class_name: Name | None = None
+    image: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="Image of the main container."
+    )
+    resources: Resources | None = Field(default=None, description="Resources of the main container.")
+    node_selector: Annotated[dict[str, ShortString], Field(max_length=16)] = Field(
+        default_factory=dict, description="Labels that a node must have."
+    )
+    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(
+        default_factory=list, description="Taints that the pods tolerate."
+    )
+    priority_class_name: Name | None = Field(default=None, description="PriorityClass of the pods.")
 
 
 class ChildRef(StatusModel):

@@ -17,17 +17,23 @@ SERVE_PORT = 8000
 class EngineSpec(ApiModel):
     """vLLM engine arguments. `args` takes any other, by its name in vLLM's AsyncEngineArgs."""
 
-    max_model_len: Annotated[int, Field(ge=64, le=10_485_760)] = 40960
-    max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = None
+    max_model_len: Annotated[int, Field(ge=64, le=10_485_760)] = Field(
+        default=40960, description="Tokens of prompt and completion together."
+    )
+    max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="Sequences decoded at once; unset leaves it to vLLM."
+    )
     args: Annotated[dict[str, Any], Field(max_length=64)] = Field(
-        default_factory=dict, json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}}
+        default_factory=dict,
+        json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
+        description="Any other engine argument, such as gpu-memory-utilization: 0.9.",
     )
 
 
 class PoolTemplate(ApiModel):
     """The shape of a pool, without its model: what a round carries inline."""
 
-    replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    replicas: Annotated[int, Field(ge=1, le=1024)] = Field(default=1, description="Servers of the model.")
     gpus_per_replica: Annotated[int, Field(ge=0, le=64, description="0 serves on CPU; tensor parallel otherwise.")] = 1
     engine: EngineSpec = EngineSpec()
     startup_timeout: Duration = "30m"
@@ -38,7 +44,9 @@ class RolloutPoolSpec(PoolTemplate):
     """Servers of one model behind one stable OpenAI-compatible Service, named like the pool."""
 
     model: ModelRef
-    served_model_name: Annotated[str, Field(pattern=SERVED_NAME_PATTERN, max_length=128)] = "policy"
+    served_model_name: Annotated[str, Field(pattern=SERVED_NAME_PATTERN, max_length=128)] = Field(
+        default="policy", description="Model name that clients send."
+    )
     store: StoreRef = StoreRef()
 
     model_config = ConfigDict(
@@ -60,8 +68,8 @@ class RolloutPoolSpec(PoolTemplate):
 class WeightsStatus(StatusModel):
     """How many ready replicas serve a digest."""
 
-    digest: str
-    replicas: int
+    digest: str = Field(description="Digest of a checkpoint.")
+    replicas: int = Field(description="Ready replicas that serve it.")
 
 
 class RolloutPoolStatus(StatusModel):
@@ -76,7 +84,8 @@ class RolloutPoolStatus(StatusModel):
     selector: str | None = None
     model_digest: str | None = None
     weights: Annotated[list[WeightsStatus], Field(max_length=16)] = Field(
-        default_factory=list, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["digest"]}
+        default_factory=list,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["digest"]},
     )
     lagging_replicas: int = 0
     child: ChildRef | None = None

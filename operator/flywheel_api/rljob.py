@@ -46,39 +46,51 @@ class RewardType(StrEnum):
 class Clip(ApiModel):
     """PPO clipping: ratio in [1-low, 1+high]; `c` is the dual clip's bound for negative advantages."""
 
-    low: DecimalString = "0.2"
-    high: DecimalString = "0.28"
-    c: DecimalString = "10"
+    low: DecimalString = Field(default="0.2", description="Lower bound: the ratio stays above 1 - low.")
+    high: DecimalString = Field(default="0.28", description="Upper bound: the ratio stays below 1 + high.")
+    c: DecimalString = Field(default="10", description="Dual clip: bound of the ratio where the advantage is negative.")
 
 
 class AlgorithmSpec(ApiModel):
-    """The algorithm and its sizes. Defaults are those of the paper's 8B agentic run (arXiv 2604.21590, released scripts)."""
+    """The algorithm and its sizes; defaults are those of the paper's 8B agentic run (arXiv 2604.21590)."""
 
-    type: Algorithm = Algorithm.GRPO
+    type: Algorithm = Field(default=Algorithm.GRPO, description="GRPO, GSPO, DAPO or PPO.")
     group_size: Annotated[int, Field(ge=2, le=256, description="Rollouts per prompt.")] = 16
-    prompts_per_step: Annotated[int, Field(ge=1, le=65536)] = 64
+    prompts_per_step: Annotated[int, Field(ge=1, le=65536)] = Field(
+        default=64, description="Prompts sampled per training step."
+    )
     mini_batch_prompts: Annotated[int, Field(ge=1, le=65536)] | None = Field(
         default=None, description="Prompts per optimiser update; default a quarter of promptsPerStep, at least 1."
     )
     micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
-        default=None, description="Sequences per forward pass and GPU; default: verl's dynamic batching on GPUs, 2 on CPU."
+        default=None,
+        description="Sequences per forward pass and GPU; default: verl's dynamic batching on GPUs, 2 on CPU.",
     )
     clip: Clip = Clip()
-    kl_coefficient: DecimalString = "0"
-    learning_rate: DecimalString = "1e-6"
-    temperature: DecimalString = "1.0"
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 1
+    kl_coefficient: DecimalString = Field(
+        default="0", description="Weight of the KL loss to the starting model; 0 turns it off."
+    )
+    learning_rate: DecimalString = Field(default="1e-6", description="Peak learning rate.")
+    temperature: DecimalString = Field(default="1.0", description="Sampling temperature of rollouts.")
+    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="Passes over the training data.")
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Stop after this many steps even if epochs are left."
     )
-    max_prompt_tokens: Annotated[int, Field(ge=16, le=1_048_576)] = 4096
-    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 10000
+    max_prompt_tokens: Annotated[int, Field(ge=16, le=1_048_576)] = Field(
+        default=4096, description="Longer prompts are dropped before training and counted."
+    )
+    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        default=10000, description="Tokens of a rollout, over all its turns."
+    )
 
 
 class RewardSpec(ApiModel):
     """What scores a trajectory."""
 
-    type: RewardType = RewardType.STATE_DIFF
+    type: RewardType = Field(
+        default=RewardType.STATE_DIFF,
+        description="Math compares answers, StateDiff databases; Rubric and Judge ask a model; Custom calls entryPoint.",
+    )
     entry_point: Annotated[str, Field(pattern=ENTRY_POINT_PATTERN, max_length=253)] | None = Field(
         default=None, description="module:function in the image; only with type Custom."
     )
@@ -87,7 +99,9 @@ class RewardSpec(ApiModel):
 class AgentLoopSpec(ApiModel):
     """Multi-turn rollouts with tools; absent means single-turn."""
 
-    domains: Annotated[list[Name], Field(min_length=1, max_length=32)]
+    domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
+        description="Environments whose tools the policy may call, such as airline."
+    )
     max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns.")] = 15
     tool_response_limit: Annotated[int, Field(ge=16, le=1_048_576, description="Characters.")] = 4096
 
@@ -95,22 +109,32 @@ class AgentLoopSpec(ApiModel):
 class DataSpec(ApiModel):
     """Training and validation data in verl's Parquet format."""
 
-    train: Annotated[list[DataRef], Field(min_length=1, max_length=64)]
-    validation: Annotated[list[DataRef], Field(max_length=64)] = Field(default_factory=list)
+    train: Annotated[list[DataRef], Field(min_length=1, max_length=64)] = Field(
+        description="Training sets, concatenated."
+    )
+    validation: Annotated[list[DataRef], Field(max_length=64)] = Field(
+        default_factory=list, description="Validation sets, scored at checkpoints."
+    )
 
 
 class CheckpointSpec(ApiModel):
     """When checkpoints are committed to the store, and how many stay. The last one is always kept."""
 
-    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = 6
-    keep_last: Annotated[int, Field(ge=1, le=1000)] = 2
-    keep_best: Annotated[int, Field(ge=0, le=1000)] = 1
+    every_steps: Annotated[int, Field(ge=1, le=1_000_000)] = Field(default=6, description="Steps between checkpoints.")
+    keep_last: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=2, description="Newest checkpoints that stay in the store."
+    )
+    keep_best: Annotated[int, Field(ge=0, le=1000)] = Field(
+        default=1, description="Best checkpoints by validation reward that stay beside the newest."
+    )
 
 
 class RetriesSpec(ApiModel):
     """Retries of failures of the program itself; preemption and lost infrastructure do not count."""
 
-    limit: Annotated[int, Field(ge=0, le=100)] = 3
+    limit: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=3, description="Failures of the program itself before the job fails."
+    )
 
 
 class RLJobSpec(ApiModel):
@@ -121,16 +145,22 @@ class RLJobSpec(ApiModel):
     store: StoreRef = StoreRef()
     algorithm: AlgorithmSpec = AlgorithmSpec()
     reward: RewardSpec = RewardSpec()
-    agent_loop: AgentLoopSpec | None = None
-    nodes: Annotated[int, Field(ge=1, le=4096)] = 1
+    agent_loop: AgentLoopSpec | None = Field(
+        default=None, description="Multi-turn rollouts with tools; absent means single-turn."
+    )
+    nodes: Annotated[int, Field(ge=1, le=4096)] = Field(default=1, description="Ray nodes that train.")
     gpus_per_node: Annotated[int, Field(ge=0, le=64, description="0 trains on CPU.")] = 8
-    rollout_tensor_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    rollout_tensor_parallel: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="GPUs that one rollout server shares."
+    )
     checkpoint: CheckpointSpec = CheckpointSpec()
     retries: RetriesSpec = RetriesSpec()
     stall_after: Duration = "30m"
     startup_timeout: Duration = "30m"
-    wall_clock: Duration | None = Field(default=None, description="Across all attempts; the job fails with cause Budget when it is over.")
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    wall_clock: Duration | None = Field(
+        default=None, description="Over all attempts; the job then fails with cause Budget."
+    )
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="Seed of data order and sampling.")
     overrides: Annotated[dict[str, Any], Field(max_length=256)] = Field(
         default_factory=dict,
         description="Any verl key, dotted, with a scalar or list value; unknown keys are refused before a GPU starts.",
@@ -150,7 +180,8 @@ class RLJobSpec(ApiModel):
                     "message": "reward.entryPoint goes with reward.type Custom only: set both or neither",
                 },
                 {
-                    "rule": "!has(self.algorithm.miniBatchPrompts) || self.algorithm.miniBatchPrompts <= self.algorithm.promptsPerStep",
+                    "rule": "!has(self.algorithm.miniBatchPrompts) "
+                    "|| self.algorithm.miniBatchPrompts <= self.algorithm.promptsPerStep",
                     "message": "algorithm.miniBatchPrompts must not exceed algorithm.promptsPerStep",
                 },
                 {
@@ -159,7 +190,8 @@ class RLJobSpec(ApiModel):
                 },
                 {
                     "rule": "self.reward.type != 'StateDiff' || has(self.agentLoop)",
-                    "message": "reward.type StateDiff scores tool environments: add agentLoop.domains, or use reward.type Math",
+                    "message": "reward.type StateDiff scores tool environments: "
+                    "add agentLoop.domains, or use reward.type Math",
                 },
                 {
                     "rule": "oldSelf == self",
@@ -182,7 +214,9 @@ class RLJobStatus(StatusModel):
 
     observed_generation: int = 0
     conditions: Conditions = Field(default_factory=list)
-    phase: str | None = Field(default=None, description="For people only: Pending, Starting, Running, Succeeded, Failed.")
+    phase: str | None = Field(
+        default=None, description="For people only: Pending, Starting, Running, Succeeded, Failed."
+    )
     step: int | None = None
     total_steps: int | None = None
     reward: str | None = None

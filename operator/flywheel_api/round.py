@@ -54,8 +54,10 @@ class Role(StrEnum):
 class BaseSpec(ApiModel):
     """What the round trains from."""
 
-    round: Name | None = Field(default=None, description="The promoted model of that round, in this namespace; waits for it.")
-    model: ModelRef | None = None
+    round: Name | None = Field(
+        default=None, description="The promoted model of that round, in this namespace; waits for it."
+    )
+    model: ModelRef | None = Field(default=None, description="A committed checkpoint, an S3 prefix or a hub id.")
 
     model_config = _config(("has(self.round) != has(self.model)", "set exactly one of base.round and base.model"))
 
@@ -63,31 +65,44 @@ class BaseSpec(ApiModel):
 class Sampling(ApiModel):
     """Sampling parameters of a role."""
 
-    temperature: DecimalString = "1.0"
-    top_p: DecimalString = "1.0"
-    max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 4096
+    temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
+    top_p: DecimalString = Field(default="1.0", description="Nucleus sampling.")
+    max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(default=4096, description="Tokens of one completion.")
 
 
 class Endpoint(ApiModel):
-    """A role's model: any OpenAI-compatible URL, an existing RolloutPool, or a pool that the round makes (Policy only)."""
+    """A role's model: an OpenAI-compatible URL, an existing RolloutPool, or a pool of the round's own (Policy only)."""
 
-    role: Role
-    url: Annotated[str, Field(pattern=URL_PATTERN, max_length=512)] | None = None
-    pool_ref: Name | None = None
-    pool: PoolTemplate | None = None
-    model: Annotated[str, Field(max_length=253)] | None = Field(default=None, description="Model name sent in requests.")
-    api_key: SecretKeyRef | None = None
+    role: Role = Field(description="Policy, Teacher, Solver, ToolSimulator, UserSimulator or Judge.")
+    url: Annotated[str, Field(pattern=URL_PATTERN, max_length=512)] | None = Field(
+        default=None, description="Base URL of an OpenAI-compatible API, such as https://models.internal/v1."
+    )
+    pool_ref: Name | None = Field(default=None, description="Name of a RolloutPool in this namespace.")
+    pool: PoolTemplate | None = Field(
+        default=None, description="Shape of a pool that the round makes, and deletes when it no longer needs it."
+    )
+    model: Annotated[str, Field(max_length=253)] | None = Field(
+        default=None, description="Model name sent in requests."
+    )
+    api_key: SecretKeyRef | None = Field(default=None, description="Where the API key is; sent as a bearer token.")
     sampling: Sampling = Sampling()
-    concurrency: Annotated[int, Field(ge=1, le=4096)] = 64
-    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    timeout: Duration = "90s"
+    concurrency: Annotated[int, Field(ge=1, le=4096)] = Field(
+        default=64, description="Requests in flight at once, per pod."
+    )
+    requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Upper bound of the request rate, per pod; unset is none."
+    )
+    timeout: Duration = Field(default="90s", description="Time-out of one request; it is retried.")
 
     model_config = _config(
         (
             "(has(self.url) ? 1 : 0) + (has(self.poolRef) ? 1 : 0) + (has(self.pool) ? 1 : 0) == 1",
             "set exactly one of url, poolRef and pool for each endpoint",
         ),
-        ("!has(self.pool) || self.role == 'Policy'", "an inline pool is for role Policy; other roles take url or poolRef"),
+        (
+            "!has(self.pool) || self.role == 'Policy'",
+            "an inline pool is for role Policy; other roles take url or poolRef",
+        ),
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
     )
 
@@ -96,27 +111,43 @@ class MiningSpec(ApiModel):
     """Failure mining. Sources leave these open; defaults are ours (method.md §2.2)."""
 
     samples: Annotated[int, Field(ge=1, le=256, description="Samples per problem.")] = 8
-    temperature: DecimalString = "1.0"
-    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = 8192
-    max_problems: Annotated[int, Field(ge=1, le=10_000_000)] = 10000
-    frontier_above: Fraction = Field(default="0", description="Pass rate above this and at most frontierUpTo: trained on directly.")
-    frontier_up_to: Fraction = "0.5"
+    temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
+    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        default=8192, description="Tokens of one sample."
+    )
+    max_problems: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=10000, description="Problems taken from the seeds."
+    )
+    frontier_above: Fraction = Field(
+        default="0", description="Pass rate above this and at most frontierUpTo: trained on directly."
+    )
+    frontier_up_to: Fraction = Field(default="0.5", description="Upper end of the frontier band.")
 
 
 class SynthesisSpec(ApiModel):
     """Variants per mined problem, by operator."""
 
-    structural: Annotated[int, Field(ge=0, le=64)] = 4
-    persona: Annotated[int, Field(ge=0, le=64)] = 1
+    structural: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=4, description="Variants of a mined problem with another structure."
+    )
+    persona: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=1, description="Variants of a mined problem in a persona's setting."
+    )
 
-    model_config = _config(("self.structural + self.persona > 0", "ask for at least one variant: structural or persona"))
+    model_config = _config(
+        ("self.structural + self.persona > 0", "ask for at least one variant: structural or persona")
+    )
 
 
 class VerificationSpec(ApiModel):
     """Consistency labelling: `agree` of `votes` independent solutions must give the same answer (the paper: 3 of 3)."""
 
-    votes: Annotated[int, Field(ge=1, le=16)] = 3
-    agree: Annotated[int, Field(ge=1, le=16)] = 3
+    votes: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=3, description="Independent solutions asked for per problem."
+    )
+    agree: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=3, description="How many of them must give the same answer."
+    )
 
     model_config = _config(("self.agree <= self.votes", "verification.agree must not exceed verification.votes"))
 
@@ -124,14 +155,16 @@ class VerificationSpec(ApiModel):
 class DedupSpec(ApiModel):
     """Near-duplicate and contamination limits (method.md §2.5)."""
 
-    minhash_threshold: Fraction = "0.8"
+    minhash_threshold: Fraction = Field(
+        default="0.8", description="Jaccard similarity from which two problems count as one."
+    )
     decontamination_ngram: Annotated[int, Field(ge=3, le=64, description="Words.")] = 13
 
 
 class ReasoningSpec(ApiModel):
     """The reasoning flywheel."""
 
-    seeds: SourceRef
+    seeds: SourceRef = Field(description="Seed problems with answers.")
     mining: MiningSpec = MiningSpec()
     synthesis: SynthesisSpec = SynthesisSpec()
     verification: VerificationSpec = VerificationSpec()
@@ -164,38 +197,50 @@ class Check(StrEnum):
 class SolverSpec(ApiModel):
     """Solvability attempts by the Solver role."""
 
-    attempts: Annotated[int, Field(ge=1, le=64)] = 3
-    max_turns: Annotated[int, Field(ge=1, le=256)] = 15
+    attempts: Annotated[int, Field(ge=1, le=64)] = Field(default=3, description="Attempts per task.")
+    max_turns: Annotated[int, Field(ge=1, le=256)] = Field(default=15, description="Assistant turns per attempt.")
 
 
 class AcceptanceSpec(ApiModel):
     """What a task must pass to be trained on (method.md §3.8)."""
 
-    branch_hit: Check = Check.REQUIRED
-    database_diff: Check = Check.REQUIRED
-    trap_absent: Check = Check.REQUIRED
-    traceability: Check = Check.REQUIRED
+    branch_hit: Check = Field(default=Check.REQUIRED, description="The solution follows the intended branch.")
+    database_diff: Check = Field(default=Check.REQUIRED, description="The final database equals the expected one.")
+    trap_absent: Check = Field(default=Check.REQUIRED, description="The solution avoids the trap path.")
+    traceability: Check = Field(
+        default=Check.REQUIRED, description="Every action follows from what the user or a tool said."
+    )
 
 
 class BandSpec(ApiModel):
-    """Keep tasks whose measured pass rate of the policy lies in [low, high]; outside, a group has no variance under GRPO."""
+    """Keep tasks whose pass rate under the policy lies in [low, high]; outside, a GRPO group has no variance."""
 
-    low: Fraction = "0"
-    high: Fraction = "1"
+    low: Fraction = Field(default="0", description="Lowest pass rate kept.")
+    high: Fraction = Field(default="1", description="Highest pass rate kept.")
     samples: Annotated[int, Field(ge=0, le=256, description="Rollouts per task; 0 does not measure.")] = 0
 
 
 class AgenticSpec(ApiModel):
     """The agentic flywheel."""
 
-    personas: SourceRef
-    domains: Annotated[list[Name], Field(min_length=1, max_length=32)]
-    seed_mode: SeedMode = SeedMode.LINEAR
-    environment: EnvironmentMode = EnvironmentMode.STATE
-    branches_per_tree: Annotated[int, Field(ge=1, le=64)] = 6
-    legal_share: Fraction = "0.5"
-    trap_share: Fraction = "0.5"
-    max_tasks: Annotated[int, Field(ge=1, le=10_000_000)] = 40000
+    personas: SourceRef = Field(description="Personas of simulated users.")
+    domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
+        description="Environments, such as airline."
+    )
+    seed_mode: SeedMode = Field(
+        default=SeedMode.LINEAR, description="Linear workflows (the paper's round 0) or behaviour trees."
+    )
+    environment: EnvironmentMode = Field(
+        default=EnvironmentMode.STATE, description="Who executes tools: State, Hybrid or LLM."
+    )
+    branches_per_tree: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=6, description="Branches kept per behaviour tree."
+    )
+    legal_share: Fraction = Field(
+        default="0.5", description="Share of tasks whose request the policy of the domain allows."
+    )
+    trap_share: Fraction = Field(default="0.5", description="Share of tasks with a trap path.")
+    max_tasks: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=40000, description="Tasks kept for training.")
     solver: SolverSpec = SolverSpec()
     acceptance: AcceptanceSpec = AcceptanceSpec()
     difficulty: BandSpec = BandSpec()
@@ -205,58 +250,97 @@ class AgenticSpec(ApiModel):
 class AlgorithmOverrides(ApiModel):
     """The fields of RLJob's `spec.algorithm`, all optional: what is set replaces the preset's value."""
 
-    type: Algorithm | None = None
-    group_size: Annotated[int, Field(ge=2, le=256)] | None = None
-    prompts_per_step: Annotated[int, Field(ge=1, le=65536)] | None = None
-    mini_batch_prompts: Annotated[int, Field(ge=1, le=65536)] | None = None
-    micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = None
-    kl_coefficient: DecimalString | None = None
-    learning_rate: DecimalString | None = None
-    temperature: DecimalString | None = None
-    epochs: Annotated[int, Field(ge=1, le=1000)] | None = None
-    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = None
-    max_prompt_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = None
-    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = None
+    type: Algorithm | None = Field(default=None, description="GRPO, GSPO, DAPO or PPO.")
+    group_size: Annotated[int, Field(ge=2, le=256)] | None = Field(default=None, description="Rollouts per prompt.")
+    prompts_per_step: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="Prompts sampled per training step."
+    )
+    mini_batch_prompts: Annotated[int, Field(ge=1, le=65536)] | None = Field(
+        default=None, description="Prompts per optimiser update."
+    )
+    micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="Sequences per forward pass and GPU."
+    )
+    kl_coefficient: DecimalString | None = Field(
+        default=None, description="Weight of the KL loss to the starting model."
+    )
+    learning_rate: DecimalString | None = Field(default=None, description="Peak learning rate.")
+    temperature: DecimalString | None = Field(default=None, description="Sampling temperature of rollouts.")
+    epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        default=None, description="Passes over the training data."
+    )
+    max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="Stop after this many steps."
+    )
+    max_prompt_tokens: Annotated[int, Field(ge=16, le=1_048_576)] | None = Field(
+        default=None, description="Longer prompts are dropped before training and counted."
+    )
+    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] | None = Field(
+        default=None, description="Tokens of a rollout, over all its turns."
+    )
 
 
 class TrackTraining(ApiModel):
     """What a track's RLJob takes from the round beside the preset; every field overrides the preset's."""
 
-    algorithm: AlgorithmOverrides = AlgorithmOverrides()
-    checkpoint: CheckpointSpec | None = None
-    retries: RetriesSpec | None = None
+    algorithm: AlgorithmOverrides = Field(
+        default=AlgorithmOverrides(), description="Fields of the algorithm that differ from the preset."
+    )
+    checkpoint: CheckpointSpec | None = Field(
+        default=None, description="Replaces the preset's checkpoint policy as a whole."
+    )
+    retries: RetriesSpec | None = Field(default=None, description="Replaces the default of 3 retries.")
     overrides: Annotated[dict[str, Any], Field(max_length=256)] = Field(
-        default_factory=dict, json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}}
+        default_factory=dict,
+        json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
+        description="Any verl key, dotted; unknown keys are refused before a GPU starts.",
     )
 
 
 class TrainingSpec(ApiModel):
     """Reasoning first, then agentic from its checkpoint."""
 
-    preset: Annotated[str, Field(pattern=PRESET_PATTERN, max_length=63)] = "agenticqwen-8b"
-    nodes: Annotated[int, Field(ge=1, le=4096)] | None = None
-    gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = None
-    reasoning: TrackTraining = TrackTraining()
-    agentic: TrackTraining = TrackTraining()
+    preset: Annotated[str, Field(pattern=PRESET_PATTERN, max_length=63)] = Field(
+        default="agenticqwen-8b", description="A complete recipe; docs/reference/presets.md lists them."
+    )
+    nodes: Annotated[int, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="Ray nodes that train; unset takes the preset's."
+    )
+    gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        default=None, description="GPUs of each node, 0 trains on CPU; unset takes the preset's."
+    )
+    reasoning: TrackTraining = Field(
+        default=TrackTraining(), description="The reasoning track's training, where it differs from the preset."
+    )
+    agentic: TrackTraining = Field(
+        default=TrackTraining(), description="The agentic track's training, where it differs from the preset."
+    )
 
 
 class GateSpec(ApiModel):
     """Lower limits; a suite without a gate is only reported. Gains are paired differences on the same items."""
 
-    min_score: DecimalString | None = None
-    min_gain_over_base: DecimalString | None = None
+    min_score: DecimalString | None = Field(default=None, description="Lowest score of the candidate, 0 to 1.")
+    min_gain_over_base: DecimalString | None = Field(
+        default=None, description="Lowest gain over the base, in score; may be negative."
+    )
     require_significance: Literal["Point", "Interval"] = Field(
-        default="Point", description="Interval: the lower end of the confidence interval must pass; Point: the estimate must."
+        default="Point",
+        description="Interval: the lower end of the confidence interval must pass; Point: the estimate must.",
     )
 
 
 class SuiteSpec(ApiModel):
     """A held-out suite."""
 
-    name: Name
-    items: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
-    repeats: Annotated[int, Field(ge=1, le=256)] = 4
-    gate: GateSpec | None = None
+    name: Name = Field(description="A suite of the store or of the image, such as airline-heldout.")
+    items: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
+        default=None, description="Items evaluated; unset takes all."
+    )
+    repeats: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4, description="Samples per item; scores are means over them."
+    )
+    gate: GateSpec | None = Field(default=None, description="What the candidate must reach to be promoted.")
 
 
 class EvaluationSpec(ApiModel):
@@ -269,33 +353,53 @@ class EvaluationSpec(ApiModel):
             max_length=32,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
-    ]
-    temperature: DecimalString = "0.8"
-    confidence: Fraction = "0.95"
+    ] = Field(description="Held-out suites; both models answer the same items.")
+    temperature: DecimalString = Field(default="0.8", description="Sampling temperature.")
+    confidence: Fraction = Field(default="0.95", description="Confidence level of intervals.")
 
 
 class TokenBudget(ApiModel):
     """Tokens (prompt and completion) that a role may use in the whole round."""
 
-    role: Role
-    limit: Annotated[str, Field(pattern=INTEGER_PATTERN, max_length=20)]
+    role: Role = Field(description="Whose tokens.")
+    limit: Annotated[str, Field(pattern=INTEGER_PATTERN, max_length=20)] = Field(description="Tokens, as a string.")
 
 
 class BudgetSpec(ApiModel):
     """Hard stops that survive retries."""
 
-    gpu_hours: DecimalString | None = None
-    wall_clock: Duration = "48h"
+    gpu_hours: DecimalString | None = Field(
+        default=None, description="GPU-hours over all stages and attempts; unset is unlimited."
+    )
+    wall_clock: Duration = Field(default="48h", description="Time from the first reconcile to the end.")
     tokens: Annotated[
         list[TokenBudget],
-        Field(max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["role"]}),
-    ] = Field(default_factory=list)
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["role"]}
+        ),
+    ] = Field(default_factory=list, description="Limits by role; roles without one are unlimited.")
+
+
+_INPUTS = ("campaign", "base", "store", "endpoints", "reasoning", "agentic", "training", "evaluation", "seed")
+_OPTIONAL_INPUTS = ("reasoning", "agentic")
+
+
+def _unchanged(name: str) -> str:
+    """CEL: an input is as it was. Spelled out: the server's cost estimate of `self.?x == oldSelf.?x` is unbounded."""
+    same = f"self.{name} == oldSelf.{name}"
+    return (
+        f"(has(self.{name}) ? has(oldSelf.{name}) && {same} : !has(oldSelf.{name}))"
+        if name in _OPTIONAL_INPUTS
+        else same
+    )
 
 
 class FlywheelRoundSpec(ApiModel):
     """One round. No `reasoning` means no reasoning track; no `agentic` likewise."""
 
-    campaign: Name
+    campaign: Name = Field(
+        description="The campaign it belongs to: a line of rounds, each from the last one's promoted model."
+    )
     base: BaseSpec
     store: StoreRef = StoreRef()
     endpoints: Annotated[
@@ -305,14 +409,16 @@ class FlywheelRoundSpec(ApiModel):
             max_length=8,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["role"]},
         ),
-    ]
-    reasoning: ReasoningSpec | None = None
-    agentic: AgenticSpec | None = None
+    ] = Field(description="Who plays each role; roles that are not listed fall back to Teacher.")
+    reasoning: ReasoningSpec | None = Field(
+        default=None, description="The reasoning flywheel; absent turns the track off."
+    )
+    agentic: AgenticSpec | None = Field(default=None, description="The agentic flywheel; absent turns the track off.")
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec
     budget: BudgetSpec = BudgetSpec()
     suspend: bool = Field(default=False, description="Pause at the next stage boundary with GPUs freed.")
-    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="Seed of every random choice.")
 
     model_config = _config(
         ("has(self.reasoning) || has(self.agentic)", "a round needs a track: add spec.reasoning, spec.agentic or both"),
@@ -321,12 +427,9 @@ class FlywheelRoundSpec(ApiModel):
             "name a Teacher in spec.endpoints: it synthesises, and unset roles fall back to it",
         ),
         (
-            "self.campaign == oldSelf.campaign && self.base == oldSelf.base && self.training == oldSelf.training "
-            "&& self.evaluation == oldSelf.evaluation && self.endpoints == oldSelf.endpoints && self.store == oldSelf.store "
-            "&& (has(self.reasoning) ? has(oldSelf.reasoning) && self.reasoning == oldSelf.reasoning : !has(oldSelf.reasoning)) "
-            "&& (has(self.agentic) ? has(oldSelf.agentic) && self.agentic == oldSelf.agentic : !has(oldSelf.agentic)) "
-            "&& self.seed == oldSelf.seed",
-            "a round's inputs cannot be changed once applied (only budget and suspend can): apply a new round under another name",
+            " && ".join(_unchanged(name) for name in _INPUTS),
+            "a round's inputs cannot be changed once applied (only budget and suspend can): "
+            "apply a new round under another name",
         ),
     )
 
@@ -431,4 +534,6 @@ class FlywheelRoundStatus(StatusModel):
     started_at: Timestamp | None = None
     finished_at: Timestamp | None = None
     spec_hash: str | None = None
-    standin: bool | None = Field(default=None, description="True when a stand-in model served a role: scores are not comparable.")
+    standin: bool | None = Field(
+        default=None, description="True when a stand-in model served a role: scores are not comparable."
+    )

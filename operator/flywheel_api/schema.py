@@ -1,11 +1,12 @@
 """pydantic's JSON schema as a Kubernetes structural schema (apiextensions.k8s.io/v1).
 
-What Kubernetes refuses is rewritten: `$ref`, `anyOf` with null, `const`, `title`, `additionalProperties: false`. What it
-offers is used: defaults, limits, list types and CEL rules. It knows nothing of any particular resource.
+What Kubernetes refuses is rewritten: `$ref`, `anyOf` with null, `const`, `title`, `additionalProperties: false`.
+What it offers is used: defaults, limits, list types and CEL rules. It knows nothing of any particular resource.
 """
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from pydantic import BaseModel
@@ -100,7 +101,7 @@ def _convert_children(found: Schema, defs: dict[str, Schema], where: str, seen: 
 
 
 def _convert_default(found: Schema) -> None:
-    """Write defaults in full, so that `kubectl explain` shows them and CEL can rely on them; leave out what is empty."""
+    """Write defaults in full, for `kubectl explain` and so that CEL can rely on them; leave out what is empty."""
     if "default" not in found:
         return
     value = _without_empty(found["default"])
@@ -108,6 +109,9 @@ def _convert_default(found: Schema) -> None:
         del found["default"]
     else:
         found["default"] = value
+        if not isinstance(value, dict | list):  # `kubectl explain` shows no defaults of its own
+            text = json.dumps(value) if isinstance(value, str) else str(value).lower()
+            found["description"] = f"{found.get('description', '')} Default: {text}.".strip()
 
 
 def _without_empty(value: Any) -> Any:

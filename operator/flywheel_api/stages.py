@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
@@ -13,7 +13,7 @@ from flywheel_api.base import StatusModel
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 
-STAGE_SCHEMA = "flywheel.dev/stage/v1"
+STAGE_SCHEMA: Final = "flywheel.dev/stage/v1"
 TRAIN_STAGE = "Train"  # the only stage of an RLJob of its own
 
 
@@ -73,7 +73,9 @@ PIPELINE: tuple[StageDef, ...] = (
     StageDef(S.EVALUATE_BASE, Runs.JOB, after=(S.PREPARE,), inputs=(S.PREPARE,), pool=S.SERVE_BASE),
     StageDef(S.MINE_REASONING, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, "reasoning"),
     StageDef(S.SYNTHESIZE_REASONING, Runs.JOB, (S.MINE_REASONING,), (S.PREPARE, S.MINE_REASONING), None, "reasoning"),
-    StageDef(S.VERIFY_REASONING, Runs.JOB, (S.SYNTHESIZE_REASONING,), (S.PREPARE, S.SYNTHESIZE_REASONING), None, "reasoning"),
+    StageDef(
+        S.VERIFY_REASONING, Runs.JOB, (S.SYNTHESIZE_REASONING,), (S.PREPARE, S.SYNTHESIZE_REASONING), None, "reasoning"
+    ),
     StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, "agentic"),
     StageDef(S.EXPAND_AGENTIC, Runs.JOB, (S.SEED_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC), None, "agentic"),
     StageDef(S.INVERT_AGENTIC, Runs.JOB, (S.EXPAND_AGENTIC,), (S.PREPARE, S.EXPAND_AGENTIC), None, "agentic"),
@@ -85,7 +87,9 @@ PIPELINE: tuple[StageDef, ...] = (
         inputs=(S.PREPARE, S.MINE_REASONING, S.VERIFY_REASONING, S.SOLVE_AGENTIC),
     ),
     StageDef(S.TRAIN_REASONING, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE), (S.PACKAGE,), None, "reasoning"),
-    StageDef(S.TRAIN_AGENTIC, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE, S.TRAIN_REASONING), (S.PACKAGE,), None, "agentic"),
+    StageDef(
+        S.TRAIN_AGENTIC, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE, S.TRAIN_REASONING), (S.PACKAGE,), None, "agentic"
+    ),
     StageDef(S.SERVE_CANDIDATE, Runs.POOL, after=(S.TRAIN_REASONING, S.TRAIN_AGENTIC)),
     StageDef(
         S.EVALUATE_CANDIDATE,
@@ -97,8 +101,8 @@ PIPELINE: tuple[StageDef, ...] = (
     StageDef(S.GATE, Runs.JOB, (S.EVALUATE_CANDIDATE,), (S.PREPARE, S.EVALUATE_BASE, S.EVALUATE_CANDIDATE)),
     StageDef(S.REPORT, Runs.JOB, (S.GATE,), (S.GATE,)),
 )
-"""Edges name only stages; an edge to a stage of an absent track counts as met. A pool is deleted, and awaited gone, once
-every stage that names it has succeeded; training starts only then, so that one model at a time needs memory."""
+"""Edges name only stages; an edge to a stage of an absent track counts as met. A pool is deleted, and awaited gone,
+once every stage that names it has succeeded; training starts only then, so that one model at a time needs memory."""
 
 
 class ResolvedEndpoint(StatusModel):
@@ -130,9 +134,15 @@ class StageConfig(StatusModel):
     endpoints: list[ResolvedEndpoint] = Field(default_factory=list)
     base_model: str | None = Field(default=None, description="Digest of the base checkpoint.")
     candidate_model: str | None = Field(default=None, description="Digest of the checkpoint under evaluation.")
-    champion: str | None = Field(default=None, description="Digest of the campaign's promoted verdict before this round, if any.")
-    previous_rollouts: list[str] = Field(default_factory=list, description="Rollout datasets of the base round's training.")
-    endpoint_patience_seconds: float = Field(default=120.0, description="How long to retry a dead endpoint before exit 75.")
+    champion: str | None = Field(
+        default=None, description="Digest of the campaign's promoted verdict before this round, if any."
+    )
+    previous_rollouts: list[str] = Field(
+        default_factory=list, description="Rollout datasets of the base round's training."
+    )
+    endpoint_patience_seconds: float = Field(
+        default=120.0, description="How long to retry a dead endpoint before exit 75."
+    )
     timeline: list[dict[str, Any]] = Field(default_factory=list, description="Report only: the round's stages so far.")
 
 
