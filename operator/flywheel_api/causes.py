@@ -33,6 +33,7 @@ class ExitCode(IntEnum):
     VALIDATION = 64  # EX_USAGE: the same input would fail again
     SUPERSEDED = 65  # another attempt has already committed
     HEAD_LOST = 66  # resubmitted by KubeRay after its head died (law 10)
+    BUDGET = 67  # a token budget is used up
     STORE = 74  # EX_IOERR: the object store stayed away
     ENDPOINT = 75  # EX_TEMPFAIL: a model endpoint stayed away; finished items are journaled
 
@@ -43,6 +44,7 @@ CAUSE_OF_EXIT: dict[int, Cause] = {
     ExitCode.VALIDATION: Cause.VALIDATION,
     ExitCode.SUPERSEDED: Cause.SUPERSEDED,
     ExitCode.HEAD_LOST: Cause.INFRA,
+    ExitCode.BUDGET: Cause.BUDGET,
     ExitCode.STORE: Cause.INFRA,
     ExitCode.ENDPOINT: Cause.ENDPOINT,
 }

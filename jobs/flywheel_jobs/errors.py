@@ -1,0 +1,90 @@
+"""The closed set of ways in which an entry point ends early; each knows its cause class and its exit code (law 7).
+
+Anything else that escapes a stage is a bug of the program: cause `App`, exit code 1.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from flywheel_api.causes import Cause, ExitCode
+
+
+class FlywheelError(Exception):
+    """Base: an end with a cause. `reason` is a CamelCase word for machines, the message says what to do next."""
+
+    cause: ClassVar[Cause] = Cause.APP
+    exit_code: ClassVar[int] = ExitCode.APP
+    default_reason: ClassVar[str] = "Failed"
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason
+
+
+class InfraError(FlywheelError):
+    """Infrastructure failed; never a reward (law 6). Retried by the operator without using up retries."""
+
+    cause = Cause.INFRA
+    exit_code = ExitCode.STORE
+    default_reason = "InfrastructureLost"
+
+
+class StoreUnavailable(InfraError):
+    """The object store stayed away for longer than its patience."""
+
+    default_reason = "StoreUnavailable"
+
+
+class HeadLost(InfraError):
+    """This attempt was already claimed: its Ray head died and KubeRay started the entry point again (law 10)."""
+
+    exit_code = ExitCode.HEAD_LOST
+    default_reason = "HeadLost"
+
+
+class EndpointUnavailable(FlywheelError):
+    """A model endpoint stayed away for longer than the stage's patience; finished items are in the journal."""
+
+    cause = Cause.ENDPOINT
+    exit_code = ExitCode.ENDPOINT
+    default_reason = "EndpointUnavailable"
+
+
+class BudgetExceeded(FlywheelError):
+    """A role's token budget is used up; no retry can mend it."""
+
+    cause = Cause.BUDGET
+    exit_code = ExitCode.BUDGET
+    default_reason = "TokenBudgetExceeded"
+
+
+class ValidationFailure(FlywheelError):
+    """The same input would fail again: bad configuration, corrupt data, too little data."""
+
+    cause = Cause.VALIDATION
+    exit_code = ExitCode.VALIDATION
+    default_reason = "InvalidInput"
+
+
+class CorruptArtifact(ValidationFailure):
+    """Bytes in the store do not have the digest that a manifest gives them, or are missing."""
+
+    default_reason = "CorruptArtifact"
+
+
+class Superseded(FlywheelError):
+    """Another incarnation has already committed something else under this attempt."""
+
+    cause = Cause.SUPERSEDED
+    exit_code = ExitCode.SUPERSEDED
+    default_reason = "Superseded"
+
+
+class ItemDropped(Exception):
+    """Raised by an item's work to drop it; `reason` is a short kebab-case word that is counted in the manifest."""
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail

@@ -1,0 +1,39 @@
+"""`fetch-model --model REF --to DIR`: puts a committed checkpoint into a directory, every file verified."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from flywheel_jobs.attempt import end
+from flywheel_jobs.store import Store
+from flywheel_jobs.telemetry import logging as telemetry
+
+MARKER = ".flywheel-model"  # written last, holds the digest or the hub reference
+log = telemetry.get_logger(__name__)
+
+
+def main() -> int:
+    """Entry point; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", required=True, help="sha256:<digest>, s3://bucket/prefix or hf://org/name")
+    parser.add_argument("--to", required=True, type=Path, help="directory, made if absent")
+    args = parser.parse_args()
+    telemetry.configure(command="fetch-model", model=args.model)
+    try:
+        fetch(args.model, args.to)
+        return 0
+    except Exception as error:
+        return end(error, None)
+
+
+def fetch(model: str, to: Path) -> None:
+    """Fetches `model` into `to`; a hub reference is left to the engine and only marked."""
+    to.mkdir(parents=True, exist_ok=True)
+    if model.startswith("hf://"):
+        (to / MARKER).write_text(model)
+        log.info("left to the engine")
+        return
+    manifest = Store.from_env().fetch_model(model, to)
+    (to / MARKER).write_text(manifest.digest)
+    log.info("fetched", digest=manifest.digest, files=len(manifest.files), bytes=sum(f.size for f in manifest.files))

@@ -1,0 +1,1 @@
+"""What the jobs say while they run."""

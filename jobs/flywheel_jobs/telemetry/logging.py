@@ -1,0 +1,92 @@
+"""JSON logs on standard error, one object a line, with secrets taken out (law 9)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import structlog
+
+_SECRET_NAME = re.compile(r"(SECRET|PASSWORD|TOKEN|CREDENTIAL|ACCESS_KEY|API_KEY|_KEY$|_KEY_)", re.IGNORECASE)
+_SIGNED_QUERY = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE)
+_USERINFO = re.compile(r"(https?://)[^/\s@]+@")
+_MIN_SECRET = 6  # shorter values would blank ordinary words
+REDACTED = "[redacted]"
+
+
+class Redactor:
+    """Removes the values of secret-looking environment variables, and signatures in URLs, from any text."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        values = {v for k, v in environ.items() if _SECRET_NAME.search(k) and len(v) >= _MIN_SECRET}
+        self._secrets = sorted(values, key=len, reverse=True)
+
+    def text(self, value: str) -> str:
+        """The text without any secret."""
+        for secret in self._secrets:
+            value = value.replace(secret, REDACTED)
+        return _USERINFO.sub(rf"\1{REDACTED}@", _SIGNED_QUERY.sub(rf"\1{REDACTED}", value))
+
+    def value(self, value: Any) -> Any:
+        """The same for nested values."""
+        if isinstance(value, str):
+            return self.text(value)
+        if isinstance(value, Mapping):
+            return {k: REDACTED if _named_secret(k) else self.value(v) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.value(v) for v in value]
+        if isinstance(value, BaseException):
+            return self.text(f"{type(value).__name__}: {value}")
+        return value
+
+    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        """A structlog processor."""
+        for key, value in event.items():
+            event[key] = REDACTED if _named_secret(key) else self.value(value)
+        return event
+
+
+def _named_secret(key: Any) -> bool:
+    lowered = str(key).lower()
+    return lowered.endswith(("api_key", "secret_key", "secretkey", "apikey", "password", "authorization"))
+
+
+def redact(text: str) -> str:
+    """Text as it may be written to the store or the termination log."""
+    return Redactor(os.environ).text(text)
+
+
+def configure(level: str | None = None, **context: Any) -> None:
+    """Sets up structlog and the standard library's logging; `context` is bound to every line of this process."""
+    shared: list[Any] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+    ]
+    last: list[Any] = [structlog.processors.format_exc_info, Redactor(os.environ), structlog.processors.JSONRenderer()]
+    chosen = getattr(logging, (level or os.environ.get("FLYWHEEL_LOG_LEVEL", "INFO")).upper(), logging.INFO)
+    structlog.configure(
+        processors=[*shared, *last],
+        wrapper_class=structlog.make_filtering_bound_logger(chosen),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last],
+        )
+    )
+    # urllib3 and aiohttp write whole URLs at lower levels
+    logging.basicConfig(level=max(chosen, logging.WARNING), handlers=[handler], force=True)
+    structlog.contextvars.bind_contextvars(**context)
+
+
+def get_logger(name: str) -> Any:
+    """A bound logger."""
+    return structlog.get_logger(name)
