@@ -1,0 +1,193 @@
+"""What a report shows, as plain values. Scores are fractions in [0, 1], times are aware datetimes, durations are
+seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """One stage of the pipeline; `track` is reasoning, agentic or None for the stages both share."""
+
+    name: str
+    state: str
+    track: str | None = None
+    attempt: int = 0
+    started: datetime | None = None
+    finished: datetime | None = None
+    items_in: int | None = None
+    items_out: int | None = None
+    dropped: tuple[tuple[str, int], ...] = ()
+    tokens: int = 0
+    manifest: str | None = None
+    message: str = ""
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall time of the stage with all its attempts; None while it has not ended."""
+        if self.started is None or self.finished is None:
+            return None
+        return (self.finished - self.started).total_seconds()
+
+
+@dataclass(frozen=True)
+class Score:
+    """A suite's score with its confidence interval; `items` are scored `repeats` times each."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class GroupScore:
+    """Scores of the items that share an expected outcome."""
+
+    outcome: str
+    base: float | None
+    base_n: int
+    candidate: float | None
+    candidate_n: int
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Base against candidate on the same held-out items."""
+
+    name: str
+    track: str | None
+    items: int | None
+    repeats: int | None
+    base: Score | None
+    candidate: Score | None
+    gain: Score | None
+    gate: str | None
+    groups: tuple[GroupScore, ...] = ()
+
+
+@dataclass(frozen=True)
+class Series:
+    """A named line of a curve: (step, value) in the order of steps."""
+
+    name: str
+    points: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Training:
+    """One RL run: its reward curve, and one line per expected outcome where the run recorded them."""
+
+    name: str
+    track: str
+    reward: Series
+    by_outcome: tuple[Series, ...] = ()
+    manifest: str | None = None
+    rollouts: str | None = None
+    step: int | None = None
+    metrics: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A call as the model wrote it; arguments are JSON text."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of a trajectory."""
+
+    role: str
+    text: str
+    calls: tuple[ToolCall, ...] = ()
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer or trajectory of a model on an item; `source` says whose and from where."""
+
+    source: str
+    score: float | None
+    turns: tuple[Turn, ...]
+    outcome: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class SampleItem:
+    """An item with what base and candidate did on it."""
+
+    title: str
+    track: str
+    samples: tuple[Sample, ...]
+    expected: str = ""
+
+
+@dataclass(frozen=True)
+class Node:
+    """A manifest in the lineage graph, or something from outside the round that one of them read."""
+
+    digest: str
+    label: str
+    kind: str
+    inputs: tuple[tuple[str, str], ...] = ()
+    files: int = 0
+    size: int = 0
+    external: bool = False
+
+
+@dataclass(frozen=True)
+class RoleUse:
+    """Calls, tokens and model seconds of a role over the round."""
+
+    role: str
+    calls: int
+    prompt_tokens: int
+    completion_tokens: int
+    seconds: float
+    model: str = ""
+    owned_by: str = ""
+    standin: bool = False
+
+
+@dataclass(frozen=True)
+class ReportModel:
+    """Everything on the page."""
+
+    round: str
+    namespace: str
+    uid: str
+    campaign: str
+    verdict: str
+    reasons: tuple[str, ...] = ()
+    standin: bool = False
+    notice: str = ""
+    base_model: str | None = None
+    model: str | None = None
+    stages: tuple[StageRow, ...] = ()
+    suites: tuple[Suite, ...] = ()
+    trainings: tuple[Training, ...] = ()
+    items: tuple[SampleItem, ...] = ()
+    lineage: tuple[Node, ...] = ()
+    roles: tuple[RoleUse, ...] = ()
+    images: tuple[tuple[str, str], ...] = ()
+    versions: tuple[str, ...] = ()
+    spec: dict[str, Any] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    made_at: datetime | None = None
+
+    @property
+    def started(self) -> datetime | None:
+        """When the first stage began."""
+        return min((s.started for s in self.stages if s.started), default=None)
+
+    @property
+    def finished(self) -> datetime | None:
+        """When the last ended stage ended."""
+        return max((s.finished for s in self.stages if s.finished), default=None)

@@ -1,0 +1,60 @@
+"""A report's model as one HTML page: no script, no address to load anything from, all text escaped."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from flywheel_jobs.report import graph, view
+from flywheel_jobs.report.model import ReportModel
+
+
+@functools.cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("flywheel_jobs.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: tuple[Callable[..., str], ...] = (
+        view.duration,
+        view.number,
+        view.percent,
+        view.size,
+        view.short,
+        view.words,
+        view.moment,
+    )
+    environment.filters.update({f.__name__: f for f in filters})
+    return environment
+
+
+def render(model: ReportModel) -> str:
+    """The whole page as text. The same model always gives the same bytes."""
+    bars, ticks, span = view.timeline(model)
+    context: dict[str, Any] = {
+        "model": model,
+        "headline": view.headline(model),
+        "bars": bars,
+        "time_ticks": ticks,
+        "span": span,
+        "suites": [(s, view.interval_rows(s), view.score_verdict(s)) for s in model.suites],
+        "trainings": [
+            (t, view.plot([t.reward], smooth=True), view.plot(t.by_outcome), view.training_change(t))
+            for t in model.trainings
+        ],
+        "graph": graph.lay_out(model.lineage),
+        "node_width": graph.NODE_WIDTH,
+        "node_height": graph.NODE_HEIGHT,
+        "spec": yaml.safe_dump(view.redact(model.spec), sort_keys=False, allow_unicode=True, width=100),
+        "policy_is_real": any(r.role == "Policy" and r.calls and not r.standin for r in model.roles),
+        "smoothing": view.SMOOTHING,
+        "tokens": sum(r.prompt_tokens + r.completion_tokens for r in model.roles),
+    }
+    return _environment().get_template("report.html").render(context)

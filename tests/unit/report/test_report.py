@@ -1,0 +1,259 @@
+"""The report: what it must show, what it must never do with the models' text, and how its drawings are placed."""
+
+from __future__ import annotations
+
+import dataclasses
+import html.parser
+import importlib.util
+import re
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from flywheel_jobs.errors import StoreUnavailable
+from flywheel_jobs.report import view
+from flywheel_jobs.report.graph import NODE_HEIGHT, NODE_WIDTH, lay_out, reduced_edges
+from flywheel_jobs.report.load import load
+from flywheel_jobs.report.model import Node, ReportModel, Score, Suite
+from flywheel_jobs.report.render import render
+from flywheel_jobs.report.samples import choose, turns_of_record
+from flywheel_jobs.report.scale import nice_step, step_ticks, time_ticks, trailing_mean, value_axis
+
+
+def _synthetic():
+    # by path: the test folders are no packages, and `importlib` mode gives no sibling imports
+    path = Path(__file__).with_name("synthetic.py")
+    spec = importlib.util.spec_from_file_location("report_synthetic", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+synthetic = _synthetic()
+NOW = datetime(2026, 11, 23, 10, 19, 14, tzinfo=UTC)
+VOID = {"meta", "br", "line", "rect", "polyline", "path", "img", "link"}
+
+
+class Page(html.parser.HTMLParser):
+    """Tags, text and attributes; remembers tags that were closed in the wrong order."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.open: list[str] = []
+        self.wrong: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture(scope="module")
+def model() -> ReportModel:
+    config, store = synthetic.make_round()
+    return load(config, store, NOW)
+
+
+@pytest.fixture(scope="module")
+def page(model: ReportModel) -> Page:
+    return Page(render(model))
+
+
+def test_the_page_says_what_came_of_the_round(page: Page) -> None:
+    assert "The candidate passed its gates and is the campaign's new model." in page.text
+    assert "31.0 → 74.0" in page.text and "(66.0 – 82.0)" in page.text
+    assert "better: the interval of the gain lies above zero" in page.text
+    assert "no difference shown: the interval of the gain holds zero" in page.text
+    assert "31 votes differ" in page.text
+    assert "Train reasoning" in page.text
+    assert "A scripted server played Teacher in this round" in page.text
+    assert "scores are not comparable to the paper" in page.text
+
+
+def test_the_page_is_well_formed_and_loads_nothing(page: Page) -> None:
+    assert page.wrong == [] and page.open == []
+    names = {tag for tag, _ in page.tags}
+    assert not names & {"script", "link", "img", "iframe", "object", "embed"}
+    for tag, attrs in page.tags:
+        assert not any(name.startswith("on") or name in ("src", "srcset", "action") for name in attrs), (tag, attrs)
+        assert (attrs.get("href") or "#").startswith("#")
+    assert "default-src 'none'" in str(page.tags)
+
+
+def test_text_of_models_is_shown_not_run(model: ReportModel, page: Page) -> None:
+    assert synthetic.HOSTILE in page.text
+    assert "<script" not in render(model)
+
+
+def test_every_section_can_be_reached_by_keyboard(page: Page) -> None:
+    ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
+    targets = {str(attrs["href"])[1:] for tag, attrs in page.tags if tag == "a"}
+    assert targets <= ids and len(targets) == 7
+    scrolling = [attrs for _, attrs in page.tags if "scroll" in str(attrs.get("class", "")).split()]
+    assert scrolling and all(a.get("tabindex") == "0" and a.get("aria-label") for a in scrolling)
+
+
+def test_no_password_of_an_endpoint_is_shown(model: ReportModel) -> None:
+    assert "hunter2" not in render(model)
+    assert "http://standin.flywheel-demo.svc:8000/v1" in render(model)
+
+
+def test_the_same_model_gives_the_same_bytes(model: ReportModel) -> None:
+    assert render(model) == render(model)
+
+
+def test_an_empty_round_still_has_a_report() -> None:
+    empty = ReportModel(round="r", namespace="n", uid="u", campaign="c", verdict="Failed")
+    page = Page(render(empty))
+    assert page.wrong == []
+    for text in (
+        "has not been decided",
+        "No suite was evaluated",
+        "No training has finished",
+        "No manifest could be read",
+    ):
+        assert text in page.text
+
+
+def test_what_cannot_be_read_is_named_and_the_rest_is_shown() -> None:
+    config, store = synthetic.make_round()
+    base = next(e["manifest"] for e in config.timeline if e["name"] == "EvaluateBase")
+    del store.manifests[base]
+    sample = next(f for f in store.manifests[config.timeline[15]["manifest"]].files if f.path == "samples.jsonl")
+    store.blobs[sample.sha256] = b"{broken"
+    found = load(config, store, NOW)
+    assert [m.split(":")[0] for m in found.missing] == ["EvaluateBase", "EvaluateCandidate"]
+    assert "Not in this report" in Page(render(found)).text
+    assert found.suites[0].candidate is not None and found.suites[0].base is None
+
+
+def test_a_store_that_is_away_is_no_missing_part() -> None:
+    config, store = synthetic.make_round()
+
+    def away(digest: str) -> None:
+        raise StoreUnavailable("no answer for 60 s; look at the store")
+
+    store.get_manifest = away
+    with pytest.raises(StoreUnavailable):
+        load(config, store, NOW)
+
+
+def test_lineage_joins_datasets_to_the_stage_that_made_them(model: ReportModel) -> None:
+    by_label = {n.label: n for n in model.lineage}
+    assert dict(by_label["TrainReasoning"].inputs)["train-0"] == by_label["Package"].digest
+    assert [n.label for n in model.lineage if n.external] == ["base model"]
+
+
+def test_edges_that_a_longer_path_implies_are_not_drawn() -> None:
+    nodes = [Node("a", "a", "x"), Node("b", "b", "x", (("a", "a"),)), Node("c", "c", "x", (("a", "a"), ("b", "b")))]
+    assert reduced_edges(nodes) == [("a", "b"), ("b", "c")]
+
+
+def test_boxes_of_the_graph_never_overlap_and_stay_inside(model: ReportModel) -> None:
+    graph = lay_out(model.lineage)
+    boxes = [(p.x, p.y) for p in graph.nodes]
+    assert len(boxes) == len(model.lineage)
+    for i, (x, y) in enumerate(boxes):
+        assert x >= 0 and x + NODE_WIDTH <= graph.width and y + NODE_HEIGHT <= graph.height
+        for other_x, other_y in boxes[i + 1 :]:
+            assert abs(x - other_x) >= NODE_WIDTH or abs(y - other_y) >= NODE_HEIGHT
+
+
+def test_a_cycle_in_damaged_lineage_does_not_hang() -> None:
+    graph = lay_out([Node("a", "a", "x", (("b", "b"),)), Node("b", "b", "x", (("a", "a"),))])
+    assert len(graph.nodes) == 2
+
+
+def test_samples_show_gains_losses_and_failures_without_choosing_the_luckiest() -> None:
+    base = [{"suite": "s", "item": f"i{i}", "repeat": 0, "score": 1.0 if i == 5 else 0.0} for i in range(8)]
+    candidate = [{"suite": "s", "item": f"i{i}", "repeat": 0, "score": 1.0 if i == 2 else 0.0} for i in range(8)]
+    candidate += [{"suite": "s", "item": "i3", "repeat": r, "score": float(r == 4)} for r in range(1, 5)]
+    items = choose(base, candidate, {"s": "reasoning"})
+    assert [i.title for i in items] == ["s / i2", "s / i3", "s / i5", "s / i0"]
+    lucky = next(i for i in items if i.title == "s / i3")
+    assert lucky.samples[1].score == 0.0
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"messages": [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}]},
+        {"prompt": "2+2", "response": "4"},
+        {"prompt": [{"role": "user", "content": [{"type": "text", "text": "2+2"}]}], "completion": "4"},
+    ],
+)
+def test_turns_of_every_record_shape(record: dict) -> None:
+    assert [(t.role, t.text) for t in turns_of_record(record)] == [("user", "2+2"), ("assistant", "4")]
+
+
+def test_long_text_is_cut_and_says_so() -> None:
+    (turn,) = turns_of_record({"messages": [{"role": "user", "content": "x" * 7000}]})
+    assert turn.text.endswith("(1000 more characters)")
+
+
+def test_bars_lie_on_the_axis_and_the_running_stage_reaches_its_end(model: ReportModel) -> None:
+    bars, ticks, span = view.timeline(model)
+    assert span == (NOW - model.started).total_seconds()
+    assert all(0 <= b.left <= 100 and b.left + b.width <= 101 for b in bars)
+    assert bars[-1].stage.name == "Report" and bars[-1].left + bars[-1].width >= 100
+    assert ticks[0].label == "0" and ticks[1].label == "5 min"
+
+
+def test_scales() -> None:
+    assert nice_step(1.0, 4) == 0.25 and nice_step(0.9, 4) == 0.25 and nice_step(70, 6) == 20
+    scale, ticks = value_axis([0.31, 0.87])
+    assert ticks == [0.0, 0.25, 0.5, 0.75, 1.0] and scale.percent(0.5) == 50.0
+    assert value_axis([-0.5, 0.5])[0].low <= -0.5
+    assert value_axis([])[1][0] == 0.0
+    assert step_ticks(1, 12) == [1, 4, 6, 8, 10, 12]
+    assert step_ticks(3, 3) == [3]
+    assert time_ticks(1200) == [0, 300, 600, 900, 1200]
+    assert trailing_mean([1, 2, 3, 4], 3) == [1, 1.5, 2, 3]
+
+
+def test_numbers_for_people() -> None:
+    assert view.duration(59.6) == "1 min 00 s" and view.duration(3725) == "1 h 02 min" and view.duration(None) == "–"
+    assert view.number(592600) == "592\u202f600" and view.percent(-0.021, signed=True) == "−2.1"
+    assert view.words("SynthesizeReasoning") == "Synthesize reasoning" and view.words("base model") == "base model"
+    assert view.size(269_000_000) == "269 MB"
+
+
+def test_a_held_round_says_why(model: ReportModel) -> None:
+    held = dataclasses.replace(
+        model, verdict="Held", reasons=("airline-heldout: gain -0.010 is below 0",), standin=False
+    )
+    page = Page(render(held))
+    assert "did not pass its gates; the campaign keeps its model. Airline-heldout: gain -0.010 is below 0." in page.text
+    assert "Stand-in." not in page.text
+
+
+def test_worse_is_called_worse() -> None:
+    suite = Suite("s", None, 1, 1, None, None, Score(-0.2, -0.3, -0.1), None)
+    assert view.score_verdict(suite).startswith("worse")
+
+
+def test_no_template_names_an_address() -> None:
+    templates = Path(view.__file__).parent / "templates"
+    for path in templates.iterdir():
+        assert not re.search(r"https?://", path.read_text()), path
