@@ -49,7 +49,8 @@ def _minio_secret() -> str:
     return json.dumps({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
 
 
-def _wait_available(api: KubeApi, namespace: str, deployment: str, timeout_s: float = _READY_TIMEOUT_S) -> None:
+def wait_available(api: KubeApi, namespace: str, deployment: str, timeout_s: float = _READY_TIMEOUT_S) -> None:
+    """Wait for a Deployment's condition Available; ClusterError with its pods' description after timeout_s."""
     path = f"/apis/apps/v1/namespaces/{namespace}/deployments/{deployment}"
     deadline = time.monotonic() + timeout_s
     while not condition(api.get(path), "Available"):
@@ -66,7 +67,7 @@ def install_minio(api: KubeApi, step: Callable[[str], None]) -> None:
         apply(_minio_secret(), "MinIO's credentials")
     load_binary(MINIO_IMAGE)
     apply(MANIFESTS / "minio.yaml", "MinIO")
-    _wait_available(api, MINIO_NAMESPACE, "minio")
+    wait_available(api, MINIO_NAMESPACE, "minio")
     step("MinIO Ready")
 
 
@@ -101,7 +102,7 @@ def install_kuberay(api: KubeApi, step: Callable[[str], None]) -> None:
     load_binary(KUBERAY_IMAGE)
     apply(rendered, "KubeRay")
     step("KubeRay applied")
-    _wait_available(api, KUBERAY_NAMESPACE, "kuberay-operator")
+    wait_available(api, KUBERAY_NAMESPACE, "kuberay-operator")
     step("KubeRay operator Ready")
 
 

