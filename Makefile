@@ -15,7 +15,7 @@ PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests
 export PATH := $(VENV)/bin:$(PATH)
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
-GENERATED := crds docs/reference charts/flywheel/crds
+GENERATED := crds docs/reference charts/flywheel/files/crds
 PYTHON_DIRS := operator jobs tests images
 
 help: ## this list
@@ -53,7 +53,8 @@ format: setup ## let ruff rewrite the code
 	ruff format $(PYTHON_DIRS)
 
 generate: setup ## write crds/ and the API reference from flywheel_api
-	$(PY) -m flywheel_api.generate
+	@$(PY) -m flywheel_api.crd --out crds
+	@mkdir -p charts/flywheel/files/crds && cp crds/*.yaml charts/flywheel/files/crds/ # Helm reads no file outside its chart
 
 verify: generate ## fail when a generated file differs from what is committed
 	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] \
