@@ -53,8 +53,7 @@ format: setup ## let ruff rewrite the code
 	ruff format $(PYTHON_DIRS)
 
 generate: setup ## write crds/ and the API reference from flywheel_api
-	@$(PY) -m flywheel_api.crd --out crds
-	@mkdir -p charts/flywheel/files/crds && cp crds/*.yaml charts/flywheel/files/crds/ # Helm reads no file outside its chart
+	@$(PY) -m flywheel_api.generate
 
 verify: generate ## fail when a generated file differs from what is committed
 	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] \
