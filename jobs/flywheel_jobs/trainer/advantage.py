@@ -1,0 +1,62 @@
+"""Group-relative advantages that leave masked trajectories out (law 6). numpy only; verl's adapter is in `verl_hooks`.
+
+For the valid rewards r of a group: A = (r - mean) / (std + 1e-6) with the unbiased standard deviation, as in GRPO
+(arXiv 2402.03300) and verl. A masked trajectory (an outage of the environment or judge, not a failure of the policy)
+counts in neither mean nor std and gets A = 0. A group without variance gives A = 0 everywhere and is reported.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+EPSILON = 1e-6
+
+
+@dataclass(frozen=True)
+class GroupReport:
+    """How informative a batch was: groups in all, groups whose valid rewards were all equal, masked trajectories."""
+
+    groups: int
+    zero_variance: int
+    masked: int
+
+    def dump(self) -> dict[str, int]:
+        """As plain JSON."""
+        return asdict(self)
+
+
+def group_advantages(
+    rewards: NDArray[np.floating],
+    groups: Sequence[Hashable],
+    valid: NDArray[np.bool_],
+    normalise: bool = True,
+    epsilon: float = EPSILON,
+) -> tuple[NDArray[np.float64], GroupReport]:
+    """Advantages of shape (n,) for rewards of shape (n,), the group of each row, and which rows count.
+
+    `normalise` False leaves out the division by the standard deviation (Dr. GRPO, arXiv 2503.20783). A group of one row
+    keeps its reward as advantage (mean 0, std 1), as in verl; a larger group with a single valid row left gets 0: there
+    is nothing to compare it with.
+    """
+    rows: dict[Hashable, list[int]] = defaultdict(list)
+    for row, group in enumerate(groups):
+        rows[group].append(row)
+    out = np.zeros(len(groups), dtype=np.float64)
+    flat = 0
+    for members in rows.values():
+        kept = [row for row in members if valid[row]]
+        values = np.asarray([rewards[row] for row in kept], dtype=np.float64)
+        if len(members) == 1:
+            out[kept] = values
+            continue
+        if len(kept) < 2 or np.ptp(values) == 0.0:
+            flat += 1
+            continue
+        centred = values - values.mean()
+        out[kept] = centred / (values.std(ddof=1) + epsilon) if normalise else centred
+    return out, GroupReport(groups=len(rows), zero_variance=flat, masked=int((~valid).sum()))

@@ -1,0 +1,279 @@
+"""One attempt of an RLJob: fetch, resume, train, upload, publish.
+
+The order of effects makes every crash harmless: checkpoints are committed create-only beside training, the final manifest
+comes last, and an attempt that finds all steps already committed only publishes.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from flywheel_api.artifacts import (
+    STANDIN_NOTICE,
+    Counts,
+    Dropped,
+    Manifest,
+    ManifestKind,
+    Usage,
+    canonical_json,
+    digest_of,
+)
+from flywheel_api.stages import TRAIN_STAGE, TrainConfig
+from flywheel_jobs.attempt import Attempt, now
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.telemetry.logging import get_logger
+from flywheel_jobs.trainer import inputs, publish, signals
+from flywheel_jobs.trainer.checkpoints import Checkpoints, History
+from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
+from flywheel_jobs.trainer.hydra import UnsupportedSpec, is_cpu, main_ppo_overrides, worker_environment
+from flywheel_jobs.trainer.metrics import parse_step
+from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.process import Child
+from flywheel_jobs.trainer.standalone import ray_overrides
+from flywheel_jobs.trainer.sync import Sync
+from flywheel_jobs.trainer.workspace import Workspace, workspace_of
+
+POLL_SECONDS = 0.5
+UPLOAD_STALL_SECONDS = 600.0  # how long training may wait for a store that lags by a whole checkpoint
+LAST_UPLOAD_SECONDS = 25.0  # of the 30 s between SIGTERM and SIGKILL that Kubernetes gives by default
+STARTUP_SIGNS = (
+    ("ray init kwargs", "connecting to Ray"),
+    ("validate_config", "configuration checked"),
+    ("TaskRunner", "loading the policy and its rollout engine"),
+    ("Training Progress", "first step"),
+)
+log = get_logger(__name__)
+
+
+class Driver:
+    """State of one attempt. `run` does it all and returns the digest that stands."""
+
+    def __init__(self, config: TrainConfig, attempt: Attempt) -> None:
+        self.config = config
+        self.spec = config.spec
+        self.attempt = attempt
+        self.store = attempt.store
+        self.workspace: Workspace = workspace_of(config)
+        self.nodes = Nodes(spread=not is_cpu(self.spec) or self.spec.nodes > 1)
+        self.checkpoints = Checkpoints(
+            self.store, config.owner, self.spec.checkpoint, self.workspace.checkpoints, self.nodes
+        )
+        self.started = time.monotonic()
+        self.stopping = threading.Event()
+        self.history = History()
+        self.total = 0
+
+    def run(self) -> str:
+        """Trains what is left to train and commits. Raises a FlywheelError on any failure."""
+        signal.signal(signal.SIGTERM, self._on_sigterm)
+        self._text("fetching model and data")
+        self.inputs = self._fetch()
+        self.total = inputs.total_steps(self.spec, self.inputs.rows)
+        self.attempt.update(total=self.total)
+        self.checkpoints.load()
+        self._text("looking for a checkpoint to resume from")
+        self.history = self.checkpoints.restore()
+        resumed = self.history.resumed_from
+        if resumed is not None:
+            last = self.checkpoints.committed[resumed]
+            self.attempt.update(
+                done=resumed,
+                step=resumed,
+                resumed_from_step=resumed,
+                checkpoint_step=resumed,
+                checkpoint_digest=last.digest,
+            )
+            log.info("resuming", step=resumed, digest=last.digest)
+        if resumed is None or resumed < self.total:
+            self._train()
+        return self._publish()
+
+    # ---- inputs ---------------------------------------------------------------------------------------------------
+    def _fetch(self) -> inputs.Inputs:
+        self.nodes.each(inputs.fetch_model, self.config.model, self.workspace.model)
+        return self.nodes.each(inputs.fetch_data, self.spec, self.workspace.data)[0]
+
+    # ---- training -------------------------------------------------------------------------------------------------
+    def _overrides(self) -> list[str]:
+        hub = self.config.model.removeprefix(inputs.HUB) if self.config.model.startswith(inputs.HUB) else None
+        paths = self.workspace.paths(self.inputs.train, self.inputs.validation, hub)
+        steps = self.total if self.spec.algorithm.max_steps is not None else None
+        owner = self.config.owner
+        try:
+            return main_ppo_overrides(self.spec, paths, owner.name, owner.namespace, steps) + ray_overrides()
+        except UnsupportedSpec as error:
+            raise ValidationFailure(str(error), reason="UnsupportedSpec") from error
+
+    def _train(self) -> None:
+        overrides = self._overrides()
+        signals.announce_uploader(self.workspace.checkpoints, UPLOAD_STALL_SECONDS)
+        self.sync = Sync(
+            self.attempt,
+            self.checkpoints,
+            self.history,
+            self.nodes,
+            self.workspace.rollouts,
+            self._manifest,
+            self._show,
+        )
+        self.sync.start()
+        self._text("starting verl")
+        environment = worker_environment(self.spec, str(self.workspace.rollouts))
+        command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides]
+        child = Child(command, environment, self.workspace.root / "run", self._on_line)
+        try:
+            code = self._watch(child)
+        finally:
+            child.stop()
+        self._finish_uploads()
+        if code != 0:
+            raise diagnose(code, list(child.lines))
+        if not self.checkpoints.committed:
+            raise TrainingFailed("verl ended without a checkpoint: are there more rows than algorithm.promptsPerStep?")
+
+    def _watch(self, child: Child) -> int:
+        """Waits for the end; stops early on SIGTERM or when uploads fail for good."""
+        while child.poll() is None:
+            if self.stopping.wait(POLL_SECONDS):
+                threading.Thread(target=child.stop, daemon=True).start()
+                finished = self.sync.finish(LAST_UPLOAD_SECONDS)
+                raise Terminated(
+                    "the pod was asked to stop; the last complete checkpoint "
+                    + ("is committed" if finished else "was still being uploaded")
+                )
+            if self.sync.error is not None:
+                raise self.sync.error
+        return child.wait()
+
+    def _finish_uploads(self) -> None:
+        self._text("uploading the last checkpoint")
+        self.sync.finish()
+        if self.sync.error is not None:
+            raise self.sync.error
+
+    def _on_line(self, line: str) -> None:
+        told = signals.parse(line)
+        if told is not None:
+            name, payload = told
+            if name == signals.CHECKPOINT:
+                self.sync.saved(int(payload["step"]), str(payload["directory"]))
+            elif name == signals.GROUPS:
+                self._groups = payload
+            else:
+                log.warning("training waited for uploads", **payload)
+            return
+        point = parse_step(line)
+        if point is not None:
+            groups = self.__dict__.pop("_groups", None)
+            if groups:
+                point |= {"groups": groups["groups"], "zeroVarianceGroups": groups["zero_variance"]}
+            self.sync.stepped(point)
+        elif self.attempt.progress.step == self.history.resumed_from:
+            text = next((text for sign, text in STARTUP_SIGNS if sign in line), None)
+            if text:
+                self._text(text)
+
+    def _show(self, point: dict[str, Any]) -> None:
+        """A step on the progress record."""
+        step, reward = int(point["step"]), point.get("reward")
+        pace = self.history.curve.seconds_per_step()
+        self.attempt.update(
+            done=step,
+            step=step,
+            reward=reward,
+            tokens_per_second=point.get("tokensPerSecond"),
+            eta_seconds=None if pace is None else max(0.0, (self.total - step) * pace),
+            text=f"step {step} of {self.total}" + ("" if reward is None else f", reward {reward:.3f}"),
+        )
+
+    def _text(self, text: str) -> None:
+        log.info(text)
+        self.attempt.update(text=text)
+
+    def _on_sigterm(self, _number: int, _frame: FrameType | None) -> None:
+        self.stopping.set()
+
+    # ---- manifests ------------------------------------------------------------------------------------------------
+    def _manifest(self, fields: dict[str, Any]) -> Manifest:
+        """A manifest of this attempt with `fields` filled in."""
+        standin = self.inputs.standin
+        read = dict(self.inputs.digests)
+        if self.config.model.startswith("sha256:"):
+            read["model"] = self.config.model
+        common: dict[str, Any] = {
+            "owner": self.config.owner,
+            "stage": TRAIN_STAGE,
+            "attempt": self.config.attempt,
+            "inputs": read,
+            "config_digest": digest_of(canonical_json(self.spec.dump())),
+            "usage": Usage(seconds=round(time.monotonic() - self.started, 1)),
+            "standin": standin,
+            "notice": STANDIN_NOTICE if standin else None,
+        }
+        return Manifest(**{**common, **fields})
+
+    def _publish(self) -> str:
+        """Merges the last checkpoint and commits the final manifest."""
+        state = self.checkpoints.last()
+        assert state is not None
+        step = int(state.details["step"])
+        self._text("merging the shards into a model")
+        local = self.workspace.checkpoints / f"global_step_{step}"
+        actor = publish.actor_folder(self.store, state, local, self.workspace.root / "last")
+        publish.merge(actor, self.workspace.merged, Path(self.workspace.model), {"CUDA_VISIBLE_DEVICES": ""})
+        self._text("uploading the model")
+        files = publish.model_files(self.store, self.workspace.merged)
+        curve = self.history.curve.upto(step)
+        masked = sum(int(p.get("masked", 0)) for p in curve)
+        seen = sum(int(p.get("trajectories", 0)) for p in curve)
+        manifest = self._manifest(
+            {
+                "kind": ManifestKind.CHECKPOINT,
+                "files": files,
+                "counts": Counts(
+                    **{
+                        "in": seen,
+                        "out": seen - masked,
+                        "dropped": [Dropped(reason="outage", count=masked)] if masked else [],
+                    }
+                ),
+                "metrics": publish.outcome(curve),
+                "details": {
+                    "step": step,
+                    "totalSteps": self.total,
+                    "algorithm": str(self.spec.algorithm.type),
+                    "resumedFromStep": self.history.resumed_from,
+                    "curve": curve,
+                    "trainingState": state.digest,
+                    "rollouts": self._rollouts_dataset(step),
+                },
+                "created_at": now(),
+            }
+        )
+        digest = self.attempt.commit(manifest)
+        self._text(f"committed step {step} of {self.total}")
+        return digest
+
+    def _rollouts_dataset(self, step: int) -> str | None:
+        """The digest of the dataset of all recorded trajectories."""
+        files = self.history.rollout_files(step)
+        if not files:
+            return None
+        records = sum(f.records or 0 for f in files)
+        counts = Counts(**{"in": records, "out": records})
+        dataset = self._manifest(
+            {
+                "kind": ManifestKind.DATASET,
+                "files": files,
+                "counts": counts,
+                "created_at": now(),
+                "details": {"step": step},
+            }
+        )
+        return self.store.put_manifest(dataset)

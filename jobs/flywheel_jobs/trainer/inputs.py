@@ -1,0 +1,104 @@
+"""What a run reads: the model and the Parquet files, fetched and verified on every node."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow.parquet as parquet
+
+from flywheel_api.artifacts import Manifest
+from flywheel_api.rljob import RLJobSpec
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.fetch_model import fetch
+from flywheel_jobs.s3 import connect
+from flywheel_jobs.store import Store
+
+HUB = "hf://"
+REQUIRED_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Local files, how many rows train, and the manifests behind them (none for plain s3:// files)."""
+
+    train: list[Path]
+    validation: list[Path]
+    rows: int
+    manifests: dict[str, Manifest]
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Name to digest, for the `inputs` of our own manifests."""
+        return {name: manifest.digest for name, manifest in self.manifests.items()}
+
+    @property
+    def standin(self) -> bool:
+        """Whether a stand-in had a part in any input."""
+        return any(m.standin for m in self.manifests.values())
+
+
+def fetch_model(ref: str, to: Path) -> None:
+    """The checkpoint's files on this node; files already right (an init container's) are kept."""
+    if not ref.startswith(HUB):
+        fetch(ref, to)
+
+
+def fetch_data(spec: RLJobSpec, to: Path) -> Inputs:
+    """The Parquet files on this node, checked for verl's columns and for at least one step's prompts."""
+    store = Store.from_env()
+    manifests: dict[str, Manifest] = {}
+    train = _fetch_all(store, "train", list(spec.data.train), to, manifests)
+    validation = _fetch_all(store, "validation", list(spec.data.validation), to, manifests)
+    rows = sum(_rows(path) for path in train)
+    if rows < spec.algorithm.prompts_per_step:
+        raise ValidationFailure(
+            f"data.train has {rows} rows, fewer than algorithm.promptsPerStep {spec.algorithm.prompts_per_step}: "
+            "add data or lower promptsPerStep",
+            reason="TooLittleData",
+        )
+    return Inputs(train, validation, rows, manifests)
+
+
+def total_steps(spec: RLJobSpec, rows: int) -> int:
+    """Steps of the whole run: whole batches of all epochs, cut at maxSteps. verl drops an epoch's incomplete batch."""
+    steps = rows // spec.algorithm.prompts_per_step * spec.algorithm.epochs
+    return steps if spec.algorithm.max_steps is None else min(steps, spec.algorithm.max_steps)
+
+
+def _fetch_all(store: Store, name: str, refs: list[str], to: Path, manifests: dict[str, Manifest]) -> list[Path]:
+    paths: list[Path] = []
+    for number, ref in enumerate(refs):
+        folder = to / f"{name}-{number}"
+        if ref.startswith("s3://"):
+            paths.append(_fetch_uri(store, ref, folder))
+            continue
+        manifest = store.get_manifest(ref)
+        files = [f for f in manifest.files if f.path.endswith(".parquet")]
+        if not files:
+            raise ValidationFailure(f"data.{name} {ref} holds no Parquet file: give a dataset of the Package stage")
+        manifests[name if not number else f"{name}-{number}"] = manifest
+        for entry in files:
+            path = folder / Path(entry.path).name
+            store.fetch_blob(entry.sha256, path)
+            paths.append(path)
+    return paths
+
+
+def _fetch_uri(store: Store, uri: str, folder: Path) -> Path:
+    """A Parquet file by address. It has no digest, so it is not verified."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    path = folder / Path(key).name
+    connect(store.settings).fget_object(bucket, key, str(path))
+    return path
+
+
+def _rows(path: Path) -> int:
+    try:
+        file = parquet.ParquetFile(path)
+    except Exception as error:
+        raise ValidationFailure(f"{path.name} is not a Parquet file: {error}") from error
+    missing = [c for c in REQUIRED_COLUMNS if c not in file.schema_arrow.names]
+    if missing:
+        raise ValidationFailure(f"{path.name} lacks verl's columns {', '.join(missing)}", reason="InvalidDataset")
+    return int(file.metadata.num_rows)

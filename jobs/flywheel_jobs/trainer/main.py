@@ -1,0 +1,56 @@
+"""`python -m flywheel_jobs train`: the entry point of an RLJob's RayJob, on the Ray head.
+
+Reads TrainConfig from FLYWHEEL_TRAIN_CONFIG and the store's variables. Exit codes: causes.ExitCode.
+"""
+
+from __future__ import annotations
+
+import os
+
+from pydantic import ValidationError
+
+from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
+from flywheel_jobs.attempt import Attempt, end
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.store import Store
+from flywheel_jobs.telemetry import logging as telemetry
+from flywheel_jobs.trainer.driver import Driver
+
+log = telemetry.get_logger(__name__)
+
+
+def main() -> int:
+    """Runs one attempt; returns the exit code."""
+    telemetry.configure(command="train")
+    attempt: Attempt | None = None
+    try:
+        config = read_config()
+        store = Store.from_env()
+        attempt = Attempt(store, config.owner, TRAIN_STAGE, config.attempt)
+        done = attempt.committed()
+        if done is not None:
+            log.info("already committed", digest=done)
+            return 0
+        attempt.claim()
+        attempt.start_heartbeat()
+        digest = Driver(config, attempt).run()
+        log.info("committed", digest=digest)
+        return 0
+    except BaseException as error:
+        return end(error, attempt)
+    finally:
+        if attempt is not None:
+            attempt.stop_heartbeat()
+
+
+def read_config() -> TrainConfig:
+    """The configuration of this attempt. Raises ValidationFailure."""
+    text = os.environ.get(TRAIN_CONFIG_ENV)
+    if not text:
+        raise ValidationFailure(
+            f"{TRAIN_CONFIG_ENV} is not set: this command is started by the operator through a RayJob"
+        )
+    try:
+        return TrainConfig.model_validate_json(text)
+    except ValidationError as error:
+        raise ValidationFailure(f"{TRAIN_CONFIG_ENV} is not a TrainConfig of this version: {error}") from error

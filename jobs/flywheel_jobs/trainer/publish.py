@@ -1,0 +1,79 @@
+"""The end of a run: shards merged into a Hugging Face model, stored, committed."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_jobs.store import Store
+from flywheel_jobs.trainer.checkpoints import STATE
+from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
+from flywheel_jobs.trainer.process import Child
+
+ACTOR = "actor/"
+FROM_BASE = (
+    "tokenizer.json",
+    "tokenizer.model",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+    "chat_template.jinja",
+    "chat_template.json",
+    "generation_config.json",
+)
+"""Files that training does not change: the base's own bytes are kept, so that tokenizer and chat template stay the same."""
+
+
+def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> Path:
+    """A folder with all actor shards of a committed checkpoint: the local one if it is whole, else completed from the store."""
+    files = [f for f in state.files if f.path.startswith(STATE + ACTOR)]
+    if not files:
+        raise TrainingFailed("the last checkpoint holds no actor: actor.checkpoint.save_contents must contain model")
+    folder = local if local.is_dir() else scratch
+    for entry in files:
+        path = folder / entry.path.removeprefix(STATE)
+        if not path.is_file() or path.stat().st_size != entry.size:
+            store.fetch_blob(entry.sha256, path)
+    return folder / ACTOR
+
+
+def merge(actor: Path, target: Path, base: Path, environment: dict[str, str]) -> None:
+    """Runs verl's merger on CPU, then restores what belongs to the base model. Raises TrainingFailed."""
+    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp", "--use_cpu_initialization"]
+    child = Child(
+        [*command, "--local_dir", str(actor), "--target_dir", str(target)],
+        environment,
+        target.parent,
+        lambda _line: None,
+    )
+    code = child.wait()
+    if code != 0 or not any(target.glob("*.safetensors")):
+        raise TrainingFailed(f"merging the shards ended with exit code {code}; {excerpt(list(child.lines))}")
+    for name in FROM_BASE:
+        if (base / name).is_file():
+            shutil.copyfile(base / name, target / name)
+
+
+def model_files(store: Store, merged: Path) -> list[FileEntry]:
+    """The merged model in the store, as entries under `model/`."""
+    files = [p for p in sorted(merged.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+    return store.put_files([(f"model/{p.relative_to(merged).as_posix()}", p) for p in files])
+
+
+def outcome(curve: list[dict[str, Any]]) -> dict[str, float]:
+    """Numbers of a run: rewards of the first and last thirds of its steps, the last reward, steps."""
+    rewards = [float(p["reward"]) for p in curve if p.get("reward") is not None]
+    if not rewards:
+        return {}
+    third = max(1, len(rewards) // 3)
+    return {
+        "reward": rewards[-1],
+        "rewardFirstThird": sum(rewards[:third]) / third,
+        "rewardLastThird": sum(rewards[-third:]) / third,
+        "steps": float(len(rewards)),
+    }

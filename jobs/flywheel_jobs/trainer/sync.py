@@ -1,0 +1,113 @@
+"""The thread beside training that stores trajectories and checkpoints while verl computes the next step."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_jobs.attempt import Attempt
+from flywheel_jobs.telemetry.logging import get_logger
+from flywheel_jobs.trainer import rollouts, signals
+from flywheel_jobs.trainer.checkpoints import Checkpoints, History
+from flywheel_jobs.trainer.nodes import Nodes
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    step: int
+    directory: str
+
+
+@dataclass(frozen=True)
+class _Stepped:
+    point: dict[str, Any]
+
+
+class Sync:
+    """Events in the order of verl's output: a checkpoint of a step is announced before the step's own numbers.
+
+    A checkpoint's bytes go up at once; it is committed when the step's numbers are in, so that its curve is whole.
+    The first error stops the thread and is in `error`; the driver then ends the run.
+    """
+
+    def __init__(
+        self,
+        attempt: Attempt,
+        checkpoints: Checkpoints,
+        history: History,
+        nodes: Nodes,
+        rollouts_root: Path,
+        base: Callable[[dict[str, Any]], Manifest],
+        on_point: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.error: BaseException | None = None
+        self._attempt = attempt
+        self._checkpoints = checkpoints
+        self._history = history
+        self._nodes = nodes
+        self._rollouts_root = rollouts_root
+        self._base = base
+        self._on_point = on_point
+        self._events: queue.Queue[_Saved | _Stepped | None] = queue.Queue()
+        self._uploaded: dict[int, list[FileEntry]] = {}
+        self._thread = threading.Thread(target=self._run, name="checkpoint-sync", daemon=True)
+
+    def start(self) -> None:
+        """Starts the thread."""
+        self._thread.start()
+
+    def saved(self, step: int, directory: str) -> None:
+        """verl has written the checkpoint of a step."""
+        self._events.put(_Saved(step, directory))
+
+    def stepped(self, point: dict[str, Any]) -> None:
+        """verl has reported a step."""
+        self._events.put(_Stepped(point))
+
+    def finish(self, timeout: float | None = None) -> bool:
+        """Finishes all events and commits what is uploaded; False if that took longer than `timeout` seconds."""
+        self._events.put(None)
+        self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        try:
+            while (event := self._events.get()) is not None:
+                if isinstance(event, _Saved):
+                    self._uploaded[event.step] = self._checkpoints.upload(event.directory)
+                else:
+                    self._take(event.point)
+            for step in sorted(self._uploaded):
+                self._commit(step)
+        except BaseException as error:
+            self.error = error
+            log.error("checkpoint sync stopped", error=str(error))
+
+    def _take(self, point: dict[str, Any]) -> None:
+        step = int(point["step"])
+        records = rollouts.gather(self._nodes, self._rollouts_root, step)
+        if records:
+            self._history.rollouts[step] = rollouts.store_step(self._attempt.store, step, records)
+            point = {**point, **rollouts.summary(records)}
+        self._history.curve.add(point)
+        self._on_point(point)
+        if step in self._uploaded:
+            self._commit(step)
+
+    def _commit(self, step: int) -> None:
+        state = self._uploaded.pop(step)
+        manifest = self._checkpoints.commit(step, state, self._history, self._base)
+        log.info("checkpoint committed", step=step, digest=manifest.digest, bytes=sum(f.size for f in state))
+        self._attempt.update(checkpoint_step=step, checkpoint_digest=manifest.digest)
+        self._checkpoints.apply_retention()
+        for other, path in signals.local_steps(self._checkpoints.root).items():
+            if other < step and (path / ".committed").exists():
+                shutil.rmtree(path, ignore_errors=True)
