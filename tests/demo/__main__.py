@@ -1,0 +1,7 @@
+"""`PYTHONPATH=tests python3 -m demo up|down|watch`."""
+
+import sys
+
+from demo.cli import main
+
+sys.exit(main())

@@ -1,0 +1,170 @@
+"""Commands of the demo."""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster import node
+from cluster.errors import ClusterError
+from cluster.layout import layout
+from cluster.paths import cache_dir
+from cluster.pins import binary_path
+from demo import diagnose, jobs, rounds, setup, summary
+from demo.errors import DemoError
+from demo.kube import Kubectl, find_kubectl
+from demo.progress import verdict
+from demo.settings import BASE_MODEL, NAMESPACE, RELEASE, STORE_SECRET, SYSTEM_NAMESPACE, Settings, from_environment
+from demo.steps import MemoryWatch, Steps
+from demo.watch import follow
+
+
+def _model_uri(kube: Kubectl, settings: Settings) -> str | None:
+    """Where the base model was imported to in a store that is not the demo's own."""
+    if not settings.existing:
+        return None
+    found = kube.get("secret", STORE_SECRET, settings.namespace) or {"data": {}}
+    data = {key: base64.b64decode(value).decode() for key, value in found["data"].items()}
+    return f"s3://{data['bucket']}/{data.get('prefix') or 'flywheel'}/models/{BASE_MODEL}"
+
+
+def _fetch_report(kube: Kubectl, settings: Settings, images: Mapping[str, str], uri: str | None) -> Path | None:
+    if not uri:
+        return None
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        settings.report.write_bytes(jobs.read_file(kube, settings, images["jobs"], uri))
+        return settings.report
+    except DemoError as error:
+        print(f"the report could not be copied: {error}", file=sys.stderr)
+        return None
+
+
+def up(settings: Settings) -> int:
+    """Sets everything up, runs the round, shows what came of it. 0 for Promoted and Held, 1 for Failed."""
+    steps = Steps(setup.EXISTING_STEPS if settings.existing else setup.LOCAL_STEPS)
+    settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
+    with MemoryWatch() as memory:
+        kube, images = (setup.existing if settings.existing else setup.local)(settings, steps)
+        print(
+            f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
+            f"{kube.line} -n {settings.namespace} get fwr -w"
+        )
+        name, said = rounds.start(kube, settings, _model_uri(kube, settings))
+        print(f"round {settings.namespace}/{name} {said}", flush=True)
+        found = follow(kube, settings.namespace, name)
+        report = _fetch_report(kube, settings, images, found.get("status", {}).get("report"))
+    facts = {
+        "report": str(report) if report else None,
+        "kubeconfig": str(kube.kubeconfig),
+        "kubectl": kube.line,
+        "setup_seconds": steps.seconds,
+        "setup_total_seconds": round(sum(steps.seconds.values()), 1),
+        "memory": memory.facts(),
+        "images": dict(images),
+    }
+    summary.write(settings.result_file, summary.result(found, facts))
+    summary.show(found, kube, settings.namespace, report)
+    print(f"Result    {settings.result_file}")
+    print("Remove    make demo-down")
+    if verdict(found) == "Failed":
+        diagnose.save(kube, settings.namespace, settings.folder / "diagnostics")
+        print("\n" + "\n".join(diagnose.lines(kube, settings.namespace, found)), file=sys.stderr)
+        print(f"Saved:                 {settings.folder / 'diagnostics'}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _kube(settings: Settings) -> Kubectl:
+    if settings.existing:
+        assert settings.kubeconfig is not None
+        return Kubectl(find_kubectl(), settings.kubeconfig)
+    node.running()
+    return Kubectl(binary_path("kubectl"), layout().kubeconfig)
+
+
+def watch(settings: Settings, name: str) -> int:
+    """Follows a round of a running demo to its end."""
+    kube = _kube(settings)
+    found = follow(kube, settings.namespace, name)
+    summary.show(found, kube, settings.namespace, None)
+    return 1 if verdict(found) == "Failed" else 0
+
+
+def down(settings: Settings, purge: bool) -> int:
+    """Removes what `up` started. Caches of builds and images stay; with `purge` the node's images and results go."""
+    if settings.existing:
+        _remove_from_existing(settings)
+    else:
+        node.down(purge)
+        print(f"the node is gone, and with it the store. Builds and images are kept in {cache_dir()}")
+    if purge:
+        shutil.rmtree(settings.folder, ignore_errors=True)
+        settings.result_file.unlink(missing_ok=True)
+    elif settings.report.exists():
+        print(f"kept: {settings.report} and {settings.result_file}")
+    return 0
+
+
+def _remove_from_existing(settings: Settings) -> None:
+    kube = _kube(settings)
+    for kind in ("flywheelrounds", "rljobs", "rolloutpools"):
+        code, _, err = kube.try_run("-n", settings.namespace, "delete", kind, "--all", "--timeout=180s", timeout_s=200)
+        if code and "the server doesn't have a resource type" not in err:
+            raise DemoError(f"deleting {kind} failed: {err.strip()}")
+    helm = shutil.which("helm")
+    if helm is None:
+        raise DemoError("helm is not on the PATH: the rounds are gone, the release is not")
+    os.environ["KUBECONFIG"] = str(kube.kubeconfig)
+    os.spawnv(os.P_WAIT, helm, [helm, "uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found"])
+    for item in ("deployment/standin", "service/standin", f"job/import-{BASE_MODEL}", "job/read-report"):
+        kind, name = item.split("/")
+        kube.delete(kind, name, settings.namespace)
+    print(
+        f"rounds, release and stand-in are gone. Kept: the CRDs, the namespaces {settings.namespace} and "
+        f"{SYSTEM_NAMESPACE} with Secret {STORE_SECRET}, and everything in the store"
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="demo", description="One round of Flywheel, from an empty machine to the verdict."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser(
+        "up", help="set everything up and run a round (environment: CLUSTER, KUBECONFIG, ROUND, VALUES)"
+    )
+    item = commands.add_parser("watch", help="follow a round")
+    item.add_argument("name", nargs="?", default="demo")
+    item = commands.add_parser(
+        "down", help=f"remove everything that `up` started (namespace {NAMESPACE} and the cluster)"
+    )
+    item.add_argument("--purge", action="store_true", help="the node's images, report and result too")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """0, 1 with a sentence on stderr that says what to do, or 130 after Ctrl-C."""
+    args = _parser().parse_args(argv)
+    try:
+        settings = from_environment()
+        if args.command == "up":
+            return up(settings)
+        if args.command == "watch":
+            return watch(settings, args.name)
+        return down(settings, args.purge)
+    except (DemoError, ClusterError) as error:
+        print(f"\nerror: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(
+            "\ninterrupted. A round that was applied goes on in the cluster; `make demo` comes back to it, "
+            "`make demo-down` removes everything",
+            file=sys.stderr,
+        )
+        return 130

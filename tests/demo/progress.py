@@ -1,0 +1,154 @@
+"""What a round's status says, as lines for a person. Pure: JSON of the object and the time in, text out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+# Seconds that stages take on two cores; only for the overall percentage, where a rough figure is better than none.
+TYPICAL_SECONDS = {
+    "Preflight": 2,
+    "Prepare": 10,
+    "ServeBase": 85,
+    "EvaluateBase": 110,
+    "MineReasoning": 110,
+    "SynthesizeReasoning": 15,
+    "VerifyReasoning": 20,
+    "SeedAgentic": 30,
+    "ExpandAgentic": 15,
+    "InvertAgentic": 15,
+    "SolveAgentic": 60,
+    "Package": 10,
+    "TrainReasoning": 320,
+    "TrainAgentic": 380,
+    "ServeCandidate": 85,
+    "EvaluateCandidate": 110,
+    "Gate": 8,
+    "Report": 8,
+}
+DONE = ("Succeeded", "Skipped")
+ACTIVE = ("Running", "Waiting")
+_PART = re.compile(r"(\d+)\s*(?:/|of)\s*(\d+)")
+
+Json = Mapping[str, Any]
+
+
+def parse_time(text: str | None) -> datetime | None:
+    """A Kubernetes timestamp."""
+    return datetime.fromisoformat(text.replace("Z", "+00:00")) if text else None
+
+
+def seconds_between(start: str | None, end: str | None, now: datetime) -> float | None:
+    """Seconds from start to end, or to now while there is no end."""
+    begun = parse_time(start)
+    if begun is None:
+        return None
+    return max(0.0, ((parse_time(end) or now) - begun).total_seconds())
+
+
+def clock(seconds: float | None) -> str:
+    """`0:07`, `12:05`, `1:02:05`."""
+    if seconds is None:
+        return "-"
+    whole = int(seconds)
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def fraction(text: str) -> float | None:
+    """`item 12 of 40` or `step 3/12` as a fraction; None when the text holds no such pair."""
+    found = _PART.search(text or "")
+    if not found or int(found.group(2)) == 0:
+        return None
+    return min(1.0, int(found.group(1)) / int(found.group(2)))
+
+
+def overall(status: Json) -> int:
+    """Percent of the round's typical work that is done."""
+    total = done = 0.0
+    for stage in status.get("stages") or []:
+        weight = TYPICAL_SECONDS.get(stage["name"], 10)
+        total += weight
+        if stage.get("state") in DONE:
+            done += weight
+        elif stage.get("state") in ACTIVE:
+            done += weight * (fraction(stage.get("progress", "")) or 0.0)
+    return int(100 * done / total) if total else 0
+
+
+def condition(resource: Json, kind: str) -> Json:
+    """A condition of a resource; empty when it has not been written."""
+    found = resource.get("status", {}).get("conditions") or []
+    return next((c for c in found if c.get("type") == kind), {})
+
+
+def verdict(resource: Json) -> str | None:
+    """Promoted, Held or Failed once the round is over; a round that can never go on counts as Failed."""
+    status = resource.get("status", {})
+    if status.get("finishedAt") and status.get("verdict"):
+        return str(status["verdict"])
+    ready = condition(resource, "Ready")
+    if ready.get("status") == "False" and ready.get("reason") == "Failed":
+        return "Failed"
+    return None
+
+
+def stuck(resource: Json) -> str | None:
+    """The message of the condition that a person must act on, e.g. a failed preflight."""
+    for kind in ("Stalled", "Preflight", "StorageReady", "EndpointsAvailable", "BudgetAvailable"):
+        found = condition(resource, kind)
+        bad = "True" if kind == "Stalled" else "False"
+        if found.get("status") == bad and found.get("reason") not in ("Pending", "NotStalled", "Running", "Waiting"):
+            return f"{found.get('reason')}: {found.get('message')}"
+    return None
+
+
+def stage_line(stage: Json, now: datetime) -> str:
+    """One running stage: name, its time, what it is doing."""
+    took = clock(seconds_between(stage.get("startedAt"), None, now))
+    attempt = f" (attempt {stage['attempt']})" if stage.get("attempt", 1) > 1 else ""
+    done = fraction(stage.get("progress", ""))
+    percent = f" {100 * done:3.0f} %" if done is not None else "      "
+    state = "" if stage.get("state") == "Running" else f"{str(stage.get('state', '')).lower()}: "
+    return f"{stage['name'] + attempt:<22}{took:>8}{percent}  {state}{stage.get('progress') or 'starting'}"
+
+
+def block(resource: Json, now: datetime) -> list[str]:
+    """The round as a few lines: the head, then one for each stage at work, then what needs a person."""
+    status = resource.get("status", {})
+    name = resource["metadata"]["name"]
+    elapsed = clock(seconds_between(status.get("startedAt"), status.get("finishedAt"), now))
+    states = status.get("stages") or []
+    ended = sum(s.get("state") in DONE for s in states)
+    lines = [f"round {name}: {overall(status)} %, {ended} of {len(states)} stages, {elapsed}"]
+    active = [s for s in states if s.get("state") in ACTIVE]
+    lines += ["  " + stage_line(s, now) for s in active]
+    if not active and status.get("progress"):
+        lines.append(f"  {status['progress']}")
+    problem = stuck(resource)
+    if problem:
+        lines.append(f"  ! {problem}")
+    return lines
+
+
+def changes(old: Json, new: Json) -> list[str]:
+    """One line for each stage whose state changed between two looks."""
+    before = {s["name"]: s for s in old.get("status", {}).get("stages") or []}
+    lines = []
+    for stage in new.get("status", {}).get("stages") or []:
+        was = before.get(stage["name"], {})
+        if (was.get("state"), was.get("attempt")) == (stage.get("state"), stage.get("attempt")):
+            continue
+        if stage.get("state") in (*DONE, "Failed") or stage.get("state") in ACTIVE:
+            lines.append(ended_line(stage) if stage.get("state") not in ACTIVE else f"{stage['name']} started")
+    return lines
+
+
+def ended_line(stage: Json) -> str:
+    """A stage that is over: its time and its counts."""
+    took = seconds_between(stage.get("startedAt"), stage.get("finishedAt"), datetime.now().astimezone())
+    counts = stage.get("counts") or {}
+    said = f", {counts.get('in', '0')} in, {counts.get('out', '0')} out" if counts else ""
+    return f"{stage['name']} {str(stage['state']).lower()} after {clock(took)}{said}"

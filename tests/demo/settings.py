@@ -1,0 +1,70 @@
+"""Where the demo runs and what it calls things; everything that a user can change comes from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from demo.errors import DemoError
+
+ROOT = Path(__file__).resolve().parents[2]
+SYSTEM_NAMESPACE = "flywheel-system"
+NAMESPACE = "flywheel-demo"
+RELEASE = "flywheel"
+STORE_SECRET = "flywheel-s3"
+IMAGES = ("operator", "jobs", "ray-cpu")
+BASE_MODEL = "smollm2-135m-instruct"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One demo. `existing` means the user's own cluster: no node, no image build, no add-ons."""
+
+    existing: bool = False
+    kubeconfig: Path | None = None
+    images: Mapping[str, str] = field(default_factory=dict)
+    round_file: Path = ROOT / "examples" / "round.yaml"
+    namespace: str = NAMESPACE
+    folder: Path = ROOT / ".flywheel"
+    result_file: Path = ROOT / "result.json"
+    chart: Path = ROOT / "charts" / "flywheel"
+    values: Path | None = None
+
+    @property
+    def logs(self) -> Path:
+        """Output of each set-up step."""
+        return self.folder / "log"
+
+    @property
+    def report(self) -> Path:
+        """Where the round's report is copied to."""
+        return self.folder / "report.html"
+
+
+def image_variable(name: str) -> str:
+    """`ray-cpu` as `FLYWHEEL_IMAGE_RAY_CPU`."""
+    return "FLYWHEEL_IMAGE_" + name.upper().replace("-", "_")
+
+
+def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Settings of this call. Raises DemoError naming the variable that is missing or wrong."""
+    kind = environ.get("CLUSTER", "local")
+    if kind not in ("local", "existing"):
+        raise DemoError(f"CLUSTER={kind} is not known: leave it out for a local cluster, or use CLUSTER=existing")
+    round_file = Path(environ.get("ROUND") or ROOT / "examples" / "round.yaml").absolute()
+    values = Path(environ["VALUES"]).absolute() if environ.get("VALUES") else None
+    if kind == "local":
+        return Settings(round_file=round_file, values=values)
+    kubeconfig = Path(environ.get("KUBECONFIG") or Path.home() / ".kube" / "config").expanduser()
+    if not kubeconfig.is_file():
+        raise DemoError(f"CLUSTER=existing needs a kubeconfig and {kubeconfig} is no file: set KUBECONFIG to one file")
+    images = {name: environ.get(image_variable(name), "") for name in IMAGES}
+    absent = [image_variable(name) for name, ref in images.items() if not ref]
+    if absent:
+        raise DemoError(
+            f"CLUSTER=existing needs images that the cluster can pull: set {', '.join(absent)}. "
+            "Build them with `make images` and push the OCI layouts to your registry, for example with skopeo copy."
+        )
+    return Settings(existing=True, kubeconfig=kubeconfig, images=images, round_file=round_file, values=values)

@@ -1,0 +1,196 @@
+"""Everything between an empty machine and a cluster with Flywheel in it. Each step finds out what is left to do."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from cluster.addons import MINIO_NAMESPACE
+from cluster.layout import layout
+from cluster.paths import cache_dir
+from cluster.pins import binary_path
+from demo import jobs, manifests, needs
+from demo.errors import DemoError
+from demo.kube import Kubectl, find_kubectl, is_true, wait
+from demo.settings import IMAGES, RELEASE, ROOT, STORE_SECRET, SYSTEM_NAMESPACE, Settings
+from demo.shell import capture, module, stream
+from demo.steps import Steps
+
+LOCAL_STEPS = 8
+EXISTING_STEPS = 4
+BUCKET = "flywheel"
+VALUE_OF_IMAGE = {"operator": "operator", "jobs": "jobs", "ray-cpu": "rayCpu"}
+AGAIN = "Fix that and run `make demo` again: it goes on where it stopped."
+
+
+def local(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]:
+    """A running local cluster with Flywheel, and the references of its images."""
+    with steps.step("what the machine has") as note:
+        needs.check()
+        note("all there")
+    with steps.step("Kubernetes, KubeRay, MinIO and Helm from pinned Go modules (the first time about 20 minutes)"):
+        stream(module("cluster", "build"), settings.logs / "build.log", advice=AGAIN)
+    with steps.step("images (the first time about 5 minutes)"):
+        stream([sys.executable, ROOT / "images" / "build.py", *IMAGES], settings.logs / "images.log", advice=AGAIN)
+        images = json.loads((cache_dir() / "images" / "images.json").read_text())
+    with steps.step("the node"):
+        stream(module("cluster", "up"), settings.logs / "cluster.log", advice=AGAIN)
+        kube = Kubectl(binary_path("kubectl"), layout().kubeconfig)
+    with steps.step("KubeRay and MinIO"):
+        stream(module("cluster", "addons"), settings.logs / "addons.log", advice=AGAIN)
+    with steps.step("images into the node"):
+        for name in IMAGES:
+            stream(
+                module("cluster", "load", images[name]["oci"], images[name]["ref"]),
+                settings.logs / "load.log",
+                advice=AGAIN,
+            )
+    refs = {name: images[name]["ref"] for name in IMAGES}
+    with steps.step("Flywheel, by its Helm chart"):
+        install_chart(kube, settings, refs, binary_path("helm"), settings.chart / "values-local.yaml")
+    with steps.step("credentials, bucket, base model, stand-in") as note:
+        make_local_secret(kube, settings)
+        note(furnish(kube, settings, refs))
+    return kube, refs
+
+
+def existing(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]:
+    """Flywheel in the user's own cluster, with the store that its Secret or the environment names."""
+    assert settings.kubeconfig is not None
+    kube = Kubectl(find_kubectl(), settings.kubeconfig)
+    with steps.step("what the cluster has") as note:
+        note(check_cluster(kube))
+    with steps.step("Flywheel, by its Helm chart"):
+        _, helm, _ = capture(["sh", "-c", "command -v helm"])
+        if not helm.strip():
+            raise DemoError("CLUSTER=existing needs helm on the PATH: install Helm 3.14 or newer")
+        install_chart(kube, settings, settings.images, Path(helm.strip()), settings.values)
+    with steps.step("credentials of the store") as note:
+        note(make_given_secret(kube, settings))
+    with steps.step("base model and stand-in") as note:
+        note(furnish(kube, settings, settings.images))
+    return kube, settings.images
+
+
+def check_cluster(kube: Kubectl) -> str:
+    """The cluster's version. Raises DemoError when it cannot be reached or has no KubeRay."""
+    code, out, err = kube.try_run("version", "-o", "json", timeout_s=20)
+    if code:
+        raise DemoError(f"the cluster of {kube.kubeconfig} does not answer: {err.strip()}")
+    if kube.get("crd", "rayclusters.ray.io") is None:
+        raise DemoError(
+            "the cluster has no KubeRay: install its operator 1.4 or newer with its Helm chart (kuberay-operator), "
+            "then run this again"
+        )
+    return f"Kubernetes {json.loads(out)['serverVersion']['gitVersion']}, KubeRay"
+
+
+def install_chart(
+    kube: Kubectl, settings: Settings, images: Mapping[str, str], helm: Path, values: Path | None
+) -> None:
+    """helm upgrade --install, then waits until the operator is Available."""
+    kube.apply([manifests.namespace(SYSTEM_NAMESPACE)])
+    command: list[str | Path] = [helm, "upgrade", "--install", RELEASE, settings.chart, "--namespace", SYSTEM_NAMESPACE]
+    command += ["--kubeconfig", settings.kubeconfig or kube.kubeconfig]
+    for file in (values, settings.values if values != settings.values else None):
+        command += ["--values", file] if file else []
+    for name, value in VALUE_OF_IMAGE.items():
+        command += ["--set-string", f"images.{value}={images[name]}"]
+    command += ["--set", f"namespaces={{{settings.namespace}}}"]
+    if settings.existing:
+        owned = (kube.get("namespace", settings.namespace) or {}).get("metadata", {}).get("annotations") or {}
+        foreign = kube.get("namespace", settings.namespace) and "meta.helm.sh/release-name" not in owned
+        command += ["--set", f"createNamespaces={'false' if foreign else 'true'}"]
+    clear_stuck_release(kube)
+    environment = {
+        **os.environ,
+        "HELM_CACHE_HOME": str(cache_dir() / "helm"),
+        "HELM_CONFIG_HOME": str(cache_dir() / "helm"),
+    }
+    stream(command, settings.logs / "helm.log", environment, AGAIN)
+
+
+def clear_stuck_release(kube: Kubectl) -> None:
+    """An interrupted Helm leaves its release `pending-*`, which blocks every later one: that record is removed."""
+    for item in kube.list("secret", SYSTEM_NAMESPACE, f"owner=helm,name={RELEASE}"):
+        if item["metadata"]["labels"].get("status", "").startswith("pending"):
+            kube.delete("secret", item["metadata"]["name"], SYSTEM_NAMESPACE)
+
+
+def wait_for_operator(kube: Kubectl) -> None:
+    """Until the operator's Deployment is Available. Raises DemoError with what its pods say."""
+    selector = f"app.kubernetes.io/instance={RELEASE}"
+
+    def ready() -> bool:
+        found = kube.list("deployment", SYSTEM_NAMESPACE, selector)
+        return bool(found) and all(is_true(d, "Available") for d in found)
+
+    try:
+        wait("the operator is not Available", ready, 180)
+    except DemoError as error:
+        pods = kube.try_run("-n", SYSTEM_NAMESPACE, "describe", "pods")[1]
+        log = kube.try_run("-n", SYSTEM_NAMESPACE, "logs", "-l", selector, "--tail=20")[1]
+        raise DemoError(f"{error}.\n{pods[-2500:]}\n{log}\n{AGAIN}") from error
+
+
+def make_local_secret(kube: Kubectl, settings: Settings) -> None:
+    """The namespace's store Secret, from MinIO's own credentials; an existing one is kept."""
+    wait("the chart has not made its namespace", lambda: kube.get("namespace", settings.namespace) is not None, 30)
+    if kube.get("secret", STORE_SECRET, settings.namespace):
+        return
+    root = kube.get("secret", "minio-root", MINIO_NAMESPACE)
+    if root is None:
+        raise DemoError("MinIO's Secret minio-root is gone: run `make demo-down`, then `make demo`")
+    data = {key: base64.b64decode(value).decode() for key, value in root["data"].items()}
+    kube.apply(
+        [
+            manifests.secret(
+                STORE_SECRET,
+                settings.namespace,
+                {
+                    "endpoint": f"http://minio.{MINIO_NAMESPACE}.svc:9000",
+                    "bucket": BUCKET,
+                    "accessKey": data["MINIO_ROOT_USER"],
+                    "secretKey": data["MINIO_ROOT_PASSWORD"],
+                },
+            )
+        ]
+    )
+
+
+def make_given_secret(kube: Kubectl, settings: Settings, environ: Mapping[str, str] = os.environ) -> str:
+    """The store Secret of the user's namespace: the one that is there, or one made from the environment."""
+    if kube.get("secret", STORE_SECRET, settings.namespace):
+        return f"Secret {settings.namespace}/{STORE_SECRET} is there"
+    given = {
+        key: environ.get(name, "") for key, name in {**manifests.STORE_ENV, **manifests.OPTIONAL_STORE_ENV}.items()
+    }
+    absent = [name for key, name in manifests.STORE_ENV.items() if not given[key]]
+    if absent:
+        raise DemoError(
+            f"there is no Secret {STORE_SECRET} in namespace {settings.namespace}: make it (keys endpoint, bucket, "
+            f"accessKey, secretKey; see docs/install.md), or set {', '.join(absent)} and run this again"
+        )
+    kube.apply([manifests.secret(STORE_SECRET, settings.namespace, {k: v for k, v in given.items() if v})])
+    return f"made Secret {settings.namespace}/{STORE_SECRET} from the environment"
+
+
+def furnish(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str:
+    """Bucket, base model, stand-in and the operator, side by side where they do not need each other."""
+    space = settings.namespace
+    kube.apply([*manifests.standin(space, images["jobs"])])
+    if not settings.existing:
+        bucket = manifests.job("make-bucket", space, images["jobs"], ["-c", manifests.MAKE_BUCKET])
+        jobs.run(kube, bucket, 120, AGAIN)
+    begun = time.monotonic()
+    model = manifests.import_job(space, images["ray-cpu"])
+    new = jobs.start(kube, model)
+    wait_for_operator(kube)
+    wait("the stand-in is not Available", lambda: is_true(kube.get("deployment", "standin", space), "Available"), 180)
+    jobs.finish(kube, model["metadata"]["name"], space, 900, AGAIN)
+    return f"base model imported in {time.monotonic() - begun:.0f} s" if new else "base model was there"
