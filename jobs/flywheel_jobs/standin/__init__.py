@@ -1,0 +1,1 @@
+"""Scripted stand-ins for the models behind the roles; see `server`."""
