@@ -1,6 +1,7 @@
 """buildah, podman or docker: whichever there is, behind one small face."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import tarfile
@@ -8,13 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import oci
+from .indexes import index_settings
 
 PREFERENCE = ("buildah", "podman", "docker")
-# package-index settings that a build takes over from this machine, as a secret that no layer keeps
-INDEX_SETTINGS = (
-    "PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST", "PIP_DEFAULT_TIMEOUT",
-    "UV_DEFAULT_INDEX", "UV_INDEX", "UV_INDEX_URL", "UV_EXTRA_INDEX_URL", "UV_INSECURE_HOST", "UV_HTTP_TIMEOUT",
-)  # fmt: skip
 CA_SETTINGS = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -79,7 +76,8 @@ class Tool:
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         settings = folder / "build-env"
-        lines = [f"export {k}={_quote(os.environ[k])}" for k in INDEX_SETTINGS if os.environ.get(k)]
+        found = index_settings(os.environ, Path.home())
+        lines = [f"export {name}={shlex.quote(value)}" for name, value in sorted(found.items())]
         settings.write_text("\n".join(lines) + "\n")
         bundle = next((Path(os.environ[k]) for k in CA_SETTINGS if os.environ.get(k)), SYSTEM_CA)
         copy = folder / "ca"
@@ -121,10 +119,6 @@ def _storage_driver(cache: Path) -> str:
     text = Path("/proc/filesystems").read_text()
     kind = subprocess.run(["stat", "-f", "-c", "%T", str(cache)], capture_output=True, text=True, check=False).stdout
     return "overlay" if "overlay" in text and kind.strip() != "overlayfs" else "vfs"
-
-
-def _quote(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
 
 
 def find_tool(cache: Path) -> Tool:

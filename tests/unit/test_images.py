@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder import oci
+from builder.indexes import index_settings
 from builder.recipes import APP, IMAGES, RECIPES, ROOT, Recipe
 from builder.tools import BuildError, find_tool
 
@@ -125,3 +126,35 @@ def test_unknown_builder_is_an_error_that_names_the_choices(tmp_path: Path, monk
     monkeypatch.setenv("IMAGE_BUILDER", "kaniko")
     with pytest.raises(BuildError, match=r"IMAGE_BUILDER=kaniko.*buildah"):
         find_tool(tmp_path)
+
+
+def test_index_settings_of_the_machine_reach_the_build(tmp_path: Path) -> None:
+    """A mirror in a configuration file counts as much as one in the environment; the environment wins."""
+    etc, home = tmp_path / "etc", tmp_path / "home"
+    (home / ".config" / "uv").mkdir(parents=True)
+    etc.mkdir()
+    assert index_settings({}, home, etc) == {}
+    (etc / "pip.conf").write_text("[global]\nindex-url = https://mirror.example/simple\ncert = /etc/ssl/ca.pem\n")
+    assert index_settings({}, home, etc) == {
+        "PIP_INDEX_URL": "https://mirror.example/simple",
+        "UV_DEFAULT_INDEX": "https://mirror.example/simple",
+    }
+    uv = home / ".config" / "uv" / "uv.toml"
+    uv.write_text('[[index]]\nurl = "https://uv.example/simple"\ndefault = true\n')
+    assert index_settings({}, home, etc)["UV_DEFAULT_INDEX"] == "https://uv.example/simple"
+    given = {"UV_DEFAULT_INDEX": "https://env.example/simple", "HOME": "/nowhere"}
+    assert index_settings(given, home, etc)["UV_DEFAULT_INDEX"] == "https://env.example/simple"
+    assert "HOME" not in index_settings(given, home, etc)
+
+
+def test_locks_of_the_image_and_of_the_development_environment_agree() -> None:
+    """The operator is tested with the versions that its image holds."""
+
+    def pins(name: str) -> dict[str, str]:
+        text = (IMAGES / "locks" / f"{name}.txt").read_text()
+        return dict(re.findall(r"^([a-z0-9._-]+)==([^ ]+)", text, re.MULTILINE))
+
+    development = pins("dev")
+    for image in ("operator", "jobs"):
+        different = {n: (v, development.get(n)) for n, v in pins(image).items() if development.get(n) != v}
+        assert not different, image
