@@ -88,10 +88,11 @@ def _kube(settings: Settings) -> Kubectl:
     return Kubectl(binary_path("kubectl"), layout().kubeconfig)
 
 
-def watch(settings: Settings, name: str) -> int:
+def watch(settings: Settings, name: str | None) -> int:
     """Follows a round of a running demo to its end."""
     kube = _kube(settings)
-    found = follow(kube, settings.namespace, name)
+    chosen = name or str(rounds.read(kube, settings.round_file)["metadata"]["name"])
+    found = follow(kube, settings.namespace, chosen)
     summary.show(found, kube, settings.namespace, None)
     return 1 if verdict(found) == "Failed" else 0
 
@@ -140,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
         "up", help="set everything up and run a round (environment: CLUSTER, KUBECONFIG, ROUND, VALUES)"
     )
     item = commands.add_parser("watch", help="follow a round")
-    item.add_argument("name", nargs="?", default="demo")
+    item.add_argument("name", nargs="?", help="default: the round of examples/round.yaml, or of ROUND")
     item = commands.add_parser(
         "down", help=f"remove everything that `up` started (namespace {NAMESPACE} and the cluster)"
     )
