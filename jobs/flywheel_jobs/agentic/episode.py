@@ -1,0 +1,85 @@
+"""One conversation between an agent, a user and an environment; training, solving and evaluation follow these rules.
+
+A turn with a tool call is carried out (the first call only; a turn is one action) and answered by role `tool`. A turn
+without one speaks to the user. Whoever plays the user, the environment closes the conversation: when the request is
+settled by its writes, when the user has nothing to add, at the turn limit, or when the agent was cut off.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flywheel_jobs.agentic.parser import parse
+from flywheel_jobs.envs import make_env
+from flywheel_jobs.envs.engine import Env
+
+Message = dict[str, Any]
+TOOL_RESPONSE_LIMIT = 4096  # characters; the paper's cap, cut in the middle
+
+
+@dataclass
+class Episode:
+    """A running conversation. `wants_user` is set when the agent has spoken to a user who may still answer."""
+
+    task: Mapping[str, Any]
+    max_turns: int = 3
+    env: Env = field(init=False)
+    messages: list[Message] = field(init=False)
+    agent_turns: int = 0
+    wants_user: bool = False
+
+    def __post_init__(self) -> None:
+        self.env = make_env(self.task)
+        self.messages = copy.deepcopy(list(self.task["messages"]))
+
+    @property
+    def done(self) -> bool:
+        """True once the environment has closed the conversation."""
+        return self.env.closed is not None
+
+    @property
+    def said(self) -> list[Message]:
+        """Messages after the task's prompt."""
+        return self.messages[len(self.task["messages"]) :]
+
+    def agent_says(self, text: str, cut: bool = False) -> None:
+        """Takes an agent's turn; `cut` says that it ran into its token limit. Raises ValueError after the end."""
+        if self.done or self.wants_user:
+            raise ValueError("it is not the agent's turn")
+        self.agent_turns += 1
+        self.messages.append({"role": "assistant", "content": text})
+        calls = parse(text).calls
+        if cut and not calls:
+            self.env.end("length")
+        elif calls:
+            answer = self.env.call(calls[0].name, calls[0].arguments)
+            if not self.done:
+                self.messages.append({"role": "tool", "content": capped(answer)})
+        elif self.task.get("user", {}).get("replies"):
+            self.wants_user = True
+        else:
+            self.env.end("answered")
+        if not self.done and self.agent_turns >= self.max_turns:
+            self.wants_user = False
+            self.env.end("turn-limit")
+
+    def user_says(self, text: str, stop: bool) -> None:
+        """Takes the user's reply; `stop` closes the conversation."""
+        if not self.wants_user:
+            raise ValueError("it is not the user's turn")
+        self.wants_user = False
+        self.messages.append({"role": "user", "content": text})
+        self.env.next_turn()
+        if stop:
+            self.env.end("user-stop")
+
+
+def capped(text: str, limit: int = TOOL_RESPONSE_LIMIT) -> str:
+    """A tool's answer of at most `limit` characters, cut in the middle."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]}...(truncated)...{text[-half:]}"

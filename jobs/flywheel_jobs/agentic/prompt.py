@@ -1,0 +1,60 @@
+"""The agent's prompt: tools and rules in the system message, worked examples where a domain has them, the request.
+
+Tools stand in the system message and not in the request's `tools` field: training, pools and foreign endpoints then
+see the same text whatever their template and tool parser do.
+
+Measured with SmolLM2-135M-Instruct (vLLM on CPU, fp32, T=0.8, 16 items x 4, two examples, 239-264 prompt tokens): success
+0.28-0.42, 9-14 of 16 groups mixed, both outcomes alike. Three examples, or "check the booking" in the request, give 0.6 to
+0.9; one-letter-stem status words ("open", "flown") give 0.0 on one outcome.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel_jobs.agentic.parser import render
+from flywheel_jobs.envs.engine import Domain
+
+Message = dict[str, str]
+
+HERMES = (
+    "You help a customer by calling tools. One call a turn, written as "
+    '<tool_call>{"name": ..., "arguments": {...}}</tool_call>. A turn without a call is shown to the customer.'
+)
+
+EXAMPLES: dict[str, tuple[tuple[str, int, str, str], ...]] = {
+    # domain: (request, key, what the look-up answers, the write), in this order: the last one is copied most
+    "airline": (
+        ("I am a baker. Undo booking 31.", 31, "refundable", "refund_booking"),
+        ("I am a pilot. Undo booking 74.", 74, "cancelable", "cancel_booking"),
+    ),
+}
+
+
+def example_keys(domain: str) -> frozenset[int]:
+    """Keys that examples use; no task may use them."""
+    return frozenset(key for _, key, _, _ in EXAMPLES.get(domain, ()))
+
+
+def system_text(domain: Domain, sop: str) -> str:
+    """The system message: tools (compact where the domain has examples to show the format), then the rules."""
+    if EXAMPLES.get(domain.name):
+        listed = " ".join(f"{t.name}({', '.join(p.name for p in t.parameters)}): {t.short}." for t in domain.tools)
+        return f"Tools: {listed}\nRules: {sop}"
+    listed = "\n".join(str(t.schema()) for t in domain.tools).replace("'", '"')
+    return f"{HERMES}\n<tools>\n{listed}\n</tools>\n<policy>\n{sop}\n</policy>"
+
+
+def build(domain: Domain, sop: str, request: str) -> list[Message]:
+    """The prompt's messages, ending with the user's request."""
+    messages: list[Message] = [{"role": "system", "content": system_text(domain, sop)}]
+    read = domain.reads[0]
+    for asked, key, found, write in EXAMPLES.get(domain.name, ()):
+        arguments: dict[str, Any] = {domain.key.name: key}
+        messages += [
+            {"role": "user", "content": asked},
+            {"role": "assistant", "content": render(read, arguments)},
+            {"role": "tool", "content": found},
+            {"role": "assistant", "content": render(write, arguments)},
+        ]
+    return [*messages, {"role": "user", "content": request}]

@@ -1,0 +1,146 @@
+"""Behaviour trees (method.md 3.2): what a teacher writes, checked for shape and against the domain's state machine.
+
+Next to the words of the published schema each branch carries what a machine can check: the state of the row that the
+request is about, the right path and the tempting wrong one as tool names, and the rules that it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flywheel_jobs.envs.engine import Domain, Tables, replay
+
+BranchId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+Sentence = Annotated[str, Field(min_length=1, max_length=400)]
+MAX_BRANCHES, MAX_DEPTH = 64, 12
+
+
+class Kind(StrEnum):
+    """Branch vocabulary (method.md 3.3)."""
+
+    NORMAL = "normal"
+    MISSING_DATA = "missing-data"
+    PRECONDITION = "precondition"
+    VALIDATION = "validation"
+    VARIATION = "variation"
+    PROHIBITED = "prohibited"
+    OUT_OF_WINDOW = "out-of-window"
+    UNAUTHORISED = "unauthorised"
+    CONFLICTING = "conflicting"
+    TRAP = "trap"
+    MIXED = "mixed"
+    ESCALATION = "escalation"
+
+
+class Action(StrEnum):
+    """What the agent should end up doing."""
+
+    PROCEED = "proceed"
+    CLARIFY = "clarify"
+    REFUSE = "refuse"
+    TRANSFER = "transfer"
+
+
+class Branch(BaseModel):
+    """A branch. `state` holds columns of the row in question; `path` and `trap` are tool names called on its key.
+
+    `trap` is empty when what the user wishes is allowed; `withheld` says that the user names the key only when asked.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    id: BranchId
+    kind: Kind
+    condition: Sentence
+    validation_step: Sentence | None = None
+    action: Action
+    state: Annotated[dict[str, str], Field(max_length=16)]
+    path: Annotated[list[str], Field(min_length=1, max_length=8)]
+    trap: Annotated[list[str], Field(max_length=8)] = []
+    withheld: bool = False
+    rules: Annotated[list[str], Field(min_length=1, max_length=8)]
+    next: Annotated[list[Branch], Field(max_length=MAX_BRANCHES)] = []
+
+    @property
+    def legal(self) -> bool:
+        """What the user wishes is allowed."""
+        return not self.trap
+
+
+class Tree(BaseModel):
+    """A behaviour tree."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    root_condition: Sentence
+    workflow_steps: Annotated[list[Sentence], Field(min_length=1, max_length=12)]
+    allowed_actions: Annotated[list[Sentence], Field(max_length=16)]
+    disallowed_actions: Annotated[list[Sentence], Field(max_length=16)]
+    refusal_conditions: Annotated[list[Sentence], Field(max_length=16)]
+    transfer_conditions: Annotated[list[Sentence], Field(max_length=16)]
+    branches: Annotated[list[Branch], Field(min_length=1, max_length=MAX_BRANCHES)]
+
+
+def schema() -> dict[str, Any]:
+    """JSON schema of a tree, sent to the teacher's server."""
+    return Tree.model_json_schema()
+
+
+def walk(branches: list[Branch], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Branch]]:
+    """All branches with their paths of ids from the root, in order."""
+    for branch in branches:
+        here = (*above, branch.id)
+        yield here, branch
+        yield from walk(branch.next, here)
+
+
+def problems(tree: Tree, domain: Domain, parent: tuple[str, ...]) -> list[str]:
+    """What is wrong with a tree, in words for a repair; empty when it is right.
+
+    `parent` is the path of the branch that the parent task followed: the tree must hold it, and every other branch must
+    lie below it, one level deeper, so that depth grows with the rounds.
+    """
+    found = list(walk(tree.branches))
+    paths = [path for path, _ in found]
+    wrong = [f"branch id {p[-1]!r} occurs twice in its path or tree" for p in paths if _repeated(p, paths)]
+    if parent not in paths:
+        wrong.append(f"the parent branch {'/'.join(parent)} is missing")
+    ancestors = {parent[:n] for n in range(1, len(parent) + 1)}
+    for path, branch in found:
+        if path not in ancestors and path[:-1] != parent:
+            wrong.append(f"branch {'/'.join(path)} does not lie directly below {'/'.join(parent)}")
+        wrong += branch_problems(branch, domain)
+    return wrong[:20]
+
+
+def _repeated(path: tuple[str, ...], paths: list[tuple[str, ...]]) -> bool:
+    return path[-1] in path[:-1] or paths.count(path) > 1
+
+
+def branch_problems(branch: Branch, domain: Domain) -> list[str]:
+    """What is wrong with one branch: unknown names, impossible states, or a path that its own state refuses."""
+    wrong = [f"{branch.id}: no rule {r!r}" for r in branch.rules if r not in {x.id for x in domain.rules}]
+    unknown = [t for t in (*branch.path, *branch.trap) if domain.tool(t) is None]
+    wrong += [f"{branch.id}: no tool {t!r}" for t in unknown]
+    try:
+        row = domain.table(domain.main_table).row(**branch.state)
+    except ValueError as error:
+        return [*wrong, f"{branch.id}: {error}"]
+    if unknown:
+        return wrong
+    writes = [t for t in branch.path if t in domain.writes]
+    if branch.action is Action.REFUSE and writes:
+        wrong.append(f"{branch.id}: a refusal must not write, yet its path calls {writes[0]}")
+    if branch.action is Action.PROCEED and not writes:
+        wrong.append(f"{branch.id}: action proceed needs a write in its path")
+    if branch.path[0] not in domain.reads:
+        wrong.append(f"{branch.id}: the path must begin with a look-up, one of {', '.join(domain.reads)}")
+    if branch.trap and not set(branch.trap) - set(branch.path):
+        wrong.append(f"{branch.id}: the trap asks for nothing that the path does not")
+    key = domain.key_range[0]
+    tables: Tables = {domain.main_table: {str(key): row}}
+    _, log = replay(domain, tables, [{"name": t, "arguments": {domain.key.name: key}} for t in branch.path])
+    wrong += [f"{branch.id}: {c.name} answers {c.output!r} in that state" for c in log if c.status != "ok"]
+    return wrong
