@@ -11,7 +11,7 @@ import yaml
 from flywheel_api import GROUP, VERSION
 from flywheel_api.names import LABEL_PART_OF
 from flywheel_api.resources import KINDS, Column, Kind
-from flywheel_api.schema import Schema, structural_schema
+from flywheel_api.schema import Schema, structural_schema, without_item_defaults
 
 HEADER = "# Generated from operator/flywheel_api by `make generate`; change the models, not this file.\n"
 NAME_LIMIT = 40  # leaves room in a child's name (45) and in the names that KubeRay derives from it
@@ -66,22 +66,27 @@ def _root(kind: Kind) -> Schema:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": structural_schema(kind.spec),
-            "status": structural_schema(kind.status),
+            "spec": without_item_defaults(structural_schema(kind.spec)),
+            "status": structural_schema(kind.status, defaults=False),
         },
-        "x-kubernetes-validations": [
-            {
-                "rule": f"size(self.metadata.name) <= {NAME_LIMIT}",
-                "message": f"a {kind.kind}'s name has at most {NAME_LIMIT} characters, because the names of its pods "
-                "and Services are made from it: choose a shorter one",
-            },
-            {
-                "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
-                "message": f"a {kind.kind}'s name starts with a letter and holds lower-case letters, digits and '-' "
-                "only, because Services are named after it",
-            },
-        ],
+        "x-kubernetes-validations": root_rules(kind),
     }
+
+
+def root_rules(kind: Kind) -> list[dict[str, str]]:
+    """Rules of the whole object: only here does CEL see its name."""
+    return [
+        {
+            "rule": f"size(self.metadata.name) <= {NAME_LIMIT}",
+            "message": f"a {kind.kind}'s name has at most {NAME_LIMIT} characters, because the names of its pods "
+            "and Services are made from it: choose a shorter one",
+        },
+        {
+            "rule": "self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')",
+            "message": f"a {kind.kind}'s name starts with a letter and holds lower-case letters, digits and '-' "
+            "only, because Services are named after it",
+        },
+    ]
 
 
 def _column(column: Column) -> dict[str, Any]:

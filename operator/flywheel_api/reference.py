@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_api import API_VERSION
-from flywheel_api.crd import crd
+from flywheel_api.crd import root_rules
 from flywheel_api.presets import PRESETS
 from flywheel_api.resources import KINDS, Kind
-from flywheel_api.schema import Schema
+from flywheel_api.schema import Schema, structural_schema
 
 HEADER = "<!-- Generated from operator/flywheel_api by `make generate`; change the models, not this file. -->\n\n"
 _LIMITS = (("minimum", "≥"), ("maximum", "≤"))
@@ -20,15 +20,14 @@ _SIZES = (("Items", "items"), ("Properties", "keys"))
 
 def kind_page(kind: Kind) -> str:
     """The page of a kind."""
-    root = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     lines = [
         f"# {kind.kind}\n",
         f"{kind.description}\n",
         f"`apiVersion: {API_VERSION}`, `kind: {kind.kind}`, short name `{kind.short}`.\n",
-        *_rules(root),
-        "Numbers that are not whole are strings, so that they stay exact; durations are written `90s`, `36h`, `1h30m`.\n",
-        *_section("spec", root["properties"]["spec"]),
-        *_section("status", root["properties"]["status"]),
+        *_rules({"x-kubernetes-validations": root_rules(kind)}),
+        "Numbers that are not whole are strings, so that they stay exact; durations are written `90s` or `1h30m`.\n",
+        *_section("spec", structural_schema(kind.spec)),
+        *_section("status", structural_schema(kind.status, defaults=False)),
     ]
     return HEADER + "\n".join(lines).rstrip() + "\n"
 

@@ -10,6 +10,8 @@ import json
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
 
 from flywheel_api.base import PATTERN_MESSAGES
 
@@ -29,10 +31,35 @@ class SchemaError(ValueError):
     """A model uses something that a structural schema cannot say."""
 
 
-def structural_schema(model: type[BaseModel]) -> Schema:
-    """The structural schema of a model. Raises SchemaError for unions and recursive models."""
-    raw = model.model_json_schema(by_alias=True, mode="validation")
+class _WithoutDefaults(GenerateJsonSchema):
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
+def structural_schema(model: type[BaseModel], defaults: bool = True) -> Schema:
+    """The structural schema of a model. Raises SchemaError for unions and recursive models.
+
+    A status has no defaults: the server would add what its only writer did not say.
+    """
+    generator = GenerateJsonSchema if defaults else _WithoutDefaults
+    raw = model.model_json_schema(by_alias=True, mode="validation", schema_generator=generator)
     return _convert(raw, raw.get("$defs", {}), model.__name__, seen=())
+
+
+def without_item_defaults(schema: Schema, inside: bool = False) -> Schema:
+    """The schema without defaults inside list items; their descriptions still tell them, and the models fill them in.
+
+    Client-side apply and Argo CD compare lists as a whole: a default that the server adds to an item would show as a
+    change in every apply and every sync.
+    """
+    found = {key: value for key, value in schema.items() if not (inside and key == "default")}
+    if "properties" in found:
+        found["properties"] = {name: without_item_defaults(v, inside) for name, v in found["properties"].items()}
+    if "items" in found:
+        found["items"] = without_item_defaults(found["items"], inside=True)
+    if "additionalProperties" in found:
+        found["additionalProperties"] = without_item_defaults(found["additionalProperties"], inside)
+    return found
 
 
 def _convert(node: Schema, defs: dict[str, Schema], where: str, seen: tuple[str, ...]) -> Schema:

@@ -1,0 +1,235 @@
+"""The CRDs and the examples before a real Kubernetes API server: what it takes, what it refuses, and in which words."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.apiserver import ApiServer, start_apiserver
+from cluster.errors import ClusterError
+from flywheel_api.crd import crd_yaml
+from flywheel_api.resources import KINDS
+from flywheel_api.round import FlywheelRoundSpec
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+NAMESPACES = ("flywheel", "flywheel-demo")
+Object = dict[str, Any]
+Edit = Callable[[Object], object]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+    with start_apiserver(tmp_path_factory.mktemp("apiserver")) as api:
+        for kind in KINDS:
+            api.kubectl("apply", "--server-side", "-f", "-", stdin=crd_yaml(kind))
+        api.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+        for name in NAMESPACES:
+            api.kubectl("create", "namespace", name)
+        yield api
+
+
+def document(name: str) -> Object:
+    loaded: Object = yaml.safe_load((ROOT / "examples" / name).read_text())
+    return loaded
+
+
+def apply(server: ApiServer, body: Object, *args: str) -> str:
+    return server.kubectl("apply", *args, "-f", "-", stdin=json.dumps(body))
+
+
+def get(server: ApiServer, body: Object) -> Object:
+    meta = body["metadata"]
+    found: Object = json.loads(server.kubectl("-n", meta["namespace"], "get", body["kind"], meta["name"], "-o", "json"))
+    return found
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_applies_and_applying_it_again_changes_nothing(server: ApiServer, path: Path) -> None:
+    body = yaml.safe_load(path.read_text())
+    apply(server, body)
+    first = get(server, body)
+    again = apply(server, body)
+    second = get(server, body)
+    assert second["metadata"]["resourceVersion"] == first["metadata"]["resourceVersion"]
+    if body["kind"] != "Secret":  # kubectl cannot tell for stringData
+        assert again.strip().endswith("unchanged"), again
+
+
+def test_the_server_writes_out_the_papers_defaults(server: ApiServer) -> None:
+    body = document("rljob.yaml")
+    body["metadata"]["name"] = "defaults"
+    del body["spec"]["algorithm"]
+    apply(server, body)
+    algorithm = get(server, body)["spec"]["algorithm"]
+    assert algorithm["groupSize"] == 16
+    assert algorithm["promptsPerStep"] == 64
+    assert algorithm["clip"] == {"low": "0.2", "high": "0.28", "c": "10"}
+    assert algorithm["learningRate"] == "1e-6"
+
+
+def test_a_stored_round_reads_back_as_the_model(server: ApiServer) -> None:
+    body = document("round-8b.yaml")
+    body["metadata"]["name"] = "read-back"
+    apply(server, body)
+    stored = FlywheelRoundSpec.model_validate(get(server, body)["spec"])
+    assert stored == FlywheelRoundSpec.model_validate(body["spec"])
+
+
+def put(*path: str | int, to: object) -> Edit:
+    """An edit of spec: the value at `path`."""
+
+    def edit(body: Object) -> None:
+        target: Any = body["spec"]
+        for step in path[:-1]:
+            target = target.setdefault(step, {}) if isinstance(target, dict) else target[step]
+        target[path[-1]] = to
+
+    return edit
+
+
+def drop(*names: str) -> Edit:
+    """An edit of spec: without these fields."""
+    return lambda body: [body["spec"].pop(name) for name in names]
+
+
+def named(name: str) -> Edit:
+    """An edit of the object's name."""
+    return lambda body: body["metadata"].update(name=name)
+
+
+ROUND, JOB, POOL = "round.yaml", "rljob.yaml", "rolloutpool.yaml"
+TEACHER = {"role": "Teacher", "url": "http://t/v1", "model": "t"}
+BAD: dict[str, tuple[str, Edit, str]] = {
+    "unknown field": (ROUND, put("agentik", to={}), 'unknown field "spec.agentik"'),
+    "unknown nested field": (ROUND, put("reasoning", "minning", to={}), 'unknown field "spec.reasoning.minning"'),
+    "wrong type": (ROUND, put("seed", to="seven"), "spec.seed: Invalid value: \"string\": "),
+    "unquoted number": (ROUND, put("budget", "gpuHours", to=300), "must be of type string"),
+    "word for a number": (ROUND, put("budget", "gpuHours", to="many"), 'write a number in quotes, such as "300"'),
+    "bad duration": (ROUND, put("budget", "wallClock", to="2 days"), "write a duration such as 90s, 36h or 1h30m"),
+    "bad fraction": (ROUND, put("evaluation", "confidence", to="95"), "write a fraction from 0 to 1 in quotes"),
+    "two bases": (ROUND, put("base", "round", to="r0"), "set exactly one of base.round and base.model"),
+    "no base": (ROUND, put("base", to={}), "set exactly one of base.round and base.model"),
+    "bad model": (ROUND, put("base", "model", to="Qwen/Qwen3-8B"), "or hf://org/name"),
+    "bad seeds": (ROUND, put("reasoning", "seeds", to="/data/seeds"), "write builtin://<name>, s3://bucket/prefix"),
+    "no track": (ROUND, drop("reasoning", "agentic"), "add spec.reasoning, spec.agentic or both"),
+    "no teacher": (ROUND, put("endpoints", 0, "role", to="Solver"), "name a Teacher in spec.endpoints"),
+    "unknown role": (ROUND, put("endpoints", 0, "role", to="Critic"), 'supported values: "Policy", "Teacher"'),
+    "role twice": (ROUND, put("endpoints", to=[TEACHER, TEACHER]), "Duplicate value"),
+    "no address": (ROUND, put("endpoints", to=[{"role": "Teacher"}]), "set exactly one of url, poolRef and pool"),
+    "no model name": (ROUND, put("endpoints", to=[{"role": "Teacher", "url": "http://t/v1"}]), "needs model"),
+    "teacher's own pool": (ROUND, put("endpoints", to=[{"role": "Teacher", "pool": {}}]), "is for role Policy"),
+    "url without scheme": (ROUND, put("endpoints", 0, "url", to="t:8000"), "starts with http:// or https://"),
+    "more agreement than votes": (ROUND, put("reasoning", "verification", to={"votes": 2}), "must not exceed"),
+    "no variants": (ROUND, put("reasoning", "synthesis", to={"structural": 0, "persona": 0}), "at least one variant"),
+    "no suite": (ROUND, put("evaluation", "suites", to=[]), "should have at least 1 items"),
+    "suite twice": (ROUND, put("evaluation", "suites", to=[{"name": "s"}, {"name": "s"}]), "Duplicate value"),
+    "round's group size 1": (ROUND, put("training", "reasoning", to={"algorithm": {"groupSize": 1}}), "equal to 2"),
+    "long name": (ROUND, named("r" * 41), "at most 40 characters"),
+    "name with a dot": (ROUND, named("r.1"), "Services are named after it"),
+    "name with a digit first": (JOB, named("1st"), "starts with a letter"),
+    "group size 1": (JOB, put("algorithm", "groupSize", to=1), "should be greater than or equal to 2"),
+    "unknown algorithm": (JOB, put("algorithm", "type", to="REINFORCE"), 'supported values: "GRPO"'),
+    "custom without code": (JOB, put("reward", "type", to="Custom"), "reward.entryPoint goes with reward.type Custom"),
+    "code without custom": (JOB, put("reward", "entryPoint", to="a:b"), "reward.entryPoint goes with"),
+    "bad entry point": (JOB, put("reward", to={"type": "Custom", "entryPoint": "a.b"}), "write module:function"),
+    "mini batch too large": (JOB, put("algorithm", "miniBatchPrompts", to=65), "must not exceed algorithm.promptsPer"),
+    "tensor parallel too wide": (JOB, put("rolloutTensorParallel", to=16), "must not exceed gpusPerNode"),
+    "tools without a loop": (JOB, drop("agentLoop"), "add agentLoop.domains, or use reward.type Math"),
+    "no data": (JOB, put("data", "train", to=[]), "should have at least 1 items"),
+    "bad data": (JOB, put("data", "train", to=["train.parquet"]), "or s3://bucket/key of a Parquet file"),
+    "many CPU servers": (POOL, lambda body: body["spec"].update(gpusPerReplica=0, replicas=5), "at most 4 replicas"),
+    "no model": (POOL, drop("model"), "spec.model: Required value"),
+    "no spec": (POOL, lambda body: body.pop("spec"), "spec: Required value"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_refused_with_a_sentence_that_says_what_to_write(server: ApiServer, case: str) -> None:
+    file, edit, words = BAD[case]
+    body = document(file)
+    body["metadata"]["name"] = "bad"
+    edit(body)
+    with pytest.raises(ClusterError) as refused:
+        apply(server, body)
+    assert words in str(refused.value)
+
+
+CHANGES: dict[str, tuple[str, Edit, str]] = {
+    "another model": (ROUND, put("base", "model", to="hf://a/b"), "apply a new round under another name"),
+    "another preset": (ROUND, put("training", "preset", to="agenticqwen-8b"), "apply a new round under another name"),
+    "a verl key": (ROUND, put("training", "agentic", "overrides", to={"a.b": 1}), "apply a new round"),
+    "a track less": (ROUND, drop("agentic"), "apply a new round under another name"),
+    "a gate less": (ROUND, put("evaluation", "suites", 0, "gate", to={}), "apply a new round under another name"),
+    "a longer run": (JOB, put("algorithm", "epochs", to=2), "an RLJob's spec cannot be changed"),
+    "a job's verl key": (JOB, put("overrides", to={"a.b": 2}), "an RLJob's spec cannot be changed"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_inputs_cannot_be_changed_once_applied(server: ApiServer, case: str) -> None:
+    file, edit, words = CHANGES[case]
+    body = document(file)
+    body["metadata"]["name"] = "fixed"
+    apply(server, body)
+    changed = copy.deepcopy(body)
+    edit(changed)
+    with pytest.raises(ClusterError) as refused:
+        apply(server, changed)
+    assert words in str(refused.value)
+
+
+def test_budget_and_suspend_can_be_changed(server: ApiServer) -> None:
+    body = document(ROUND)
+    body["metadata"]["name"] = "steered"
+    apply(server, body)
+    body["spec"] |= {"suspend": True, "budget": {"gpuHours": "2", "wallClock": "3h"}}
+    apply(server, body)
+    assert get(server, body)["spec"]["budget"] == {"gpuHours": "2", "wallClock": "3h"}
+
+
+def test_explain_tells_meaning_default_and_choices(server: ApiServer) -> None:
+    spec = server.kubectl("explain", "fwr.spec")
+    assert "<no description>" not in spec
+    assert "absent turns the track off" in " ".join(spec.split())
+    assert 'Default: "1e-6"' in server.kubectl("explain", "rlj.spec.algorithm")
+    assert "GSPO" in server.kubectl("explain", "rlj.spec.algorithm.type")
+
+
+def test_short_names_categories_columns_and_scale(server: ApiServer) -> None:
+    pool = document(POOL)
+    apply(server, pool)
+    for short in ("fwr", "rlp", "rlj", "flywheel"):
+        server.kubectl("get", short, "-A")
+    header = server.kubectl("get", "rlp", "-A", "-o", "wide").splitlines()[0].split()
+    assert header == ["NAMESPACE", "NAME", "PHASE", "READY", "DESIRED", "LAGGING", "ENDPOINT", "REASON", "AGE"]
+    server.kubectl("-n", "flywheel", "scale", "rlp/qwen3-8b", "--replicas=2")
+    assert get(server, pool)["spec"]["replicas"] == 2
+
+
+def test_status_is_a_subresource_that_apply_does_not_touch(server: ApiServer) -> None:
+    body = document(ROUND)
+    body["metadata"]["name"] = "with-status"
+    apply(server, body)
+    condition = {
+        "type": "Ready",
+        "status": "False",
+        "reason": "Running",
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+        "message": "",
+    }
+    status = {"observedGeneration": 1, "stage": "Prepare", "conditions": [condition]}
+    patch = ("--subresource=status", "--type=merge", "-p", json.dumps({"status": status}))
+    server.kubectl("-n", "flywheel-demo", "patch", "fwr", "with-status", *patch)
+    apply(server, body)
+    assert get(server, body)["status"] == status
+    assert "Prepare" in server.kubectl("-n", "flywheel-demo", "get", "fwr", "with-status")

@@ -1,0 +1,160 @@
+"""CRDs are structural, bounded and documented, and what is committed is what the models say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import yaml
+from pydantic import BaseModel, Field
+
+from flywheel_api.conditions import Reason
+from flywheel_api.crd import crd, crd_yaml
+from flywheel_api.generate import generate
+from flywheel_api.pool import RolloutPoolSpec
+from flywheel_api.resources import KINDS, Kind
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.schema import SchemaError, structural_schema
+
+ROOT = Path(__file__).parents[3]
+EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
+SPECS: dict[str, type[BaseModel]] = {
+    "FlywheelRound": FlywheelRoundSpec,
+    "RLJob": RLJobSpec,
+    "RolloutPool": RolloutPoolSpec,
+}
+KIND_IDS = [kind.kind for kind in KINDS]
+Schema = dict[str, Any]
+
+
+def nodes(schema: Schema, path: str = "") -> Iterator[tuple[str, Schema]]:
+    yield path, schema
+    for name, child in schema.get("properties", {}).items():
+        yield from nodes(child, f"{path}.{name}")
+    if "items" in schema:
+        yield from nodes(schema["items"], f"{path}[]")
+    if "additionalProperties" in schema:
+        yield from nodes(schema["additionalProperties"], f"{path}{{}}")
+
+
+def root_of(kind: Kind) -> Schema:
+    root: Schema = crd(kind)["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+    return root
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
+def test_schemas_hold_nothing_that_a_structural_schema_refuses(kind: Kind) -> None:
+    for path, node in nodes(root_of(kind)):
+        assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "const", "$defs", "pattern"} & set(node), path
+        assert node.get("additionalProperties") is not False, path
+        assert "type" in node or node.get("x-kubernetes-preserve-unknown-fields"), path
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
+def test_everything_a_user_writes_is_bounded_and_described(kind: Kind) -> None:
+    for path, node in nodes(structural_schema(kind.spec), "spec"):
+        if node.get("type") == "string" and "enum" not in node:
+            assert "maxLength" in node, f"{path} has no maxLength: CEL's cost is bounded by it"
+        if node.get("type") == "array":
+            assert "maxItems" in node, f"{path} has no maxItems"
+        if "additionalProperties" in node:
+            assert "maxProperties" in node, f"{path} has no maxProperties"
+        if path and not path.endswith(("[]", "{}")):
+            assert node.get("description"), f"{path} has no description"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
+def test_lists_of_keyed_objects_name_their_key_and_items_have_no_defaults(kind: Kind) -> None:
+    for path, node in nodes(root_of(kind)):
+        if "x-kubernetes-list-map-keys" in node:
+            assert node["x-kubernetes-list-type"] == "map"
+            assert set(node["x-kubernetes-list-map-keys"]) <= set(node["items"]["required"]), path
+        if "[]" in path:
+            assert "default" not in node, f"{path}: a default in an item shows as a change in every client-side apply"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
+def test_a_crd_is_small_quotes_its_numbers_and_reads_back(kind: Kind) -> None:
+    text = crd_yaml(kind)
+    assert len(text.encode()) < 200_000
+    assert yaml.safe_load(text) == crd(kind)
+    assert not re.search(r"default: -?[0-9.]+e", text), "Go's YAML reads 1e-6 as a number"
+
+
+def test_conditions_columns_read_named_conditions() -> None:
+    for kind in KINDS:
+        for column in kind.columns:
+            assert "[-1" not in column.path and "[0" not in column.path
+
+
+def test_unions_recursion_and_patterns_without_words_are_errors() -> None:
+    class Union(BaseModel):
+        value: int | str
+
+    class Node(BaseModel):
+        children: list[Node] = []
+
+    class Pattern(BaseModel):
+        word: Annotated[str, Field(pattern="^x+$")]
+
+    Node.model_rebuild(_types_namespace={"Node": Node})
+    with pytest.raises(SchemaError, match="union"):
+        structural_schema(Union)
+    with pytest.raises(SchemaError, match="contains itself"):
+        structural_schema(Node)
+    with pytest.raises(SchemaError, match="PATTERN_MESSAGES"):
+        structural_schema(Pattern)
+
+
+def test_defaults_are_written_out_in_full_and_without_nulls() -> None:
+    algorithm = structural_schema(RLJobSpec)["properties"]["algorithm"]
+    assert algorithm["default"]["clip"] == {"low": "0.2", "high": "0.28", "c": "10"}
+    assert "maxSteps" not in algorithm["default"]
+    assert algorithm["properties"]["groupSize"]["description"].endswith("Default: 16.")
+    assert "default" not in structural_schema(RLJobSpec, defaults=False)["properties"]["algorithm"]
+
+
+def test_generated_files_are_what_the_models_say(tmp_path: Path) -> None:
+    for path in generate(tmp_path):
+        committed = ROOT / path.relative_to(tmp_path)
+        assert committed.read_text() == path.read_text(), f"{committed} is old: run `make generate`"
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
+def test_examples_are_valid_and_hold_no_secret(path: Path) -> None:
+    body = yaml.safe_load(path.read_text())
+    if body["kind"] == "Secret":
+        assert body["stringData"]["secretKey"] == "REPLACE-ME"
+        return
+    SPECS[body["kind"]].model_validate(body["spec"])
+
+
+def test_the_demo_round_fits_in_25_lines() -> None:
+    assert len((ROOT / "examples" / "round.yaml").read_text().splitlines()) <= 25
+
+
+NEEDS_NOBODY = {
+    Reason.STARTING, Reason.RUNNING, Reason.SUCCEEDED, Reason.NOT_STALLED, Reason.PENDING, Reason.AVAILABLE,
+    Reason.PASSED, Reason.PROMOTED, Reason.NOT_DECIDED,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("reason", sorted(set(Reason) - NEEDS_NOBODY))
+def test_every_reason_that_needs_a_person_has_a_section(reason: str) -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert re.search(rf"^### {reason}$", text, re.MULTILINE), f"docs/troubleshooting.md lacks a section for {reason}"
+
+
+def test_troubleshooting_has_no_section_for_a_reason_that_does_not_exist() -> None:
+    text = (ROOT / "docs" / "troubleshooting.md").read_text()
+    assert set(re.findall(r"^### (\w+)$", text, re.MULTILINE)) <= {str(reason) for reason in Reason}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "charts" / "flywheel" / "README.md"]:
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page}: {target} does not exist"
