@@ -9,7 +9,7 @@ import secrets
 import shutil
 import stat
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from cluster.pins import module_dir
 MINIO_NAMESPACE = "minio"
 KUBERAY_NAMESPACE = "ray-system"
 _READY_TIMEOUT_S = 240
+_APPLIED = "cluster.flywheel.dev/applied"
 
 
 def apply(manifest: str | Path, what: str) -> None:
@@ -36,11 +37,12 @@ def apply(manifest: str | Path, what: str) -> None:
         raise ClusterError(f"applying {what} failed: {done.stderr.strip()}")
 
 
-def restricted_namespace(name: str) -> str:
+def restricted_namespace(name: str, annotations: Mapping[str, str] | None = None) -> str:
     """A Namespace whose pods must meet Pod Security `restricted`."""
     prefix = "pod-security.kubernetes.io"
     labels = {f"{prefix}/enforce": "restricted", f"{prefix}/enforce-version": "latest", f"{prefix}/warn": "restricted"}
-    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}})
+    metadata = {"name": name, "labels": labels, "annotations": dict(annotations or {})}
+    return json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
 
 
 def _minio_secret() -> str:
@@ -97,10 +99,14 @@ def kuberay_manifests() -> Path:
 
 def install_kuberay(api: KubeApi, step: Callable[[str], None]) -> None:
     """The KubeRay operator in namespace `ray-system`, cluster-wide."""
-    apply(restricted_namespace(KUBERAY_NAMESPACE), "the namespace of KubeRay")
     rendered = kuberay_manifests()
-    load_binary(KUBERAY_IMAGE)
-    apply(rendered, "KubeRay")
+    namespace = api.get(f"/api/v1/namespaces/{KUBERAY_NAMESPACE}") or {}
+    if namespace.get("metadata", {}).get("annotations", {}).get(_APPLIED) != rendered.stem:
+        apply(restricted_namespace(KUBERAY_NAMESPACE), "the namespace of KubeRay")
+        load_binary(KUBERAY_IMAGE)
+        apply(rendered, "KubeRay")
+        # noted last: 4 MB of CRDs take the API server seconds, so a second `addons` skips what was applied whole
+        apply(restricted_namespace(KUBERAY_NAMESPACE, {_APPLIED: rendered.stem}), "the namespace of KubeRay")
     step("KubeRay applied")
     wait_available(api, KUBERAY_NAMESPACE, "kuberay-operator")
     step("KubeRay operator Ready")

@@ -79,6 +79,14 @@ def _status(args: argparse.Namespace) -> int:
     return 0 if found["state"] == "ready" else 1
 
 
+def _load_built(args: argparse.Namespace) -> int:
+    start = time.monotonic()
+    for loaded in images.load_built(args.names):
+        print(f"{loaded.name} {loaded.digest}: {loaded.copied / 1e6:.1f} MB copied", flush=True)
+    print(f"{time.monotonic() - start:.1f} s")
+    return 0
+
+
 def _smoke(args: argparse.Namespace) -> int:
     node.running()
     smoke.run(args.image, StepClock().step)
@@ -131,6 +139,9 @@ def _parser() -> argparse.ArgumentParser:
     item = commands.add_parser("smoke", help="check a running node: restricted pods, Service, DNS, exec, Indexed Job")
     item.add_argument("image", help="an image of the node that has python3")
     item.set_defaults(run=_smoke)
+    item = commands.add_parser("load-built", help="put the images of `make images` into the node")
+    item.add_argument("names", nargs="*", help="some of them (default: all)")
+    item.set_defaults(run=_load_built)
     return parser
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -129,6 +131,42 @@ def load(reference: str, name: str = "") -> Loaded:
         _ask("images", "tag", "--force", first, normalize(name))
         first = normalize(name)
     return Loaded(first, changed.get(first, ""), path.stat().st_size)
+
+
+def superseded(names: Sequence[str], current: Sequence[str]) -> list[str]:
+    """Names of the node's images that are other tags of the repositories of `current`."""
+    repositories = {name.rpartition(":")[0] for name in current}
+    return sorted(n for n in names if n.rpartition(":")[0] in repositories and n not in current)
+
+
+def prune_built() -> list[str]:
+    """Drop images of earlier `make images`, several GB each once their layers differ; only safe before any pod runs."""
+    try:
+        built = json.loads((cache_dir() / "images" / "images.json").read_text())
+        old = superseded(list(present()), [entry["ref"] for entry in built.values()])
+    except (OSError, ValueError, KeyError):
+        return []  # nothing was built here
+    if old:
+        _ask("images", "rm", *old)
+    return old
+
+
+def load_built(names: Sequence[str] = ()) -> list[Loaded]:
+    """Import what `make images` built (all, or those named): it lists them in $FLYWHEEL_CACHE/images/images.json."""
+    index = cache_dir() / "images" / "images.json"
+    try:
+        built: dict[str, dict[str, str]] = json.loads(index.read_text())
+    except (OSError, ValueError) as error:
+        raise ClusterError(f"{index} cannot be read ({error}); build the images first: make images") from error
+    unknown = sorted(set(names) - set(built))
+    if unknown:
+        raise ClusterError(f"not built: {', '.join(unknown)} (there are {', '.join(built)}); make images IMAGES=...")
+    loaded = []
+    for name in names or built:
+        image = open_image(Path(built[name]["oci"]))
+        assert image is not None  # a layout folder
+        loaded.append(load_image(image, built[name]["ref"]))
+    return loaded
 
 
 def load_binary(name: str) -> Loaded:

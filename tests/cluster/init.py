@@ -194,7 +194,9 @@ class Supervisor:
             self.start(name)
 
     def wait(self, seconds: float) -> None:
-        """Sleep until a child ends or the time is over."""
+        """Sleep until a child ends, a restart is due or the time is over."""
+        if self.due:
+            seconds = max(0.05, min(seconds, min(self.due.values()) - time.monotonic()))
         signal.sigtimedwait([signal.SIGCHLD], seconds)
         self.reap()
         self.restart_due()

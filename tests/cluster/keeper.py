@@ -24,11 +24,12 @@ _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--for
 
 
 def start_time(pid: int) -> str:
-    """Start time of a process in clock ticks since boot: with the pid it names a process for good; '' if gone."""
+    """Start time of a process in clock ticks since boot: with the pid it names a process for good; '' if it ended."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return ""
+    return "" if fields[0] in "ZX" else fields[19]  # a zombie has ended, whoever is late to collect it
 
 
 def child_of(pid: int) -> int:

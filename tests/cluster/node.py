@@ -58,7 +58,7 @@ def pins() -> str:
     digest = hashlib.sha256()
     for name, path in sorted(binaries().items()):
         digest.update(f"{name}={path}\n".encode())
-    for source in ("components.py", "init.py", "keeper.py", "forward.py", "layout.py", "node.py"):
+    for source in ("components.py", "init.py", "layout.py"):  # what decides how the inside of the node is
         digest.update((PACKAGE / source).read_bytes())
     return digest.hexdigest()[:16]
 
@@ -212,13 +212,14 @@ def _settle(at: Layout, step: Callable[[str], None], timeout_s: float) -> None:
     step("node Ready")
 
 
-def _load_pause() -> None:
-    from cluster.images import load_binary  # images needs a running node, which is found here
+def _prepare_images() -> None:
+    from cluster.images import load_binary, prune_built  # images needs a running node, which is found here
 
     at = layout()
     socket_path = Path(f"/proc/{running(at)['init_pid']}/root{CONTAINERD_SOCKET}")
     _wait(at, "containerd", socket_path.exists, _READY_TIMEOUT_S)
     load_binary(PAUSE_IMAGE)
+    prune_built()
 
 
 def up(step: Callable[[str], None] = lambda _: None) -> Layout:
@@ -240,7 +241,7 @@ def up(step: Callable[[str], None] = lambda _: None) -> Layout:
         _remove_dead(at)
         _launch(at)
         step("namespaces made, etcd and containerd started")
-        _load_pause()
+        _prepare_images()
         _settle(at, step, _READY_TIMEOUT_S)
     return at
 
