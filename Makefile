@@ -55,6 +55,9 @@ format: setup ## let ruff rewrite the code
 generate: setup ## write crds/ and the API reference from flywheel_api
 	@$(PY) -m flywheel_api.generate
 
+golden: setup ## write tests/golden: what the operator makes of the examples
+	$(PY) -m golden
+
 verify: generate ## fail when a generated file differs from what is committed
 	@changed=$$(git status --porcelain -- $(GENERATED)); [ -z "$$changed" ] \
 	  || { echo "generated files differ from flywheel_api; commit what 'make generate' wrote:" >&2; echo "$$changed" >&2; git --no-pager diff --stat -- $(GENERATED); exit 1; }
@@ -98,4 +101,4 @@ e2e: setup ## the demo's round with faults injected
 bench: setup ## benchmarks; print ratios and write JSON
 	$(PY) -m pytest -s tests/perf
 
-.PHONY: help setup uv lint format generate verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e bench
+.PHONY: help setup uv lint format generate golden verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e bench

@@ -14,6 +14,7 @@ import yaml
 from cluster.apiserver import ApiServer, start_apiserver
 from cluster.errors import ClusterError
 from cluster.pins import binary_path
+from golden import pods, rendered
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
@@ -132,3 +133,14 @@ def test_the_operator_may_not(server: ApiServer, right: str) -> None:
 def test_the_pods_account_may_nothing(server: ApiServer) -> None:
     for right in rights(ALLOWED):
         assert not can(server, right, ROUNDS, f"system:serviceaccount:{ROUNDS}:flywheel-jobs")
+
+
+PODS = [(f"{name}-{n}", pod) for name, objects in rendered().items() for n, pod in enumerate(pods(objects))]
+
+
+@pytest.mark.parametrize(("name", "pod"), PODS, ids=[name for name, _ in PODS])
+def test_pod_security_restricted_takes_every_pod_that_the_operator_makes(
+    server: ApiServer, name: str, pod: Object
+) -> None:
+    body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": ROUNDS}, "spec": pod["spec"]}
+    server.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(body))
