@@ -1,7 +1,7 @@
 """The operator's configuration: one YAML file, rendered by the chart from its values, read once at start.
 
-The CPU flavour's sizes were measured on a 2-core node with a 135M model; the GPU flavour's are for 80 GB cards and want a look
-at the first install. What every process of an image needs is in that image; here stand sizes, thread counts and places.
+The CPU flavour's sizes were measured on a 2-core node with a 135M model; the GPU flavour's are for 80 GB cards and want
+a look at the first install. What every process of an image needs is in that image; here stand sizes and places.
 """
 
 from __future__ import annotations

@@ -1,0 +1,32 @@
+"""`python -m flywheel_operator`: the control plane as one process."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from flywheel_operator import logs
+from flywheel_operator.app import watch
+from flywheel_operator.ports.credentials import find_access
+from flywheel_operator.ports.errors import Terminal
+from flywheel_operator.ports.kube import Kube
+from flywheel_operator.ports.store import S3Store
+from flywheel_operator.runtime import run
+from flywheel_operator.settings import ConfigError, OperatorConfig, load_config
+
+
+async def main(config: OperatorConfig) -> None:
+    """Runs until SIGTERM."""
+    async with Kube(find_access(), config.timing.request) as kube:
+        await run(kube, lambda settings: S3Store(settings, config.timing.request / 3), config, watch)
+
+
+if __name__ == "__main__":
+    try:
+        settings = load_config()
+        logs.configure(settings.log_level)
+        asyncio.run(main(settings))
+    except (ConfigError, Terminal) as problem:
+        sys.exit(f"flywheel-operator: {problem}")
+    except KeyboardInterrupt:
+        sys.exit(130)

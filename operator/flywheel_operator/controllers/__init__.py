@@ -1,0 +1,1 @@
+"""One controller per resource: what to observe, which planner to ask, what to render."""

@@ -1,0 +1,1 @@
+"""Turns what the ports answer into frozen views that the planner reads."""

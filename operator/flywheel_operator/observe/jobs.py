@@ -1,0 +1,39 @@
+"""A batch/v1 Job and its pods mapped to our shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel_api.causes import Cause
+from flywheel_operator.observe import pods as podfacts
+from flywheel_operator.observe.rayjobs import child_of
+from flywheel_operator.plan.types import Ended, Run, RunState
+
+Object = dict[str, Any]
+
+
+def run_of(job: Object, pods: list[Object]) -> Run:
+    """The Job as a Run. A failed Job takes its cause from its pods; without pods, they were lost."""
+    status = job.get("status") or {}
+    child = child_of(job)
+    conditions = {c["type"]: c for c in status.get("conditions") or [] if c.get("status") == "True"}
+    if "Complete" in conditions:
+        return Run(child, RunState.SUCCEEDED)
+    if "Failed" in conditions:
+        return Run(child, RunState.ENDED, ended=_failed(conditions["Failed"], pods))
+    if any(p.get("status", {}).get("phase") in ("Running", "Succeeded") for p in pods):
+        return Run(child, RunState.RUNNING)
+    text, act = podfacts.waiting_text(pods)
+    if not pods and status.get("active", 0) == 0:
+        text = "waiting for the Job controller to make the pods (if this lasts, `kubectl describe job` says why)"
+    return Run(child, RunState.STARTING, text, act)
+
+
+def _failed(condition: dict[str, Any], pods: list[Object]) -> Ended:
+    found = podfacts.ended(pods)
+    if found is not None:
+        return found
+    reason, message = str(condition.get("reason", "Failed")), str(condition.get("message", ""))
+    if reason == "DeadlineExceeded":
+        return Ended(Cause.STALLED, reason, message)
+    return Ended(Cause.INFRA, "PodsGone", f"the Job failed ({reason}) and its pods are gone: {message}")

@@ -1,0 +1,67 @@
+"""Conditions that every kind has, set together so that kstatus never sees a contradiction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+
+from flywheel_api.conditions import Condition, ConditionType, Reason, set_condition
+
+C = ConditionType
+STORE_REASONS = frozenset(
+    {
+        Reason.STORE_UNREACHABLE,
+        Reason.STORE_DENIED,
+        Reason.STORE_NOT_CONDITIONAL,
+        Reason.BUCKET_NOT_FOUND,
+        Reason.SECRET_NOT_FOUND,
+        Reason.SECRET_KEY_MISSING,
+    }
+)
+"""Reasons that belong to the condition StorageReady as well as to Preflight."""
+
+
+class Board:
+    """Conditions under construction for one object. A condition that is not set again keeps its value."""
+
+    def __init__(self, conditions: Sequence[Condition], generation: int, now: datetime) -> None:
+        self._items = tuple(conditions)
+        self._generation = generation
+        self._now = now
+
+    def set(self, kind: ConditionType, status: bool | None, reason: str, message: str) -> None:
+        """One condition."""
+        self._items = set_condition(self._items, kind, status, reason, message, self._generation, self._now)
+
+    def first_visit(self, extra: Mapping[ConditionType, str]) -> None:
+        """Every condition that applies exists from the first write on, Unknown until something is known."""
+        written = {c.type for c in self._items}
+        for kind, message in extra.items():
+            if kind.value not in written:
+                self.set(kind, None, Reason.PENDING, message)
+
+    def working(self, reason: str, message: str) -> None:
+        """On its way, nothing for a person to do."""
+        self.set(C.READY, False, reason, message)
+        self.set(C.RECONCILING, True, reason, message)
+        self.set(C.STALLED, False, Reason.NOT_STALLED, "")
+
+    def blocked(self, reason: str, message: str) -> None:
+        """A person must act; goes on by itself once that is done."""
+        self.set(C.READY, False, reason, message)
+        self.set(C.RECONCILING, False, reason, message)
+        self.set(C.STALLED, True, reason, message)
+
+    def failed(self, reason: str, message: str) -> None:
+        """Ended for good without the result."""
+        self.blocked(reason, message)
+
+    def done(self, reason: str, message: str) -> None:
+        """Ended for good with a result, or serving."""
+        self.set(C.READY, True, reason, message)
+        self.set(C.RECONCILING, False, reason, "")
+        self.set(C.STALLED, False, Reason.NOT_STALLED, "")
+
+    def result(self) -> list[Condition]:
+        """The result."""
+        return list(self._items)

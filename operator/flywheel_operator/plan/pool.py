@@ -1,0 +1,197 @@
+"""RolloutPool: one RayService per revision; the stable Service moves to a revision when it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from flywheel_api.base import format_time, parse_duration, parse_time
+from flywheel_api.common import ChildRef
+from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.names import LABEL_POOL, child_name
+from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus, WeightsStatus
+from flywheel_operator.plan.conditions import STORE_REASONS, Board
+from flywheel_operator.plan.types import Act, Action, Meta, Note, Plan, Problem, Run, RunState, Timings, delete
+
+RAYSERVICE = "RayService"
+SERVICE = "Service"
+Changes = dict[str, object]
+FIRST_VISIT = {ConditionType.PREFLIGHT: "not checked yet", ConditionType.STORAGE_READY: "not checked yet"}
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A RayService of ours and the revision it serves."""
+
+    revision: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class PoolSeen:
+    """What was observed. `serving` is the revision that the stable Service selects, if the Service exists."""
+
+    problem: Problem | None = None
+    digest: str | None = None
+    wanted: str = ""
+    revisions: tuple[Revision, ...] = ()
+    serving: str | None = None
+    service_conflict: str | None = None
+    pods: int = 0
+
+
+def endpoint_url(name: str, namespace: str, domain: str = "") -> str:
+    """Base URL of a pool's OpenAI-compatible API."""
+    suffix = f".{domain}" if domain else ""
+    return f"http://{name}.{namespace}.svc{suffix}:{SERVE_PORT}/v1"
+
+
+def revision_name(meta: Meta, revision: str) -> str:
+    """Name of the RayService of a revision."""
+    return child_name(meta.name, meta.uid, f"serve-{revision}", 1)
+
+
+def plan_pool(
+    meta: Meta, spec: RolloutPoolSpec, status: RolloutPoolStatus, seen: PoolSeen, now: datetime, times: Timings
+) -> Plan[RolloutPoolStatus]:
+    """The next status and the effects that follow from it."""
+    return _Planner(meta, spec, status, seen, now, times).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        meta: Meta,
+        spec: RolloutPoolSpec,
+        status: RolloutPoolStatus,
+        seen: PoolSeen,
+        now: datetime,
+        times: Timings,
+    ) -> None:
+        self.meta, self.spec, self.status, self.seen = meta, spec, status, seen
+        self.now, self.times = now, times
+        self.board = Board(status.conditions, meta.generation, now)
+        self.board.first_visit(FIRST_VISIT)
+        self.notes: list[Note] = []
+
+    def plan(self) -> Plan[RolloutPoolStatus]:
+        """Dispatch by what exists."""
+        problem = self.seen.problem or self._conflict()
+        if problem is not None:
+            return self._blocked(problem)
+        self.board.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
+        self.board.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        wanted = next((r for r in self.seen.revisions if r.revision == self.seen.wanted), None)
+        if wanted is None:
+            return self._create()
+        if wanted.run.ended is not None:
+            text = f"{wanted.run.ended.reason}: {wanted.run.ended.message}"
+            return self._not_serving(wanted, "Failed", Reason.FAILED, text)
+        if wanted.run.state is RunState.RUNNING:
+            return self._serve(wanted)
+        return self._starting(wanted)
+
+    def _conflict(self) -> Problem | None:
+        if self.seen.service_conflict is None:
+            return None
+        return Problem(Reason.NAME_CONFLICT, self.seen.service_conflict)
+
+    def _blocked(self, problem: Problem) -> Plan[RolloutPoolStatus]:
+        self.board.set(ConditionType.PREFLIGHT, False, problem.reason, problem.message)
+        if problem.reason in STORE_REASONS:
+            self.board.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
+        if self.status.phase == "Running":
+            return self._answer({}, requeue=self.times.preflight)  # what is served goes on being served
+        self.board.blocked(problem.reason, problem.message)
+        return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
+
+    def _create(self) -> Plan[RolloutPoolStatus]:
+        name = revision_name(self.meta, self.seen.wanted)
+        text = f"RayService {name} is starting"
+        self.notes.append(Note("Starting", text))
+        changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name), "started_at": format_time(self.now)}
+        create = Action(Act.CREATE, RAYSERVICE, name, params={"revision": self.seen.wanted})
+        return self._transition("Starting", Reason.STARTING, text, changes, (create,))
+
+    def _starting(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
+        changes: Changes = {}
+        if self.status.phase == "Running":  # it was serving this revision: its head or its replicas were lost
+            changes["started_at"] = format_time(self.now)
+            self.notes.append(Note("Lost", "the servers stopped answering; KubeRay starts them again", "Warning"))
+        since = parse_time(str(changes.get("started_at") or self.status.started_at or format_time(self.now)))
+        text = wanted.run.waiting or "the servers are starting"
+        if self.now - since > parse_duration(self.spec.startup_timeout):
+            late = f"not serving {self.spec.startup_timeout} after its start: {text}"
+            return self._not_serving(wanted, "Failed", Reason.FAILED, late)
+        if wanted.run.refused:
+            return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
+        return self._transition("Starting", Reason.STARTING, text, changes)
+
+    def _transition(
+        self, phase: str, reason: Reason, text: str, changes: Changes, actions: tuple[Action, ...] = ()
+    ) -> Plan[RolloutPoolStatus]:
+        if self._old_serves():
+            self.board.working(reason, f"still serving the former revision; {text}")
+        else:
+            self.board.working(reason, text)
+            changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
+        changes |= {"phase": phase, "progress": text, "lagging_replicas": self._lagging()}
+        return self._answer(changes, actions, self.times.poll)
+
+    def _not_serving(self, wanted: Revision, phase: str, reason: Reason, text: str) -> Plan[RolloutPoolStatus]:
+        if self.status.phase != phase:
+            self.notes.append(Note(reason.value, text, "Warning"))
+        self.board.blocked(reason, text)
+        changes: Changes = {"phase": phase, "progress": text[:1024], "child": self._ref(wanted)}
+        if not self._old_serves():
+            changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
+        return self._answer(changes, requeue=self.times.preflight)
+
+    def _serve(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
+        """Switch first; ready and the old ones deleted once the Service is seen to select this revision."""
+        if self.seen.serving != self.seen.wanted:
+            switch = Action(Act.APPLY_SERVICE, SERVICE, self.meta.name, params={"revision": self.seen.wanted})
+            text = "the servers answer; the Service moves to them"
+            return self._transition("Starting", Reason.STARTING, text, {}, (switch,))
+        digest = self.seen.digest or self.spec.model
+        old = [r.run.child for r in self.seen.revisions if r.revision != self.seen.wanted]
+        actions = tuple(delete(child) for child in old if not child.deleting)
+        text = f"{self.spec.replicas} of {self.spec.replicas} replicas serve {self.spec.served_model_name}"
+        if self.status.phase != "Running":
+            self.notes.append(Note("Serving", f"{text} at {endpoint_url(self.meta.name, self.meta.namespace)}"))
+        self.board.done(Reason.AVAILABLE, text)
+        changes: Changes = {
+            "phase": "Running",
+            "endpoint": endpoint_url(self.meta.name, self.meta.namespace),
+            "ready_replicas": self.spec.replicas,
+            "model_digest": digest,
+            "weights": [WeightsStatus(digest=digest, replicas=self.spec.replicas)],
+            "lagging_replicas": self._lagging(),
+            "child": self._ref(wanted),
+            "progress": text,
+        }
+        return self._answer(changes, actions, self.times.poll if old else None)
+
+    def _old_serves(self) -> bool:
+        """Whether a former revision answers behind the stable Service."""
+        return any(
+            r.revision == self.seen.serving and r.revision != self.seen.wanted and r.run.state is RunState.RUNNING
+            for r in self.seen.revisions
+        )
+
+    def _lagging(self) -> int:
+        return self.spec.replicas if self._old_serves() else 0
+
+    def _ref(self, revision: Revision) -> ChildRef:
+        return ChildRef(kind=RAYSERVICE, name=revision.run.child.name)
+
+    def _answer(
+        self, changes: Changes, actions: tuple[Action, ...] = (), requeue: float | None = None
+    ) -> Plan[RolloutPoolStatus]:
+        fixed = {
+            "observed_generation": self.meta.generation,
+            "conditions": self.board.result(),
+            "replicas": self.seen.pods,
+            "selector": f"{LABEL_POOL}={self.meta.name}",
+        }
+        return Plan(self.status.model_copy(update=fixed | changes), actions, tuple(self.notes), requeue)

@@ -1,0 +1,135 @@
+"""Our own work queue: keyed, deduplicating, one worker per key, delays, back-off with jitter, bounded by its keys."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from flywheel_operator.logs import get_logger
+from flywheel_operator.ports.errors import Retryable
+
+log = get_logger(__name__)
+
+FIRST_BACK_OFF = 0.5
+MAX_BACK_OFF = 60.0
+
+
+@dataclass(frozen=True)
+class Key:
+    """An object to look at. That something happened to it is all the queue knows (law 1)."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"
+
+
+Handler = Callable[[Key], Awaitable[float | None]]
+
+
+class WorkQueue:
+    """`add` any number of times; the handler runs for one key at a time, at most once per wish.
+
+    The handler answers with seconds until the next look, or None. An exception means back-off, doubling up to a minute.
+    """
+
+    def __init__(self, handler: Handler, clock: Callable[[], float] = time.monotonic) -> None:
+        self._handler, self._clock = handler, clock
+        self._due: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._order = itertools.count()
+        self._running: dict[Key, float] = {}
+        self._again: set[Key] = set()
+        self._failures: dict[Key, int] = {}
+        self._changed = asyncio.Event()
+        self.done = 0
+
+    def add(self, key: Key, delay: float = 0.0) -> None:
+        """Wish for a look at `key` in `delay` seconds; an earlier wish stands."""
+        if key in self._running and delay <= 0:
+            self._again.add(key)
+            return
+        due = self._clock() + delay
+        if key in self._due and self._due[key] <= due:
+            return
+        self._due[key] = due
+        heapq.heappush(self._heap, (due, next(self._order), key))
+        self._changed.set()
+
+    def depth(self) -> int:
+        """Keys that are due or in work."""
+        now = self._clock()
+        return len(self._running) + sum(1 for due in self._due.values() if due <= now)
+
+    def oldest_age(self) -> float:
+        """Seconds that the longest waiting due key waits, or the longest running one runs: what liveness watches."""
+        now = self._clock()
+        waits = [now - due for due in self._due.values() if due <= now]
+        return max([0.0, *waits, *(now - started for started in self._running.values())])
+
+    async def run(self, workers: int) -> None:
+        """Serve for ever with that many workers."""
+        async with asyncio.TaskGroup() as group:
+            for _ in range(workers):
+                group.create_task(self._work())
+
+    async def _work(self) -> None:
+        while True:
+            key = await self._next()
+            self._running[key] = self._clock()
+            try:
+                delay = await self._handler(key)
+                self._failures.pop(key, None)
+            except Exception as error:  # nothing may end a worker: one bad object never blocks others
+                delay = self._back_off(key, error)
+            finally:
+                self._running.pop(key, None)
+                self.done += 1
+            if key in self._again:
+                self._again.discard(key)
+                # a failing key keeps its back-off, whatever wakes it
+                self.add(key, delay if key in self._failures and delay else 0.0)
+            if delay is not None:
+                self.add(key, delay)
+
+    async def _next(self) -> Key:
+        while True:
+            now = self._clock()
+            while self._heap:
+                due, _, key = self._heap[0]
+                if self._due.get(key) != due:
+                    heapq.heappop(self._heap)  # overtaken by an earlier wish
+                    continue
+                if due > now or key in self._running:
+                    break
+                heapq.heappop(self._heap)
+                del self._due[key]
+                return key
+            await self._sleep(now)
+
+    async def _sleep(self, now: float) -> None:
+        pause = max(0.0, self._heap[0][0] - now) if self._heap else 3600.0
+        if self._heap and self._heap[0][2] in self._running:
+            pause = max(pause, 0.05)
+        self._changed.clear()
+        try:
+            await asyncio.wait_for(self._changed.wait(), timeout=pause)
+        except TimeoutError:
+            pass
+
+    def _back_off(self, key: Key, error: Exception) -> float:
+        count = self._failures[key] = self._failures.get(key, 0) + 1
+        delay: float = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(count - 1, 16)) * random.uniform(0.8, 1.2)
+        if isinstance(error, Retryable) and error.after is not None:
+            delay = max(delay, error.after)
+        log.warning(
+            "reconcile failed", key=str(key), error=f"{type(error).__name__}: {error}", again_in=round(delay, 1)
+        )
+        return delay

@@ -1,0 +1,82 @@
+"""Reconcile one key: read fresh, parse, observe, plan, execute, one status write if it differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from flywheel_api.conditions import Reason
+from flywheel_operator.controllers.base import Controller, meta_of
+from flywheel_operator.execute import Refused, execute, write_status
+from flywheel_operator.logs import get_logger
+from flywheel_operator.plan.conditions import Board
+from flywheel_operator.plan.types import Problem
+from flywheel_operator.ports.errors import Conflict, NotFound
+from flywheel_operator.ports.kinds import KubeApi, Object
+from flywheel_operator.queue import Key
+
+log = get_logger(__name__)
+_REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
+
+
+def utc_now() -> datetime:
+    """The operator's clock."""
+    return datetime.now(UTC)
+
+
+class Reconciler:
+    """The queue's handler."""
+
+    def __init__(
+        self, kube: KubeApi, controllers: Mapping[str, Controller], clock: Callable[[], datetime] = utc_now
+    ) -> None:
+        self._kube, self._controllers, self._clock = kube, controllers, clock
+
+    async def __call__(self, key: Key) -> float | None:
+        """Seconds until the next look, or None. Raises port errors: the queue backs off."""
+        controller = self._controllers[key.kind]
+        obj = await self._kube.get(controller.resource, key.namespace, key.name)
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            return None  # children go with their owner; what lies in the store stays
+        try:
+            return await self._reconcile(controller, obj)
+        except Conflict:
+            return 0.05  # somebody wrote meanwhile: read again
+        except NotFound:
+            return 1.0
+
+    async def _reconcile(self, controller: Controller, obj: Object) -> float | None:
+        status = controller.status_model.model_validate(obj.get("status") or {})
+        try:
+            spec = controller.spec_model.model_validate(obj.get("spec") or {})
+        except ValidationError as error:
+            await self._say(obj, status, Problem(Reason.INVALID_SPEC, _explain(error)))
+            return None
+        plan, seen = await controller.decide(meta_of(obj), spec, status, self._clock())
+        try:
+            await execute(self._kube, controller, obj, spec, plan, seen)
+        except Refused as refused:
+            fresh = await self._kube.get(controller.resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
+            if fresh is not None:
+                await self._say(
+                    fresh, controller.status_model.model_validate(fresh.get("status") or {}), refused.problem
+                )
+            return _REFUSED_AGAIN
+        return plan.requeue
+
+    async def _say(self, obj: Object, status: Any, problem: Problem) -> None:
+        """A condition that tells a person what to mend."""
+        generation = meta_of(obj).generation
+        board = Board(status.conditions, generation, self._clock())
+        board.blocked(problem.reason, problem.message)
+        changed = {"conditions": board.result(), "observed_generation": generation}
+        await write_status(self._kube, obj, status.model_copy(update=changed))
+
+
+def _explain(error: ValidationError) -> str:
+    """The first few problems of a spec in one sentence each."""
+    said = [f"spec.{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()[:3]]
+    return "; ".join(said) + "; apply a corrected object"

@@ -1,0 +1,1 @@
+"""Models to Kubernetes objects: pure functions, no client, no clock."""

@@ -1,0 +1,81 @@
+"""A CPU stage as an Indexed Job: one attempt, no restarts of its own, retries are ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel_api.resources import ROUND
+from flywheel_api.round import Endpoint
+from flywheel_api.stages import API_KEY_ENV_PREFIX, STAGE_CONFIG_ENV, StageConfig
+from flywheel_operator.plan.types import Action, Meta
+from flywheel_operator.render.common import (
+    CONTAINER_SECURITY,
+    config_env,
+    labels,
+    metadata,
+    mounts,
+    plain_env,
+    pod_spec,
+    sizes,
+    store_env,
+    volumes,
+)
+from flywheel_operator.settings import OperatorConfig
+
+Object = dict[str, Any]
+HOME = "/home/flywheel"
+
+
+def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Action) -> Object:
+    """The Job of a stage's attempt."""
+    marks = labels(meta, ROUND.kind, "stage", action.stage, action.attempt)
+    shape = config.job
+    container: Object = {
+        "name": "stage",
+        "image": shape.image,
+        "imagePullPolicy": config.image_pull_policy,
+        "command": ["python", "-m", "flywheel_jobs", "stage"],
+        "env": [
+            *plain_env(shape.env | {"HOME": HOME}),
+            config_env(STAGE_CONFIG_ENV, stage),
+            *store_env(stage.spec.store),
+            *api_keys(stage.spec.endpoints),
+        ],
+        "resources": sizes(shape.resources, None),
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts(HOME, heavy=False),
+    }
+    pod = pod_spec(config, shape.pod, None, [container], [], volumes(None))
+    pod["restartPolicy"] = "Never"
+    pod["terminationGracePeriodSeconds"] = 30
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata(meta, ROUND.kind, action.name, marks),
+        "spec": {
+            "completionMode": "Indexed",
+            "completions": stage.shards,
+            "parallelism": stage.shards,
+            "backoffLimit": 0,
+            "podReplacementPolicy": "Failed",
+            "template": {"metadata": {"labels": {**shape.pod.labels, **marks}}, "spec": pod},
+        },
+    }
+
+
+def api_keys(endpoints: list[Endpoint]) -> list[Object]:
+    """Endpoint keys, each from its own Secret."""
+    return [
+        {
+            "name": key_variable(endpoint.role.value),
+            "valueFrom": {"secretKeyRef": {"name": endpoint.api_key.secret_name, "key": endpoint.api_key.key}},
+        }
+        for endpoint in endpoints
+        if endpoint.api_key is not None
+    ]
+
+
+def key_variable(role: str) -> str:
+    """Environment variable of a role's API key."""
+    return API_KEY_ENV_PREFIX + role.upper()

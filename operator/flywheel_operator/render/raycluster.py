@@ -1,0 +1,117 @@
+"""The Ray cluster inside a RayJob or RayService: one head for CPU; a driver head and GPU workers otherwise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel_api.common import PodTemplate, StoreRef
+from flywheel_operator.render.common import (
+    CONTAINER_SECURITY,
+    MODEL_DIR,
+    MODEL_DIR_ENV,
+    mounts,
+    plain_env,
+    pod_spec,
+    sizes,
+    store_env,
+    volumes,
+)
+from flywheel_operator.settings import Flavour, OperatorConfig, RayShape, Sizes
+
+Object = dict[str, Any]
+
+HOME = "/home/ray"
+HEAD_PORTS = ((6379, "gcs-server"), (8265, "dashboard"), (10001, "client"))
+_GRACE = 10  # seconds; checkpoints are committed beside training, so that nothing waits for the end
+_PREFETCH = ("python", "-m", "flywheel_jobs", "fetch-model")
+
+
+@dataclass(frozen=True)
+class ClusterRequest:
+    """What a Ray cluster is for. `workers` of 0 means that the head does the work."""
+
+    model: str
+    store: StoreRef
+    template: PodTemplate
+    env: tuple[Object, ...]
+    labels: dict[str, str]
+    workers: int = 0
+    gpus_per_worker: int = 0
+    serve_port: int | None = None
+    token_auth: bool = True
+
+
+def ray_cluster(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest) -> Object:
+    """A RayCluster spec."""
+    cluster: Object = {
+        "rayVersion": config.ray_version,
+        "enableInTreeAutoscaling": False,
+        "headGroupSpec": {
+            "rayStartParams": dict(shape.head_ray_start_params),
+            "template": _template(config, flavour, shape, request, head=True),
+        },
+    }
+    if request.token_auth:
+        cluster["authOptions"] = {"mode": "token"}
+    if request.workers:
+        cluster["workerGroupSpecs"] = [
+            {
+                "groupName": "gpu",
+                "replicas": request.workers,
+                "minReplicas": request.workers,
+                "maxReplicas": request.workers,
+                "rayStartParams": dict(shape.worker_ray_start_params),
+                "template": _template(config, flavour, shape, request, head=False),
+            }
+        ]
+    return cluster
+
+
+def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest, head: bool) -> Object:
+    does_the_work = not head or request.workers == 0
+    main = _main_container(config, shape, request, head, does_the_work)
+    # every pod of a model's cluster reads the weights or the tokenizer from its own disk
+    init = _fetch_container(config, flavour.init, main["image"], request)
+    template = request.template if does_the_work else None
+    spec = pod_spec(config, shape.pod, template, [main], [init], volumes(shape.shm_size, shape.model_dir_size))
+    spec["terminationGracePeriodSeconds"] = _GRACE
+    return {"metadata": {"labels": {**shape.pod.labels, **request.labels}}, "spec": spec}
+
+
+def _main_container(
+    config: OperatorConfig, shape: RayShape, request: ClusterRequest, head: bool, works: bool
+) -> Object:
+    gpus = {config.gpu_resource: str(request.gpus_per_worker)} if works and request.gpus_per_worker else {}
+    container: Object = {
+        "name": "ray-head" if head else "ray-worker",
+        "image": request.template.image or shape.image,
+        "imagePullPolicy": config.image_pull_policy,
+        "env": [
+            *plain_env(shape.env | {MODEL_DIR_ENV: MODEL_DIR, "HOME": HOME}),
+            *store_env(request.store),
+            *request.env,
+        ],
+        "resources": sizes(shape.head if head else shape.worker, request.template if works else None, gpus),
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": mounts(HOME, heavy=True),
+    }
+    ports = [{"containerPort": port, "name": name} for port, name in HEAD_PORTS] if head else []
+    if request.serve_port is not None:
+        ports.append({"containerPort": request.serve_port, "name": "serve"})
+    if ports:
+        container["ports"] = ports
+    return container
+
+
+def _fetch_container(config: OperatorConfig, init: Sizes, image: str, request: ClusterRequest) -> Object:
+    return {
+        "name": "fetch-model",
+        "image": image,
+        "imagePullPolicy": config.image_pull_policy,
+        "command": [*_PREFETCH, "--model", request.model, "--to", MODEL_DIR],
+        "env": [*plain_env({"HOME": HOME}), *store_env(request.store)],
+        "resources": sizes(init, None),
+        "securityContext": CONTAINER_SECURITY,
+        "volumeMounts": mounts(HOME, heavy=True),
+    }

@@ -1,0 +1,111 @@
+"""RolloutPool to a RayService per revision (weights and settings), behind one stable Service of the pool's name.
+
+A served model is never changed in place: that hangs requests (35 s were seen). A new revision is a new RayService; the
+stable Service moves to it when it answers, and only then the old one is deleted.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from flywheel_api.artifacts import Owner, canonical_json
+from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, short_hash, weights_label
+from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec
+from flywheel_api.resources import POOL
+from flywheel_api.stages import POOL_CONFIG_ENV, PoolConfig
+from flywheel_operator.plan.types import Action, Meta
+from flywheel_operator.render.common import MODEL_DIR, config_env, labels, metadata
+from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
+from flywheel_operator.settings import OperatorConfig
+
+Object = dict[str, Any]
+LABEL_REVISION = "flywheel.dev/revision"
+IMPORT_PATH = "flywheel_jobs.rollout.app:build"
+
+
+def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str) -> str:
+    """Eight characters that change with the weights and with anything that the pods are made of."""
+    flavour = config.flavour(spec.gpus_per_replica)
+    facts = {
+        "digest": digest,
+        "spec": spec.model_dump(mode="json", exclude={"startup_timeout"}),
+        "shape": flavour.rollout.model_dump(mode="json"),
+        "ray": config.ray_version,
+    }
+    return short_hash(canonical_json(facts).decode(), 8)
+
+
+def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, digest: str, action: Action) -> Object:
+    """The RayService of a revision."""
+    flavour = config.flavour(spec.gpus_per_replica)
+    marks = labels(meta, POOL.kind, "rollout") | pod_labels(meta, digest, action.params["revision"])
+    serve_config = pool_config(meta, spec, digest)
+    request = ClusterRequest(
+        model=digest,
+        store=spec.store,
+        template=spec.pod_template,
+        env=(config_env(POOL_CONFIG_ENV, serve_config),),
+        labels=marks,
+        workers=spec.replicas if spec.gpus_per_replica else 0,
+        gpus_per_worker=spec.gpus_per_replica,
+        serve_port=SERVE_PORT,
+        token_auth=config.ray_service_token_auth,
+    )
+    application = {
+        "name": "llm",
+        "route_prefix": "/",
+        "import_path": IMPORT_PATH,
+        "args": serve_config.dump(),
+    }
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayService",
+        "metadata": metadata(meta, POOL.kind, action.name, marks),
+        "spec": {
+            "serveConfigV2": yaml.safe_dump({"applications": [application]}, sort_keys=False),
+            "rayClusterConfig": ray_cluster(config, flavour, flavour.rollout, request),
+        },
+    }
+
+
+def pool_config(meta: Meta, spec: RolloutPoolSpec, digest: str) -> PoolConfig:
+    """What the fetch and serve steps receive."""
+    engine: Object = {**spec.engine.args, "max_model_len": spec.engine.max_model_len}
+    if spec.engine.max_num_seqs is not None:
+        engine["max_num_seqs"] = spec.engine.max_num_seqs
+    return PoolConfig(
+        owner=Owner(kind=POOL.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid),
+        model=digest,
+        directory=MODEL_DIR,
+        served_model_name=spec.served_model_name,
+        replicas=spec.replicas,
+        gpus_per_replica=spec.gpus_per_replica,
+        engine=engine,
+    )
+
+
+def pod_labels(meta: Meta, digest: str, pool_revision: str) -> dict[str, str]:
+    """What the stable Service selects by."""
+    return {LABEL_POOL: meta.name, LABEL_WEIGHTS: weights_value(digest), LABEL_REVISION: pool_revision}
+
+
+def weights_value(digest: str) -> str:
+    """Label value of a digest; a hub id has none, so its hash stands in."""
+    return weights_label(digest) if digest.startswith("sha256:") else f"hub-{short_hash(digest, 10)}"
+
+
+def stable_service(meta: Meta, digest: str, pool_revision: str) -> Object:
+    """The pool's Service: applied again when the revision changes, so that no replica on other weights gets traffic."""
+    selector = pod_labels(meta, digest, pool_revision) | {"ray.io/serve": "true"}
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": metadata(meta, POOL.kind, meta.name, labels(meta, POOL.kind, "rollout")),
+        "spec": {
+            "type": "ClusterIP",
+            "selector": selector,
+            "ports": [{"name": "http", "port": SERVE_PORT, "targetPort": SERVE_PORT, "protocol": "TCP"}],
+        },
+    }
