@@ -65,7 +65,7 @@ class Turn(Part):
 class ReasoningProblem(Record):
     """A problem with one checkable final answer. `typed` is its exact form where one is known (built-in families)."""
 
-    schema_: Literal["reasoning-problem/v1"] = Field(default=PROBLEM_SCHEMA, alias="schema")
+    schema_: Literal["reasoning-problem/v1"] = Field(default="reasoning-problem/v1", alias="schema")
     question: Annotated[str, Field(min_length=1, max_length=20_000)]
     context: list[Turn] = Field(
         default_factory=list, description="Messages before the question: system, worked examples."
@@ -87,7 +87,7 @@ class ReasoningProblem(Record):
 class Persona(Record):
     """Someone whose world a problem or a task is set in."""
 
-    schema_: Literal["persona/v1"] = Field(default=PERSONA_SCHEMA, alias="schema")
+    schema_: Literal["persona/v1"] = Field(default="persona/v1", alias="schema")
     name: str
     trade: str
     thing: str = Field(description="What this persona counts, in the plural.")
@@ -97,7 +97,7 @@ class Persona(Record):
 class Sample(Record):
     """Samples of the policy on one problem."""
 
-    schema_: Literal["sample/v1"] = Field(default=SAMPLE_SCHEMA, alias="schema")
+    schema_: Literal["sample/v1"] = Field(default="sample/v1", alias="schema")
     problem_id: str
     texts: list[str]
     scores: list[float]
@@ -107,7 +107,7 @@ class Sample(Record):
 class Vote(Record):
     """The independent solutions of one candidate."""
 
-    schema_: Literal["vote/v1"] = Field(default=VOTE_SCHEMA, alias="schema")
+    schema_: Literal["vote/v1"] = Field(default="vote/v1", alias="schema")
     problem_id: str
     answers: list[str]
     normalised: list[str]

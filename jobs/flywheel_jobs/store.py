@@ -218,6 +218,11 @@ class Store:
         """The bytes under a key, or None."""
         return self._get(self.full_key(key))
 
+    def get_uri(self, uri: str) -> bytes | None:
+        """The bytes of `s3://bucket/key`, in any bucket of this store's endpoint, or None."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return self._get(key, bucket)
+
     def put_json(self, key: str, value: BaseModel | Mapping[str, Any]) -> None:
         """Writes JSON, replacing what was there."""
         self.put_bytes(key, json_bytes(value), "application/json")
@@ -325,8 +330,7 @@ class Store:
             return self.get_manifest(ref)
         if not ref.startswith("s3://"):
             raise ValidationFailure(f"{ref} is not in the store: give sha256:<digest> or s3://bucket/prefix")
-        bucket, _, key = ref.removeprefix("s3://").partition("/")
-        data = self._get(f"{key.rstrip('/')}/manifest.json", bucket)
+        data = self.get_uri(f"{ref.rstrip('/')}/manifest.json")
         if data is None:
             raise ValidationFailure(
                 f"{ref}/manifest.json does not exist: import the model with `python -m flywheel_jobs import-model`",

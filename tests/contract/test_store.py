@@ -8,6 +8,7 @@ import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,7 +82,7 @@ def test_corruption_is_detected(store: Store, s3: S3Server, tmp_path: Path) -> N
 def test_missing_blob_is_detected(store: Store) -> None:
     with pytest.raises(CorruptArtifact, match="not in the store"):
         store.get_blob("0" * 64)
-    with pytest.raises(CorruptArtifact, match="data.jsonl"):
+    with pytest.raises(CorruptArtifact, match=r"data\.jsonl"):
         store.commit(manifest([FileEntry(path="data.jsonl", sha256="1" * 64, size=3)]), COMMIT)
     assert store.get_bytes(COMMIT) is None
 
@@ -150,7 +151,7 @@ def test_a_file_that_changes_while_it_is_uploaded_is_refused(
     path.write_bytes(b"a" * 100)
     real = store._client.fput_object
 
-    def upload(*args: object, **kwargs: object) -> object:
+    def upload(*args: Any, **kwargs: Any) -> Any:
         path.write_bytes(b"b" * 101)
         return real(*args, **kwargs)
 

@@ -1,0 +1,80 @@
+"""What is asked of the Teacher and the Solver, in words that any capable model follows, and how their answers are read.
+
+The request carries the problem as JSON and asks for JSON of a schema, so that a scripted stand-in and a large model
+answer in the same format.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from flywheel_jobs.records import Persona, ReasoningProblem
+
+STRUCTURAL = ("change-values", "raise-difficulty", "invert", "compose", "swap-family", "add-constraint")
+"""Structural operators in the order in which they are used: the first of them stay closest to the failed problem."""
+PERSONA = "persona"
+
+INSTRUCTIONS = {
+    "change-values": "Keep the problem's structure and wording; change its key values.",
+    "raise-difficulty": "Make the problem one step harder: larger values or one more operation.",
+    "invert": "Turn the problem around: give the result and ask for one of its former inputs.",
+    "compose": "Feed the problem's result into one further operation of the same kind.",
+    "swap-family": "Keep the values; ask for a related operation on them.",
+    "add-constraint": "Add one constraint or concept that changes the answer.",
+    PERSONA: "Set the problem in the persona's world. Keep every number and what is to be computed.",
+}
+
+TEACHER_SYSTEM = (
+    "You write training problems. The user sends one problem as JSON with an operator. Apply the operator and "
+    "answer with "
+    "one JSON object: question (the new problem alone, self-contained, with exactly one checkable final answer, no "
+    "solution, about as long as the original) and typed (family and values if the original has them and the new "
+    "problem "
+    "still fits, else null)."
+)
+SOLVER_SYSTEM = (
+    "Solve the problem. Work briefly, then give only the final answer, in its simplest exact form, inside "
+    "<answer></answer>."
+)
+
+
+class TypedVariant(BaseModel):
+    """The exact form of a variant, when the teacher knows one."""
+
+    model_config = ConfigDict(extra="forbid")
+    family: str
+    values: list[int]
+
+
+class Variant(BaseModel):
+    """The teacher's answer."""
+
+    model_config = ConfigDict(extra="forbid")
+    question: Annotated[str, Field(min_length=1, max_length=4000)]
+    typed: TypedVariant | None
+
+
+def teacher_messages(
+    problem: ReasoningProblem, operator: str, variant: int, persona: Persona | None = None
+) -> list[dict[str, str]]:
+    """The request for one variant. The original's answer is left out: labels come from verification alone."""
+    task: dict[str, Any] = {
+        "operator": operator,
+        "instruction": INSTRUCTIONS[operator],
+        "variant": variant,
+        "problem": {"question": problem.question, "typed": problem.typed},
+    }
+    if persona is not None:
+        task["persona"] = {"name": persona.name, "trade": persona.trade, "thing": persona.thing, "text": persona.text}
+    return [
+        {"role": "system", "content": TEACHER_SYSTEM},
+        {"role": "user", "content": json.dumps(task, ensure_ascii=False)},
+    ]
+
+
+def solver_messages(question: str) -> list[dict[str, str]]:
+    """The request for one independent solution."""
+    return [{"role": "system", "content": SOLVER_SYSTEM}, {"role": "user", "content": question}]

@@ -1,0 +1,97 @@
+"""Prepare: held-out suites, seed problems and training personas, with everything contaminated taken out first.
+
+Writes suites/<suite>.jsonl, seeds/reasoning.jsonl and seeds/personas.jsonl (training personas only); details name each
+suite's track and size.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from flywheel_api.artifacts import ManifestKind
+from flywheel_jobs import personas, suites
+from flywheel_jobs.datasets import load_records
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.reasoning import arithmetic
+from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
+from flywheel_jobs.records import PERSONA_SCHEMA, PROBLEM_SCHEMA, Persona, ReasoningProblem
+from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+
+BUILTIN_SEEDS: dict[str, tuple[str, ...]] = {
+    "builtin://arithmetic": ("add",),
+    "builtin://arithmetic-mixed": tuple(arithmetic.ARITY),
+}
+BUILTIN_LIMIT = 2000  # problems that a built-in source makes at most
+
+
+async def run(ctx: StageContext) -> StageResult:
+    """See the module."""
+    ctx.progress(0, None, "building held-out suites")
+    training, heldout = load_personas(ctx)
+    built = [suites.build(spec, heldout) for spec in ctx.spec.evaluation.suites]
+    ctx.progress(1, 3, "drawing seed problems")
+    seeds = load_seeds(ctx)
+    kept, dropped = clean(ctx, seeds, built)
+    if ctx.spec.reasoning is not None and not kept:
+        raise ValidationFailure("no seed problem is left after decontamination: give other spec.reasoning.seeds")
+    ctx.progress(3, 3, f"{len(kept)} seed problems, {len(training)} personas, {len(built)} suites")
+    files = [OutputFile(f"suites/{s.name}.jsonl", s.items, s.schema) for s in built]
+    files.append(OutputFile("seeds/reasoning.jsonl", [p.dump() for p in kept], PROBLEM_SCHEMA))
+    files.append(OutputFile("seeds/personas.jsonl", [p.dump() for p in training], PERSONA_SCHEMA))
+    return StageResult(
+        ManifestKind.DATASET,
+        files,
+        counts=ctx.counts(len(kept), dropped),
+        details={"suites": {s.name: {"track": s.track, "items": len(s.items)} for s in built}},
+    )
+
+
+def load_personas(ctx: StageContext) -> tuple[list[Persona], list[Persona]]:
+    """(training, held out) personas; a round without an agentic track still re-skins problems with the built-in
+    ones.
+    """
+    agentic = ctx.spec.agentic
+    if agentic is None:
+        return personas.split(personas.builtin(), 0.2)
+    return personas.split(personas.load(agentic.personas, ctx.store), float(agentic.holdout_personas))
+
+
+def load_seeds(ctx: StageContext) -> list[ReasoningProblem]:
+    """The seed problems of the round, each with an answer, at most mining.maxProblems of them."""
+    reasoning = ctx.spec.reasoning
+    if reasoning is None:
+        return []
+    limit = reasoning.mining.max_problems
+    if reasoning.seeds in BUILTIN_SEEDS:
+        families = BUILTIN_SEEDS[reasoning.seeds]
+        return arithmetic.generate(ctx.rng("seeds"), min(limit, BUILTIN_LIMIT), "train", families)
+    if reasoning.seeds.startswith("builtin://"):
+        raise ValidationFailure(f"{reasoning.seeds} does not exist: built in are {', '.join(BUILTIN_SEEDS)}")
+    found = load_records(ctx.store, reasoning.seeds, ReasoningProblem)
+    unanswered = next((p.id for p in found if not p.answer), None)
+    if unanswered is not None:
+        raise ValidationFailure(
+            f"seed problem {unanswered} has no answer: every seed needs one, mining compares with it"
+        )
+    return found if len(found) <= limit else ctx.rng("seeds").sample(found, limit)
+
+
+def clean(
+    ctx: StageContext, seeds: list[ReasoningProblem], built: list[suites.Suite]
+) -> tuple[list[ReasoningProblem], Counter[str]]:
+    """Seeds without duplicates and without problems of an evaluation suite, and what was dropped."""
+    reasoning = ctx.spec.reasoning
+    dropped: Counter[str] = Counter()
+    if reasoning is None:
+        return [], dropped
+    items = [ReasoningProblem.model_validate(i) for s in built if s.track == "reasoning" for i in s.items]
+    contamination = Contamination(items, reasoning.dedup.decontamination_ngram)
+    duplicates = Duplicates(float(reasoning.dedup.minhash_threshold))
+    kept = []
+    for problem in seeds:
+        reason = contamination.reason(problem.question, problem.answer) or duplicates.add(problem.question)
+        if reason:
+            dropped[reason] += 1
+        else:
+            kept.append(problem)
+    return kept, dropped

@@ -1,0 +1,104 @@
+"""SynthesizeReasoning: structural variants and persona re-skinnings of every mined problem, written by the Teacher.
+
+Writes candidates.jsonl: problems without an answer (labels come from verification alone) whose lineage names their
+parent and operator. Dropped and counted: malformed answers, variants that changed nothing, re-skinnings that lost a
+number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel_api.artifacts import ManifestKind
+from flywheel_jobs.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.reasoning import roles
+from flywheel_jobs.reasoning.text import normalised, numbers
+from flywheel_jobs.records import PROBLEM_SCHEMA, Lineage, Persona, ReasoningProblem, record_id
+from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.structured import chat_model
+
+
+@dataclass(frozen=True)
+class Order:
+    """One variant to be written."""
+
+    parent: ReasoningProblem
+    operator: str
+    number: int
+    persona: Persona | None = None
+
+    @property
+    def key(self) -> str:
+        """The item's key."""
+        return f"{self.parent.id}/{self.operator}/{self.number}"
+
+
+async def run(ctx: StageContext) -> StageResult:
+    """See the module."""
+    mined = [ReasoningProblem.model_validate(v) for v in ctx.records("MineReasoning", "mined.jsonl")]
+    orders = plan(ctx, mined)
+    teacher = ctx.llm("Teacher")
+
+    async def write(order: Order) -> dict[str, Any]:
+        messages = roles.teacher_messages(order.parent, order.operator, order.number, order.persona)
+        variant = await chat_model(teacher, messages, roles.Variant, seed=ctx.seed("variant", order.key))
+        return candidate(ctx, order, variant).dump()
+
+    written = await ctx.map_items(orders, lambda o: o.key, write, text="writing variants")
+    by_operator: dict[str, int] = {}
+    for value in written.values():
+        operator = value["lineage"]["operator"]
+        by_operator[operator] = by_operator.get(operator, 0) + 1
+    return StageResult(
+        ManifestKind.DATASET,
+        [OutputFile("candidates.jsonl", list(written.values()), PROBLEM_SCHEMA)],
+        counts=ctx.counts(len(written)),
+        details={"byOperator": by_operator},
+    )
+
+
+def plan(ctx: StageContext, mined: list[ReasoningProblem]) -> list[Order]:
+    """The variants to write: per problem, structural operators from the closest on, then personas drawn by its id."""
+    assert ctx.spec.reasoning is not None
+    synthesis = ctx.spec.reasoning.synthesis
+    people = [Persona.model_validate(v) for v in ctx.records("Prepare", "seeds/personas.jsonl")]
+    if synthesis.persona and not people:
+        raise ValidationFailure(
+            "persona variants need personas: set spec.reasoning.synthesis.persona to 0 or give some"
+        )
+    orders = []
+    for problem in mined:
+        for i in range(synthesis.structural):
+            operator = roles.STRUCTURAL[i % len(roles.STRUCTURAL)]
+            orders.append(Order(problem, operator, i // len(roles.STRUCTURAL)))
+        drawn = ctx.rng("persona", problem.id).sample(people, min(synthesis.persona, len(people)))
+        orders += [Order(problem, roles.PERSONA, i, persona) for i, persona in enumerate(drawn)]
+    return orders
+
+
+def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> ReasoningProblem:
+    """The candidate record of a variant. Raises ItemDropped."""
+    parent = order.parent
+    question = variant.question.strip()
+    if normalised(question) == normalised(parent.question):
+        raise ItemDropped("unchanged")
+    if order.persona is not None and numbers(question) != numbers(parent.question):
+        raise ItemDropped("values-not-preserved", f"{parent.question!r} became {question!r}")
+    typed = variant.typed.model_dump() if variant.typed else None
+    return ReasoningProblem(
+        id=record_id("problem", parent.id, order.operator, question),
+        lineage=Lineage(
+            parent_ids=[parent.id],
+            round=ctx.config.owner.name,
+            operator=order.operator,
+            root_id=parent.lineage.root_id or parent.id,
+        ),
+        question=question,
+        context=parent.context,
+        family=typed["family"] if typed else parent.family,
+        template=f"{order.operator}/{parent.template}",
+        difficulty=parent.difficulty,
+        typed=typed,
+        persona_id=order.persona.id if order.persona else None,
+    )

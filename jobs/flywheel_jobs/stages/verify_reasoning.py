@@ -1,0 +1,117 @@
+"""VerifyReasoning: consistency labels by independent solutions, after dedup and decontamination (method.md 2.4, 2.5).
+
+The Solver answers each candidate `votes` times with different seeds; `agree` equal final answers make the label. Writes
+verified.jsonl and votes.jsonl (every vote of every candidate that was voted on, agreed or not).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+from flywheel_api.artifacts import ManifestKind
+from flywheel_api.round import VerificationSpec
+from flywheel_jobs.reasoning import roles
+from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
+from flywheel_jobs.records import PROBLEM_SCHEMA, VOTE_SCHEMA, ReasoningProblem, Vote
+from flywheel_jobs.rewards import math
+from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+
+
+async def run(ctx: StageContext) -> StageResult:
+    """See the module."""
+    assert ctx.spec.reasoning is not None
+    rules = ctx.spec.reasoning.verification
+    candidates = [ReasoningProblem.model_validate(v) for v in ctx.records("SynthesizeReasoning", "candidates.jsonl")]
+    contamination = Contamination(suite_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
+    distinct = screen(ctx, candidates, contamination)
+    solver = ctx.llm("Solver")
+
+    async def vote(problem: ReasoningProblem) -> dict[str, Any]:
+        seeds = [ctx.seed("vote", problem.id, i) for i in range(rules.votes)]
+        messages = roles.solver_messages(problem.question)
+        asked = await asyncio.gather(*(solver.chat(messages, seed=seed) for seed in seeds))
+        return count_votes(problem, [a.text for a in asked], seeds, solver.endpoint.model, rules).dump()
+
+    voted = await ctx.map_items(distinct, lambda p: p.id, vote, text="voting on answers")
+    votes = {key: Vote.model_validate(value) for key, value in voted.items()}
+    verified = []
+    for problem in distinct:
+        if problem.id not in votes:
+            continue
+        label, reason = labelled(problem, votes[problem.id], contamination)
+        if label is None:
+            ctx.dropped[reason] += 1
+        else:
+            verified.append(label)
+    agreed = sum(v.agreed for v in votes.values())
+    return StageResult(
+        ManifestKind.DATASET,
+        [
+            OutputFile("verified.jsonl", [p.dump() for p in verified], PROBLEM_SCHEMA),
+            OutputFile("votes.jsonl", [votes[p.id].dump() for p in distinct if p.id in votes], VOTE_SCHEMA),
+        ],
+        counts=ctx.counts(len(verified)),
+        metrics={"agreement": agreed / len(votes) if votes else 0.0},
+    )
+
+
+def suite_items(ctx: StageContext) -> list[ReasoningProblem]:
+    """The items of every held-out reasoning suite."""
+    listed: dict[str, Any] = ctx.inputs["Prepare"].details.get("suites", {})
+    names = [name for name, suite in listed.items() if suite.get("track") == "reasoning"]
+    return [ReasoningProblem.model_validate(v) for n in names for v in ctx.records("Prepare", f"suites/{n}.jsonl")]
+
+
+def screen(
+    ctx: StageContext, candidates: list[ReasoningProblem], contamination: Contamination
+) -> list[ReasoningProblem]:
+    """Candidates worth a vote: no repeat of a seed or of each other, nothing of a suite; drops are counted."""
+    assert ctx.spec.reasoning is not None
+    duplicates = Duplicates(float(ctx.spec.reasoning.dedup.minhash_threshold))
+    for value in ctx.records("Prepare", "seeds/reasoning.jsonl"):
+        duplicates.add(str(value["question"]))
+    kept = []
+    for problem in candidates:
+        reason = contamination.reason(problem.question) or duplicates.add(problem.question)
+        if reason:
+            ctx.dropped[reason] += 1
+        else:
+            kept.append(problem)
+    return kept
+
+
+def count_votes(
+    problem: ReasoningProblem, texts: list[str], seeds: list[int], model: str, rules: VerificationSpec
+) -> Vote:
+    """The votes on a candidate; an empty answer never counts for anything."""
+    answers = [math.final_answer(t) for t in texts]
+    forms = [math.normalise(a) for a in answers]
+    best, count = max(Counter(f for f in forms if f).items(), key=lambda item: item[1], default=("", 0))
+    agreed = count >= rules.agree
+    return Vote(
+        id=f"vote-{problem.id}",
+        lineage=problem.lineage.model_copy(update={"parent_ids": [problem.id], "operator": "vote"}),
+        problem_id=problem.id,
+        answers=[a[:256] for a in answers],
+        normalised=forms,
+        seeds=seeds,
+        model=model,
+        agreed=agreed,
+        answer=best if agreed else None,
+    )
+
+
+def labelled(
+    problem: ReasoningProblem, vote: Vote, contamination: Contamination
+) -> tuple[ReasoningProblem | None, str]:
+    """The problem with its label, or None and why not."""
+    if not vote.agreed or vote.answer is None:
+        return None, "votes-disagree" if any(vote.normalised) else "no-answer"
+    if math.value_of(vote.answer) is None and vote.answer[:1] not in "{([":
+        return None, "answer-not-checkable"
+    reason = contamination.reason(problem.question, vote.answer)
+    if reason:
+        return None, reason
+    return problem.model_copy(update={"answer": vote.answer}), ""

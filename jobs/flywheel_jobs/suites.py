@@ -1,0 +1,52 @@
+"""Built-in held-out suites by name. A suite is fixed by its name and size: no round's seed changes it, so that
+scores of different rounds compare.
+"""
+
+from __future__ import annotations
+
+import importlib
+import random
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from flywheel_api.round import SuiteSpec
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.reasoning import arithmetic
+from flywheel_jobs.records import PROBLEM_SCHEMA, Persona
+
+DEFAULT_ITEMS = 50
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite's items, as records."""
+
+    name: str
+    track: Literal["reasoning", "agentic"]
+    schema: str
+    items: list[dict[str, Any]]
+
+
+REASONING: dict[str, tuple[str, ...]] = {
+    "arithmetic-heldout": ("add",),
+    "arithmetic-mixed-heldout": tuple(arithmetic.ARITY),
+}
+AGENTIC_BUILDER = "flywheel_jobs.agentic.heldout"
+"""Module with SUITES (names), SCHEMA and build(name, items, personas, rng) -> list[dict]; absent from builds without
+it.
+"""
+
+
+def build(spec: SuiteSpec, heldout_personas: list[Persona]) -> Suite:
+    """The suite that a round names. Raises ValidationFailure listing the names there are."""
+    count = spec.items or DEFAULT_ITEMS
+    rng = random.Random(f"suite/{spec.name}")
+    if spec.name in REASONING:
+        problems = arithmetic.generate(rng, count, "heldout", REASONING[spec.name])
+        return Suite(spec.name, "reasoning", PROBLEM_SCHEMA, [p.dump() for p in problems])
+    agentic = importlib.import_module(AGENTIC_BUILDER)
+    if spec.name in agentic.SUITES:
+        items = agentic.build(spec.name, count, heldout_personas, rng)
+        return Suite(spec.name, "agentic", agentic.SCHEMA, items)
+    known = ", ".join([*REASONING, *agentic.SUITES])
+    raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")

@@ -1,0 +1,293 @@
+"""The reasoning track from seeds to Parquet: real processes, a real S3 server, real HTTP; only the models are scripted."""
+
+from __future__ import annotations
+
+import io
+import json
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from contract import stages
+from contract.models import Endpoint, serving
+from contract.servers import S3Server
+from flywheel_api import artifacts
+from flywheel_api.artifacts import Failure, Manifest, Progress
+from flywheel_api.causes import Cause, ExitCode
+from flywheel_api.stages import Stage
+from flywheel_jobs.reasoning.text import normalised, numbers
+from flywheel_jobs.rewards import math
+from flywheel_jobs.store import Store
+
+CHAIN = {
+    Stage.PREPARE: (),
+    Stage.MINE_REASONING: (Stage.PREPARE,),
+    Stage.SYNTHESIZE_REASONING: (Stage.PREPARE, Stage.MINE_REASONING),
+    Stage.VERIFY_REASONING: (Stage.PREPARE, Stage.SYNTHESIZE_REASONING),
+    Stage.PACKAGE: (Stage.PREPARE, Stage.MINE_REASONING, Stage.VERIFY_REASONING),
+}
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    with serving() as running:
+        yield running
+
+
+@pytest.fixture
+def prefix() -> str:
+    return f"r-{uuid.uuid4().hex[:8]}"
+
+
+class Round:
+    """Runs the stages of a round one after another, as the operator does."""
+
+    def __init__(self, s3: S3Server, prefix: str, url: str, **spec: Any) -> None:
+        self.s3, self.prefix, self.url = s3, prefix, url
+        self.store: Store = s3.store(prefix)
+        self.spec = stages.round_spec(**spec)
+        self.done: dict[Stage, Manifest] = {}
+
+    def config(self, stage: Stage, **more: Any) -> Any:
+        inputs = {s.value: self.done[s].digest for s in CHAIN[stage]}
+        return stages.config(stage, self.spec, self.url, inputs, **more)
+
+    def run(self, stage: Stage) -> Manifest:
+        config = self.config(stage)
+        stages.run(config, self.s3, self.prefix)
+        self.done[stage] = stages.manifest_of(self.store, config)
+        return self.done[stage]
+
+    def until(self, last: Stage) -> Manifest:
+        for stage in CHAIN:
+            manifest = self.run(stage)
+            if stage is last:
+                return manifest
+        raise AssertionError
+
+    def records(self, stage: Stage, path: str) -> list[dict[str, Any]]:
+        return stages.records(self.store, self.done[stage], path)
+
+
+def dropped(manifest: Manifest) -> dict[str, int]:
+    return {d.reason: d.count for d in manifest.counts.dropped}
+
+
+def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    package = round_.until(Stage.PACKAGE)
+
+    for stage, manifest in round_.done.items():
+        counts = manifest.counts
+        assert counts.in_ == counts.out + sum(d.count for d in counts.dropped), stage
+        assert manifest.stage == stage.value and manifest.owner.uid == "u1"
+    assert not round_.done[Stage.PREPARE].standin  # nobody was asked anything yet
+    for stage in list(CHAIN)[1:]:
+        assert round_.done[stage].standin, stage  # Package asks nobody: the mark comes from its inputs
+        assert round_.done[stage].notice == artifacts.STANDIN_NOTICE
+    assert package.served_by == []
+    mine = round_.done[Stage.MINE_REASONING]
+    assert [(s.role, s.owned_by, s.standin) for s in mine.served_by] == [("Policy", "flywheel-standin", True)]
+    assert mine.usage.roles[0].calls == 24 and mine.usage.roles[0].completion_tokens >= 24 * 8
+
+    mined = round_.records(Stage.MINE_REASONING, "mined.jsonl")
+    for problem in mined:
+        rate = problem["policyPass"]["k"] / problem["policyPass"]["n"]
+        assert problem["band"] == ("hard" if rate == 0 else "frontier") and rate <= 0.5
+    samples = round_.records(Stage.MINE_REASONING, "samples.jsonl")
+    assert len(samples) == 24 and all(len(s["texts"]) == 8 for s in samples)
+
+    candidates = {c["id"]: c for c in round_.records(Stage.SYNTHESIZE_REASONING, "candidates.jsonl")}
+    parents = {p["id"]: p for p in mined}
+    for candidate in candidates.values():
+        parent = parents[candidate["lineage"]["parentIds"][0]]
+        assert "answer" not in candidate
+        if candidate["lineage"]["operator"] == "persona":
+            assert numbers(candidate["question"]) == numbers(parent["question"])
+    lost = dropped(round_.done[Stage.VERIFY_REASONING])
+    assert lost.get("votes-disagree", 0) > 0  # the ill-posed ones
+    suite = round_.records(Stage.PREPARE, "suites/arithmetic-heldout.jsonl")
+    held = {normalised(i["question"]) for i in suite} | {(numbers(i["question"]), i["answer"]) for i in suite}
+    verified = round_.records(Stage.VERIFY_REASONING, "verified.jsonl")
+    for problem in verified:
+        typed = problem.get("typed")
+        if typed and problem["lineage"]["operator"] != "persona":
+            from flywheel_jobs.reasoning.arithmetic import Typed
+
+            assert problem["answer"] == str(Typed.parse(typed).answer())  # the vote found the computed truth
+        assert normalised(problem["question"]) not in held
+        assert (numbers(problem["question"]), problem["answer"]) not in held
+    assert len({normalised(p["question"]) for p in verified}) == len(verified)
+
+
+def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    package = round_.until(Stage.PACKAGE)
+    files = {f.path: f for f in package.files}
+    tables = {}
+    for path in ("reasoning/train.parquet", "reasoning/validation.parquet"):
+        tables[path] = pq.read_table(io.BytesIO(round_.store.get_blob(files[path].sha256))).to_pylist()
+        name = path.split("/")[1].removesuffix(".parquet")
+        digest = package.details["datasets"]["reasoning"][name]
+        sub = round_.store.get_manifest(digest)
+        assert [f.sha256 for f in sub.files] == [files[path].sha256] and sub.standin
+        assert len(tables[path]) == files[path].records
+    train, validation = tables.values()
+    assert len(train) >= 16 and validation
+    for row in train:
+        assert row["prompt"][-1]["role"] == "user" and row["reward_model"]["style"] == "rule"
+        assert math.score(row["reward_model"]["ground_truth"], row["reward_model"]["ground_truth"])["score"] == 1.0
+        assert row["extra_info"]["split"] == "train" and row["extra_info"]["id"]
+    assert [r["extra_info"]["index"] for r in train] == list(range(len(train)))
+    sides = [{r["extra_info"]["persona_id"] or r["extra_info"]["template"] for r in t} for t in (train, validation)]
+    assert sides[0].isdisjoint(sides[1])
+
+
+def test_same_seed_same_data(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    one, two = Round(minio, prefix, endpoint.url), Round(minio, f"{prefix}b", endpoint.url)
+    for round_ in (one, two):
+        round_.until(Stage.SYNTHESIZE_REASONING)
+    for stage in one.done:
+        assert [f.sha256 for f in one.done[stage].files] == [f.sha256 for f in two.done[stage].files], stage
+
+
+def test_killed_in_the_middle_fills_only_the_missing(minio: S3Server, prefix: str) -> None:
+    with serving(delay_seconds=0.25) as slow:
+        round_ = Round(minio, prefix, slow.url)
+        round_.run(Stage.PREPARE)
+        config = round_.config(Stage.MINE_REASONING)
+        process = stages.start(config, minio, prefix)
+        items = f"{artifacts.stage_prefix('u1', 'MineReasoning')}/items/"
+        deadline = time.monotonic() + 30
+        while not round_.store.list_keys(items):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        journaled = sum(len((round_.store.get_json(k) or {})["items"]) for k in round_.store.list_keys(items))
+        assert 0 < journaled < 24
+        before = slow.standin.served
+        manifest = round_.run(Stage.MINE_REASONING)
+        assert slow.standin.served - before == 24 - journaled
+    assert manifest.counts.in_ == 24
+    assert manifest.usage.roles[0].calls == 24  # the killed process's calls are accounted for
+    assert len(round_.records(Stage.MINE_REASONING, "samples.jsonl")) == 24
+
+
+def test_sigterm_is_a_clean_end(minio: S3Server, prefix: str) -> None:
+    with serving(delay_seconds=0.4) as slow:
+        round_ = Round(minio, prefix, slow.url)
+        round_.run(Stage.PREPARE)
+        config = round_.config(Stage.MINE_REASONING)
+        process = stages.start(config, minio, prefix)
+        deadline = time.monotonic() + 30
+        while slow.standin.served < 9:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        process.terminate()
+        process.communicate(timeout=20)
+        assert process.returncode == 143
+        assert round_.store.get_json(artifacts.failure_key("u1", "MineReasoning", 1)) is None
+        before = slow.standin.served
+        round_.run(Stage.MINE_REASONING)
+        assert slow.standin.served - before <= 24 - 8
+
+
+def test_dead_endpoint_then_only_the_missing(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    round_.until(Stage.MINE_REASONING)
+    config = round_.config(Stage.SYNTHESIZE_REASONING)
+    endpoint.standin.delay_seconds = 0.3
+    process = stages.start(config, minio, prefix)
+    before = endpoint.standin.served
+    deadline = time.monotonic() + 30
+    while endpoint.standin.served < before + 12:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    endpoint.standin.faults.set({"status": 503})
+    _, log = process.communicate(timeout=60)
+    assert process.returncode == ExitCode.ENDPOINT, log
+    failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "SynthesizeReasoning", 1)))
+    assert failure.cause is Cause.ENDPOINT and "Teacher at http://127.0.0.1" in failure.message
+    progress = Progress.model_validate(round_.store.get_json(artifacts.progress_key("u1", "SynthesizeReasoning", 1)))
+    assert progress.waiting_for and "HTTP 503" in progress.waiting_for
+    assert 0 < progress.done < (progress.total or 0)
+
+    endpoint.standin.faults.set({})
+    endpoint.standin.delay_seconds = 0.0
+    before = endpoint.standin.served
+    again = round_.config(Stage.SYNTHESIZE_REASONING, attempt=2)
+    stages.run(again, minio, prefix)
+    manifest = stages.manifest_of(round_.store, again)
+    assert manifest.counts.in_ == progress.total
+    repairs = sum(u.calls for u in manifest.usage.roles) - manifest.counts.in_
+    assert endpoint.standin.served - before <= manifest.counts.in_ - progress.done + repairs
+
+
+def test_transient_trouble_is_survived(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    round_.run(Stage.PREPARE)
+    for fault in (
+        {"status": 429, "retry_after": 0.2, "first": 5},
+        {"status": 500, "share": 0.3, "first": 12},
+        {"malformed": True, "first": 3},
+    ):
+        endpoint.standin.faults.set(fault)
+        config = round_.config(Stage.MINE_REASONING, uid=f"u-{json.dumps(fault)}"[:20].replace('"', ""))
+        stages.run(config, minio, prefix)
+        assert stages.manifest_of(round_.store, config).counts.in_ == 24
+
+
+def test_shards_share_the_work_and_one_commits(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    round_.run(Stage.PREPARE)
+    config = round_.config(Stage.MINE_REASONING, shards=3)
+    before = endpoint.standin.served
+    processes = [stages.start(config, minio, prefix, index=i) for i in range(3)]
+    for process in processes:
+        _, log = process.communicate(timeout=60)
+        assert process.returncode == 0, log
+    assert endpoint.standin.served - before == 24
+    manifest = stages.manifest_of(round_.store, config)
+    assert manifest.counts.in_ == 24 and manifest.usage.roles[0].calls == 24
+    whole = round_.run(Stage.MINE_REASONING) if not round_.done.get(Stage.MINE_REASONING) else manifest
+    assert whole == manifest  # a second run finds the commit and leaves it
+
+
+def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    round_.run(Stage.PREPARE)
+    config = round_.config(Stage.MINE_REASONING)
+    endpoints = [e.model_copy(update={"token_limit": 300}) for e in config.endpoints]
+    stages.run(config.model_copy(update={"endpoints": endpoints}), minio, prefix, expect=ExitCode.BUDGET)
+    failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "MineReasoning", 1)))
+    assert failure.cause is Cause.BUDGET and "spec.budget.tokens for role Policy" in failure.message
+
+
+def test_too_few_rows_says_what_to_change(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    training = {"reasoning": {"algorithm": {"promptsPerStep": 500}}}
+    round_ = Round(minio, prefix, endpoint.url, training=training)
+    round_.until(Stage.VERIFY_REASONING)
+    stages.run(round_.config(Stage.PACKAGE), minio, prefix, expect=ExitCode.VALIDATION)
+    failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "Package", 1)))
+    assert failure.reason == "TooFewRows" and "maxProblems" in failure.message
+
+
+def test_no_secret_in_logs_or_store(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    round_.run(Stage.PREPARE)
+    config = round_.config(Stage.MINE_REASONING)
+    endpoints = [e.model_copy(update={"api_key_env": "FLYWHEEL_API_KEY_POLICY"}) for e in config.endpoints]
+    endpoint.standin.faults.set({"status": 503, "first": 2})
+    keyed = config.model_copy(update={"endpoints": endpoints})
+    log = stages.run(keyed, minio, prefix, FLYWHEEL_API_KEY_POLICY="canary-sk-123456")
+    secrets = ("canary-sk-123456", "flywheel-test-secret")
+    store = round_.store
+    texts = [log, *(str(store.get_bytes(k)) for k in store.list_keys("") if not k.startswith("blobs/"))]
+    assert len(texts) > 5
+    assert not [s for s in secrets for t in texts if s in t]
