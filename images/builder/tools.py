@@ -59,10 +59,8 @@ class Tool:
         """Build one stage of a Containerfile as TAG."""
         command = ["bud" if self.name == "buildah" else "build", "--file", str(containerfile), "--target", target]
         if self.name != "docker":
-            command += ["--layers"]
-        if self.name == "buildah":
             # chroot: needs no cgroups, seccomp or user namespaces of its own, so it works inside a container as well
-            command += ["--isolation", "chroot"]
+            command += ["--layers", "--isolation", "chroot"]
         command += ["--network", "host", "--tag", tag]
         for key, value in sorted(arguments.items()):
             command += ["--build-arg", f"{key}={value}"]
