@@ -1,27 +1,30 @@
-"""verl agent loops: one stateful environment per trajectory, scored in place, outages masked.
+"""verl agent loops: one stateful episode per trajectory, scored in place, outages masked.
 
-verl makes a new loop object for every trajectory, so an environment is simply an attribute of it. Differences from verl's
-stock `tool_agent`: tools come from the row's task, not from a file shared by all rows; state lives as long as the
-trajectory; the call of the last permitted turn is carried out (its effect counts, its answer is not shown); an outage
-(InfraError) of a tool or reward is retried, then masks the trajectory and never becomes reward 0 or training text (law 6).
+verl makes a new loop object for every trajectory. Differences from verl's stock loops: the rules of a conversation are
+those of `flywheel_jobs.agentic.episode`, which solving and evaluation follow too (a task's own tools and state machine,
+one call a turn, the call of the last permitted turn still takes effect, the environment closes the conversation); the
+reward is computed here, so that an outage (InfraError) can be retried and then masks the trajectory: never reward 0.
 """
 
 from __future__ import annotations
 
 import asyncio
+import copy
 import inspect
-import json
+from functools import partial
 from typing import Any
+from uuid import uuid4
 
 from verl.experimental.agent_loop.agent_loop import AgentLoopBase, AgentLoopMetrics, AgentLoopOutput
 from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentLoop
-from verl.experimental.agent_loop.tool_agent_loop import AgentData, AgentState, FunctionCall, ToolAgentLoop
-from verl.tools.schemas import ToolResponse
 from verl.trainer.ppo.reward import get_custom_reward_fn
+from verl.utils.profiler import simple_timer
 
-from flywheel_jobs.envs import make_env
+from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.errors import InfraError
-from flywheel_jobs.trainer import episode
+from flywheel_jobs.trainer import trajectory
+
+Row = dict[str, Any]
 
 
 class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
@@ -30,15 +33,17 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._reward = get_custom_reward_fn(self.config)
+        self._limit = int(self.rollout_config.response_length)
 
     async def finish(
-        self, output: AgentLoopOutput, row: dict[str, Any], context: dict[str, Any], outage: str | None
+        self, output: AgentLoopOutput, row: Row, context: dict[str, Any], outage: str | None
     ) -> AgentLoopOutput:
         """Scores a trajectory, or masks it because of an outage here or before; writes its record."""
+        text = await self.loop.run_in_executor(None, self.decode, output.response_ids)
         result: dict[str, Any] = {}
         if outage is None:
             try:
-                result = await episode.patiently(lambda: self._score(output, row, context))
+                result = await trajectory.patiently(lambda: self._score(text, output, row, context))
             except InfraError as error:
                 outage = str(error)
         score = float(result.get("score", 0.0))
@@ -46,43 +51,28 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
             output.response_mask = [0] * len(output.response_mask)
         output.reward_score = score
         output.extra_fields["reward_extra_info"] = {"score": score, "masked": float(outage is not None)}
-        text = self.tokenizer.decode(output.response_ids, skip_special_tokens=True)
-        episode.record(row, context, output, {**result, "score": score, "response": text, "outage": outage})
+        trajectory.record(row, context, output, {**result, "score": score, "response": text, "outage": outage})
         return output
 
-    async def _score(self, output: AgentLoopOutput, row: dict[str, Any], context: dict[str, Any]) -> dict[str, Any]:
+    def decode(self, ids: list[int]) -> str:
+        """Text of tokens without special ones."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+
+    async def _score(self, text: str, output: AgentLoopOutput, row: Row, context: dict[str, Any]) -> dict[str, Any]:
         if self._reward is None:
             raise ValueError("no reward function is configured: set reward.custom_reward_function.path and .name")
-        text = await self.loop.run_in_executor(
-            None, lambda: self.tokenizer.decode(output.response_ids, skip_special_tokens=True)
-        )
-        info = {**dict(row.get("extra_info") or {}), **context, "num_turns": output.num_turns}
         result = self._reward(
             data_source=row["data_source"],
             solution_str=text,
             ground_truth=dict(row["reward_model"])["ground_truth"],
-            extra_info=info,
+            extra_info={**dict(row.get("extra_info") or {}), **context, "num_turns": output.num_turns},
         )
         result = await result if inspect.isawaitable(result) else result
         return dict(result) if isinstance(result, dict) else {"score": float(result)}
 
-    def stillborn(self, prompt_ids: list[int], row: dict[str, Any]) -> AgentLoopOutput:
-        """A trajectory that never began: one masked token, so that shapes stay as verl expects."""
-        step = int(row.get("global_steps", 1)) - 1
-        end = self.tokenizer.eos_token_id or 0
-        return AgentLoopOutput(
-            prompt_ids=prompt_ids or [end],
-            response_ids=[end],
-            response_mask=[0],
-            response_logprobs=[0.0],
-            num_turns=1,
-            metrics=AgentLoopMetrics(),
-            extra_fields={"min_global_steps": step, "max_global_steps": step, "turn_scores": [], "tool_rewards": []},
-        )
-
 
 class SingleTurnLoop(ScoredLoop, SingleTurnAgentLoop):  # type: ignore[misc]
-    """One prompt, one answer, scored in place."""
+    """One prompt, one answer."""
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
         """One trajectory of a row."""
@@ -90,58 +80,115 @@ class SingleTurnLoop(ScoredLoop, SingleTurnAgentLoop):  # type: ignore[misc]
         return await self.finish(output, row, {}, None)
 
 
-class ToolLoop(ScoredLoop, ToolAgentLoop):  # type: ignore[misc]
-    """Tool calls against the state machine of the row's task (`extra_info.task`, a JSON string)."""
+class ToolLoop(ScoredLoop):
+    """An episode of the row's task (`extra_info.task`, a JSON string).
+
+    Tokens of tools and users have response mask 0. There is no simulated user: a turn that speaks to a user who would
+    answer ends the episode, so tasks for training should have `user.replies` 0.
+    """
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
         """One trajectory of a row."""
-        self._outage: str | None = None
-        self._messages: list[dict[str, Any]] = []
-        self.task = episode.parse_task(row)
+        task = trajectory.parse_task(row)
+        turns = int(self.rollout_config.multi_turn.max_assistant_turns)
+        self.metrics: dict[str, Any] = {"num_preempted": -1}
+        self.mask: list[int] = []
+        self.logprobs: list[float] = []
+        self.extra: dict[str, Any] = {}
+        self.turns = 1
+        self.ids: list[int] = []
+        outage: str | None = None
+        context: dict[str, Any] = {"task": task}
         try:
-            self.env = await episode.patiently(lambda: asyncio.to_thread(make_env, self.task))
+            episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, max_turns=turns))
+            self.ids = await self.ct_build_initial_tokens(episode.messages)
+            episode = await self._converse(episode, sampling_params, priority)
+            context |= {"env": episode.env, "messages": episode.messages}
         except InfraError as error:
-            prompt = await self.ct_build_initial_tokens(list(row["raw_prompt"]), tools=self.task.get("tools"))
-            return await self.finish(self.stillborn(prompt, row), row, {}, str(error))
-        self.tool_schemas = list(self.env.tools)
-        output = await ToolAgentLoop.run(self, sampling_params, priority=priority, **row)
-        context = {"task": self.task, "env": self.env, "messages": self._messages}
-        return await self.finish(output, row, context, self._outage)
+            outage = str(error)
+        return await self.finish(await self._output(row), row, context, outage)
 
-    async def _handle_pending_state(self, agent_data: AgentData, sampling_params: dict[str, Any]) -> AgentState:
-        self._messages = agent_data.messages
-        return await super()._handle_pending_state(agent_data, sampling_params)
+    async def _converse(self, episode: Episode, sampling: dict[str, Any], priority: int) -> Episode:
+        """Turns until the environment closes the episode or tokens run out; returns the episode as it ended."""
+        request = uuid4().hex
+        while not episode.done:
+            known = len(episode.messages)
+            text, cut = await self._generate(request, sampling, priority)
+            turn = partial(_spoken, episode, text, cut)
+            episode = await trajectory.patiently(partial(asyncio.to_thread, turn))
+            if episode.wants_user:
+                episode.user_says("", stop=True)
+            if episode.done:
+                break
+            if not await self._take(episode.messages, known + 1):
+                episode.env.end("length")
+        return episode
 
-    async def _handle_generating_state(
-        self, agent_data: AgentData, sampling_params: dict[str, Any], ignore_termination: bool = False
-    ) -> AgentState:
-        """As verl's, which leaves at the last permitted turn before it looks for calls: that turn's call still takes effect."""
-        agent_data.tool_calls = []
-        known = len(agent_data.messages)
-        state = await super()._handle_generating_state(agent_data, sampling_params, ignore_termination)
-        if state is AgentState.TERMINATED and len(agent_data.messages) == known:
-            content, calls = await self.tool_parser.extract_tool_calls(agent_data.response_ids, [])
-            agent_data.tool_calls = calls
-            agent_data.messages.append(self._build_assistant_message(content, agent_data))
-            for call in calls[: self.max_parallel_calls]:
-                await self._call_tool(call, {}, agent_data)
-        return state
+    async def _generate(self, request: str, sampling: dict[str, Any], priority: int) -> tuple[str, bool]:
+        """One turn of the policy: its text, and whether it was cut off before its end-of-turn token."""
+        with simple_timer("generate_sequences", self.metrics):
+            output = await self.server_manager.generate(
+                request_id=request,
+                prompt_ids=self.ids,
+                sampling_params={**sampling, "max_tokens": self._limit - len(self.mask)},
+                priority=int(priority),
+            )
+        earliest = self.extra.get("min_global_steps")
+        self.extra.update(output.extra_fields)
+        if earliest is not None:
+            self.extra["min_global_steps"] = earliest
+        if output.num_preempted is not None:
+            self.metrics["num_preempted"] = max(0, self.metrics["num_preempted"]) + output.num_preempted
+        merged, self.mask, logprobs = await self.ct_merge_assistant_token(
+            self.ids,
+            output.token_ids,
+            self.mask,
+            self.logprobs if output.log_probs else None,
+            assistant_logprobs=output.log_probs or None,
+        )
+        self.ids = merged.token_ids
+        self.logprobs = logprobs or []
+        self.turns += 1
+        ended = bool(output.token_ids) and output.token_ids[-1] == self.tokenizer.eos_token_id
+        return await self.loop.run_in_executor(None, self.decode, output.token_ids), not ended
 
-    async def _handle_processing_tools_state(self, agent_data: AgentData) -> AgentState:
-        state = await super()._handle_processing_tools_state(agent_data)
-        return AgentState.TERMINATED if self._outage is not None else state
+    async def _take(self, messages: list[dict[str, Any]], known: int) -> bool:
+        """Appends what the environment said, masked; False (and nothing appended) when the response is full."""
+        merged, mask, logprobs = await self.ct_merge_context_msg(
+            messages[:known], messages, self.ids, self.mask, self.logprobs or None
+        )
+        if len(mask) >= self._limit:
+            return False
+        self.ids, self.mask, self.logprobs = merged.token_ids, mask, logprobs or []
+        self.turns += 1
+        return True
 
-    async def _call_tool(
-        self, tool_call: FunctionCall, tools_kwargs: dict[str, Any], agent_data: AgentData
-    ) -> tuple[ToolResponse, float | None, dict[str, Any]]:
-        """A call on this trajectory's environment. Bad arguments and unknown names are the environment's to answer."""
-        try:
-            arguments = json.loads(tool_call.arguments)
-        except json.JSONDecodeError as error:
-            return ToolResponse(text=f"error: arguments are not JSON: {error}"), None, {}
-        try:
-            text = await episode.patiently(lambda: asyncio.to_thread(self.env.call, tool_call.name, arguments))
-        except InfraError as error:
-            self._outage = str(error)
-            return ToolResponse(text=""), None, {}
-        return ToolResponse(text=episode.capped(str(text), self.max_tool_response_length)), None, {}
+    async def _output(self, row: Row) -> AgentLoopOutput:
+        """What verl trains on. An episode that an outage ended before its first token gets one masked token."""
+        if not self.mask:
+            end = self.tokenizer.eos_token_id or 0
+            self.ids, self.mask, self.logprobs = [*(self.ids or [end]), end], [0], [0.0]
+        step = int(row.get("global_steps", 1)) - 1
+        split = len(self.ids) - len(self.mask)
+        return AgentLoopOutput(
+            prompt_ids=self.ids[:split],
+            response_ids=self.ids[split:][: self._limit],
+            response_mask=self.mask[: self._limit],
+            response_logprobs=self.logprobs[: self._limit] if self.logprobs else None,
+            num_turns=self.turns,
+            metrics=AgentLoopMetrics(**self.metrics),
+            extra_fields={
+                "min_global_steps": step,
+                "max_global_steps": step,
+                **self.extra,
+                "turn_scores": [],
+                "tool_rewards": [],
+            },
+        )
+
+
+def _spoken(episode: Episode, text: str, cut: bool) -> Episode:
+    """The episode after the agent's turn; the given one stays as it was, so that an outage leaves nothing half done."""
+    after = copy.deepcopy(episode)
+    after.agent_says(text, cut)
+    return after

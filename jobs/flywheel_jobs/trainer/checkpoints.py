@@ -1,8 +1,8 @@
 """Checkpoints beside training: uploaded in parallel parts while verl trains on, committed, kept by policy, restored.
 
-A checkpoint is the tree that verl writes as `global_step_<n>`: one file per rank and kind, on the node of that rank. Its
-commit is a create-only manifest whose `details` carry the curve so far and whose files carry the trajectories so far, so
-that a later attempt has the whole story from the store alone.
+A checkpoint is the tree that verl writes as `global_step_<n>`: one file per rank and kind, on the node of that rank.
+Its commit is a create-only manifest whose `details` carry the curve so far and whose files carry the trajectories so
+far, so that a later attempt has the whole story from the store alone.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One attempt of an RLJob: fetch, resume, train, upload, publish.
 
-The order of effects makes every crash harmless: checkpoints are committed create-only beside training, the final manifest
-comes last, and an attempt that finds all steps already committed only publishes.
+The order of effects makes every crash harmless: checkpoints are committed create-only beside training, the final
+manifest comes last, and an attempt that finds all steps already committed only publishes.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ POLL_SECONDS = 0.5
 UPLOAD_STALL_SECONDS = 600.0  # how long training may wait for a store that lags by a whole checkpoint
 LAST_UPLOAD_SECONDS = 25.0  # of the 30 s between SIGTERM and SIGKILL that Kubernetes gives by default
 STARTUP_SIGNS = (
-    ("ray init kwargs", "connecting to Ray"),
-    ("validate_config", "configuration checked"),
-    ("TaskRunner", "loading the policy and its rollout engine"),
+    ("[validate_config]", "configuration checked, connecting to Ray"),
+    ("(TaskRunner", "loading the policy and its rollout engine"),
     ("Training Progress", "first step"),
 )
+"""What a line of verl's start-up says, in the order in which they come; before the first step there are no numbers."""
 log = get_logger(__name__)
 
 
@@ -68,6 +68,8 @@ class Driver:
         self.stopping = threading.Event()
         self.history = History()
         self.total = 0
+        self._groups: dict[str, int] = {}
+        self._startup = list(STARTUP_SIGNS)
 
     def run(self) -> str:
         """Trains what is left to train and commits. Raises a FlywheelError on any failure."""
@@ -164,20 +166,16 @@ class Driver:
             if name == signals.CHECKPOINT:
                 self.sync.saved(int(payload["step"]), str(payload["directory"]))
             elif name == signals.GROUPS:
-                self._groups = payload
+                self._groups = {"groups": payload["groups"], "zeroVarianceGroups": payload["zero_variance"]}
             else:
                 log.warning("training waited for uploads", **payload)
             return
         point = parse_step(line)
         if point is not None:
-            groups = self.__dict__.pop("_groups", None)
-            if groups:
-                point |= {"groups": groups["groups"], "zeroVarianceGroups": groups["zero_variance"]}
-            self.sync.stepped(point)
-        elif self.attempt.progress.step == self.history.resumed_from:
-            text = next((text for sign, text in STARTUP_SIGNS if sign in line), None)
-            if text:
-                self._text(text)
+            self.sync.stepped(point | self._groups)
+            self._groups = {}
+        elif self._startup and self._startup[0][0] in line:
+            self._text(self._startup.pop(0)[1])
 
     def _show(self, point: dict[str, Any]) -> None:
         """A step on the progress record."""

@@ -103,7 +103,7 @@ _SIGNS = (
 
 
 def diagnose(exit_code: int, lines: Sequence[str]) -> FlywheelError:
-    """The error that an ended run stands for. `lines`: its last lines, oldest first; exit_code as subprocess reports it."""
+    """The error that an ended run stands for: its exit code as subprocess reports it, its last lines oldest first."""
     text = "\n".join(lines)
     for sign in _SIGNS:
         if sign.pattern.search(text):

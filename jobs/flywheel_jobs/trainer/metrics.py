@@ -54,7 +54,7 @@ class Curve:
         return self.points[max(self.points)] if self.points else None
 
     def seconds_per_step(self, window: int = 5) -> float | None:
-        """Mean seconds of the last steps, without the first of a process (which pays for first use) where there are others."""
+        """Mean seconds of the last steps, without the very first (which pays for first use) where there are others."""
         times = [p["seconds"] for _, p in sorted(self.points.items()) if isinstance(p.get("seconds"), float)]
         times = times[1:] if len(times) > 1 else times
         return sum(times[-window:]) / len(times[-window:]) if times else None

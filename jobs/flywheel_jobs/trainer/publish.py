@@ -26,11 +26,11 @@ FROM_BASE = (
     "chat_template.json",
     "generation_config.json",
 )
-"""Files that training does not change: the base's own bytes are kept, so that tokenizer and chat template stay the same."""
+"""Files that training does not change: the base's own bytes are kept, tokenizer and chat template included."""
 
 
 def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> Path:
-    """A folder with all actor shards of a committed checkpoint: the local one if it is whole, else completed from the store."""
+    """A folder with all actor shards of a committed checkpoint: the local one, completed from the store if need be."""
     files = [f for f in state.files if f.path.startswith(STATE + ACTOR)]
     if not files:
         raise TrainingFailed("the last checkpoint holds no actor: actor.checkpoint.save_contents must contain model")

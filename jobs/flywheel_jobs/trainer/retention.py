@@ -1,7 +1,7 @@
 """Which training checkpoints stay, and how one is deleted without harm to others.
 
-Blobs are shared by content across the whole store. Only the large shards of a rank (`model_*.pt`, `optim_*.pt`) are ever
-deleted, and each carries a reference key per run, so that a run which wrote the very same bytes keeps its own.
+Blobs are shared by content across the whole store. Only the large shards of a rank (`model_*.pt`, `optim_*.pt`) are
+ever deleted, and each carries a reference key per run, so that a run which wrote the very same bytes keeps its own.
 """
 
 from __future__ import annotations

@@ -40,11 +40,16 @@ def store_step(store: Store, step: int, records: list[dict[str, Any]]) -> FileEn
 
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
-    """What trajectories add to a step's point: reward over those that count, masked ones, success by expected outcome."""
+    """What trajectories add to a step's point: reward of those that count, masked ones, reward by expected outcome."""
     scores = [float(r["score"]) for r in records if r.get("score") is not None]
     out: dict[str, Any] = {"trajectories": len(records), "masked": sum(bool(r.get("masked")) for r in records)}
     if scores:
         out["reward"] = statistics.fmean(scores)
+    correct = [float(c) for r in records if (c := (r.get("details") or {}).get("correct")) is not None]
+    if correct:
+        out["success"] = statistics.fmean(
+            correct
+        )  # the reward may give something for form; this is what evaluation counts
     by: dict[str, list[float]] = {}
     for r in records:
         outcome = (r.get("details") or {}).get("outcome")

@@ -24,8 +24,8 @@ def parse_task(row: dict[str, Any]) -> dict[str, Any]:
     text = info.get("task") if hasattr(info, "get") else None
     if not isinstance(text, str):
         raise ValidationFailure(
-            f"row {info.get('index', '?')} has no extra_info.task: agentLoop needs rows with a task; leave agentLoop out "
-            "for single-turn data"
+            f"row {info.get('index', '?')} has no extra_info.task: agentLoop needs rows with a task; "
+            "leave agentLoop out for single-turn data"
         )
     task = json.loads(text)
     if not isinstance(task, dict):
@@ -34,7 +34,7 @@ def parse_task(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def patiently(work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
-    """The result of `work`, tried again after an InfraError; the last InfraError is raised. Anything else passes through."""
+    """The result of `work`, tried again after an InfraError; the last one is raised. Anything else passes through."""
     for attempt in range(tries):
         try:
             return await work()
@@ -45,28 +45,20 @@ async def patiently(work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
     raise AssertionError("unreachable")
 
 
-def capped(text: str, limit: int) -> str:
-    """A tool's answer of at most `limit` characters, cut in the middle as in the paper's scripts."""
-    if len(text) <= limit:
-        return text
-    half = limit // 2
-    return f"{text[:half]}...(truncated)...{text[-half:]}"
-
-
 def record(row: dict[str, Any], context: dict[str, Any], output: Any, result: dict[str, Any]) -> None:
-    """Appends a trajectory to `$FLYWHEEL_ROLLOUTS/step-<n>/<pid>.jsonl` on this node; nothing when the variable is unset."""
+    """Appends a trajectory to `$FLYWHEEL_ROLLOUTS/step-<n>/<pid>.jsonl` on this node; nothing when that is unset."""
     root = os.environ.get(ROLLOUTS_ENV)
     if not root:
         return
     step = int(row.get("global_steps", 0))
     folder = Path(root) / f"step-{step}"
     folder.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(trajectory(row, context, output, result, step), ensure_ascii=False, default=str)
+    line = json.dumps(describe(row, context, output, result, step), ensure_ascii=False, default=str)
     with (folder / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as stream:
         stream.write(line + "\n")
 
 
-def trajectory(
+def describe(
     row: dict[str, Any], context: dict[str, Any], output: Any, result: dict[str, Any], step: int
 ) -> dict[str, Any]:
     """The record: whose trajectory it is, what was said and done, how it was scored."""
