@@ -75,6 +75,27 @@ def check_root(what: str) -> None:
         raise ClusterError(f"{what} needs root (it makes network namespaces, cgroups and mounts). Run it with sudo -E.")
 
 
+def _kernel_lacks() -> list[str]:
+    lacks = []
+    if "overlay" not in Path("/proc/filesystems").read_text().split():  # containerd's snapshots
+        lacks.append("overlay")
+    if not Path("/proc/sys/net/bridge").exists():  # answers of Services between pods of one bridge
+        lacks.append("br_netfilter")
+    return lacks
+
+
+def check_kernel() -> None:
+    """Raise ClusterError unless overlayfs and bridge filtering are there, built in or as modules (loaded here)."""
+    for module in _kernel_lacks():
+        subprocess.run(["modprobe", module], check=False, capture_output=True)
+    lacks = _kernel_lacks()
+    if lacks:
+        raise ClusterError(
+            f"the kernel has no {', '.join(lacks)} (modprobe did not help) and the node needs it. Use another kernel, "
+            "or a cluster of your own: KUBECONFIG=... CLUSTER=existing."
+        )
+
+
 def check_disk(group: str) -> None:
     """Raise ClusterError when the cache's file system has clearly too little room to build a group."""
     need = _BUILD_GIB.get(group, 8)
@@ -138,6 +159,7 @@ def for_node() -> None:
     check_platform()
     check_root("The one-node cluster")
     install_packages(_missing(_NODE_TOOLS), "the one-node cluster")
+    check_kernel()
 
 
 def for_images() -> None:

@@ -29,7 +29,7 @@ def test_the_version_reaches_the_linker() -> None:
 
 
 def test_a_go_mod_without_its_pin_is_refused() -> None:
-    with pytest.raises(ClusterError, match="does not require go.etcd.io/etcd/server/v3"):
+    with pytest.raises(ClusterError, match=r"does not require go\.etcd\.io/etcd/server/v3"):
         pins.pinned_version(pins.MODULES["etcd"], "module x\n\nrequire go.etcd.io/etcd/server/v35 v3.6.0\n")
 
 

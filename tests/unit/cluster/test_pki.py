@@ -30,6 +30,11 @@ def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
     return made
 
 
+def show(certificate: Path, what: str) -> str:
+    command = ["openssl", "x509", "-in", str(certificate), "-noout", what]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
 def test_issued_pair_verifies_and_has_subject_and_san(pki: Pki) -> None:
     verified = subprocess.run(
         ["openssl", "verify", "-x509_strict", "-CAfile", str(pki.cert("ca")), str(pki.cert("apiserver"))],
@@ -38,20 +43,8 @@ def test_issued_pair_verifies_and_has_subject_and_san(pki: Pki) -> None:
         check=False,
     )
     assert verified.returncode == 0, verified.stderr
-    text = subprocess.run(
-        ["openssl", "x509", "-in", str(pki.cert("apiserver")), "-noout", "-text"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "IP Address:127.0.0.1, DNS:localhost" in text
-    subject = subprocess.run(
-        ["openssl", "x509", "-in", str(pki.cert("admin")), "-noout", "-subject"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    assert "O = system:masters, CN = admin" in subject
+    assert "IP Address:127.0.0.1, DNS:localhost" in show(pki.cert("apiserver"), "-text")
+    assert "O = system:masters, CN = admin" in show(pki.cert("admin"), "-subject")
     assert pki.folder.stat().st_mode & 0o077 == 0
 
 
