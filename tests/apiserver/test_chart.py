@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from cluster.apiserver import ApiServer, start_apiserver
+from cluster.build import module_source
 from cluster.errors import ClusterError
 from cluster.pins import binary_path
 from golden import pods, rendered
@@ -144,3 +145,19 @@ def test_pod_security_restricted_takes_every_pod_that_the_operator_makes(
 ) -> None:
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": ROUNDS}, "spec": pod["spec"]}
     server.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(body))
+
+
+@pytest.fixture(scope="module")
+def kuberay(server: ApiServer) -> ApiServer:
+    crds = module_source("kuberay") / "config" / "crd" / "bases"
+    server.kubectl("apply", "--server-side", "-f", str(crds))
+    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+    return server
+
+
+@pytest.mark.parametrize("name", rendered())
+def test_kuberays_schemas_take_what_the_operator_renders(kuberay: ApiServer, name: str) -> None:
+    for body in rendered()[name]:
+        body["metadata"]["namespace"] = ROUNDS
+        del body["metadata"]["ownerReferences"]  # its owner is not there
+        kuberay.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(body))
