@@ -1,7 +1,8 @@
 """Why an attempt ended: one class for every attempt (law 7), and how a pod tells it.
 
 A container tells its cause in two places, so that one of them survives whatever happened: the exit code and
-`failure.json` under its attempt in the store (see `artifacts.failure_key`). The operator falls back on pod and node facts.
+`failure.json` under its attempt in the store (see `artifacts.failure_key`). The operator falls back on facts of pods
+and nodes.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from enum import IntEnum, StrEnum
 
 
 class Cause(StrEnum):
-    """Cause classes. `App` and `Validation` use up retries; `Infra` does with a larger limit; `Preempted` and `Capacity` never do."""
+    """Cause classes; FREE_RETRIES and FINAL_CAUSES below say what each means for retries."""
 
     SUCCEEDED = "Succeeded"
     APP = "App"

@@ -6,7 +6,7 @@ import base64
 import hashlib
 import re
 
-RAYJOB_NAME_LIMIT = 47  # KubeRay 1.6 refuses longer RayJob names (validation.go), with a ValidationFailed that never clears
+RAYJOB_NAME_LIMIT = 47  # KubeRay 1.6 refuses longer names (validation.go), with a ValidationFailed that never clears
 CHILD_NAME_LIMIT = 45
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"

@@ -96,7 +96,9 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
 _MAX_TURNS = {"agenticqwen-8b": 15, "agenticqwen-30b-a3b": 15, "smollm2-135m-cpu": 3}
 
 
-def training_spec(round_spec: FlywheelRoundSpec, track: Track, model: str, train: str, validation: str | None) -> RLJobSpec:
+def training_spec(
+    round_spec: FlywheelRoundSpec, track: Track, model: str, train: str, validation: str | None
+) -> RLJobSpec:
     """The RLJob of a round's track: the preset, then what the round says, field by field.
 
     `model`, `train` and `validation` are digests. Raises UnknownPreset.
@@ -136,5 +138,7 @@ def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, A
         fields["nodes"] = training.nodes
     if training.gpus_per_node is not None:
         fields["gpus_per_node"] = training.gpus_per_node
-        fields["rollout_tensor_parallel"] = min(preset.get("rollout_tensor_parallel", 1), max(training.gpus_per_node, 1))
+        fields["rollout_tensor_parallel"] = min(
+            preset.get("rollout_tensor_parallel", 1), max(training.gpus_per_node, 1)
+        )
     return fields

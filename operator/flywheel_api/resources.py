@@ -1,4 +1,4 @@
-"""The three kinds: names, printer columns and the pairing of spec and status. What the CRD generator and the operator read."""
+"""The three kinds: names, printer columns, spec and status. What the CRD generator and the operator read."""
 
 from __future__ import annotations
 

@@ -89,7 +89,7 @@ class RewardSpec(ApiModel):
 
     type: RewardType = Field(
         default=RewardType.STATE_DIFF,
-        description="Math compares answers, StateDiff databases; Rubric and Judge ask a model; Custom calls entryPoint.",
+        description="Math compares answers, StateDiff databases; Rubric, Judge ask a model; Custom calls entryPoint.",
     )
     entry_point: Annotated[str, Field(pattern=ENTRY_POINT_PATTERN, max_length=253)] | None = Field(
         default=None, description="module:function in the image; only with type Custom."

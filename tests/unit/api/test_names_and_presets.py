@@ -91,12 +91,25 @@ def test_every_preset_is_a_valid_rljob(preset: str, track: str) -> None:
 def test_the_8b_preset_has_the_papers_numbers() -> None:
     spec = training_spec(round_spec(preset="agenticqwen-8b"), "agentic", DIGEST, DIGEST, None)
     a = spec.algorithm
-    assert (a.group_size, a.prompts_per_step, a.learning_rate, a.clip.low, a.clip.high) == (16, 64, "1e-6", "0.2", "0.28")
-    assert (a.max_prompt_tokens, a.max_response_tokens, spec.gpus_per_node, spec.checkpoint.every_steps) == (4096, 10000, 8, 6)
+    assert (a.group_size, a.prompts_per_step, a.learning_rate, a.clip.low, a.clip.high) == (
+        16,
+        64,
+        "1e-6",
+        "0.2",
+        "0.28",
+    )
+    assert (a.max_prompt_tokens, a.max_response_tokens, spec.gpus_per_node, spec.checkpoint.every_steps) == (
+        4096,
+        10000,
+        8,
+        6,
+    )
 
 
 def test_a_round_overrides_single_fields_of_a_preset() -> None:
-    spec = round_spec(preset="smollm2-135m-cpu", agentic={"algorithm": {"maxSteps": 3}, "overrides": {"trainer.balance_batch": False}})
+    spec = round_spec(
+        preset="smollm2-135m-cpu", agentic={"algorithm": {"maxSteps": 3}, "overrides": {"trainer.balance_batch": False}}
+    )
     job = training_spec(spec, "agentic", DIGEST, DIGEST, DIGEST)
     assert job.algorithm.max_steps == 3 and job.algorithm.group_size == 4
     assert job.overrides == {"trainer.balance_batch": False}
