@@ -11,10 +11,22 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # import name -> distribution, where they differ
-DISTRIBUTION = {"yaml": "pyyaml", "prometheus_client": "prometheus-client"}
+DISTRIBUTION = {"yaml": "pyyaml", "pydantic_core": "pydantic", "prometheus_client": "prometheus-client"}
 OURS = {"flywheel_api", "flywheel_operator", "flywheel_jobs"}
 # in the ray images only: these folders and modules run nowhere else
-ML = {"torch", "verl", "vllm", "ray", "transformers", "safetensors", "tensordict", "psutil", "omegaconf", "gguf"}
+ML = {
+    "torch",
+    "verl",
+    "vllm",
+    "ray",
+    "transformers",
+    "safetensors",
+    "tensordict",
+    "psutil",
+    "omegaconf",
+    "gguf",
+    "hydra",
+}
 
 
 def declared(*extras: str) -> set[str]:
