@@ -120,17 +120,23 @@ def load(reference: str, name: str = "") -> Loaded:
     image = open_image(path, tag)
     if image is not None:
         return load_image(image, name or _name_in(image, path))
-    with tarfile.open(path) as tar:
-        if "manifest.json" not in tar.getnames():
-            raise ClusterError(f"{path} is no image archive: it holds neither index.json nor manifest.json.")
-    before = present()
+    own = docker_name(path)
     _ask("images", "import", str(path))
-    changed = {n: d for n, d in present().items() if before.get(n) != d} or before
-    first = next(iter(changed))
-    if name:
-        _ask("images", "tag", "--force", first, normalize(name))
-        first = normalize(name)
-    return Loaded(first, changed.get(first, ""), path.stat().st_size)
+    if name and normalize(name) != own:
+        _ask("images", "tag", "--force", own, normalize(name))
+    final = normalize(name) if name else own
+    return Loaded(final, present().get(final, ""), path.stat().st_size)
+
+
+def docker_name(path: Path) -> str:
+    """Full name of the first image in a docker archive. Raises ClusterError when it is none or has no name."""
+    with tarfile.open(path) as tar:
+        try:
+            manifest = tar.extractfile("manifest.json")
+            assert manifest is not None
+            return normalize(json.load(manifest)[0]["RepoTags"][0])
+        except (KeyError, IndexError, TypeError, ValueError) as error:
+            raise ClusterError(f"{path} is no image archive, or its image has no name; save it by name.") from error
 
 
 def superseded(names: Sequence[str], current: Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cluster.errors import ClusterError
-from cluster.images import open_image, split_reference, superseded
+from cluster.images import KUBERAY_IMAGE, docker_name, open_image, split_reference, superseded
 from cluster.oci import (
     Image,
     LayoutFolder,
@@ -21,6 +21,8 @@ from cluster.oci import (
     read_image,
     write_thin,
 )
+from cluster.paths import GO_MODULES
+from cluster.pins import MODULES, pinned_version
 
 
 @pytest.fixture
@@ -88,10 +90,25 @@ def test_an_archive_reads_like_its_folder(folder: Path, tmp_path: Path) -> None:
 
 def test_a_docker_archive_is_recognised(tmp_path: Path) -> None:
     archive = tmp_path / "old.tar"
-    (tmp_path / "manifest.json").write_text("[]")
+    (tmp_path / "manifest.json").write_text('[{"RepoTags": ["app:1"]}]')
     with tarfile.open(archive, "w") as tar:
         tar.add(tmp_path / "manifest.json", "manifest.json")
     assert open_image(archive) is None
+    assert docker_name(archive) == "docker.io/library/app:1"
+
+
+def test_an_archive_without_any_image_is_refused(tmp_path: Path) -> None:
+    archive = tmp_path / "other.tar"
+    (tmp_path / "manifest.json").write_text("[]")
+    with tarfile.open(archive, "w") as tar:
+        tar.add(tmp_path / "manifest.json", "manifest.json")
+    with pytest.raises(ClusterError, match="no image archive"):
+        docker_name(archive)
+
+
+def test_the_operator_image_has_the_name_that_its_manifests_use() -> None:
+    version = pinned_version(MODULES["kuberay"], (GO_MODULES / "kuberay" / "go.mod").read_text())
+    assert f"quay.io/kuberay/operator:{version}" == KUBERAY_IMAGE
 
 
 def test_bad_archives_are_refused_with_advice(tmp_path: Path) -> None:
