@@ -1,0 +1,87 @@
+"""Following a round from outside, and breaking things while it runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from demo.kube import Kubectl
+from demo.settings import NAMESPACE, SYSTEM_NAMESPACE
+
+Json = dict[str, Any]
+OPERATOR = "app.kubernetes.io/component=operator"
+PATIENCE_S = 3 * 3600
+
+
+def load_round(kube: Kubectl, file: str, name: str) -> Json:
+    """A round of a file under another name."""
+    body: Json = json.loads(kube.run("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", file))
+    body["metadata"] = {"name": name, "namespace": NAMESPACE}
+    return body
+
+
+def follow(kube: Kubectl, name: str, every_s: float = 2.0) -> Iterator[Json]:
+    """The round again and again until it is over. Raises AssertionError if that takes longer than PATIENCE_S."""
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = kube.get("flywheelround", name, NAMESPACE)
+        assert found is not None, f"round {name} vanished"
+        yield found
+        if found.get("status", {}).get("verdict"):
+            return
+        time.sleep(every_s)
+    raise AssertionError(f"round {name} was not over after {PATIENCE_S} s: {found.get('status', {}).get('progress')}")
+
+
+def running_stages(found: Json) -> set[str]:
+    """Stages with an attempt under way."""
+    return {s["name"] for s in found.get("status", {}).get("stages", []) if s["state"] == "Running"}
+
+
+def kill_operator(kube: Kubectl) -> None:
+    """SIGKILL's equivalent: the pod goes without grace; its Deployment makes a new one."""
+    kube.run("-n", SYSTEM_NAMESPACE, "delete", "pod", "-l", OPERATOR, "--grace-period=0", "--force", timeout_s=60)
+
+
+def rljob_of(kube: Kubectl, found: Json, stage: str) -> Json | None:
+    """The RLJob of a training stage."""
+    for item in found.get("status", {}).get("stages", []):
+        if item["name"] == stage and item.get("child"):
+            return kube.get("rljob", item["child"]["name"], NAMESPACE)
+    return None
+
+
+def delete_head(kube: Kubectl, rljob: Json) -> bool:
+    """Deletes the Ray head pod of the job's present attempt; False if there is none."""
+    child = rljob.get("status", {}).get("child")
+    rayjob = kube.get("rayjob", child["name"], NAMESPACE) if child else None
+    cluster = (rayjob or {}).get("status", {}).get("rayClusterName")
+    if not cluster:
+        return False
+    selector = f"ray.io/cluster={cluster},ray.io/node-type=head"
+    if not kube.list("pod", NAMESPACE, selector):
+        return False
+    kube.run("-n", NAMESPACE, "delete", "pod", "-l", selector, "--grace-period=0", "--force", timeout_s=60)
+    return True
+
+
+def children(kube: Kubectl, uid: str) -> list[tuple[str, str, str]]:
+    """(kind, stage, attempt) of every child ever seen now, one entry per object."""
+    seen = []
+    for kind in ("job", "rolloutpool", "rljob"):
+        for item in kube.list(kind, NAMESPACE, f"flywheel.dev/owner-uid={uid}"):
+            labels = item["metadata"]["labels"]
+            seen.append((kind, labels["flywheel.dev/stage"], labels["flywheel.dev/attempt"]))
+    return seen
+
+
+def once(action: Callable[[], bool]) -> Callable[[], None]:
+    """An action that is tried until it says True, and never again after that."""
+    done = [False]
+
+    def run() -> None:
+        done[0] = done[0] or action()
+
+    return run

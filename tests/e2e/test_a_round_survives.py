@@ -1,0 +1,76 @@
+"""A whole round on real parts while its operator is killed in every stage and its Ray head is lost in training.
+
+Needs the cluster that `make demo` leaves running; takes about as long as a demo round.
+"""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from demo.kube import Kubectl
+from demo.settings import NAMESPACE, Settings
+from e2e import story
+
+NAME = "demo-faults"
+
+
+@pytest.mark.timeout(story.PATIENCE_S)
+def test_a_round_ends_the_same_with_its_operator_killed_in_every_stage_and_its_head_lost(kube: Kubectl) -> None:
+    kube.delete("flywheelround", NAME, NAMESPACE)
+    kube.apply([story.load_round(kube, str(Settings().round_file), NAME)])
+    killed: set[str] = set()
+    head_lost_at: list[int] = []
+    uid = ""
+    for found in story.follow(kube, NAME):
+        uid = found["metadata"]["uid"]
+        fresh = story.running_stages(found) - killed
+        if fresh:
+            story.kill_operator(kube)
+            killed |= fresh
+            print(f"killed the operator while {', '.join(sorted(fresh))} ran", flush=True)
+        job = story.rljob_of(kube, found, "TrainReasoning")
+        step = ((job or {}).get("status", {}).get("checkpoint") or {}).get("step")
+        if job and step and not head_lost_at and story.delete_head(kube, job):
+            head_lost_at.append(step)
+            print(f"deleted the Ray head after checkpoint {step} was committed", flush=True)
+        seen = story.children(kube, uid)
+        assert len(seen) == len(set(seen)), f"two children for one stage attempt: {sorted(seen)}"
+    status = found["status"]
+    assert status["verdict"] in ("Promoted", "Held"), status.get("progress")
+    assert len(killed) >= 10, f"only {sorted(killed)} were seen running"
+    assert head_lost_at, "training ended before a checkpoint was seen: lower checkpoint.everySteps"
+    job = story.rljob_of(kube, found, "TrainReasoning")
+    assert job is not None
+    attempts = job["status"]["attempts"]
+    lost = next(a for a in attempts if a["cause"] == "Infra")
+    assert job["status"]["failures"] == 0, "a lost head used up a retry"
+    assert job["status"]["attempt"] == lost["attempt"] + 1
+    resumed = [a for a in attempts if a["attempt"] == lost["attempt"] + 1][0]["resumedFromStep"]
+    assert resumed >= head_lost_at[0], (resumed, head_lost_at)
+
+
+def test_applying_a_finished_round_again_changes_nothing(kube: Kubectl) -> None:
+    found = kube.get("flywheelround", NAME, NAMESPACE)
+    if found is None or not found.get("status", {}).get("verdict"):
+        pytest.skip("needs the finished round of the test before")
+    kube.apply([story.load_round(kube, str(Settings().round_file), NAME)])
+    time.sleep(10)
+    again = kube.get("flywheelround", NAME, NAMESPACE)
+    assert again is not None
+    assert again["status"] == found["status"]
+    assert again["metadata"]["generation"] == found["metadata"]["generation"]
+
+
+def test_deleting_a_round_removes_every_child(kube: Kubectl) -> None:
+    found = kube.get("flywheelround", NAME, NAMESPACE)
+    if found is None:
+        pytest.skip("needs the round of the first test")
+    uid = found["metadata"]["uid"]
+    kube.delete("flywheelround", NAME, NAMESPACE)
+    deadline = time.monotonic() + 120
+    while story.children(kube, uid):
+        assert time.monotonic() < deadline, story.children(kube, uid)
+        time.sleep(2)
+    events = kube.run("-n", NAMESPACE, "get", "events", "-o", "jsonpath={range .items[*]}{.message}{'\\n'}{end}")
+    assert "kept" in events, "nothing says what was kept in the store"
