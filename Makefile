@@ -54,6 +54,7 @@ format: setup ## let ruff rewrite the code
 
 generate: setup ## write crds/ and the API reference from flywheel_api
 	@$(PY) -m flywheel_api.generate
+	@$(PY) -m flywheel_operator.config_reference
 
 golden: setup ## write tests/golden: what the operator makes of the examples
 	$(PY) -m golden

@@ -26,13 +26,13 @@ def kind_page(kind: Kind) -> str:
         f"`apiVersion: {API_VERSION}`, `kind: {kind.kind}`, short name `{kind.short}`.\n",
         *_rules({"x-kubernetes-validations": root_rules(kind)}),
         "Numbers that are not whole are strings, so that they stay exact; durations are written `90s` or `1h30m`.\n",
-        *_section("spec", structural_schema(kind.spec)),
-        *_section("status", structural_schema(kind.status, defaults=False)),
+        *sections("spec", structural_schema(kind.spec)),
+        *sections("status", structural_schema(kind.status, defaults=False)),
     ]
     return HEADER + "\n".join(lines).rstrip() + "\n"
 
 
-def _section(path: str, schema: Schema) -> Iterator[str]:
+def sections(path: str, schema: Schema) -> Iterator[str]:
     """An object's heading, text, table of fields and rules; then the objects inside it."""
     yield f"## {path}\n"
     if schema.get("description"):
@@ -46,7 +46,7 @@ def _section(path: str, schema: Schema) -> Iterator[str]:
     for name, child in schema.get("properties", {}).items():
         inner, mark = _object_of(child)
         if inner.get("properties"):
-            yield from _section(f"{path}.{name}{mark}", inner)
+            yield from sections(f"{path}.{name}{mark}", inner)
 
 
 def _object_of(schema: Schema) -> tuple[Schema, str]:
@@ -89,7 +89,8 @@ def _type(schema: Schema) -> str:
 
 
 def _limits(schema: Schema) -> list[str]:
-    found = [f"{sign} {schema[key]}" for key, sign in _LIMITS if key in schema]
+    signs = dict(_LIMITS) | ({"minimum": ">"} if schema.get("exclusiveMinimum") else {})
+    found = [f"{sign} {schema[key]}" for key, sign in signs.items() if key in schema]
     found += [f"At most {schema['max' + key]} {word}" for key, word in _SIZES if "max" + key in schema]
     return [", ".join(found) + "."] if found else []
 

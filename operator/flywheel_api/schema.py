@@ -18,7 +18,8 @@ from flywheel_api.base import PATTERN_MESSAGES
 Schema = dict[str, Any]
 
 _KEPT = (
-    "description", "type", "format", "enum", "default", "minimum", "maximum", "minLength", "maxLength", "minItems",
+    "description", "type", "format", "enum", "default", "minimum", "exclusiveMinimum", "maximum",
+    "minLength", "maxLength", "minItems",
     "maxItems", "minProperties", "maxProperties", "required", "properties", "items", "additionalProperties",
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "x-kubernetes-list-type",
     "x-kubernetes-list-map-keys", "x-kubernetes-map-type", "x-kubernetes-validations",
@@ -68,6 +69,8 @@ def _convert(node: Schema, defs: dict[str, Schema], where: str, seen: tuple[str,
     if unknown:
         raise SchemaError(f"{where}: a structural schema has no {', '.join(sorted(unknown))}")
     found: Schema = {key: node[key] for key in _KEPT if key in node}
+    if "exclusiveMinimum" in node:  # a flag beside the minimum, as in OpenAPI 3.0
+        found |= {"minimum": node["exclusiveMinimum"], "exclusiveMinimum": True}
     if "const" in node:
         found["enum"] = [node["const"]]
     if isinstance(found.get("description"), str):

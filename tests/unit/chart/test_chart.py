@@ -14,6 +14,7 @@ import yaml
 
 from cluster.errors import ClusterError
 from cluster.pins import binary_path
+from flywheel_operator.config_reference import PAGE, config_page
 from flywheel_operator.settings import OperatorConfig, load_config
 
 ROOT = Path(__file__).parents[3]
@@ -105,6 +106,10 @@ def test_the_operator_accepts_its_configuration(render: Render, tmp_path: Path, 
         assert loaded.namespaces == [] and loaded.service_account_name is None
         assert loaded.gpu.trainer.image == "registry.example.com/flywheel/trainer-gpu:0.1.0"
         assert loaded.job.shards == (1 if args == REGISTRY else 8)
+
+
+def test_the_page_of_the_configuration_is_what_the_model_says() -> None:
+    assert (ROOT / PAGE).read_text() == config_page(), "it is old: run `make generate`"
 
 
 def test_a_changed_configuration_restarts_the_operator(render: Render) -> None:
