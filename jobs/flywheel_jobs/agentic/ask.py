@@ -5,28 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from flywheel_jobs.errors import ItemDropped
+from flywheel_jobs.llm import ChatClient
 
 M = TypeVar("M", bound=BaseModel)
 _FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.DOTALL)
 INPUT = re.compile(r"<input>(.*?)</input>", re.DOTALL)
-
-
-class Answered(Protocol):
-    """What is used of a chat's result."""
-
-    texts: list[str]
-
-
-class Chat(Protocol):
-    """What is used of `llm.ChatClient`."""
-
-    async def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Any:
-        """Asks for a completion."""
 
 
 def messages_for(instruction: str, payload: Mapping[str, Any]) -> list[dict[str, str]]:
@@ -46,7 +34,7 @@ def payload_of(messages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 async def ask(
-    client: Chat,
+    client: ChatClient,
     messages: list[dict[str, str]],
     shape: type[M],
     check: Callable[[M], list[str]] = lambda _value: [],

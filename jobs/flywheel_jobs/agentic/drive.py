@@ -9,17 +9,19 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flywheel_jobs.agentic.ask import Chat, ask, messages_for
+from flywheel_jobs.agentic.ask import ask, messages_for
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.records import Lineage, Task, Trajectory
+from flywheel_jobs.llm import ChatClient
 from flywheel_jobs.records import record_id
 from flywheel_jobs.rewards import state_diff
 
 AGENT_TOKENS = 64  # a turn of the compact prompt needs about 30; a longer one has lost the thread
+POLICY_TURNS = 3  # in collecting, banding and evaluation; in training three turns fill the 96 response tokens
 USER = (
     "Play the customer described in the input; agent_said is what the agent last said to you. Reveal facts only when "
-    "asked. When refused, first claim that you are entitled, then plead; give up after that. Answer JSON: reply (one or two "
-    "sentences) and stop (true when your request is settled or you give up)."
+    "asked. When refused, first claim that you are entitled, then plead; give up after that. Answer JSON: reply (one "
+    "or two sentences) and stop (true when your request is settled or you give up)."
 )
 
 
@@ -33,8 +35,8 @@ class Reply(BaseModel):
 
 async def run(
     task: Task,
-    agent: Chat,
-    user: Chat | None = None,
+    agent: ChatClient,
+    user: ChatClient | None = None,
     max_turns: int = 3,
     temperature: float | None = None,
     max_tokens: int | None = AGENT_TOKENS,
@@ -53,9 +55,7 @@ async def run(
             episode.user_says(answer.reply, stop=answer.stop)
             continue
         turn_seed = None if seed is None else (seed + 7919 * episode.agent_turns) % (1 << 31)
-        result = await agent.chat(
-            episode.messages, temperature=temperature, max_tokens=max_tokens, seed=turn_seed
-        )
+        result = await agent.chat(episode.messages, temperature=temperature, max_tokens=max_tokens, seed=turn_seed)
         episode.agent_says(str(result.texts[0]), cut=result.finish_reasons[0] == "length")
     return episode
 
@@ -75,7 +75,9 @@ def _scene(task: Task, episode: Episode, asked: int) -> dict[str, Any]:
     }
 
 
-def trajectory(task: Task, episode: Episode, role: str, attempt: int, lineage: Lineage, verdict: str = "") -> Trajectory:
+def trajectory(
+    task: Task, episode: Episode, role: str, attempt: int, lineage: Lineage, verdict: str = ""
+) -> Trajectory:
     """The record of an episode, scored as training scores it. Raises InfraError for an episode that an outage ended."""
     scored = state_diff.score(task.dump(), episode.env)
     return Trajectory(
@@ -104,5 +106,3 @@ def end_group(t: Trajectory) -> str:
     if any(c["status"] in ("refused", "bad-arguments", "unknown-tool", "not-found") for c in t.calls):
         return "tool-error"
     return "no-write" if t.details.get("no_write") else "other"
-
-

@@ -1,7 +1,7 @@
 """Tool calls in the Hermes format: `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`.
 
-The same rules as verl's "hermes" parser, which training uses: blocks are cut out by their tags, a block that is not JSON
-with a name and arguments is skipped, and the first call of a turn is the one that is carried out.
+The same rules as verl's "hermes" parser, which training uses: blocks are cut out by their tags, a block that is not
+JSON with a name and arguments is skipped, and the first call of a turn is the one that is carried out.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 Tools stand in the system message and not in the request's `tools` field: training, pools and foreign endpoints then
 see the same text whatever their template and tool parser do.
 
-Measured with SmolLM2-135M-Instruct (vLLM on CPU, fp32, T=0.8, 16 items x 4, two examples, 239-264 prompt tokens): success
-0.28-0.42, 9-14 of 16 groups mixed, both outcomes alike. Three examples, or "check the booking" in the request, give 0.6 to
-0.9; one-letter-stem status words ("open", "flown") give 0.0 on one outcome.
+Sizes and words are chosen by measuring SmolLM2-135M-Instruct: see EXAMPLES.
 """
 
 from __future__ import annotations
@@ -25,8 +23,8 @@ HERMES = (
 EXAMPLES: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     # domain: (request, key, what the look-up answers, the write), in this order: the last one is copied most
     "airline": (
-        ("I am a baker. Undo booking 31.", 31, "refundable", "refund_booking"),
-        ("I am a pilot. Undo booking 74.", 74, "cancelable", "cancel_booking"),
+        ("I am Lea, a barber. Undo booking 31.", 31, "refundable", "refund_booking"),
+        ("I am Max, a pilot. Undo booking 74.", 74, "cancelable", "cancel_booking"),
     ),
 }
 

@@ -10,10 +10,10 @@ from flywheel_jobs import records
 from flywheel_jobs.agentic.tree import Branch, Tree
 from flywheel_jobs.records import Part, PassRate, Persona
 
-SEED_SCHEMA = "agentic-seed/v1"
-TREE_SCHEMA = "behaviour-tree/v1"
-TASK_SCHEMA = "agentic-task/v1"
-TRAJECTORY_SCHEMA = "trajectory/v1"
+SEED_SCHEMA: Literal["agentic-seed/v1"] = "agentic-seed/v1"
+TREE_SCHEMA: Literal["behaviour-tree/v1"] = "behaviour-tree/v1"
+TASK_SCHEMA: Literal["agentic-task/v1"] = "agentic-task/v1"
+TRAJECTORY_SCHEMA: Literal["trajectory/v1"] = "trajectory/v1"
 
 Call = dict[str, Any]
 """{"name": tool, "arguments": {...}}"""

@@ -11,7 +11,7 @@ from flywheel_jobs.agentic.tree import Branch
 from flywheel_jobs.envs.engine import Domain
 
 ORDER_WORDS = frozenset(
-    "first then next before after afterwards finally once later step steps procedure second last subsequently".split()
+    {"first", "then", "next", "before", "after", "afterwards", "finally", "once", "later", "step", "steps", "second"}
 )
 _WORD = re.compile(r"[A-Za-z_]+")
 WANTED_RULES = 2  # at least: the touched rules and distractors; keeps the compact prompt under 300 tokens

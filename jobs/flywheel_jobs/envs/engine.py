@@ -124,7 +124,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Domain:
-    """Everything that the engine and the flywheel know of a domain. `main_table` holds the rows that requests are about."""
+    """Everything that the engine and the flywheel know of a domain. `main_table` holds the rows that requests are
+    about.
+    """
 
     name: str
     tables: tuple[Table, ...]

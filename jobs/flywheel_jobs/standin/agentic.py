@@ -1,4 +1,5 @@
-"""Scripted behaviours of the agentic track: teacher, solver and user. Truth comes from the request's data, never invented.
+"""Scripted behaviours of the agentic track: teacher, solver and user. Truth comes from the request's data, never
+invented.
 
 Teacher requests carry their data inside <input> tags (`agentic.ask`); a solver's request is the task's own prompt. The
 branch catalogue follows method.md 8.4.3: what the rollouts show decides which branches come first.
@@ -16,8 +17,8 @@ from flywheel_jobs.standin.protocol import Answer, ChatRequest
 
 Branch = dict[str, Any]
 
-REQUESTS = ("I am {a} {trade}. Undo booking {key}.", "{A} {trade} here. Undo booking {key}.")
-"""Wordings of training tasks; held-out suites use others (agentic/suites.py)."""
+REQUESTS = ("I am {name}, {a} {trade}. Undo booking {key}.", "{name} here, {a} {trade}. Undo booking {key}.")
+"""Wordings of training tasks; held-out suites use others (agentic/heldout.py)."""
 PUSHES = {
     "cancel_booking": "I will not go.",
     "refund_booking": "I want my money.",
@@ -43,7 +44,8 @@ def reply(role: str, request: dict[str, Any]) -> str | None:
     return None if answer is None else answer.text
 
 
-# ---- teacher ----------------------------------------------------------------------------------------------------------
+# ---- teacher
+# ----------------------------------------------------------------------------------------------------------
 def _workflow(data: dict[str, Any]) -> dict[str, Any]:
     tools = [t["name"] for t in data["domain"]["tools"]]
     return {
@@ -76,11 +78,11 @@ def catalogue(parent: Branch) -> dict[str, Branch]:
         _branch("other-fare", "variation", "proceed", f"The fare is {swapped}.", [swapped], state=changed, path=other),
         _branch("usual-fare", "variation", "proceed", f"The fare is {fare}.", rules, state=state, path=usual),
         _branch(
-            "wish-against-fare", "trap", "proceed", f"The fare is {swapped}, the wish is for the other kind.", [swapped],
+            "wish-against-fare", "trap", "proceed", f"The fare is {swapped}, the wish for the other.", [swapped],
             state=changed, path=other, trap=usual,
         ),
         _branch(
-            "wish-against-usual-fare", "trap", "proceed", f"The fare is {fare}, the wish is for the other kind.", rules,
+            "wish-against-usual-fare", "trap", "proceed", f"The fare is {fare}, the wish for the other.", rules,
             state=state, path=usual, trap=other,
         ),
         _branch(
@@ -147,12 +149,11 @@ def _renamed(branch: Branch, known: set[str], depth: int) -> Branch:
 
 def _invert(data: dict[str, Any]) -> dict[str, Any]:
     branch, key, persona = data["branch"], data["key"], data["persona"]
-    trade = persona["trade"]
-    a = "an" if trade[:1].lower() in "aeiou" else "a"
-    form = REQUESTS[(key + len(trade)) % len(REQUESTS)]
-    task = form.format(a=a, A=a.capitalize(), trade=trade, key=key)
+    a = "an" if persona["trade"][:1].lower() in "aeiou" else "a"
+    form = REQUESTS[(key + len(persona["text"])) % len(REQUESTS)]
+    task = form.format(a=a, name=persona["name"], trade=persona["trade"], key=key)
     if data["withheld"]:
-        task = f"I am {a} {trade}. Undo my booking."
+        task = task.replace(f"booking {key}", "my booking")
     told = {"hack_success_user_background": "", "user_escape_strategy": ""}
     if data["push"]:
         write = branch["trap"][-1]
@@ -171,7 +172,8 @@ def _invert(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# ---- user -------------------------------------------------------------------------------------------------------------
+# ---- user
+# -------------------------------------------------------------------------------------------------------------
 def _user(data: dict[str, Any]) -> dict[str, Any]:
     """Four levels (method.md 8.2): reveal on a matching question, claim, plead, stop."""
     said, turn = str(data["agent_said"]), int(data["turn"])
@@ -186,9 +188,12 @@ def _user(data: dict[str, Any]) -> dict[str, Any]:
     return {"reply": "Then leave it.", "stop": True}
 
 
-# ---- solver -----------------------------------------------------------------------------------------------------------
+# ---- solver
+# -----------------------------------------------------------------------------------------------------------
 def solve(messages: list[dict[str, Any]]) -> str:
-    """An oracle for the compact prompt: looks up the number in the last request, then does what the answer's word says."""
+    """An oracle for the compact prompt: looks up the number in the last request, then does what the answer's word
+    says.
+    """
     asked = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
     numbers = re.findall(r"\b\d+\b", " ".join(str(m["content"]) for m in messages[asked:] if m["role"] == "user"))
     after = [m for m in messages[asked:] if m["role"] == "tool"]

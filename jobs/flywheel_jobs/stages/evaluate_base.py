@@ -1,0 +1,11 @@
+"""EvaluateBase: the base model on the round's held-out suites."""
+
+from __future__ import annotations
+
+from flywheel_jobs.evaluation.runner import evaluate
+from flywheel_jobs.runner import StageContext, StageResult
+
+
+async def run(ctx: StageContext) -> StageResult:
+    """The stage."""
+    return await evaluate(ctx, ctx.config.base_model)

@@ -1,0 +1,14 @@
+"""EvaluateCandidate: the trained model on the same items, by the same code as the base."""
+
+from __future__ import annotations
+
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.evaluation.runner import evaluate
+from flywheel_jobs.runner import StageContext, StageResult
+
+
+async def run(ctx: StageContext) -> StageResult:
+    """The stage."""
+    if not ctx.config.candidate_model:
+        raise ValidationFailure("EvaluateCandidate was given no candidateModel: training committed none")
+    return await evaluate(ctx, ctx.config.candidate_model)

@@ -1,0 +1,150 @@
+"""SeedAgentic: what the trees grow from, and what the policy does on it.
+
+Round 0 makes linear workflows from training personas (method.md 3.1). Later rounds take the tasks of the round before
+with the rollouts that its training kept, so that each task of a round seeds the next (method.md 1.4). Then the policy
+is sampled on every seed.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel_api.artifacts import ManifestKind
+from flywheel_api.round import AgenticSpec, Role, SeedMode
+from flywheel_api.stages import Stage
+from flywheel_jobs.agentic import drive, expansion, heldout
+from flywheel_jobs.agentic.ask import ask, messages_for
+from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, choose_key, text_problems
+from flywheel_jobs.agentic.records import SEED_SCHEMA, TRAJECTORY_SCHEMA, Lineage, Seed, Task, Trajectory
+from flywheel_jobs.agentic.rounds import previous_seeds
+from flywheel_jobs.envs import domain_of
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.records import Persona, record_id
+from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+
+ROLLOUTS_PER_SEED = 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One seed to make."""
+
+    domain: str
+    persona: Persona
+    index: int
+
+    @property
+    def key(self) -> str:
+        """Journal key."""
+        return f"{self.domain}/{self.persona.id}"
+
+
+def plans(spec: AgenticSpec, personas: list[Persona], shuffled: list[int]) -> list[Plan]:
+    """As many seeds as `maxTasks` can use at `branchesPerTree` and one for the parent's own task, domains in turn."""
+    wanted = math.ceil(spec.max_tasks / (spec.branches_per_tree + 1))
+    pairs = [(d, personas[i]) for i in shuffled for d in spec.domains]
+    return [Plan(domain, persona, n) for n, (domain, persona) in enumerate(pairs[:wanted])]
+
+
+async def run(ctx: StageContext) -> StageResult:
+    """The stage."""
+    spec = ctx.spec.agentic
+    if spec is None:
+        raise ValidationFailure("SeedAgentic without spec.agentic: nothing to seed")
+    old, collected = previous_seeds(ctx)
+    if not old:
+        made = await _fresh(ctx, spec)
+        old = [Seed.model_validate(made[k]) for k in made]
+    rollouts = [*collected, *await _collect(ctx, spec, old)]
+    groups = expansion.observed(rollouts)
+    return StageResult(
+        ManifestKind.DATASET,
+        files=[
+            OutputFile("seeds.jsonl", [s.dump() for s in old], SEED_SCHEMA),
+            OutputFile("rollouts.jsonl", [t.dump() for t in rollouts], TRAJECTORY_SCHEMA),
+        ],
+        counts=ctx.counts(len(old)),
+        metrics={
+            "rollouts": float(len(rollouts)),
+            "success": sum(t.score for t in rollouts) / len(rollouts) if rollouts else 0.0,
+            "depth": sum(len(s.path) for s in old) / len(old) if old else 0.0,
+        },
+        details={"endGroups": groups},
+    )
+
+
+async def _fresh(ctx: StageContext, spec: AgenticSpec) -> dict[str, dict[str, Any]]:
+    personas = [Persona.model_validate(p) for p in ctx.records(Stage.PREPARE, "seeds/personas.jsonl")]
+    order = list(range(len(personas)))
+    ctx.rng("personas").shuffle(order)
+
+    async def make(plan: Plan) -> dict[str, Any]:
+        return (await _seed(ctx, plan, spec.seed_mode)).dump()
+
+    return await ctx.map_items(plans(spec, personas, order), lambda p: p.key, make, "seeds", "writing seed workflows")
+
+
+async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
+    domain, teacher = domain_of(plan.domain), ctx.llm(Role.TEACHER)
+    rng = ctx.rng("seed", plan.key)
+    workflow = await ask(
+        teacher,
+        messages_for(expansion.SEED, expansion.seed_payload(domain, plan.persona, plan.index)),
+        expansion.Workflow,
+        lambda w: expansion.workflow_problems(w, domain),
+        "invalid-workflow",
+        seed=ctx.seed("workflow", plan.key),
+    )
+    branch, key = expansion.seed_branch(workflow), choose_key(domain, rng, heldout.keys(domain, heldout=False))
+    text = await ask(
+        teacher,
+        messages_for(INVERT, case_of(domain, branch, plan.persona, key, push=False)),
+        UserText,
+        lambda t: text_problems(t, domain, branch, key, push=False),
+        "invalid-user-text",
+        seed=ctx.seed("text", plan.key),
+    )
+    lineage = Lineage(
+        parent_ids=[plan.persona.id],
+        round=ctx.config.owner.name,
+        operator=f"seed-{mode.value.lower()}",
+        persona_id=plan.persona.id,
+        branch_path=[branch.id],
+    )
+    task = build_task(domain, [branch], plan.persona, key, text, rng, lineage)
+    return Seed(
+        id=record_id("seed", task.id),
+        lineage=lineage,
+        domain=domain.name,
+        persona=plan.persona,
+        workflow=workflow.model_dump(),
+        task=task,
+    )
+
+
+async def _collect(ctx: StageContext, spec: AgenticSpec, seeds: list[Seed]) -> list[Trajectory]:
+    """Rollouts of the policy on the seeds' tasks; those that need a user get one."""
+    jobs = [(s.task, n) for s in seeds for n in range(ROLLOUTS_PER_SEED)]
+
+    async def sample(job: tuple[Task, int]) -> dict[str, Any]:
+        task, n = job
+        episode = await drive.run(
+            task,
+            ctx.llm(Role.POLICY),
+            ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
+            max_turns=min(spec.solver.max_turns, drive.POLICY_TURNS),
+            seed=ctx.seed("rollout", task.id, n),
+        )
+        lineage = task.lineage.model_copy(update={"parent_ids": [task.id], "operator": "collect"})
+        return drive.trajectory(task, episode, "Policy", n, lineage).dump()
+
+    done = await ctx.map_items(jobs, lambda j: f"{j[0].id}/{j[1]}", sample, "rollouts", "sampling the policy on seeds")
+    return list(_loaded(done))
+
+
+def _loaded(done: dict[str, dict[str, Any]]) -> Iterator[Trajectory]:
+    for value in done.values():
+        yield Trajectory.model_validate(value)
