@@ -103,7 +103,8 @@ def _check(key: str, value: Any) -> str | None:
         return None
     if any(k.startswith(bare + ".") for k in known.keys):
         return f"overrides: {bare} is a group of verl settings: give its keys one by one, such as {_first_below(bare)}"
-    near = _same_leaf(bare) or difflib.get_close_matches(bare, known.keys.keys() | known.addable.keys(), n=1, cutoff=0.6)
+    every = known.keys.keys() | known.addable.keys()
+    near = _same_leaf(bare) or difflib.get_close_matches(bare, every, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else ""
     return f"overrides: verl {known.version} has no key {bare}{hint}"
 

@@ -122,6 +122,7 @@ class Checkpoints:
         manifest = base(
             {
                 "kind": ManifestKind.TRAINING_STATE,
+                "step": step,
                 "files": [*state, *history.rollout_files(step)],
                 "metrics": {} if reward is None else {"reward": float(reward)},
                 "details": {"step": step, "curve": points},

@@ -6,6 +6,7 @@ manifest comes last, and an attempt that finds all steps already committed only 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -25,6 +26,7 @@ from flywheel_api.artifacts import (
     digest_of,
 )
 from flywheel_api.stages import TRAIN_STAGE, TrainConfig
+from flywheel_jobs import __version__
 from flywheel_jobs.attempt import Attempt, now
 from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.telemetry.logging import get_logger
@@ -213,6 +215,8 @@ class Driver:
             "usage": Usage(seconds=round(time.monotonic() - self.started, 1)),
             "standin": standin,
             "notice": STANDIN_NOTICE if standin else None,
+            "code_version": os.environ.get("FLYWHEEL_CODE_VERSION", __version__),
+            "image": os.environ.get("FLYWHEEL_IMAGE", ""),
         }
         return Manifest(**{**common, **fields})
 
@@ -233,6 +237,7 @@ class Driver:
         manifest = self._manifest(
             {
                 "kind": ManifestKind.CHECKPOINT,
+                "step": step,
                 "files": files,
                 "counts": Counts(
                     **{

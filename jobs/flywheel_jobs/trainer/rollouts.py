@@ -41,19 +41,20 @@ def store_step(store: Store, step: int, records: list[dict[str, Any]]) -> FileEn
 
 def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
     """What trajectories add to a step's point: reward of those that count, masked ones, reward by expected outcome."""
-    scores = [float(r["score"]) for r in records if r.get("score") is not None]
+    counted = [r for r in records if r.get("score") is not None]
+    scores = [float(r["score"]) for r in counted]
     out: dict[str, Any] = {"trajectories": len(records), "masked": sum(bool(r.get("masked")) for r in records)}
     if scores:
         out["reward"] = statistics.fmean(scores)
-    correct = [float(c) for r in records if (c := (r.get("details") or {}).get("correct")) is not None]
+    correct = [float(c) for r in counted if (c := (r.get("details") or {}).get("correct")) is not None]
     if correct:
         out["success"] = statistics.fmean(
             correct
         )  # the reward may give something for form; this is what evaluation counts
     by: dict[str, list[float]] = {}
-    for r in records:
+    for r in counted:
         outcome = (r.get("details") or {}).get("outcome")
-        if outcome is not None and r.get("score") is not None:
+        if outcome is not None:
             by.setdefault(str(outcome), []).append(float(r["score"]))
     if by:
         out["byOutcome"] = {k: {"reward": statistics.fmean(v), "n": len(v)} for k, v in sorted(by.items())}

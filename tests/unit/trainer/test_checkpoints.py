@@ -1,0 +1,187 @@
+"""Checkpoints: what is committed, what a second attempt finds, what the policy deletes and what it must not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flywheel_api import artifacts
+from flywheel_api.artifacts import Manifest, Owner
+from flywheel_api.rljob import CheckpointSpec
+from flywheel_jobs.attempt import Attempt
+from flywheel_jobs.store import Store
+from flywheel_jobs.trainer import retention
+from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
+from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.sync import Sync
+from unit.trainer.memory_store import MemoryStore
+
+OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
+SHARD = "actor/model_world_size_1_rank_0.pt"
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Any:
+    made = MemoryStore()
+    monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: made))
+    return made
+
+
+class Run:
+    """A run's checkpoints on disk and in the store, without verl."""
+
+    def __init__(self, store: Any, root: Path, owner: Owner = OWNER, **policy: int) -> None:
+        self.store, self.root, self.owner = store, root, owner
+        self.checkpoints = Checkpoints(store, owner, CheckpointSpec(**policy), root / "ckpt", Nodes(spread=False))
+        self.checkpoints.load()
+        self.history = History()
+        self.attempt = Attempt(store, owner, "Train", 1)
+        self.points: list[dict[str, Any]] = []
+        self.sync = Sync(
+            self.attempt,
+            self.checkpoints,
+            self.history,
+            Nodes(spread=False),
+            root / "rollouts",
+            self.manifest,
+            self.points.append,
+        )
+
+    def manifest(self, fields: dict[str, Any]) -> Manifest:
+        common = {"owner": self.owner, "stage": "Train", "attempt": 1, "config_digest": "sha256:" + "0" * 64}
+        return Manifest(**{**common, **fields})
+
+    def save(self, step: int, content: bytes | None = None) -> None:
+        folder = self.root / "ckpt" / f"global_step_{step}"
+        (folder / "actor").mkdir(parents=True)
+        (folder / SHARD).write_bytes(content or f"weights {step} of {self.owner.uid}".encode())
+        (folder / "actor" / "config.json").write_text("{}")
+        (folder / "data.pt").write_bytes(b"loader")
+        self.sync.saved(step, str(folder))
+
+    def roll(self, step: int, *scores: float | None) -> None:
+        folder = self.root / "rollouts" / f"step-{step}"
+        folder.mkdir(parents=True)
+        rows = [
+            {"id": str(i), "item": "i", "score": s, "masked": s is None, "details": {"outcome": "cancel"}}
+            for i, s in enumerate(scores)
+        ]
+        (folder / "1.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+
+    def step(self, step: int, *scores: float | None) -> None:
+        self.roll(step, *scores)
+        self.save(step)
+        self.sync.stepped({"step": step, "reward": 0.0, "seconds": 1.0})
+
+    def end(self) -> None:
+        self.sync.start()
+        assert self.sync.finish(10)
+        assert self.sync.error is None, self.sync.error
+
+
+def test_a_second_attempt_has_files_curve_and_trajectories(store: Any, tmp_path: Path) -> None:
+    first = Run(store, tmp_path / "a", keep_last=2, keep_best=0)
+    first.step(1, 0.0, 1.0)
+    first.step(2, 1.0, 1.0, None)
+    first.end()
+
+    second = Run(store, tmp_path / "b", keep_last=2, keep_best=0)
+    history = second.checkpoints.restore()
+    assert history.resumed_from == 2
+    assert [p["reward"] for p in history.curve.upto(9)] == [0.5, 1.0], "an outage is no reward 0"
+    assert history.curve.upto(9)[1]["masked"] == 1
+    assert sorted(history.rollouts) == [1, 2]
+    root = second.checkpoints.root
+    assert (root / "global_step_2" / SHARD).read_bytes() == b"weights 2 of uid-1"
+    assert (root / TRACKER).read_text() == "2"
+
+
+def test_nothing_to_resume_from(store: Any, tmp_path: Path) -> None:
+    history = Run(store, tmp_path).checkpoints.restore()
+    assert history.resumed_from is None
+    assert history.curve.points == {}
+
+
+def test_a_damaged_checkpoint_falls_back_to_an_earlier_one(store: Any, tmp_path: Path) -> None:
+    first = Run(store, tmp_path / "a", keep_last=2, keep_best=0)
+    first.step(1, 0.0)
+    first.step(2, 1.0)
+    first.end()
+    entry = next(f for f in first.checkpoints.committed[2].files if f.path.endswith(SHARD))
+    store.delete(artifacts.blob_key(entry.sha256))
+    assert Run(store, tmp_path / "b", keep_last=2, keep_best=0).checkpoints.restore().resumed_from == 1
+
+
+def test_a_checkpoint_without_its_numbers_is_committed_at_the_end(store: Any, tmp_path: Path) -> None:
+    run = Run(store, tmp_path)
+    run.save(1)
+    run.end()
+    assert list(run.checkpoints.committed) == [1]
+
+
+def test_the_first_commit_of_a_step_stands(store: Any, tmp_path: Path) -> None:
+    first, second = Run(store, tmp_path / "a"), Run(store, tmp_path / "b")
+    for run, score in ((first, 0.25), (second, 0.75)):
+        run.step(1, score)
+        run.end()
+    assert second.checkpoints.committed[1].digest == first.checkpoints.committed[1].digest
+
+
+def test_retention_deletes_commit_and_shards_but_nothing_shared(store: Any, tmp_path: Path) -> None:
+    run = Run(store, tmp_path, keep_last=1, keep_best=1)
+    for step, reward in ((1, 0.2), (2, 0.9), (3, 0.5)):
+        run.step(step, reward)
+    run.end()
+    assert sorted(run.checkpoints.committed) == [2, 3]
+    assert store.get_bytes(run.checkpoints.key(1)) is None
+    contents = set(store.data.values())
+    assert b"weights 1 of uid-1" not in contents
+    assert {b"weights 2 of uid-1", b"weights 3 of uid-1", b"{}", b"loader"} <= contents
+    assert list((tmp_path / "ckpt").glob("global_step_*")) == [tmp_path / "ckpt" / "global_step_3"]
+
+
+def test_retention_spares_the_same_bytes_of_another_run(store: Any, tmp_path: Path) -> None:
+    other = Run(store, tmp_path / "other", owner=OWNER.model_copy(update={"uid": "uid-2"}))
+    other.roll(1, 1.0)
+    other.save(1, b"equal")
+    other.end()
+    run = Run(store, tmp_path / "run", keep_last=1, keep_best=0)
+    run.save(1, b"equal")
+    run.save(2, b"later")
+    run.end()
+    assert sorted(run.checkpoints.committed) == [2]
+    assert b"equal" in store.data.values()
+    assert other.checkpoints.restore().resumed_from == 1
+
+
+def test_an_unreachable_store_is_told_to_the_driver(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(store, tmp_path)
+
+    def refuse(*_args: Any) -> None:
+        raise OSError("gone")
+
+    monkeypatch.setattr(store, "commit", refuse)
+    run.step(1, 1.0)
+    run.sync.start()
+    assert run.sync.finish(10)
+    assert isinstance(run.sync.error, OSError)
+
+
+@pytest.mark.parametrize(
+    ("rewards", "last", "best", "kept"),
+    [
+        ({}, 2, 1, set()),
+        ({1: 0.1, 2: 0.2, 3: 0.3}, 1, 0, {3}),
+        ({1: 0.9, 2: 0.2, 3: 0.3}, 1, 1, {1, 3}),
+        ({1: 0.5, 2: 0.5, 3: 0.3}, 1, 1, {2, 3}),
+        ({1: None, 2: None}, 1, 1, {2}),
+        ({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}, 2, 2, {3, 4}),
+    ],
+)
+def test_policy(rewards: dict[int, float | None], last: int, best: int, kept: set[int]) -> None:
+    assert retention.keep(rewards, CheckpointSpec(keep_last=last, keep_best=best)) == kept
