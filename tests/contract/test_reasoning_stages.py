@@ -1,4 +1,6 @@
-"""The reasoning track from seeds to Parquet: real processes, a real S3 server, real HTTP; only the models are scripted."""
+"""The reasoning track from seeds to Parquet: real processes, a real S3 server, real HTTP; only the models are
+scripted.
+"""
 
 from __future__ import annotations
 
@@ -157,7 +159,7 @@ def test_same_seed_same_data(minio: S3Server, endpoint: Endpoint, prefix: str) -
 
 
 def test_killed_in_the_middle_fills_only_the_missing(minio: S3Server, prefix: str) -> None:
-    with serving(delay_seconds=0.25) as slow:
+    with serving(delay_seconds=1.2) as slow:
         round_ = Round(minio, prefix, slow.url)
         round_.run(Stage.PREPARE)
         config = round_.config(Stage.MINE_REASONING)
@@ -171,6 +173,7 @@ def test_killed_in_the_middle_fills_only_the_missing(minio: S3Server, prefix: st
         process.communicate()
         journaled = sum(len((round_.store.get_json(k) or {})["items"]) for k in round_.store.list_keys(items))
         assert 0 < journaled < 24
+        time.sleep(1.5)  # the server finishes what the dead client had asked for
         before = slow.standin.served
         manifest = round_.run(Stage.MINE_REASONING)
         assert slow.standin.served - before == 24 - journaled
@@ -263,7 +266,7 @@ def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefi
     round_ = Round(minio, prefix, endpoint.url)
     round_.run(Stage.PREPARE)
     config = round_.config(Stage.MINE_REASONING)
-    endpoints = [e.model_copy(update={"token_limit": 300}) for e in config.endpoints]
+    endpoints = [e.model_copy(update={"token_limit": 100}) for e in config.endpoints]
     stages.run(config.model_copy(update={"endpoints": endpoints}), minio, prefix, expect=ExitCode.BUDGET)
     failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "MineReasoning", 1)))
     assert failure.cause is Cause.BUDGET and "spec.budget.tokens for role Policy" in failure.message

@@ -120,7 +120,7 @@ def _collection(text: str) -> str | None:
     text = _NOISE.sub("", text).strip().replace("\\{", "{").replace("\\}", "}")
     if len(text) < 2 or (text[0], text[-1]) not in {("{", "}"), ("(", ")"), ("[", "]")}:
         return None
-    inner = text[1:-1]
+    inner = _FRAC.sub(lambda m: f"{m.group(1) or m.group(2)}/{m.group(3) or m.group(4)}", text[1:-1])
     if any(c in inner for c in "{}()[]"):
         return None
     parts = [normalise(p) for p in inner.split(",")]

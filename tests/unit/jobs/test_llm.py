@@ -1,0 +1,229 @@
+"""The endpoint client against real HTTP: what is retried, what is refused, what is counted."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from pydantic import BaseModel
+
+from flywheel_jobs import llm
+from flywheel_jobs.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
+from flywheel_jobs.llm import ChatClient, Pace, RequestRefused
+from flywheel_jobs.structured import chat_model, parse
+
+ASK = [{"role": "user", "content": "hi"}]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(llm, "BACKOFF_BASE", 0.01)
+    monkeypatch.setattr(llm, "BACKOFF_CAP", 0.05)
+
+
+@pytest.fixture
+async def client(server: Any) -> AsyncIterator[ChatClient]:
+    made = ChatClient(server.endpoint(), patience_seconds=1.0)
+    yield made
+    await made.aclose()
+
+
+async def test_answers_usage_and_identity(client: ChatClient) -> None:
+    answer = await client.chat(ASK, n=3, seed=1)
+    assert answer.texts == ["hi#0", "hi#1", "hi#2"] and answer.finish_reasons == ["stop"] * 3
+    assert (client.usage.calls, client.usage.completion_tokens) == (1, 3)
+    who = await client.identify()
+    assert who.standin and who.owned_by == "flywheel-standin" and who.notice and who.model == "echo"
+
+
+@pytest.mark.parametrize("fault", [{"status": 503, "first": 4}, {"malformed": True, "first": 3},
+                                   {"status": 429, "retry_after": 0.05, "first": 3}])  # fmt: skip
+async def test_what_passes_is_retried(server: Any, client: ChatClient, fault: dict[str, Any]) -> None:
+    server.standin.faults.set(fault)
+    assert (await client.chat(ASK)).text == "hi#0"
+    assert client.usage.calls == 1
+
+
+async def test_retry_after_is_honoured(server: Any, client: ChatClient) -> None:
+    server.standin.faults.set({"status": 429, "retry_after": 0.6, "first": 1})
+    started = time.monotonic()
+    await client.chat(ASK)
+    assert time.monotonic() - started >= 0.6
+
+
+async def test_a_hanging_request_times_out_and_is_repeated(server: Any) -> None:
+    client = ChatClient(server.endpoint(timeoutSeconds=0.2), patience_seconds=2.0)
+    server.standin.faults.set({"hang_seconds": 5, "first": 1})
+    started = time.monotonic()
+    assert (await client.chat(ASK)).text == "hi#0"
+    assert time.monotonic() - started < 2
+    await client.aclose()
+
+
+async def test_dead_endpoint_raises_after_patience_and_says_what_it_waits_for(server: Any) -> None:
+    waits: list[str | None] = []
+    client = ChatClient(server.endpoint(), patience_seconds=0.5, on_wait=waits.append)
+    await client.chat(ASK)
+    server.standin.faults.set({"status": 503})
+    started = time.monotonic()
+    with pytest.raises(EndpointUnavailable, match="has not answered"):
+        await client.chat(ASK)
+    assert 0.4 < time.monotonic() - started < 2.0
+    assert waits and waits[-1] and "Teacher at http://127.0.0.1" in waits[-1] and "HTTP 503" in waits[-1]
+    server.standin.faults.set({})
+    again = ChatClient(server.endpoint(), patience_seconds=0.5, on_wait=waits.append)
+    await again.chat(ASK)
+    await client.aclose()
+    await again.aclose()
+
+
+async def test_nobody_listening_is_an_endpoint_failure() -> None:
+    from flywheel_api.stages import ResolvedEndpoint
+
+    client = ChatClient(ResolvedEndpoint(role="Solver", url="http://127.0.0.1:9/v1", model="m"), patience_seconds=0.3)
+    with pytest.raises(EndpointUnavailable, match="Solver"):
+        await client.chat(ASK)
+    await client.aclose()
+
+
+async def test_one_poisoned_request_does_not_stop_the_others() -> None:
+    async def handle(request: web.Request) -> web.Response:
+        body = await request.json()
+        if body["messages"][0]["content"] == "poison":
+            return web.json_response({}, status=500)
+        return web.json_response({"choices": [{"message": {"content": "ok"}}]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handle)
+    async with TestServer(app) as running:
+        from flywheel_api.stages import ResolvedEndpoint
+
+        endpoint = ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m")
+        client = ChatClient(endpoint, patience_seconds=30)
+        good = asyncio.gather(*(client.chat(ASK) for _ in range(50)))
+        with pytest.raises(RequestRefused, match="failed 6 times"):
+            await client.chat([{"role": "user", "content": "poison"}])
+        assert {a.text for a in await good} == {"ok"}
+        assert not (await client.identify()).standin  # no /models: served by an unlabelled model
+        await client.aclose()
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+async def test_a_refusing_endpoint_stops_at_once_with_the_fix(server: Any, client: ChatClient, status: int) -> None:
+    await client.chat(ASK)
+    server.standin.faults.set({"status": status})
+    with pytest.raises(EndpointUnavailable, match="url, model and apiKey") as refused:
+        await client.chat(ASK)
+    assert refused.value.reason == "EndpointRefused"
+
+
+async def test_a_refused_request_is_dropped_not_retried(server: Any, client: ChatClient) -> None:
+    await client.chat(ASK)
+    server.standin.faults.set({"status": 400})
+    with pytest.raises(ItemDropped) as dropped:
+        await client.chat(ASK)
+    assert dropped.value.reason == "request-refused"
+
+
+async def test_structured_output_is_asked_for_and_given_up_where_unknown(server: Any, client: ChatClient) -> None:
+    assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0 json"
+    server.standin.faults.set({"status": 400, "first": 1})
+    assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0"
+    assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0"
+
+
+async def test_budget_counts_earlier_use_and_stops_before_a_request(server: Any) -> None:
+    client = ChatClient(server.endpoint(tokenLimit=10), already_used=9)
+    await client.chat(ASK)
+    before = server.standin.served
+    with pytest.raises(BudgetExceeded, match=r"spec\.budget\.tokens"):
+        await client.chat(ASK)
+    assert server.standin.served == before
+    await client.aclose()
+
+
+async def test_concurrency_is_bounded() -> None:
+    running_now, peak = 0, 0
+
+    async def handle(_request: web.Request) -> web.Response:
+        nonlocal running_now, peak
+        running_now += 1
+        peak = max(peak, running_now)
+        await asyncio.sleep(0.01)
+        running_now -= 1
+        return web.json_response({"choices": [{"message": {"content": "x"}}], "data": []})
+
+    app = web.Application()
+    app.router.add_route("*", "/v1/{rest:.*}", handle)
+    async with TestServer(app) as running:
+        from flywheel_api.stages import ResolvedEndpoint
+
+        url = str(running.make_url("/v1"))
+        client = ChatClient(ResolvedEndpoint(role="Teacher", url=url, model="m", concurrency=5))
+        await asyncio.gather(*(client.chat(ASK) for _ in range(60)))
+        await client.aclose()
+    assert peak == 5
+
+
+async def test_permits_survive_cancelled_and_failed_requests(server: Any) -> None:
+    client = ChatClient(server.endpoint(concurrency=2), patience_seconds=0.2)
+    server.standin.faults.set({"hang_seconds": 3})
+    for _ in range(5):
+        task = asyncio.create_task(client.chat(ASK))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    server.standin.faults.set({})
+    answers = await asyncio.wait_for(asyncio.gather(*(client.chat(ASK) for _ in range(200))), 20)
+    assert len(answers) == 200
+    await client.aclose()
+
+
+async def test_pace_spreads_requests() -> None:
+    pace = Pace(600)  # one each 100 ms
+    started = time.monotonic()
+    await asyncio.gather(*(pace.turn() for _ in range(4)))
+    assert 0.28 < time.monotonic() - started < 1.0
+
+
+@pytest.mark.parametrize(("value", "seconds"), [(None, None), ("2", 2.0), ("99999", 600.0), ("-1", 0.05),
+                                                ("Wed, 21 Oct 2026 07:28:00 GMT", None)])  # fmt: skip
+def test_retry_after(value: str | None, seconds: float | None) -> None:
+    assert llm.parse_retry_after(value) == seconds
+
+
+class Reply(BaseModel):
+    x: int
+
+
+async def test_a_malformed_answer_is_repaired_once_then_dropped() -> None:
+    replies = iter(['{"x": ', '```json\n{"x": 3}\n```', "no", "still no"])
+    seen: list[int] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(len((await request.json())["messages"]))
+        return web.json_response({"choices": [{"message": {"content": next(replies)}}]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handle)
+    async with TestServer(app) as running:
+        from flywheel_api.stages import ResolvedEndpoint
+
+        client = ChatClient(ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m"))
+        assert await chat_model(client, ASK, Reply) == Reply(x=3)
+        with pytest.raises(ItemDropped) as dropped:
+            await chat_model(client, ASK, Reply)
+        await client.aclose()
+    assert dropped.value.reason == "malformed-answer" and seen == [1, 3, 1, 3]
+
+
+@pytest.mark.parametrize("text", ["", "x", '{"x": "three"}', '{"x": 3} and more', "[1]"])
+def test_parsing_is_strict(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse(text, Reply)

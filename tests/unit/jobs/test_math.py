@@ -1,0 +1,83 @@
+"""Exact answers: what is equal, what is not, and what the reward makes of it."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel_jobs.rewards import math
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("6", "6.0"),
+        ("1/2", "0.5"),
+        (r"\frac{1}{2}", "0.50"),
+        (r"-\frac{1}{2}", "-1/2"),
+        (r"\dfrac12", ".5"),
+        ("1,000", "1000"),
+        ("{1, 2}", "{2,1}"),
+        (r"\{1,2\}", "{2, 1}"),
+        (r"\left(1, \frac{1}{2}\right)", "(1,0.5)"),
+        ("50%", "1/2"),
+        ("x = 3", "3"),
+        ("$7$.", "7"),
+        ("−4", "-4"),
+        ("2/4", "1/2"),
+        ("No Solution", "no  solution."),
+    ],
+)
+def test_equal(one: str, other: str) -> None:
+    assert math.equal(one, other) and math.equal(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("", ""),
+        ("5+3", "8"),
+        ("(1,2)", "(2,1)"),
+        ("1/0", "0"),
+        ("7", "7.1"),
+        ("1,00", "100"),
+        ("1e3", "1000"),
+        ("٣", "3"),
+    ],
+)
+def test_not_equal(one: str, other: str) -> None:
+    assert not math.equal(one, other)
+
+
+@given(st.fractions(max_denominator=1000))
+def test_every_form_of_a_fraction_has_one_normal_form(value: Fraction) -> None:
+    sign = "-" if value < 0 else ""
+    top, bottom = abs(value.numerator), value.denominator
+    forms = [f"{sign}{top}/{bottom}", rf"{sign}\frac{{{top}}}{{{bottom}}}", f" {sign}{3 * top}/{3 * bottom}. "]
+    assert {math.normalise(f) for f in forms} == {str(value)}
+
+
+@given(st.text(max_size=400))
+def test_any_text_is_normalised_without_error(text: str) -> None:
+    assert math.normalise(math.normalise(text)) == math.normalise(math.normalise(math.normalise(text)))
+    assert 0.0 <= math.score(text, "7")["score"] <= 1.0
+
+
+def test_final_answer_prefers_the_last_tag_then_the_last_box() -> None:
+    assert math.final_answer("<answer>1</answer> no, <answer> 2 </answer> \\boxed{3}") == "2"
+    assert math.final_answer(r"so \boxed{1} then \boxed{\frac{3}{4}}") == r"\frac{3}{4}"
+    assert math.final_answer(" 12 \n") == "12"
+    assert math.final_answer(r"\boxed{never closed") == r"\boxed{never closed"
+
+
+@pytest.mark.parametrize(
+    ("solution", "score", "correct"),
+    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.5, False), ("the answer is 8", 0.0, False), ("", 0.0, False),
+     ("<answer>8</answer>", 1.0, True), ("<answer>9</answer>", 0.0, False), ("9" * 5000, 0.0, False)],
+)  # fmt: skip
+def test_reward_truth_table(solution: str, score: float, correct: bool) -> None:
+    result = math.score(solution, "8")
+    assert (result["score"], result["correct"]) == (score, correct)

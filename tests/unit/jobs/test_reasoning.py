@@ -1,0 +1,179 @@
+"""Families, text, dedup, contamination and the scripted teacher and solver."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel_api.round import SuiteSpec
+from flywheel_jobs import personas, suites
+from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.reasoning import arithmetic, roles
+from flywheel_jobs.reasoning.arithmetic import ARITY, TEMPLATES, Typed
+from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
+from flywheel_jobs.reasoning.rollouts import from_trajectories
+from flywheel_jobs.reasoning.text import ngrams, normalised, numbers
+from flywheel_jobs.records import ReasoningProblem
+from flywheel_jobs.standin import reasoning as standin
+from flywheel_jobs.standin.protocol import ChatRequest
+
+FAMILIES = tuple(ARITY)
+
+
+def problem(question: str, answer: str = "7") -> ReasoningProblem:
+    return ReasoningProblem(id=question, question=question, answer=answer)
+
+
+@given(st.sampled_from(FAMILIES), st.integers(1, 6), st.integers(0, 10**6))
+def test_two_methods_agree_on_every_drawn_problem(family: str, difficulty: int, seed: int) -> None:
+    typed = Typed(family, arithmetic.draw_values(family, min(difficulty, 4), random.Random(seed)))
+    assert typed.answer() is not None
+    assert standin.brute_force(typed) == typed.answer()
+    for side in TEMPLATES[family].values():
+        for form in side:
+            text = arithmetic.render(typed, form, "train" if form in TEMPLATES[family]["train"] else "heldout")
+            assert standin.understand(text) == typed
+
+
+def test_sides_share_no_operands_and_no_template() -> None:
+    train = arithmetic.generate(random.Random(1), 100, "train", FAMILIES)
+    held = arithmetic.generate(random.Random(2), 100, "heldout", FAMILIES)
+    key = {s: {arithmetic.operand_key(tuple((p.typed or {})["values"])) for p in side} for s, side in
+           (("train", train), ("held", held))}  # fmt: skip
+    assert key["train"].isdisjoint(key["held"])
+    assert {p.template for p in train}.isdisjoint({p.template for p in held})
+    assert not any(arithmetic.SHOT_OPERANDS in k for k in key.values())
+    for family in FAMILIES:
+        assert set(TEMPLATES[family]["train"].values()).isdisjoint(TEMPLATES[family]["heldout"].values())
+
+
+def test_generation_is_seeded_distinct_and_easy_first() -> None:
+    one = arithmetic.generate(random.Random(5), 60, "train")
+    assert one == arithmetic.generate(random.Random(5), 60, "train")
+    assert len({p.question for p in one}) == 60 and {p.difficulty for p in one} == {1}
+    assert one[0].messages()[:3] == [
+        {"role": "system", "content": "Compute."},
+        {"role": "user", "content": "2+4"},
+        {"role": "assistant", "content": "6"},
+    ]
+
+
+def test_suites_do_not_depend_on_any_round() -> None:
+    spec = SuiteSpec(name="arithmetic-heldout", items=24)
+    assert suites.build(spec, []) == suites.build(spec, [])
+    assert len({i["id"] for i in suites.build(spec, []).items}) == 24
+
+
+@pytest.mark.parametrize("value", [None, {}, {"family": "add", "values": [1]}, {"family": "add", "values": ["1", 2]},
+                                   {"family": "no", "values": [1, 2]}, {"family": "add", "values": [True, 2]},
+                                   {"family": "add", "values": [10**12, 2]}])  # fmt: skip
+def test_typed_problems_are_parsed_strictly(value: object) -> None:
+    with pytest.raises(ValueError):
+        Typed.parse(value)
+
+
+def test_text_is_folded_and_numbers_are_kept_apart() -> None:
+    assert normalised("  What is 3 + 4 ?") == normalised("what is 3+4") == "what is 3 + 4"
+    assert numbers("12 hens, 3 pots and 3.5 l") == ("3", "3.5", "12")
+    assert ngrams("a b c", 13) == {"a b c"}
+    assert len(ngrams("a b c d", 3)) == 2
+
+
+def test_duplicates_by_text_and_by_wording_with_the_same_numbers() -> None:
+    seen = Duplicates(0.8)
+    long = "Ann the baker counts 3 buns in the morning and then bakes 4 more buns before noon for the market"
+    assert seen.add(long) is None
+    assert seen.add(long.upper() + "!") == "duplicate"
+    assert seen.add(long + " today") == "near-duplicate"
+    assert seen.add(long.replace("4", "5")) is None  # other numbers: another problem
+    assert seen.add("3+4") is None and seen.add("3 + 4") == "duplicate" and seen.add("3+5") is None
+
+
+def test_planted_evaluation_item_is_found() -> None:
+    long = "a train leaves the station at nine with 30 people and takes on 12 more at each of 4 stops"
+    check = Contamination([problem("sum of 3 and 4"), problem(long, "78")], 13)
+    assert check.reason("Sum of 3 and 4?") == "contaminated"  # shorter than 13 words: the whole text
+    assert check.reason("Yesterday " + long + " how many are on it") == "contaminated"
+    assert check.reason("4+3") is None
+    assert check.reason("4+3", "7") == "contaminated-values"
+    assert check.reason("4+3", "12") is None
+
+
+def ask(operator: str, typed: Typed, variant: int = 0, persona: personas.Persona | None = None) -> ChatRequest:
+    parent = ReasoningProblem(id="p", question=arithmetic.render(typed, next(iter(TEMPLATES[typed.family]["train"]))),
+                              typed=typed.dump())  # fmt: skip
+    messages = roles.teacher_messages(parent, operator, variant, persona)
+    return ChatRequest(model="teacher", messages=messages)
+
+
+def test_teacher_is_deterministic_and_sometimes_bad_at_known_rates() -> None:
+    typed = Typed("add", (3, 5))
+    answers = [standin.respond(ask("change-values", typed, i)) for i in range(400)]
+    assert answers == [standin.respond(ask("change-values", typed, i)) for i in range(400)]
+    malformed = sum(not a.text.startswith("{") for a in answers if a)
+    parsed = [json.loads(a.text) for a in answers if a and a.text.startswith("{")]
+    ill = sum(p["typed"] is None for p in parsed)
+    assert 0 < malformed / 400 < 2.5 * standin.MALFORMED_SHARE
+    assert 0.5 * standin.ILL_POSED_SHARE < ill / len(parsed) < 2 * standin.ILL_POSED_SHARE
+    for value in parsed:
+        roles.Variant.model_validate(value)
+        if value["typed"]:
+            assert standin.understand(value["question"]) == Typed.parse(value["typed"])
+
+
+@pytest.mark.parametrize("operator", roles.STRUCTURAL)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_operator_gives_an_answerable_problem(operator: str, family: str) -> None:
+    rng = random.Random(f"{operator}{family}")
+    typed = Typed(family, arithmetic.draw_values(family, 1, rng))
+    new = standin.mutated(typed, operator, rng)
+    assert Typed.parse(new.dump()) == new and new.answer() is not None
+
+
+def test_reskinning_keeps_the_values_and_the_answer_most_of_the_time() -> None:
+    kept, total = 0, 200
+    person = personas.builtin()[7]
+    for i in range(total):
+        typed = Typed("add", (i % 9 + 1, i % 7 + 1))
+        answer = standin.respond(ask(roles.PERSONA, typed, i, person))
+        assert answer is not None
+        if not answer.text.startswith("{"):
+            continue
+        question = json.loads(answer.text)["question"]
+        kept += numbers(question) == numbers(arithmetic.render(typed, "plus"))
+    assert 0.75 * total < kept < total
+
+
+def test_solver_agrees_on_answerable_and_disagrees_on_ill_posed_questions() -> None:
+    def votes(question: str) -> set[str]:
+        requests = [ChatRequest("s", roles.solver_messages(question), seed=i) for i in range(3)]
+        return {a.text.split("<answer>")[1] for r in requests if (a := standin.respond(r))}
+
+    assert votes("Bob has 3 buns and gets 4. Buns?") == {"7</answer>"}
+    assert len(votes("3+ some number")) > 1
+
+
+def test_personas_split_is_stable_disjoint_and_refuses_an_empty_side() -> None:
+    people = personas.builtin()
+    training, held = personas.split(people, 0.2)
+    assert len(training) + len(held) == len(people) == len({p.id for p in people})
+    assert 0.1 < len(held) / len(people) < 0.3
+    assert personas.split(people[:50], 0.2)[1] == [p for p in people[:50] if p in held]
+    with pytest.raises(ValidationFailure, match="more personas"):
+        personas.split([p for p in training[:3]], 0.2)
+
+
+def test_rollouts_give_back_what_training_still_fails_at() -> None:
+    def rollout(item: str, score: float | None, **more: object) -> dict[str, object]:
+        messages = [{"role": "user", "content": item}, {"role": "assistant", "content": "9"}]
+        return {"item": item, "truth": "7", "score": score, "masked": score is None, "messages": messages, **more}
+
+    found = from_trajectories(
+        [rollout("3+4", 0.5), rollout("3+4", 0.5), rollout("5+2", 1.0), rollout("5+2", 1.0), rollout("1+6", None),
+         rollout("2+5", 1.0), rollout("2+5", 0.0), {**rollout("6+1", 0.0), "truth": None}]
+    )  # fmt: skip
+    assert [(p.question, p.answer) for p in found] == [("3+4", "7"), ("2+5", "7")]
