@@ -136,7 +136,8 @@ def test_no_wildcards_and_secrets_only_by_name(render: Render, args: tuple[str, 
 def test_with_namespaces_the_operator_has_no_rights_elsewhere(render: Render) -> None:
     objects = render(*LOCAL)
     own = only(objects, "ClusterRole", "fw")
-    assert {r for rule in own["rules"] for r in rule["resources"]} == {"customresourcedefinitions"}
+    assert {r for rule in own["rules"] for r in rule["resources"]} == {"customresourcedefinitions", "namespaces"}
+    assert {verb for rule in own["rules"] for verb in rule["verbs"]} == {"list", "watch"}
     assert only(objects, "Role")["metadata"]["namespace"] == "flywheel-demo"
 
 
