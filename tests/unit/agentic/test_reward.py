@@ -1,0 +1,71 @@
+"""The truth table of the reward: what happened to the database decides, what the agent prints never does."""
+
+from __future__ import annotations
+
+import pytest
+
+from flywheel_jobs.agentic.episode import Episode
+from flywheel_jobs.agentic.parser import render
+from flywheel_jobs.errors import InfraError
+from flywheel_jobs.rewards.state_diff import score
+from unit.agentic.world import CANCEL, LOCKED, LOOK, REFUND, TRAP, branch, play, task
+
+REFUNDABLE = branch(state={"fare": "refundable"}, path=["get_booking", "refund_booking"], rules=["refundable"])
+OTHER_ROW = render("get_booking", {"id": 12})
+
+
+@pytest.mark.parametrize(
+    ("name", "of", "turns", "expected"),
+    [
+        ("look, right write", branch(), (LOOK, CANCEL), 1.0),
+        ("look, right write of the other outcome", REFUNDABLE, (LOOK, REFUND), 1.0),
+        ("look, wrong write", branch(), (LOOK, REFUND), 0.0),
+        ("right write, unseen", branch(), (CANCEL,), 0.0),
+        ("look at another row, right write", branch(), (OTHER_ROW, CANCEL), 0.0),
+        ("both in one turn: the write is not carried out", branch(), (LOOK + CANCEL, "Done."), 0.0),
+        ("both in one turn, then the write", branch(), (LOOK + CANCEL, CANCEL), 1.0),
+        ("only words", branch(), ("Your booking is cancelled. ###STOP",), 0.0),
+        ("look, only words", branch(), (LOOK, "It is cancelled. <answer>done</answer>"), 0.0),
+        ("look, look, right write in the last turn", branch(), (LOOK, LOOK, CANCEL), 1.0),
+        ("look, look, look: cut off", branch(), (LOOK, LOOK, LOOK), 0.0),
+        ("trap taken", TRAP, (LOOK, REFUND), 0.0),
+        ("trap avoided", TRAP, (LOOK, CANCEL), 1.0),
+        ("refusal after a look", LOCKED, (LOOK, "I cannot undo it."), 1.0),
+        ("refusal unseen", LOCKED, ("I cannot undo it.",), 0.0),
+        ("refusal asked for, write made", LOCKED, (LOOK, CANCEL), 0.0),
+    ],
+)
+def test_truth_table(name: str, of: object, turns: tuple[str, ...], expected: float) -> None:
+    chosen = task(of)  # type: ignore[arg-type]
+    episode = play(chosen, *turns)
+    assert score(chosen.dump(), episode.env)["score"] == expected, name
+
+
+def test_diagnostics_and_outcome() -> None:
+    blind = score(task().dump(), play(task(), CANCEL).env)
+    assert (blind["outcome"], blind["early_write"], blind["looked_up_first"], blind["no_write"]) == ("cancel", 1, 0, 0)
+    idle = score(task().dump(), play(task(), "Hello").env)
+    assert (idle["no_write"], idle["early_write"]) == (1, 0)
+    wrong = score(task(TRAP).dump(), play(task(TRAP), LOOK, REFUND).env)
+    assert (wrong["wrong_write"], wrong["trap_write"], wrong["looked_up_first"]) == (1, 1, 1)
+
+
+def test_fractional_reward_counts_sub_goals_behind_the_policy_gate() -> None:
+    assert score(task().dump(), play(task(), LOOK, CANCEL).env, fractional=True)["score"] == 1.0
+    assert score(task().dump(), play(task(), LOOK, "Done.").env, fractional=True)["score"] == pytest.approx(1 / 3)
+    assert score(task().dump(), play(task(), CANCEL).env, fractional=True)["score"] == 0.0
+    assert score(task(TRAP).dump(), play(task(TRAP), LOOK, REFUND).env, fractional=True)["score"] == 0.0
+
+
+def test_an_outage_is_an_error_and_never_a_zero() -> None:
+    episode = Episode(task().dump())
+    episode.env.end("infra")
+    with pytest.raises(InfraError, match="mask it"):
+        score(task().dump(), episode.env)
+
+
+def test_a_reply_that_was_cut_off_closes_nothing() -> None:
+    episode = Episode(task(LOCKED).dump())
+    episode.agent_says(LOOK)
+    episode.agent_says("I cannot undo it, because", cut=True)
+    assert episode.env.closed == "length" and score(task(LOCKED).dump(), episode.env)["score"] == 0.0
