@@ -40,7 +40,7 @@ async def execute(kube: KubeApi, controller: Controller, obj: Object, spec: Any,
     meta = meta_of(obj)
     for action in plan.actions:
         try:
-            await _act(kube, controller, meta, spec, action, seen)
+            await _act(kube, controller, meta, spec, action, plan.status, seen)
         except Forbidden as error:
             raise Refused(
                 Problem(Reason.FORBIDDEN, f"{error}: grant it to the operator, or raise the quota")
@@ -52,14 +52,16 @@ async def execute(kube: KubeApi, controller: Controller, obj: Object, spec: Any,
     return written
 
 
-async def _act(kube: KubeApi, controller: Controller, meta: Any, spec: Any, action: Action, seen: Any) -> None:
+async def _act(
+    kube: KubeApi, controller: Controller, meta: Any, spec: Any, action: Action, status: Any, seen: Any
+) -> None:
     log.info("effect", act=action.act.value, child=f"{action.kind}/{action.name}", of=f"{meta.namespace}/{meta.name}")
     if action.act is Act.DELETE:
         await kube.delete(BY_KIND[action.kind], meta.namespace, action.name, action.uid)
     elif action.act is Act.APPLY_SERVICE:
-        await kube.apply(controller.render(meta, spec, action, seen))
+        await kube.apply(controller.render(meta, spec, action, status, seen))
     else:
-        await _create(kube, controller.render(meta, spec, action, seen), meta.uid)
+        await _create(kube, controller.render(meta, spec, action, status, seen), meta.uid)
 
 
 async def _create(kube: KubeApi, body: Object, uid: str) -> None:

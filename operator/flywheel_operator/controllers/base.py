@@ -63,8 +63,8 @@ class Controller(Protocol):
     async def decide(self, meta: Meta, spec: Any, status: Any, now: datetime) -> tuple[Plan[Any], Any]:
         """Observe and plan; the second value is handed to `render`."""
 
-    def render(self, meta: Meta, spec: Any, action: Action, seen: Any) -> Object:
-        """The body of a CREATE or APPLY action."""
+    def render(self, meta: Meta, spec: Any, action: Action, status: Any, seen: Any) -> Object:
+        """The body of a CREATE or APPLY action; `status` is the planned one, which has just been written."""
 
 
 def meta_of(obj: Object) -> Meta:

@@ -33,7 +33,9 @@ class PoolController:
         seen = await self._observe(meta, spec, status)
         return plan_pool(meta, spec, status, seen, now, self.context.timings), seen
 
-    def render(self, meta: Meta, spec: RolloutPoolSpec, action: Action, seen: PoolSeen) -> Object:
+    def render(
+        self, meta: Meta, spec: RolloutPoolSpec, action: Action, status: RolloutPoolStatus, seen: PoolSeen
+    ) -> Object:
         """See Controller."""
         digest = seen.digest or spec.model
         if action.act is Act.APPLY_SERVICE:

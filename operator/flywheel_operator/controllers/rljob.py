@@ -36,7 +36,7 @@ class RLJobController:
         seen = await self._observe(meta, spec, status)
         return plan_rljob(meta, spec, status, seen, now, self.context.timings), seen
 
-    def render(self, meta: Meta, spec: RLJobSpec, action: Action, seen: RLJobSeen) -> Object:
+    def render(self, meta: Meta, spec: RLJobSpec, action: Action, status: RLJobStatus, seen: RLJobSeen) -> Object:
         """See Controller."""
         return ray_job(self.context.config, meta, spec, seen.model or spec.model, action)
 

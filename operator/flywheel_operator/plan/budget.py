@@ -1,0 +1,64 @@
+"""Hard stops of a round: GPU hours, wall clock and tokens, counted over all attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from decimal import Decimal
+
+from flywheel_api.base import parse_decimal, parse_duration, parse_time
+from flywheel_api.conditions import Reason
+from flywheel_api.round import BudgetSpec, RoleTokens, StageStatus
+from flywheel_operator.plan.types import Problem
+
+
+def zero(budget: BudgetSpec) -> Problem | None:
+    """A budget of nothing stops before anything starts."""
+    empty = []
+    if budget.gpu_hours is not None and parse_decimal(budget.gpu_hours) <= 0:
+        empty.append("gpuHours")
+    if parse_duration(budget.wall_clock).total_seconds() <= 0:
+        empty.append("wallClock")
+    empty += [f"tokens of {t.role.value}" for t in budget.tokens if int(t.limit) == 0]
+    if not empty:
+        return None
+    text = f"spec.budget allows nothing: {', '.join(empty)} is zero; raise it (budget may be changed at any time)"
+    return Problem(Reason.BUDGET_ZERO, text)
+
+
+def tokens_used(stages: Iterable[StageStatus]) -> dict[str, int]:
+    """Tokens by role over all stages."""
+    used: dict[str, int] = {}
+    for stage in stages:
+        for entry in stage.tokens:
+            used[entry.role] = used.get(entry.role, 0) + int(entry.tokens)
+    return used
+
+
+def token_left(budget: BudgetSpec, used: Mapping[str, int], role: str) -> int | None:
+    """What a role may still use; None without a limit."""
+    for limit in budget.tokens:
+        if limit.role.value == role:
+            return max(0, int(limit.limit) - used.get(role, 0))
+    return None
+
+
+def exhausted(
+    budget: BudgetSpec, started_at: str | None, gpu_seconds: float, used: Mapping[str, int], now: datetime
+) -> Problem | None:
+    """What has run out, if anything."""
+    if started_at is not None and now > parse_time(started_at) + parse_duration(budget.wall_clock):
+        text = f"budget.wallClock {budget.wall_clock} is over: raise it in a new round; finished stages are kept in the store"
+        return Problem(Reason.BUDGET_EXHAUSTED, text)
+    if budget.gpu_hours is not None and Decimal(str(gpu_seconds)) / 3600 > parse_decimal(budget.gpu_hours):
+        return Problem(Reason.BUDGET_EXHAUSTED, f"budget.gpuHours {budget.gpu_hours} is used up")
+    for limit in budget.tokens:
+        if used.get(limit.role.value, 0) >= int(limit.limit):
+            text = f"{used[limit.role.value]} of {limit.limit} tokens of role {limit.role.value} are used"
+            return Problem(Reason.BUDGET_EXHAUSTED, text)
+    return None
+
+
+def as_list(used: Mapping[str, int]) -> list[RoleTokens]:
+    """The wire form."""
+    return [RoleTokens(role=role, tokens=str(count)) for role, count in sorted(used.items())][:8]

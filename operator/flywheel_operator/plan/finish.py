@@ -1,0 +1,53 @@
+"""What a round's status takes over when a stage succeeds, and what it sums up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from flywheel_api.artifacts import Manifest
+from flywheel_api.base import format_duration, parse_time
+from flywheel_api.common import ModelStatus
+from flywheel_api.round import FlywheelRoundStatus, UsageStatus
+from flywheel_api.stages import Stage
+from flywheel_operator.plan import budget, outcome
+
+
+def results(
+    stage: Stage, manifest: Manifest, status: FlywheelRoundStatus, models: Mapping[Stage, ModelStatus]
+) -> dict[str, object]:
+    """Fields of the round's status that follow from a stage's manifest."""
+    if stage is Stage.EVALUATE_BASE:
+        scores = outcome.base_scores(manifest)
+        return {"scores": scores, "score": outcome.column(scores)}
+    if stage is Stage.EVALUATE_CANDIDATE:
+        scores = outcome.with_candidate(list(status.scores), manifest)
+        return {"scores": scores, "score": outcome.column(scores)}
+    if stage is Stage.GATE:
+        scores = outcome.judged(manifest) or list(status.scores)
+        verdict = str(manifest.details.get("verdict", "Held"))
+        model = models.get(Stage.TRAIN_AGENTIC) or models.get(Stage.TRAIN_REASONING)
+        found: dict[str, object] = {"scores": scores, "score": outcome.column(scores), "verdict": verdict}
+        return found | ({"model": model} if verdict == "Promoted" else {})
+    if stage is Stage.REPORT:
+        return {"report": str(manifest.details.get("uri", ""))[:1024] or None}
+    return {}
+
+
+def with_usage(old: FlywheelRoundStatus, new: FlywheelRoundStatus, now: datetime) -> FlywheelRoundStatus:
+    """Usage is brought up to date together with other changes only: time alone writes nothing (law 11)."""
+    seconds = sum(float(s.gpu_seconds or 0) for s in new.stages)
+    used = budget.tokens_used(new.stages)
+    usage = UsageStatus(
+        gpu_hours=f"{seconds / 3600:.2f}" if seconds else "0",
+        wall_clock=old.usage.wall_clock,
+        tokens=budget.as_list(used),
+    )
+    new = new.model_copy(update={"usage": usage})
+    if new == old or new.started_at is None:
+        return new
+    if old.finished_at is not None:
+        return new
+    spent = now - parse_time(new.started_at)
+    rounded = timedelta(seconds=int(spent.total_seconds()))
+    return new.model_copy(update={"usage": usage.model_copy(update={"wall_clock": format_duration(rounded)})})

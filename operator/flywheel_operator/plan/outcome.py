@@ -1,0 +1,87 @@
+"""What a round takes over from its manifests: counts, tokens, scores, verdict, model and report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel_api.artifacts import Manifest
+from flywheel_api.round import DropCount, RoleTokens, ScoreStatus, StageCounts
+
+_DROPS_KEPT = 8
+
+
+def counted(manifest: Manifest) -> dict[str, Any]:
+    """Fields of a StageStatus that come from its manifest; the largest reasons of dropping are kept."""
+    counts = manifest.counts
+    dropped = sorted(counts.dropped, key=lambda d: (-d.count, d.reason))
+    rest = dropped[_DROPS_KEPT - 1 :] if len(dropped) > _DROPS_KEPT else []
+    shown = [
+        DropCount(reason=d.reason[:64], count=str(d.count)) for d in (dropped[: _DROPS_KEPT - 1] if rest else dropped)
+    ]
+    if rest:
+        shown.append(DropCount(reason="other", count=str(sum(d.count for d in rest))))
+    return {
+        "counts": StageCounts(
+            in_=str(counts.in_), out=str(counts.out), dropped=str(sum(d.count for d in counts.dropped))
+        ),
+        "dropped": shown,
+        "tokens": [
+            RoleTokens(role=u.role, tokens=str(u.prompt_tokens + u.completion_tokens)) for u in manifest.usage.roles[:8]
+        ],
+    }
+
+
+def decimal(value: Any) -> str | None:
+    """A score as a decimal string of three places."""
+    return None if value is None else f"{float(value):.3f}"
+
+
+def interval(value: Any) -> list[str] | None:
+    """An interval as decimal strings."""
+    return None if not value else [f"{float(v):.3f}" for v in value]
+
+
+def base_scores(manifest: Manifest) -> list[ScoreStatus]:
+    """Scores after EvaluateBase."""
+    suites: dict[str, Any] = manifest.details.get("suites", {})
+    return [
+        ScoreStatus(suite=name, base=decimal(s.get("score")), base_interval=interval(s.get("interval")))
+        for name, s in suites.items()
+    ]
+
+
+def with_candidate(scores: list[ScoreStatus], manifest: Manifest) -> list[ScoreStatus]:
+    """Scores after EvaluateCandidate; gains come with the gate, which pairs the items."""
+    suites: dict[str, Any] = manifest.details.get("suites", {})
+    found = []
+    for score in scores:
+        new = suites.get(score.suite, {})
+        update = {"candidate": decimal(new.get("score")), "candidate_interval": interval(new.get("interval"))}
+        found.append(score.model_copy(update=update))
+    return found
+
+
+def judged(manifest: Manifest) -> list[ScoreStatus]:
+    """Scores as the gate judged them."""
+    return [
+        ScoreStatus(
+            suite=str(s["suite"]),
+            base=decimal(s.get("base")),
+            base_interval=interval(s.get("baseInterval")),
+            candidate=decimal(s.get("candidate")),
+            candidate_interval=interval(s.get("candidateInterval")),
+            gain=decimal(s.get("gain")),
+            gain_interval=interval(s.get("gainInterval")),
+            gate=s.get("gate") or "None",
+        )
+        for s in manifest.details.get("suites", [])
+    ][:32]
+
+
+def column(scores: list[ScoreStatus]) -> str | None:
+    """`23.8 → 41.2`: percent of the first suite, for `kubectl get`."""
+    if not scores or scores[0].base is None:
+        return None
+    first = scores[0]
+    new = f" {float(first.candidate) * 100:.1f}" if first.candidate is not None else ""
+    return f"{float(first.base or 0) * 100:.1f} →{new}"

@@ -1,0 +1,403 @@
+"""FlywheelRound: the pipeline carried forward one look at a time, until a verdict, a budget or a failure ends it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from flywheel_api.artifacts import Manifest
+from flywheel_api.base import format_time, parse_time
+from flywheel_api.causes import Cause
+from flywheel_api.common import ModelStatus
+from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
+from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
+from flywheel_operator.plan import budget, finish, graph
+from flywheel_operator.plan.advance import Step, View, advance, start
+from flywheel_operator.plan.conditions import STORE_REASONS, Board
+from flywheel_operator.plan.retry import remember
+from flywheel_operator.plan.types import (
+    Action,
+    Child,
+    Meta,
+    Note,
+    Plan,
+    Problem,
+    Record,
+    Run,
+    RunState,
+    Timings,
+    delete,
+)
+
+C = ConditionType
+FIRST_VISIT = {
+    C.PREFLIGHT: "not checked yet",
+    C.BUDGET_AVAILABLE: "not checked yet",
+    C.STORAGE_READY: "not checked yet",
+    C.ENDPOINTS_AVAILABLE: "not used yet",
+    C.PROMOTED: "not decided yet",
+}
+
+
+@dataclass(frozen=True)
+class RoundSeen:
+    """What was observed. Maps are by stage: `runs` and `records` of current attempts, `manifests` of finished ones."""
+
+    problem: Problem | None = None
+    store_problem: Problem | None = None
+    waits_for: str | None = None
+    base: ModelStatus | None = None
+    runs: Mapping[Stage, Run] = field(default_factory=dict)
+    records: Mapping[Stage, Record] = field(default_factory=dict)
+    manifests: Mapping[Stage, Manifest] = field(default_factory=dict)
+    models: Mapping[Stage, ModelStatus] = field(default_factory=dict)
+    strays: tuple[Child, ...] = ()
+    gpu_seconds: Mapping[Stage, float] = field(default_factory=dict)
+    pool_pods: int = 0
+    training_holds: bool = False
+    spec_hash: str = ""
+    extra: Mapping[str, object] = field(default_factory=dict)
+
+
+def plan_round(
+    meta: Meta,
+    spec: FlywheelRoundSpec,
+    status: FlywheelRoundStatus,
+    seen: RoundSeen,
+    now: datetime,
+    times: Timings,
+) -> Plan[FlywheelRoundStatus]:
+    """The next status and the effects that follow from it."""
+    return _Planner(meta, spec, status, seen, now, times).plan()
+
+
+class _Planner:
+    def __init__(
+        self,
+        meta: Meta,
+        spec: FlywheelRoundSpec,
+        status: FlywheelRoundStatus,
+        seen: RoundSeen,
+        now: datetime,
+        times: Timings,
+    ) -> None:
+        self.meta, self.spec, self.old, self.seen, self.now, self.times = meta, spec, status, seen, now, times
+        self.board = Board(status.conditions, meta.generation, now)
+        self.board.first_visit(FIRST_VISIT)
+        self.stages = {Stage(s.name): s for s in (status.stages or graph.initial(spec))}
+        self.attempts = list(status.attempts)
+        self.actions: list[Action] = []
+        self.notes: list[Note] = []
+        self.failed: tuple[Stage, str] | None = None
+        self.blocked = False
+        self.changes: dict[str, object] = {}
+
+    def plan(self) -> Plan[FlywheelRoundStatus]:
+        """Dispatch: terminal rounds are final whatever happens to their children (law 5)."""
+        if self.old.finished_at is not None:
+            return self._settled()
+        out = budget.zero(self.spec.budget) or self._exhausted()
+        if out is not None and self.stages[Stage.PREFLIGHT].state is StageState.SUCCEEDED:
+            return self._out_of_budget(out)
+        if self.stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED and not self._preflight(out):
+            return self._answer(self.times.preflight)
+        if self.seen.store_problem is not None:
+            return self._store_away(self.seen.store_problem)
+        self.board.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
+        for definition in PIPELINE[1:]:
+            self._stage(definition)
+            if self.failed is not None:
+                return self._fail(*self.failed)
+        self._release_pools()
+        return self._conclude()
+
+    # ---- before anything costs money ------------------------------------------------------------------------------
+    def _preflight(self, out: Problem | None) -> bool:
+        stage = self.stages[Stage.PREFLIGHT]
+        started = stage.started_at or format_time(self.now)
+        self.board.set(
+            C.BUDGET_AVAILABLE, out is None, out.reason if out else Reason.AVAILABLE, out.message if out else ""
+        )
+        problem = self.seen.problem or self.seen.store_problem or out
+        store = self.seen.store_problem or (problem if problem and problem.reason in STORE_REASONS else None)
+        self.board.set(
+            C.STORAGE_READY, store is None, store.reason if store else Reason.AVAILABLE, store.message if store else ""
+        )
+        if problem is not None or self.seen.waits_for is not None or self.seen.base is None:
+            text = problem.message if problem else self.seen.waits_for or "waiting for the base model"
+            self._set(Stage.PREFLIGHT, state=StageState.WAITING, started_at=started, progress=text[:256], attempt=1)
+            reason = problem.reason if problem else Reason.WAITING
+            self.board.set(C.PREFLIGHT, False, reason, text)
+            if problem:
+                self.board.blocked(reason, text)
+                if stage.progress != text[:256]:
+                    self.notes.append(Note(reason.value, text, "Warning"))
+            else:
+                self.board.working(reason, text)
+            self.changes |= {"stage": Stage.PREFLIGHT.value, "progress": text[:1024]}
+            return False
+        done = format_time(self.now)
+        self._set(
+            Stage.PREFLIGHT, state=StageState.SUCCEEDED, started_at=started, finished_at=done, progress=None, attempt=1
+        )
+        self.board.set(C.PREFLIGHT, True, Reason.PASSED, "")
+        self.notes.append(Note("PreflightPassed", f"base model {self.seen.base.digest[:19]}…, the round starts"))
+        # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
+        self.changes |= {"base_model": self.seen.base, "started_at": done, "spec_hash": self.seen.spec_hash}
+        self.old = self.old.model_copy(update=self.changes)
+        return True
+
+    # ---- one stage ------------------------------------------------------------------------------------------------
+    def _stage(self, definition: StageDef) -> None:
+        stage, status = definition.stage, self.stages[definition.stage]
+        if status.state in (StageState.SKIPPED, StageState.FAILED):
+            return
+        if status.state is StageState.SUCCEEDED:
+            if definition.runs is Runs.POOL and self._pool_needed_again(definition):
+                self._take(definition, start(definition, status, self._view(definition)))
+            return
+        if status.state is StageState.RUNNING:
+            self._take(definition, advance(definition, status, self._view(definition)))
+        elif self._may_start(definition, status):
+            if self._no_data(definition):
+                self._set(stage, state=StageState.SKIPPED, progress="no training data for this track")
+                return
+            self._take(definition, start(definition, status, self._view(definition)))
+            self.notes.append(Note("StageStarted", f"{stage} attempt {self.stages[stage].attempt}"))
+
+    def _view(self, definition: StageDef) -> View:
+        stage = definition.stage
+        record = self.seen.records.get(stage, Record())
+        return View(self.meta, self.now, self.times, self.seen.runs.get(stage), record)
+
+    def _take(self, definition: StageDef, step: Step) -> None:
+        stage, old = definition.stage, self.stages[definition.stage]
+        self.stages[stage] = step.status
+        self.actions += step.actions
+        self.blocked = self.blocked or step.blocked
+        if step.ended is not None:
+            started = old.attempt_started_at
+            self.attempts = remember(self.attempts, stage, old.attempt, step.ended, started, None, self.now)
+            said = f"{stage} attempt {old.attempt} ended by {step.ended.cause.value}/{step.ended.reason}: {step.ended.message}"
+            self.notes.append(Note("AttemptEnded", said, "Warning"))
+            self._account(stage)
+        if step.final and step.ended is not None:
+            self._stage_failed(
+                stage, f"{stage}: {step.ended.cause.value}/{step.ended.reason}: {step.ended.message} ({step.final})"
+            )
+        elif step.status.state is StageState.SUCCEEDED and old.state is not StageState.SUCCEEDED:
+            self._succeeded(definition)
+
+    def _stage_failed(self, stage: Stage, text: str) -> None:
+        """A failed report does not take a verdict away; any other stage ends the round."""
+        if stage is Stage.REPORT:
+            self.notes.append(Note("ReportFailed", text, "Warning"))
+        else:
+            self.failed = (stage, text)
+
+    def _succeeded(self, definition: StageDef) -> None:
+        stage = definition.stage
+        status = self.stages[stage]
+        if definition.runs is Runs.RLJOB:
+            self._account(stage)
+        manifest = self.seen.records.get(stage, Record()).manifest
+        text = f"{stage} done"
+        if status.counts is not None and status.counts.in_ != "0":
+            text = f"{stage}: {status.counts.in_} in, {status.counts.out} out, {status.counts.dropped} dropped"
+        self.notes.append(Note("StageSucceeded", text))
+        if manifest is None:
+            return
+        if manifest.standin:
+            self.changes["standin"] = True
+        self.changes |= finish.results(stage, manifest, self._status(), self.seen.models)
+
+    def _account(self, stage: Stage) -> None:
+        """GPU-seconds of what just ended are added to the stage's."""
+        spent = self.seen.gpu_seconds.get(stage, 0.0)
+        if spent:
+            total = float(self.stages[stage].gpu_seconds or 0) + spent
+            self._set(stage, gpu_seconds=f"{total:.0f}")
+
+    # ---- who may start --------------------------------------------------------------------------------------------
+    def _may_start(self, definition: StageDef, status: StageStatus) -> bool:
+        if self.spec.suspend or not graph.ready(definition, self.stages):
+            return False
+        if status.not_before is not None and self.now < parse_time(status.not_before):
+            return False
+        if definition.runs is Runs.POOL:
+            return not self._training_holds() and not self._other_pool(definition.stage)
+        if definition.runs is Runs.RLJOB:
+            return not self._training_holds() and not self._pools_exist()
+        if definition.pool is not None and self.stages[definition.pool].state is not StageState.SKIPPED:
+            run = self.seen.runs.get(definition.pool)
+            return (
+                self.stages[definition.pool].state is StageState.SUCCEEDED
+                and run is not None
+                and run.state is RunState.RUNNING
+            )
+        return True
+
+    def _training_holds(self) -> bool:
+        return self.seen.training_holds
+
+    def _pools_exist(self) -> bool:
+        pools = any(run.child.kind == "RolloutPool" for run in self.seen.runs.values())
+        return pools or self.seen.pool_pods > 0 or any(c.kind == "RolloutPool" for c in self.seen.strays)
+
+    def _other_pool(self, stage: Stage) -> bool:
+        """One model at a time needs memory: another pool, or leavings of one, must be gone first."""
+        others = any(run.child.kind == "RolloutPool" for s, run in self.seen.runs.items() if s is not stage)
+        strays = any(c.kind == "RolloutPool" for c in self.seen.strays)
+        return others or strays or (stage not in self.seen.runs and self.seen.pool_pods > 0)
+
+    def _pool_needed_again(self, definition: StageDef) -> bool:
+        """A pool that somebody deleted, or that a suspension released, while stages still need it."""
+        wanted = any(self.stages[s].state not in graph.DONE for s in graph.users_of(definition.stage))
+        gone = definition.stage not in self.seen.runs
+        return wanted and gone and self._may_start(definition, self.stages[definition.stage])
+
+    def _no_data(self, definition: StageDef) -> bool:
+        if definition.runs is not Runs.RLJOB or definition.track is None:
+            return False
+        package = self.seen.manifests.get(Stage.PACKAGE) or self.seen.records.get(Stage.PACKAGE, Record()).manifest
+        datasets = package.details.get("datasets", {}) if package else {}
+        return package is not None and not (datasets.get(definition.track) or {}).get("train")
+
+    def _release_pools(self) -> None:
+        """A pool goes when no stage needs it any more, or at a suspension's stage boundary."""
+        for stage in (Stage.SERVE_BASE, Stage.SERVE_CANDIDATE):
+            run = self.seen.runs.get(stage)
+            if run is None or run.child.deleting or self.stages[stage].state is not StageState.SUCCEEDED:
+                continue
+            users = [self.stages[s].state for s in graph.users_of(stage)]
+            idle = all(s in graph.DONE for s in users)
+            if self.spec.suspend:
+                idle = StageState.RUNNING not in users
+            if idle:
+                if self.stages[stage].child is not None:
+                    self._account(stage)
+                    self._set(stage, child=None, finished_at=format_time(self.now), progress=None)
+                self.actions.append(delete(run.child))
+        self.actions += [delete(child) for child in self.seen.strays if not child.deleting]
+
+    # ---- ends -----------------------------------------------------------------------------------------------------
+    def _conclude(self) -> Plan[FlywheelRoundStatus]:
+        report = self.stages[Stage.REPORT].state
+        if report in graph.DONE or report is StageState.FAILED:
+            return self._finish()
+        running = [s for s in self.stages.values() if s.state in (StageState.RUNNING, StageState.WAITING)]
+        text = "; ".join(s.progress for s in running if s.progress and not self._idle_pool(s)) or self._waiting_text()
+        stage = next((s.name for s in running), None) or self.old.stage or Stage.PREPARE.value
+        self.changes |= {"stage": stage, "progress": text[:1024]}
+        self._endpoint_condition(running)
+        self.board.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
+        if self.spec.suspend and not any(s.state is StageState.RUNNING for s in running):
+            self.changes["progress"] = "suspended: set spec.suspend to false to go on"
+            self.board.working(Reason.SUSPENDED, str(self.changes["progress"]))
+        elif self.blocked:
+            self.board.blocked(Reason.POD_REFUSED, text)
+        else:
+            self.board.working(stage, text)
+        return self._answer(self.times.poll)
+
+    def _idle_pool(self, status: StageStatus) -> bool:
+        return status.state is StageState.SUCCEEDED
+
+    def _waiting_text(self) -> str:
+        if self._pools_exist() or self.seen.training_holds:
+            return "waiting for the pods of the last stage to go, so that one model at a time needs memory"
+        return "between stages"
+
+    def _endpoint_condition(self, running: list[StageStatus]) -> None:
+        waiting = []
+        for status in running:
+            progress = self.seen.records.get(Stage(status.name), Record()).progress
+            last = next((a for a in reversed(self.attempts) if a.stage == status.name), None)
+            if status.state is StageState.RUNNING and progress is not None and progress.waiting_for:
+                waiting.append(f"{status.name} waits for {progress.waiting_for}")
+            elif status.state is StageState.WAITING and last is not None and last.cause is Cause.ENDPOINT:
+                waiting.append(f"{status.name}: {last.message}")
+        if waiting:
+            text = "; ".join(waiting) + "; finished items are kept, only missing ones run again"
+            self.board.set(C.ENDPOINTS_AVAILABLE, False, Reason.ENDPOINT_UNAVAILABLE, text)
+        else:
+            self.board.set(C.ENDPOINTS_AVAILABLE, True, Reason.AVAILABLE, "")
+
+    def _finish(self) -> Plan[FlywheelRoundStatus]:
+        verdict = str(self._status().verdict or "Held")
+        promoted = verdict == "Promoted"
+        text = f"{verdict}: {self._status().score or 'no score'}"
+        self.board.done(Reason.PROMOTED if promoted else Reason.HELD, text)
+        self.board.set(C.PROMOTED, promoted, Reason.PROMOTED if promoted else Reason.HELD, text)
+        self.notes.append(Note(verdict, text))
+        self._sweep()
+        self.changes |= {"stage": "Done", "progress": text, "finished_at": format_time(self.now)}
+        return self._answer(self.times.poll)
+
+    def _fail(self, stage: Stage, text: str, reason: Reason = Reason.FAILED) -> Plan[FlywheelRoundStatus]:
+        self.board.failed(reason, text)
+        self.board.set(C.PROMOTED, False, Reason.FAILED, "the round failed before a verdict")
+        self.notes.append(Note("Failed", text, "Warning"))
+        self._sweep()
+        self.changes |= {
+            "stage": stage.value,
+            "progress": text[:1024],
+            "verdict": "Failed",
+            "finished_at": format_time(self.now),
+        }
+        return self._answer(self.times.poll)
+
+    def _exhausted(self) -> Problem | None:
+        used = budget.tokens_used(self.stages.values())
+        spent = sum(float(s.gpu_seconds or 0) for s in self.stages.values()) + sum(self.seen.gpu_seconds.values())
+        return budget.exhausted(self.spec.budget, self.old.started_at, spent, used, self.now)
+
+    def _out_of_budget(self, out: Problem) -> Plan[FlywheelRoundStatus]:
+        self.board.set(C.BUDGET_AVAILABLE, False, out.reason, out.message)
+        stage = next((Stage(s.name) for s in self.stages.values() if s.state is StageState.RUNNING), Stage.PREFLIGHT)
+        for name, status in self.stages.items():
+            if status.state in (StageState.RUNNING, StageState.WAITING):
+                self._account(name)
+                self._set(name, state=StageState.FAILED, finished_at=format_time(self.now), progress="budget exhausted")
+        return self._fail(stage, out.message, Reason.BUDGET_EXHAUSTED)
+
+    def _store_away(self, problem: Problem) -> Plan[FlywheelRoundStatus]:
+        """Nothing is judged while the store is away: running children go on, the round pauses."""
+        self.board.set(C.STORAGE_READY, False, problem.reason, problem.message)
+        self.board.working(problem.reason, problem.message)
+        return self._answer(self.times.preflight)
+
+    def _settled(self) -> Plan[FlywheelRoundStatus]:
+        if self.old.spec_hash and self.seen.spec_hash and self.old.spec_hash != self.seen.spec_hash:
+            text = "spec was changed after the round ended: nothing runs again; apply a new round under another name"
+            self.board.set(C.RECONCILING, False, Reason.SPEC_CHANGED, text)
+        self._sweep()
+        return self._answer(self.times.poll if self.actions else None)
+
+    def _sweep(self) -> None:
+        """Children that run or hold hardware go; Jobs and RLJobs that ended stay, with their logs and curves."""
+        done = {a.name for a in self.actions}
+        for run in self.seen.runs.values():
+            ended = run.child.kind != "RolloutPool" and run.state in (RunState.SUCCEEDED, RunState.ENDED)
+            if not ended and not run.child.deleting and run.child.name not in done:
+                self.actions.append(delete(run.child))
+        self.actions += [delete(c) for c in self.seen.strays if not c.deleting and c.name not in done]
+
+    # ---- small parts ----------------------------------------------------------------------------------------------
+    def _set(self, stage: Stage, **changes: object) -> None:
+        self.stages[stage] = self.stages[stage].model_copy(update=changes)
+
+    def _status(self) -> FlywheelRoundStatus:
+        return self.old.model_copy(update=self.changes)
+
+    def _answer(self, requeue: float | None) -> Plan[FlywheelRoundStatus]:
+        self.changes |= {
+            "observed_generation": self.meta.generation,
+            "conditions": self.board.result(),
+            "stages": [self.stages[d.stage] for d in PIPELINE],
+            "attempts": self.attempts,
+        }
+        status = finish.with_usage(self.old, self._status(), self.now)
+        return Plan(status, tuple(self.actions), tuple(self.notes), requeue)

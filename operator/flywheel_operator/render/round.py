@@ -1,0 +1,182 @@
+"""A round's children: stage configs, its RolloutPools and its RLJobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel_api import API_VERSION
+from flywheel_api.artifacts import Manifest, Owner
+from flywheel_api.base import parse_duration
+from flywheel_api.pool import RolloutPoolSpec
+from flywheel_api.presets import training_spec
+from flywheel_api.resources import POOL, RLJOB, ROUND
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
+from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
+from flywheel_operator.plan import budget, graph
+from flywheel_operator.plan.pool import endpoint_url
+from flywheel_operator.plan.types import Action, Meta
+from flywheel_operator.render.common import labels, metadata
+from flywheel_operator.render.job import key_variable, stage_job
+from flywheel_operator.settings import OperatorConfig
+
+Object = dict[str, Any]
+POLICY_MODEL = "policy"
+_TRACKS = {Stage.TRAIN_REASONING: "reasoning", Stage.TRAIN_AGENTIC: "agentic"}
+
+
+@dataclass(frozen=True)
+class RoundFacts:
+    """What rendering needs beside spec and status."""
+
+    package: Manifest | None = None
+    previous_rollouts: tuple[str, ...] = ()
+    champion: str | None = None
+
+
+def child(
+    config: OperatorConfig,
+    meta: Meta,
+    spec: FlywheelRoundSpec,
+    status: FlywheelRoundStatus,
+    action: Action,
+    facts: RoundFacts,
+) -> Object:
+    """The body of a stage's child."""
+    stage = Stage(action.stage)
+    stages = {Stage(s.name): s for s in status.stages}
+    if action.kind == POOL.kind:
+        return _object(meta, POOL.kind, action, pool_spec(spec, status, stage, stages).dump())
+    if action.kind == RLJOB.kind:
+        return _object(meta, RLJOB.kind, action, rljob_spec(spec, status, stage, stages, facts).dump())
+    return stage_job(config, meta, stage_config(config, meta, spec, status, action, facts), action)
+
+
+def _object(meta: Meta, kind: str, action: Action, spec: Object) -> Object:
+    marks = labels(meta, ROUND.kind, kind.lower(), action.stage, action.attempt)
+    return {
+        "apiVersion": API_VERSION,
+        "kind": kind,
+        "metadata": metadata(meta, ROUND.kind, action.name, marks),
+        "spec": spec,
+    }
+
+
+def pool_spec(
+    spec: FlywheelRoundSpec, status: FlywheelRoundStatus, stage: Stage, stages: Mapping[Stage, StageStatus]
+) -> RolloutPoolSpec:
+    """The pool of the base or of the candidate."""
+    base = status.base_model.digest if status.base_model else None
+    model = base if stage is Stage.SERVE_BASE else graph.candidate(stages)
+    if model is None:
+        raise ValueError(f"{stage} was planned before its model is known")
+    template = graph.pool_template(spec)
+    fields = {name: getattr(template, name) for name in type(template).model_fields}
+    return RolloutPoolSpec(model=model, served_model_name=POLICY_MODEL, store=spec.store, **fields)
+
+
+def rljob_spec(
+    spec: FlywheelRoundSpec,
+    status: FlywheelRoundStatus,
+    stage: Stage,
+    stages: Mapping[Stage, StageStatus],
+    facts: RoundFacts,
+) -> RLJobSpec:
+    """The training of a track, from the checkpoint before it."""
+    track = _TRACKS[stage]
+    datasets = facts.package.details.get("datasets", {}).get(track, {}) if facts.package else {}
+    base = status.base_model.digest if status.base_model else None
+    earlier = stages[Stage.TRAIN_REASONING].manifest if stage is Stage.TRAIN_AGENTIC else None
+    model = earlier or base
+    if model is None or not datasets.get("train"):
+        raise ValueError(f"{stage} was planned before its model or its data is known")
+    return training_spec(spec, track, model, datasets["train"], datasets.get("validation"))  # type: ignore[arg-type]
+
+
+def stage_config(
+    config: OperatorConfig,
+    meta: Meta,
+    spec: FlywheelRoundSpec,
+    status: FlywheelRoundStatus,
+    action: Action,
+    facts: RoundFacts,
+) -> StageConfig:
+    """What a CPU stage receives. Inputs are digests of verified manifests."""
+    stage = Stage(action.stage)
+    stages = {Stage(s.name): s for s in status.stages}
+    inputs = {name: stages[name].manifest for name in graph.BY_STAGE[stage].inputs}
+    return StageConfig(
+        stage=stage,
+        owner=Owner(kind=ROUND.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid),
+        attempt=action.attempt,
+        shards=config.job.shards,
+        spec=spec,
+        inputs={name.value: digest for name, digest in inputs.items() if digest},
+        endpoints=endpoints(config, meta, spec, stages, stage),
+        base_model=status.base_model.digest if status.base_model else None,
+        candidate_model=graph.candidate(stages),
+        champion=facts.champion if stage is Stage.GATE else None,
+        previous_rollouts=list(facts.previous_rollouts),
+        endpoint_patience_seconds=config.job.endpoint_patience_seconds,
+        timeline=[s.dump() for s in status.stages] if stage is Stage.REPORT else [],
+    )
+
+
+def endpoints(
+    config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, stages: Mapping[Stage, StageStatus], stage: Stage
+) -> list[ResolvedEndpoint]:
+    """Every role's endpoint. Unset roles are played by the teacher; the policy by the pool that the stage uses."""
+    used = budget.tokens_used(stages.values())
+    teacher = graph.endpoint_of(spec, Role.TEACHER)
+    found = []
+    for role in Role:
+        own = graph.endpoint_of(spec, role)
+        if role is Role.POLICY:
+            url, model = _policy(config, meta, spec, stages, stage)
+            if url is None:
+                continue
+            own = own or Endpoint(role=Role.POLICY)
+        else:
+            own = own or teacher
+            if own is None:
+                continue
+            url, model = _address(config, meta, own)
+        found.append(_resolved(role, own, url, model, budget.token_left(spec.budget, used, role.value)))
+    return found
+
+
+def _policy(
+    config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, stages: Mapping[Stage, StageStatus], stage: Stage
+) -> tuple[str | None, str]:
+    pool = graph.BY_STAGE[stage].pool
+    if pool is None:
+        return None, POLICY_MODEL
+    own = graph.endpoint_of(spec, Role.POLICY)
+    if pool is Stage.SERVE_BASE and own is not None and own.pool is None:
+        return _address(config, meta, own)
+    name = graph.child_name_of(meta, pool, stages[pool].attempt)
+    return endpoint_url(name, meta.namespace, config.cluster_domain), POLICY_MODEL
+
+
+def _address(config: OperatorConfig, meta: Meta, endpoint: Endpoint) -> tuple[str, str]:
+    if endpoint.pool_ref is not None:
+        return endpoint_url(endpoint.pool_ref, meta.namespace, config.cluster_domain), endpoint.model or POLICY_MODEL
+    return endpoint.url or "", endpoint.model or ""
+
+
+def _resolved(role: Role, own: Endpoint, url: str, model: str, left: int | None) -> ResolvedEndpoint:
+    return ResolvedEndpoint(
+        role=role.value,
+        url=url,
+        model=model,
+        temperature=float(own.sampling.temperature),
+        top_p=float(own.sampling.top_p),
+        max_tokens=own.sampling.max_tokens,
+        concurrency=own.concurrency,
+        requests_per_minute=own.requests_per_minute,
+        timeout_seconds=parse_duration(own.timeout).total_seconds(),
+        api_key_env=key_variable(own.role.value) if own.api_key is not None else None,
+        token_limit=left,
+    )
