@@ -119,8 +119,9 @@ def block(resource: Json, now: datetime) -> list[str]:
     """The round as a few lines: the head, then one for each stage at work, then what needs a person."""
     status = resource.get("status", {})
     name = resource["metadata"]["name"]
-    elapsed = clock(seconds_between(status.get("startedAt"), status.get("finishedAt"), now))
     states = status.get("stages") or []
+    begun = status.get("startedAt") or min((s["startedAt"] for s in states if s.get("startedAt")), default=None)
+    elapsed = clock(seconds_between(begun, status.get("finishedAt"), now))
     ended = sum(s.get("state") in DONE for s in states)
     lines = [f"round {name}: {overall(status)} %, {ended} of {len(states)} stages, {elapsed}"]
     active = [s for s in states if s.get("state") in ACTIVE]
@@ -128,7 +129,7 @@ def block(resource: Json, now: datetime) -> list[str]:
     if not active and status.get("progress"):
         lines.append(f"  {status['progress']}")
     problem = stuck(resource)
-    if problem:
+    if problem and not any(problem.partition(": ")[2] in line for line in lines):
         lines.append(f"  ! {problem}")
     return lines
 

@@ -95,7 +95,8 @@ def install_chart(
 ) -> None:
     """helm upgrade --install, then waits until the operator is Available."""
     kube.apply([manifests.namespace(SYSTEM_NAMESPACE)])
-    command: list[str | Path] = [helm, "upgrade", "--install", RELEASE, settings.chart, "--namespace", SYSTEM_NAMESPACE]
+    command: list[str | Path] = [helm, "upgrade", "--install", "--hide-notes", RELEASE, settings.chart]
+    command += ["--namespace", SYSTEM_NAMESPACE]
     command += ["--kubeconfig", settings.kubeconfig or kube.kubeconfig]
     for file in (values, settings.values if values != settings.values else None):
         command += ["--values", file] if file else []

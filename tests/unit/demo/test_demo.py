@@ -175,6 +175,8 @@ def test_what_needs_a_person_is_shown() -> None:
         ]
     )
     assert progress.block(blocked, NOW)[-1] == "  ! SecretNotFound: make Secret flywheel-s3"
+    blocked["status"]["progress"] = "make Secret flywheel-s3"
+    assert progress.block(blocked, NOW)[1:] == ["  make Secret flywheel-s3"]  # nothing is said twice
 
 
 def test_only_an_ended_round_has_a_verdict() -> None:

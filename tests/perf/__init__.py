@@ -1,0 +1,1 @@
+"""Benchmarks: they print ratios and write JSON, and never fail because a machine is slow. `make bench`."""
