@@ -85,6 +85,7 @@ def main_ppo_overrides(
         _data(spec, paths),
         _algorithm(spec.algorithm),
         _actor(spec),
+        _reference(spec),
         _critic(spec, paths),
         _rollout(spec, paths),
         _cpu(spec) if is_cpu(spec) else _gpu(spec),
@@ -170,6 +171,23 @@ def _actor(spec: RLJobSpec) -> dict[str, Any]:
         "actor_rollout_ref.model.use_remove_padding": False,  # packing needs flash-attn, which no image carries
         "++actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
     }
+
+
+def _reference(spec: RLJobSpec) -> dict[str, Any]:
+    """The frozen model that KL is measured against; there is none with coefficient 0."""
+    if float(spec.algorithm.kl_coefficient) <= 0:
+        return {}
+    ref = "actor_rollout_ref.ref"
+    out: dict[str, Any] = {}
+    if not _dynamic_batches(spec):
+        out[f"{ref}.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
+    if is_cpu(spec):
+        out |= {
+            f"{ref}.fsdp_config.model_dtype": "fp32",
+            f"{ref}.fsdp_config.dtype": "float32",
+            f"{ref}.fsdp_config.use_torch_compile": False,
+        }
+    return out
 
 
 def _critic(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
@@ -270,8 +288,6 @@ def _gpu(spec: RLJobSpec) -> dict[str, Any]:
             f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
             f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
         }
-    if float(a.kl_coefficient) > 0 and not _dynamic_batches(spec):
-        out["actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
     return out
 
 

@@ -114,6 +114,15 @@ def test_kl_zero_builds_no_reference_model() -> None:
     assert (on[f"{ACTOR}.use_kl_loss"], on[f"{ACTOR}.kl_loss_coef"]) == ("true", "0.001")
 
 
+def test_a_reference_model_gets_its_micro_batch() -> None:
+    key = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"
+    kl = {"kl_coefficient": "0.001"}
+    assert overrides(spec(kl, gpus_per_node=0))[key] == "2"
+    assert overrides(spec(kl | {"micro_batch_size": 4}))[key] == "4"
+    assert key not in overrides(spec(kl)), "dynamic batching needs none, and verl refuses both"
+    assert key not in overrides(spec(gpus_per_node=0))
+
+
 def test_gspo_clip() -> None:
     got = overrides(spec({"type": Algorithm.GSPO, "clip": Clip(low="0.0003", high="0.0004")}))
     assert (got[f"{ACTOR}.clip_ratio_low"], got[f"{ACTOR}.clip_ratio_high"]) == ("0.0003", "0.0004")
