@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cluster.layout import layout
 from cluster.pins import binary_path
 from demo.kube import Kubectl

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 import pytest
+
 from demo.kube import Kubectl
 from demo.settings import NAMESPACE, Settings
 from e2e import story
