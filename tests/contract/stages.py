@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from contract.servers import S3Server
@@ -55,7 +56,9 @@ def config(
     )
 
 
-def start(config: StageConfig, s3: S3Server, prefix: str, index: int = 0, **env: str) -> subprocess.Popen[str]:
+def start(
+    config: StageConfig, s3: S3Server, prefix: str, index: int = 0, env: Mapping[str, str] = MappingProxyType({})
+) -> subprocess.Popen[str]:
     """The stage's process."""
     environ = {
         **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
@@ -71,7 +74,7 @@ def start(config: StageConfig, s3: S3Server, prefix: str, index: int = 0, **env:
 
 def run(config: StageConfig, s3: S3Server, prefix: str, expect: int = 0, **env: str) -> str:
     """Runs the stage to its end and returns its log; asserts the exit code."""
-    process = start(config, s3, prefix, **env)
+    process = start(config, s3, prefix, env=env)
     out, log = process.communicate(timeout=90)
     assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{log}"
     return log

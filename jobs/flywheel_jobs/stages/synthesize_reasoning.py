@@ -59,7 +59,7 @@ async def run(ctx: StageContext) -> StageResult:
 
 
 def plan(ctx: StageContext, mined: list[ReasoningProblem]) -> list[Order]:
-    """The variants to write: per problem, structural operators from the closest on, then personas drawn by its id."""
+    """The variants to write: per problem, structural operators by its band, then personas drawn by its id."""
     assert ctx.spec.reasoning is not None
     synthesis = ctx.spec.reasoning.synthesis
     people = [Persona.model_validate(v) for v in ctx.records("Prepare", "seeds/personas.jsonl")]
@@ -69,9 +69,8 @@ def plan(ctx: StageContext, mined: list[ReasoningProblem]) -> list[Order]:
         )
     orders = []
     for problem in mined:
-        for i in range(synthesis.structural):
-            operator = roles.STRUCTURAL[i % len(roles.STRUCTURAL)]
-            orders.append(Order(problem, operator, i // len(roles.STRUCTURAL)))
+        for operator, number in roles.structural(problem.band, synthesis.structural):
+            orders.append(Order(problem, operator, number))
         drawn = ctx.rng("persona", problem.id).sample(people, min(synthesis.persona, len(people)))
         orders += [Order(problem, roles.PERSONA, i, persona) for i, persona in enumerate(drawn)]
     return orders

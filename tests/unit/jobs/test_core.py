@@ -18,9 +18,10 @@ from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
 from flywheel_api.stages import STAGE_CONFIG_ENV, STORE_ENV
 from flywheel_jobs import errors, s3
 from flywheel_jobs.attempt import Attempt, described
+from flywheel_jobs.context import check_counts
 from flywheel_jobs.errors import HeadLost, StoreUnavailable, ValidationFailure
 from flywheel_jobs.journal import Item, Journal
-from flywheel_jobs.runner import check_counts, load_config, stage_module
+from flywheel_jobs.runner import load_config, stage_module
 from flywheel_jobs.s3 import S3Settings, parse_endpoint
 from flywheel_jobs.store import json_bytes
 from flywheel_jobs.telemetry.logging import REDACTED, Redactor

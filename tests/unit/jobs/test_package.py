@@ -33,7 +33,7 @@ def test_split_is_by_group_and_bounded(groups: dict[str, int]) -> None:
 def test_too_few_rows_name_the_numbers() -> None:
     training = TrackTraining.model_validate({"algorithm": {"promptsPerStep": 4}})
     package.check_enough("agentic", examples({"a": 4}), training)
-    with pytest.raises(ValidationFailure, match="3 training rows and one step takes 4: raise spec.agentic.maxTasks"):
+    with pytest.raises(ValidationFailure, match=r"3 training rows and one step takes 4: raise spec\.agentic\.maxTasks"):
         package.check_enough("agentic", examples({"a": 3}), training)
 
 

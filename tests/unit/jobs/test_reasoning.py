@@ -125,13 +125,26 @@ def test_teacher_is_deterministic_and_sometimes_bad_at_known_rates() -> None:
             assert standin.understand(value["question"]) == Typed.parse(value["typed"])
 
 
-@pytest.mark.parametrize("operator", roles.STRUCTURAL)
+@pytest.mark.parametrize("operator", roles.UPWARDS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_operator_gives_an_answerable_problem(operator: str, family: str) -> None:
     rng = random.Random(f"{operator}{family}")
     typed = Typed(family, arithmetic.draw_values(family, 1, rng))
     new = standin.mutated(typed, operator, rng)
     assert Typed.parse(new.dump()) == new and new.answer() is not None
+
+
+def test_structural_operators_by_band() -> None:
+    assert roles.structural("hard", 4) == [
+        ("change-values", 0),
+        ("swap-family", 0),
+        ("change-values", 1),
+        ("invert", 0),
+    ]
+    assert roles.structural("frontier", 2) == [("change-values", 0), ("raise-difficulty", 0)]
+    for band in ("hard", "frontier"):
+        orders = roles.structural(band, 30)
+        assert len(set(orders)) == 30 and {op for op, _ in orders} <= set(roles.INSTRUCTIONS)
 
 
 def test_reskinning_keeps_the_values_and_the_answer_most_of_the_time() -> None:
@@ -164,7 +177,7 @@ def test_personas_split_is_stable_disjoint_and_refuses_an_empty_side() -> None:
     assert 0.1 < len(held) / len(people) < 0.3
     assert personas.split(people[:50], 0.2)[1] == [p for p in people[:50] if p in held]
     with pytest.raises(ValidationFailure, match="more personas"):
-        personas.split([p for p in training[:3]], 0.2)
+        personas.split(training[:3], 0.2)
 
 
 def test_rollouts_give_back_what_training_still_fails_at() -> None:

@@ -1,0 +1,80 @@
+"""Runs one phase's items with bounded concurrency and journals them as they finish."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from flywheel_jobs.errors import ItemDropped
+from flywheel_jobs.journal import SEGMENT_SECONDS, Item, Journal
+from flywheel_jobs.telemetry.logging import get_logger
+
+log = get_logger(__name__)
+
+
+class Pump:
+    """One phase. `flush` journals what has finished; `report` says how far it is."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        phase: str,
+        work: Callable[[Any], Awaitable[dict[str, Any]]],
+        flush: Callable[[], Awaitable[None]],
+        report: Callable[[], None],
+    ) -> None:
+        self._journal = journal
+        self._phase = phase
+        self._work = work
+        self._flush = flush
+        self._report = report
+        self._full = asyncio.Event()
+        self._queue: list[tuple[str, Any]] = []
+
+    async def run(self, items: Mapping[str, Any], width: int) -> None:
+        """Runs all items, `width` at a time; stops at the first error.
+
+        Whatever had finished is in the journal even when this raises or is cancelled.
+        """
+        self._queue = list(items.items())[::-1]
+        workers = [asyncio.create_task(self._worker()) for _ in range(min(width, len(items)))]
+        flusher = asyncio.create_task(self._flusher())
+        try:
+            await _first_error(workers, flusher)
+        finally:
+            for task in (*workers, flusher):
+                task.cancel()
+            await asyncio.gather(*workers, flusher, return_exceptions=True)
+            await self._flush()
+            self._report()
+
+    async def _worker(self) -> None:
+        while self._queue:
+            key, item = self._queue.pop()
+            try:
+                done = Item(phase=self._phase, key=key, result=await self._work(item))
+            except ItemDropped as drop:
+                log.info("item dropped", key=key, reason=drop.reason, detail=drop.detail[:300])
+                done = Item(phase=self._phase, key=key, dropped=drop.reason)
+            if self._journal.add(done):
+                self._full.set()
+
+    async def _flusher(self) -> None:
+        while True:
+            try:
+                await asyncio.wait_for(self._full.wait(), SEGMENT_SECONDS)
+            except TimeoutError:
+                pass
+            self._full.clear()
+            await asyncio.shield(self._flush())
+            self._report()
+
+
+async def _first_error(workers: list[asyncio.Task[None]], flusher: asyncio.Task[None]) -> None:
+    pending: set[asyncio.Task[None]] = set(workers)
+    while pending:
+        done, rest = await asyncio.wait({*pending, flusher}, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+        pending = rest - {flusher}
