@@ -33,7 +33,8 @@ from flywheel_jobs.telemetry.logging import get_logger
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
-from flywheel_jobs.trainer.hydra import UnsupportedSpec, is_cpu, main_ppo_overrides, worker_environment
+from flywheel_jobs.trainer.flavours import is_cpu
+from flywheel_jobs.trainer.hydra import UnsupportedSpec, main_ppo_overrides, worker_environment
 from flywheel_jobs.trainer.metrics import parse_step
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
@@ -129,6 +130,7 @@ class Driver:
         self.sync.start()
         self._text("starting verl")
         environment = worker_environment(self.spec, str(self.workspace.rollouts))
+        environment["RAY_DEDUP_LOGS"] = "0"  # Ray would hold back or merge lines that look alike, ours among them
         command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides]
         child = Child(command, environment, self.workspace.root / "run", self._on_line)
         try:

