@@ -47,7 +47,7 @@ def test_a_round_ends_the_same_with_its_operator_killed_in_every_stage_and_its_h
     lost = next(a for a in attempts if a["cause"] == "Infra")
     assert job["status"]["failures"] == 0, "a lost head used up a retry"
     assert job["status"]["attempt"] == lost["attempt"] + 1
-    resumed = [a for a in attempts if a["attempt"] == lost["attempt"] + 1][0]["resumedFromStep"]
+    resumed = next(a for a in attempts if a["attempt"] == lost["attempt"] + 1)["resumedFromStep"]
     assert resumed >= head_lost_at[0], (resumed, head_lost_at)
 
 
