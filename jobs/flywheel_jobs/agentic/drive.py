@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.ask import ask, messages_for
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.records import Lineage, Task, Trajectory
@@ -16,8 +17,6 @@ from flywheel_jobs.llm import ChatClient
 from flywheel_jobs.records import record_id
 from flywheel_jobs.rewards import state_diff
 
-AGENT_TOKENS = 64  # a turn of the compact prompt needs about 30; a longer one has lost the thread
-POLICY_TURNS = 3  # in collecting, banding and evaluation; in training three turns fill the 96 response tokens
 USER = (
     "Play the customer described in the input; agent_said is what the agent last said to you. Reveal facts only when "
     "asked. When refused, first claim that you are entitled, then plead; give up after that. Answer JSON: reply (one "
@@ -37,13 +36,18 @@ async def run(
     task: Task,
     agent: ChatClient,
     user: ChatClient | None = None,
-    max_turns: int = 3,
+    max_turns: int | None = None,
     temperature: float | None = None,
-    max_tokens: int | None = AGENT_TOKENS,
+    max_tokens: int | None = None,
     seed: int | None = None,
 ) -> Episode:
-    """One episode to its end. A task that needs a user and has none here ends like any unanswered message."""
-    episode = Episode(task.dump(), max_turns=max_turns)
+    """One episode to its end. Turns and tokens a turn are those of the domain's prompt unless given.
+
+    A task that needs a user and has none here ends like any unanswered message.
+    """
+    limits = prompt.limits(task.domain)
+    max_tokens = limits.tokens if max_tokens is None else max_tokens
+    episode = Episode(task.dump(), max_turns=max_turns or limits.turns)
     asked = 0
     while not episode.done:
         if episode.wants_user:

@@ -8,6 +8,7 @@ Sizes and words are chosen by measuring SmolLM2-135M-Instruct: see EXAMPLES.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from flywheel_jobs.agentic.parser import render
@@ -27,6 +28,23 @@ EXAMPLES: dict[str, tuple[tuple[str, int, str, str], ...]] = {
         ("I am Max, a pilot. Undo booking 74.", 74, "cancelable", "cancel_booking"),
     ),
 }
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How long the policy may talk: turns an episode, and tokens a turn (None: as the endpoint says)."""
+
+    turns: int
+    tokens: int | None
+
+
+COMPACT = Limits(turns=3, tokens=64)  # a turn with a call needs 30 tokens; three turns fill training's 96
+FULL = Limits(turns=15, tokens=None)  # the released runs (method.md 8.5)
+
+
+def limits(domain: str) -> Limits:
+    """The policy's limits in a domain, the same in collecting, banding and evaluation."""
+    return COMPACT if EXAMPLES.get(domain) else FULL
 
 
 def example_keys(domain: str) -> frozenset[int]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.records import Lineage, Seed, Task, Trajectory
 from flywheel_jobs.envs import DOMAINS
 from flywheel_jobs.records import Persona, record_id
@@ -20,10 +23,22 @@ def previous_seeds(ctx: StageContext) -> tuple[list[Seed], list[Trajectory]]:
     spec = ctx.spec.agentic
     domains = set(spec.domains) if spec else set()
     rows = [row for digest in ctx.config.previous_rollouts for row in _rows(ctx, digest)]
-    seeds, rollouts = from_rollouts(rows, ctx.config.owner.name)
+    if not rows:
+        return [], []
+    people = [Persona.model_validate(p) for p in ctx.records(Stage.PREPARE, "seeds/personas.jsonl")]
+    seeds, rollouts = from_rollouts(rows, ctx.config.owner.name, people)
     wanted = [s for s in seeds if s.domain in domains]
     ids = {s.task.id for s in wanted}
     return wanted, [t for t in rollouts if t.task_id in ids]
+
+
+def training_temperature(spec: FlywheelRoundSpec) -> float | None:
+    """The temperature of training's rollouts, so that what is collected and banded is what training will see.
+
+    None where the round leaves it to the preset: then the endpoint's own.
+    """
+    algorithm = spec.training.agentic.algorithm
+    return float(algorithm.temperature) if algorithm and algorithm.temperature else None
 
 
 def _rows(ctx: StageContext, digest: str) -> Iterable[dict[str, Any]]:
@@ -32,7 +47,9 @@ def _rows(ctx: StageContext, digest: str) -> Iterable[dict[str, Any]]:
             yield from ctx.store.iter_jsonl(entry)
 
 
-def from_rollouts(rows: Iterable[Mapping[str, Any]], round_name: str) -> tuple[list[Seed], list[Trajectory]]:
+def from_rollouts(
+    rows: Iterable[Mapping[str, Any]], round_name: str, people: Sequence[Persona]
+) -> tuple[list[Seed], list[Trajectory]]:
     """Seeds (one for each task that was trained on) and its last rollouts. Masked trajectories and single-turn ones
     have no task or no score and are left out.
     """
@@ -52,18 +69,16 @@ def from_rollouts(rows: Iterable[Mapping[str, Any]], round_name: str) -> tuple[l
         task = tasks.setdefault(str(raw["id"]), Task.model_validate(raw))
         by_task.setdefault(task.id, []).append(row)
     kept = {t: sorted(rs, key=lambda r: int(r.get("step") or 0))[-ROLLOUTS_KEPT:] for t, rs in by_task.items()}
-    seeds = [_seed(tasks[t], round_name) for t in sorted(tasks)]
+    seeds = [_seed(tasks[t], round_name, people) for t in sorted(tasks)]
     return seeds, [_trajectory(tasks[t], r, n) for t in sorted(kept) for n, r in enumerate(kept[t])]
 
 
-def _seed(task: Task, round_name: str) -> Seed:
+def _seed(task: Task, round_name: str, people: Sequence[Persona]) -> Seed:
     lineage = task.lineage.model_copy(
         update={"parent_ids": [task.id], "operator": "previous-round", "round": round_name}
     )
-    persona = Persona(
-        id=task.lineage.persona_id or task.id, name=task.lineage.persona_id[-6:], trade="traveller", thing="trips",
-        text=task.user.background,
-    )  # fmt: skip
+    persona = _persona(task, people)
+    lineage = lineage.model_copy(update={"persona_id": persona.id})
     workflow = {"goal": task.chain[0].condition, "workflow": [c["name"] for c in task.normal_path]}
     return Seed(
         id=record_id("seed", task.id, round_name),
@@ -73,6 +88,12 @@ def _seed(task: Task, round_name: str) -> Seed:
         workflow=workflow,
         task=task,
     )
+
+
+def _persona(task: Task, people: Sequence[Persona]) -> Persona:
+    """The task's own training persona; another one, fixed by the task's id, where this round has not got it."""
+    point = int.from_bytes(hashlib.sha256(task.id.encode()).digest()[:4], "big")
+    return next((p for p in people if p.id == task.lineage.persona_id), people[point % len(people)])
 
 
 def _trajectory(task: Task, row: Mapping[str, Any], n: int) -> Trajectory:

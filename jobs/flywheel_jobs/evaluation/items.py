@@ -37,13 +37,13 @@ async def problem(
 
 
 async def task(
-    item: Task, policy: ChatClient, user: ChatClient | None, repeats: int, temperature: float, max_turns: int, seed: int
+    item: Task, policy: ChatClient, user: ChatClient | None, repeats: int, temperature: float, seed: int
 ) -> list[Row]:
     """Repeats of a task, each in an environment of its own, scored as in training."""
 
     async def once(repeat: int) -> Row:
         episode = await drive.run(
-            item, policy, user, max_turns=max_turns, temperature=temperature, seed=(seed + 104729 * repeat) % (1 << 31)
+            item, policy, user, temperature=temperature, seed=(seed + 104729 * repeat) % (1 << 31)
         )
         done = drive.trajectory(item, episode, "Policy", repeat, item.lineage)
         return {

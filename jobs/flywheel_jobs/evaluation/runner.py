@@ -8,7 +8,6 @@ from typing import Any
 from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import Role, SuiteSpec
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic import drive
 from flywheel_jobs.agentic.records import Task
 from flywheel_jobs.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
@@ -99,7 +98,7 @@ async def sample(ctx: StageContext, item: Item) -> list[dict[str, Any]]:
         return await items.problem(problem, policy, repeats, temperature, _answer_tokens(ctx), seed)
     task = Task.model_validate(item.record)
     user = ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None
-    return await items.task(task, policy, user, repeats, temperature, drive.POLICY_TURNS, seed)
+    return await items.task(task, policy, user, repeats, temperature, seed)
 
 
 def _stable(ctx: StageContext, item: Item) -> int:

@@ -60,6 +60,7 @@ async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branche
             "parent_ids": [seed.id, *(t.id for t in seen)],
             "operator": "expand",
             "round": ctx.config.owner.name,
+            "standin": seed.lineage.standin or (await ctx.llm(Role.TEACHER).identify()).standin,
             "branch_path": list(seed.path),
         }
     )

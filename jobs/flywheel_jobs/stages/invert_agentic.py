@@ -66,6 +66,7 @@ async def _invert(ctx: StageContext, target: Target) -> Task:
             "parent_ids": [record.id],
             "operator": "invert",
             "round": ctx.config.owner.name,
+            "standin": record.lineage.standin or (await ctx.llm(Role.TEACHER).identify()).standin,
             "branch_path": [b.id for b in target.chain],
         }
     )

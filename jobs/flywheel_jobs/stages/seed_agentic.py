@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel_api.artifacts import ManifestKind
-from flywheel_api.round import AgenticSpec, Role, SeedMode
+from flywheel_api.round import AgenticSpec, EnvironmentMode, Role, SeedMode
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import drive, expansion, heldout
 from flywheel_jobs.agentic.ask import ask, messages_for
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, choose_key, text_problems
 from flywheel_jobs.agentic.records import SEED_SCHEMA, TRAJECTORY_SCHEMA, Lineage, Seed, Task, Trajectory
-from flywheel_jobs.agentic.rounds import previous_seeds
+from flywheel_jobs.agentic.rounds import previous_seeds, training_temperature
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.records import Persona, record_id
@@ -54,11 +54,16 @@ async def run(ctx: StageContext) -> StageResult:
     spec = ctx.spec.agentic
     if spec is None:
         raise ValidationFailure("SeedAgentic without spec.agentic: nothing to seed")
+    if spec.environment is not EnvironmentMode.STATE:
+        raise ValidationFailure(
+            f"spec.agentic.environment {spec.environment} needs a tool simulator, which this version lacks: use State"
+        )
     old, collected = previous_seeds(ctx)
     if not old:
         made = await _fresh(ctx, spec)
         old = [Seed.model_validate(made[k]) for k in made]
-    rollouts = [*collected, *await _collect(ctx, spec, old)]
+    direct = spec.seed_mode is SeedMode.TREE and not collected
+    rollouts = [*collected, *([] if direct else await _collect(ctx, old))]
     groups = expansion.observed(rollouts)
     return StageResult(
         ManifestKind.DATASET,
@@ -113,6 +118,7 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
         operator=f"seed-{mode.value.lower()}",
         persona_id=plan.persona.id,
         branch_path=[branch.id],
+        standin=(await teacher.identify()).standin,
     )
     task = build_task(domain, [branch], plan.persona, key, text, rng, lineage)
     return Seed(
@@ -125,7 +131,7 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
     )
 
 
-async def _collect(ctx: StageContext, spec: AgenticSpec, seeds: list[Seed]) -> list[Trajectory]:
+async def _collect(ctx: StageContext, seeds: list[Seed]) -> list[Trajectory]:
     """Rollouts of the policy on the seeds' tasks; those that need a user get one."""
     jobs = [(s.task, n) for s in seeds for n in range(ROLLOUTS_PER_SEED)]
 
@@ -135,7 +141,7 @@ async def _collect(ctx: StageContext, spec: AgenticSpec, seeds: list[Seed]) -> l
             task,
             ctx.llm(Role.POLICY),
             ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
-            max_turns=min(spec.solver.max_turns, drive.POLICY_TURNS),
+            temperature=training_temperature(ctx.spec),
             seed=ctx.seed("rollout", task.id, n),
         )
         lineage = task.lineage.model_copy(update={"parent_ids": [task.id], "operator": "collect"})

@@ -15,6 +15,7 @@ from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import accept, drive
 from flywheel_jobs.agentic.records import TASK_SCHEMA, TRAJECTORY_SCHEMA, Task, Trajectory
+from flywheel_jobs.agentic.rounds import training_temperature
 from flywheel_jobs.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.records import PassRate
 from flywheel_jobs.runner import OutputFile, StageContext, StageResult
@@ -95,7 +96,7 @@ async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tu
                 task,
                 ctx.llm(Role.POLICY),
                 ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
-                max_turns=drive.POLICY_TURNS,
+                temperature=training_temperature(ctx.spec),
                 seed=ctx.seed("band", task.id, n),
             )
             passed += drive.trajectory(task, episode, "Policy", n, task.lineage).score >= 1.0

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
+from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs import personas
 from flywheel_jobs.agentic import accept, balance, drive, expansion, heldout, rounds, tree
 from flywheel_jobs.agentic.ask import ask, messages_for, payload_of
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, text_problems
 from flywheel_jobs.agentic.records import Lineage, Seed, Task, TreeRecord
-from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.llm import ChatResult
 from flywheel_jobs.standin import agentic as script
@@ -69,7 +69,7 @@ def expanded(observed: dict[str, int], branches: int = 4, of: Seed | None = None
     )
 
 
-# ---- held-out suites ---------------------------------------------------------------------------------------------------
+# ---- held-out suites ----
 def test_heldout_items_share_no_persona_key_or_wording_with_training() -> None:
     training, held = personas.split(personas.builtin(), 0.2)
     items = [Task.model_validate(i) for i in heldout.build("airline-heldout", 24, held, random.Random("s"))]
@@ -90,7 +90,7 @@ def test_too_large_a_suite_says_its_limit() -> None:
         heldout.build("airline-heldout", 2, [], random.Random(0))
 
 
-# ---- the stand-in ------------------------------------------------------------------------------------------------------
+# ---- the stand-in ----
 @pytest.mark.parametrize("observed", [{}, {"early-write": 3, "success": 1}, {"success": 4}, {"tool-error": 2}])
 def test_the_catalogue_gives_valid_trees(observed: dict[str, int]) -> None:
     for branches in (1, 4, 8):
@@ -148,12 +148,13 @@ async def test_the_oracle_solves_every_branch_even_where_it_has_to_ask() -> None
 async def test_a_user_without_an_answer_gives_up() -> None:
     silent = Scripted(lambda _m: "Hm?")
     episode = await drive.run(task(WITHHELD), silent, Scripted(standin), max_turns=9)  # type: ignore[arg-type]
-    assert episode.env.closed == "user-stop" and drive.end_group(
-        drive.trajectory(task(WITHHELD), episode, "Policy", 0, Lineage(operator="t"))
-    ) == "no-write"
+    assert (
+        episode.env.closed == "user-stop"
+        and drive.end_group(drive.trajectory(task(WITHHELD), episode, "Policy", 0, Lineage(operator="t"))) == "no-write"
+    )
 
 
-# ---- structured answers ------------------------------------------------------------------------------------------------
+# ---- structured answers ----
 class Point(BaseModel):
     model_config = ConfigDict(extra="forbid")
     x: int
@@ -175,7 +176,7 @@ def test_payloads_survive_the_request() -> None:
     assert payload_of([{"role": "user", "content": "hello"}]) is None
 
 
-# ---- balance -----------------------------------------------------------------------------------------------------------
+# ---- balance ----
 @pytest.mark.parametrize(("legal", "trap", "limit"), [(0.5, 0.5, 40), (0.75, 0.0, 20), (1.0, 0.5, 10), (0.0, 1.0, 10)])
 def test_shares_are_kept(legal: float, trap: float, limit: int) -> None:
     records = [expanded({"success": n % 3}, 5).model_copy(update={"id": f"tree-{n}"}) for n in range(20)]
@@ -187,7 +188,7 @@ def test_shares_are_kept(legal: float, trap: float, limit: int) -> None:
     assert len({t.tree.id for t in chosen}) >= min(10, limit)
 
 
-# ---- rounds ------------------------------------------------------------------------------------------------------------
+# ---- rounds ----
 def test_trained_tasks_seed_the_next_round() -> None:
     rows = [
         {"id": f"t{n}", "step": n, "score": 0.0, "masked": n == 3, "task": task(TRAP).dump(), "messages": [],
@@ -195,8 +196,13 @@ def test_trained_tasks_seed_the_next_round() -> None:
         for n in range(12)
     ]  # fmt: skip
     rows.append({"id": "m", "step": 1, "score": 1.0, "masked": False, "task": None})
-    seeds, seen = rounds.from_rollouts(json.loads(json.dumps(rows)), "round-2")
-    assert len(seeds) == 1 and seeds[0].path == ("trap",) and seeds[0].lineage.operator == "previous-round"
+    seeds, seen = rounds.from_rollouts(json.loads(json.dumps(rows)), "round-2", [ANN])
+    assert (
+        len(seeds) == 1
+        and seeds[0].path == ("trap",)
+        and seeds[0].lineage.operator == "previous-round"
+        and seeds[0].persona == ANN
+    )
     assert len(seen) == rounds.ROLLOUTS_KEPT and seen[-1].id == "t11"
     assert expansion.observed(seen) == {"early-write": 8}
     grown = expanded(expansion.observed(seen), 3, seeds[0])

@@ -6,11 +6,11 @@ import random
 
 import pytest
 
+from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.agentic import accept, expansion, inversion, sop, tree
 from flywheel_jobs.agentic.inversion import UserText, text_problems, untraceable
 from flywheel_jobs.agentic.records import User
 from flywheel_jobs.agentic.tree import Branch, Tree
-from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.errors import ItemDropped
 from unit.agentic.world import AIRLINE, CANCEL, KEY, LOCKED, LOOK, REFUND, TRAP, WITHHELD, branch, play, task
 
