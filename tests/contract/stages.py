@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import subprocess
@@ -16,6 +17,7 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV, ResolvedEndpoint, Stage, StageConfig
+from flywheel_jobs.runner import StageContext, run_stage
 from flywheel_jobs.store import Store, parse_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -78,6 +80,12 @@ def run(config: StageConfig, s3: S3Server, prefix: str, expect: int = 0, **env: 
     out, log = process.communicate(timeout=90)
     assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{log}"
     return log
+
+
+def run_here(config: StageConfig, s3: S3Server, prefix: str) -> None:
+    """Runs the stage to its commit in this process: for the steps before what a test is about."""
+    digest = asyncio.run(run_stage(StageContext(config, s3.store(prefix))))
+    assert digest is not None
 
 
 def manifest_of(store: Store, config: StageConfig) -> Manifest:

@@ -22,6 +22,7 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Failure, Manifest, Progress
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.stages import Stage
+from flywheel_jobs.reasoning.arithmetic import Typed
 from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.rewards import math
 from flywheel_jobs.store import Store
@@ -49,8 +50,9 @@ def prefix() -> str:
 class Round:
     """Runs the stages of a round one after another, as the operator does."""
 
-    def __init__(self, s3: S3Server, prefix: str, url: str, **spec: Any) -> None:
+    def __init__(self, s3: S3Server, prefix: str, url: str, processes: bool = False, **spec: Any) -> None:
         self.s3, self.prefix, self.url = s3, prefix, url
+        self.run_stage = stages.run if processes else stages.run_here
         self.store: Store = s3.store(prefix)
         self.spec = stages.round_spec(**spec)
         self.done: dict[Stage, Manifest] = {}
@@ -61,7 +63,7 @@ class Round:
 
     def run(self, stage: Stage) -> Manifest:
         config = self.config(stage)
-        stages.run(config, self.s3, self.prefix)
+        self.run_stage(config, self.s3, self.prefix)
         self.done[stage] = stages.manifest_of(self.store, config)
         return self.done[stage]
 
@@ -81,7 +83,7 @@ def dropped(manifest: Manifest) -> dict[str, int]:
 
 
 def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = Round(minio, prefix, endpoint.url, processes=True)
     package = round_.until(Stage.PACKAGE)
 
     for stage, manifest in round_.done.items():
@@ -119,8 +121,6 @@ def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     for problem in verified:
         typed = problem.get("typed")
         if typed and problem["lineage"]["operator"] != "persona":
-            from flywheel_jobs.reasoning.arithmetic import Typed
-
             assert problem["answer"] == str(Typed.parse(typed).answer())  # the vote found the computed truth
         assert normalised(problem["question"]) not in held
         assert (numbers(problem["question"]), problem["answer"]) not in held
@@ -242,7 +242,7 @@ def test_transient_trouble_is_survived(minio: S3Server, endpoint: Endpoint, pref
     ):
         endpoint.standin.faults.set(fault)
         config = round_.config(Stage.MINE_REASONING, uid=f"u-{json.dumps(fault)}"[:20].replace('"', ""))
-        stages.run(config, minio, prefix)
+        stages.run_here(config, minio, prefix)
         assert stages.manifest_of(round_.store, config).counts.in_ == 24
 
 
