@@ -12,6 +12,7 @@ from demo.settings import ROOT, SYSTEM_NAMESPACE
 
 EVENTS = 12
 LOG_LINES = 20
+OPERATOR = "app.kubernetes.io/name=flywheel-operator"
 
 
 def _failed_stage(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -49,7 +50,7 @@ def lines(kube: Kubectl, namespace: str, resource: Mapping[str, Any]) -> list[st
         "",
         f"What the reasons mean: {ROOT / 'docs' / 'troubleshooting.md'}#{reason}",
         f"Look around:           {kube.line} -n {namespace} describe fwr {name}",
-        f"The operator's log:    {kube.line} -n {SYSTEM_NAMESPACE} logs -l app.kubernetes.io/name=flywheel-operator --tail=100",
+        f"The operator's log:    {kube.line} -n {SYSTEM_NAMESPACE} logs -l {OPERATOR} --tail=100",
         "`make demo` deletes this round and starts it again; finished work of other rounds stays in the store.",
     ]
     return out
@@ -76,7 +77,7 @@ def save(kube: Kubectl, namespace: str, folder: Path) -> None:
         "pods.txt": ("-n", namespace, "describe", "pods"),
         "ray.yaml": ("-n", namespace, "get", "rayjobs,rayservices,rayclusters", "-o", "yaml"),
         "events.txt": ("-n", namespace, "get", "events", "--sort-by=.lastTimestamp"),
-        "operator.log": ("-n", SYSTEM_NAMESPACE, "logs", "-l", "app.kubernetes.io/name=flywheel-operator", "--tail=-1"),
+        "operator.log": ("-n", SYSTEM_NAMESPACE, "logs", "-l", OPERATOR, "--tail=-1"),
     }
     for name, call in calls.items():
         _, out, err = kube.try_run(*call)

@@ -29,7 +29,8 @@ SPEC = FlywheelRoundSpec.model_validate(
 
 def messages(number: int) -> list[dict[str, str]]:
     """The prompt of request `number`; the same for both loops."""
-    return [{"role": "system", "content": PROMPT}, {"role": "user", "content": f"Problem {number}: what is {number} + 7?"}]
+    question = f"Problem {number}: what is {number} + 7?"
+    return [{"role": "system", "content": PROMPT}, {"role": "user", "content": question}]
 
 
 async def bare(url: str, requests: int) -> tuple[int, float]:

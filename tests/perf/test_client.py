@@ -1,4 +1,4 @@
-"""Benchmark: tokens/s of synthesis and mining against a bare asyncio loop on the same endpoint (target: at least 0.9)."""
+"""Benchmark: tokens/s of synthesis and mining against a bare loop on the same endpoint (target: 0.9 or more)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def test_client(name: str, latency_s: float, requests: int, tmp_path: Path
     record(
         f"client_{name}",
         {
-            "what": "completion tokens/s of a stage (items, journal in S3, client, accounting) and of a bare asyncio loop",
+            "what": "completion tokens/s of a stage (items, journal in S3, client) and of a bare asyncio loop",
             "endpoint_latency_s": latency_s,
             "requests": requests,
             "concurrency": CONCURRENCY,
