@@ -27,7 +27,9 @@ async def test_one_model_at_a_time_needs_memory(kind: str) -> None:
     world.apply(ROUND)
     for _ in range(200):
         await world.look()
-        heavy = [p for p in world.of_kind("Pod") if p["metadata"]["ownerReferences"][0]["kind"] in ("RayJob", "RayService")]
+        heavy = [
+            p for p in world.of_kind("Pod") if p["metadata"]["ownerReferences"][0]["kind"] in ("RayJob", "RayService")
+        ]
         assert len(heavy) <= 1
         world.act()
         if world.status().get("finishedAt"):

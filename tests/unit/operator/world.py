@@ -143,7 +143,12 @@ class World:
         name = f"{owner['metadata']['name']}-pod"
         if ("Pod", NS, name) in self.kube.objects:
             return
-        ref = {"kind": owner["kind"], "name": owner["metadata"]["name"], "uid": owner["metadata"]["uid"], "controller": True}
+        ref = {
+            "kind": owner["kind"],
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+            "controller": True,
+        }
         self.kube.seed(
             {
                 "apiVersion": "v1",

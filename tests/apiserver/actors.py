@@ -1,0 +1,141 @@
+"""Plays kubelet, KubeRay and the jobs against a real API server: children are moved through their lives, nothing else.
+
+The Job controller and the garbage collector are the real ones; what is played is what needs a node or a GPU.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from typing import Any
+
+from minio import Minio
+
+from flywheel_api import artifacts
+from flywheel_api.artifacts import Manifest, ManifestKind, Owner
+from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_CONFIG_ENV, TRAIN_STAGE
+from flywheel_operator.ports.errors import PortError
+from flywheel_operator.ports.kinds import JOBS, PODS, RAYJOBS, RAYSERVICES, Resource
+from flywheel_operator.ports.kube import Kube, path_of
+from unit.operator.world import World, env_json, serving_status, story
+
+Object = dict[str, Any]
+MERGE = "application/merge-patch+json"
+
+
+class LiveStore:
+    """The part of FakeStore that the stories use, on a real bucket."""
+
+    def __init__(self, client: Minio, bucket: str, prefix: str = "flywheel") -> None:
+        self.client, self.bucket, self.prefix = client, bucket, prefix
+
+    def put(self, key: str, data: bytes) -> None:
+        self.client.put_object(self.bucket, f"{self.prefix}/{key}", io.BytesIO(data), len(data))
+
+
+class Actors(World):
+    """`holding` and `fail` as in World. Runs until cancelled."""
+
+    def __init__(self, kube: Kube, store: LiveStore, namespace: str) -> None:
+        self.live, self.store, self.namespace = kube, store, namespace  # type: ignore[assignment]
+        self.holding, self.fail = set(), {}
+        self.committed: dict[str, float] = {}
+        self.born: dict[str, float] = {}
+
+    async def play(self) -> None:
+        """Looks around ten times a second."""
+        while True:
+            try:
+                await self._turn()
+            except PortError:
+                pass
+            await asyncio.sleep(0.1)
+
+    async def _turn(self) -> None:
+        for job in await self.live.list(JOBS, self.namespace):
+            await self._live_job(job)
+        for job in await self.live.list(RAYJOBS, self.namespace):
+            await self._live_ray_job(job)
+        for service in await self.live.list(RAYSERVICES, self.namespace):
+            await self._live_ray_service(service)
+
+    async def patch(self, resource: Resource, name: str, status: Object) -> None:
+        """A status as its controller would write it."""
+        path = path_of(resource, self.namespace, name) + "/status"
+        await self.live._call("PATCH", path, None, {"status": status}, MERGE)
+
+    async def _live_job(self, job: Object) -> None:
+        name = job["metadata"]["name"]
+        self.born.setdefault(name, asyncio.get_running_loop().time())
+        if job.get("status", {}).get("conditions"):
+            return
+        config = env_json(job["spec"]["template"]["spec"], STAGE_CONFIG_ENV)
+        owner, stage, attempt = Owner(**config["owner"]), config["stage"], config["attempt"]
+        pods = await self.live.list(PODS, self.namespace, {"job-name": name})
+        phase = "Running" if stage in self.holding else "Failed" if stage in self.fail else "Succeeded"
+        for pod in pods:
+            if pod["status"].get("phase") in (phase, "Succeeded", "Failed"):
+                continue
+            if phase == "Succeeded":
+                await asyncio.to_thread(self.commit_live, owner, stage, attempt)
+                self.committed.setdefault(stage, asyncio.get_running_loop().time())
+            if phase == "Failed":
+                self.now = artifacts_now()
+                await asyncio.to_thread(self._fail, owner, stage, attempt)
+            await self.patch(PODS, pod["metadata"]["name"], {"phase": phase})
+
+    async def _live_ray_job(self, job: Object) -> None:
+        name = job["metadata"]["name"]
+        self.born.setdefault(name, asyncio.get_running_loop().time())
+        template = job["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]
+        config = env_json(template["spec"], TRAIN_CONFIG_ENV)
+        state = job.get("status", {}).get("jobDeploymentStatus", "")
+        if state == "":
+            await self._live_pod(job, template)
+            await self.patch(RAYJOBS, name, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
+        elif state == "Running" and TRAIN_STAGE not in self.holding:
+            await asyncio.to_thread(self.commit_live, Owner(**config["owner"]), TRAIN_STAGE, config["attempt"])
+            await self.patch(RAYJOBS, name, {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"})
+
+    async def _live_ray_service(self, service: Object) -> None:
+        if not service.get("status", {}).get("conditions"):
+            await self._live_pod(service, service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"])
+            status = serving_status(f"{service['metadata']['name']}-abcde")
+            ready = {"reason": "Serving", "message": "", "lastTransitionTime": "2026-11-23T12:00:00Z"}
+            status["conditions"] = [c | ready for c in status["conditions"]]
+            await self.patch(RAYSERVICES, service["metadata"]["name"], status)
+
+    async def _live_pod(self, owner: Object, template: Object) -> None:
+        meta = owner["metadata"]
+        ref = {"apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": meta["name"], "uid": meta["uid"]}
+        body = {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {
+                "name": f"{meta['name']}-head",
+                "namespace": self.namespace,
+                "labels": template["metadata"]["labels"],
+                "ownerReferences": [ref | {"controller": True}],
+            },
+            "spec": template["spec"],
+        }
+        try:
+            await self.live.create(body)
+        except PortError:
+            return
+
+    def commit_live(self, owner: Owner, stage: str, attempt: int) -> Manifest:
+        """As World.commit; the stories are the same."""
+        kind, details, extra = story(stage, self)
+        manifest = self.manifest(owner, stage, attempt, kind, details=details, **extra)
+        self.store.put(artifacts.manifest_key(owner.uid, stage, attempt), manifest.canonical())
+        return manifest
+
+
+def artifacts_now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
+
+
+__all__ = ["Actors", "LiveStore", "ManifestKind"]
