@@ -42,6 +42,7 @@ from flywheel_jobs.trainer.standalone import ray_overrides
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
 
+TRAINER = ("-m", "verl.trainer.main_ppo")
 POLL_SECONDS = 0.5
 UPLOAD_STALL_SECONDS = 600.0  # how long training may wait for a store that lags by a whole checkpoint
 LAST_UPLOAD_SECONDS = 25.0  # of the 30 s between SIGTERM and SIGKILL that Kubernetes gives by default
@@ -131,7 +132,7 @@ class Driver:
         self._text("starting verl")
         environment = worker_environment(self.spec, str(self.workspace.rollouts))
         environment["RAY_DEDUP_LOGS"] = "0"  # Ray would hold back or merge lines that look alike, ours among them
-        command = [sys.executable, "-m", "verl.trainer.main_ppo", *overrides]
+        command = [sys.executable, *TRAINER, *overrides]
         child = Child(command, environment, self.workspace.root / "run", self._on_line)
         try:
             code = self._watch(child)

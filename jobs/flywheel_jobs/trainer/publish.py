@@ -13,6 +13,7 @@ from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
 from flywheel_jobs.trainer.process import Child
 
+MERGER = ("-m", "verl.model_merger")
 ACTOR = "actor/"
 FROM_BASE = (
     "tokenizer.json",
@@ -44,7 +45,7 @@ def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> P
 
 def merge(actor: Path, target: Path, base: Path, environment: dict[str, str]) -> None:
     """Runs verl's merger on CPU, then restores what belongs to the base model. Raises TrainingFailed."""
-    command = [sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp", "--use_cpu_initialization"]
+    command = [sys.executable, *MERGER, "merge", "--backend", "fsdp", "--use_cpu_initialization"]
     child = Child(
         [*command, "--local_dir", str(actor), "--target_dir", str(target)],
         environment,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,21 @@ class MemoryStore:
 
     def put_json(self, key: str, value: Any) -> None:
         self.data[key] = json_bytes(value)
+
+    def put_json_new(self, key: str, value: Any) -> bool:
+        if key in self.data:
+            return False
+        self.put_json(key, value)
+        return True
+
+    def get_json(self, key: str) -> Any:
+        return json.loads(self.data[key]) if key in self.data else None
+
+    def fetch_model(self, ref: str, to_dir: Path) -> Manifest:
+        manifest = self.get_manifest(ref)
+        for entry in manifest.files:
+            self.fetch_blob(entry.sha256, to_dir / entry.path.removeprefix("model/"))
+        return manifest
 
     def get_bytes(self, key: str) -> bytes | None:
         return self.data.get(key)
