@@ -65,7 +65,16 @@ def fraction(text: str) -> float | None:
     return min(1.0, int(found.group(1)) / int(found.group(2)))
 
 
-def overall(status: Json) -> int:
+def guess(stage: Json, now: datetime) -> float:
+    """How much of a running stage is done: what its text says, else its time against the typical one, at most 0.95."""
+    said = fraction(stage.get("progress", ""))
+    if said is not None:
+        return said
+    took = seconds_between(stage.get("startedAt"), None, now) or 0.0
+    return min(0.95, took / TYPICAL_SECONDS.get(stage["name"], 10))
+
+
+def overall(status: Json, now: datetime) -> int:
     """Percent of the round's typical work that is done."""
     total = done = 0.0
     for stage in status.get("stages") or []:
@@ -74,7 +83,7 @@ def overall(status: Json) -> int:
         if stage.get("state") in DONE:
             done += weight
         elif stage.get("state") in ACTIVE:
-            done += weight * (fraction(stage.get("progress", "")) or 0.0)
+            done += weight * guess(stage, now)
     return int(100 * done / total) if total else 0
 
 
@@ -112,7 +121,8 @@ def stage_line(stage: Json, now: datetime) -> str:
     done = fraction(stage.get("progress", ""))
     percent = f" {100 * done:3.0f} %" if done is not None else "      "
     state = "" if stage.get("state") == "Running" else f"{str(stage.get('state', '')).lower()}: "
-    return f"{stage['name'] + attempt:<22}{took:>8}{percent}  {state}{stage.get('progress') or 'starting'}"
+    doing = str(stage.get("progress") or "starting").removeprefix(f"{stage['name']}: ")
+    return f"{stage['name'] + attempt:<22}{took:>8}{percent}  {state}{doing}"
 
 
 def block(resource: Json, now: datetime) -> list[str]:
@@ -123,7 +133,7 @@ def block(resource: Json, now: datetime) -> list[str]:
     begun = status.get("startedAt") or min((s["startedAt"] for s in states if s.get("startedAt")), default=None)
     elapsed = clock(seconds_between(begun, status.get("finishedAt"), now))
     ended = sum(s.get("state") in DONE for s in states)
-    lines = [f"round {name}: {overall(status)} %, {ended} of {len(states)} stages, {elapsed}"]
+    lines = [f"round {name}: {overall(status, now)} %, {ended} of {len(states)} stages, {elapsed}"]
     active = [s for s in states if s.get("state") in ACTIVE]
     lines += ["  " + stage_line(s, now) for s in active]
     if not active and status.get("progress"):

@@ -41,7 +41,7 @@ class Screen:
             self._drawn = len(lines)
             self.out.flush()
             return
-        text = "; ".join(line.strip() for line in lines)
+        text = "; ".join(" ".join(line.split()) for line in lines)
         worth = [p for p in text.split() if not p[:1].isdigit()]  # clocks and counters alone are no news
         if (
             worth != [p for p in self._last.split() if not p[:1].isdigit()]

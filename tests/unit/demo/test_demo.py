@@ -157,7 +157,7 @@ def test_a_running_round_shows_each_stage_at_work() -> None:
     assert lines[0].startswith("round demo-r1: ") and "1 of 4 stages, 10:00" in lines[0]
     assert "MineReasoning" in lines[1] and "2:00" in lines[1] and "50 %" in lines[1] and "24 of 48 problems" in lines[1]
     assert "TrainAgentic (attempt 2)" in lines[2] and "waiting: no node" in lines[2]
-    assert 5 < progress.overall(RUNNING["status"]) < 25
+    assert 5 < progress.overall(RUNNING["status"], NOW) < 25
 
 
 @pytest.mark.parametrize(
