@@ -1,0 +1,92 @@
+"""Gap between a stage's manifest and the next child: run beside a round, `python -m perf.gap [seconds]`.
+
+The manifest's time is the S3 server's, the child's is when a watch showed it: both clocks are this machine's. A child
+is paired with the last manifest among those its stage waits for; children that waited for something else too (a pool
+that had to come up or go away) are left out.
+"""
+
+from __future__ import annotations
+
+import queue
+import sys
+import time
+from typing import Any
+
+from demo.progress import verdict
+from flywheel_api.names import LABEL_STAGE, kebab
+from flywheel_api.stages import PIPELINE, Runs, StageDef
+from perf import live
+from perf.machine import middle, record
+
+GRACE_S = 15.0
+
+
+def committed(store: Any, uids: dict[str, str]) -> dict[str, float]:
+    """Unix time of each stage's committed manifest; `uids` maps owner uids to the stage that owns (or '')."""
+    times: dict[str, float] = {}
+    for uid, stage in uids.items():
+        prefix = store.full_key(f"runs/{uid}/")
+        for item in store._client.list_objects(store.bucket, prefix=prefix, recursive=True):
+            parts = item.object_name.split("/")
+            if parts[-1] == "manifest.json" and parts[-2].startswith("a"):
+                name = stage or next((d.stage.value for d in PIPELINE if kebab(d.stage.value) == parts[-3]), "")
+                times[name] = max(times.get(name, 0.0), item.last_modified.timestamp())
+    return times
+
+
+def only_manifests(stage: StageDef) -> bool:
+    """Whether a child waits for manifests alone: no pool it needs, none that must be gone, nothing of the operator."""
+    runs = {d.stage: d.runs for d in PIPELINE}
+    return stage.pool is None and stage.runs is Runs.JOB and all(runs[s] is not Runs.OPERATOR for s in stage.after)
+
+
+def gaps(children: dict[str, float], times: dict[str, float]) -> dict[str, float]:
+    """Seconds from the last awaited manifest to the child, by stage."""
+    found: dict[str, float] = {}
+    for stage in PIPELINE:
+        awaited = [times[s.value] for s in stage.after if s.value in times]
+        if stage.stage.value in children and awaited and only_manifests(stage):
+            found[stage.stage.value] = round(children[stage.stage.value] - max(awaited), 3)
+    return found
+
+
+def follow(seconds: float) -> None:
+    """Watches until the round is over (or `seconds` have passed), then reads the store and records the gaps."""
+    kube = live.connect()
+    if kube is None:
+        sys.exit("no cluster with Flywheel is running: start one with `make demo`")
+    children: dict[str, float] = {}
+    uids: dict[str, str] = {}
+    deadline = time.monotonic() + seconds
+    began = time.time()
+    with live.watching(kube, "FlywheelRound", "Job", "RLJob") as arrivals:
+        while time.monotonic() < deadline:
+            try:
+                at, kind, change, found = arrivals.get(timeout=1)
+            except queue.Empty:
+                continue
+            stage = found["metadata"].get("labels", {}).get(LABEL_STAGE, "")
+            if kind == "FlywheelRound":
+                uids[found["metadata"]["uid"]] = ""
+                if change == "MODIFIED" and verdict(found) and at - began > GRACE_S:
+                    break
+            elif change == "ADDED" and at - began > 1 and stage:
+                children.setdefault(stage, at)
+                if kind == "RLJob":
+                    uids[found["metadata"]["uid"]] = stage
+    found_gaps = gaps(children, committed(live.store(kube), uids))
+    values = sorted(found_gaps.values())
+    record(
+        "manifest_to_child",
+        {
+            "what": "seconds from a stage's manifest to the next child, for children that wait for manifests only",
+            "gaps": found_gaps,
+            "p50_s": middle(values) if values else None,
+            "max_s": values[-1] if values else None,
+            "target_p99_s": 2.0,
+        },
+    )
+
+
+if __name__ == "__main__":
+    follow(float(sys.argv[1]) if len(sys.argv) > 1 else 3600)
