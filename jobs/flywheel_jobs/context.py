@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, ManifestKind, RoleUsage, Usage
+from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, ManifestKind, RoleUsage, ServedBy, Usage
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import ResolvedEndpoint, StageConfig
 from flywheel_jobs import __version__
@@ -75,6 +75,7 @@ class StageContext:
         self._clients: dict[str, ChatClient] = {}
         self._flushed: dict[str, RoleUsage] = {}
         self._waits: dict[str, str] = {}
+        self._flushing = asyncio.Lock()
         self._started = time.monotonic()
 
     async def open(self) -> None:
@@ -196,11 +197,23 @@ class StageContext:
         self.progress(done, len(todo), text or f"{phase} {done} of {len(todo)}")
 
     async def flush(self) -> None:
-        """Journals what has finished, with what it cost."""
-        spent = [subtract_usage(c.usage, self._flushed.get(r)) for r, c in self._clients.items()]
-        self._flushed = {r: c.usage for r, c in self._clients.items()}
-        served = [c.served_by for c in self._clients.values() if c.served_by is not None]
-        await self.journal.flush([u for u in spent if u.calls], served)
+        """Journals what has finished, with what it cost. One at a time: a flush that was left behind is awaited
+        here.
+        """
+        async with self._flushing:
+            now_used = {role: client.usage for role, client in self._clients.items()}
+            spent = [subtract_usage(used, self._flushed.get(role)) for role, used in now_used.items()]
+            served = [self._served(c.served_by) for c in self._clients.values() if c.served_by is not None]
+            await self.journal.flush([u for u in spent if u.calls], served)
+            self._flushed = now_used
+
+    def _served(self, server: ServedBy) -> ServedBy:
+        """With the digest of the weights where the endpoint does not say it: the operator serves this very
+        checkpoint.
+        """
+        if server.role != "Policy" or server.weights or server.standin:
+            return server
+        return server.model_copy(update={"weights": self.config.candidate_model or self.config.base_model})
 
     def counts(self, out: int, dropped: Mapping[str, int] | None = None) -> Counts:
         """Counts of `out` kept items and the drops so far (or those given); in is their sum."""
@@ -241,6 +254,7 @@ class StageContext:
         """Stores a manifest of its own by digest (not a commit), for a part that others refer to; returns the
         digest.
         """
+        await self.flush()
         entries = await asyncio.to_thread(self._store_files, files)
         n = sum(f.records or 0 for f in entries)
         result = StageResult(ManifestKind.DATASET, counts=Counts(in_=n, out=n), details=details or {})

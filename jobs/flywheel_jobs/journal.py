@@ -107,11 +107,15 @@ class Journal:
         if not self._open and not any(u.calls for u in usage):
             return
         items, self._open = self._open, []
-        self._account(usage, served_by)
         segment = Segment(basis=self.basis, attempt=self.attempt, items=items, usage=usage, served_by=served_by)
         key = artifacts.item_key(self.owner_uid, self.stage, f"segment/{self.attempt}/{os.urandom(16).hex()}")
+        try:
+            await asyncio.to_thread(self.store.put_json, key, segment)
+        except BaseException:
+            self._open = [*items, *self._open]  # the next flush writes them
+            raise
         self._seen.add(key)
-        await asyncio.to_thread(self.store.put_json, key, segment)
+        self._account(usage, served_by)
 
 
 def basis_of(config: StageConfig) -> str:

@@ -28,7 +28,7 @@ log = get_logger(__name__)
 Message = Mapping[str, Any]
 WaitReport = Callable[[str | None], None]
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 15.0
-POISON_TRIES = 6  # failures of one request while the endpoint answers others: then the request is at fault
+POISON_TRIES = 6  # failures of one request while the endpoint gives as many answers to others: the request is at fault
 REFUSED_CONFIG = frozenset({401, 403, 404, 405})
 REPEATABLE = frozenset({408, 409, 425, 429})
 
@@ -88,6 +88,7 @@ class ChatClient:
         self._identity = asyncio.Lock()
         self._schema_refused = False
         self._down_since: float | None = None
+        self._answers = 0
         self._session: aiohttp.ClientSession | None = None
         self._base = endpoint.url.rstrip("/")
 
@@ -147,7 +148,7 @@ class ChatClient:
 
     # ---- one logical request --------------------------------------------------------------------------------------
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        attempt = 0
+        attempt, answers_before = 0, self._answers
         while True:
             self._check_budget()
             await self._pace.turn()
@@ -155,9 +156,10 @@ class ChatClient:
             try:
                 answer = await self._once(method, path, body)
             except Again as error:
-                await self._wait(error, attempt)
+                await self._wait(error, attempt, self._answers - answers_before)
                 attempt += 1
                 continue
+            self._answers += 1
             if self._down_since is not None:
                 self._down_since = None
                 self._on_wait(None)
@@ -196,7 +198,7 @@ class ChatClient:
             raise Again(detail, 0.0)
         raise RequestRefused(f"{self._name()}: {detail}")
 
-    async def _wait(self, error: Again, attempt: int) -> None:
+    async def _wait(self, error: Again, attempt: int, answered_meanwhile: int) -> None:
         now = time.monotonic()
         if self._down_since is None:
             self._down_since = now
@@ -207,7 +209,7 @@ class ChatClient:
                 f"from its "
                 "finished items once the endpoint answers again"
             ) from error
-        if attempt + 1 >= POISON_TRIES and down < self._patience / 4:
+        if attempt + 1 >= POISON_TRIES and answered_meanwhile >= POISON_TRIES:
             raise RequestRefused(f"{self._name()} failed {attempt + 1} times on one request: {error}") from error
         if error.after != 0.0:
             self._on_wait(f"{self._name()}: {redact(str(error))[:120]}; retrying, {down:.0f} of {self._patience:.0f} s")

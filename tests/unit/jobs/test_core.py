@@ -141,6 +141,22 @@ async def test_journal_survives_in_segments_and_ignores_other_inputs() -> None:
     assert not other.items and not other.usage
 
 
+async def test_a_segment_that_could_not_be_written_is_written_by_the_next_flush() -> None:
+    store = Memory()
+    one = Journal(store, "u", "Mine", 1, "b")  # type: ignore[arg-type]
+    one.add(Item(phase="p", key="k1", result={}))
+    real, store.put_json = store.put_json, lambda *_: (_ for _ in ()).throw(StoreUnavailable("gone"))  # type: ignore[method-assign]
+    with pytest.raises(StoreUnavailable):
+        await one.flush([RoleUsage(role="Teacher", calls=1)], [])
+    assert not one.usage
+    store.put_json = real  # type: ignore[method-assign]
+    one.add(Item(phase="p", key="k2", result={}))
+    await one.flush([RoleUsage(role="Teacher", calls=2)], [])
+    two = Journal(store, "u", "Mine", 1, "b")  # type: ignore[arg-type]
+    two.load()
+    assert {k for _, k in two.items} == {"k1", "k2"} and two.usage["Teacher"].calls == 2
+
+
 def s3_error(code: str, status: int) -> S3Error:
     response: Any = SimpleNamespace(status=status, headers={}, data=b"")
     return S3Error(response, code, code, None, None, None, bucket_name="b")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.rewards import math
@@ -52,6 +52,7 @@ def test_not_equal(one: str, other: str) -> None:
     assert not math.equal(one, other)
 
 
+@settings(deadline=None)
 @given(st.fractions(max_denominator=1000))
 def test_every_form_of_a_fraction_has_one_normal_form(value: Fraction) -> None:
     sign = "-" if value < 0 else ""
@@ -60,6 +61,7 @@ def test_every_form_of_a_fraction_has_one_normal_form(value: Fraction) -> None:
     assert {math.normalise(f) for f in forms} == {str(value)}
 
 
+@settings(deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_normalised_without_error(text: str) -> None:
     assert math.normalise(math.normalise(text)) == math.normalise(math.normalise(math.normalise(text)))
