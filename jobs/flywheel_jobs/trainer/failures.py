@@ -65,7 +65,7 @@ _SIGNS = (
         "a Ray node died under the run; the next attempt resumes from the last committed checkpoint",
     ),
     _Sign(
-        re.compile(r"running low on memory|ray\.exceptions\.OutOfMemoryError|memory monitor", re.I),
+        re.compile(r"running low on memory|killed due to memory pressure|ray\.exceptions\.OutOfMemoryError", re.I),
         OutOfMemory,
         "OutOfMemory",
         f"Ray's memory monitor ended a worker: {_MEMORY}",

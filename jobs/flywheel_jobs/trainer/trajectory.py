@@ -82,6 +82,7 @@ def describe(
         "turns": output.num_turns,
         "response_tokens": len(output.response_ids),
         "details": scored,
+        "truth": (row.get("reward_model") or {}).get("ground_truth"),
         "task": context.get("task"),
         "closed": getattr(context.get("env"), "closed", None),
         "lineage": {"parent_ids": list(info.get("parent_ids") or []) or [item], "operator": "training-rollout"},

@@ -22,6 +22,12 @@ from flywheel_jobs.trainer.failures import TAIL_CHARACTERS, diagnose, excerpt
             Cause.APP,
             "OutOfMemory",
         ),
+        (
+            "(raylet) node_manager.cc:3517: 4 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers "
+            "crashed due to other reasons at node",
+            Cause.APP,
+            "OutOfMemory",
+        ),
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB", Cause.APP, "DeviceOutOfMemory"),
         (
             "The actor is dead because its worker process has died. Worker exit detail: Worker unexpectedly exits "
