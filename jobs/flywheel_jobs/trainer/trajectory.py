@@ -14,6 +14,7 @@ from flywheel_jobs.errors import InfraError, ValidationFailure
 
 T = TypeVar("T")
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"
+VALIDATION_SPLITS = frozenset({"validation", "val", "test"})
 TRIES = 3
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 4.0  # seconds; an episode holds a vLLM slot while it waits
 
@@ -46,12 +47,16 @@ async def patiently(work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
 
 
 def record(row: dict[str, Any], context: dict[str, Any], output: Any, result: dict[str, Any]) -> None:
-    """Appends a trajectory to `$FLYWHEEL_ROLLOUTS/step-<n>/<pid>.jsonl` on this node; nothing when that is unset."""
+    """Appends a trajectory to `$FLYWHEEL_ROLLOUTS/step-<n>/<pid>.jsonl` on this node; nothing when that is unset.
+
+    Trajectories of verl's own validation go to `validation-<n>/`: they are no part of the curve or of the next round.
+    """
     root = os.environ.get(ROLLOUTS_ENV)
     if not root:
         return
     step = int(row.get("global_steps", 0))
-    folder = Path(root) / f"step-{step}"
+    validation = dict(row.get("extra_info") or {}).get("split") in VALIDATION_SPLITS
+    folder = Path(root) / f"{'validation' if validation else 'step'}-{step}"
     folder.mkdir(parents=True, exist_ok=True)
     line = json.dumps(describe(row, context, output, result, step), ensure_ascii=False, default=str)
     with (folder / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as stream:

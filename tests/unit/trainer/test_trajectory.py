@@ -89,6 +89,15 @@ def test_a_masked_record_has_no_score(tmp_path: Path, monkeypatch: pytest.Monkey
     assert rollouts.summary([record]) == {"trajectories": 1, "masked": 1}
 
 
+def test_validation_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(trajectory.ROLLOUTS_ENV, str(tmp_path))
+    row = {"global_steps": 4, "extra_info": {"split": "validation"}}
+    output = SimpleNamespace(num_turns=2, response_ids=[])
+    trajectory.record(row, {}, output, {"score": 1.0, "response": "", "outage": None})
+    assert rollouts.gather(Nodes(spread=False), tmp_path, 4) == []
+    assert [p.name for p in tmp_path.iterdir()] == ["validation-4"]
+
+
 def test_summary_by_outcome() -> None:
     rows = [
         {"score": 1.0, "details": {"outcome": "cancel"}},
