@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flywheel_api.round import SuiteSpec
+from flywheel_jobs.context import StageContext
 from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.reasoning import arithmetic
-from flywheel_jobs.records import PROBLEM_SCHEMA, Persona
+from flywheel_jobs.records import PROBLEM_SCHEMA, Persona, ReasoningProblem
 
 DEFAULT_ITEMS = 50
 
@@ -50,3 +51,10 @@ def build(spec: SuiteSpec, heldout_personas: list[Persona]) -> Suite:
         return Suite(spec.name, "agentic", agentic.SCHEMA, items)
     known = ", ".join([*REASONING, *agentic.SUITES])
     raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")
+
+
+def reasoning_items(ctx: StageContext) -> list[ReasoningProblem]:
+    """The items of every held-out reasoning suite of the round, from Prepare's manifest."""
+    listed: dict[str, Any] = ctx.inputs["Prepare"].details.get("suites", {})
+    names = [name for name, suite in listed.items() if suite.get("track") == "reasoning"]
+    return [ReasoningProblem.model_validate(v) for n in names for v in ctx.records("Prepare", f"suites/{n}.jsonl")]

@@ -19,7 +19,7 @@ from contract import stages
 from contract.models import Endpoint, serving
 from contract.servers import S3Server
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Failure, Manifest, Progress
+from flywheel_api.artifacts import Failure, FileEntry, Manifest, Progress
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.stages import Stage
 from flywheel_jobs.reasoning.arithmetic import Typed
@@ -148,6 +148,33 @@ def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     assert [r["extra_info"]["index"] for r in train] == list(range(len(train)))
     sides = [{r["extra_info"]["persona_id"] or r["extra_info"]["template"] for r in t} for t in (train, validation)]
     assert sides[0].isdisjoint(sides[1])
+
+
+def test_failures_of_the_last_training_are_mined_again(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    round_ = Round(minio, prefix, endpoint.url)
+    round_.run(Stage.PREPARE)
+    store = round_.store
+    planted = round_.records(Stage.PREPARE, "suites/arithmetic-heldout.jsonl")[0]
+
+    def rollout(question: str, truth: str, score: float) -> dict[str, Any]:
+        messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "?"}]
+        return {"item": f"old-{question}", "score": score, "masked": False, "truth": truth, "messages": messages}
+
+    lines = [
+        rollout("8+9+5", "22", 0.5),
+        rollout("8+8", "16", 1.0),
+        rollout(planted["question"], planted["answer"], 0.0),
+    ]
+    sha, size = store.put_blob("".join(json.dumps(line) + "\n" for line in lines).encode())
+    training = round_.done[Stage.PREPARE].model_copy(
+        update={"stage": "Train", "files": [FileEntry(path="rollouts/step-1.jsonl", sha256=sha, size=size)]}
+    )
+    config = round_.config(Stage.MINE_REASONING, previous_rollouts=[store.put_manifest(training)])
+    stages.run_here(config, minio, prefix)
+    manifest = stages.manifest_of(store, config)
+    sampled = [s["problemId"] for s in stages.records(store, manifest, "samples.jsonl")]
+    assert sampled[0] == "old-8+9+5" and len(sampled) == 24 and "old-8+8" not in sampled
+    assert dropped(manifest)["contaminated"] == 1
 
 
 def test_same_seed_same_data(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:

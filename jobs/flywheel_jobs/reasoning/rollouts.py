@@ -25,7 +25,9 @@ def from_trajectories(records: Iterable[dict[str, Any]]) -> list[ReasoningProble
     """
     groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for record in records:
-        if not record.get("masked") and record.get("truth") and record.get("score") is not None:
+        if record.get("task") or record.get("masked") or record.get("score") is None:
+            continue
+        if record.get("truth"):
             groups[str(record["item"])].append(record)
     found = []
     for item, group in groups.items():

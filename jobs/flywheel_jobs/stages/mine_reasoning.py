@@ -11,10 +11,12 @@ from typing import Any, Literal
 
 from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import MiningSpec
+from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.records import PROBLEM_SCHEMA, SAMPLE_SCHEMA, PassRate, ReasoningProblem, Sample
 from flywheel_jobs.rewards import math
 from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.suites import reasoning_items
 
 Band = Literal["hard", "frontier", "solved"]
 
@@ -23,7 +25,7 @@ async def run(ctx: StageContext) -> StageResult:
     """See the module."""
     assert ctx.spec.reasoning is not None
     mining = ctx.spec.reasoning.mining
-    problems = choose(ctx, mining.max_problems)
+    problems = choose(ctx)
     policy = ctx.llm("Policy")
 
     async def sample(problem: ReasoningProblem) -> dict[str, Any]:
@@ -55,16 +57,26 @@ async def run(ctx: StageContext) -> StageResult:
     )
 
 
-def choose(ctx: StageContext, limit: int) -> list[ReasoningProblem]:
-    """Problems to sample: failures of the base round's training first, then seeds; without repeats, at most `limit`."""
+def choose(ctx: StageContext) -> list[ReasoningProblem]:
+    """Problems to sample: failures of the base round's training first, then seeds; without repeats, at most
+    maxProblems.
+
+    Seeds were cleaned in Prepare; a failure of an earlier round may be an item of a suite that is new in this one.
+    """
+    assert ctx.spec.reasoning is not None
+    contamination = Contamination(reasoning_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
     found: dict[str, ReasoningProblem] = {}
     for digest in ctx.config.previous_rollouts:
         for problem in failed_problems(ctx.store, digest):
-            found.setdefault(problem.id, problem)
+            reason = contamination.reason(problem.question, problem.answer)
+            if reason:
+                ctx.dropped[reason] += 1
+            else:
+                found.setdefault(problem.id, problem)
     for value in ctx.records("Prepare", "seeds/reasoning.jsonl"):
         problem = ReasoningProblem.model_validate(value)
         found.setdefault(problem.id, problem)
-    return list(found.values())[:limit]
+    return list(found.values())[: ctx.spec.reasoning.mining.max_problems]
 
 
 def score(problem: ReasoningProblem, texts: list[str]) -> Sample:

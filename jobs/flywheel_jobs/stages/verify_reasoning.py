@@ -17,6 +17,7 @@ from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.records import PROBLEM_SCHEMA, VOTE_SCHEMA, ReasoningProblem, Vote
 from flywheel_jobs.rewards import math
 from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.suites import reasoning_items
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -24,7 +25,7 @@ async def run(ctx: StageContext) -> StageResult:
     assert ctx.spec.reasoning is not None
     rules = ctx.spec.reasoning.verification
     candidates = [ReasoningProblem.model_validate(v) for v in ctx.records("SynthesizeReasoning", "candidates.jsonl")]
-    contamination = Contamination(suite_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
+    contamination = Contamination(reasoning_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
     distinct = screen(ctx, candidates, contamination)
     solver = ctx.llm("Solver")
 
@@ -55,13 +56,6 @@ async def run(ctx: StageContext) -> StageResult:
         counts=ctx.counts(len(verified)),
         metrics={"agreement": agreed / len(votes) if votes else 0.0},
     )
-
-
-def suite_items(ctx: StageContext) -> list[ReasoningProblem]:
-    """The items of every held-out reasoning suite."""
-    listed: dict[str, Any] = ctx.inputs["Prepare"].details.get("suites", {})
-    names = [name for name, suite in listed.items() if suite.get("track") == "reasoning"]
-    return [ReasoningProblem.model_validate(v) for n in names for v in ctx.records("Prepare", f"suites/{n}.jsonl")]
 
 
 def screen(

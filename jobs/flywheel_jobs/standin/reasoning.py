@@ -51,13 +51,19 @@ def _teach(request: ChatRequest) -> Answer:
     rng = request.rng() if len(asked) == 1 else random.Random(asked[0])
     if len(asked) == 1 and rng.random() < MALFORMED_SHARE:
         return Answer('Sure! Here is the problem: {"question": ')
-    try:
-        typed = Typed.parse(task["problem"]["typed"])
-    except ValueError:
+    typed = _typed(task["problem"])
+    if typed is None:
         return Answer.json({"question": f"{task['problem']['question']} (again)", "typed": None})
     if task["operator"] == roles.PERSONA:
         return _reskin(typed, task["persona"], rng)
     return _mutate(typed, task["operator"], rng)
+
+
+def _typed(problem: dict[str, Any]) -> Typed | None:
+    try:
+        return Typed.parse(problem.get("typed"))
+    except ValueError:
+        return understand(str(problem["question"]))
 
 
 def _mutate(typed: Typed, operator: str, rng: random.Random) -> Answer:
