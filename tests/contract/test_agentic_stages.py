@@ -46,7 +46,7 @@ def policy(skill: float) -> Behaviour:
         right = script.solve(request.messages)
         key = json.loads(right.removeprefix("<tool_call>").removesuffix("</tool_call>"))["arguments"]["id"]
         blind = request.rng().random() >= skill and request.messages[-1]["role"] == "user"
-        return Answer(render("refund_booking", {"id": key}) if blind else right)
+        return Answer(render("refund", {"id": key}) if blind else right)
 
     return respond
 
@@ -56,7 +56,7 @@ def wrong_branch(request: ChatRequest) -> Answer | None:
     if not request.system.startswith("Tools: ") or request.model == "policy":
         return None
     right = script.solve(request.messages)
-    swap = {"cancel_booking": "refund_booking", "refund_booking": "cancel_booking"}
+    swap = {"cancel": "refund", "refund": "cancel"}
     for one, other in swap.items():
         if one in right:
             return Answer(right.replace(one, other))

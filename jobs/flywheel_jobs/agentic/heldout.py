@@ -41,7 +41,7 @@ BRANCHES: dict[str, tuple[Branch, ...]] = {
             path=["get_booking", write],
             rules=[fare],
         )
-        for fare, write in (("cancelable", "cancel_booking"), ("refundable", "refund_booking"))
+        for fare, write in (("cancelable", "cancel"), ("refundable", "refund"))
     ),
 }
 

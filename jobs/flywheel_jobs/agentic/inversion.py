@@ -76,7 +76,8 @@ def text_problems(text: UserText, domain: Domain, branch: Branch, key: int, push
         wrong.append(f"user_background must contain {key}")
     if FORBIDDEN.search(text.task):
         wrong.append("task must not speak of policy, agents, tools or databases")
-    wrong += [f"task names the tool {t.name}" for t in domain.tools if t.name in text.task]
+    # a tool may be called by an everyday word ("cancel"), which customers use as well; only identifiers betray it
+    wrong += [f"task names the tool {t.name}" for t in domain.tools if "_" in t.name and t.name in text.task]
     if push and not (text.user_escape_strategy and text.hack_success_user_background):
         wrong.append("the user pushes: give hack_success_user_background and user_escape_strategy")
     return wrong

@@ -3,7 +3,15 @@
 Tools stand in the system message and not in the request's `tools` field: training, pools and foreign endpoints then
 see the same text whatever their template and tool parser do.
 
-Sizes and words are chosen by measuring SmolLM2-135M-Instruct: see EXAMPLES.
+Measured with SmolLM2-135M-Instruct (vLLM on CPU, fp32, T=0.8, 24 items x 4, two examples, personas and pushes mixed;
+success with Wilson's interval, and groups of 4 that are neither all right nor all wrong):
+
+    get_booking, cancel, refund                  262 tokens  0.28 [.20, .38]  20 of 24  cancel 0.27, refund 0.29 (used)
+    get_booking, cancel_booking, refund_booking  274 tokens  0.16 [.10, .24]  12 of 24  cancel 0.12, refund 0.19
+    get, cancel, refund                          253 tokens  0.67 [.57, .75]  21 of 24  cancel 0.67, refund 0.67
+
+Most failures write before they look, so that there is something to learn. Look-ups that answer "open" and "flown"
+instead of words with the stem of the write gave 0.0 on one outcome; three examples gave 0.73 at 330 tokens (16 items).
 """
 
 from __future__ import annotations
@@ -24,8 +32,8 @@ HERMES = (
 EXAMPLES: dict[str, tuple[tuple[str, int, str, str], ...]] = {
     # domain: (request, key, what the look-up answers, the write), in this order: the last one is copied most
     "airline": (
-        ("I am Lea, a barber. Undo booking 31.", 31, "refundable", "refund_booking"),
-        ("I am Max, a pilot. Undo booking 74.", 74, "cancelable", "cancel_booking"),
+        ("I am Lea, a barber. Undo booking 31.", 31, "refundable", "refund"),
+        ("I am Max, a pilot. Undo booking 74.", 74, "cancelable", "cancel"),
     ),
 }
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from flywheel_api.presets import training_spec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.records import Lineage, Seed, Task, Trajectory
@@ -32,13 +33,10 @@ def previous_seeds(ctx: StageContext) -> tuple[list[Seed], list[Trajectory]]:
     return wanted, [t for t in rollouts if t.task_id in ids]
 
 
-def training_temperature(spec: FlywheelRoundSpec) -> float | None:
-    """The temperature of training's rollouts, so that what is collected and banded is what training will see.
-
-    None where the round leaves it to the preset: then the endpoint's own.
-    """
-    algorithm = spec.training.agentic.algorithm
-    return float(algorithm.temperature) if algorithm and algorithm.temperature else None
+def training_temperature(spec: FlywheelRoundSpec) -> float:
+    """The temperature of training's rollouts, so that what is collected and banded is what training will see."""
+    unused = "sha256:" + "0" * 64
+    return float(training_spec(spec, "agentic", unused, unused, None).algorithm.temperature or 1.0)
 
 
 def _rows(ctx: StageContext, digest: str) -> Iterable[dict[str, Any]]:

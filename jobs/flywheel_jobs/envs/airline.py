@@ -2,7 +2,7 @@
 
 Both usual outcomes are writes: with "do nothing" as one of them a 135M model has no success to learn from. The status
 words share their stem with the write that they ask for, and ids have two digits: with two demonstrations the base
-SmolLM2-135M-Instruct then succeeds in about 0.4 of its attempts at either outcome (measured, see agentic/prompt.py).
+SmolLM2-135M-Instruct then succeeds in about 0.3 of its attempts at either outcome (measured, see agentic/prompt.py).
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ AIRLINE = Domain(
     ),
     tools=(
         Tool("get_booking", "Look up a booking's fare and state", (ID,), _get, short="look up"),
-        Tool("cancel_booking", "Cancel a booking", (ID,), _undo("cancelled"), writes=True, short="cancel"),
-        Tool("refund_booking", "Refund a booking", (ID,), _undo("refunded"), writes=True, short="refund"),
+        Tool("cancel", "Cancel a booking", (ID,), _undo("cancelled"), writes=True, short="cancel"),
+        Tool("refund", "Refund a booking", (ID,), _undo("refunded"), writes=True, short="refund"),
     ),
     rules=(
         Rule("cancelable", "A cancelable booking is cancelled."),

@@ -20,8 +20,8 @@ Branch = dict[str, Any]
 REQUESTS = ("I am {name}, {a} {trade}. Undo booking {key}.", "{name} here, {a} {trade}. Undo booking {key}.")
 """Wordings of training tasks; held-out suites use others (agentic/heldout.py)."""
 PUSHES = {
-    "cancel_booking": "I will not go.",
-    "refund_booking": "I want my money.",
+    "cancel": "I will not go.",
+    "refund": "I want my money.",
 }
 """What a user says who wants that write whatever the booking's fare is."""
 ASKS_FOR_NUMBER = re.compile(r"\b(which|number|id)\b", re.IGNORECASE)
@@ -52,7 +52,7 @@ def _workflow(data: dict[str, Any]) -> dict[str, Any]:
         "goal": f"A {data['persona']['trade']} wants to undo a booking.",
         "background": data["persona"]["text"],
         "tools": tools[:5],
-        "workflow": ["get_booking", "cancel_booking"],
+        "workflow": ["get_booking", "cancel"],
         "restriction": "No seat is changed.",
         "state": {"fare": "cancelable"},
         "rules": ["cancelable"],
@@ -68,7 +68,7 @@ def catalogue(parent: Branch) -> dict[str, Branch]:
     state = dict(parent["state"])
     refundable = {**state, "fare": "refundable"}
     look = parent["path"][0]
-    cancel, refund = [look, "cancel_booking"], [look, "refund_booking"]
+    cancel, refund = [look, "cancel"], [look, "refund"]
     usual = refund if state.get("fare") == "refundable" else cancel
     other = cancel if usual == refund else refund
     changed = {**state, "fare": "cancelable"} if usual == refund else refundable
@@ -204,5 +204,5 @@ def solve(messages: list[dict[str, Any]]) -> str:
     found = str(after[-1]["content"])
     if "," in found or found not in ("cancelable", "refundable"):
         return f"I cannot undo it: {found}."
-    write = "cancel_booking" if found == "cancelable" else "refund_booking"
+    write = "cancel" if found == "cancelable" else "refund"
     return render(write, {"id": int(numbers[-1])})

@@ -48,7 +48,7 @@ def seed(of: Task | None = None) -> Seed:
         lineage=chosen.lineage,
         domain="airline",
         persona=ANN,
-        workflow={"workflow": ["get_booking", "cancel_booking"]},
+        workflow={"workflow": ["get_booking", "cancel"]},
         task=chosen,
     )
 
@@ -128,7 +128,7 @@ def test_user_texts_of_the_stand_in_pass_the_checks(push: bool) -> None:
         assert text_problems(text, AIRLINE, one, KEY, pushed) == []
     if push:
         trap = UserText.model_validate_json(standin(messages_for(INVERT, case_of(AIRLINE, TRAP, ANN, KEY, True))))
-        assert script.PUSHES["refund_booking"] in trap.task
+        assert script.PUSHES["refund"] in trap.task
 
 
 def test_other_requests_are_not_answered() -> None:

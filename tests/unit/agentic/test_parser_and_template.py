@@ -23,7 +23,7 @@ TEMPLATE = Path(flywheel_jobs.agentic.__file__).with_name("chat_template.jinja")
     [
         (LOOK, [Call("get_booking", {"id": KEY})], 0, ""),
         (f"Let me see.\n{LOOK}", [Call("get_booking", {"id": KEY})], 0, "Let me see."),
-        (LOOK + CANCEL, [Call("get_booking", {"id": KEY}), Call("cancel_booking", {"id": KEY})], 0, ""),
+        (LOOK + CANCEL, [Call("get_booking", {"id": KEY}), Call("cancel", {"id": KEY})], 0, ""),
         ('<tool_call>\n{"name": "a", "arguments": {}}\n</tool_call>', [Call("a", {})], 0, ""),
         ("<tool_call>{name: a}</tool_call>", [], 1, ""),
         ('<tool_call>{"name": "a"}</tool_call>', [], 1, ""),
@@ -99,7 +99,7 @@ def test_the_prompt_is_short_and_shows_both_outcomes() -> None:
     messages = prompt.build(AIRLINE, "A cancelable booking is cancelled.", f"Undo booking {KEY}.")
     assert [m["role"] for m in messages[:5]] == ["system", "user", "assistant", "tool", "assistant"]
     writes = {parse(m["content"]).calls[0].name for m in messages if m["role"] == "assistant"}
-    assert {"cancel_booking", "refund_booking"} <= writes
+    assert {"cancel", "refund"} <= writes
     assert len(rendered(messages, more=True)) < 1000, "about 280 tokens of SmolLM2"
     pairs = itertools.pairwise(m["role"] for m in messages[1:])
     assert ("tool", "assistant") in pairs

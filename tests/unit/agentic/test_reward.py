@@ -10,7 +10,7 @@ from flywheel_jobs.errors import InfraError
 from flywheel_jobs.rewards.state_diff import score
 from unit.agentic.world import CANCEL, LOCKED, LOOK, REFUND, TRAP, branch, play, task
 
-REFUNDABLE = branch(state={"fare": "refundable"}, path=["get_booking", "refund_booking"], rules=["refundable"])
+REFUNDABLE = branch(state={"fare": "refundable"}, path=["get_booking", "refund"], rules=["refundable"])
 OTHER_ROW = render("get_booking", {"id": 12})
 
 

@@ -38,9 +38,9 @@ def test_a_right_tree_has_no_problems() -> None:
         (branch(rules=["weather"]), "no rule 'weather'"),
         (branch(state={"fare": "cheap"}), "cannot be 'cheap'"),
         (branch(state={"seat": "1"}), "has no column 'seat'"),
-        (branch(state={"state": "cancelled"}), "cancel_booking answers"),
+        (branch(state={"state": "cancelled"}), "cancel answers"),
         (branch(path=["get_booking"]), "needs a write"),
-        (branch(path=["cancel_booking"]), "must begin with a look-up"),
+        (branch(path=["cancel"]), "must begin with a look-up"),
         (branch(action="refuse"), "must not write"),
         (branch(trap=["get_booking"]), "asks for nothing"),
     ],
@@ -61,16 +61,16 @@ def test_new_branches_lie_directly_below_the_parent() -> None:
 def test_workflows_need_three_to_five_tools_of_the_domain() -> None:
     good = {
         "goal": "Undo.",
-        "tools": ["get_booking", "cancel_booking", "refund_booking"],
-        "workflow": ["get_booking", "cancel_booking"],
+        "tools": ["get_booking", "cancel", "refund"],
+        "workflow": ["get_booking", "cancel"],
         "state": {"fare": "cancelable"},
         "rules": ["cancelable"],
     }
     assert expansion.workflow_problems(expansion.Workflow.model_validate(good), AIRLINE) == []
     with pytest.raises(ValueError, match="at least 3"):
-        expansion.Workflow.model_validate({**good, "tools": ["get_booking", "cancel_booking"]})
-    odd = expansion.Workflow.model_validate({**good, "tools": ["get_booking", "refund_booking", "fly"]})
-    assert {"no tool 'fly'", "workflow calls 'cancel_booking', which tools does not list"} <= set(
+        expansion.Workflow.model_validate({**good, "tools": ["get_booking", "cancel"]})
+    odd = expansion.Workflow.model_validate({**good, "tools": ["get_booking", "refund", "fly"]})
+    assert {"no tool 'fly'", "workflow calls 'cancel', which tools does not list"} <= set(
         expansion.workflow_problems(odd, AIRLINE)
     )
 
@@ -88,15 +88,15 @@ def test_a_policy_names_neither_tools_nor_an_order() -> None:
 
 
 def test_the_policy_does_not_give_the_outcome_away() -> None:
-    refundable = branch(state={"fare": "refundable"}, path=["get_booking", "refund_booking"], rules=["refundable"])
+    refundable = branch(state={"fare": "refundable"}, path=["get_booking", "refund"], rules=["refundable"])
     assert task().sop == task(refundable).sop
 
 
 def test_a_task_is_computed_on_the_state_machine() -> None:
     made = task(TRAP)
     assert made.expected["bookings"][str(KEY)]["state"] == "cancelled"
-    assert made.normal_path[1] == {"name": "cancel_booking", "arguments": {"id": KEY}}
-    assert made.hack_path[1]["name"] == "refund_booking" and not made.legal
+    assert made.normal_path[1] == {"name": "cancel", "arguments": {"id": KEY}}
+    assert made.hack_path[1]["name"] == "refund" and not made.legal
     assert len(made.db["bookings"]) == 2 and made.outcome == "cancel" and made.settle_after == 1
     assert [b.id for b in made.chain] == ["trap"]
     assert task(LOCKED).expected == task(LOCKED).db and task(LOCKED).outcome == "refuse"
@@ -109,7 +109,7 @@ def test_a_task_is_computed_on_the_state_machine() -> None:
         (UserText(task="Undo it.", user_background="booking 47"), "task must contain 47"),
         (UserText(task="Undo booking 47.", user_background="my booking"), "user_background must contain 47"),
         (UserText(task="Undo booking 47 by policy.", user_background="47"), "must not speak of policy"),
-        (UserText(task="Use cancel_booking on 47.", user_background="47"), "names the tool cancel_booking"),
+        (UserText(task="Use get_booking on 47.", user_background="47"), "names the tool get_booking"),
         (UserText(task="Undo booking 147.", user_background="47"), "task must contain 47"),
     ],
 )
@@ -127,7 +127,7 @@ def test_untraceable_arguments_are_found() -> None:
     made = task()
     assert untraceable(made, AIRLINE) == []
     hidden = made.model_copy(update={"user": User(task="Undo it.", background="A booking.")})
-    assert untraceable(hidden, AIRLINE) == ["get_booking.id=47", "cancel_booking.id=47"]
+    assert untraceable(hidden, AIRLINE) == ["get_booking.id=47", "cancel.id=47"]
 
 
 def test_a_path_that_its_state_refuses_is_dropped() -> None:

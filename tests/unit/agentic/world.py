@@ -17,8 +17,8 @@ AIRLINE = domain_of("airline")
 ANN = Persona(id="persona-ann", name="Ann", trade="nurse", thing="beds", text="Ann is a nurse who counts beds.")
 KEY = 47
 LOOK = render("get_booking", {"id": KEY})
-CANCEL = render("cancel_booking", {"id": KEY})
-REFUND = render("refund_booking", {"id": KEY})
+CANCEL = render("cancel", {"id": KEY})
+REFUND = render("refund", {"id": KEY})
 
 
 def branch(**changes: Any) -> Branch:
@@ -29,20 +29,20 @@ def branch(**changes: Any) -> Branch:
         "condition": "The fare is cancelable.",
         "action": Action.PROCEED,
         "state": {"fare": "cancelable"},
-        "path": ["get_booking", "cancel_booking"],
+        "path": ["get_booking", "cancel"],
         "rules": ["cancelable"],
     }
     return Branch.model_validate({**base, **changes})
 
 
-TRAP = branch(id="trap", kind=Kind.TRAP, trap=["get_booking", "refund_booking"])
+TRAP = branch(id="trap", kind=Kind.TRAP, trap=["get_booking", "refund"])
 LOCKED = branch(
     id="locked",
     kind=Kind.PRECONDITION,
     action=Action.REFUSE,
     state={"fare": "locked"},
     path=["get_booking"],
-    trap=["get_booking", "cancel_booking"],
+    trap=["get_booking", "cancel"],
     rules=["locked"],
 )
 WITHHELD = branch(
