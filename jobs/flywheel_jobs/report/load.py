@@ -33,7 +33,6 @@ TRACK_OF: dict[str, str | None] = {d.stage.value: d.track for d in PIPELINE}
 ORDER: dict[str, int] = {d.stage.value: i for i, d in enumerate(PIPELINE)}
 UNREADABLE = (CorruptArtifact, KeyError, ValueError)
 TRAININGS = ((Stage.TRAIN_REASONING, "reasoning"), (Stage.TRAIN_AGENTIC, "agentic"))
-_OUTCOME_PREFIX = ("success/", "reward/", "outcome/")
 
 
 class Source(Protocol):
@@ -189,7 +188,16 @@ def _suites(manifests: _Manifests) -> Iterator[Suite]:
             gain=_score(gate.get("gain"), gate.get("gainInterval")),
             gate=_gate_text(gate.get("gate")),
             groups=tuple(_groups(one.get("groups") or {}, two.get("groups") or {})),
+            failures=tuple(_failures(one.get("reasons") or {}, two.get("reasons") or {})),
         )
+
+
+def _failures(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+    """Why samples failed, most frequent first."""
+    rows = [
+        (reason, _count(base.get(reason)) or 0, _count(candidate.get(reason)) or 0) for reason in {*base, *candidate}
+    ]
+    yield from sorted(rows, key=lambda row: (-max(row[1:]), row[0]))
 
 
 def _gate_text(gate: Any) -> str | None:
@@ -224,6 +232,7 @@ def _trainings(manifests: _Manifests) -> Iterator[Training]:
             name=stage.value,
             track=track,
             reward=Series("reward", tuple(_points(curve, "reward"))),
+            success=_success(curve),
             by_outcome=tuple(_outcome_series(curve)),
             manifest=manifests.digests[stage],
             rollouts=manifest.details.get("rollouts"),
@@ -240,20 +249,18 @@ def _points(curve: Iterable[Mapping[str, Any]], key: str) -> Iterator[tuple[floa
 
 
 def _outcome_series(curve: list[Mapping[str, Any]]) -> Iterator[Series]:
-    """Lines by expected outcome, from `groups: {outcome: {score}}` or flat keys such as `success/cancelled`."""
-    flat = sorted({k for p in curve for k in p if k.startswith(_OUTCOME_PREFIX)})
-    for key in flat:
-        yield Series(key.split("/", 1)[1], tuple(_points(curve, key)))
-    grouped = [(p["step"], p["groups"]) for p in curve if isinstance(p.get("groups"), Mapping)]
-    for outcome in sorted({o for _, groups in grouped for o in groups}):
-        points = [(float(step), _score(_group_value(g.get(outcome)), None)) for step, g in grouped]
+    """Reward by expected outcome, from each point's `byOutcome: {outcome: {reward, n}}`; none for a single outcome."""
+    grouped = [(p["step"], p["byOutcome"]) for p in curve if isinstance(p.get("byOutcome"), Mapping)]
+    outcomes = sorted({o for _, groups in grouped for o in groups})
+    for outcome in outcomes if len(outcomes) > 1 else ():
+        points = [(float(step), _score((g.get(outcome) or {}).get("reward"), None)) for step, g in grouped]
         yield Series(outcome, tuple((step, score.value) for step, score in points if score))
 
 
-def _group_value(group: Any) -> Any:
-    if isinstance(group, Mapping):
-        return group.get("score", group.get("success", group.get("reward")))
-    return group
+def _success(curve: list[Mapping[str, Any]]) -> Series | None:
+    """The share of right answers, where it differs from the reward at all."""
+    points = tuple(_points(curve, "success"))
+    return Series("right answers", points) if points and points != tuple(_points(curve, "reward")) else None
 
 
 def _lineage(manifests: _Manifests, base_model: str | None) -> Iterator[Node]:
@@ -266,7 +273,8 @@ def _lineage(manifests: _Manifests, base_model: str | None) -> Iterator[Node]:
         manifest, digest = manifests.by_stage[stage], manifests.digests[stage]
         inputs = [(name, alias.get(d, d)) for name, d in sorted(manifest.inputs.items())]
         # what a served policy answered depends on its weights as much as on the files that the stage read
-        inputs += [(f"{s.role} weights", s.weights) for s in manifest.served_by if s.weights]
+        if isinstance(manifest.details.get("model"), str):
+            inputs.append(("model", manifest.details["model"]))
         for name, read in inputs:
             if read not in own:
                 outside.setdefault(read, name)

@@ -67,6 +67,7 @@ class Suite:
     gain: Score | None
     gate: str | None
     groups: tuple[GroupScore, ...] = ()
+    failures: tuple[tuple[str, int, int], ...] = ()  # reason, samples of base, samples of candidate
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,12 @@ class Series:
 
 @dataclass(frozen=True)
 class Training:
-    """One RL run: its reward curve, and one line per expected outcome where the run recorded them."""
+    """One RL run: rewards, the share of right answers where rewards also pay for form, and rewards by outcome."""
 
     name: str
     track: str
     reward: Series
+    success: Series | None = None
     by_outcome: tuple[Series, ...] = ()
     manifest: str | None = None
     rollouts: str | None = None
@@ -121,11 +123,13 @@ class Sample:
 
 @dataclass(frozen=True)
 class SampleItem:
-    """An item with what base and candidate did on it."""
+    """An item with what base and candidate did on it. `prompt` is what their conversations begin with alike."""
 
     title: str
+    suite: str
     track: str
     samples: tuple[Sample, ...]
+    prompt: tuple[Turn, ...] = ()
     expected: str = ""
 
 

@@ -46,7 +46,12 @@ def render(model: ReportModel) -> str:
         "span": span,
         "suites": [(s, view.interval_rows(s), view.score_verdict(s)) for s in model.suites],
         "trainings": [
-            (t, view.plot([t.reward], smooth=True), view.plot(t.by_outcome), view.training_change(t))
+            (
+                t,
+                view.plot([s for s in (t.reward, t.success) if s], smooth=True),
+                view.plot(t.by_outcome),
+                view.training_change(t),
+            )
             for t in model.trainings
         ],
         "graph": graph.lay_out(model.lineage),

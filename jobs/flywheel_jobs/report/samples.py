@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ from flywheel_jobs.report.model import Sample, SampleItem, ToolCall, Turn
 
 TEXT_LIMIT = 6000  # characters of one message; longer ones are cut with a note
 ITEMS_PER_SUITE = 4
+_CALL_TEXT = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 Record = Mapping[str, Any]
 
@@ -36,6 +39,18 @@ def _call(raw: Any) -> ToolCall:
     return ToolCall(str(body.get("name", "?")), _text(body.get("arguments", "")))
 
 
+def _calls_in_text(text: str) -> tuple[str, tuple[ToolCall, ...]]:
+    """Text without its `<tool_call>` parts, and those as calls; what is not valid JSON stays as it was written."""
+    calls = []
+    for part in _CALL_TEXT.findall(text):
+        try:
+            raw = json.loads(part)
+        except ValueError:
+            return text, ()
+        calls.append(_call(raw))
+    return (_CALL_TEXT.sub("", text).strip(), tuple(calls)) if calls else (text, ())
+
+
 def turns_of(messages: Iterable[Any]) -> tuple[Turn, ...]:
     """OpenAI-style messages as turns; system prompts are kept, empty messages without calls are not."""
     turns = []
@@ -43,7 +58,8 @@ def turns_of(messages: Iterable[Any]) -> tuple[Turn, ...]:
         if not isinstance(message, Mapping):
             continue
         calls = tuple(_call(c) for c in message.get("tool_calls") or ())
-        text = _text(message.get("content"))
+        text, written = _calls_in_text(_text(message.get("content")))
+        calls += written
         if text.strip() or calls:
             turns.append(Turn(str(message.get("role", "?")), text, calls))
     return tuple(turns)
@@ -119,4 +135,25 @@ def _item(
             record = _typical(records)
             samples.append(sample_of(record, source))
             expected = expected or _text(record.get("expected") or record.get("answer") or "")
-    return SampleItem(title=f"{suite} / {item}", track=track, samples=tuple(samples), expected=expected)
+    prompt = _common_start([s.turns for s in samples])
+    return SampleItem(
+        title=item.removeprefix(f"{suite}-"),
+        suite=suite,
+        track=track,
+        samples=tuple(dataclasses.replace(s, turns=s.turns[len(prompt) :]) for s in samples),
+        prompt=prompt,
+        expected=expected,
+    )
+
+
+def _common_start(conversations: Sequence[Sequence[Turn]]) -> tuple[Turn, ...]:
+    """Turns that all conversations begin with, up to the last one of a user: what follows is the model's own."""
+    same = 0
+    for turns in zip(*conversations, strict=False):
+        if any(t != turns[0] for t in turns):
+            break
+        same += 1
+    head = list(conversations[0][:same]) if conversations else []
+    while head and head[-1].role not in ("user", "system"):
+        head.pop()
+    return tuple(head)

@@ -93,7 +93,9 @@ def _curve(seed: int, steps: int, start: float, end: float, outcomes: bool) -> l
         mean = start + (end - start) * (step - 1) / (steps - 1)
         point: dict[str, Any] = {"step": step, "reward": min(1.0, max(0.0, mean + rng.gauss(0, 0.07)))}
         if outcomes:
-            point["groups"] = {"cancelled": {"score": mean * 0.8, "n": 8}, "returned": {"score": mean, "n": 8}}
+            point["byOutcome"] = {"cancelled": {"reward": mean * 0.8, "n": 8}, "returned": {"reward": mean, "n": 8}}
+        else:
+            point["success"] = point["reward"] / 2
         curve.append(point)
     return curve
 
@@ -144,11 +146,12 @@ def _evaluation(arithmetic: float, airline: float) -> dict[str, Any]:
         interval = [max(0.0, score - 0.08), min(1.0, score + 0.08)]
         return {"track": track, "score": score, "interval": interval, "items": items, "repeats": 4, "groups": groups}
 
+    reasons = {"early-write": 12, "no-write": 3}
     outcomes = {"cancelled": {"score": airline - 0.1, "n": 52}, "returned": {"score": airline + 0.1, "n": 52}}
     return {
         "suites": {
             "arithmetic-heldout": suite("reasoning", arithmetic, 40, {}),
-            "airline-heldout": suite("agentic", airline, 26, outcomes),
+            "airline-heldout": suite("agentic", airline, 26, outcomes) | {"reasons": reasons},
         }
     }
 

@@ -86,6 +86,7 @@ def test_the_page_says_what_came_of_the_round(page: Page) -> None:
     assert "better: the interval of the gain lies above zero" in page.text
     assert "no difference shown: the interval of the gain holds zero" in page.text
     assert "31 votes differ" in page.text
+    assert "early-write 12 → 12 , no-write 3 → 3" in page.text  # the spaces are this test's, between elements
     assert "Train reasoning" in page.text
     assert "A scripted server played Teacher in this round" in page.text
     assert "scores are not comparable to the paper" in page.text
@@ -190,8 +191,8 @@ def test_samples_show_gains_losses_and_failures_without_choosing_the_luckiest() 
     candidate = [{"suite": "s", "item": f"i{i}", "repeat": 0, "score": 1.0 if i == 2 else 0.0} for i in range(8)]
     candidate += [{"suite": "s", "item": "i3", "repeat": r, "score": float(r == 4)} for r in range(1, 5)]
     items = choose(base, candidate, {"s": "reasoning"})
-    assert [i.title for i in items] == ["s / i2", "s / i3", "s / i5", "s / i0"]
-    lucky = next(i for i in items if i.title == "s / i3")
+    assert [(i.suite, i.title) for i in items] == [("s", "i2"), ("s", "i3"), ("s", "i5"), ("s", "i0")]
+    lucky = next(i for i in items if i.title == "i3")
     assert lucky.samples[1].score == 0.0
 
 
@@ -205,6 +206,31 @@ def test_samples_show_gains_losses_and_failures_without_choosing_the_luckiest() 
 )
 def test_turns_of_every_record_shape(record: dict) -> None:
     assert [(t.role, t.text) for t in turns_of_record(record)] == [("user", "2+2"), ("assistant", "4")]
+
+
+def test_tool_calls_written_as_text_are_shown_as_calls() -> None:
+    written = 'Let me see. <tool_call>{"name": "get_order", "arguments": {"id": 7}}</tool_call>'
+    (turn,) = turns_of_record({"messages": [{"role": "assistant", "content": written}]})
+    assert (turn.text, turn.calls[0].name, turn.calls[0].arguments) == ("Let me see.", "get_order", '{"id": 7}')
+    broken = "<tool_call>{not json}</tool_call>"
+    (turn,) = turns_of_record({"messages": [{"role": "assistant", "content": broken}]})
+    assert turn.text == broken and turn.calls == ()
+
+
+def test_what_both_were_asked_is_shown_once() -> None:
+    def record(answer: str) -> dict:
+        asked = [
+            {"role": "user", "content": "2+4"},
+            {"role": "assistant", "content": "6"},
+            {"role": "user", "content": "3+4"},
+        ]
+        return {"suite": "s", "item": "i", "score": 0.0, "messages": [*asked, {"role": "assistant", "content": answer}]}
+
+    (item,) = choose([record("6")], [record("7")], {})
+    assert [t.text for t in item.prompt] == ["2+4", "6", "3+4"]
+    assert [[t.text for t in s.turns] for s in item.samples] == [["6"], ["7"]]
+    (same,) = choose([record("7")], [record("7")], {})
+    assert [[t.text for t in s.turns] for s in same.samples] == [["7"], ["7"]]
 
 
 def test_long_text_is_cut_and_says_so() -> None:
