@@ -5,6 +5,7 @@ No change handlers, timers, daemons, peering or finalizers are registered, so ko
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import kopf
@@ -44,15 +45,21 @@ def operator_settings(config: OperatorConfig) -> kopf.OperatorSettings:
     return settings
 
 
-def build_registry(queue: WorkQueue) -> kopf.OperatorRegistry:
-    """Handlers: every event is a key of ours, nothing more."""
+Farewell = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+def build_registry(queue: WorkQueue, farewell: Farewell) -> kopf.OperatorRegistry:
+    """Handlers: every event is a key of ours, nothing more; a deleted object is told of what stays."""
     registry = kopf.OperatorRegistry()
 
     @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
     def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
-    async def own(body: kopf.Body, **_: Any) -> None:
+    async def own(type: str | None, body: kopf.Body, **_: Any) -> None:
+        if type == "DELETED":
+            await farewell(dict(body))
+            return
         queue.add(Key(str(body["kind"]), str(body.metadata.namespace), str(body.metadata.name)))
         wake_owner(queue, body)
 
@@ -75,10 +82,10 @@ def wake_owner(queue: WorkQueue, body: kopf.Body) -> None:
         queue.add(Key(kind, str(body.metadata.namespace), name))
 
 
-async def watch(queue: WorkQueue, config: OperatorConfig) -> None:
+async def watch(queue: WorkQueue, config: OperatorConfig, farewell: Farewell) -> None:
     """Runs kopf until it is told to stop (SIGTERM, SIGINT)."""
     await kopf.operator(
-        registry=build_registry(queue),
+        registry=build_registry(queue, farewell),
         settings=operator_settings(config),
         standalone=True,
         clusterwide=not config.namespaces,

@@ -12,18 +12,21 @@ from flywheel_operator.controllers.base import Context, Controller
 from flywheel_operator.controllers.pool import PoolController
 from flywheel_operator.controllers.rljob import RLJobController
 from flywheel_operator.controllers.round import RoundController
+from flywheel_operator.execute import post_event
 from flywheel_operator.logs import get_logger
 from flywheel_operator.observe.stores import Connect, StoreBook
+from flywheel_operator.plan.types import Note
 from flywheel_operator.ports import http
 from flywheel_operator.ports.errors import PortError
-from flywheel_operator.ports.kinds import OWN, KubeApi
+from flywheel_operator.ports.kinds import OWN, KubeApi, Object
 from flywheel_operator.ports.kube import Kube
 from flywheel_operator.queue import Key, WorkQueue
 from flywheel_operator.reconcile import Reconciler
 from flywheel_operator.settings import OperatorConfig
 
 log = get_logger(__name__)
-Watch = Callable[[WorkQueue, OperatorConfig], Awaitable[None]]
+Farewell = Callable[[Object], Awaitable[None]]
+Watch = Callable[[WorkQueue, OperatorConfig, Farewell], Awaitable[None]]
 
 
 def controllers(kube: KubeApi, connect: Connect, config: OperatorConfig) -> dict[str, Controller]:
@@ -66,6 +69,17 @@ async def resync(kube: KubeApi, queue: WorkQueue, config: OperatorConfig) -> Non
         await asyncio.sleep(config.timing.resync)
 
 
+async def say_farewell(kube: KubeApi, obj: Object) -> None:
+    """Tells what a deletion leaves behind: children go with their owner, what lies in the store stays."""
+    uid, status = obj["metadata"]["uid"], obj.get("status") or {}
+    kept = [f"what it wrote to the store under runs/{uid}/"]
+    if (status.get("model") or {}).get("digest"):
+        kept.append(f"its model {status['model']['digest']}")
+    if status.get("report"):
+        kept.append(f"its report {status['report']}")
+    await post_event(kube, obj, Note("Deleted", f"children are removed; kept: {', '.join(kept)}"))
+
+
 def probe(queue: WorkQueue, config: OperatorConfig) -> http.Answer:
     """Alive means that keys are worked on, not that a port answers."""
     age = queue.oldest_age()
@@ -85,7 +99,7 @@ async def run(kube: Kube, connect: Connect, config: OperatorConfig, watch: Watch
         },
     )
     work = [asyncio.create_task(queue.run(config.workers)), asyncio.create_task(resync(kube, queue, config))]
-    watcher = asyncio.ensure_future(watch(queue, config))
+    watcher = asyncio.ensure_future(watch(queue, config, lambda obj: say_farewell(kube, obj)))
     try:
         done, _ = await asyncio.wait([watcher, *work], return_when=asyncio.FIRST_COMPLETED)
         for task in done:

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from apiserver.actors import Actors, LiveStore
-from apiserver.operator_process import install_crds, operating, store_secret
+from apiserver.operator_process import OperatorProcess, install_crds, operating, store_secret
 from cluster.apiserver import ApiServer, start_apiserver
 from contract.servers import BUCKET, S3Server, running
 from flywheel_operator.ports.credentials import from_kubeconfig
@@ -93,3 +93,101 @@ async def test_a_round_runs_to_promotion(api: ApiServer, actors: Actors, tmp_pat
         print(api.kubectl("-n", NS, "get", "fwr,rlp,rlj"))
         print(api.kubectl("-n", NS, "describe", "fwr", "r1")[-3000:])
         print(operator.rss_mib())
+
+
+async def test_the_operator_killed_again_and_again(api: ApiServer, actors: Actors, tmp_path: Path) -> None:
+    apply(api, "r2")
+    lives = 0
+    done: Object = {}
+    while lives < 25 and not finished(done.get("status", {})):
+        with operating(api.kubeconfig, tmp_path, FAST):
+            await asyncio.sleep(1.0 + (lives % 5) * 0.7)
+        lives += 1
+        done = read(api, "r2")
+    assert lives > 3
+    assert done["status"].get("verdict") == "Promoted", done["status"].get("progress")
+    assert all(s["state"] == "Succeeded" for s in done["status"]["stages"])
+    jobs = json.loads(
+        api.kubectl(
+            "-n", NS, "get", "jobs,rlj", "-l", f"flywheel.dev/owner-uid={done['metadata']['uid']}", "-o", "json"
+        )
+    )
+    per_stage = [i["metadata"]["labels"]["flywheel.dev/stage"] for i in jobs["items"]]
+    assert len(per_stage) == len(set(per_stage)), f"one attempt each was enough, but there are {sorted(per_stage)}"
+
+
+async def test_nothing_is_written_at_rest(api: ApiServer, actors: Actors, tmp_path: Path) -> None:
+    actors.holding.add("EvaluateBase")
+    apply(api, "r3")
+    with operating(api.kubeconfig, tmp_path, FAST) as operator:
+        await until(
+            api, "r3", lambda s: state(s, "SolveAgentic") == "Succeeded" and state(s, "EvaluateBase") == "Running"
+        )
+        await asyncio.sleep(5)
+        writes, version = written(operator), read(api, "r3")["metadata"]["resourceVersion"]
+        await asyncio.sleep(REST_SECONDS)
+        assert written(operator) == writes
+        assert read(api, "r3")["metadata"]["resourceVersion"] == version
+        assert operator.rss_mib() < 150
+    actors.holding.clear()
+
+
+async def test_a_missing_secret_is_said_and_mended(
+    api: ApiServer, s3: S3Server, actors: Actors, tmp_path: Path
+) -> None:
+    api.kubectl("-n", NS, "delete", "secret", "flywheel-s3")
+    apply(api, "r4")
+    with operating(api.kubeconfig, tmp_path, FAST):
+        found = await until(api, "r4", lambda s: condition(s, "Preflight").get("reason") == "SecretNotFound")
+        assert "flywheel-s3" in condition(found["status"], "Preflight")["message"]
+        assert condition(found["status"], "Stalled")["status"] == "True"
+        assert not json.loads(
+            api.kubectl(
+                "-n",
+                NS,
+                "get",
+                "jobs,rlp,rlj",
+                "-l",
+                f"flywheel.dev/owner-uid={found['metadata']['uid']}",
+                "-o",
+                "json",
+            )
+        )["items"]
+        store_secret(api, NS, s3)
+        await until(api, "r4", lambda s: condition(s, "Preflight").get("status") == "True")
+
+
+async def test_a_deleted_round_takes_its_children_along(api: ApiServer, actors: Actors, tmp_path: Path) -> None:
+    actors.holding.add("EvaluateBase")
+    apply(api, "r5")
+    with operating(api.kubeconfig, tmp_path, FAST):
+        found = await until(api, "r5", lambda s: state(s, "EvaluateBase") == "Running")
+        api.kubectl("-n", NS, "delete", "fwr", "r5")
+        selector = f"flywheel.dev/owner-uid={found['metadata']['uid']}"
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            left = json.loads(api.kubectl("-n", NS, "get", "jobs,rlp,rlj", "-l", selector, "-o", "json"))["items"]
+            if not left:
+                break
+            await asyncio.sleep(0.5)
+        assert not left
+        events = json.loads(api.kubectl("-n", NS, "get", "events", "-o", "json"))["items"]
+        said = [e["message"] for e in events if e["reason"] == "Deleted" and e["involvedObject"]["name"] == "r5"]
+        assert said and "kept" in said[0]
+    actors.holding.clear()
+
+
+REST_SECONDS = 15
+
+
+def state(status: Object, stage: str) -> str:
+    return next((str(s["state"]) for s in status.get("stages", []) if s["name"] == stage), "")
+
+
+def condition(status: Object, kind: str) -> Object:
+    return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
+
+
+def written(operator: OperatorProcess) -> float:
+    page = operator.page("/metrics") or ""
+    return float(next(line.split()[1] for line in page.splitlines() if line.startswith("flywheel_api_writes ")))

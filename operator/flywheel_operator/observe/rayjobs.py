@@ -1,7 +1,7 @@
 """Maps a RayJob, its RayCluster and its pods to our shape; every row has a test.
 
-Facts of KubeRay 1.6: a refused pod leaves the RayJob Initializing with an empty message (the text is in the RayCluster's
-conditions); Complete with STOPPED is no success; ValidationFailed never clears; jobStatus alone proves nothing.
+Facts of KubeRay 1.6: a refused pod leaves the RayJob Initializing with an empty message (the text is in conditions of
+the RayCluster); Complete with STOPPED is no success; ValidationFailed never clears; jobStatus alone proves nothing.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.stores import StoreBook
 from flywheel_operator.plan.types import Problem
+from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import POOLS, ROUNDS, SECRETS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 
@@ -61,9 +62,14 @@ class RoundPreflight:
     async def _endpoint(self, namespace: str, endpoint: Endpoint) -> Problem | None:
         if endpoint.api_key is not None:
             ref = endpoint.api_key
-            secret = await self._kube.get(SECRETS, namespace, ref.secret_name)
+            try:
+                secret = await self._kube.get(SECRETS, namespace, ref.secret_name)
+            except Forbidden:
+                return None  # the pod reads it itself; the operator need not
             if secret is None:
-                text = f"Secret {ref.secret_name!r} with the API key of role {endpoint.role.value} does not exist: create it"
+                text = (
+                    f"Secret {ref.secret_name!r}, the API key of role {endpoint.role.value}, does not exist: create it"
+                )
                 return Problem(Reason.SECRET_NOT_FOUND, text)
             if ref.key not in (secret.get("data") or {}):
                 text = (
@@ -78,7 +84,7 @@ class RoundPreflight:
     async def _base_round(self, namespace: str, name: str) -> Found:
         found = await self._kube.get(ROUNDS, namespace, name)
         if found is None:
-            text = f"FlywheelRound {name!r} of spec.base.round does not exist in {namespace!r}: apply it, this goes on then"
+            text = f"FlywheelRound {name!r} of spec.base.round is not in namespace {namespace!r}: apply it"
             return Found(Problem(Reason.BASE_ROUND_NOT_FOUND, text))
         status = FlywheelRoundStatus.model_validate(found.get("status") or {})
         if status.finished_at is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from flywheel_api.conditions import Reason
 from flywheel_operator.plan.types import Problem
+from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import SECRETS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSettings, settings_from_secret
 
@@ -53,7 +54,11 @@ class StoreBook:
         known = self._entries.get(key)
         if known is not None and now - known.read_at < _SECRET_SECONDS:
             return known
-        found = await self._kube.get(SECRETS, namespace, secret)
+        try:
+            found = await self._kube.get(SECRETS, namespace, secret)
+        except Forbidden as error:
+            text = f"the operator may not read Secret {secret!r}: add it to rbac.secretNames in the chart's values"
+            raise StoreProblem(Reason.FORBIDDEN, text) from error
         if found is None:
             self._entries.pop(key, None)
             raise StoreProblem(

@@ -48,7 +48,9 @@ def exhausted(
 ) -> Problem | None:
     """What has run out, if anything."""
     if started_at is not None and now > parse_time(started_at) + parse_duration(budget.wall_clock):
-        text = f"budget.wallClock {budget.wall_clock} is over: raise it in a new round; finished stages are kept in the store"
+        text = (
+            f"budget.wallClock {budget.wall_clock} is over: apply a new round with more; the store keeps what is done"
+        )
         return Problem(Reason.BUDGET_EXHAUSTED, text)
     if budget.gpu_hours is not None and Decimal(str(gpu_seconds)) / 3600 > parse_decimal(budget.gpu_hours):
         return Problem(Reason.BUDGET_EXHAUSTED, f"budget.gpuHours {budget.gpu_hours} is used up")

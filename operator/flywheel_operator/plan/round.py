@@ -180,7 +180,8 @@ class _Planner:
         if step.ended is not None:
             started = old.attempt_started_at
             self.attempts = remember(self.attempts, stage, old.attempt, step.ended, started, None, self.now)
-            said = f"{stage} attempt {old.attempt} ended by {step.ended.cause.value}/{step.ended.reason}: {step.ended.message}"
+            why = f"{step.ended.cause.value}/{step.ended.reason}: {step.ended.message}"
+            said = f"{stage} attempt {old.attempt} ended by {why}"
             self.notes.append(Note("AttemptEnded", said, "Warning"))
             self._account(stage)
         if step.final and step.ended is not None:

@@ -19,8 +19,8 @@ class FakeKube:
         self.objects: dict[Key, Object] = {}
         self.api_versions = {RAY_API}
         self.log: list[tuple[str, str, str]] = []
-        self.before_write: Callable[[str, str], None] = lambda verb, name: None
-        self.after_write: Callable[[str, str], None] = lambda verb, name: None
+        self.before_write: Callable[[str, str], None] = lambda verb, kind: None
+        self.after_write: Callable[[str, str], None] = lambda verb, kind: None
         self._versions = itertools.count(1)
         self._uids = itertools.count(1)
 
@@ -116,10 +116,10 @@ class FakeKube:
         self._store(key, self.objects[key] | copy.deepcopy(parts))
 
     def _write(self, verb: str, kind: str, name: str, do: Callable[[], Object]) -> Object:
-        self.before_write(verb, name)
+        self.before_write(verb, kind)
         self.log.append((verb, kind, name))
         result = do()
-        self.after_write(verb, name)
+        self.after_write(verb, kind)
         return result
 
     def _insert(self, body: Object) -> Object:

@@ -1,4 +1,4 @@
-"""A small world around the operator: Kubernetes and the store in memory, and actors that play kubelet, KubeRay and jobs.
+"""A small world around the operator: Kubernetes and store in memory, actors that play kubelet, KubeRay and jobs.
 
 Actors move children through their lives as the real ones do: pods appear and go with their owners, a stage commits its
 manifest before its Job completes, a trainer commits before its RayJob ends.
@@ -123,12 +123,16 @@ class World:
             before = len(self.kube.log)
             await self.look()
             self.act()
-            self.now += timedelta(seconds=POLL)
+            self.tick()
             if until is not None:
                 if any(s["name"] == until and s["state"] == "Running" for s in self.status().get("stages", [])):
                     return
             elif self.status().get("finishedAt") and len(self.kube.log) == before:
                 return
+
+    def tick(self, seconds: float = POLL) -> None:
+        """Time goes by."""
+        self.now += timedelta(seconds=seconds)
 
     # ---- kubelet, KubeRay, jobs -----------------------------------------------------------------------------------
     def act(self) -> None:

@@ -1,0 +1,150 @@
+"""The operator may die between any two effects, and children may vanish: same end, no two children of an attempt."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel_operator.ports.errors import Retryable
+from unit.operator.world import NS, ROUND, World
+
+
+class Crash(Exception):
+    """The process is gone."""
+
+
+async def drive(world: World, limit: int = 120) -> None:
+    """As World.run, with a new operator after every crash."""
+    for _ in range(limit):
+        before = len(world.kube.log)
+        try:
+            await world.look()
+        except Crash:
+            world.restart()
+        world.act()
+        world.tick()
+        if world.status().get("finishedAt") and len(world.kube.log) == before:
+            return
+
+
+def end_state(world: World) -> Any:
+    """What must be the same however often the operator died."""
+    status = world.status()
+    stages = [(s["name"], s["state"]) for s in status["stages"]]
+    return status["verdict"], stages, status.get("score"), sorted(k for k, _, _ in world.kube.objects if k != "Event")
+
+
+def children_of(world: World) -> Counter[tuple[str, str]]:
+    return Counter((kind, name) for verb, kind, name in world.kube.log if verb == "create" and kind != "Event")
+
+
+@pytest.fixture
+async def calm() -> Any:
+    world = World()
+    world.apply(ROUND)
+    await drive(world)
+    return end_state(world), sum(verb != "create" or kind != "Event" for verb, kind, _ in world.kube.log)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+async def test_the_same_end_after_a_crash_around_every_write(calm: Any, after: bool) -> None:
+    expected, writes = calm
+    for number in range(1, writes + 1):
+        world = World()
+        world.apply(ROUND)
+        crash_at(world, {number}, after)
+        await drive(world)
+        assert end_state(world) == expected, f"write {number}"
+
+
+def crash_at(world: World, numbers: set[int], after: bool) -> None:
+    """Die at those writes (events not counted)."""
+    count = 0
+
+    def hook(verb: str, kind: str) -> None:
+        nonlocal count
+        if kind == "Event":
+            return
+        count += 1
+        if count in numbers:
+            raise Crash
+
+    if after:
+        world.kube.after_write = hook
+    else:
+        world.kube.before_write = hook
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=25, deadline=None)
+@given(
+    crashes=st.sets(st.integers(1, 120), max_size=12),
+    after=st.booleans(),
+    outages=st.sets(st.integers(0, 60), max_size=10),
+    deletions=st.lists(
+        st.tuples(st.integers(0, 40), st.sampled_from(["Job", "RolloutPool", "RayService", "RayJob"])), max_size=4
+    ),
+)
+async def test_random_walks_end_well(
+    crashes: set[int], after: bool, outages: set[int], deletions: list[tuple[int, str]]
+) -> None:
+    world = World()
+    world.apply(ROUND)
+    crash_at(world, crashes, after)
+    lived: dict[str, int] = {}
+    for turn in range(250):
+        world.store.broken = turn in outages
+        for when, kind in deletions:
+            running = [o for o in world.of_kind(kind) if not (o.get("status") or {}).get("conditions")]
+            if when == turn and running:
+                world.kube.remove(kind, NS, running[0]["metadata"]["name"])
+        before = len(world.kube.log)
+        try:
+            await world.look()
+        except Crash:
+            world.restart()
+        check(world, lived)
+        if not world.store.broken:
+            world.act()
+        world.tick()
+        if world.status().get("finishedAt") and len(world.kube.log) == before:
+            break
+    assert world.status()["verdict"] == "Promoted", world.status().get("progress")
+    assert {s["state"] for s in world.status()["stages"]} == {"Succeeded"}
+
+
+def check(world: World, lived: dict[str, int]) -> None:
+    """Invariants at every moment."""
+    status = world.status()
+    live = [j for j in world.of_kind("Job") if not (j.get("status") or {}).get("conditions")]
+    stages = Counter(j["metadata"]["labels"]["flywheel.dev/stage"] for j in live)
+    assert all(n == 1 for n in stages.values()), f"two live Jobs of one stage: {stages}"
+    for obj in world.kube.objects.values():
+        if obj["kind"] in ("Job", "RolloutPool", "RLJob", "RayJob", "RayService"):
+            assert obj["metadata"]["ownerReferences"][0]["controller"]
+    for stage in status.get("stages", []):
+        assert stage.get("attempt", 0) >= lived.get(stage["name"], 0), "attempts never go back"
+        lived[stage["name"]] = stage.get("attempt", 0)
+        committed = stage["state"] == "Succeeded" and stage["name"] not in ("Preflight", "ServeBase", "ServeCandidate")
+        assert not committed or stage.get("manifest"), f"{stage['name']} succeeded without a manifest"
+
+
+async def test_a_lost_reply_of_a_create_makes_no_second_child() -> None:
+    world = World()
+    world.apply(ROUND)
+    lost: set[str] = set()
+
+    def lose(verb: str, kind: str) -> None:
+        if verb == "create" and kind not in lost and kind != "Event":
+            lost.add(kind)
+            raise Retryable("the answer was lost")
+
+    world.kube.after_write = lose
+    await drive(world)
+    assert lost >= {"Job", "RolloutPool", "RLJob", "RayJob", "RayService"}
+    assert world.status()["verdict"] == "Promoted"
