@@ -15,8 +15,11 @@ import pytest
 from contract.servers import BUCKET, S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, FileEntry, Manifest, ManifestKind, Owner
+from flywheel_api.causes import ExitCode
 from flywheel_jobs import store as store_module
+from flywheel_jobs.__main__ import main
 from flywheel_jobs.errors import CorruptArtifact, StoreUnavailable, ValidationFailure
+from flywheel_jobs.fetch_model import MARKER
 from flywheel_jobs.s3 import S3Settings
 from flywheel_jobs.store import Store
 
@@ -204,3 +207,27 @@ def test_a_dead_server_is_an_infrastructure_error(store: Store) -> None:
     dead = S3Settings(**{**vars(store.settings), "endpoint": "127.0.0.1:9", "patience_seconds": 0.5})
     with pytest.raises(StoreUnavailable, match="did not answer"):
         Store(dead).get_json("x")
+
+
+def test_fetch_model_command(
+    store: Store, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sha, size = store.put_blob(b"weights")
+    digest = store.put_manifest(
+        manifest([FileEntry(path="model/config.json", sha256=sha, size=size)], kind=ManifestKind.CHECKPOINT)
+    )
+    for key, value in s3.environ(store.settings.prefix).items():
+        monkeypatch.setenv(key, value)
+
+    def run(model: str, to: str) -> int:
+        monkeypatch.setattr("sys.argv", ["x"])
+        return main(["fetch-model", "--model", model, "--to", str(tmp_path / to)])
+
+    assert run(digest, "m") == 0
+    assert (tmp_path / "m" / "config.json").read_bytes() == b"weights"
+    assert (tmp_path / "m" / MARKER).read_text() == digest
+    assert run("hf://org/name", "h") == 0
+    assert [p.name for p in (tmp_path / "h").iterdir()] == [MARKER]
+    assert run("sha256:" + "0" * 64, "n") == ExitCode.VALIDATION
+    assert not (tmp_path / "n" / MARKER).exists()
+    assert "is not in the store" in capsys.readouterr().err

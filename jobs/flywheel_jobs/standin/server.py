@@ -95,7 +95,7 @@ class StandIn:
         return web.json_response(self._completion(body, choices, n))
 
     def _answer(self, body: dict[str, Any]) -> tuple[list[Answer], int]:
-        n = int(body.get("n") or 1)
+        n = 1 if body.get("n") is None else int(body["n"])
         if not 1 <= n <= MAX_CHOICES:
             raise ValueError(f"n must lie in 1..{MAX_CHOICES}")
         form = (body.get("response_format") or {}).get("json_schema") or {}

@@ -72,8 +72,8 @@ def configure(level: str | None = None, **context: Any) -> None:
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(chosen),
-        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
-        cache_logger_on_first_use=True,
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),
+        cache_logger_on_first_use=False,  # standard error may be replaced after a module made its logger
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
