@@ -17,7 +17,8 @@ from flywheel_operator.observe.artifacts import read_attempt, read_manifest
 from flywheel_operator.observe.children import Family
 from flywheel_operator.observe.rounds import RoundPreflight
 from flywheel_operator.plan import graph
-from flywheel_operator.plan.round import RoundSeen, plan_round
+from flywheel_operator.plan.round import plan_round
+from flywheel_operator.plan.seen import RoundSeen
 from flywheel_operator.plan.types import Action, Meta, Plan, Problem, Record
 from flywheel_operator.ports.kinds import JOBS, PODS, POOLS, RLJOBS, ROUNDS, Object
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem

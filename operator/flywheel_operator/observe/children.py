@@ -23,6 +23,7 @@ from flywheel_operator.ports.kinds import labels_of, owner_uid
 
 __all__ = ["LABEL_POOL", "Family", "Listed", "family", "job_ended", "job_failed"]
 
+_WIND_UP_SECONDS = 60
 Object = dict[str, Any]
 Pool = tuple[Object, RolloutPoolSpec, RolloutPoolStatus]
 RLJob = tuple[Object, RLJobSpec, RLJobStatus]
@@ -77,7 +78,7 @@ def family(meta: Meta, status: FlywheelRoundStatus, listed: Listed, now: datetim
         entry = current.get(job["metadata"]["name"])
         if entry is not None and entry.state is StageState.RUNNING:
             found.runs[Stage(entry.name)] = jobfacts.run_of(job, _pods_of(job, listed.pods))
-        elif not job_ended(job):
+        elif not job_ended(job) and not _winding_up(entry, now):
             strays.append(child_of(job))
     for pool in (p for p in listed.pools if owner_uid(p[0]) == meta.uid):
         entry = current.get(pool[0]["metadata"]["name"])
@@ -108,6 +109,13 @@ def _add_rljob(found: Family, strays: list[Child], current: dict[str, StageStatu
             if status.manifest is not None:
                 found.trained[stage] = status.manifest
     return not finished or status.child is not None
+
+
+def _winding_up(entry: StageStatus | None, now: datetime) -> bool:
+    """A stage is over when its manifest is committed; its pod gets a moment to end by itself and keep its log."""
+    if entry is None or entry.state is not StageState.SUCCEEDED or entry.finished_at is None:
+        return False
+    return (now - parse_time(entry.finished_at)).total_seconds() < _WIND_UP_SECONDS
 
 
 def _pods_of(job: Object, pods: list[Object]) -> list[Object]:

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 
-from flywheel_api.artifacts import Manifest
-from flywheel_api.base import format_time, parse_time
-from flywheel_api.causes import Cause
-from flywheel_api.common import ModelStatus
+from flywheel_api.base import format_time
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.plan import budget, finish, graph
+from flywheel_operator.plan import budget, endpoints, finish, gate, graph
 from flywheel_operator.plan.advance import Step, View, advance, start
 from flywheel_operator.plan.conditions import STORE_REASONS, Board
 from flywheel_operator.plan.retry import remember
+from flywheel_operator.plan.seen import RoundSeen
 from flywheel_operator.plan.types import (
     Action,
-    Child,
     Meta,
     Note,
     Plan,
     Problem,
     Record,
-    Run,
     RunState,
     Timings,
     delete,
@@ -39,26 +33,6 @@ FIRST_VISIT = {
     C.ENDPOINTS_AVAILABLE: "not used yet",
     C.PROMOTED: "not decided yet",
 }
-
-
-@dataclass(frozen=True)
-class RoundSeen:
-    """What was observed. Maps are by stage: `runs` and `records` of current attempts, `manifests` of finished ones."""
-
-    problem: Problem | None = None
-    store_problem: Problem | None = None
-    waits_for: str | None = None
-    base: ModelStatus | None = None
-    runs: Mapping[Stage, Run] = field(default_factory=dict)
-    records: Mapping[Stage, Record] = field(default_factory=dict)
-    manifests: Mapping[Stage, Manifest] = field(default_factory=dict)
-    models: Mapping[Stage, ModelStatus] = field(default_factory=dict)
-    strays: tuple[Child, ...] = ()
-    gpu_seconds: Mapping[Stage, float] = field(default_factory=dict)
-    pool_pods: int = 0
-    training_holds: bool = False
-    spec_hash: str = ""
-    extra: Mapping[str, object] = field(default_factory=dict)
 
 
 def plan_round(
@@ -155,17 +129,20 @@ class _Planner:
         if status.state in (StageState.SKIPPED, StageState.FAILED):
             return
         if status.state is StageState.SUCCEEDED:
-            if definition.runs is Runs.POOL and self._pool_needed_again(definition):
+            if definition.runs is Runs.POOL and gate.pool_needed_again(definition, *self._gate()):
                 self._take(definition, start(definition, status, self._view(definition)))
             return
         if status.state is StageState.RUNNING:
             self._take(definition, advance(definition, status, self._view(definition)))
-        elif self._may_start(definition, status):
-            if self._no_data(definition):
+        elif gate.may_start(definition, *self._gate()):
+            if gate.no_data(definition, self.seen):
                 self._set(stage, state=StageState.SKIPPED, progress="no training data for this track")
                 return
             self._take(definition, start(definition, status, self._view(definition)))
             self.notes.append(Note("StageStarted", f"{stage} attempt {self.stages[stage].attempt}"))
+
+    def _gate(self) -> tuple[dict[Stage, StageStatus], RoundSeen, bool, datetime]:
+        return self.stages, self.seen, self.spec.suspend, self.now
 
     def _view(self, definition: StageDef) -> View:
         stage = definition.stage
@@ -221,62 +198,14 @@ class _Planner:
             total = float(self.stages[stage].gpu_seconds or 0) + spent
             self._set(stage, gpu_seconds=f"{total:.0f}")
 
-    # ---- who may start --------------------------------------------------------------------------------------------
-    def _may_start(self, definition: StageDef, status: StageStatus) -> bool:
-        if self.spec.suspend or not graph.ready(definition, self.stages):
-            return False
-        if status.not_before is not None and self.now < parse_time(status.not_before):
-            return False
-        if definition.runs is Runs.POOL:
-            return not self._training_holds() and not self._other_pool(definition.stage)
-        if definition.runs is Runs.RLJOB:
-            return not self._training_holds() and not self._pools_exist()
-        if definition.pool is not None and self.stages[definition.pool].state is not StageState.SKIPPED:
-            run = self.seen.runs.get(definition.pool)
-            return (
-                self.stages[definition.pool].state is StageState.SUCCEEDED
-                and run is not None
-                and run.state is RunState.RUNNING
-            )
-        return True
-
-    def _training_holds(self) -> bool:
-        return self.seen.training_holds
-
-    def _pools_exist(self) -> bool:
-        pools = any(run.child.kind == "RolloutPool" for run in self.seen.runs.values())
-        return pools or self.seen.pool_pods > 0 or any(c.kind == "RolloutPool" for c in self.seen.strays)
-
-    def _other_pool(self, stage: Stage) -> bool:
-        """One model at a time needs memory: another pool, or leavings of one, must be gone first."""
-        others = any(run.child.kind == "RolloutPool" for s, run in self.seen.runs.items() if s is not stage)
-        strays = any(c.kind == "RolloutPool" for c in self.seen.strays)
-        return others or strays or (stage not in self.seen.runs and self.seen.pool_pods > 0)
-
-    def _pool_needed_again(self, definition: StageDef) -> bool:
-        """A pool that somebody deleted, or that a suspension released, while stages still need it."""
-        wanted = any(self.stages[s].state not in graph.DONE for s in graph.users_of(definition.stage))
-        gone = definition.stage not in self.seen.runs
-        return wanted and gone and self._may_start(definition, self.stages[definition.stage])
-
-    def _no_data(self, definition: StageDef) -> bool:
-        if definition.runs is not Runs.RLJOB or definition.track is None:
-            return False
-        package = self.seen.manifests.get(Stage.PACKAGE) or self.seen.records.get(Stage.PACKAGE, Record()).manifest
-        datasets = package.details.get("datasets", {}) if package else {}
-        return package is not None and not (datasets.get(definition.track) or {}).get("train")
-
+    # ---- pools ----------------------------------------------------------------------------------------------------
     def _release_pools(self) -> None:
         """A pool goes when no stage needs it any more, or at a suspension's stage boundary."""
         for stage in (Stage.SERVE_BASE, Stage.SERVE_CANDIDATE):
             run = self.seen.runs.get(stage)
             if run is None or run.child.deleting or self.stages[stage].state is not StageState.SUCCEEDED:
                 continue
-            users = [self.stages[s].state for s in graph.users_of(stage)]
-            idle = all(s in graph.DONE for s in users)
-            if self.spec.suspend:
-                idle = StageState.RUNNING not in users
-            if idle:
+            if gate.pool_idle(stage, self.stages, self.spec.suspend):
                 if self.stages[stage].child is not None:
                     self._account(stage)
                     self._set(stage, child=None, finished_at=format_time(self.now), progress=None)
@@ -289,10 +218,10 @@ class _Planner:
         if report in graph.DONE or report is StageState.FAILED:
             return self._finish()
         running = [s for s in self.stages.values() if s.state in (StageState.RUNNING, StageState.WAITING)]
-        text = "; ".join(s.progress for s in running if s.progress and not self._idle_pool(s)) or self._waiting_text()
+        text = "; ".join(s.progress for s in running if s.progress) or self._waiting_text()
         stage = next((s.name for s in running), None) or self.old.stage or Stage.PREPARE.value
         self.changes |= {"stage": stage, "progress": text[:1024]}
-        self._endpoint_condition(running)
+        endpoints.tell(self.board, running, self.seen, self.attempts)
         self.board.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
         if self.spec.suspend and not any(s.state is StageState.RUNNING for s in running):
             self.changes["progress"] = "suspended: set spec.suspend to false to go on"
@@ -303,28 +232,10 @@ class _Planner:
             self.board.working(stage, text)
         return self._answer(self.times.poll)
 
-    def _idle_pool(self, status: StageStatus) -> bool:
-        return status.state is StageState.SUCCEEDED
-
     def _waiting_text(self) -> str:
-        if self._pools_exist() or self.seen.training_holds:
+        if gate.pools_exist(self.seen) or self.seen.training_holds:
             return "waiting for the pods of the last stage to go, so that one model at a time needs memory"
         return "between stages"
-
-    def _endpoint_condition(self, running: list[StageStatus]) -> None:
-        waiting = []
-        for status in running:
-            progress = self.seen.records.get(Stage(status.name), Record()).progress
-            last = next((a for a in reversed(self.attempts) if a.stage == status.name), None)
-            if status.state is StageState.RUNNING and progress is not None and progress.waiting_for:
-                waiting.append(f"{status.name} waits for {progress.waiting_for}")
-            elif status.state is StageState.WAITING and last is not None and last.cause is Cause.ENDPOINT:
-                waiting.append(f"{status.name}: {last.message}")
-        if waiting:
-            text = "; ".join(waiting) + "; finished items are kept, only missing ones run again"
-            self.board.set(C.ENDPOINTS_AVAILABLE, False, Reason.ENDPOINT_UNAVAILABLE, text)
-        else:
-            self.board.set(C.ENDPOINTS_AVAILABLE, True, Reason.AVAILABLE, "")
 
     def _finish(self) -> Plan[FlywheelRoundStatus]:
         verdict = str(self._status().verdict or "Held")
