@@ -160,6 +160,12 @@ def test_a_running_round_shows_each_stage_at_work() -> None:
     assert 5 < progress.overall(RUNNING["status"], NOW) < 25
 
 
+def test_a_line_does_not_repeat_its_stage_or_child() -> None:
+    child = {"kind": "RLJob", "name": "x-a1"}
+    stage = {"name": "TrainAgentic", "state": "Running", "child": child, "progress": "x-a1: step 1 of 4"}
+    assert progress.stage_line(stage, NOW).endswith("25 %  step 1 of 4")
+
+
 @pytest.mark.parametrize(
     ("text", "part"), [("step 3/12 reward 0.5", 0.25), ("9 of 8", 1.0), ("of 4", None), ("0/0", None)]
 )
