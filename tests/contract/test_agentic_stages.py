@@ -17,7 +17,7 @@ from contract import stages
 from contract.models import Endpoint, serving
 from contract.servers import S3Server
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Manifest
+from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.parser import render
@@ -149,6 +149,28 @@ def test_collected_rollouts_shape_the_trees(make: Callable[..., Round]) -> None:
     assert all(t["observed"] == {"early-write": 4} for t in trees)
     assert all(t["tree"]["branches"][0]["next"][0]["id"] == "other-fare" for t in trees)
     assert expanded.metrics["depth"] > 1.5
+
+
+def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., Round]) -> None:
+    round_ = make(maxTasks=10)
+    first = round_.to_tasks()
+    rows = [
+        {"id": f"{t['id']}-{n}", "step": n, "score": float(n == 0), "masked": False, "task": t, "details": {}}
+        for t in round_.records(first, "tasks.jsonl")
+        for n in range(2)
+    ]
+    sha, size = round_.store.put_blob(b"".join(json.dumps(r).encode() + b"\n" for r in rows))
+    entry = FileEntry(path="rollouts/step-1.jsonl", sha256=sha, size=size)
+    rollouts = first.model_copy(update={"files": [entry]})
+    more = {"uid": "u2", "previous_rollouts": [round_.store.put_manifest(rollouts)]}
+    seeded = round_.run(Stage.SEED_AGENTIC, Stage.PREPARE, **more)
+    assert seeded.counts.out == 2 and dropped(seeded) == {"over-limit": len(rows) // 2 - 2}
+    assert not any(u.role == "Policy" for u in seeded.usage.roles), "training's own rollouts are enough"
+    round_.run(Stage.EXPAND_AGENTIC, Stage.PREPARE, Stage.SEED_AGENTIC, uid="u2")
+    second = round_.run(Stage.INVERT_AGENTIC, Stage.PREPARE, Stage.EXPAND_AGENTIC, uid="u2")
+    deepest = max(len(t["lineage"]["branchPath"]) for t in round_.records(first, "tasks.jsonl"))
+    assert second.metrics["depth"] > first.metrics["depth"]
+    assert max(len(t["lineage"]["branchPath"]) for t in round_.records(second, "tasks.jsonl")) <= deepest + 1
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """SeedAgentic: what the trees grow from, and what the policy does on it.
 
-Round 0 makes linear workflows from training personas (method.md 3.1). Later rounds take the tasks of the round before
-with the rollouts that its training kept, so that each task of a round seeds the next (method.md 1.4). Then the policy
-is sampled on every seed.
+A first round makes linear workflows from training personas (method.md 3.1) and samples the policy on them. Later rounds
+take the tasks of the round before with the rollouts that its training kept, so that the tasks of a round seed the next
+(method.md 1.4).
 """
 
 from __future__ import annotations
@@ -43,10 +43,23 @@ class Plan:
 
 
 def plans(spec: AgenticSpec, personas: list[Persona], shuffled: list[int]) -> list[Plan]:
-    """As many seeds as `maxTasks` can use at `branchesPerTree` and one for the parent's own task, domains in turn."""
-    wanted = math.ceil(spec.max_tasks / (spec.branches_per_tree + 1))
+    """The seeds of a first round, domains in turn."""
     pairs = [(d, personas[i]) for i in shuffled for d in spec.domains]
-    return [Plan(domain, persona, n) for n, (domain, persona) in enumerate(pairs[:wanted])]
+    return [Plan(domain, persona, n) for n, (domain, persona) in enumerate(pairs[: wanted(spec)])]
+
+
+def wanted(spec: AgenticSpec) -> int:
+    """As many seeds as `maxTasks` can use: each gives `branchesPerTree` tasks and its own."""
+    return math.ceil(spec.max_tasks / (spec.branches_per_tree + 1))
+
+
+def most_mixed(seeds: list[Seed], rollouts: list[Trajectory], limit: int) -> list[Seed]:
+    """At most `limit` seeds of the round before, those first that the policy solved about half of the time."""
+    scores: dict[str, list[float]] = {}
+    for trajectory in rollouts:
+        scores.setdefault(trajectory.task_id, []).append(trajectory.score)
+    distance = {task: abs(sum(values) / len(values) - 0.5) for task, values in scores.items()}
+    return sorted(seeds, key=lambda s: (distance.get(s.task.id, 1.0), s.id))[:limit]
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -58,26 +71,28 @@ async def run(ctx: StageContext) -> StageResult:
         raise ValidationFailure(
             f"spec.agentic.environment {spec.environment} needs a tool simulator, which this version lacks: use State"
         )
-    old, collected = previous_seeds(ctx)
-    if not old:
-        made = await _fresh(ctx, spec)
-        old = [Seed.model_validate(made[k]) for k in made]
-    direct = spec.seed_mode is SeedMode.TREE and not collected
-    rollouts = [*collected, *([] if direct else await _collect(ctx, old))]
-    groups = expansion.observed(rollouts)
+    seeds, collected = previous_seeds(ctx)
+    if seeds:
+        kept = most_mixed(seeds, collected, wanted(spec))
+        ctx.dropped["over-limit"] += len(seeds) - len(kept)
+        ids = {s.task.id for s in kept}
+        seeds, rollouts = kept, [t for t in collected if t.task_id in ids]
+    else:
+        seeds = [Seed.model_validate(v) for v in (await _fresh(ctx, spec)).values()]
+        rollouts = [] if spec.seed_mode is SeedMode.TREE else await _collect(ctx, seeds)
     return StageResult(
         ManifestKind.DATASET,
         files=[
-            OutputFile("seeds.jsonl", [s.dump() for s in old], SEED_SCHEMA),
+            OutputFile("seeds.jsonl", [s.dump() for s in seeds], SEED_SCHEMA),
             OutputFile("rollouts.jsonl", [t.dump() for t in rollouts], TRAJECTORY_SCHEMA),
         ],
-        counts=ctx.counts(len(old)),
+        counts=ctx.counts(len(seeds)),
         metrics={
             "rollouts": float(len(rollouts)),
             "success": sum(t.score for t in rollouts) / len(rollouts) if rollouts else 0.0,
-            "depth": sum(len(s.path) for s in old) / len(old) if old else 0.0,
+            "depth": sum(len(s.path) for s in seeds) / len(seeds) if seeds else 0.0,
         },
-        details={"endGroups": groups},
+        details={"endGroups": expansion.observed(rollouts)},
     )
 
 

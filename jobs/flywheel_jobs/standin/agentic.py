@@ -38,12 +38,6 @@ def respond(request: ChatRequest) -> Answer | None:
     return None
 
 
-def reply(role: str, request: dict[str, Any]) -> str | None:
-    """The same for a plain request body; the role is not needed: a request says what it asks for."""
-    answer = respond(ChatRequest(model=str(request.get("model", role)), messages=list(request["messages"])))
-    return None if answer is None else answer.text
-
-
 # ---- teacher
 # ----------------------------------------------------------------------------------------------------------
 def _workflow(data: dict[str, Any]) -> dict[str, Any]:

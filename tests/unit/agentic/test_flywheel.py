@@ -18,6 +18,7 @@ from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_o
 from flywheel_jobs.agentic.records import Lineage, Seed, Task, TreeRecord
 from flywheel_jobs.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.llm import ChatResult
+from flywheel_jobs.stages.seed_agentic import most_mixed
 from flywheel_jobs.standin import agentic as script
 from flywheel_jobs.standin.protocol import ChatRequest
 from unit.agentic.world import AIRLINE, ANN, KEY, LOCKED, TRAP, WITHHELD, branch, task
@@ -133,7 +134,7 @@ def test_user_texts_of_the_stand_in_pass_the_checks(push: bool) -> None:
 
 def test_other_requests_are_not_answered() -> None:
     assert script.respond(ChatRequest(model="m", messages=[{"role": "user", "content": "2+2"}])) is None
-    assert script.reply("Teacher", {"messages": [{"role": "user", "content": "<input>{}</input>"}]}) is None
+    assert script.respond(ChatRequest(model="m", messages=[{"role": "user", "content": "<input>{}</input>"}])) is None
 
 
 async def test_the_oracle_solves_every_branch_even_where_it_has_to_ask() -> None:
@@ -207,3 +208,17 @@ def test_trained_tasks_seed_the_next_round() -> None:
     assert expansion.observed(seen) == {"early-write": 8}
     grown = expanded(expansion.observed(seen), 3, seeds[0])
     assert all(len(path) <= 2 for path, _ in tree.walk(grown.tree.branches))
+
+
+def test_what_the_policy_solved_half_the_time_seeds_first() -> None:
+    made = {}
+    for name, scores in (("never", [0.0] * 4), ("always", [1.0] * 4), ("half", [1.0, 0.0]), ("some", [1.0, 0, 0, 0])):
+        chosen = task().model_copy(update={"id": name})
+        rows = [
+            {"id": f"{name}{n}", "step": n, "score": s, "task": chosen.dump(), "details": {}}
+            for n, s in enumerate(scores)
+        ]
+        made[name] = rounds.from_rollouts(rows, "r", [ANN])
+    seeds = [s for found, _ in made.values() for s in found]
+    rollouts = [t for _, found in made.values() for t in found]
+    assert [s.task.id for s in most_mixed(seeds, rollouts, 2)] == ["half", "some"]
