@@ -11,7 +11,7 @@ from demo.kube import Kubectl
 from demo.settings import NAMESPACE, SYSTEM_NAMESPACE
 
 Json = dict[str, Any]
-OPERATOR = "app.kubernetes.io/component=operator"
+OPERATOR = "app.kubernetes.io/name=flywheel-operator"
 PATIENCE_S = 3 * 3600
 
 
