@@ -149,6 +149,7 @@ class ChatClient:
     # ---- one logical request --------------------------------------------------------------------------------------
     async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         attempt, answers_before = 0, self._answers
+        by_schema = body is not None and "response_format" in body
         while True:
             self._check_budget()
             await self._pace.turn()
@@ -160,6 +161,9 @@ class ChatClient:
                 attempt += 1
                 continue
             self._answers += 1
+            if by_schema and body is not None and "response_format" not in body and not self._schema_refused:
+                log.info("endpoint without structured output: answers are only parsed", role=self.role)
+                self._schema_refused = True
             if self._down_since is not None:
                 self._down_since = None
                 self._on_wait(None)
@@ -191,11 +195,8 @@ class ChatClient:
                 f"{self._name()} refuses requests ({detail}): check the endpoint's url, model and apiKey in the round",
                 reason="EndpointRefused",
             )
-        if body is not None and "response_format" in body and not self._schema_refused:
-            log.info("endpoint without structured output", role=self.role, detail=detail)
-            self._schema_refused = True
         if body is not None and body.pop("response_format", None) is not None:
-            raise Again(detail, 0.0)
+            raise Again(detail, 0.0)  # perhaps that was what it did not like
         raise RequestRefused(f"{self._name()}: {detail}")
 
     async def _wait(self, error: Again, attempt: int, answered_meanwhile: int) -> None:

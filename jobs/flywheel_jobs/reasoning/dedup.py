@@ -11,7 +11,7 @@ from collections.abc import Iterable
 
 from rensa import RMinHash
 
-from flywheel_jobs.reasoning.text import ngrams, normalised, numbers
+from flywheel_jobs.reasoning.text import ngrams, normalised, numbers, words
 from flywheel_jobs.records import ReasoningProblem
 from flywheel_jobs.rewards.math import normalise
 
@@ -53,11 +53,15 @@ class Contamination:
         self._values: set[tuple[tuple[str, ...], str]] = set()
         for item in items:
             self._grams |= ngrams(item.question, ngram)
-            if numbers(item.question) and item.answer:
+            if len(words(item.question)) < ngram and numbers(item.question) and item.answer:
                 self._values.add((numbers(item.question), normalise(item.answer)))
 
     def reason(self, question: str, answer: str | None = None) -> str | None:
-        """Why a problem may not be trained on: a shared n-gram, or the numbers and the answer of an evaluation item."""
+        """Why a problem may not be trained on.
+
+        A shared n-gram; or the numbers and the answer of an evaluation item too short to have n-grams, whatever the
+        wording. (Among longer items equal numbers say nothing.)
+        """
         if not self._grams.isdisjoint(ngrams(question, self._ngram)):
             return "contaminated"
         if answer is not None and (numbers(question), normalise(answer)) in self._values:

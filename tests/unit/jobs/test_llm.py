@@ -149,6 +149,10 @@ async def test_a_refused_request_is_dropped_not_retried(server: Any, client: Cha
 
 async def test_structured_output_is_asked_for_and_given_up_where_unknown(server: Any, client: ChatClient) -> None:
     assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0 json"
+    server.standin.faults.set({"status": 400, "first": 2})
+    with pytest.raises(RequestRefused):  # refused with and without: the schema was not the reason
+        await client.chat(ASK, schema={"type": "object"})
+    assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0 json"
     server.standin.faults.set({"status": 400, "first": 1})
     assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0"
     assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0"

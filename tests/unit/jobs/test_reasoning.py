@@ -102,6 +102,7 @@ def test_planted_evaluation_item_is_found() -> None:
     assert check.reason("4+3") is None
     assert check.reason("4+3", "7") == "contaminated-values"
     assert check.reason("4+3", "12") is None
+    assert check.reason("with 30, 12 and 4", "78") is None  # a long item's numbers are no evidence
 
 
 def ask(operator: str, typed: Typed, variant: int = 0, persona: personas.Persona | None = None) -> ChatRequest:
