@@ -119,3 +119,15 @@ def format_time(moment: datetime) -> str:
 def parse_time(text: str) -> datetime:
     """RFC 3339 as an aware datetime."""
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def config_with_rules(*rules: tuple[str, str]) -> ConfigDict:
+    """A spec model's settings with CEL rules, each (expression, the sentence that a refused user reads)."""
+    validations: list[Any] = [{"rule": rule, "message": message} for rule, message in rules]
+    return ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        frozen=True,
+        extra="forbid",
+        json_schema_extra={"x-kubernetes-validations": validations},
+    )

@@ -5,8 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
 from flywheel_api.base import (
     INTEGER_PATTERN,
@@ -16,28 +15,74 @@ from flywheel_api.base import (
     DecimalString,
     Duration,
     Fraction,
-    Message,
     ModelRef,
     Name,
-    SourceRef,
-    StatusModel,
-    Timestamp,
+    config_with_rules,
 )
-from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, SecretKeyRef, StoreRef
-from flywheel_api.conditions import Conditions
+from flywheel_api.common import SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
+from flywheel_api.round_status import (
+    DropCount,
+    FlywheelRoundStatus,
+    RoleTokens,
+    ScoreStatus,
+    StageCounts,
+    StageState,
+    StageStatus,
+    UsageStatus,
+)
+from flywheel_api.round_tracks import (
+    AcceptanceSpec,
+    AgenticSpec,
+    BandSpec,
+    Check,
+    DedupSpec,
+    EnvironmentMode,
+    MiningSpec,
+    ReasoningSpec,
+    SeedMode,
+    SolverSpec,
+    SynthesisSpec,
+    VerificationSpec,
+)
 
-
-def _config(*rules: tuple[str, str]) -> ConfigDict:
-    validations: list[Any] = [{"rule": rule, "message": message} for rule, message in rules]
-    return ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={"x-kubernetes-validations": validations},
-    )
+# the parts of a round that live in modules of their own are part of this one's face
+__all__ = [
+    "AcceptanceSpec",
+    "AgenticSpec",
+    "AlgorithmOverrides",
+    "BandSpec",
+    "BaseSpec",
+    "BudgetSpec",
+    "Check",
+    "DedupSpec",
+    "DropCount",
+    "Endpoint",
+    "EnvironmentMode",
+    "EvaluationSpec",
+    "FlywheelRoundSpec",
+    "FlywheelRoundStatus",
+    "GateSpec",
+    "MiningSpec",
+    "ReasoningSpec",
+    "Role",
+    "RoleTokens",
+    "Sampling",
+    "ScoreStatus",
+    "SeedMode",
+    "SolverSpec",
+    "StageCounts",
+    "StageState",
+    "StageStatus",
+    "SuiteSpec",
+    "SynthesisSpec",
+    "TokenBudget",
+    "TrackTraining",
+    "TrainingSpec",
+    "UsageStatus",
+    "VerificationSpec",
+]
 
 
 class Role(StrEnum):
@@ -59,7 +104,9 @@ class BaseSpec(ApiModel):
     )
     model: ModelRef | None = Field(default=None, description="A committed checkpoint, an S3 prefix or a hub id.")
 
-    model_config = _config(("has(self.round) != has(self.model)", "set exactly one of base.round and base.model"))
+    model_config = config_with_rules(
+        ("has(self.round) != has(self.model)", "set exactly one of base.round and base.model")
+    )
 
 
 class Sampling(ApiModel):
@@ -94,7 +141,7 @@ class Endpoint(ApiModel):
     )
     timeout: Duration = Field(default="90s", description="Time-out of one request; it is retried.")
 
-    model_config = _config(
+    model_config = config_with_rules(
         (
             "(has(self.url) ? 1 : 0) + (has(self.poolRef) ? 1 : 0) + (has(self.pool) ? 1 : 0) == 1",
             "set exactly one of url, poolRef and pool for each endpoint",
@@ -105,146 +152,6 @@ class Endpoint(ApiModel):
         ),
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
     )
-
-
-class MiningSpec(ApiModel):
-    """Failure mining. Sources leave these open; defaults are ours (method.md §2.2)."""
-
-    samples: Annotated[int, Field(ge=1, le=256, description="Samples per problem.")] = 8
-    temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
-    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
-        default=8192, description="Tokens of one sample."
-    )
-    max_problems: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=10000, description="Problems taken from the seeds."
-    )
-    frontier_above: Fraction = Field(
-        default="0", description="Pass rate above this and at most frontierUpTo: trained on directly."
-    )
-    frontier_up_to: Fraction = Field(default="0.5", description="Upper end of the frontier band.")
-
-
-class SynthesisSpec(ApiModel):
-    """Variants per mined problem, by operator."""
-
-    structural: Annotated[int, Field(ge=0, le=64)] = Field(
-        default=4, description="Variants of a mined problem with another structure."
-    )
-    persona: Annotated[int, Field(ge=0, le=64)] = Field(
-        default=1, description="Variants of a mined problem in a persona's setting."
-    )
-
-    model_config = _config(
-        ("self.structural + self.persona > 0", "ask for at least one variant: structural or persona")
-    )
-
-
-class VerificationSpec(ApiModel):
-    """Consistency labelling: `agree` of `votes` independent solutions must give the same answer (the paper: 3 of 3)."""
-
-    votes: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=3, description="Independent solutions asked for per problem."
-    )
-    agree: Annotated[int, Field(ge=1, le=16)] = Field(
-        default=3, description="How many of them must give the same answer."
-    )
-
-    model_config = _config(("self.agree <= self.votes", "verification.agree must not exceed verification.votes"))
-
-
-class DedupSpec(ApiModel):
-    """Near-duplicate and contamination limits (method.md §2.5)."""
-
-    minhash_threshold: Fraction = Field(
-        default="0.8", description="Jaccard similarity from which two problems count as one."
-    )
-    decontamination_ngram: Annotated[int, Field(ge=3, le=64, description="Words.")] = 13
-
-
-class ReasoningSpec(ApiModel):
-    """The reasoning flywheel."""
-
-    seeds: SourceRef = Field(description="Seed problems with answers.")
-    mining: MiningSpec = MiningSpec()
-    synthesis: SynthesisSpec = SynthesisSpec()
-    verification: VerificationSpec = VerificationSpec()
-    dedup: DedupSpec = DedupSpec()
-
-
-class SeedMode(StrEnum):
-    """Linear workflows first (the paper's round 0), or trees directly."""
-
-    LINEAR = "Linear"
-    TREE = "Tree"
-
-
-class EnvironmentMode(StrEnum):
-    """Who executes tools: the state machine, an LLM for tools without one, or only an LLM."""
-
-    STATE = "State"
-    HYBRID = "Hybrid"
-    LLM = "LLM"
-
-
-class Check(StrEnum):
-    """How an acceptance check counts."""
-
-    REQUIRED = "Required"
-    ADVISORY = "Advisory"
-    OFF = "Off"
-
-
-class SolverSpec(ApiModel):
-    """Solvability attempts by the Solver role."""
-
-    attempts: Annotated[int, Field(ge=1, le=64)] = Field(default=3, description="Attempts per task.")
-    max_turns: Annotated[int, Field(ge=1, le=256)] = Field(default=15, description="Assistant turns per attempt.")
-
-
-class AcceptanceSpec(ApiModel):
-    """What a task must pass to be trained on (method.md §3.8)."""
-
-    branch_hit: Check = Field(default=Check.REQUIRED, description="The solution follows the intended branch.")
-    database_diff: Check = Field(default=Check.REQUIRED, description="The final database equals the expected one.")
-    trap_absent: Check = Field(default=Check.REQUIRED, description="The solution avoids the trap path.")
-    traceability: Check = Field(
-        default=Check.REQUIRED, description="Every action follows from what the user or a tool said."
-    )
-
-
-class BandSpec(ApiModel):
-    """Keep tasks whose pass rate under the policy lies in [low, high]; outside, a GRPO group has no variance."""
-
-    low: Fraction = Field(default="0", description="Lowest pass rate kept.")
-    high: Fraction = Field(default="1", description="Highest pass rate kept.")
-    samples: Annotated[int, Field(ge=0, le=256, description="Rollouts per task; 0 does not measure.")] = 0
-
-
-class AgenticSpec(ApiModel):
-    """The agentic flywheel."""
-
-    personas: SourceRef = Field(description="Personas of simulated users.")
-    domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
-        description="Environments, such as airline."
-    )
-    seed_mode: SeedMode = Field(
-        default=SeedMode.LINEAR, description="Linear workflows (the paper's round 0) or behaviour trees."
-    )
-    environment: EnvironmentMode = Field(
-        default=EnvironmentMode.STATE, description="Who executes tools: State, Hybrid or LLM."
-    )
-    branches_per_tree: Annotated[int, Field(ge=1, le=64)] = Field(
-        default=6, description="Branches kept per behaviour tree."
-    )
-    legal_share: Fraction = Field(
-        default="0.5", description="Share of tasks whose request the policy of the domain allows."
-    )
-    trap_share: Fraction = Field(default="0.5", description="Share of tasks with a trap path.")
-    max_tasks: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=40000, description="Tasks kept for training.")
-    solver: SolverSpec = SolverSpec()
-    acceptance: AcceptanceSpec = AcceptanceSpec()
-    difficulty: BandSpec = BandSpec()
-    holdout_personas: Fraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
 
 
 class AlgorithmOverrides(ApiModel):
@@ -420,7 +327,7 @@ class FlywheelRoundSpec(ApiModel):
     suspend: bool = Field(default=False, description="Pause at the next stage boundary with GPUs freed.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="Seed of every random choice.")
 
-    model_config = _config(
+    model_config = config_with_rules(
         ("has(self.reasoning) || has(self.agentic)", "a round needs a track: add spec.reasoning, spec.agentic or both"),
         (
             "self.endpoints.exists(e, e.role == 'Teacher')",
@@ -431,109 +338,4 @@ class FlywheelRoundSpec(ApiModel):
             "a round's inputs cannot be changed once applied (only budget and suspend can): "
             "apply a new round under another name",
         ),
-    )
-
-
-class StageState(StrEnum):
-    """States of a stage."""
-
-    PENDING = "Pending"
-    RUNNING = "Running"
-    WAITING = "Waiting"
-    SUCCEEDED = "Succeeded"
-    FAILED = "Failed"
-    SKIPPED = "Skipped"
-
-
-class DropCount(StatusModel):
-    """Items dropped for one reason."""
-
-    reason: str
-    count: str
-
-
-class StageCounts(StatusModel):
-    """Items of a stage, as decimal strings."""
-
-    in_: str | None = Field(default=None, alias="in")
-    out: str | None = None
-    dropped: str | None = None
-
-
-class RoleTokens(StatusModel):
-    """Tokens used by a role."""
-
-    role: str
-    tokens: str
-
-
-class StageStatus(StatusModel):
-    """One stage, in the order of the pipeline."""
-
-    name: str
-    state: StageState = StageState.PENDING
-    attempt: int = 0
-    failures: int = 0
-    started_at: Timestamp | None = None
-    attempt_started_at: Timestamp | None = None
-    finished_at: Timestamp | None = None
-    not_before: Timestamp | None = Field(default=None, description="Back-off: the next attempt starts no earlier.")
-    counts: StageCounts | None = None
-    dropped: Annotated[list[DropCount], Field(max_length=8)] = Field(default_factory=list)
-    tokens: Annotated[list[RoleTokens], Field(max_length=8)] = Field(default_factory=list)
-    gpu_seconds: str | None = None
-    child: ChildRef | None = None
-    manifest: str | None = None
-    progress: Annotated[str, Field(max_length=256)] | None = None
-    progress_at: Timestamp | None = None
-
-
-class ScoreStatus(StatusModel):
-    """A suite's scores with confidence intervals, as decimal strings."""
-
-    suite: str
-    base: str | None = None
-    base_interval: list[str] | None = None
-    candidate: str | None = None
-    candidate_interval: list[str] | None = None
-    gain: str | None = None
-    gain_interval: list[str] | None = None
-    gate: str | None = Field(default=None, description="Passed, Failed or None.")
-
-
-class UsageStatus(StatusModel):
-    """Spent so far, across all attempts."""
-
-    gpu_hours: str = "0"
-    wall_clock: str = "0s"
-    tokens: list[RoleTokens] = Field(default_factory=list)
-
-
-class FlywheelRoundStatus(StatusModel):
-    """What happened so far; under 32 KiB, details live in the store."""
-
-    observed_generation: int = 0
-    conditions: Conditions = Field(default_factory=list)
-    stage: str | None = None
-    progress: Message | None = None
-    stages: Annotated[
-        list[StageStatus],
-        Field(
-            max_length=32,
-            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
-        ),
-    ] = Field(default_factory=list)
-    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(default_factory=list)
-    usage: UsageStatus = UsageStatus()
-    scores: Annotated[list[ScoreStatus], Field(max_length=32)] = Field(default_factory=list)
-    score: str | None = Field(default=None, description="Printer column: `base → candidate` of the first suite.")
-    verdict: str | None = Field(default=None, description="Promoted, Held or Failed.")
-    base_model: ModelStatus | None = None
-    model: ModelStatus | None = None
-    report: str | None = None
-    started_at: Timestamp | None = None
-    finished_at: Timestamp | None = None
-    spec_hash: str | None = None
-    standin: bool | None = Field(
-        default=None, description="True when a stand-in model served a role: scores are not comparable."
     )

@@ -1,0 +1,152 @@
+"""What a round says about its two data flywheels: the reasoning track and the agentic track."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from flywheel_api.base import ApiModel, DecimalString, Fraction, Name, SourceRef, config_with_rules
+
+
+class MiningSpec(ApiModel):
+    """Failure mining. Sources leave these open; defaults are ours (method.md §2.2)."""
+
+    samples: Annotated[int, Field(ge=1, le=256, description="Samples per problem.")] = 8
+    temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
+    max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
+        default=8192, description="Tokens of one sample."
+    )
+    max_problems: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
+        default=10000, description="Problems taken from the seeds."
+    )
+    frontier_above: Fraction = Field(
+        default="0", description="Pass rate above this and at most frontierUpTo: trained on directly."
+    )
+    frontier_up_to: Fraction = Field(default="0.5", description="Upper end of the frontier band.")
+
+
+class SynthesisSpec(ApiModel):
+    """Variants per mined problem, by operator."""
+
+    structural: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=4, description="Variants of a mined problem with another structure."
+    )
+    persona: Annotated[int, Field(ge=0, le=64)] = Field(
+        default=1, description="Variants of a mined problem in a persona's setting."
+    )
+
+    model_config = config_with_rules(
+        ("self.structural + self.persona > 0", "ask for at least one variant: structural or persona")
+    )
+
+
+class VerificationSpec(ApiModel):
+    """Consistency labelling: `agree` of `votes` independent solutions must give the same answer (the paper: 3 of 3)."""
+
+    votes: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=3, description="Independent solutions asked for per problem."
+    )
+    agree: Annotated[int, Field(ge=1, le=16)] = Field(
+        default=3, description="How many of them must give the same answer."
+    )
+
+    model_config = config_with_rules(
+        ("self.agree <= self.votes", "verification.agree must not exceed verification.votes")
+    )
+
+
+class DedupSpec(ApiModel):
+    """Near-duplicate and contamination limits (method.md §2.5)."""
+
+    minhash_threshold: Fraction = Field(
+        default="0.8", description="Jaccard similarity from which two problems count as one."
+    )
+    decontamination_ngram: Annotated[int, Field(ge=3, le=64, description="Words.")] = 13
+
+
+class ReasoningSpec(ApiModel):
+    """The reasoning flywheel."""
+
+    seeds: SourceRef = Field(description="Seed problems with answers.")
+    mining: MiningSpec = MiningSpec()
+    synthesis: SynthesisSpec = SynthesisSpec()
+    verification: VerificationSpec = VerificationSpec()
+    dedup: DedupSpec = DedupSpec()
+
+
+class SeedMode(StrEnum):
+    """Linear workflows first (the paper's round 0), or trees directly."""
+
+    LINEAR = "Linear"
+    TREE = "Tree"
+
+
+class EnvironmentMode(StrEnum):
+    """Who executes tools: the state machine, an LLM for tools without one, or only an LLM."""
+
+    STATE = "State"
+    HYBRID = "Hybrid"
+    LLM = "LLM"
+
+
+class Check(StrEnum):
+    """How an acceptance check counts."""
+
+    REQUIRED = "Required"
+    ADVISORY = "Advisory"
+    OFF = "Off"
+
+
+class SolverSpec(ApiModel):
+    """Solvability attempts by the Solver role."""
+
+    attempts: Annotated[int, Field(ge=1, le=64)] = Field(default=3, description="Attempts per task.")
+    max_turns: Annotated[int, Field(ge=1, le=256)] = Field(default=15, description="Assistant turns per attempt.")
+
+
+class AcceptanceSpec(ApiModel):
+    """What a task must pass to be trained on (method.md §3.8)."""
+
+    branch_hit: Check = Field(default=Check.REQUIRED, description="The solution follows the intended branch.")
+    database_diff: Check = Field(default=Check.REQUIRED, description="The final database equals the expected one.")
+    trap_absent: Check = Field(default=Check.REQUIRED, description="The solution avoids the trap path.")
+    traceability: Check = Field(
+        default=Check.REQUIRED, description="Every action follows from what the user or a tool said."
+    )
+
+
+class BandSpec(ApiModel):
+    """Keep tasks whose pass rate under the policy lies in [low, high]; outside, a GRPO group has no variance."""
+
+    low: Fraction = Field(default="0", description="Lowest pass rate kept.")
+    high: Fraction = Field(default="1", description="Highest pass rate kept.")
+    samples: Annotated[int, Field(ge=0, le=256, description="Rollouts per task; 0 does not measure.")] = 0
+
+
+class AgenticSpec(ApiModel):
+    """The agentic flywheel."""
+
+    personas: SourceRef = Field(description="Personas of simulated users.")
+    domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
+        description="Environments, such as airline."
+    )
+    seed_mode: SeedMode = Field(
+        default=SeedMode.LINEAR, description="Linear workflows (the paper's round 0) or behaviour trees."
+    )
+    environment: EnvironmentMode = Field(
+        default=EnvironmentMode.STATE, description="Who executes tools: State, Hybrid or LLM."
+    )
+    branches_per_tree: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=6, description="Branches kept per behaviour tree."
+    )
+    legal_share: Fraction = Field(
+        default="0.5", description="Share of tasks whose request the policy of the domain allows."
+    )
+    trap_share: Fraction = Field(default="0.5", description="Share of tasks with a trap path.")
+    max_tasks: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=40000, description="Tasks kept for training.")
+    solver: SolverSpec = SolverSpec()
+    acceptance: AcceptanceSpec = AcceptanceSpec()
+    difficulty: BandSpec = BandSpec()
+    holdout_personas: Fraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
