@@ -66,6 +66,7 @@ verify: generate ## fail when a generated file differs from what is committed
 test-binaries: setup
 	$(PY) -m cluster build --only apiserver
 	$(PY) -m cluster build --only minio
+	$(PY) -m cluster build --only helm
 
 test: setup ## everything that needs no image and no root: lint, verify, unit, contract and apiserver tests
 	@$(MAKE) lint
