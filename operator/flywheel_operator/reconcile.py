@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from flywheel_operator.ports.kinds import KubeApi, Object
 from flywheel_operator.queue import Key
 
 log = get_logger(__name__)
+_AT_ONCE = 0.05
 _REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
 
 
@@ -34,6 +36,7 @@ class Reconciler:
         self, kube: KubeApi, controllers: Mapping[str, Controller], clock: Callable[[], datetime] = utc_now
     ) -> None:
         self._kube, self._controllers, self._clock = kube, controllers, clock
+        self._refused: dict[str, Problem] = {}  # by uid: what the API server refuses; lost at a restart without harm
 
     async def __call__(self, key: Key) -> float | None:
         """Seconds until the next look, or None. Raises port errors: the queue backs off."""
@@ -44,7 +47,7 @@ class Reconciler:
         try:
             return await self._reconcile(controller, obj)
         except Conflict:
-            return 0.05  # somebody wrote meanwhile: read again
+            return _AT_ONCE  # somebody wrote meanwhile: read again
         except NotFound:
             return 1.0
 
@@ -56,24 +59,31 @@ class Reconciler:
             await self._say(obj, status, Problem(Reason.INVALID_SPEC, _explain(error)))
             return None
         plan, seen = await controller.decide(meta_of(obj), spec, status, self._clock())
+        uid = str(obj["metadata"]["uid"])
+        known = self._refused.pop(uid, None)
+        if known is not None and plan.actions:
+            # tried again below; until it works the condition stays as it is, so that nothing flaps
+            plan = replace(plan, status=self._with(plan.status, known, meta_of(obj).generation))
         try:
             await execute(self._kube, controller, obj, spec, plan, seen)
         except Refused as refused:
+            self._refused[uid] = refused.problem
             fresh = await self._kube.get(controller.resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
             if fresh is not None:
                 await self._say(
                     fresh, controller.status_model.model_validate(fresh.get("status") or {}), refused.problem
                 )
             return _REFUSED_AGAIN
-        return plan.requeue
+        return plan.requeue if known is None else _AT_ONCE
 
     async def _say(self, obj: Object, status: Any, problem: Problem) -> None:
         """A condition that tells a person what to mend."""
-        generation = meta_of(obj).generation
+        await write_status(self._kube, obj, self._with(status, problem, meta_of(obj).generation))
+
+    def _with(self, status: Any, problem: Problem, generation: int) -> Any:
         board = Board(status.conditions, generation, self._clock())
         board.blocked(problem.reason, problem.message)
-        changed = {"conditions": board.result(), "observed_generation": generation}
-        await write_status(self._kube, obj, status.model_copy(update=changed))
+        return status.model_copy(update={"conditions": board.result(), "observed_generation": generation})
 
 
 def _explain(error: ValidationError) -> str:

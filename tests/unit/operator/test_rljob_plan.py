@@ -1,0 +1,261 @@
+"""RLJob's planner: every cause, every limit, and what each leaves in status."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from flywheel_api.artifacts import Failure, Manifest, ManifestKind, Owner, Progress
+from flywheel_api.base import format_time
+from flywheel_api.causes import Cause
+from flywheel_api.conditions import ConditionType, Reason, find_condition
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_operator.plan.rljob import RLJobSeen, is_open, plan_rljob
+from flywheel_operator.plan.types import Act, Child, Ended, Meta, Plan, Problem, Record, Run, RunState, Timings
+
+NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
+META = Meta("train", "team", "uid-1", 1)
+SPEC = RLJobSpec.model_validate(
+    {
+        "model": "sha256:" + "a" * 64,
+        "data": {"train": ["sha256:" + "b" * 64]},
+        "reward": {"type": "Math"},
+        "gpusPerNode": 4,
+        "nodes": 2,
+        "retries": {"limit": 2},
+        "wallClock": "10h",
+    }
+)
+TIMES = Timings()
+CHILD = Child("RayJob", "train-train-a1-x", "ray-uid")
+
+
+def step(status: RLJobStatus, now: datetime = NOW, spec: RLJobSpec = SPEC, **seen: Any) -> Plan[RLJobStatus]:
+    return plan_rljob(META, spec, status, RLJobSeen(**seen), now, TIMES)
+
+
+def started() -> RLJobStatus:
+    return step(RLJobStatus()).status
+
+
+def running(now: datetime = NOW) -> RLJobStatus:
+    return step(started(), now, run=Run(CHILD, RunState.RUNNING)).status
+
+
+def ended(cause: Cause, status: RLJobStatus | None = None, now: datetime = NOW) -> Plan[RLJobStatus]:
+    failure = Failure(cause=cause, reason="Because", message="it said so", at=format_time(now))
+    run = Run(CHILD, RunState.RUNNING)
+    return step(status or running(), now, run=run, record=Record(failure=failure))
+
+
+def reason(status: RLJobStatus, kind: ConditionType = ConditionType.READY) -> str:
+    found = find_condition(status.conditions, kind)
+    assert found is not None
+    return found.reason
+
+
+def test_the_first_visit_writes_every_condition_and_the_number_before_the_child() -> None:
+    plan = step(RLJobStatus())
+    types = {c.type for c in plan.status.conditions}
+    assert types == {"Ready", "Reconciling", "Stalled", "Preflight", "StorageReady"}
+    assert plan.status.attempt == 1 and plan.status.child is None
+    assert [(a.act, a.kind, a.attempt) for a in plan.actions] == [(Act.CREATE, "RayJob", 1)]
+
+
+def test_a_child_that_was_never_made_is_made_again_under_the_same_name() -> None:
+    first = step(RLJobStatus())
+    again = step(first.status)
+    assert again.actions == first.actions
+    assert again.status == first.status
+
+
+def test_a_child_that_was_seen_and_is_gone_is_lost_infrastructure() -> None:
+    plan = step(running())
+    assert plan.status.attempts[-1].cause is Cause.INFRA
+    assert plan.status.attempts[-1].reason == "ChildLost"
+    assert plan.status.failures == 0
+
+
+@pytest.mark.parametrize(
+    ("cause", "again", "failures"),
+    [
+        (Cause.APP, True, 1),
+        (Cause.STALLED, True, 1),
+        (Cause.INFRA, True, 0),
+        (Cause.PREEMPTED, True, 0),
+        (Cause.CAPACITY, True, 0),
+        (Cause.ENDPOINT, True, 0),
+        (Cause.SUPERSEDED, True, 0),
+        (Cause.VALIDATION, False, 1),
+        (Cause.BUDGET, False, 1),
+        (Cause.CANCELLED, False, 1),
+    ],
+)
+def test_what_follows_from_each_cause(cause: Cause, again: bool, failures: int) -> None:
+    plan = ended(cause)
+    assert plan.status.failures == failures
+    assert (plan.status.finished_at is None) is again
+    assert plan.status.attempts[-1].cause is cause
+    assert [(a.act, a.uid) for a in plan.actions] == [(Act.DELETE, "ray-uid")]
+    assert not is_open(plan.status)
+
+
+def test_failures_of_the_program_are_limited_and_preemptions_are_not() -> None:
+    status, now = RLJobStatus(), NOW
+    for cause in (Cause.PREEMPTED, Cause.APP, Cause.PREEMPTED, Cause.INFRA, Cause.APP, Cause.PREEMPTED, Cause.APP):
+        status = step(status, now).status
+        assert is_open(status)
+        status = ended(cause, status, now).status
+        now += timedelta(minutes=10)
+    assert status.attempt == 7 and status.failures == 3
+    assert status.finished_at is not None
+    assert reason(status) == Reason.RETRIES_EXHAUSTED
+    assert len(status.attempts) == 5
+
+
+def test_the_next_attempt_waits_for_pods_to_go_and_for_back_off() -> None:
+    status = ended(Cause.APP).status
+    assert not step(status, run=Run(replace(CHILD, deleting=True), RunState.RUNNING), pods=1).actions
+    assert not step(status, pods=1).actions
+    waiting = step(status, NOW + timedelta(seconds=2))
+    assert not waiting.actions and waiting.requeue is not None
+    assert step(waiting.status, NOW + timedelta(seconds=4)).status == waiting.status, "waiting writes nothing"
+    later = step(waiting.status, NOW + timedelta(minutes=5))
+    assert later.status.attempt == 2 and later.actions[0].act is Act.CREATE
+
+
+def test_head_lost_is_a_new_attempt_at_once_without_using_a_retry() -> None:
+    failure = Failure(cause=Cause.INFRA, reason="HeadLost", message="second incarnation", at=format_time(NOW))
+    progress = Progress(step=4, resumed_from_step=2, updated_at=format_time(NOW), heartbeat_at=format_time(NOW))
+    plan = step(running(), run=Run(CHILD, RunState.RUNNING), record=Record(failure=failure, progress=progress))
+    assert plan.status.attempts[-1].reason == "HeadLost"
+    assert plan.status.attempts[-1].resumed_from_step == 2
+    nxt = step(plan.status, NOW + timedelta(seconds=1))
+    assert nxt.status.attempt == 2 and nxt.status.failures == 0
+
+
+def manifest() -> Manifest:
+    owner = Owner(kind="RLJob", namespace="team", name="train", uid="uid-1")
+    return Manifest(
+        kind=ManifestKind.CHECKPOINT,
+        owner=owner,
+        stage="Train",
+        attempt=1,
+        config_digest="sha256:" + "0" * 64,
+        metrics={"reward": 0.4649},
+        step=10,
+        created_at=format_time(NOW),
+    )
+
+
+def test_success_is_a_verified_manifest_and_nothing_else() -> None:
+    pending = step(running(), run=Run(CHILD, RunState.SUCCEEDED))
+    assert pending.status.finished_at is None, "exit 0 is not success"
+    late = step(pending.status, NOW + timedelta(minutes=2), run=Run(CHILD, RunState.SUCCEEDED, finished=NOW))
+    assert late.status.attempts[-1].reason == "ManifestMissing"
+    done = step(running(), record=Record(digest=manifest().digest, manifest=manifest()), model_uri="s3://b/k")
+    assert done.status.phase == "Succeeded"
+    assert done.status.model is not None and done.status.model.digest == manifest().digest
+    assert done.status.reward == "0.465"
+    assert reason(done.status) == Reason.SUCCEEDED
+
+
+def test_a_manifest_that_cannot_be_believed_fails_the_attempt() -> None:
+    plan = step(running(), run=Run(CHILD, RunState.RUNNING), record=Record(problem="blob 12 is missing"))
+    assert plan.status.attempts[-1].reason == Reason.MANIFEST_INVALID
+
+
+def test_a_commit_counts_even_after_the_wall_clock() -> None:
+    late = NOW + timedelta(hours=11)
+    done = step(running(), late, record=Record(digest=manifest().digest, manifest=manifest()))
+    assert done.status.phase == "Succeeded"
+
+
+def test_wall_clock() -> None:
+    plan = step(running(), NOW + timedelta(hours=11), run=Run(CHILD, RunState.RUNNING))
+    assert plan.status.attempts[-1].cause is Cause.BUDGET
+    assert plan.status.finished_at is not None
+    assert reason(plan.status) == Reason.BUDGET_EXHAUSTED
+    assert plan.actions[0].act is Act.DELETE
+
+
+def test_no_progress_is_a_stall_and_ends_the_attempt() -> None:
+    def progress(at: datetime) -> Record:
+        return Record(progress=Progress(step=3, total=10, updated_at=format_time(at), heartbeat_at=format_time(NOW)))
+
+    now = NOW + timedelta(minutes=40)
+    fresh = step(running(), now, run=Run(CHILD, RunState.RUNNING), record=progress(now - timedelta(minutes=29)))
+    assert fresh.status.phase == "Running"
+    stale = step(running(), now, run=Run(CHILD, RunState.RUNNING), record=progress(now - timedelta(minutes=31)))
+    assert stale.status.attempts[-1].cause is Cause.STALLED
+
+
+def test_gpu_seconds_are_running_time_times_gpus() -> None:
+    plan = ended(Cause.APP, running(), NOW + timedelta(seconds=100))
+    assert plan.status.gpu_seconds == "800"
+
+
+def test_starting_too_long_is_capacity_and_tells_why() -> None:
+    run = Run(CHILD, RunState.STARTING, "pod p waits for a node: 0/1 nodes")
+    early = step(started(), run=run)
+    assert early.status.phase == "Starting" and "waits for a node" in (early.status.progress or "")
+    late = step(started(), NOW + timedelta(minutes=31), run=run)
+    assert late.status.attempts[-1].cause is Cause.CAPACITY
+    assert "waits for a node" in late.status.attempts[-1].message
+
+
+def test_a_refused_pod_stalls_with_the_api_servers_words() -> None:
+    run = Run(CHILD, RunState.STARTING, "pods are refused: violates PodSecurity", refused=True)
+    plan = step(started(), run=run)
+    assert reason(plan.status, ConditionType.STALLED) == Reason.POD_REFUSED
+
+
+def test_progress_in_words_and_no_writes_without_a_step() -> None:
+    def look(status: RLJobStatus, step_: int, eta: float, heart: datetime) -> RLJobStatus:
+        progress = Progress(
+            step=step_,
+            total=10,
+            reward=0.4649,
+            eta_seconds=eta,
+            tokens_per_second=18412.3,
+            updated_at=format_time(NOW),
+            heartbeat_at=format_time(heart),
+        )
+        return step(status, heart, run=Run(CHILD, RunState.RUNNING), record=Record(progress=progress)).status
+
+    first = look(running(), 3, 130.0, NOW)
+    assert first.progress == "step 3 of 10, reward 0.46, about 2m left"
+    assert look(first, 3, 97.0, NOW + timedelta(seconds=20)) == first
+    assert look(first, 4, 90.0, NOW + timedelta(seconds=30)).step == 4
+
+
+def test_preflight_problems_block_and_go_away() -> None:
+    problem = Problem(Reason.KUBERAY_NOT_INSTALLED, "install KubeRay")
+    blocked = step(RLJobStatus(), problem=problem)
+    assert not blocked.actions and blocked.status.attempt == 0
+    assert reason(blocked.status, ConditionType.STALLED) == Reason.KUBERAY_NOT_INSTALLED
+    assert step(blocked.status, problem=problem).status == blocked.status
+    assert step(blocked.status).status.attempt == 1
+
+
+def test_nothing_is_judged_while_the_store_is_away() -> None:
+    problem = Problem(Reason.STORE_UNREACHABLE, "no answer")
+    status = running()
+    plan = step(status, run=Run(CHILD, RunState.ENDED, ended=Ended(Cause.APP, "x")), store_problem=problem)
+    assert plan.status.attempts == status.attempts and not plan.actions
+    assert reason(plan.status, ConditionType.STORAGE_READY) == Reason.STORE_UNREACHABLE
+
+
+def test_a_finished_job_clears_away_and_frees_its_hardware_once() -> None:
+    done = step(
+        running(), run=Run(CHILD, RunState.RUNNING), record=Record(digest=manifest().digest, manifest=manifest())
+    )
+    assert done.actions[0].act is Act.DELETE and done.status.child is not None
+    held = step(done.status, pods=1)
+    assert held.status.child is not None
+    free = step(done.status)
+    assert free.status.child is None and not free.actions and free.requeue is None
+    assert step(free.status).status == free.status

@@ -1,0 +1,364 @@
+"""A round when things go wrong or wait: budgets, suspension, base rounds, outages, stalls, and what a person reads."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import yaml
+
+from flywheel_api import artifacts
+from flywheel_api.base import format_time
+from flywheel_api.causes import Cause
+from unit.operator.world import NS, ROUND, World
+
+Object = dict[str, Any]
+
+
+def edited(**changes: Any) -> str:
+    body = yaml.safe_load(ROUND)
+    for path, value in changes.items():
+        target, keys = body, path.split("__")
+        for key in keys[:-1]:
+            target = target.setdefault(key, {})
+        target[keys[-1]] = value
+    return yaml.safe_dump(body)
+
+
+def stage(world: World, name: str) -> Object:
+    return next(s for s in world.status()["stages"] if s["name"] == name)
+
+
+def status_writes(world: World) -> int:
+    return sum(verb == "status" for verb, _, _ in world.kube.log)
+
+
+async def turns(world: World, count: int) -> None:
+    for _ in range(count):
+        await world.look()
+        world.act()
+        world.tick()
+
+
+async def test_every_condition_exists_after_the_first_visit() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.look()
+    types = {c["type"] for c in world.status()["conditions"]}
+    assert types == {
+        *("Ready", "Reconciling", "Stalled"),
+        *("Preflight", "BudgetAvailable", "StorageReady", "EndpointsAvailable", "Promoted"),
+    }
+    assert world.status()["observedGeneration"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"spec__budget__gpuHours": "0"}, "gpuHours"),
+        ({"spec__budget__wallClock": "0s"}, "wallClock"),
+        ({"spec__budget__tokens": [{"role": "Teacher", "limit": "0"}]}, "tokens of Teacher"),
+    ],
+)
+async def test_a_budget_of_zero_stops_in_preflight_and_goes_on_once_raised(changes: Object, named: str) -> None:
+    world = World()
+    world.apply(edited(**changes))
+    await turns(world, 5)
+    found = world.condition("Preflight")
+    assert (found["status"], found["reason"]) == ("False", "BudgetIsZero")
+    assert named in found["message"]
+    assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=yaml.safe_load(ROUND)["spec"])
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_the_wall_clock_ends_a_round_and_frees_everything() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("Train")
+    await world.run(until="TrainReasoning")
+    world.tick(2 * 3600 + 1)
+    await turns(world, 6)
+    assert world.status()["verdict"] == "Failed"
+    assert world.condition("BudgetAvailable")["reason"] == "BudgetExhausted"
+    assert not world.of_kind("RayJob") and not world.of_kind("RolloutPool")
+
+
+async def test_the_token_budget_is_counted_over_stages_and_handed_on() -> None:
+    world = World()
+    world.apply(edited(spec__budget__tokens=[{"role": "Teacher", "limit": "400"}]))
+    await world.run()
+    assert world.status()["verdict"] == "Failed"
+    assert world.condition("BudgetAvailable")["reason"] == "BudgetExhausted"
+    assert "tokens of role Teacher" in world.condition("Ready")["message"]
+
+
+async def test_suspension_stops_at_the_stage_boundary_frees_the_pool_and_resumes() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("EvaluateBase")
+    await world.run(until="EvaluateBase")
+    await turns(world, 3)
+    spec = yaml.safe_load(ROUND)["spec"]
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec | {"suspend": True})
+    await turns(world, 6)
+    assert stage(world, "EvaluateBase")["state"] == "Running", "running stages reach their end"
+    world.holding.clear()
+    await turns(world, 10)
+    assert world.condition("Ready")["reason"] == "Suspended"
+    assert not world.of_kind("RolloutPool") and not world.of_kind("RayService")
+    before = len(world.kube.log)
+    await turns(world, 5)
+    assert len(world.kube.log) == before
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec)
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_a_round_waits_for_its_base_round_and_starts_from_its_model() -> None:
+    world = World()
+    second = yaml.safe_load(ROUND)
+    second["metadata"]["name"] = "demo-r2"
+    second["spec"]["base"] = {"round": "demo-r1"}
+    world.kube.seed(second)
+    await turns(world, 2)
+    assert world.condition("Preflight", name="demo-r2")["reason"] == "BaseRoundNotFound"
+    world.apply(ROUND)
+    await turns(world, 2)
+    assert world.condition("Preflight", name="demo-r2")["reason"] == "Waiting"
+    await world.run(300)
+    for _ in range(100):
+        await turns(world, 2)
+        if world.status(name="demo-r2").get("finishedAt"):
+            break
+    assert world.status(name="demo-r2")["verdict"] == "Promoted"
+    assert world.status(name="demo-r2")["baseModel"]["digest"] == world.status()["model"]["digest"]
+
+
+async def test_a_base_round_that_was_not_promoted_is_said() -> None:
+    world = World()
+    second = yaml.safe_load(ROUND)
+    second["metadata"]["name"] = "demo-r2"
+    second["spec"]["base"] = {"round": "demo-r1"}
+    world.fail["Prepare"] = (Cause.VALIDATION, "TooFew")
+    world.apply(ROUND)
+    await world.run()
+    world.kube.seed(second)
+    await turns(world, 2)
+    assert world.condition("Preflight", name="demo-r2")["reason"] == "BaseRoundNotPromoted"
+
+
+async def test_a_dead_teacher_makes_the_round_wait_and_loses_nothing() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.fail["SynthesizeReasoning"] = (Cause.ENDPOINT, "EndpointUnavailable")
+    for _ in range(60):
+        await turns(world, 5)
+        world.tick(60)
+        if stage(world, "SynthesizeReasoning").get("attempt", 0) > 6:
+            break
+    found = world.condition("EndpointsAvailable")
+    assert (found["status"], found["reason"]) == ("False", "EndpointUnavailable")
+    assert "only missing ones run again" in found["message"]
+    assert stage(world, "SynthesizeReasoning")["failures"] == 0
+    world.fail.clear()
+    for _ in range(40):
+        world.tick(60)
+        await turns(world, 5)
+    assert world.status()["verdict"] == "Promoted"
+    assert world.condition("EndpointsAvailable")["status"] == "True"
+
+
+async def test_failures_of_a_program_end_the_round_after_its_retries() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.fail["MineReasoning"] = (Cause.APP, "KeyError")
+    for _ in range(40):
+        await turns(world, 4)
+        world.tick(120)
+        if world.status().get("finishedAt"):
+            break
+    assert world.status()["verdict"] == "Failed"
+    assert stage(world, "MineReasoning")["attempt"] == 4
+    assert "KeyError" in world.condition("Ready")["message"]
+    assert not world.of_kind("RolloutPool")
+
+
+async def test_a_stage_without_progress_is_replaced() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("Prepare")
+    await world.run(until="Prepare")
+    await turns(world, 2)
+    first = world.of_kind("Job")[0]["metadata"]["name"]
+    world.tick(world.config.job.stall_after_seconds + 60)
+    await turns(world, 2)
+    assert first not in {j["metadata"]["name"] for j in world.of_kind("Job")}
+    assert world.status()["attempts"][-1]["cause"] == "Stalled"
+    world.holding.clear()
+    world.tick(60)
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_progress_in_words() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("EvaluateBase")
+    await world.run(until="EvaluateBase")
+    uid = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
+    at = format_time(world.now)
+    progress = artifacts.Progress(done=34, total=96, updated_at=at, heartbeat_at=at)
+    key = artifacts.progress_key(uid, "EvaluateBase", 1)
+    world.store.put(key, artifacts.canonical_json(progress.dump()))
+    await turns(world, 20)
+    assert world.status()["progress"] == "EvaluateBase 34/96 items"
+    assert world.status()["stage"] == "EvaluateBase"
+
+
+async def test_a_store_outage_pauses_the_round() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run(until="EvaluateBase")
+    world.store.broken = True
+    await turns(world, 3)
+    assert world.condition("StorageReady")["reason"] == "StoreUnreachable"
+    before = len(world.kube.log)
+    await turns(world, 10)
+    assert len(world.kube.log) == before, "waiting writes nothing"
+    world.store.broken = False
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_a_lying_manifest_is_not_believed() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("Prepare")
+    await world.run(until="Prepare")
+    other = world.put_model("elsewhere")
+    uid = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
+    lie = world.store.objects[world.store.settings.full_key("elsewhere")]
+    world.store.put(artifacts.manifest_key(uid, "Prepare", 1), lie)
+    await turns(world, 2)
+    assert other and world.status()["attempts"][-1]["reason"] == "ManifestInvalid"
+    assert stage(world, "Prepare").get("manifest") is None
+
+
+async def test_a_corrupt_blob_keeps_a_stage_from_succeeding() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("Prepare")
+    await world.run(until="Prepare")
+    config = artifacts.Owner(
+        kind="FlywheelRound", namespace=NS, name="demo-r1", uid=world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
+    )
+    manifest = world.commit(config, "Prepare", 1)
+    world.store.put(artifacts.blob_key(manifest.files[0].sha256), b"cut")
+    await turns(world, 2)
+    assert "has 3 bytes" in world.status()["attempts"][-1]["message"]
+
+
+async def test_a_terminal_round_stays_terminal() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run()
+    for kind in ("Job", "RLJob"):
+        for obj in world.of_kind(kind):
+            world.kube.remove(kind, NS, obj["metadata"]["name"])
+    changed = yaml.safe_load(ROUND)["spec"] | {"seed": 7}
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=changed)
+    await turns(world, 5)
+    assert world.status()["verdict"] == "Promoted"
+    assert world.condition("Reconciling")["reason"] == "SpecChangedAfterCompletion"
+    assert not world.of_kind("Job")
+
+
+async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
+    world = World()
+    world.apply(ROUND)
+    bad = yaml.safe_load(ROUND)
+    bad["metadata"]["name"] = "bad"
+    bad["spec"]["budgets"] = {"wallClock": "1h"}
+    world.kube.seed(bad)
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+    found = world.condition("Ready", name="bad")
+    assert found["reason"] == "InvalidSpec" and "budgets" in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("breakage", "reason", "where"),
+    [
+        (lambda w: w.kube.remove("Secret", NS, "flywheel-s3"), "SecretNotFound", "StorageReady"),
+        (lambda w: setattr(w.store, "bucket", False), "BucketNotFound", "StorageReady"),
+        (lambda w: setattr(w.store, "conditional", False), "StoreWithoutConditionalWrites", "StorageReady"),
+        (lambda w: setattr(w.store, "broken", True), "StoreUnreachable", "StorageReady"),
+        (lambda w: w.kube.api_versions.clear(), "KubeRayNotInstalled", "Preflight"),
+        (lambda w: w.store.objects.clear(), "ModelNotFound", "Preflight"),
+    ],
+)
+async def test_preflight_names_the_fix_and_starts_nothing(breakage: Any, reason: str, where: str) -> None:
+    world = World()
+    world.apply(ROUND)
+    breakage(world)
+    await turns(world, 3)
+    assert world.condition(where)["reason"] == reason
+    assert world.condition("Stalled")["status"] == "True"
+    assert len(world.condition("Stalled")["message"]) > 20
+    assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
+    before = len(world.kube.log)
+    await turns(world, 5)
+    assert len(world.kube.log) == before, "a blocked round writes nothing"
+
+
+async def test_a_foreign_object_in_the_way_is_said_and_left_alone() -> None:
+    from flywheel_api.names import child_name
+
+    world = World()
+    made = world.apply(ROUND)
+    name = child_name("demo-r1", made["metadata"]["uid"], "Prepare", 1)
+    world.kube.seed({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": NS}, "spec": {}})
+    await world.look()
+    assert world.condition("Stalled")["reason"] == "NameConflict"
+    assert world.get("Job", name)["spec"] == {}
+    await turns(world, 3)
+    before = status_writes(world)
+    await turns(world, 10)
+    assert status_writes(world) == before, "trying again writes nothing"
+    world.kube.remove("Job", NS, name)
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_the_status_stays_small_and_holds_no_secret() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run()
+    everything = yaml.safe_dump([o for o in world.kube.objects.values() if o["kind"] != "Secret"])
+    assert "canary-secret" not in everything
+    assert len(artifacts.canonical_json(world.status())) < 32 * 1024
+
+
+async def test_only_one_track() -> None:
+    world = World()
+    body = yaml.safe_load(ROUND)
+    del body["spec"]["agentic"]
+    world.kube.seed(body)
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+    assert stage(world, "TrainAgentic")["state"] == "Skipped"
+    assert world.status()["model"]["digest"] == stage(world, "TrainReasoning")["manifest"]
+
+
+async def test_seconds_between_a_manifest_and_the_next_child_are_one_look() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("MineReasoning")
+    await world.run(until="MineReasoning")
+    await turns(world, 10)
+    world.holding.clear()
+    world.act()
+    await world.look()
+    assert stage(world, "SynthesizeReasoning")["state"] == "Running"
