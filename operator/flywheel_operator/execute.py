@@ -38,17 +38,20 @@ async def execute(kube: KubeApi, controller: Controller, obj: Object, spec: Any,
     """Carry a plan out. Raises Refused when an effect needs a person, other port errors for the queue to retry."""
     written = await write_status(kube, obj, plan.status)
     meta = meta_of(obj)
+    refused: Refused | None = None
     for action in plan.actions:
         try:
             await _act(kube, controller, meta, spec, action, plan.status, seen)
+        except Refused as error:
+            refused = refused or error  # the other effects may well work
         except Forbidden as error:
-            raise Refused(
-                Problem(Reason.FORBIDDEN, f"{error}: grant it to the operator, or raise the quota")
-            ) from error
+            refused = refused or Refused(Problem(Reason.FORBIDDEN, f"{error}: grant it, or raise the quota"))
         except Terminal as error:
-            raise Refused(Problem(Reason.POD_REFUSED, str(error))) from error
+            refused = refused or Refused(Problem(Reason.POD_REFUSED, str(error)))
     for note in plan.notes:
         await post_event(kube, obj, note)
+    if refused is not None:
+        raise refused
     return written
 
 

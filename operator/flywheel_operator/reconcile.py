@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from flywheel_api.conditions import Reason
+from flywheel_api.conditions import ConditionType, Reason
 from flywheel_operator.controllers.base import Controller, meta_of
 from flywheel_operator.execute import Refused, execute, write_status
 from flywheel_operator.logs import get_logger
@@ -20,6 +20,7 @@ from flywheel_operator.ports.kinds import KubeApi, Object
 from flywheel_operator.queue import Key
 
 log = get_logger(__name__)
+_SUMMARY = frozenset({ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED})
 _AT_ONCE = 0.05
 _REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
 
@@ -63,7 +64,10 @@ class Reconciler:
         known = self._refused.pop(uid, None)
         if known is not None and plan.actions:
             # tried again below; until it works the condition stays as it is, so that nothing flaps
-            plan = replace(plan, status=self._with(plan.status, known, meta_of(obj).generation))
+            summed = [c for c in status.conditions if c.type in _SUMMARY]
+            planned = [c for c in plan.status.conditions if c.type not in _SUMMARY]
+            kept = plan.status.model_copy(update={"conditions": summed + planned})
+            plan = replace(plan, status=self._with(kept, known, meta_of(obj).generation))
         try:
             await execute(self._kube, controller, obj, spec, plan, seen)
         except Refused as refused:

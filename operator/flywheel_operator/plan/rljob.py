@@ -200,8 +200,8 @@ class _Planner:
             "running_since": self.status.running_since or format_time(self.now),
         }
         changes |= self._figures(progress)
-        text = changes.get("progress") or self.status.progress or "running"
-        self.board.working(Reason.RUNNING, f"RayJob {run.child.name}: {text}")
+        said = changes.get("progress") or self.status.progress or "running"
+        self.board.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
         return self._answer(changes, requeue=self.times.poll)
 
     def _figures(self, progress: Progress | None) -> Changes:

@@ -170,7 +170,7 @@ class World:
 
     def _job(self, job: Object) -> None:
         name = job["metadata"]["name"]
-        if job.get("status", {}).get("conditions"):
+        if job.get("status", {}).get("conditions") or "template" not in job["spec"]:
             return
         template = job["spec"]["template"]
         self._pod(job, template)
