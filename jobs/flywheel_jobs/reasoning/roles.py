@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel_jobs.records import Persona, ReasoningProblem
 
-SIDEWAYS = ("change-values", "swap-family", "invert")
+SIDEWAYS = ("change-values",)
 """Structural operators for problems that the policy never solves: as hard as before, so that some become solvable."""
 UPWARDS = ("change-values", "raise-difficulty", "compose", "add-constraint", "invert", "swap-family")
 """Structural operators for problems at the frontier: first as hard as before, then harder (method.md section 2.3)."""
@@ -62,13 +62,9 @@ class Variant(BaseModel):
 def structural(band: str | None, count: int) -> list[tuple[str, int]]:
     """The first `count` (operator, number) for a problem of a band; operators repeat, with another number, when used
     up.
-
-    Every second variant of a hard problem is a plain change of values: the closest thing that may be learnable.
     """
-    if band == "hard":
-        sideways = [SIDEWAYS[0] if i % 2 == 0 else SIDEWAYS[1 + i // 2 % 2] for i in range(count)]
-        return [(op, sideways[:i].count(op)) for i, op in enumerate(sideways)]
-    return [(UPWARDS[i % len(UPWARDS)], i // len(UPWARDS)) for i in range(count)]
+    operators = SIDEWAYS if band == "hard" else UPWARDS
+    return [(operators[i % len(operators)], i // len(operators)) for i in range(count)]
 
 
 def teacher_messages(

@@ -24,15 +24,15 @@ MALFORMED_SHARE = 0.05
 PERSONA_FRAMES = {
     "add": (
         "{name}, {thing}: {0}+{1}",
+        "{thing} of {name}: {0}+{1}",
         "{0}+{1} {thing}",
-        "{name} has {0} {thing} and gets {1}. {Thing}?",
     ),
     "sub": ("{name}, {thing}: {0}-{1}", "{name} has {0} {thing} and loses {1}. {Thing}?"),
     "mul": ("{name} has {0} boxes of {1} {thing}. {Thing}?",),
     "chain-add": ("{name} gets {and} {thing}. {Thing}?",),
     "missing": ("{name} has {0} {thing}. How many more for {1}?",),
 }
-"""Most are close to the bare sum: a 135M model cannot yet read a story (measured: exact 0.00, a bare number 0.03)."""
+"""Sums stay close to the bare form: a 135M model cannot yet read a story (measured: exact 0.00, a bare number 0.03)."""
 
 
 def respond(request: ChatRequest) -> Answer | None:

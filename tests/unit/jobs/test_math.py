@@ -77,7 +77,7 @@ def test_final_answer_prefers_the_last_tag_then_the_last_box() -> None:
 
 @pytest.mark.parametrize(
     ("solution", "score", "correct"),
-    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.5, False), ("the answer is 8", 0.0, False), ("", 0.0, False),
+    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.1, False), ("the answer is 8", 0.0, False), ("", 0.0, False),
      ("<answer>8</answer>", 1.0, True), ("<answer>9</answer>", 0.0, False), ("9" * 5000, 0.0, False)],
 )  # fmt: skip
 def test_reward_truth_table(solution: str, score: float, correct: bool) -> None:

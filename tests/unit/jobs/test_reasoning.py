@@ -137,12 +137,7 @@ def test_every_operator_gives_an_answerable_problem(operator: str, family: str) 
 
 
 def test_structural_operators_by_band() -> None:
-    assert roles.structural("hard", 4) == [
-        ("change-values", 0),
-        ("swap-family", 0),
-        ("change-values", 1),
-        ("invert", 0),
-    ]
+    assert roles.structural("hard", 4) == [("change-values", i) for i in range(4)]
     assert roles.structural("frontier", 2) == [("change-values", 0), ("raise-difficulty", 0)]
     for band in ("hard", "frontier"):
         orders = roles.structural(band, 30)
@@ -168,7 +163,7 @@ def test_solver_agrees_on_answerable_and_disagrees_on_ill_posed_questions() -> N
         requests = [ChatRequest("s", roles.solver_messages(question), seed=i) for i in range(3)]
         return {a.text.split("<answer>")[1] for r in requests if (a := standin.respond(r))}
 
-    assert votes("Bob has 3 buns and gets 4. Buns?") == {"7</answer>"}
+    assert votes("Bob has 9 buns and loses 2. Buns?") == {"7</answer>"}
     assert len(votes("3+ some number")) > 1
 
 
