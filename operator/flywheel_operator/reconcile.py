@@ -53,7 +53,7 @@ class Reconciler:
             return 1.0
 
     async def _reconcile(self, controller: Controller, obj: Object) -> float | None:
-        status = controller.status_model.model_validate(obj.get("status") or {})
+        status: Any = controller.status_model.model_validate(obj.get("status") or {})
         try:
             spec = controller.spec_model.model_validate(obj.get("spec") or {})
         except ValidationError as error:
@@ -64,10 +64,7 @@ class Reconciler:
         known = self._refused.pop(uid, None)
         if known is not None and plan.actions:
             # tried again below; until it works the condition stays as it is, so that nothing flaps
-            summed = [c for c in status.conditions if c.type in _SUMMARY]
-            planned = [c for c in plan.status.conditions if c.type not in _SUMMARY]
-            kept = plan.status.model_copy(update={"conditions": summed + planned})
-            plan = replace(plan, status=self._with(kept, known, meta_of(obj).generation))
+            plan = replace(plan, status=self._still_refused(status, plan.status, known, meta_of(obj).generation))
         try:
             await execute(self._kube, controller, obj, spec, plan, seen)
         except Refused as refused:
@@ -83,6 +80,14 @@ class Reconciler:
     async def _say(self, obj: Object, status: Any, problem: Problem) -> None:
         """A condition that tells a person what to mend."""
         await write_status(self._kube, obj, self._with(status, problem, meta_of(obj).generation))
+
+    def _still_refused(self, old: Any, planned: Any, problem: Problem, generation: int) -> Any:
+        """The planned status with the conditions as they were said; equal to the old one if only time went by."""
+        said = {c.type: c for c in old.conditions if c.type in _SUMMARY}
+        kept = planned.model_copy(update={"conditions": [said.get(c.type, c) for c in planned.conditions]})
+        found = self._with(kept, problem, generation)
+        timeless = found.model_copy(update={"usage": old.usage}) if hasattr(old, "usage") else found
+        return old if timeless == old else found
 
     def _with(self, status: Any, problem: Problem, generation: int) -> Any:
         board = Board(status.conditions, generation, self._clock())

@@ -74,7 +74,7 @@ class RLJobController:
 
     async def _before(self, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen) -> RLJobSeen:
         model, problem = None, preflight.pod_template(spec.pod_template, self.context.config.pod_template)
-        problem = problem or await preflight.kuberay(self.context.kube)
+        problem = problem or preflight.overrides(spec) or await preflight.kuberay(self.context.kube)
         store, trouble = await self.context.stores.checked(meta.namespace, spec.store.secret_name)
         if store is not None and problem is None:
             try:

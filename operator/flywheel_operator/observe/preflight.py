@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
+from flywheel_api.overrides import check_overrides
 from flywheel_api.rljob import RLJobSpec
 from flywheel_operator.observe.artifacts import resolve_model
 from flywheel_operator.plan.types import Problem
@@ -44,6 +45,12 @@ async def data(store: ObjectStore, spec: RLJobSpec) -> Problem | None:
                 Reason.DATA_NOT_FOUND, f"dataset {ref} is not in the store: name a committed dataset in spec.data"
             )
     return None
+
+
+def overrides(spec: RLJobSpec) -> Problem | None:
+    """verl's keys, so that a misspelt one costs no GPU start."""
+    wrong = check_overrides(spec.overrides)
+    return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong[:3])) if wrong else None
 
 
 def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:
