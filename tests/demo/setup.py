@@ -104,6 +104,8 @@ def install_chart(
         command += ["--set-string", f"images.{value}={images[name]}"]
     command += ["--set", f"namespaces={{{settings.namespace}}}"]
     if settings.existing:
+        # the GPU images, which the demo does not use, are looked for beside the operator's
+        command += ["--set-string", f"images.registry={images['operator'].rpartition('/')[0] or 'localhost'}"]
         owned = (kube.get("namespace", settings.namespace) or {}).get("metadata", {}).get("annotations") or {}
         foreign = kube.get("namespace", settings.namespace) and "meta.helm.sh/release-name" not in owned
         command += ["--set", f"createNamespaces={'false' if foreign else 'true'}"]

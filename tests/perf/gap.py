@@ -19,6 +19,7 @@ from perf import live
 from perf.machine import middle, record
 
 GRACE_S = 15.0
+STAGE_OF = {kebab(d.stage.value): d.stage.value for d in PIPELINE}  # as labels and keys have it
 
 
 def committed(store: Any, uids: dict[str, str]) -> dict[str, float]:
@@ -29,7 +30,7 @@ def committed(store: Any, uids: dict[str, str]) -> dict[str, float]:
         for item in store._client.list_objects(store.bucket, prefix=prefix, recursive=True):
             parts = item.object_name.split("/")
             if parts[-1] == "manifest.json" and parts[-2].startswith("a"):
-                name = stage or next((d.stage.value for d in PIPELINE if kebab(d.stage.value) == parts[-3]), "")
+                name = stage or STAGE_OF.get(parts[-3], "")
                 times[name] = max(times.get(name, 0.0), item.last_modified.timestamp())
     return times
 
@@ -65,7 +66,7 @@ def follow(seconds: float) -> None:
                 at, kind, change, found = arrivals.get(timeout=1)
             except queue.Empty:
                 continue
-            stage = found["metadata"].get("labels", {}).get(LABEL_STAGE, "")
+            stage = STAGE_OF.get(found["metadata"].get("labels", {}).get(LABEL_STAGE, ""), "")
             if kind == "FlywheelRound":
                 uids[found["metadata"]["uid"]] = ""
                 if change == "MODIFIED" and verdict(found) and at - began > GRACE_S:

@@ -94,7 +94,7 @@ def load(config: StageConfig, source: Source, now: datetime | None = None) -> Re
     verdict = manifests.details(Stage.GATE)
     everything = list(manifests.by_stage.values())
     notices = [m.notice for m in everything if m.notice]
-    suites = tuple(_suites(manifests))
+    suites = tuple(_suites(manifests, [s.name for s in config.spec.evaluation.suites]))
     tracks = {s.name: s.track or "reasoning" for s in suites}
     samples = choose(
         manifests.records(Stage.EVALUATE_BASE, "samples.jsonl"),
@@ -172,11 +172,12 @@ def _score(value: Any, interval: Any) -> Score | None:
         return None
 
 
-def _suites(manifests: _Manifests) -> Iterator[Suite]:
+def _suites(manifests: _Manifests, order: list[str]) -> Iterator[Suite]:
+    """Suites in the order of the spec, then any others."""
     base = manifests.details(Stage.EVALUATE_BASE).get("suites", {})
     candidate = manifests.details(Stage.EVALUATE_CANDIDATE).get("suites", {})
     judged = {s.get("suite"): s for s in manifests.details(Stage.GATE).get("suites", ())}
-    for name in dict.fromkeys([*base, *candidate]):
+    for name in dict.fromkeys([*(n for n in order if n in base or n in candidate), *base, *candidate]):
         one, two, gate = base.get(name, {}), candidate.get(name, {}), judged.get(name, {})
         yield Suite(
             name=name,

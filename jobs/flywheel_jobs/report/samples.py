@@ -111,11 +111,13 @@ def _typical(records: Sequence[Record]) -> Record:
 def choose(base: Iterable[Record], candidate: Iterable[Record], tracks: Mapping[str, str]) -> tuple[SampleItem, ...]:
     """Up to four items a suite, by the change between base and candidate: best, worst, then the lowest candidates.
 
-    `tracks` maps suites to tracks. Items that only one of the two was sampled on are used when nothing better exists.
+    `tracks` maps suites to tracks, in the order to show. Items that only one of the two was
+    sampled on are used when nothing better exists.
     """
     first, second = _by_item(base), _by_item(candidate)
     shown: list[SampleItem] = []
-    for suite in sorted({s for s, _ in (*first, *second)}):
+    found = sorted({s for s, _ in (*first, *second)})
+    for suite in [*(s for s in tracks if s in found), *(s for s in found if s not in tracks)]:
         keys = sorted(k for k in {*first, *second} if k[0] == suite)
         both = [k for k in keys if k in first and k in second] or keys
         gain = {k: _mean(second.get(k, ())) - _mean(first.get(k, ())) for k in both}
