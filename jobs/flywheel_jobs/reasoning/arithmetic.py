@@ -83,7 +83,7 @@ SHOT_OPERANDS = "2/4"  # asked nowhere: every prompt shows the answer
 TEMPLATES: dict[str, dict[Split, dict[str, str]]] = {
     "add": {
         "train": {"plus": "{0}+{1}", "spaced": "{0} + {1}", "equals": "{0}+{1}="},
-        "heldout": {"word": "{0} plus {1}", "asked": "{0}+{1}=?"},
+        "heldout": {"word": "{0} plus {1}", "is": "{0}+{1} is"},
     },
     "chain-add": {"train": {"plus": "{+}"}, "heldout": {"and": "{and}"}},
     "sub": {"train": {"minus": "{0}-{1}", "spaced": "{0} - {1}"}, "heldout": {"word": "{0} minus {1}"}},

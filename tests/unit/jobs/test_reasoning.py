@@ -49,6 +49,8 @@ def test_sides_share_no_operands_and_no_template() -> None:
     assert {p.template for p in train}.isdisjoint({p.template for p in held})
     assert not any(arithmetic.SHOT_OPERANDS in k for k in key.values())
     for family in FAMILIES:
+        texts = [{normalised(form) for form in TEMPLATES[family][side].values()} for side in ("train", "heldout")]
+        assert texts[0].isdisjoint(texts[1])  # not even but for punctuation
         assert set(TEMPLATES[family]["train"].values()).isdisjoint(TEMPLATES[family]["heldout"].values())
 
 
