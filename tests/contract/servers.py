@@ -68,7 +68,7 @@ def _weed(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     identity = {"name": "t", "credentials": [{"accessKey": ACCESS, "secretKey": SECRET}], "actions": actions}
     (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
     (folder / "data").mkdir()
-    ports = free_ports(6)
+    ports = free_ports(7)
     flags = {
         "ip": "127.0.0.1",
         "ip.bind": "127.0.0.1",
@@ -81,6 +81,11 @@ def _weed(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
         "volume.port.grpc": ports[3],
         "filer.port": ports[4],
         "filer.port.grpc": ports[5],
+        # by default 10000 above s3.port, which may be past the last port
+        "s3.port.grpc": ports[6],
+        # table catalogues on fixed ports (8181, 9101), which a second server on this machine could not have; 0: none
+        "s3.port.iceberg": 0,
+        "s3.port.lance": 0,
         # small volumes: the default preallocates more than a test machine may have
         "master.volumeSizeLimitMB": 1024,
         "volume.max": 20,
