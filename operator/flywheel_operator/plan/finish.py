@@ -14,11 +14,15 @@ from flywheel_operator.plan import budget, outcome
 
 
 def results(
-    stage: Stage, manifest: Manifest, status: FlywheelRoundStatus, models: Mapping[Stage, ModelStatus]
+    stage: Stage,
+    manifest: Manifest,
+    suites: list[str],
+    status: FlywheelRoundStatus,
+    models: Mapping[Stage, ModelStatus],
 ) -> dict[str, object]:
     """Fields of the round's status that follow from a stage's manifest."""
     if stage is Stage.EVALUATE_BASE:
-        scores = outcome.base_scores(manifest)
+        scores = outcome.base_scores(manifest, suites)
         return {"scores": scores, "score": outcome.column(scores)}
     if stage is Stage.EVALUATE_CANDIDATE:
         scores = outcome.with_candidate(list(status.scores), manifest)

@@ -41,12 +41,12 @@ def interval(value: Any) -> list[str] | None:
     return None if not value else [f"{float(v):.3f}" for v in value]
 
 
-def base_scores(manifest: Manifest) -> list[ScoreStatus]:
-    """Scores after EvaluateBase."""
+def base_scores(manifest: Manifest, order: list[str]) -> list[ScoreStatus]:
+    """Scores after EvaluateBase, in the order of the spec: JSON objects in the store are sorted by name."""
     suites: dict[str, Any] = manifest.details.get("suites", {})
     return [
         ScoreStatus(suite=name, base=decimal(s.get("score")), base_interval=interval(s.get("interval")))
-        for name, s in suites.items()
+        for name, s in ((name, suites[name]) for name in order if name in suites)
     ]
 
 

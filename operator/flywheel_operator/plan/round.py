@@ -189,7 +189,10 @@ class _Planner:
             return
         if manifest.standin:
             self.changes["standin"] = True
-        self.changes |= finish.results(stage, manifest, self._status(), self.seen.models)
+        self.changes |= finish.results(stage, manifest, self._suites(), self._status(), self.seen.models)
+
+    def _suites(self) -> list[str]:
+        return [suite.name for suite in self.spec.evaluation.suites]
 
     def _account(self, stage: Stage) -> None:
         """GPU-seconds of what just ended are added to the stage's."""
