@@ -65,13 +65,13 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
         "reasoning": {
             **_TINY,
             "algorithm": AlgorithmSpec(
-                group_size=6,
+                group_size=8,
                 prompts_per_step=4,
                 mini_batch_prompts=4,
                 micro_batch_size=4,
                 learning_rate="2e-5",
                 epochs=100,
-                max_steps=10,
+                max_steps=16,
                 max_prompt_tokens=96,
                 max_response_tokens=16,
             ),

@@ -113,7 +113,7 @@ def test_a_round_overrides_single_fields_of_a_preset() -> None:
     job = training_spec(spec, "agentic", DIGEST, DIGEST, DIGEST)
     assert job.algorithm.max_steps == 3 and job.algorithm.group_size == 4
     assert job.overrides == {"trainer.balance_batch": False}
-    assert training_spec(spec, "reasoning", DIGEST, DIGEST, DIGEST).algorithm.max_steps == 10
+    assert training_spec(spec, "reasoning", DIGEST, DIGEST, DIGEST).algorithm.max_steps == 16
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
