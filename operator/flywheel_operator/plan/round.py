@@ -26,6 +26,7 @@ from flywheel_operator.plan.types import (
 )
 
 C = ConditionType
+_WATCHED = 6  # times the ordinary pause, where a watch tells of every change
 FIRST_VISIT = {
     C.PREFLIGHT: "not checked yet",
     C.BUDGET_AVAILABLE: "not checked yet",
@@ -129,8 +130,8 @@ class _Planner:
         if status.state in (StageState.SKIPPED, StageState.FAILED):
             return
         if status.state is StageState.SUCCEEDED:
-            if definition.runs is Runs.POOL and gate.pool_needed_again(definition, *self._gate()):
-                self._take(definition, start(definition, status, self._view(definition)))
+            if definition.runs is Runs.POOL:
+                self._served(definition, status)
             return
         if status.state is StageState.RUNNING:
             self._take(definition, advance(definition, status, self._view(definition)))
@@ -140,6 +141,15 @@ class _Planner:
                 return
             self._take(definition, start(definition, status, self._view(definition)))
             self.notes.append(Note("StageStarted", f"{stage} attempt {self.stages[stage].attempt}"))
+
+    def _served(self, definition: StageDef, status: StageStatus) -> None:
+        """A pool that serves is watched as long as a stage needs it: one that failed or went is replaced."""
+        run = self.seen.runs.get(definition.stage)
+        if run is not None and run.ended is not None and not gate.pool_idle(definition.stage, self.stages, False):
+            again = status.model_copy(update={"state": StageState.RUNNING})
+            self._take(definition, advance(definition, again, self._view(definition)))
+        elif gate.pool_needed_again(definition, *self._gate()):
+            self._take(definition, start(definition, status, self._view(definition)))
 
     def _gate(self) -> tuple[dict[Stage, StageStatus], RoundSeen, bool, datetime]:
         return self.stages, self.seen, self.spec.suspend, self.now
@@ -233,7 +243,13 @@ class _Planner:
             self.board.blocked(Reason.POD_REFUSED, text)
         else:
             self.board.working(stage, text)
-        return self._answer(self.times.poll)
+        return self._answer(self._pause(running))
+
+    def _pause(self, running: list[StageStatus]) -> float:
+        """Pools and RLJobs wake the round by their own status; only Jobs are polled for, in the store."""
+        kinds = {graph.BY_STAGE[Stage(s.name)].runs for s in running if s.state is StageState.RUNNING}
+        watched = bool(kinds) and Runs.JOB not in kinds and not self.actions
+        return self.times.poll * (_WATCHED if watched else 1)
 
     def _waiting_text(self) -> str:
         if gate.pools_exist(self.seen) or self.seen.training_holds:

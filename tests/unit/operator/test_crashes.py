@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from flywheel_operator.ports.errors import Retryable
 from unit.operator.world import NS, ROUND, World
 
+KINDS = ["Job", "RolloutPool", "RLJob", "RayService", "RayJob"]
+
 
 class Crash(Exception):
     """The process is gone."""
@@ -86,9 +88,7 @@ def crash_at(world: World, numbers: set[int], after: bool) -> None:
     crashes=st.sets(st.integers(1, 120), max_size=12),
     after=st.booleans(),
     outages=st.sets(st.integers(0, 60), max_size=10),
-    deletions=st.lists(
-        st.tuples(st.integers(0, 40), st.sampled_from(["Job", "RolloutPool", "RayService", "RayJob"])), max_size=4
-    ),
+    deletions=st.lists(st.tuples(st.integers(0, 40), st.sampled_from(KINDS)), max_size=4),
 )
 async def test_random_walks_end_well(
     crashes: set[int], after: bool, outages: set[int], deletions: list[tuple[int, str]]

@@ -362,3 +362,24 @@ async def test_seconds_between_a_manifest_and_the_next_child_are_one_look() -> N
     world.act()
     await world.look()
     assert stage(world, "SynthesizeReasoning")["state"] == "Running"
+
+
+async def test_a_pool_that_fails_while_it_is_needed_is_replaced() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("EvaluateBase")
+    await world.run(until="EvaluateBase")
+    await turns(world, 2)
+    service = world.of_kind("RayService")[0]["metadata"]["name"]
+    failed = {
+        "activeServiceStatus": {"applicationStatuses": {"llm": {"status": "DEPLOY_FAILED", "message": "no memory"}}}
+    }
+    world.kube.update("RayService", NS, service, status=failed)
+    await turns(world, 3)
+    assert "no memory" in world.status()["attempts"][-1]["message"]
+    world.holding.clear()
+    world.tick(60)
+    await turns(world, 5)
+    assert stage(world, "ServeBase")["attempt"] == 2
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"

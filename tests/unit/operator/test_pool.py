@@ -1,0 +1,131 @@
+"""RolloutPool: switching revisions without a gap, refusing to steal a name, and what it reports."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, weights_label
+from unit.operator.world import NS, World, serving_status
+
+Object = dict[str, Any]
+POOL = """
+apiVersion: flywheel.dev/v1alpha1
+kind: RolloutPool
+metadata: {name: policy, namespace: team}
+spec: {model: "s3://flywheel/flywheel/models/tiny", gpusPerReplica: 0}
+"""
+
+
+async def turns(world: World, count: int = 3) -> None:
+    for _ in range(count):
+        await world.look()
+        world.act()
+        world.tick()
+
+
+def ready(world: World) -> Object:
+    return world.condition("Ready", "RolloutPool", "policy")
+
+
+async def test_a_pool_serves_behind_a_service_of_its_name() -> None:
+    world = World()
+    world.apply(POOL)
+    await turns(world)
+    await world.look()
+    status = world.status("RolloutPool", "policy")
+    assert status["phase"] == "Running" and ready(world)["status"] == "True"
+    assert status["endpoint"] == "http://policy.team.svc:8000/v1"
+    assert status["readyReplicas"] == 1 and status["laggingReplicas"] == 0
+    assert status["weights"] == [{"digest": status["modelDigest"], "replicas": 1}]
+    selector = world.get("Service", "policy")["spec"]["selector"]
+    assert selector[LABEL_POOL] == "policy"
+    assert selector[LABEL_WEIGHTS] == weights_label(status["modelDigest"])
+    pod = world.of_kind("Pod")[0]["metadata"]["labels"]
+    assert {k: v for k, v in selector.items() if k != "ray.io/serve"}.items() <= pod.items()
+
+
+async def test_new_weights_come_up_beside_the_old_and_take_over_when_they_answer() -> None:
+    world = World()
+    world.apply(POOL)
+    await turns(world, 4)
+    old = world.of_kind("RayService")[0]["metadata"]["name"]
+    digest = world.put_model("models/better/manifest.json")
+    other = world.manifest(owner=_owner(), stage="Other", attempt=2, kind="Checkpoint")  # type: ignore[arg-type]
+    world.holding.add("serve")
+    spec = yaml.safe_load(POOL)["spec"] | {"model": other.digest}
+    world.kube.update("RolloutPool", NS, "policy", spec=spec)
+    await turns(world, 4)
+    assert len(world.of_kind("RayService")) == 2, "the old one serves until the new one answers"
+    status = world.status("RolloutPool", "policy")
+    assert status["laggingReplicas"] == 1 and status["endpoint"]
+    assert status["modelDigest"] == digest != other.digest
+    new = next(s["metadata"]["name"] for s in world.of_kind("RayService") if s["metadata"]["name"] != old)
+    world.kube.update("RayService", NS, new, status=serving_status(f"{new}-abcde"))
+    await turns(world, 4)
+    assert [s["metadata"]["name"] for s in world.of_kind("RayService")] == [new]
+    status = world.status("RolloutPool", "policy")
+    assert status["modelDigest"] == other.digest and status["laggingReplicas"] == 0
+    assert world.get("Service", "policy")["spec"]["selector"][LABEL_WEIGHTS] == weights_label(other.digest)
+
+
+def _owner() -> Any:
+    from flywheel_api.artifacts import Owner
+
+    return Owner(kind="Import", namespace=NS, name="other", uid="other")
+
+
+async def test_a_service_of_somebody_else_is_not_taken() -> None:
+    world = World()
+    meta = {"name": "policy", "namespace": NS}
+    world.kube.seed({"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": {"app": "theirs"}}})
+    world.apply(POOL)
+    await turns(world)
+    assert ready(world)["reason"] == "NameConflict"
+    assert world.get("Service", "policy")["spec"]["selector"] == {"app": "theirs"}
+    assert not world.of_kind("RayService")
+
+
+async def test_a_missing_model_is_said_and_mended() -> None:
+    world = World()
+    world.apply(POOL.replace("models/tiny", "models/none"))
+    await turns(world)
+    found = ready(world)
+    assert found["reason"] == "ModelNotFound" and "import-model" in found["message"]
+    world.put_model("models/none/manifest.json")
+    await turns(world, 5)
+    assert ready(world)["status"] == "True"
+
+
+async def test_a_pool_at_rest_writes_nothing() -> None:
+    world = World()
+    world.apply(POOL)
+    await turns(world, 6)
+    before = len(world.kube.log)
+    await turns(world, 6)
+    assert len(world.kube.log) == before
+
+
+async def test_servers_that_were_lost_are_told_and_waited_for() -> None:
+    world = World()
+    world.apply(POOL)
+    await turns(world, 5)
+    name = world.of_kind("RayService")[0]["metadata"]["name"]
+    world.kube.update("RayService", NS, name, status={"conditions": [{"type": "Ready", "status": "False"}]})
+    await turns(world, 1)
+    status = world.status("RolloutPool", "policy")
+    assert status["phase"] == "Starting" and status["readyReplicas"] == 0 and ready(world)["status"] == "False"
+    world.kube.update("RayService", NS, name, status=serving_status(name))
+    await turns(world, 2)
+    assert ready(world)["status"] == "True"
+
+
+async def test_a_pod_template_outside_the_allow_list_is_refused() -> None:
+    world = World()
+    world.apply(
+        POOL.replace("gpusPerReplica: 0", "gpusPerReplica: 0, podTemplate: {priorityClassName: system-node-critical}")
+    )
+    await turns(world)
+    found = ready(world)
+    assert found["reason"] == "InvalidSpec" and "priorityClassName" in found["message"]
