@@ -11,7 +11,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -33,7 +32,7 @@ from flywheel_jobs.telemetry.logging import get_logger
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
-from flywheel_jobs.trainer.flavours import is_cpu
+from flywheel_jobs.trainer.flavours import is_cpu, rollout_dtype
 from flywheel_jobs.trainer.hydra import UnsupportedSpec, main_ppo_overrides, worker_environment
 from flywheel_jobs.trainer.metrics import parse_step
 from flywheel_jobs.trainer.nodes import Nodes
@@ -231,7 +230,7 @@ class Driver:
         self._text("merging the shards into a model")
         local = self.workspace.checkpoints / f"global_step_{step}"
         actor = publish.actor_folder(self.store, state, local, self.workspace.root / "last")
-        publish.merge(actor, self.workspace.merged, Path(self.workspace.model), {"CUDA_VISIBLE_DEVICES": ""})
+        publish.merge(actor, self.workspace.merged, self.workspace.model, rollout_dtype(self.spec))
         self._text("uploading the model")
         files = publish.model_files(self.store, self.workspace.merged)
         curve = self.history.curve.upto(step)

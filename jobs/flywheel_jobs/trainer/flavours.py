@@ -17,6 +17,11 @@ def is_cpu(spec: RLJobSpec) -> bool:
     return spec.gpus_per_node == 0
 
 
+def rollout_dtype(spec: RLJobSpec) -> str:
+    """The precision that the policy samples in, which is also the one that its final weights are published in."""
+    return "float32" if is_cpu(spec) else "bfloat16"
+
+
 def hardware(spec: RLJobSpec) -> dict[str, Any]:
     """Settings of the flavour."""
     return _cpu(spec) if is_cpu(spec) else _gpu(spec)
@@ -42,7 +47,7 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
         f"{actor}.use_torch_compile": False,
         f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
         f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
-        f"{rollout}.dtype": "float32",
+        f"{rollout}.dtype": rollout_dtype(spec),
         f"{rollout}.enforce_eager": True,
         f"++{rollout}.enable_sleep_mode": False,
         f"{rollout}.free_cache_engine": False,

@@ -13,7 +13,7 @@ from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
 from flywheel_jobs.trainer.process import Child
 
-MERGER = ("-m", "verl.model_merger")
+MERGER = ("-m", "flywheel_jobs.trainer.merge")
 ACTOR = "actor/"
 FROM_BASE = (
     "tokenizer.json",
@@ -43,15 +43,10 @@ def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> P
     return folder / ACTOR
 
 
-def merge(actor: Path, target: Path, base: Path, environment: dict[str, str]) -> None:
-    """Runs verl's merger on CPU, then restores what belongs to the base model. Raises TrainingFailed."""
-    command = [sys.executable, *MERGER, "merge", "--backend", "fsdp", "--use_cpu_initialization"]
-    child = Child(
-        [*command, "--local_dir", str(actor), "--target_dir", str(target)],
-        environment,
-        target.parent,
-        lambda _line: None,
-    )
+def merge(actor: Path, target: Path, base: Path, dtype: str) -> None:
+    """Runs the merger in a process of its own, then restores what belongs to the base model. Raises TrainingFailed."""
+    command = [sys.executable, *MERGER, "--shards", str(actor), "--target", str(target), "--dtype", dtype]
+    child = Child(command, {"CUDA_VISIBLE_DEVICES": ""}, target.parent, lambda _line: None)
     code = child.wait()
     if code != 0 or not any(target.glob("*.safetensors")):
         raise TrainingFailed(f"merging the shards ended with exit code {code}; {excerpt(list(child.lines))}")

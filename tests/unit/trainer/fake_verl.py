@@ -1,4 +1,4 @@
-"""Stands in for `python -m verl.trainer.main_ppo` and `-m verl.model_merger` in tests of the driver.
+"""Stands in for `-m verl.trainer.main_ppo` and `-m flywheel_jobs.trainer.merge` in tests of the driver.
 
 It keeps verl's side of the contract: hydra arguments in; `global_step_<n>` folders, the tracker file and console lines
 out; resumes from the tracker. FAKE_VERL says where to end: `crash:<step>` (after its checkpoint) or `hang:<step>`.
@@ -52,13 +52,14 @@ def save(root: Path, step: int) -> None:
 
 
 def merge(arguments: list[str]) -> int:
-    source = Path(arguments[arguments.index("--local_dir") + 1])
-    target = Path(arguments[arguments.index("--target_dir") + 1])
+    source = Path(arguments[arguments.index("--shards") + 1])
+    target = Path(arguments[arguments.index("--target") + 1])
     target.mkdir(parents=True)
     (target / "model.safetensors").write_text((source / "model_world_size_1_rank_0.pt").read_text())
     (target / "tokenizer.json").write_text("changed by the merger")
+    (target / "dtype").write_text(arguments[arguments.index("--dtype") + 1])
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(merge(sys.argv[2:]) if sys.argv[1:2] == ["merge"] else train(sys.argv[1:]))
+    sys.exit(merge(sys.argv[1:]) if sys.argv[1:2] == ["--shards"] else train(sys.argv[1:]))

@@ -99,6 +99,7 @@ def test_a_whole_run(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (m.kind, m.stage, m.step) == ("Checkpoint", "Train", STEPS)
     assert content(store, m, "model/model.safetensors") == b"weights 4"
     assert content(store, m, "model/tokenizer.json") == b"the base's tokenizer"
+    assert content(store, m, "model/dtype") == b"float32", "as sampled: bfloat16 would round small updates away"
     assert [p["reward"] for p in m.details["curve"]] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert m.details["curve"][0]["zeroVarianceGroups"] == 1
     assert (m.counts.in_, m.counts.out) == (8, 8)
