@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from apiserver.actors import Actors, LiveStore
-from apiserver.operator_process import OperatorProcess, install_crds, operating, store_secret
+from apiserver.operator_process import OperatorProcess, install_crds, install_kuberay, operating, store_secret
 from cluster.apiserver import ApiServer, start_apiserver
 from contract.servers import BUCKET, S3Server, running
 from flywheel_operator.ports.credentials import from_kubeconfig
@@ -191,3 +191,21 @@ def condition(status: Object, kind: str) -> Object:
 def written(operator: OperatorProcess) -> float:
     page = operator.page("/metrics") or ""
     return float(next(line.split()[1] for line in page.splitlines() if line.startswith("flywheel_api_writes ")))
+
+
+async def test_kuberay_may_come_later(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> None:
+    with start_apiserver(tmp_path_factory.mktemp("bare"), controller_manager=True) as server:
+        install_crds(server, kuberay=False)
+        server.kubectl("create", "namespace", NS)
+        store_secret(server, NS, s3)
+        async with Kube(from_kubeconfig(server.kubeconfig)) as kube:
+            found = Actors(kube, LiveStore(s3.client(), BUCKET), NS)
+            found.put_model("models/tiny/manifest.json")
+            task = asyncio.create_task(found.play())
+            with operating(server.kubeconfig, tmp_path, FAST):
+                apply(server, "early")
+                await until(server, "early", lambda s: condition(s, "Preflight").get("reason") == "KubeRayNotInstalled")
+                await asyncio.to_thread(install_kuberay, server)
+                await until(server, "early", finished, 150)
+                assert read(server, "early")["status"]["verdict"] == "Promoted"
+            task.cancel()
