@@ -85,3 +85,14 @@ def once(action: Callable[[], bool]) -> Callable[[], None]:
         done[0] = done[0] or action()
 
     return run
+
+
+def scale_teacher(kube: Kubectl, replicas: int) -> None:
+    """Takes the stand-in that plays the Teacher away, or brings it back."""
+    kube.run("-n", NAMESPACE, "scale", "deployment/standin", f"--replicas={replicas}")
+
+
+def condition(found: Json, kind: str) -> Json:
+    """A condition of a round; an empty one that says Unknown before it is written."""
+    conditions = found.get("status", {}).get("conditions", [])
+    return next((c for c in conditions if c["type"] == kind), {"status": "Unknown", "reason": "", "message": ""})

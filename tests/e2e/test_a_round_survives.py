@@ -1,4 +1,4 @@
-"""A whole round on real parts while its operator is killed in every stage and its Ray head is lost in training.
+"""A whole round on real parts whose teacher is away, whose operator dies in every stage and whose Ray head is lost.
 
 Needs the cluster that `make demo` leaves running; takes about as long as a demo round.
 """
@@ -17,14 +17,20 @@ NAME = "demo-faults"
 
 
 @pytest.mark.timeout(story.PATIENCE_S)
-def test_a_round_ends_the_same_with_its_operator_killed_in_every_stage_and_its_head_lost(kube: Kubectl) -> None:
+def test_a_round_ends_the_same_whatever_goes_away_meanwhile(kube: Kubectl) -> None:
     kube.delete("flywheelround", NAME, NAMESPACE)
+    story.scale_teacher(kube, 0)
     kube.apply([story.load_round(kube, str(Settings().round_file), NAME)])
     killed: set[str] = set()
     head_lost_at: list[int] = []
-    uid = ""
+    waited: list[str] = []
     for found in story.follow(kube, NAME):
         uid = found["metadata"]["uid"]
+        endpoints = story.condition(found, "EndpointsAvailable")
+        if endpoints["status"] == "False" and not waited:
+            waited.append(endpoints["message"])
+            story.scale_teacher(kube, 1)
+            print(f"brought the teacher back after: {endpoints['message']}", flush=True)
         fresh = story.running_stages(found) - killed
         if fresh:
             story.kill_operator(kube)
@@ -39,6 +45,8 @@ def test_a_round_ends_the_same_with_its_operator_killed_in_every_stage_and_its_h
         assert len(seen) == len(set(seen)), f"two children for one stage attempt: {sorted(seen)}"
     status = found["status"]
     assert status["verdict"] in ("Promoted", "Held"), status.get("progress")
+    assert waited and "Teacher" in waited[0], waited
+    assert story.condition(found, "EndpointsAvailable")["status"] == "True"
     assert len(killed) >= 10, f"only {sorted(killed)} were seen running"
     assert head_lost_at, "training ended before a checkpoint was seen: lower checkpoint.everySteps"
     job = story.rljob_of(kube, found, "TrainReasoning")
