@@ -148,3 +148,34 @@ async def test_a_lost_reply_of_a_create_makes_no_second_child() -> None:
     await drive(world)
     assert lost >= {"Job", "RolloutPool", "RLJob", "RayJob", "RayService"}
     assert world.status()["verdict"] == "Promoted"
+
+
+@pytest.mark.timeout(300)
+@settings(max_examples=15, deadline=None)
+@given(bad=st.sets(st.integers(1, 200), max_size=60), after=st.booleans())
+async def test_an_api_server_that_fails_now_and_then_only_costs_time(bad: set[int], after: bool) -> None:
+    world = World()
+    world.apply(ROUND)
+    count = 0
+
+    def flaky(verb: str, kind: str) -> None:
+        nonlocal count
+        count += 1
+        if count in bad:
+            raise Retryable("503")
+
+    if after:
+        world.kube.after_write = flaky
+    else:
+        world.kube.before_write = flaky
+    lived: dict[str, int] = {}
+    for _ in range(250):
+        before = len(world.kube.log)
+        await world.look()
+        check(world, lived)
+        world.act()
+        world.tick()
+        if world.status().get("finishedAt") and len(world.kube.log) == before:
+            break
+    assert world.status()["verdict"] == "Promoted"
+    assert {s["attempt"] for s in world.status()["stages"]} == {1}, "trouble of the API server is no attempt's failure"

@@ -383,3 +383,26 @@ async def test_a_pool_that_fails_while_it_is_needed_is_replaced() -> None:
     assert stage(world, "ServeBase")["attempt"] == 2
     await world.run()
     assert world.status()["verdict"] == "Promoted"
+
+
+async def test_gpu_hours_count_pools_and_trainings_over_all_attempts() -> None:
+    gpus = {
+        "spec__training": {"preset": "agenticqwen-8b"},
+        "spec__endpoints": [{"role": "Teacher", "url": "http://standin:8000/v1", "model": "m"}],
+        "spec__budget": {"gpuHours": "2", "wallClock": "48h"},
+    }
+    world = World()
+    world.apply(edited(**gpus))
+    world.holding.add("Train")
+    await world.run(until="TrainReasoning")
+    await turns(world, 4)
+    assert stage(world, "ServeBase")["gpuSeconds"] not in (None, "0"), "the base's pool had one GPU"
+    world.tick(800)  # 8 GPUs for 800 s are 1.8 hours
+    await turns(world, 2)
+    assert not world.status().get("finishedAt")
+    world.tick(300)
+    await turns(world, 6)
+    assert world.condition("BudgetAvailable")["reason"] == "BudgetExhausted"
+    assert "gpuHours 2" in world.condition("Ready")["message"]
+    assert float(world.status()["usage"]["gpuHours"]) > 2
+    assert not world.of_kind("RayJob") and not world.of_kind("RolloutPool")

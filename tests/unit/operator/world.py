@@ -7,6 +7,7 @@ manifest before its Job completes, a trainer commits before its RayJob ends.
 from __future__ import annotations
 
 import base64
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -59,7 +60,7 @@ def env_json(pod: Object, name: str) -> Object:
     for container in pod["containers"]:
         for entry in container["env"]:
             if entry["name"] == name:
-                loaded: Object = yaml.safe_load(entry["value"])
+                loaded: Object = json.loads(entry["value"])
                 return loaded
     raise AssertionError(f"{name} is not in the pod")
 
