@@ -10,6 +10,7 @@ from flywheel_api.stages import API_KEY_ENV_PREFIX, STAGE_CONFIG_ENV, StageConfi
 from flywheel_operator.plan.types import Action, Meta
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
+    IMAGE_ENV,
     config_env,
     labels,
     metadata,
@@ -36,7 +37,7 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
         "imagePullPolicy": config.image_pull_policy,
         "command": ["python", "-m", "flywheel_jobs", "stage"],
         "env": [
-            *plain_env(shape.env | {"HOME": HOME}),
+            *plain_env(shape.env | {"HOME": HOME, IMAGE_ENV: shape.image}),
             config_env(STAGE_CONFIG_ENV, stage),
             *store_env(stage.spec.store),
             *api_keys(stage.spec.endpoints),

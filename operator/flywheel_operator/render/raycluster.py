@@ -8,6 +8,7 @@ from typing import Any
 from flywheel_api.common import PodTemplate, StoreRef
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
+    IMAGE_ENV,
     MODEL_DIR,
     MODEL_DIR_ENV,
     mounts,
@@ -83,12 +84,13 @@ def _main_container(
     config: OperatorConfig, shape: RayShape, request: ClusterRequest, head: bool, works: bool
 ) -> Object:
     gpus = {config.gpu_resource: str(request.gpus_per_worker)} if works and request.gpus_per_worker else {}
+    image = request.template.image or shape.image
     container: Object = {
         "name": "ray-head" if head else "ray-worker",
-        "image": request.template.image or shape.image,
+        "image": image,
         "imagePullPolicy": config.image_pull_policy,
         "env": [
-            *plain_env(shape.env | {MODEL_DIR_ENV: MODEL_DIR, "HOME": HOME}),
+            *plain_env(shape.env | {MODEL_DIR_ENV: MODEL_DIR, IMAGE_ENV: image, "HOME": HOME}),
             *store_env(request.store),
             *request.env,
         ],
