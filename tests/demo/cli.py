@@ -123,7 +123,13 @@ def _remove_from_existing(settings: Settings) -> None:
         raise DemoError("helm is not on the PATH: the rounds are gone, the release is not")
     os.environ["KUBECONFIG"] = str(kube.kubeconfig)
     os.spawnv(os.P_WAIT, helm, [helm, "uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found"])
-    for item in ("deployment/standin", "service/standin", f"job/import-{BASE_MODEL}", "job/read-report"):
+    for item in (
+        "deployment/standin",
+        "service/standin",
+        f"job/import-{BASE_MODEL}",
+        "job/look-into-store",
+        "job/read-report",
+    ):
         kind, name = item.split("/")
         kube.delete(kind, name, settings.namespace)
     print(

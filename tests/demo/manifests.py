@@ -23,14 +23,15 @@ OPTIONAL_STORE_ENV = {
     "secure": "FLYWHEEL_S3_SECURE",
     "caBundle": "FLYWHEEL_S3_CA_BUNDLE",
 }
-# creates the bucket of the store if it is not there; races with another creator are fine
-MAKE_BUCKET = """
+# says whether the base model is in the store; with the argument `make`, creates the bucket if it is not there
+LOOK = """
+import sys
 from flywheel_jobs.store import Store
 store = Store.from_env()
-client = store._client
-if not client.bucket_exists(store.bucket):
-    client.make_bucket(store.bucket)
-print("bucket", store.bucket)
+if "make" in sys.argv and not store._client.bucket_exists(store.bucket):
+    store._client.make_bucket(store.bucket)
+found = store.get_bytes(sys.argv[1])
+print("MODEL PRESENT" if found else "MODEL ABSENT")
 """
 # prints a file of the store, base64 in short lines, between marks: logs are the way out of any cluster
 PRINT_KEY = """
@@ -125,6 +126,12 @@ def job(name: str, space: str, image: str, arguments: list[str], memory: str = "
         "metadata": {"name": name, "namespace": space, "labels": PART_OF},
         "spec": spec,
     }
+
+
+def look_job(space: str, image: str, make_bucket: bool) -> Object:
+    """Looks into the store for the base model, and makes the demo's own bucket."""
+    arguments = ["-c", LOOK, f"models/{BASE_MODEL}/manifest.json", *(["make"] if make_bucket else [])]
+    return job("look-into-store", space, image, arguments)
 
 
 def import_job(space: str, image: str) -> Object:

@@ -14,7 +14,7 @@ import pytest
 from demo import diagnose, jobs, manifests, needs, progress, rounds, setup, summary
 from demo.errors import DemoError
 from demo.kube import Kubectl
-from demo.settings import ROOT, Settings, from_environment
+from demo.settings import BASE_MODEL, ROOT, Settings, from_environment
 from demo.watch import Screen, follow
 
 NOW = datetime(2026, 11, 23, 10, 10, 0, tzinfo=UTC)
@@ -332,6 +332,25 @@ def test_a_store_secret_is_made_from_the_environment_or_asked_for() -> None:
         setup.make_given_secret(FakeKube(), Settings(existing=True), given)
     there = FakeKube({("secret", "flywheel-s3"): {"data": {}}})
     assert "is there" in setup.make_given_secret(there, Settings(existing=True), {}) and there.calls == []
+
+
+AVAILABLE = {"status": {"conditions": [{"type": "Available", "status": "True"}]}}
+COMPLETE = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}, "spec": {"template": {"spec": {}}}}
+
+
+@pytest.mark.parametrize(("log", "imported"), [("MODEL ABSENT", True), ("MODEL PRESENT", False)])
+def test_the_model_is_imported_when_the_store_lacks_it_whatever_jobs_say(log: str, imported: bool) -> None:
+    complete = COMPLETE | {"spec": {"template": {"spec": {"containers": [{"image": "j"}]}}}}
+    objects = {
+        ("deployment", "*"): [AVAILABLE],
+        ("deployment", "standin"): AVAILABLE,
+        ("job", "look-into-store"): complete,
+        ("job", f"import-{BASE_MODEL}"): complete,
+    }
+    kube = FakeKube(objects, {"logs": log})
+    setup.furnish(kube, Settings(), {"jobs": "j", "ray-cpu": "r"})
+    assert (("delete", "job", f"import-{BASE_MODEL}") in kube.calls) is imported
+    assert ("delete", "job", "look-into-store") in kube.calls  # always asked anew
 
 
 def test_our_pods_meet_pod_security_restricted() -> None:
