@@ -87,6 +87,7 @@ def result(resource: Json, facts: Json) -> dict[str, Any]:
         "verdict": verdict(resource),
         "standin": bool(status.get("standin")),
         "model": {"digest": model.get("digest"), "address": model.get("uri")},
+        "candidate": _candidate(status),
         "scores": status.get("scores") or [],
         "stages": stages,
         "round_seconds": seconds_between(status.get("startedAt"), status.get("finishedAt"), now),
@@ -94,6 +95,12 @@ def result(resource: Json, facts: Json) -> dict[str, Any]:
         "report_address": status.get("report"),
         **facts,
     }
+
+
+def _candidate(status: Json) -> str | None:
+    """Digest of the trained model, promoted or not."""
+    trained = {s["name"]: s.get("manifest") for s in status.get("stages") or []}
+    return trained.get("TrainAgentic") or trained.get("TrainReasoning")
 
 
 def show(resource: Json, kube: Kubectl, namespace: str, report: Path | None) -> None:
@@ -113,6 +120,8 @@ def show(resource: Json, kube: Kubectl, namespace: str, report: Path | None) -> 
     if model:
         print(f"Model     {model.get('uri')}")
         print(f"          {model.get('digest')}")
+    elif _candidate(status):
+        print(f"Candidate {_candidate(status)} (not promoted)")
     if report:
         print(f"Report    {report}")
     elif status.get("report"):

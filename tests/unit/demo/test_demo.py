@@ -270,6 +270,7 @@ def test_result_holds_what_the_readme_promises() -> None:
     found = summary.result(PROMOTED, {"kubeconfig": "/k", "report": "/r", "setup_seconds": {}})
     assert found["verdict"] == "Promoted" and found["round"] == "flywheel-demo/demo-r1"
     assert found["model"] == {"digest": "sha256:aa", "address": "s3://flywheel/m"}
+    assert found["candidate"] is None
     assert found["stages"] == {"VerifyReasoning": 24.0} and found["round_seconds"] == 1140.0
     assert found["scores"][0]["baseInterval"] == ["0.23", "0.39"] and found["kubeconfig"] == "/k"
 
