@@ -93,7 +93,7 @@ _SIGNS = (
     ),
     _Sign(
         re.compile(
-            r"Failed to connect to GCS|GCS .*(?:unavailable|failed)|RaySystemError|Ray cluster.*not.*running", re.I
+            r"Failed to connect to GCS|GCS .*(?:unavailable|failed)|RaySystemError|node timed out during startup", re.I
         ),
         NodeLost,
         "RayUnavailable",

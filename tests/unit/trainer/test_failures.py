@@ -41,6 +41,7 @@ from flywheel_jobs.trainer.failures import TAIL_CHARACTERS, diagnose, excerpt
             "InvalidOverride",
         ),
         ("ConnectionError: Failed to connect to GCS at 10.0.0.1:6379", Cause.INFRA, "RayUnavailable"),
+        ("Exception: The current node timed out during startup.", Cause.INFRA, "RayUnavailable"),
         ("ValueError: something of verl's own", Cause.APP, "TrainingFailed"),
     ],
 )
