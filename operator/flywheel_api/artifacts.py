@@ -10,6 +10,7 @@ Layout below the store's prefix (every key is a function of facts, never of time
     runs/<owner uid>/<stage>/a<attempt>/failure.json   why the attempt ended, if it failed
     runs/<owner uid>/<stage>/items/<sha256 of key>.json  finished items, shared by all attempts of the stage
     runs/<owner uid>/<stage>/checkpoints/step-<8 digits>/manifest.json  a training checkpoint's commit, create-only
+    references/sha256/<hex>/<run uid>                  that run's kept checkpoints need the blob, which others may share
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json        a promotion, create-only
     reports/<namespace>/<round name>-<round uid>/report.html
 """
@@ -259,6 +260,16 @@ def checkpoints_prefix(owner_uid: str, stage: str) -> str:
 def checkpoint_key(owner_uid: str, stage: str, step: int) -> str:
     """The commit of a training checkpoint."""
     return f"{checkpoints_prefix(owner_uid, stage)}/step-{step:08d}/manifest.json"
+
+
+def references_prefix(sha256_hex: str) -> str:
+    """Prefix of the runs whose kept checkpoints need a blob; empty means that retention may delete it."""
+    return f"references/sha256/{sha256_hex}/"
+
+
+def reference_key(sha256_hex: str, run_uid: str) -> str:
+    """Says that a run's kept checkpoint needs a blob."""
+    return references_prefix(sha256_hex) + run_uid
 
 
 def promotion_key(namespace: str, campaign: str, round_uid: str) -> str:

@@ -29,15 +29,10 @@ def shards(manifest: Manifest) -> list[FileEntry]:
     return [f for f in manifest.files if _SHARD.search(f.path)]
 
 
-def reference_key(sha256_hex: str, uid: str) -> str:
-    """Says that a run's kept checkpoint needs a blob."""
-    return f"references/sha256/{sha256_hex}/{uid}"
-
-
 def refer(store: Store, manifest: Manifest) -> None:
     """Protects a checkpoint's shards. Must come before its commit."""
     for entry in shards(manifest):
-        store.put_bytes(reference_key(entry.sha256, manifest.owner.uid), b"")
+        store.put_bytes(artifacts.reference_key(entry.sha256, manifest.owner.uid), b"")
 
 
 def drop(store: Store, manifest: Manifest, key: str, kept: list[Manifest]) -> int:
@@ -52,8 +47,8 @@ def drop(store: Store, manifest: Manifest, key: str, kept: list[Manifest]) -> in
     for entry in shards(manifest):
         if entry.sha256 in needed:
             continue
-        store.delete(reference_key(entry.sha256, manifest.owner.uid))
-        if not store.list_keys(f"references/sha256/{entry.sha256}/"):
+        store.delete(artifacts.reference_key(entry.sha256, manifest.owner.uid))
+        if not store.list_keys(artifacts.references_prefix(entry.sha256)):
             store.delete(artifacts.blob_key(entry.sha256))
             freed += entry.size
     return freed
