@@ -79,11 +79,11 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
         "agentic": {
             **_TINY,
             "algorithm": AlgorithmSpec(
-                group_size=4,
+                group_size=6,
                 prompts_per_step=2,
                 mini_batch_prompts=2,
                 micro_batch_size=2,
-                learning_rate="4e-5",
+                learning_rate="2e-5",
                 temperature="0.8",
                 epochs=100,
                 max_steps=6,

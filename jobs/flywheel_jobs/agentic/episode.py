@@ -2,7 +2,8 @@
 
 A turn with a tool call is carried out (the first call only; a turn is one action) and answered by role `tool`. A turn
 without one speaks to the user. Whoever plays the user, the environment closes the conversation: when the request is
-settled by its writes, when the user has nothing to add, at the turn limit, or when the agent was cut off.
+settled by its writes, when the user has nothing to add, at the turn limit, when a call cannot be read, or when the
+agent was cut off.
 """
 
 from __future__ import annotations
@@ -51,9 +52,13 @@ class Episode:
             raise ValueError("it is not the agent's turn")
         self.agent_turns += 1
         self.messages.append({"role": "assistant", "content": text})
-        calls = parse(text).calls
+        turn = parse(text)
+        calls = turn.calls
         if cut and not calls:
             self.env.end("length")
+        elif turn.broken:
+            # no answer to the user: counted as one, a garbled write would pass for a refusal and be reinforced
+            self.env.end("malformed")
         elif calls:
             answer = self.env.call(calls[0].name, calls[0].arguments)
             if not self.done:

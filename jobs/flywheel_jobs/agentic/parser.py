@@ -30,6 +30,11 @@ class Parsed:
     calls: list[Call] = field(default_factory=list)
     malformed: int = 0
 
+    @property
+    def broken(self) -> bool:
+        """The turn meant to call a tool and wrote no call that can be read: unfinished tags count too."""
+        return not self.calls and (self.malformed > 0 or "<tool_call>" in self.text)
+
 
 def parse(text: str) -> Parsed:
     """Reads one turn. Never raises: a malformed block is counted and skipped."""

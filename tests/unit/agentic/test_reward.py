@@ -11,6 +11,7 @@ from flywheel_jobs.rewards.state_diff import score
 from unit.agentic.world import CANCEL, LOCKED, LOOK, REFUND, TRAP, branch, play, task
 
 REFUNDABLE = branch(state={"fare": "refundable"}, path=["get_booking", "refund"], rules=["refundable"])
+EXTRA = render("refund", {"id": 11, "date": "today"})
 OTHER_ROW = render("get_booking", {"id": 12})
 
 
@@ -33,6 +34,19 @@ OTHER_ROW = render("get_booking", {"id": 12})
         ("refusal after a look", LOCKED, (LOOK, "I cannot undo it."), 1.0),
         ("refusal unseen", LOCKED, ("I cannot undo it.",), 0.0),
         ("refusal asked for, write made", LOCKED, (LOOK, CANCEL), 0.0),
+        (
+            "refusal asked for, garbled write",
+            LOCKED,
+            (LOOK, '<tool_call>{"name": "refund", "arguments": {"id"</tool_call>'),
+            0.0,
+        ),
+        (
+            "refusal asked for, unfinished write",
+            LOCKED,
+            (LOOK, '<tool_call>{"name": "refund", "arguments": {"id": 1'),
+            0.0,
+        ),
+        ("refusal asked for, write with an unknown argument", LOCKED, (LOOK, EXTRA, "Done."), 0.0),
     ],
 )
 def test_truth_table(name: str, of: object, turns: tuple[str, ...], expected: float) -> None:

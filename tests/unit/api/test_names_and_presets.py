@@ -111,7 +111,7 @@ def test_a_round_overrides_single_fields_of_a_preset() -> None:
         preset="smollm2-135m-cpu", agentic={"algorithm": {"maxSteps": 3}, "overrides": {"trainer.balance_batch": False}}
     )
     job = training_spec(spec, "agentic", DIGEST, DIGEST, DIGEST)
-    assert job.algorithm.max_steps == 3 and job.algorithm.group_size == 4
+    assert job.algorithm.max_steps == 3 and job.algorithm.group_size == 6
     assert job.overrides == {"trainer.balance_batch": False}
     assert training_spec(spec, "reasoning", DIGEST, DIGEST, DIGEST).algorithm.max_steps == 16
 
