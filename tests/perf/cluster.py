@@ -29,6 +29,9 @@ def main() -> None:
     if not listing.exists():
         sys.exit("no images in the cache: run `make images` first")
     images = {name: entry["ref"] for name, entry in json.loads(listing.read_text()).items()}
+    stream(module("cluster", "up"), settings.logs / "perf.log")
+    for entry in json.loads(listing.read_text()).values():  # as a warm node has them
+        stream(module("cluster", "load", entry["oci"], entry["ref"]), settings.logs / "perf.log")
     node.down()
     steps = Steps(4)
     with steps.step("node"):
