@@ -125,12 +125,15 @@ class RoundController:
         return records
 
     async def _finished(self, store: ObjectStore, status: FlywheelRoundStatus) -> dict[Stage, Manifest]:
-        """Package's manifest while training needs it."""
-        wanted = {s.name: s for s in status.stages}.get(Stage.PACKAGE)
-        if wanted is None or wanted.manifest is None:
-            return {}
-        manifest = await self._manifest(store, wanted.manifest)
-        return {Stage.PACKAGE: manifest} if manifest else {}
+        """Package's manifest, which names the data of training, and the gate's, which says why it decided so."""
+        found = {}
+        for entry in status.stages:
+            if entry.manifest is None or entry.name not in (Stage.PACKAGE, Stage.GATE):
+                continue
+            manifest = await self._manifest(store, entry.manifest)
+            if manifest is not None:
+                found[Stage(entry.name)] = manifest
+        return found
 
     async def _facts(
         self,

@@ -38,6 +38,12 @@ def results(
     return {}
 
 
+def reasons(gate: Manifest) -> str:
+    """Why the gate decided as it did, in its own words."""
+    said = gate.details.get("reasons")
+    return "; ".join(str(reason) for reason in said) if isinstance(said, list) else ""
+
+
 def with_usage(old: FlywheelRoundStatus, new: FlywheelRoundStatus, now: datetime) -> FlywheelRoundStatus:
     """Usage is brought up to date together with other changes only: time alone writes nothing (law 11)."""
     seconds = sum(float(s.gpu_seconds or 0) for s in new.stages)

@@ -260,9 +260,11 @@ class _Planner:
         verdict = str(self._status().verdict or "Held")
         promoted = verdict == "Promoted"
         text = f"{verdict}: {self._status().score or 'no score'}"
+        judged = self.seen.manifests.get(Stage.GATE)
+        why = finish.reasons(judged) if judged else ""
         self.board.done(Reason.PROMOTED if promoted else Reason.HELD, text)
-        self.board.set(C.PROMOTED, promoted, Reason.PROMOTED if promoted else Reason.HELD, text)
-        self.notes.append(Note(verdict, text))
+        self.board.set(C.PROMOTED, promoted, Reason.PROMOTED if promoted else Reason.HELD, why or text)
+        self.notes.append(Note(verdict, f"{text}. {why}" if why else text))
         self._sweep()
         self.changes |= {"stage": "Done", "progress": text, "finished_at": format_time(self.now)}
         return self._answer(self.times.poll)

@@ -13,6 +13,7 @@ async def test_a_round_goes_from_apply_to_promoted() -> None:
     await world.run()
     status = world.status()
     assert status["verdict"] == "Promoted", status.get("progress")
+    assert world.condition("Promoted")["message"] == "every gate passed"
     assert {s["state"] for s in status["stages"]} == {"Succeeded"}
     assert status["score"] == "25.0 → 50.0"
     assert status["model"]["digest"].startswith("sha256:")
