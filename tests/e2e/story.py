@@ -29,7 +29,7 @@ def follow(kube: Kubectl, name: str, every_s: float = 2.0) -> Iterator[Json]:
         found = kube.get("flywheelround", name, NAMESPACE)
         assert found is not None, f"round {name} vanished"
         yield found
-        if found.get("status", {}).get("verdict"):
+        if found.get("status", {}).get("finishedAt"):  # the verdict is there before the report
             return
         time.sleep(every_s)
     raise AssertionError(f"round {name} was not over after {PATIENCE_S} s: {found.get('status', {}).get('progress')}")
