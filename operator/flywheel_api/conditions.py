@@ -72,7 +72,6 @@ class Reason(StrEnum):
     # verdicts
     PROMOTED = "Promoted"
     HELD = "Held"
-    NOT_DECIDED = "NotDecided"
 
 
 class Condition(StatusModel):

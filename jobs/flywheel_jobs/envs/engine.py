@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -265,8 +264,3 @@ def replay(domain: Domain, tables: Tables, calls: list[dict[str, Any]]) -> tuple
     for call in calls:
         env.call(call["name"], call["arguments"])
     return env.state(), env.log
-
-
-def dump_calls(log: list[LoggedCall]) -> str:
-    """A log as JSON text, for records and messages."""
-    return json.dumps([c.dump() for c in log], ensure_ascii=False)

@@ -10,7 +10,7 @@ from flywheel_api.base import parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import ModelStatus
 from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition
-from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE, kebab
+from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
@@ -165,8 +165,3 @@ def _rljob_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float
     if gpus and status.running_since is not None:
         spent += (now - parse_time(status.running_since)).total_seconds() * gpus
     return spent
-
-
-def stage_label(stage: Stage) -> str:
-    """Value of the stage label."""
-    return kebab(stage)

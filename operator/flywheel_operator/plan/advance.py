@@ -10,7 +10,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef
 from flywheel_api.conditions import Reason
 from flywheel_api.round import StageState, StageStatus
-from flywheel_api.stages import Runs, Stage, StageDef
+from flywheel_api.stages import Runs, StageDef
 from flywheel_operator.plan import outcome, texts
 from flywheel_operator.plan.graph import CHILD_KIND, child_name_of
 from flywheel_operator.plan.retry import back_off, judge
@@ -174,8 +174,3 @@ def close(definition: StageDef, status: StageStatus, view: View, ended: Ended) -
 def _still_runs(definition: StageDef, run: Run) -> bool:
     """What ended by itself stays, with its logs; a pool, or what we end, goes."""
     return not run.child.deleting and (definition.runs is Runs.POOL or run.ended is None)
-
-
-def is_pool(stage: Stage) -> bool:
-    """Whether a stage is served by a pool."""
-    return stage in (Stage.SERVE_BASE, Stage.SERVE_CANDIDATE)

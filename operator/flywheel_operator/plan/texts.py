@@ -42,8 +42,3 @@ def stage(name: str, progress: Progress | None) -> str:
     if progress.total:
         return f"{name} {progress.done}/{progress.total} items"
     return f"{name} {progress.text}".strip() if progress.text else f"{name} running"
-
-
-def ago(span: timedelta) -> str:
-    """A span for a sentence."""
-    return format_duration(span)

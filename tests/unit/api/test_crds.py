@@ -139,7 +139,7 @@ def test_the_demo_round_fits_in_25_lines() -> None:
 
 NEEDS_NOBODY = {
     Reason.STARTING, Reason.RUNNING, Reason.SUCCEEDED, Reason.NOT_STALLED, Reason.PENDING, Reason.AVAILABLE,
-    Reason.PASSED, Reason.PROMOTED, Reason.NOT_DECIDED,
+    Reason.PASSED, Reason.PROMOTED,
 }  # fmt: skip
 
 
