@@ -141,7 +141,7 @@ class StageContext:
                 endpoint.model_copy(update={"role": name}),
                 patience_seconds=self.config.endpoint_patience_seconds,
                 on_wait=self._waiting(name),
-                already_used=self.journal.used_in_attempt.get(name, 0),
+                already_used=self.journal.tokens.get(name, 0),
             )
         return self._clients[name]
 
@@ -206,6 +206,7 @@ class StageContext:
             served = [self._served(c.served_by) for c in self._clients.values() if c.served_by is not None]
             await self.journal.flush([u for u in spent if u.calls], served)
             self._flushed = now_used
+        self.attempt.update(tokens=dict(self.journal.tokens))
 
     def _served(self, server: ServedBy) -> ServedBy:
         """With the digest of the weights where the endpoint does not say it: the operator serves this very

@@ -48,7 +48,11 @@ class Segment(StatusModel):
 
 @dataclass
 class Journal:
-    """The journal of one stage of one owner. Single-threaded; writes happen in worker threads and keep their order."""
+    """The journal of one stage of one owner. Single-threaded; writes happen in worker threads and keep their order.
+
+    `usage` is what the results in `items` cost; `tokens` is all that the stage has ever cost by role, segments of other
+    inputs included: a budget does not come back because an attempt was lost.
+    """
 
     store: Store
     owner_uid: str
@@ -57,7 +61,7 @@ class Journal:
     basis: str
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     usage: dict[str, RoleUsage] = field(default_factory=dict)
-    used_in_attempt: dict[str, int] = field(default_factory=dict)
+    tokens: dict[str, int] = field(default_factory=dict)
     served_by: dict[tuple[str, str, str | None], ServedBy] = field(default_factory=dict)
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
@@ -80,15 +84,17 @@ class Journal:
             segment = Segment.model_validate(value)
         except ValidationError as error:
             raise CorruptArtifact(f"{key} is not a journal segment: delete it and its items run again") from error
+        self._spend(segment.usage)
         if segment.basis != self.basis:
             return
         for item in segment.items:
             self.items.setdefault((item.phase, item.key), item)
         self._account(segment.usage, segment.served_by)
-        for used in segment.usage:
-            if segment.attempt == self.attempt:
-                tokens = used.prompt_tokens + used.completion_tokens
-                self.used_in_attempt[used.role] = self.used_in_attempt.get(used.role, 0) + tokens
+
+    def _spend(self, usage: Iterable[RoleUsage]) -> None:
+        for used in usage:
+            tokens = used.prompt_tokens + used.completion_tokens
+            self.tokens[used.role] = self.tokens.get(used.role, 0) + tokens
 
     def _account(self, usage: Iterable[RoleUsage], served_by: Iterable[ServedBy]) -> None:
         for used in usage:
@@ -115,6 +121,7 @@ class Journal:
             self._open = [*items, *self._open]  # the next flush writes them
             raise
         self._seen.add(key)
+        self._spend(usage)
         self._account(usage, served_by)
 
 

@@ -137,7 +137,7 @@ class ChatClient:
 
     @property
     def tokens_used(self) -> int:
-        """Tokens of this role in this attempt so far, prompt and completion."""
+        """Tokens of this role in this stage so far, prompt and completion, over all attempts."""
         return self._already_used + self.usage.prompt_tokens + self.usage.completion_tokens
 
     async def aclose(self) -> None:

@@ -153,6 +153,9 @@ class Progress(StatusModel):
     step: int | None = None
     reward: float | None = None
     tokens_per_second: float | None = None
+    tokens: dict[str, int] = Field(
+        default_factory=dict, description="Prompt and completion tokens by role, over all attempts of the stage."
+    )
     eta_seconds: float | None = None
     checkpoint_step: int | None = None
     checkpoint_digest: str | None = None

@@ -68,6 +68,8 @@ def create(definition: StageDef, meta: Meta, attempt: int) -> Action:
 def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
     """One step of a running attempt."""
     run, record = view.run, view.record
+    if record.progress is not None:
+        status = status.model_copy(update={"tokens": outcome.spent(status.tokens, record.progress.tokens)})
     if definition.runs is not Runs.POOL and record.manifest is not None and record.digest is not None:
         return _succeed(status, view)
     if (
@@ -107,7 +109,9 @@ def _pool(status: StageStatus, run: Run) -> Step:
 def _succeed(status: StageStatus, view: View) -> Step:
     manifest = view.record.manifest
     assert manifest is not None
+    tokens = {u.role: u.prompt_tokens + u.completion_tokens for u in manifest.usage.roles}
     changes = outcome.counted(manifest) | {
+        "tokens": outcome.spent(status.tokens, tokens),
         "state": StageState.SUCCEEDED,
         "finished_at": format_time(view.now),
         "manifest": view.record.digest,

@@ -27,7 +27,7 @@ def zero(budget: BudgetSpec) -> Problem | None:
 
 
 def tokens_used(stages: Iterable[StageStatus]) -> dict[str, int]:
-    """Tokens by role over all stages."""
+    """Tokens by role over these stages, all their attempts and what runs now included."""
     used: dict[str, int] = {}
     for stage in stages:
         for entry in stage.tokens:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flywheel_api.artifacts import Manifest
 from flywheel_api.round import DropCount, RoleTokens, ScoreStatus, StageCounts
 
 _DROPS_KEPT = 8
+
+
+def spent(known: Sequence[RoleTokens], tokens: Mapping[str, int]) -> list[RoleTokens]:
+    """A stage's tokens by role, brought up to date. They only grow: shards report one after the other, and a lost
+    attempt's tokens were spent all the same.
+    """
+    most = {entry.role: int(entry.tokens) for entry in known}
+    for role, count in tokens.items():
+        most[role] = max(count, most.get(role, 0))
+    return [RoleTokens(role=role, tokens=str(count)) for role, count in sorted(most.items())][:8]
 
 
 def counted(manifest: Manifest) -> dict[str, Any]:
@@ -25,9 +36,6 @@ def counted(manifest: Manifest) -> dict[str, Any]:
             in_=str(counts.in_), out=str(counts.out), dropped=str(sum(d.count for d in counts.dropped))
         ),
         "dropped": shown,
-        "tokens": [
-            RoleTokens(role=u.role, tokens=str(u.prompt_tokens + u.completion_tokens)) for u in manifest.usage.roles[:8]
-        ],
     }
 
 

@@ -128,7 +128,8 @@ def endpoints(
     config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, stages: Mapping[Stage, StageStatus], stage: Stage
 ) -> list[ResolvedEndpoint]:
     """Every role's endpoint. Unset roles are played by the teacher; the policy by the pool that the stage uses."""
-    used = budget.tokens_used(stages.values())
+    # a stage counts its own tokens itself, over all its attempts
+    used = budget.tokens_used(s for name, s in stages.items() if name is not stage)
     teacher = graph.endpoint_of(spec, Role.TEACHER)
     found = []
     for role in Role:

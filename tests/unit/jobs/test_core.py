@@ -133,12 +133,12 @@ async def test_journal_survives_in_segments_and_ignores_other_inputs() -> None:
     two.load()
     assert two.items[("p", "k1")].result == {"x": 1} and two.items[("p", "k2")].dropped == "bad"
     assert two.usage["Teacher"] == usage and [s.standin for s in two.served_by.values()] == [True]
-    assert two.used_in_attempt == {"Teacher": 14}
+    assert one.tokens == two.tokens == {"Teacher": 14}
     later, other = journal("b", 2), journal("c")
     later.load()
     other.load()
-    assert later.used_in_attempt == {} and later.usage["Teacher"] == usage
-    assert not other.items and not other.usage
+    assert later.tokens == {"Teacher": 14} and later.usage["Teacher"] == usage
+    assert not other.items and not other.usage and other.tokens == {"Teacher": 14}, "spent is spent"
 
 
 async def test_a_segment_that_could_not_be_written_is_written_by_the_next_flush() -> None:

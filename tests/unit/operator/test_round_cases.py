@@ -10,7 +10,8 @@ import yaml
 from flywheel_api import artifacts
 from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
-from unit.operator.world import NS, ROUND, World
+from flywheel_api.stages import STAGE_CONFIG_ENV
+from unit.operator.world import NS, ROUND, World, env_json
 
 Object = dict[str, Any]
 
@@ -38,6 +39,13 @@ async def turns(world: World, count: int) -> None:
         await world.look()
         world.act()
         world.tick()
+
+
+def say(world: World, stage: str, attempt: int = 1, **fields: Any) -> None:
+    """Progress as the stage's pod writes it."""
+    uid, at = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"], format_time(world.now)
+    progress = artifacts.Progress(updated_at=at, heartbeat_at=at, **fields)
+    world.store.put(artifacts.progress_key(uid, stage, attempt), artifacts.canonical_json(progress.dump()))
 
 
 async def test_every_condition_exists_after_the_first_visit() -> None:
@@ -91,6 +99,29 @@ async def test_the_token_budget_is_counted_over_stages_and_handed_on() -> None:
     await world.run()
     assert world.status()["verdict"] == "Failed"
     assert world.condition("BudgetAvailable")["reason"] == "BudgetExhausted"
+    assert "tokens of role Teacher" in world.condition("Ready")["message"]
+
+
+async def test_tokens_of_lost_attempts_and_of_running_stages_count() -> None:
+    world = World()
+    world.apply(edited(spec__budget__tokens=[{"role": "Teacher", "limit": "5000"}]))
+    world.fail["EvaluateBase"] = (Cause.ENDPOINT, "EndpointUnavailable")
+    await world.run(until="EvaluateBase")
+    say(world, "EvaluateBase", tokens={"Teacher": 120})
+    await turns(world, 2)
+    assert stage(world, "EvaluateBase")["state"] == "Waiting"
+    assert {"role": "Teacher", "tokens": "120"} in stage(world, "EvaluateBase")["tokens"]
+    world.fail.clear()
+    world.holding.add("EvaluateBase")
+    world.tick(60)
+    await turns(world, 2)
+    job = next(j for j in world.of_kind("Job") if "evaluate-base-a2" in j["metadata"]["name"])
+    endpoints = env_json(job["spec"]["template"]["spec"], STAGE_CONFIG_ENV)["endpoints"]
+    limit = next(e["tokenLimit"] for e in endpoints if e["role"] == "Teacher")
+    assert limit % 150 == 5000 % 150, "other stages took 150 each; its own 120 are the stage's to count"
+    say(world, "EvaluateBase", 2, tokens={"Teacher": 4900})
+    await turns(world, 3)
+    assert world.status()["verdict"] == "Failed"
     assert "tokens of role Teacher" in world.condition("Ready")["message"]
 
 
@@ -207,11 +238,7 @@ async def test_progress_in_words() -> None:
     world.apply(ROUND)
     world.holding.add("EvaluateBase")
     await world.run(until="EvaluateBase")
-    uid = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
-    at = format_time(world.now)
-    progress = artifacts.Progress(done=34, total=96, updated_at=at, heartbeat_at=at)
-    key = artifacts.progress_key(uid, "EvaluateBase", 1)
-    world.store.put(key, artifacts.canonical_json(progress.dump()))
+    say(world, "EvaluateBase", done=34, total=96)
     await turns(world, 20)
     assert world.status()["progress"] == "EvaluateBase 34/96 items"
     assert world.status()["stage"] == "EvaluateBase"
