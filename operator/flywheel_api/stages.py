@@ -118,7 +118,9 @@ class ResolvedEndpoint(StatusModel):
     requests_per_minute: int | None = None
     timeout_seconds: float = 90.0
     api_key_env: str | None = None
-    token_limit: int | None = Field(default=None, description="What the role may use in this stage, over all its attempts.")
+    token_limit: int | None = Field(
+        default=None, description="What the role may use in this stage, over all its attempts."
+    )
 
 
 class StageConfig(StatusModel):

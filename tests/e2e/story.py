@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import queue
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
+from demo.arrivals import Arrival, watching
 from demo.kube import Kubectl
 from demo.settings import NAMESPACE, SYSTEM_NAMESPACE
 
 Json = dict[str, Any]
 OPERATOR = "app.kubernetes.io/name=flywheel-operator"
 PATIENCE_S = 3 * 3600
+QUIET_S = 2.0
 
 
 def load_round(kube: Kubectl, file: str, name: str) -> Json:
@@ -22,17 +25,36 @@ def load_round(kube: Kubectl, file: str, name: str) -> Json:
     return body
 
 
-def follow(kube: Kubectl, name: str, every_s: float = 2.0) -> Iterator[Json]:
-    """The round again and again until it is over. Raises AssertionError if that takes longer than PATIENCE_S."""
+def follow(kube: Kubectl, name: str) -> Iterator[Json]:
+    """The round as each change of it arrives, and every few quiet seconds, until it is over.
+
+    Only the newest state is given, so that what is done about it is done in time. Raises AssertionError if that takes
+    longer than PATIENCE_S or the round is deleted.
+    """
     deadline = time.monotonic() + PATIENCE_S
-    while time.monotonic() < deadline:
-        found = kube.get("flywheelround", name, NAMESPACE)
-        assert found is not None, f"round {name} vanished"
-        yield found
-        if found.get("status", {}).get("finishedAt"):  # the verdict is there before the report
-            return
-        time.sleep(every_s)
-    raise AssertionError(f"round {name} was not over after {PATIENCE_S} s: {found.get('status', {}).get('progress')}")
+    newest: Json | None = None
+    with watching(kube, "FlywheelRound") as arrivals:
+        while time.monotonic() < deadline:
+            newest = _newest(arrivals, name, newest)
+            if newest is None:
+                continue
+            yield newest
+            if newest.get("status", {}).get("finishedAt"):  # the verdict is there before the report
+                return
+    raise AssertionError(f"round {name} was not over after {PATIENCE_S} s: {newest and newest.get('status')}")
+
+
+def _newest(arrivals: queue.Queue[Arrival], name: str, known: Json | None) -> Json | None:
+    """Waits for a change, then takes all that have arrived."""
+    timeout = QUIET_S
+    while True:
+        try:
+            _, _, change, found = arrivals.get(timeout=timeout)
+        except queue.Empty:
+            return known
+        if found["metadata"]["name"] == name:
+            assert change != "DELETED", f"round {name} vanished"
+            known, timeout = found, 0.0
 
 
 def running_stages(found: Json) -> set[str]:
@@ -75,16 +97,6 @@ def children(kube: Kubectl, uid: str) -> list[tuple[str, str, str]]:
             labels = item["metadata"]["labels"]
             seen.append((kind, labels["flywheel.dev/stage"], labels["flywheel.dev/attempt"]))
     return seen
-
-
-def once(action: Callable[[], bool]) -> Callable[[], None]:
-    """An action that is tried until it says True, and never again after that."""
-    done = [False]
-
-    def run() -> None:
-        done[0] = done[0] or action()
-
-    return run
 
 
 def scale_teacher(kube: Kubectl, replicas: int) -> None:

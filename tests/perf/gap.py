@@ -12,6 +12,7 @@ import sys
 import time
 from typing import Any
 
+from demo.arrivals import watching
 from demo.progress import verdict
 from flywheel_api.names import LABEL_STAGE, kebab
 from flywheel_api.stages import PIPELINE, Runs, StageDef
@@ -60,7 +61,7 @@ def follow(seconds: float) -> None:
     uids: dict[str, str] = {}
     deadline = time.monotonic() + seconds
     began = time.time()
-    with live.watching(kube, "FlywheelRound", "Job", "RLJob") as arrivals:
+    with watching(kube, "FlywheelRound", "Job", "RLJob") as arrivals:
         while time.monotonic() < deadline:
             try:
                 at, kind, change, found = arrivals.get(timeout=1)

@@ -1,36 +1,19 @@
-"""A look at a running cluster: watches with arrival times, the operator's metrics and memory, objects of the store."""
+"""A look at a running cluster: the operator's metrics and memory, objects of the store."""
 
 from __future__ import annotations
 
 import base64
-import json
-import queue
-import subprocess
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.kubeapi import condition
 from cluster.layout import layout
 from cluster.node import running
 from cluster.pins import binary_path
-from cluster.process import loopback_env
 from cluster.services import forward
 from demo.kube import Kubectl
 from demo.settings import NAMESPACE, STORE_SECRET, SYSTEM_NAMESPACE
 from flywheel_jobs.store import Store
-
-RESOURCES = {
-    "FlywheelRound": f"/apis/flywheel.dev/v1alpha1/namespaces/{NAMESPACE}/flywheelrounds",
-    "RLJob": f"/apis/flywheel.dev/v1alpha1/namespaces/{NAMESPACE}/rljobs",
-    "RolloutPool": f"/apis/flywheel.dev/v1alpha1/namespaces/{NAMESPACE}/rolloutpools",
-    "Job": f"/apis/batch/v1/namespaces/{NAMESPACE}/jobs",
-}
-Arrival = tuple[float, str, str, dict[str, Any]]  # unix time, kind, type of the event, object
 
 
 def connect() -> Kubectl | None:
@@ -71,31 +54,6 @@ def operator_memory_mb() -> float:
         except OSError:
             continue
     raise LookupError("no process of the operator was found")
-
-
-@contextmanager
-def watching(kube: Kubectl, *kinds: str) -> Iterator[queue.Queue[Arrival]]:
-    """Events of those kinds as they arrive, each with its time; what exists already comes first."""
-    arrivals: queue.Queue[Arrival] = queue.Queue()
-    processes = []
-
-    def read(kind: str, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None
-        for line in process.stdout:
-            event = json.loads(line)
-            arrivals.put((time.time(), kind, event["type"], event["object"]))
-
-    for kind in kinds:
-        command = [str(kube.binary), f"--kubeconfig={kube.kubeconfig}", "get", "--raw", f"{RESOURCES[kind]}?watch=1"]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=loopback_env())
-        processes.append(process)
-        threading.Thread(target=read, args=(kind, process), daemon=True).start()
-    try:
-        yield arrivals
-    finally:
-        for process in processes:
-            process.terminate()
-            process.wait(10)
 
 
 def store(kube: Kubectl) -> Store:

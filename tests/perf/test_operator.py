@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from demo.arrivals import Arrival, watching
 from demo.kube import Kubectl
 from demo.settings import NAMESPACE
 from perf import live
@@ -48,7 +49,7 @@ def test_rest(kube: Kubectl) -> None:
 def test_event_to_write(kube: Kubectl) -> None:
     """From a round's creation, as a watch shows it, to the operator's first write of its status."""
     waits = []
-    with live.watching(kube, "FlywheelRound") as arrivals:
+    with watching(kube, "FlywheelRound") as arrivals:
         for number in range(ROUNDS):
             name = f"perf-{number}"
             kube.apply([_blocked(name)])
@@ -66,7 +67,7 @@ def test_event_to_write(kube: Kubectl) -> None:
     )
 
 
-def _first_write(arrivals: queue.Queue[live.Arrival], name: str) -> float:
+def _first_write(arrivals: queue.Queue[Arrival], name: str) -> float:
     added = 0.0
     while True:
         at, _, change, found = arrivals.get(timeout=60)
