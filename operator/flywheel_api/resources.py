@@ -48,6 +48,7 @@ ROUND = Kind(
     description="One turn of both data flywheels: mine, synthesise, verify, train, evaluate, gate, promote.",
     columns=(
         Column("Campaign", ".spec.campaign"),
+        Column("Base", ".status.base"),
         Column("Stage", ".status.stage"),
         Column("Progress", ".status.progress"),
         Column("Score", ".status.score"),

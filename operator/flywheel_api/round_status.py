@@ -106,6 +106,7 @@ class FlywheelRoundStatus(StatusModel):
     scores: Annotated[list[ScoreStatus], Field(max_length=32)] = Field(default_factory=list)
     score: str | None = Field(default=None, description="Printer column: `base → candidate` of the first suite.")
     verdict: str | None = Field(default=None, description="Promoted, Held or Failed.")
+    base: str | None = Field(default=None, description="Printer column: the base in short, a round's or model's name.")
     base_model: ModelStatus | None = None
     model: ModelStatus | None = None
     report: str | None = None

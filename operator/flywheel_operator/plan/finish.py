@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from flywheel_api.artifacts import Manifest
 from flywheel_api.base import format_duration, parse_time
 from flywheel_api.common import ModelStatus
-from flywheel_api.round import FlywheelRoundStatus, UsageStatus
+from flywheel_api.round import FlywheelRoundStatus, StageStatus, UsageStatus
 from flywheel_api.stages import Stage
 from flywheel_operator.plan import budget, outcome
 
@@ -42,6 +42,14 @@ def reasons(gate: Manifest) -> str:
     """Why the gate decided as it did, in its own words."""
     said = gate.details.get("reasons")
     return "; ".join(str(reason) for reason in said) if isinstance(said, list) else ""
+
+
+def spent(stages: Iterable[StageStatus], models: Mapping[Stage, ModelStatus], took: timedelta) -> str:
+    """`582 steps, 131.4 GPU-h`; without GPUs the time instead. What a finished round shows as its progress."""
+    steps = sum(model.step or 0 for model in models.values())
+    hours = sum(float(s.gpu_seconds or 0) for s in stages) / 3600
+    cost = f"{hours:.1f} GPU-h" if hours else format_duration(timedelta(seconds=int(took.total_seconds())))
+    return f"{steps} steps, {cost}" if steps else cost
 
 
 def with_usage(old: FlywheelRoundStatus, new: FlywheelRoundStatus, now: datetime) -> FlywheelRoundStatus:

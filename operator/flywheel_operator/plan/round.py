@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flywheel_api.base import format_time
+from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.plan import budget, endpoints, finish, gate, graph
+from flywheel_operator.plan import budget, endpoints, finish, gate, graph, texts
 from flywheel_operator.plan.advance import Step, View, advance, start
 from flywheel_operator.plan.conditions import STORE_REASONS, Board
 from flywheel_operator.plan.retry import remember
@@ -266,7 +266,9 @@ class _Planner:
         self.board.set(C.PROMOTED, promoted, Reason.PROMOTED if promoted else Reason.HELD, why or text)
         self.notes.append(Note(verdict, f"{text}. {why}" if why else text))
         self._sweep()
-        self.changes |= {"stage": "Done", "progress": text, "finished_at": format_time(self.now)}
+        took = self.now - parse_time(self.old.started_at or format_time(self.now))
+        spent = finish.spent(self.stages.values(), self.seen.models, took)
+        self.changes |= {"stage": "Done", "progress": spent, "finished_at": format_time(self.now)}
         return self._answer(self.times.poll)
 
     def _fail(self, stage: Stage, text: str, reason: Reason = Reason.FAILED) -> Plan[FlywheelRoundStatus]:
@@ -328,6 +330,7 @@ class _Planner:
     def _answer(self, requeue: float | None) -> Plan[FlywheelRoundStatus]:
         self.changes |= {
             "observed_generation": self.meta.generation,
+            "base": self.old.base or texts.base(self.spec.base),
             "conditions": self.board.result(),
             "stages": [self.stages[d.stage] for d in PIPELINE],
             "attempts": self.attempts,

@@ -6,12 +6,21 @@ from datetime import timedelta
 
 from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_duration
+from flywheel_api.round import BaseSpec
 
 
 def number(value: float, digits: int = 3) -> str:
     """A figure for status: three significant digits, never in exponent form for ordinary sizes."""
     text = f"{value:.{digits}g}"
     return f"{value:.0f}" if "e" in text and abs(value) < 1e15 else text
+
+
+def base(spec: BaseSpec) -> str:
+    """`support-r0`, or the last part of a model's address: `hf://Qwen/Qwen3-8B` is `Qwen3-8B`."""
+    if spec.round is not None:
+        return spec.round
+    model = spec.model or ""
+    return model[:19] if model.startswith("sha256:") else model.rstrip("/").rpartition("/")[2]
 
 
 def eta(seconds: float | None) -> str | None:

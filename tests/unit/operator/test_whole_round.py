@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
+from flywheel_api.common import ModelStatus
+from flywheel_api.round import BaseSpec, StageState, StageStatus
+from flywheel_api.stages import Stage
+from flywheel_operator.plan import finish, texts
 from unit.operator.world import NS, ROUND, World
 
 
@@ -16,10 +22,32 @@ async def test_a_round_goes_from_apply_to_promoted() -> None:
     assert world.condition("Promoted")["message"] == "every gate passed"
     assert {s["state"] for s in status["stages"]} == {"Succeeded"}
     assert status["score"] == "25.0 → 50.0"
+    assert status["base"] == "tiny"
+    assert status["progress"].startswith("20 steps, "), "two trainings of ten"
     assert status["model"]["digest"].startswith("sha256:")
     assert world.condition("Ready")["status"] == "True"
     assert world.condition("Promoted")["status"] == "True"
     assert not world.of_kind("RolloutPool") and not world.of_kind("RayService"), "pools must be gone"
+
+
+@pytest.mark.parametrize(
+    ("base", "said"),
+    [
+        ({"round": "support-r0"}, "support-r0"),
+        ({"model": "hf://Qwen/Qwen3-8B"}, "Qwen3-8B"),
+        ({"model": "s3://bucket/models/tiny/"}, "tiny"),
+        ({"model": "sha256:" + "4f" * 32}, "sha256:4f4f4f4f4f4f"),
+    ],
+)
+def test_the_base_in_short(base: dict[str, str], said: str) -> None:
+    assert texts.base(BaseSpec.model_validate(base)) == said
+
+
+def test_what_a_round_spent_in_short() -> None:
+    stages = [StageStatus(name="TrainReasoning", state=StageState.SUCCEEDED, gpu_seconds="473040")]
+    models = {Stage.TRAIN_REASONING: ModelStatus(uri="s3://b/m", digest="sha256:" + "0" * 64, step=582)}
+    assert finish.spent(stages, models, timedelta(hours=20)) == "582 steps, 131.4 GPU-h"
+    assert finish.spent([], {}, timedelta(minutes=21, seconds=50)) == "21m50s"
 
 
 @pytest.mark.parametrize("kind", ["RayJob", "RayService"])
