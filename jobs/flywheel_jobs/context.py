@@ -21,13 +21,13 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, ManifestKind, RoleUsage, ServedBy, Usage
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import ResolvedEndpoint, StageConfig
-from flywheel_jobs import __version__
 from flywheel_jobs.attempt import Attempt, now
 from flywheel_jobs.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.journal import Journal, basis_of, subtract_usage
 from flywheel_jobs.llm import ChatClient
 from flywheel_jobs.pump import Pump
 from flywheel_jobs.store import Store
+from flywheel_jobs.version import code_version
 
 T = TypeVar("T")
 FALLBACK_ROLE = "Teacher"
@@ -246,7 +246,7 @@ class StageContext:
             served_by=served,
             standin=standin,
             notice=artifacts.STANDIN_NOTICE if standin else None,
-            code_version=os.environ.get("FLYWHEEL_CODE_VERSION", __version__),
+            code_version=code_version(),
             image=os.environ.get("FLYWHEEL_IMAGE", ""),
             created_at=now(),
         )

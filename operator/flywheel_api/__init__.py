@@ -5,6 +5,8 @@ variable that the operator and the jobs agree on. It knows nothing of Kubernetes
 is run.
 """
 
+__version__ = "0.1.0"  # the release: pyproject.toml reads it here, charts/flywheel/Chart.yaml repeats it
+
 GROUP = "flywheel.dev"
 VERSION = "v1alpha1"
 API_VERSION = f"{GROUP}/{VERSION}"

@@ -67,7 +67,7 @@ def forward(name: str, target: str, local_port: int = 0) -> int:
 
 
 def _memory(init_pid: int) -> dict[str, float]:
-    """Resident MB of each control-plane process of the node."""
+    """Resident MB (10^6) of each control-plane process of the node."""
     namespace = os.readlink(f"/proc/{init_pid}/ns/pid")
     names = {name[:15]: name for name in _CONTROL_PLANE}
     found: dict[str, float] = {}
@@ -78,7 +78,7 @@ def _memory(init_pid: int) -> dict[str, float]:
             name = (entry / "comm").read_text().strip()
             if name in names and os.readlink(entry / "ns" / "pid") == namespace:
                 resident = re.search(r"VmRSS:\s+(\d+) kB", (entry / "status").read_text())
-                found[names[name]] = round(int(resident.group(1)) / 1024, 1) if resident else 0.0
+                found[names[name]] = round(int(resident.group(1)) * 1024 / 1e6, 1) if resident else 0.0
         except OSError:
             continue
     return dict(sorted(found.items(), key=lambda item: -item[1]))

@@ -42,18 +42,21 @@ def metric(kube: Kubectl, name: str) -> float:
     raise LookupError(f"the operator has no metric {name}")
 
 
-def operator_memory_mb() -> float:
-    """Resident memory of the operator's process in MB (10^6), read from the host."""
+OPERATOR, KUBERAY, MINIO = "flywheel_operator", "/manager", "/minio"  # a word of each process's command line
+
+
+def memory_mb(program: str) -> float:
+    """Resident memory of a pod's process in MB (10^6), read from the host. Raises LookupError if there is none."""
     for entry in Path("/proc").iterdir():
         try:
             words = (entry / "cmdline").read_bytes().split(b"\0")
-            if entry.name.isdigit() and b"flywheel_operator" in words:
+            if entry.name.isdigit() and program.encode() in words:
                 for line in (entry / "status").read_text().splitlines():
                     if line.startswith("VmRSS:"):
                         return round(int(line.split()[1]) * 1024 / 1e6, 1)
         except OSError:
             continue
-    raise LookupError("no process of the operator was found")
+    raise LookupError(f"no process of {program} was found")
 
 
 def store(kube: Kubectl) -> Store:

@@ -36,7 +36,7 @@ def test_rest(kube: Kubectl) -> None:
         {
             "what": "the operator's memory, and its writes to the Kubernetes API in a minute",
             "rounds": {r["metadata"]["name"]: r.get("status", {}).get("verdict") or "running" for r in rounds},
-            "memory_mb": live.operator_memory_mb(),
+            "memory_mb": live.memory_mb(live.OPERATOR),
             "target_memory_mb": 150,
             "seconds": REST_S,
             "writes": writes,

@@ -4,15 +4,20 @@ import io
 import json
 import marshal
 import re
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
+import flywheel_api
 from builder import oci
 from builder.indexes import index_settings
 from builder.recipes import APP, IMAGES, RECIPES, ROOT, Recipe
 from builder.tools import BuildError, find_tool
+from flywheel_jobs.version import code_version
 
 RUN_TIME_INSTALL = re.compile(r"^(CMD|ENTRYPOINT)\b.*\b(pip|uv|apt|apt-get|conda)\b", re.MULTILINE)
 
@@ -158,3 +163,20 @@ def test_locks_of_the_image_and_of_the_development_environment_agree() -> None:
     for image in ("operator", "jobs"):
         different = {n: (v, development.get(n)) for n, v in pins(image).items() if development.get(n) != v}
         assert not different, image
+
+
+def test_an_image_names_its_code_as_the_checkout_does(tmp_path: Path) -> None:
+    for path, data in RECIPES["jobs"].code():
+        file = tmp_path / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+    command = [sys.executable, "-c", "from flywheel_jobs.version import code_version; print(code_version())"]
+    environment = {"PYTHONPATH": str(tmp_path / APP)}
+    said = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert said.strip() == code_version()
+    assert re.fullmatch(r"\d+\.\d+\.\d+\+[0-9a-f]{12}", code_version())
+
+
+def test_one_release_number() -> None:
+    chart = yaml.safe_load((ROOT / "charts" / "flywheel" / "Chart.yaml").read_text())
+    assert chart["version"] == chart["appVersion"] == flywheel_api.__version__

@@ -21,10 +21,10 @@ from typing import Any
 from aiohttp import web
 
 from flywheel_api.artifacts import STANDIN_NOTICE
-from flywheel_jobs import __version__
 from flywheel_jobs.standin.faults import Faults
 from flywheel_jobs.standin.protocol import MODEL_NAME, OWNED_BY, Answer, Behaviour, ChatRequest
 from flywheel_jobs.telemetry import logging as telemetry
+from flywheel_jobs.version import code_version
 
 BEHAVIOUR_MODULES = ("flywheel_jobs.standin.reasoning", "flywheel_jobs.standin.agentic")
 UNKNOWN = "This stand-in has no script for that request."
@@ -74,7 +74,7 @@ class StandIn:
             "owned_by": OWNED_BY,
             "standin": True,
             "notice": STANDIN_NOTICE,
-            "version": __version__,
+            "version": code_version(),
         }
         return web.json_response({"object": "list", "data": [{"id": m, "created": 0, **entry} for m in self.models]})
 

@@ -25,7 +25,6 @@ from flywheel_api.artifacts import (
     digest_of,
 )
 from flywheel_api.stages import TRAIN_STAGE, TrainConfig
-from flywheel_jobs import __version__
 from flywheel_jobs.attempt import Attempt, now
 from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.telemetry.logging import get_logger
@@ -40,6 +39,7 @@ from flywheel_jobs.trainer.process import Child
 from flywheel_jobs.trainer.standalone import ray_overrides
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
+from flywheel_jobs.version import code_version
 
 TRAINER = ("-m", "verl.trainer.main_ppo")
 POLL_SECONDS = 0.5
@@ -217,7 +217,7 @@ class Driver:
             "usage": Usage(seconds=round(time.monotonic() - self.started, 1)),
             "standin": standin,
             "notice": STANDIN_NOTICE if standin else None,
-            "code_version": os.environ.get("FLYWHEEL_CODE_VERSION", __version__),
+            "code_version": code_version(),
             "image": os.environ.get("FLYWHEEL_IMAGE", ""),
         }
         return Manifest(**{**common, **fields})
