@@ -48,8 +48,8 @@ async def execute(kube: KubeApi, controller: Controller, obj: Object, spec: Any,
             refused = refused or Refused(Problem(Reason.FORBIDDEN, f"{error}: grant it, or raise the quota"))
         except Terminal as error:
             refused = refused or Refused(Problem(Reason.POD_REFUSED, str(error)))
-    for note in plan.notes:
-        await post_event(kube, obj, note)
+    for place, note in enumerate(plan.notes):
+        await post_event(kube, written, note, place)
     if refused is not None:
         raise refused
     return written
@@ -80,19 +80,21 @@ async def _create(kube: KubeApi, body: Object, uid: str) -> None:
         raise Refused(Problem(Reason.NAME_CONFLICT, text)) from error
 
 
-async def post_event(kube: KubeApi, obj: Object, note: Note) -> None:
-    """An Event about `obj`; its name is a function of its content, so that a repeated plan does not repeat the story.
+async def post_event(kube: KubeApi, obj: Object, note: Note, place: int = 0) -> None:
+    """An Event about `obj`, the `place`-th of its plan; a lost one is a log line, never a failed reconcile.
 
-    Best effort: a lost event is a log line, never a failed reconcile.
+    Its name is a function of the object's version and its content, so that a repeated plan does not repeat the story.
+    Names sort in the order of the story: Events carry whole seconds, and kubectl keeps the names' order within one.
     """
     meta = obj["metadata"]
     facts = f"{meta['uid']}/{note.reason}/{note.message}"
+    order = f"{str(meta['resourceVersion']).zfill(16)}{place:02d}"
     now = format_time(datetime.now(UTC))
     body = {
         "apiVersion": "v1",
         "kind": "Event",
         "metadata": {
-            "name": f"{meta['name'][:200]}.{hashlib.sha256(facts.encode()).hexdigest()[:16]}",
+            "name": f"{meta['name'][:200]}.{order}.{hashlib.sha256(facts.encode()).hexdigest()[:8]}",
             "namespace": meta["namespace"],
         },
         "involvedObject": {

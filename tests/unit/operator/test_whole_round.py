@@ -66,6 +66,20 @@ async def test_one_model_at_a_time_needs_memory(kind: str) -> None:
     assert world.status()["verdict"] == "Promoted", kind
 
 
+async def test_events_sort_by_name_in_the_order_of_the_story() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run()
+    told = [e["message"] for e in world.of_kind("Event") if e["involvedObject"]["name"] == "demo-r1"]
+    assert told[0].startswith("base model") and told[-1].startswith("Promoted: ")
+    for stage in ("Prepare", "MineReasoning", "Package"):
+        assert told.index(f"{stage} attempt 1") < told.index(f"{stage}: 10 in, 8 out, 2 dropped")
+    before = len(told)
+    world.restart()
+    await world.look()
+    assert len([e for e in world.of_kind("Event") if e["involvedObject"]["name"] == "demo-r1"]) == before
+
+
 async def test_nothing_is_written_at_rest() -> None:
     world = World()
     world.apply(ROUND)
