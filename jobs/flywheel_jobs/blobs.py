@@ -26,7 +26,7 @@ from flywheel_jobs.s3 import S3Settings, connect, put_if_absent, retrying
 
 T = TypeVar("T")
 CHUNK = 1 << 20
-PART_SIZE = 16 << 20  # larger parts gained nothing on loopback (practice.md B.5) and cost memory per parallel part
+PART_SIZE = 16 << 20  # larger parts gained nothing on loopback (measured) and cost memory per parallel part
 PARALLEL_PARTS = 4
 PARALLEL_FILES = 4
 MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NotFound", "ResourceNotFound"})

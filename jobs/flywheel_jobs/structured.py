@@ -1,6 +1,4 @@
-"""Structured output: asked for by schema, parsed strictly, repaired once, else dropped and counted (DESIGN section
-4).
-"""
+"""Structured output: asked for by schema, parsed strictly, repaired once, else dropped and counted."""
 
 from __future__ import annotations
 

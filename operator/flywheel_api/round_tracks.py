@@ -11,7 +11,7 @@ from flywheel_api.base import ApiModel, DecimalString, Fraction, Name, SourceRef
 
 
 class MiningSpec(ApiModel):
-    """Failure mining. Sources leave these open; defaults are ours (method.md §2.2)."""
+    """Failure mining: how often each seed problem is tried, and which pass rates are worth training on."""
 
     samples: Annotated[int, Field(ge=1, le=256, description="Samples per problem.")] = 8
     temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
@@ -58,7 +58,7 @@ class VerificationSpec(ApiModel):
 
 
 class DedupSpec(ApiModel):
-    """Near-duplicate and contamination limits (method.md §2.5)."""
+    """Limits from which a problem counts as a duplicate, or as known from a held-out suite."""
 
     minhash_threshold: Fraction = Field(
         default="0.8", description="Jaccard similarity from which two problems count as one."
@@ -107,7 +107,7 @@ class SolverSpec(ApiModel):
 
 
 class AcceptanceSpec(ApiModel):
-    """What a task must pass to be trained on (method.md §3.8)."""
+    """What a solver's attempt must show before a task is trained on; all is computed, nothing judged."""
 
     branch_hit: Check = Field(default=Check.REQUIRED, description="The solution follows the intended branch.")
     database_diff: Check = Field(default=Check.REQUIRED, description="The final database equals the expected one.")

@@ -33,7 +33,7 @@ def local(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]
     with steps.step("what the machine has") as note:
         needs.check()
         note("all there")
-    with steps.step("Kubernetes, KubeRay, MinIO and Helm from pinned Go modules (the first time about 20 minutes)"):
+    with steps.step("Kubernetes, KubeRay, MinIO and Helm from pinned Go modules (the first time about 15 minutes)"):
         stream(module("cluster", "build"), settings.logs / "build.log", advice=AGAIN)
     with steps.step("images (the first time about 5 minutes)"):
         stream([sys.executable, ROOT / "images" / "build.py", *IMAGES], settings.logs / "images.log", advice=AGAIN)

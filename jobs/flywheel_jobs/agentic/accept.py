@@ -1,4 +1,7 @@
-"""Acceptance of a task by a solver's attempt (method.md 3.8): computed from the environment, no verdict in prose."""
+"""Acceptance of a task by a solver's attempt: computed from the environment, no verdict in prose.
+
+See docs/method.md, "Acceptance".
+"""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from flywheel_jobs.agentic.tree import Action, Branch, Kind, branch_problems, sc
 from flywheel_jobs.envs.engine import Domain
 from flywheel_jobs.records import Persona
 
-MIN_TOOLS, MAX_TOOLS, MAX_PARAMETERS = 3, 5, 3  # method.md 3.1 and 3.2
+MIN_TOOLS, MAX_TOOLS, MAX_PARAMETERS = 3, 5, 3  # the paper's; docs/method.md, "Workflows"
 SHOWN_TRAJECTORIES, SHOWN_CHARACTERS = 3, 1500
 
 SEED = (

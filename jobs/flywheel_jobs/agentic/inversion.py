@@ -1,4 +1,4 @@
-"""Branch to task (method.md 3.4): a state, a user and a policy for which this branch is the right one.
+"""Branch to task (docs/method.md, "Inversion"): a state, a user and a policy for which this branch is the right one.
 
 State, paths and expected tables are computed on the state machine; only the user's words come from a model, and they
 are checked: every argument of every call must come from the first message, the background or an earlier answer.
@@ -20,7 +20,7 @@ from flywheel_jobs.envs.engine import Domain, Tables, replay
 from flywheel_jobs.errors import ItemDropped
 from flywheel_jobs.records import Persona, record_id
 
-USER_REPLIES = 4  # reveal, claim, plead, stop (method.md 8.2)
+USER_REPLIES = 4  # reveal, claim, plead, stop (docs/method.md, "Simulated user")
 FORBIDDEN = re.compile(r"\b(polic(y|ies)|agents?|tools?|database|api|function)\b", re.IGNORECASE)
 
 INVERT = (

@@ -47,7 +47,7 @@ class Limits:
 
 
 COMPACT = Limits(turns=3, tokens=64)  # a turn with a call needs 30 tokens; three turns fill training's 96
-FULL = Limits(turns=15, tokens=None)  # the released runs (method.md 8.5)
+FULL = Limits(turns=15, tokens=None)  # as the released code runs it
 
 
 def limits(domain: str) -> Limits:

@@ -50,7 +50,7 @@ class User(Part):
 
 
 class Task(Record):
-    """A task (method.md 3.4 and 8.4.4): state, user and policy for which one branch is the right one."""
+    """A task (docs/method.md, "Inversion"): state, user and policy for which one branch is the right one."""
 
     schema_: Literal["agentic-task/v1"] = Field(default=TASK_SCHEMA, alias="schema")
     domain: str
@@ -77,7 +77,7 @@ class Task(Record):
 
 
 class Seed(Record):
-    """What a tree grows from: a linear workflow (method.md 3.1) and its task, or a task of the round before."""
+    """What a tree grows from: a linear workflow and its task, or a task of the round before."""
 
     schema_: Literal["agentic-seed/v1"] = Field(default=SEED_SCHEMA, alias="schema")
     domain: str

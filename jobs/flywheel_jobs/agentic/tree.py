@@ -1,4 +1,4 @@
-"""Behaviour trees (method.md 3.2): what a teacher writes, checked for shape and against the domain's state machine.
+"""Behaviour trees (docs/method.md): what a teacher writes, checked for shape and against the domain's state machine.
 
 Next to the words of the published schema each branch carries what a machine can check: the state of the row that the
 request is about, the right path and the tempting wrong one as tool names, and the rules that it touches.
@@ -20,7 +20,7 @@ MAX_BRANCHES, MAX_DEPTH = 64, 12
 
 
 class Kind(StrEnum):
-    """Branch vocabulary (method.md 3.3)."""
+    """Branch vocabulary (docs/method.md)."""
 
     NORMAL = "normal"
     MISSING_DATA = "missing-data"

@@ -1,7 +1,7 @@
 """A deterministic transaction engine: a domain is tables, tools with preconditions, and rules, all of it data.
 
 The reward's only evidence is what happens here: tables, the log of calls with the state's hash before and after, and
-how the episode was closed. Text that a model prints is never evidence (method.md 6.4 no. 8).
+how the episode was closed. Text that a model prints is never evidence (docs/method.md, "Simulated user").
 """
 
 from __future__ import annotations

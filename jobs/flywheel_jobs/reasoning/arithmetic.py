@@ -1,4 +1,4 @@
-"""Built-in arithmetic families with exact answers and a difficulty knob (method.md section 8.3).
+"""Built-in arithmetic families with exact answers and a difficulty knob (docs/method.md, "Stand-ins").
 
 A problem is a family, integer values and a template that renders them. Training and held-out items are disjoint twice:
 by template (held-out texts use wordings that training never sees) and by values (a set of operands belongs to one side
@@ -75,7 +75,7 @@ ARITY = {
 }
 
 # The first message and the worked example of every prompt. One shot is what makes a 135M model answer with a bare
-# number at all (stack.md: zero-shot 0, one shot about half the time).
+# number at all (measured: zero-shot never, with one shot about half the time).
 SYSTEM = "Compute."
 SHOT = ("2+4", "6")
 SHOT_OPERANDS = "2/4"  # asked nowhere: every prompt shows the answer

@@ -1,4 +1,4 @@
-"""Exact and near duplicates, and contamination by evaluation suites (method.md section 2.5).
+"""Exact and near duplicates, and contamination by evaluation suites (docs/method.md, "Dedup and decontamination").
 
 Near duplicates are found by MinHash over word 3-grams. Two problems of nearly the same wording but with other
 numbers are different problems, so a near duplicate must also have the same numbers.

@@ -16,7 +16,7 @@ from flywheel_jobs.records import Persona, ReasoningProblem
 SIDEWAYS = ("change-values",)
 """Structural operators for problems that the policy never solves: as hard as before, so that some become solvable."""
 UPWARDS = ("change-values", "raise-difficulty", "compose", "add-constraint", "invert", "swap-family")
-"""Structural operators for problems at the frontier: first as hard as before, then harder (method.md section 2.3)."""
+"""Structural operators for problems at the frontier: first as hard as before, then harder (docs/method.md)."""
 PERSONA = "persona"
 
 INSTRUCTIONS = {

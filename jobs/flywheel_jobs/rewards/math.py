@@ -2,7 +2,7 @@
 
 Answers are compared as exact values where they have one (integers, rationals, finite decimals, percentages, LaTeX
 fractions, sets and tuples of those) and as normalised text otherwise. No floating point and no judge: a judge would
-only be needed for what this module calls undecided (method.md section 2.4).
+only be needed for what this module calls undecided (docs/method.md, "Verification").
 """
 
 from __future__ import annotations

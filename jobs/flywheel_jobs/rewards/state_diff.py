@@ -1,4 +1,4 @@
-"""Reward from what an episode did to its database, never from text that it printed (method.md 8.4.5).
+"""Reward from what an episode did to its database, never from text that it printed (docs/method.md, "Rewards").
 
 A task names the tables before and after (`db`, `expected`), the calls of the right branch (`normalPath`) and those of
 the tempting wrong one (`hackPath`). The binary reward is 1 iff the episode was closed by the environment, the final

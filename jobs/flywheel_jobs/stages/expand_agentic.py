@@ -1,4 +1,4 @@
-"""ExpandAgentic: behaviour trees from seeds and from what the policy did on them (method.md 3.2)."""
+"""ExpandAgentic: behaviour trees from seeds and from what the policy did on them (docs/method.md)."""
 
 from __future__ import annotations
 

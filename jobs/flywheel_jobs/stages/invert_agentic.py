@@ -1,4 +1,4 @@
-"""InvertAgentic: branches to tasks, balanced and statically checked (method.md 3.4)."""
+"""InvertAgentic: branches to tasks, balanced and statically checked (docs/method.md, "Inversion")."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""MineReasoning: what the served policy fails at (method.md section 2.2).
+"""MineReasoning: what the served policy fails at (docs/method.md, "Mining").
 
 Samples every seed problem n times, bands it by pass rate, and sends `hard` and `frontier` problems on; `solved` ones
 are dropped and counted. Writes mined.jsonl and samples.jsonl (every sample of every problem). Problems that the base

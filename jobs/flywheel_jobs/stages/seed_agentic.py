@@ -1,8 +1,8 @@
 """SeedAgentic: what the trees grow from, and what the policy does on it.
 
-A first round makes linear workflows from training personas (method.md 3.1) and samples the policy on them. Later rounds
-take the tasks of the round before with the rollouts that its training kept, so that the tasks of a round seed the next
-(method.md 1.4).
+A first round makes linear workflows from training personas and samples the policy on them. Later rounds take the tasks
+of the round before with the rollouts that its training kept, so that the tasks of a round seed the next
+(docs/method.md, "Workflows" and "Rounds").
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """SolveAgentic: keeps tasks that a strong model solves on the intended branch, and, if asked, those in the policy's
 band.
 
-Acceptance is computed from the environment (method.md 3.8): the branch was hit, the database differs exactly as
-expected, nothing of the trap was done, and every argument is traceable. Rejections are counted by the first check that
-failed.
+Acceptance is computed from the environment: the branch was hit, the database differs exactly as expected, nothing of
+the trap was done, and every argument is traceable (docs/method.md, "Acceptance"). Rejections are counted by the first
+check that failed.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""VerifyReasoning: consistency labels by independent solutions, after dedup and decontamination (method.md 2.4, 2.5).
+"""VerifyReasoning: consistency labels by independent solutions, after dedup and decontamination (docs/method.md).
 
 The Solver answers each candidate `votes` times with different seeds; `agree` equal final answers make the label. Writes
 verified.jsonl and votes.jsonl (every vote of every candidate that was voted on, agreed or not).

@@ -2,7 +2,7 @@
 invented.
 
 Teacher requests carry their data inside <input> tags (`agentic.ask`); a solver's request is the task's own prompt. The
-branch catalogue follows method.md 8.4.3: what the rollouts show decides which branches come first.
+branch catalogue is a function of the rollouts: what the rollouts show decides which branches come first.
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ def _invert(data: dict[str, Any]) -> dict[str, Any]:
 # ---- user
 # -------------------------------------------------------------------------------------------------------------
 def _user(data: dict[str, Any]) -> dict[str, Any]:
-    """Four levels (method.md 8.2): reveal on a matching question, claim, plead, stop."""
+    """Four levels (docs/method.md, "Simulated user"): reveal on a matching question, claim, plead, stop."""
     said, turn = str(data["agent_said"]), int(data["turn"])
     if data["writes_done"]:
         return {"reply": "Thank you.", "stop": True}

@@ -1,6 +1,6 @@
 """A small OpenAI-compatible server that plays the model roles from scripts: deterministic, and labelled as a stand-in.
 
-It replaces models behind endpoints, never code that talks to them (method.md section 8.1). Every answer is a
+It replaces models behind endpoints, never code that talks to them (docs/method.md, "Stand-ins"). Every answer is a
 function of the request alone. GET /v1/models says `standin: true`; clients copy that into every manifest. Faults for
 tests come from the environment or PUT /admin/faults (enabled by FLYWHEEL_STANDIN_ADMIN=1), and are off otherwise.
 """

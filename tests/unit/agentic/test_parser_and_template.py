@@ -1,4 +1,4 @@
-"""Conformance of the tool-call format (method.md 8.6) and of the chat template."""
+"""Conformance of the tool-call format (docs/method.md) and of the chat template."""
 
 from __future__ import annotations
 
