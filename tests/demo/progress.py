@@ -121,9 +121,7 @@ def stage_line(stage: Json, now: datetime) -> str:
     done = fraction(stage.get("progress", ""))
     percent = f" {100 * done:3.0f} %" if done is not None else "      "
     state = "" if stage.get("state") == "Running" else f"{str(stage.get('state', '')).lower()}: "
-    doing = str(stage.get("progress") or "starting")
-    for known in (stage["name"], (stage.get("child") or {}).get("name", "")):
-        doing = doing.removeprefix(f"{known}: ")
+    doing = str(stage.get("progress") or "starting").removeprefix(f"{stage['name']}: ")
     return f"{stage['name'] + attempt:<22}{took:>8}{percent}  {state}{doing}"
 
 

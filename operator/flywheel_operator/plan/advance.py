@@ -148,7 +148,7 @@ def _starting(definition: StageDef, status: StageStatus, view: View, run: Run) -
 def _running(definition: StageDef, status: StageStatus, view: View, run: Run) -> Step:
     progress = view.record.progress
     if definition.runs is Runs.RLJOB:
-        return Step(status.model_copy(update={"progress": f"{run.child.name}: {run.waiting}"[:256]}))
+        return Step(status.model_copy(update={"progress": run.waiting[:256]}))
     began = parse_time(status.attempt_started_at or format_time(view.now))
     last = max(began, parse_time(progress.updated_at)) if progress else began
     if view.now - last > timedelta(seconds=view.times.stage_stall):

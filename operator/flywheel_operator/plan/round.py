@@ -36,6 +36,12 @@ FIRST_VISIT = {
 }
 
 
+def _said(status: StageStatus) -> str:
+    """A stage's progress for the condition's message; a training's with its RLJob, where the details are."""
+    child, text = status.child, status.progress or ""
+    return f"{child.kind} {child.name}: {text}" if text and child is not None and child.kind == "RLJob" else text
+
+
 def plan_round(
     meta: Meta,
     spec: FlywheelRoundSpec,
@@ -242,7 +248,7 @@ class _Planner:
         elif self.blocked:
             self.board.blocked(Reason.POD_REFUSED, text)
         else:
-            self.board.working(stage, text)
+            self.board.working(stage, "; ".join(said for s in running if (said := _said(s))) or text)
         return self._answer(self._pause(running))
 
     def _pause(self, running: list[StageStatus]) -> float:

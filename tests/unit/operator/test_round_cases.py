@@ -10,7 +10,7 @@ import yaml
 from flywheel_api import artifacts
 from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
-from flywheel_api.stages import STAGE_CONFIG_ENV
+from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE
 from unit.operator.world import NS, ROUND, World, env_json
 
 Object = dict[str, Any]
@@ -242,6 +242,22 @@ async def test_progress_in_words() -> None:
     await turns(world, 20)
     assert world.status()["progress"] == "EvaluateBase 34/96 items"
     assert world.status()["stage"] == "EvaluateBase"
+
+
+async def test_training_in_words() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add(TRAIN_STAGE)
+    await world.run(until="TrainReasoning")
+    await turns(world, 3)
+    job = world.of_kind("RLJob")[0]["metadata"]
+    at = format_time(world.now)
+    progress = artifacts.Progress(step=3, total=10, reward=0.5, updated_at=at, heartbeat_at=at)
+    key = artifacts.progress_key(job["uid"], TRAIN_STAGE, 1)
+    world.store.put(key, artifacts.canonical_json(progress.dump()))
+    await turns(world, 10)
+    assert world.status()["progress"] == "step 3 of 10, reward 0.5"
+    assert world.condition("Reconciling")["message"] == f"RLJob {job['name']}: step 3 of 10, reward 0.5"
 
 
 async def test_a_store_outage_pauses_the_round() -> None:
