@@ -1,5 +1,7 @@
-"""Built-in held-out suites by name. A suite is fixed by its name and size: no round's seed changes it, so that
-scores of different rounds compare.
+"""Held-out suites: built-in ones by name, and problems of a user's own.
+
+A suite is fixed by its name and size, or by its source: no round's seed changes it, so that scores of different rounds
+compare.
 """
 
 from __future__ import annotations
@@ -11,9 +13,11 @@ from typing import Any, Literal
 
 from flywheel_api.round import SuiteSpec
 from flywheel_jobs.context import StageContext
+from flywheel_jobs.datasets import load_records
 from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.reasoning import arithmetic
 from flywheel_jobs.records import PROBLEM_SCHEMA, Persona, ReasoningProblem
+from flywheel_jobs.store import Store
 
 DEFAULT_ITEMS = 50
 
@@ -38,8 +42,10 @@ it.
 """
 
 
-def build(spec: SuiteSpec, heldout_personas: list[Persona]) -> Suite:
-    """The suite that a round names. Raises ValidationFailure listing the names there are."""
+def build(spec: SuiteSpec, heldout_personas: list[Persona], store: Store) -> Suite:
+    """The suite that a round names. Raises ValidationFailure listing the names there are, or the first bad record."""
+    if spec.source is not None:
+        return Suite(spec.name, "reasoning", PROBLEM_SCHEMA, own_items(spec.source, spec.items, store))
     count = spec.items or DEFAULT_ITEMS
     rng = random.Random(f"suite/{spec.name}")
     if spec.name in REASONING:
@@ -51,6 +57,17 @@ def build(spec: SuiteSpec, heldout_personas: list[Persona]) -> Suite:
         return Suite(spec.name, "agentic", agentic.SCHEMA, items)
     known = ", ".join([*REASONING, *agentic.SUITES])
     raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")
+
+
+def own_items(source: str, count: int | None, store: Store) -> list[dict[str, Any]]:
+    """The first `count` problems of a source, each with an id of its own and an answer."""
+    found = load_records(store, source, ReasoningProblem)[:count]
+    bad = next((p.id for p in found if not p.answer), None)
+    if bad is not None:
+        raise ValidationFailure(f"problem {bad} of suite {source} has no answer: every item of a suite needs one")
+    if len({p.id for p in found}) < len(found):
+        raise ValidationFailure(f"suite {source} has an id twice: scores are paired by it, give each item its own")
+    return [p.dump() for p in found]
 
 
 def reasoning_items(ctx: StageContext) -> list[ReasoningProblem]:

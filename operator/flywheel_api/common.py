@@ -10,6 +10,11 @@ from flywheel_api.base import ApiModel, Message, Name, SecretName, ShortString, 
 from flywheel_api.causes import Cause
 
 DEFAULT_STORE_SECRET = "flywheel-s3"
+BUILTIN_DOMAINS = ("airline",)
+BUILTIN_DOMAINS_RULE = (
+    f"self.domains.all(d, d in {list(BUILTIN_DOMAINS)})",
+    f"the built-in domain is {', '.join(BUILTIN_DOMAINS)}: domains takes no other name yet",
+)
 Quantity = Annotated[str, Field(max_length=32, description="A Kubernetes quantity such as 500m, 2 or 16Gi.")]
 
 

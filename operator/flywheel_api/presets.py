@@ -1,7 +1,8 @@
 """Training presets: complete RLJob settings per track, so that a round names one word instead of forty numbers.
 
 Numbers of `agenticqwen-*` are those of the paper's released scripts (arXiv 2604.21590; `run_reasoning.sh`,
-`run_virtual_tool.sh`, `run_virtual_tool_30b.sh`). `smollm2-135m-cpu` is measured on two CPU cores: it proves the
+`run_virtual_tool.sh`, `run_virtual_tool_30b.sh`); there is none for reasoning with 30B-A3B, so that track is ours.
+`smollm2-135m-cpu` is measured on two CPU cores: it proves the
 machinery and learns a little; it says nothing about the method's quality.
 """
 

@@ -19,8 +19,9 @@ from flywheel_api.base import (
     Name,
     StatusModel,
     Timestamp,
+    config_with_rules,
 )
-from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, PodTemplate, StoreRef
+from flywheel_api.common import BUILTIN_DOMAINS_RULE, AttemptStatus, ChildRef, ModelStatus, PodTemplate, StoreRef
 from flywheel_api.conditions import Conditions
 
 
@@ -104,6 +105,8 @@ class AgentLoopSpec(ApiModel):
     )
     max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns.")] = 15
     tool_response_limit: Annotated[int, Field(ge=16, le=1_048_576, description="Characters.")] = 4096
+
+    model_config = config_with_rules(BUILTIN_DOMAINS_RULE)
 
 
 class DataSpec(ApiModel):

@@ -17,6 +17,7 @@ from flywheel_api.base import (
     Fraction,
     ModelRef,
     Name,
+    SourceRef,
     config_with_rules,
 )
 from flywheel_api.common import SecretKeyRef, StoreRef
@@ -237,17 +238,32 @@ class GateSpec(ApiModel):
     )
 
 
-class SuiteSpec(ApiModel):
-    """A held-out suite."""
+BUILTIN_SUITES = ("arithmetic-heldout", "arithmetic-mixed-heldout", "airline-heldout")
 
-    name: Name = Field(description="A suite of the store or of the image, such as airline-heldout.")
+
+class SuiteSpec(ApiModel):
+    """A held-out suite: one that is built in, or problems with answers of your own."""
+
+    name: Name = Field(description=f"Built in are {', '.join(BUILTIN_SUITES)}; with source, a name of your own.")
+    source: SourceRef | None = Field(
+        default=None,
+        description="JSON Lines of problems, each with question and answer: s3://bucket/key.jsonl or sha256:<digest>.",
+    )
     items: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
-        default=None, description="Items evaluated; unset takes all."
+        default=None, description="Items evaluated, the first so many; unset takes all of a source, 50 of a built-in."
     )
     repeats: Annotated[int, Field(ge=1, le=256)] = Field(
         default=4, description="Samples per item; scores are means over them."
     )
     gate: GateSpec | None = Field(default=None, description="What the candidate must reach to be promoted.")
+
+    model_config = config_with_rules(
+        (
+            f"has(self.source) != (self.name in {list(BUILTIN_SUITES)})",
+            f"built-in suites are {', '.join(BUILTIN_SUITES)}: name one of them without source, or give another name "
+            "and its source",
+        ),
+    )
 
 
 class EvaluationSpec(ApiModel):

@@ -8,6 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flywheel_api.base import ApiModel, DecimalString, Fraction, Name, SourceRef, config_with_rules
+from flywheel_api.common import BUILTIN_DOMAINS_RULE
 
 
 class MiningSpec(ApiModel):
@@ -61,7 +62,7 @@ class DedupSpec(ApiModel):
     """Limits from which a problem counts as a duplicate, or as known from a held-out suite."""
 
     minhash_threshold: Fraction = Field(
-        default="0.8", description="Jaccard similarity from which two problems count as one."
+        default="0.8", description="Jaccard similarity above which two problems with the same numbers count as one."
     )
     decontamination_ngram: Annotated[int, Field(ge=3, le=64, description="Words.")] = 13
 
@@ -92,7 +93,7 @@ class EnvironmentMode(StrEnum):
 
 
 class Check(StrEnum):
-    """How an acceptance check counts."""
+    """How an acceptance check counts: Required keeps a task out, Advisory is recorded and counted, Off is neither."""
 
     REQUIRED = "Required"
     ADVISORY = "Advisory"
@@ -118,7 +119,7 @@ class AcceptanceSpec(ApiModel):
 
 
 class BandSpec(ApiModel):
-    """Keep tasks whose pass rate under the policy lies in [low, high]; outside, a GRPO group has no variance."""
+    """Keep tasks whose pass rate under the policy lies in [low, high]; at 0 and at 1 a GRPO group has no variance."""
 
     low: Fraction = Field(default="0", description="Lowest pass rate kept.")
     high: Fraction = Field(default="1", description="Highest pass rate kept.")
@@ -136,7 +137,8 @@ class AgenticSpec(ApiModel):
         default=SeedMode.LINEAR, description="Linear workflows (the paper's round 0) or behaviour trees."
     )
     environment: EnvironmentMode = Field(
-        default=EnvironmentMode.STATE, description="Who executes tools: State, Hybrid or LLM."
+        default=EnvironmentMode.STATE,
+        description="Who executes tools. This version has State only.",
     )
     branches_per_tree: Annotated[int, Field(ge=1, le=64)] = Field(
         default=6, description="Branches kept per behaviour tree."
@@ -144,9 +146,20 @@ class AgenticSpec(ApiModel):
     legal_share: Fraction = Field(
         default="0.5", description="Share of tasks whose request the policy of the domain allows."
     )
-    trap_share: Fraction = Field(default="0.5", description="Share of tasks with a trap path.")
+    trap_share: Fraction = Field(
+        default="0.5",
+        description="Among tasks whose request is not allowed: share whose user pushes for the wrong branch.",
+    )
     max_tasks: Annotated[int, Field(ge=1, le=10_000_000)] = Field(default=40000, description="Tasks kept for training.")
     solver: SolverSpec = SolverSpec()
     acceptance: AcceptanceSpec = AcceptanceSpec()
     difficulty: BandSpec = BandSpec()
     holdout_personas: Fraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
+
+    model_config = config_with_rules(
+        BUILTIN_DOMAINS_RULE,
+        (
+            "self.environment == 'State'",
+            "environment Hybrid and LLM need a tool simulator, which this version lacks: use State",
+        ),
+    )

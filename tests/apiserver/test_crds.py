@@ -107,6 +107,7 @@ def named(name: str) -> Edit:
 
 
 ROUND, JOB, POOL = "round.yaml", "rljob.yaml", "rolloutpool.yaml"
+HELDOUT = {"name": "arithmetic-heldout"}
 TEACHER = {"role": "Teacher", "url": "http://t/v1", "model": "t"}
 BAD: dict[str, tuple[str, Edit, str]] = {
     "unknown field": (ROUND, put("agentik", to={}), 'unknown field "spec.agentik"'),
@@ -131,7 +132,11 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "more agreement than votes": (ROUND, put("reasoning", "verification", to={"votes": 2}), "must not exceed"),
     "no variants": (ROUND, put("reasoning", "synthesis", to={"structural": 0, "persona": 0}), "at least one variant"),
     "no suite": (ROUND, put("evaluation", "suites", to=[]), "should have at least 1 items"),
-    "suite twice": (ROUND, put("evaluation", "suites", to=[{"name": "s"}, {"name": "s"}]), "Duplicate value"),
+    "suite twice": (ROUND, put("evaluation", "suites", to=[HELDOUT, HELDOUT]), "Duplicate value"),
+    "unknown suite": (ROUND, put("evaluation", "suites", to=[{"name": "math"}]), "or give another name and its source"),
+    "source of a built-in": (ROUND, put("evaluation", "suites", 0, "source", to="s3://b/k.jsonl"), "without source"),
+    "unknown domain": (ROUND, put("agentic", "domains", to=["retail"]), "the built-in domain is airline"),
+    "no simulator": (ROUND, put("agentic", "environment", to="Hybrid"), "use State"),
     "round's group size 1": (ROUND, put("training", "reasoning", to={"algorithm": {"groupSize": 1}}), "equal to 2"),
     "long name": (ROUND, named("r" * 41), "at most 40 characters"),
     "name with a dot": (ROUND, named("r.1"), "Services are named after it"),

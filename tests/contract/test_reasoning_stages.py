@@ -17,7 +17,7 @@ import pytest
 
 from contract import stages
 from contract.models import Endpoint, serving
-from contract.servers import S3Server
+from contract.servers import BUCKET, S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Failure, FileEntry, Manifest, Progress
 from flywheel_api.causes import Cause, ExitCode
@@ -287,6 +287,36 @@ def test_shards_share_the_work_and_one_commits(minio: S3Server, endpoint: Endpoi
     assert manifest.counts.in_ == 24 and manifest.usage.roles[0].calls == 24
     whole = round_.run(Stage.MINE_REASONING) if not round_.done.get(Stage.MINE_REASONING) else manifest
     assert whole == manifest  # a second run finds the commit and leaves it
+
+
+def test_a_suite_of_ones_own(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
+    own = [{"id": f"own-{n}", "question": f"How much is {n} dozen?", "answer": str(12 * n)} for n in (3, 5, 7)]
+    seeds = [
+        {"id": "known", "question": "How much is 5 dozen?", "answer": "60"},
+        {"id": "new", "question": "9+4", "answer": "13"},
+    ]
+
+    def put(name: str, records: list[dict[str, str]]) -> str:
+        data = "".join(json.dumps(r) + "\n" for r in records).encode()
+        minio.client().put_object(BUCKET, f"{prefix}/{name}", io.BytesIO(data), len(data))
+        return f"s3://{BUCKET}/{prefix}/{name}"
+
+    def prepare(records: list[dict[str, str]], **expect: Any) -> Round:
+        suite = {"name": "dozens", "source": put("suite.jsonl", records), "items": 3}
+        reasoning = {"seeds": put("seeds.jsonl", seeds), "mining": {"samples": 4}}
+        round_ = Round(minio, prefix, endpoint.url, evaluation={"suites": [suite]}, reasoning=reasoning)
+        stages.run(round_.config(Stage.PREPARE), minio, prefix, **expect)
+        return round_
+
+    prepare([*own, {"id": "own-9", "question": "Unanswered?"}][1:], expect=ExitCode.VALIDATION)
+    prepare([own[0], own[0]], expect=ExitCode.VALIDATION)
+    round_ = prepare(own)
+    round_.run(Stage.PREPARE)
+    assert [i["id"] for i in round_.records(Stage.PREPARE, "suites/dozens.jsonl")] == ["own-3", "own-5", "own-7"]
+    assert [i["id"] for i in round_.records(Stage.PREPARE, "seeds/reasoning.jsonl")] == ["new"]
+    base = round_.config(Stage.MINE_REASONING).model_copy(update={"stage": Stage.EVALUATE_BASE})
+    stages.run(base, minio, prefix)
+    assert stages.manifest_of(round_.store, base).details["suites"]["dozens"]["items"] == 3
 
 
 def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:

@@ -49,3 +49,9 @@ def verdict(task: Task, episode: Episode, spec: AcceptanceSpec) -> str:
         if getattr(spec, name) is Check.REQUIRED and not passed[name]:
             return reason
     return "accepted"
+
+
+def advice(task: Task, episode: Episode, spec: AcceptanceSpec) -> list[str]:
+    """Advisory checks that failed, by their words: they are recorded and counted, and keep no task out."""
+    passed = checks(task, episode)
+    return [reason for name, reason in REASONS.items() if getattr(spec, name) is Check.ADVISORY and not passed[name]]

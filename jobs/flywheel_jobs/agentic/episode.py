@@ -18,7 +18,7 @@ from flywheel_jobs.envs import make_env
 from flywheel_jobs.envs.engine import Env
 
 Message = dict[str, Any]
-TOOL_RESPONSE_LIMIT = 4096  # characters; the paper's cap, cut in the middle
+TOOL_RESPONSE_LIMIT = 4096  # characters; the released code's cap, cut in the middle
 
 
 @dataclass

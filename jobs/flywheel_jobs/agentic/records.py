@@ -116,3 +116,4 @@ class Trajectory(Record):
     outcome: str
     details: dict[str, float] = Field(default_factory=dict)
     verdict: str = ""
+    advice: list[str] = Field(default_factory=list, description="Advisory acceptance checks that failed.")

@@ -16,7 +16,7 @@ from flywheel_jobs.envs.engine import Domain, Tables, replay
 
 BranchId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
-MAX_BRANCHES, MAX_DEPTH = 64, 12
+MAX_BRANCHES = 64
 
 
 class Kind(StrEnum):

@@ -28,7 +28,7 @@ async def run(ctx: StageContext) -> StageResult:
     """See the module."""
     ctx.progress(0, None, "building held-out suites")
     training, heldout = load_personas(ctx)
-    built = [suites.build(spec, heldout) for spec in ctx.spec.evaluation.suites]
+    built = [suites.build(spec, heldout, ctx.store) for spec in ctx.spec.evaluation.suites]
     ctx.progress(1, 3, "drawing seed problems")
     seeds = load_seeds(ctx)
     kept, dropped = clean(ctx, seeds, built)

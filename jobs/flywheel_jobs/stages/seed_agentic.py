@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel_api.artifacts import ManifestKind
-from flywheel_api.round import AgenticSpec, EnvironmentMode, Role, SeedMode
+from flywheel_api.round import AgenticSpec, Role, SeedMode
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import drive, expansion, heldout
 from flywheel_jobs.agentic.ask import ask, messages_for
@@ -67,10 +67,6 @@ async def run(ctx: StageContext) -> StageResult:
     spec = ctx.spec.agentic
     if spec is None:
         raise ValidationFailure("SeedAgentic without spec.agentic: nothing to seed")
-    if spec.environment is not EnvironmentMode.STATE:
-        raise ValidationFailure(
-            f"spec.agentic.environment {spec.environment} needs a tool simulator, which this version lacks: use State"
-        )
     seeds, collected = previous_seeds(ctx)
     if seeds:
         kept = most_mixed(seeds, collected, wanted(spec))

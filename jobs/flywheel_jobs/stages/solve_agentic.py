@@ -8,6 +8,7 @@ check that failed.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from flywheel_api.artifacts import ManifestKind
@@ -53,7 +54,7 @@ async def run(ctx: StageContext) -> StageResult:
             OutputFile("attempts.jsonl", attempts, TRAJECTORY_SCHEMA),
         ],
         counts=ctx.counts(len(kept), {**rejected, **outside}),
-        metrics={"solved": len(solved) / len(tasks) if tasks else 0.0},
+        metrics={"solved": len(solved) / len(tasks) if tasks else 0.0, **advised(attempts)},
         details={"outcomes": _count(alone), "dialogues": len(dialogues)},
     )
 
@@ -72,7 +73,10 @@ async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Traj
             seed=ctx.seed("solve", task.id, n),
         )
         verdict = accept.verdict(task, episode, spec.acceptance)
-        made.append(drive.trajectory(task, episode, "Solver", n, lineage, verdict))
+        advice = accept.advice(task, episode, spec.acceptance)
+        made.append(
+            drive.trajectory(task, episode, "Solver", n, lineage, verdict).model_copy(update={"advice": advice})
+        )
         if verdict == "accepted":
             break
     return made
@@ -110,6 +114,12 @@ async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tu
     outside = {r: ctx.dropped[r] - before.get(r, 0) for r in ctx.dropped if ctx.dropped[r] > before.get(r, 0)}
     rated = [t.model_copy(update={"policy_pass": PassRate.model_validate(done[t.id])}) for t in tasks if t.id in done]
     return rated, outside
+
+
+def advised(attempts: list[dict[str, Any]]) -> dict[str, float]:
+    """`advisory-branch-missed: 3`: accepted attempts that failed an advisory check, by the check's word."""
+    words = Counter(word for a in attempts if a["verdict"] == "accepted" for word in a.get("advice", []))
+    return {f"advisory-{word}": float(n) for word, n in sorted(words.items())}
 
 
 def _count(tasks: list[Task]) -> dict[str, int]:

@@ -154,6 +154,10 @@ def test_acceptance(of: Branch, turns: tuple[str, ...], verdict: str) -> None:
 def test_a_check_that_is_off_does_not_reject() -> None:
     lenient = AcceptanceSpec.model_validate({"branchHit": "Off"})
     assert accept.verdict(task(), play(task(), CANCEL), lenient) == "accepted"
+    assert accept.advice(task(), play(task(), CANCEL), lenient) == []
+    advisory = AcceptanceSpec.model_validate({"branchHit": "Advisory"})
+    assert accept.verdict(task(), play(task(), CANCEL), advisory) == "accepted"
+    assert accept.advice(task(), play(task(), CANCEL), advisory) == ["branch-missed"]
     assert accept.checks(task(), play(task(), CANCEL))["branch_hit"] is False
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel_api.round import SuiteSpec
+from flywheel_api.common import BUILTIN_DOMAINS
+from flywheel_api.round import BUILTIN_SUITES, SuiteSpec
 from flywheel_jobs import personas, suites
+from flywheel_jobs.agentic import heldout
+from flywheel_jobs.envs import DOMAINS
 from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.reasoning import arithmetic, roles
 from flywheel_jobs.reasoning.arithmetic import ARITY, TEMPLATES, Typed
@@ -22,6 +26,7 @@ from flywheel_jobs.standin import reasoning as standin
 from flywheel_jobs.standin.protocol import ChatRequest
 
 FAMILIES = tuple(ARITY)
+NO_STORE: Any = None  # built-in suites read nothing
 
 
 def problem(question: str, answer: str = "7") -> ReasoningProblem:
@@ -67,8 +72,13 @@ def test_generation_is_seeded_distinct_and_easy_first() -> None:
 
 def test_suites_do_not_depend_on_any_round() -> None:
     spec = SuiteSpec(name="arithmetic-heldout", items=24)
-    assert suites.build(spec, []) == suites.build(spec, [])
-    assert len({i["id"] for i in suites.build(spec, []).items}) == 24
+    assert suites.build(spec, [], NO_STORE) == suites.build(spec, [], NO_STORE)
+    assert len({i["id"] for i in suites.build(spec, [], NO_STORE).items}) == 24
+
+
+def test_the_api_knows_the_suites_and_domains_that_are_built_in() -> None:
+    assert set(BUILTIN_SUITES) == {*suites.REASONING, *heldout.SUITES}
+    assert set(BUILTIN_DOMAINS) == set(DOMAINS)
 
 
 @pytest.mark.parametrize("value", [None, {}, {"family": "add", "values": [1]}, {"family": "add", "values": ["1", 2]},
