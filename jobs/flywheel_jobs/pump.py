@@ -63,7 +63,10 @@ class Pump:
     async def _flusher(self) -> None:
         while True:
             try:
-                await asyncio.wait_for(self._full.wait(), SEGMENT_SECONDS)
+                # not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event, and
+                # this task would then be waited for without end
+                async with asyncio.timeout(SEGMENT_SECONDS):
+                    await self._full.wait()
             except TimeoutError:
                 pass
             self._full.clear()

@@ -120,7 +120,9 @@ class WorkQueue:
             pause = max(pause, 0.05)
         self._changed.clear()
         try:
-            await asyncio.wait_for(self._changed.wait(), timeout=pause)
+            # not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event
+            async with asyncio.timeout(pause):
+                await self._changed.wait()
         except TimeoutError:
             pass
 
