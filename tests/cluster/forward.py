@@ -71,7 +71,8 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         inner = await loop.run_in_executor(self._threads, _make_socket)
         try:
-            await asyncio.wait_for(loop.sock_connect(inner, (target.host, target.port)), _CONNECT_TIMEOUT_S)
+            async with asyncio.timeout(_CONNECT_TIMEOUT_S):
+                await loop.sock_connect(inner, (target.host, target.port))
             inner_reader, inner_writer = await asyncio.open_connection(sock=inner, limit=2 * _CHUNK)
         except (OSError, TimeoutError):
             inner.close()

@@ -201,7 +201,8 @@ async def test_permits_survive_cancelled_and_failed_requests(server: Any) -> Non
         with pytest.raises(asyncio.CancelledError):
             await task
     server.standin.faults.set({})
-    answers = await asyncio.wait_for(asyncio.gather(*(client.chat(ASK) for _ in range(200))), 20)
+    async with asyncio.timeout(20):
+        answers = await asyncio.gather(*(client.chat(ASK) for _ in range(200)))
     assert len(answers) == 200
     await client.aclose()
 

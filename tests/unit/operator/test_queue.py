@@ -113,3 +113,16 @@ async def test_the_age_of_the_oldest_key_tells_a_stuck_operator() -> None:
     now = 130.0
     assert queue.oldest_age() == 130
     assert queue.depth() == 1
+
+
+async def test_it_ends_when_it_is_cancelled_together_with_a_wish() -> None:
+    async def handle(_: Key) -> float | None:
+        return None
+
+    queue = WorkQueue(handle)
+    task = asyncio.create_task(queue.run(4))
+    await asyncio.sleep(0.01)
+    queue.add(A)
+    task.cancel()
+    done, _ = await asyncio.wait({task}, timeout=5)
+    assert done
