@@ -128,7 +128,6 @@ def _remove_from_existing(settings: Settings) -> None:
         "service/standin",
         f"job/import-{BASE_MODEL}",
         "job/look-into-store",
-        "job/read-report",
     ):
         kind, name = item.split("/")
         kube.delete(kind, name, settings.namespace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import secrets
 import time
 from typing import Any
 
@@ -57,10 +58,12 @@ def run(kube: Kubectl, job: dict[str, Any], timeout_s: float, advice: str = "") 
 
 def read_file(kube: Kubectl, settings: Settings, image: str, uri: str) -> bytes:
     """A file of the store, read by a pod: works wherever the store can be reached from."""
-    job = manifests.job("read-report", settings.namespace, image, ["-c", manifests.PRINT_KEY, uri])
-    kube.delete("job", "read-report", settings.namespace)
-    text = run(kube, job, 180, f"The file is still in the store: {uri}")
-    kube.delete("job", "read-report", settings.namespace)
+    name = f"read-report-{secrets.token_hex(3)}"  # its own: two terminals may look at the end of one round
+    job = manifests.job(name, settings.namespace, image, ["-c", manifests.PRINT_KEY, uri])
+    try:
+        text = run(kube, job, 180, f"The file is still in the store: {uri}")
+    finally:
+        kube.delete("job", name, settings.namespace)
     _, begin, rest = text.partition("BEGIN\n")
     body, end, _ = rest.partition("END")
     if not begin or not end:

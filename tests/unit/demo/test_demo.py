@@ -305,14 +305,16 @@ def test_a_finished_job_is_not_run_again() -> None:
     assert kube.calls == []
 
 
-def test_a_file_comes_out_of_the_cluster_whole() -> None:
+def test_a_file_comes_out_of_the_cluster_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs.secrets, "token_hex", lambda _: "abc")
     data = bytes(range(256)) * 50
     text = base64.b64encode(data).decode()
     log = "a warning\nBEGIN\n" + "\n".join(text[i : i + 4000] for i in range(0, len(text), 4000)) + "\nEND\n"
     done = {"spec": {"template": {"spec": {"containers": [{"image": "i"}]}}}}
     done["status"] = {"conditions": [{"type": "Complete", "status": "True"}]}
-    kube = FakeKube({("job", "read-report"): done}, {"logs": log})
+    kube = FakeKube({("job", "read-report-abc"): done}, {"logs": log})
     assert jobs.read_file(kube, Settings(), "i", "s3://b/k") == data
+    assert kube.calls[-1] == ("delete", "job", "read-report-abc")
 
 
 def test_an_interrupted_helm_release_is_cleared() -> None:
