@@ -99,7 +99,7 @@ def a_round(name: str) -> Object:
             "base": {"model": "hf://a/b"},
             "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "m"}],
             "reasoning": {"seeds": "builtin://arithmetic"},
-            "evaluation": {"suites": [{"name": "s"}]},
+            "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
         },
     }
 
