@@ -45,7 +45,7 @@ from cluster.process import free_ports, log_tail, loopback_env
 _READY_TIMEOUT_S = 180  # 9 s on a quiet 2-core machine; loaded ones were seen to take 10 times as long
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # a soft limit for Go's heap: KubeRay's CRDs make the API server's OpenAPI large, and garbage would double it
-_ENVIRONMENT = {"kube-apiserver": {"GOGC": "60"}}
+_ENVIRONMENT = {"kube-apiserver": {"GOGC": "40"}}
 
 
 def binaries() -> dict[str, Path]:
