@@ -23,7 +23,6 @@ class Cause(StrEnum):
     STALLED = "Stalled"
     SUPERSEDED = "Superseded"
     ENDPOINT = "Endpoint"
-    CANCELLED = "Cancelled"
 
 
 class ExitCode(IntEnum):
@@ -53,5 +52,5 @@ CAUSE_OF_EXIT: dict[int, Cause] = {
 FREE_RETRIES = frozenset({Cause.PREEMPTED, Cause.CAPACITY, Cause.ENDPOINT, Cause.INFRA, Cause.SUPERSEDED})
 """Causes that do not use up `retries.limit`; back-off and the round's wall clock bound them instead."""
 
-FINAL_CAUSES = frozenset({Cause.VALIDATION, Cause.BUDGET, Cause.CANCELLED})
-"""Causes that no retry can mend."""
+FINAL_CAUSES = frozenset({Cause.VALIDATION, Cause.BUDGET})
+"""Causes that no retry can change."""

@@ -65,7 +65,6 @@ class Reason(StrEnum):
     NAME_CONFLICT = "NameConflict"
     FORBIDDEN = "Forbidden"
     POD_REFUSED = "PodRefused"
-    CAPACITY = "WaitingForCapacity"
     MANIFEST_INVALID = "ManifestInvalid"
     RETRIES_EXHAUSTED = "RetriesExhausted"
     SPEC_CHANGED = "SpecChangedAfterCompletion"

@@ -35,7 +35,7 @@ class Algorithm(StrEnum):
 
 
 class RewardType(StrEnum):
-    """How a trajectory is scored."""
+    """How a trajectory is scored. Rubric and Judge are refused at admission: no trainer has them yet."""
 
     MATH = "Math"
     STATE_DIFF = "StateDiff"
@@ -90,10 +90,18 @@ class RewardSpec(ApiModel):
 
     type: RewardType = Field(
         default=RewardType.STATE_DIFF,
-        description="Math compares answers, StateDiff databases; Rubric, Judge ask a model; Custom calls entryPoint.",
+        description="Math compares answers, StateDiff databases, Custom calls entryPoint. This version has no other.",
     )
     entry_point: Annotated[str, Field(pattern=ENTRY_POINT_PATTERN, max_length=253)] | None = Field(
         default=None, description="module:function in the image; only with type Custom."
+    )
+
+    model_config = config_with_rules(
+        (
+            "!(self.type in ['Rubric', 'Judge'])",
+            "reward types Rubric and Judge need a judging model, which this version lacks: use Math or StateDiff, "
+            "or Custom with entryPoint",
+        )
     )
 
 

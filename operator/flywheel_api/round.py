@@ -87,7 +87,7 @@ __all__ = [
 
 
 class Role(StrEnum):
-    """Who plays what. Roles that are not set fall back to Teacher."""
+    """Who plays what; unset roles fall back to Teacher. Nothing calls ToolSimulator or Judge yet: both are refused."""
 
     POLICY = "Policy"
     TEACHER = "Teacher"
@@ -95,6 +95,13 @@ class Role(StrEnum):
     TOOL_SIMULATOR = "ToolSimulator"
     USER_SIMULATOR = "UserSimulator"
     JUDGE = "Judge"
+
+
+_PLAYED = (
+    "!(self.role in ['ToolSimulator', 'Judge'])",
+    "nothing calls the roles ToolSimulator and Judge in this version: leave them out; "
+    "the roles are Policy, Teacher, Solver and UserSimulator",
+)
 
 
 class BaseSpec(ApiModel):
@@ -121,7 +128,7 @@ class Sampling(ApiModel):
 class Endpoint(ApiModel):
     """A role's model: an OpenAI-compatible URL, an existing RolloutPool, or a pool of the round's own (Policy only)."""
 
-    role: Role = Field(description="Policy, Teacher, Solver, ToolSimulator, UserSimulator or Judge.")
+    role: Role = Field(description="Policy, Teacher, Solver or UserSimulator; this version has these four.")
     url: Annotated[str, Field(pattern=URL_PATTERN, max_length=512)] | None = Field(
         default=None, description="Base URL of an OpenAI-compatible API, such as https://models.internal/v1."
     )
@@ -152,6 +159,7 @@ class Endpoint(ApiModel):
             "an inline pool is for role Policy; other roles take url or poolRef",
         ),
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
+        _PLAYED,
     )
 
 
@@ -284,8 +292,10 @@ class EvaluationSpec(ApiModel):
 class TokenBudget(ApiModel):
     """Tokens (prompt and completion) that a role may use in the whole round."""
 
-    role: Role = Field(description="Whose tokens.")
+    role: Role = Field(description="Whose tokens: Policy, Teacher, Solver or UserSimulator.")
     limit: Annotated[str, Field(pattern=INTEGER_PATTERN, max_length=20)] = Field(description="Tokens, as a string.")
+
+    model_config = config_with_rules(_PLAYED)
 
 
 class BudgetSpec(ApiModel):
@@ -294,7 +304,7 @@ class BudgetSpec(ApiModel):
     gpu_hours: DecimalString | None = Field(
         default=None, description="GPU-hours over all stages and attempts; unset is unlimited."
     )
-    wall_clock: Duration = Field(default="48h", description="Time from the first reconcile to the end.")
+    wall_clock: Duration = Field(default="48h", description="Time from the passed preflight to the end.")
     tokens: Annotated[
         list[TokenBudget],
         Field(

@@ -185,11 +185,6 @@ def _reward(spec: RLJobSpec) -> dict[str, Any]:
     if spec.reward.type is RewardType.CUSTOM:
         entry, _, name = (spec.reward.entry_point or "").partition(":")
         module, function = f"pkg://{entry}", name
-    elif spec.reward.type not in (RewardType.MATH, RewardType.STATE_DIFF):
-        raise UnsupportedSpec(
-            f"reward.type {spec.reward.type} is not in this trainer: use Math, StateDiff, or Custom with "
-            f"reward.entryPoint"
-        )
     return {"reward.custom_reward_function.path": module, "reward.custom_reward_function.name": function}
 
 

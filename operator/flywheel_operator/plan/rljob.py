@@ -264,7 +264,7 @@ class _Planner:
             self.notes.append(Note("AttemptEnded", text, "Warning"))
             return self._answer(changes | {"phase": "Pending", "progress": text}, self._deletions(), self.times.poll)
         reason = {Cause.BUDGET: Reason.BUDGET_EXHAUSTED}.get(ended.cause, Reason.FAILED)
-        if ended.cause not in (Cause.BUDGET, Cause.VALIDATION, Cause.CANCELLED):
+        if ended.cause not in (Cause.BUDGET, Cause.VALIDATION):
             reason = Reason.RETRIES_EXHAUSTED
         text = f"{said} ({verdict.why})"
         self.board.failed(reason, text)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,6 +13,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
+from flywheel_api.artifacts import ManifestKind
+from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import Reason
 from flywheel_api.crd import crd, crd_yaml
 from flywheel_api.generate import generate
@@ -18,6 +22,7 @@ from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import KINDS, Kind
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round_status import StageState
 from flywheel_api.schema import SchemaError, structural_schema
 
 ROOT = Path(__file__).parents[3]
@@ -152,6 +157,31 @@ def test_every_reason_that_needs_a_person_has_a_section(reason: str) -> None:
 def test_troubleshooting_has_no_section_for_a_reason_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
     assert set(re.findall(r"^### (\w+)$", text, re.MULTILINE)) <= {str(reason) for reason in Reason}
+
+
+def said(enum: type[Enum]) -> set[str]:
+    """Members that product code uses for more than comparing with them or listing them in a frozenset."""
+    found = set()
+    for path in [*(ROOT / "operator").rglob("*.py"), *(ROOT / "jobs").rglob("*.py")]:
+        tree = ast.parse(path.read_text())
+        asked = {
+            id(inner)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Compare) or (isinstance(node, ast.Call) and ast.unparse(node.func) == "frozenset")
+            for inner in ast.walk(node)
+        }
+        found |= {
+            node.attr
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) == enum.__name__ and id(node) not in asked
+        }
+    return found
+
+
+@pytest.mark.parametrize("enum", [Reason, Cause, ExitCode, StageState, ManifestKind], ids=lambda enum: enum.__name__)
+def test_every_word_that_we_say_is_said_somewhere(enum: type[Enum]) -> None:
+    """A reason that is never set is a promise in the documents that nothing keeps."""
+    assert not {member.name for member in enum} - said(enum)
 
 
 def test_links_between_documents_lead_somewhere() -> None:

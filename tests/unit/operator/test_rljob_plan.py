@@ -91,7 +91,6 @@ def test_a_child_that_was_seen_and_is_gone_is_lost_infrastructure() -> None:
         (Cause.SUPERSEDED, True, 0),
         (Cause.VALIDATION, False, 1),
         (Cause.BUDGET, False, 1),
-        (Cause.CANCELLED, False, 1),
     ],
 )
 def test_what_follows_from_each_cause(cause: Cause, again: bool, failures: int) -> None:

@@ -179,12 +179,6 @@ def test_custom_reward() -> None:
     assert got["reward.custom_reward_function.name"] == "score"
 
 
-@pytest.mark.parametrize("kind", [RewardType.JUDGE, RewardType.RUBRIC])
-def test_rewards_that_are_not_there_are_refused(kind: RewardType) -> None:
-    with pytest.raises(UnsupportedSpec, match="use Math, StateDiff, or Custom"):
-        overrides(spec(reward=RewardSpec(type=kind)))
-
-
 def test_users_overrides_win_and_come_last() -> None:
     key = f"{ROLLOUT}.gpu_memory_utilization"
     lines = main_ppo_overrides(spec(overrides={key: 0.9, f"{ROLLOUT}.enable_sleep_mode": True}), PATHS, "job", "team")
