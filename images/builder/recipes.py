@@ -76,7 +76,7 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe("operator", ("operator/flywheel_api", "operator/flywheel_operator"), ("operator.txt",)),
-        Recipe("jobs", _JOBS, ("jobs.txt",)),
+        Recipe("jobs", (*_JOBS, "jobs/flywheel_standin"), ("jobs.txt",)),
         Recipe("ray-cpu", _JOBS, ("ray-cpu.txt", "ray-cpu-real.txt"), _STUBS),
         Recipe("trainer-gpu", _JOBS, ("trainer-gpu.txt",)),
         Recipe("rollout-gpu", _JOBS, ("rollout-gpu.txt",)),

@@ -10,14 +10,13 @@ import importlib
 import sys
 
 COMMANDS = {
-    "stage": ("flywheel_jobs.runner", "main", "run one CPU stage of a round (FLYWHEEL_STAGE_CONFIG)"),
+    "stage": ("flywheel_jobs.harness.runner", "main", "run one CPU stage of a round (FLYWHEEL_STAGE_CONFIG)"),
     "train": (
         "flywheel_jobs.trainer.main",
         "main",
         "run one attempt of an RLJob on a Ray head (FLYWHEEL_TRAIN_CONFIG)",
     ),
-    "fetch-model": ("flywheel_jobs.fetch_model", "main", "download and verify a checkpoint"),
-    "standin": ("flywheel_jobs.standin.server", "main", "serve scripted stand-ins for the model roles"),
+    "fetch-model": ("flywheel_jobs.harness.fetch_model", "main", "download and verify a checkpoint"),
     "import-model": ("flywheel_jobs.trainer.import_model", "main", "convert the packaged GGUF model and commit it"),
 }
 

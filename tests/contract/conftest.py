@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from contract.servers import COMMANDS, S3Server, running
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 
 
 @pytest.fixture(scope="session", params=sorted(COMMANDS))

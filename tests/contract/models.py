@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from flywheel_jobs.standin import reasoning
-from flywheel_jobs.standin.faults import Faults
-from flywheel_jobs.standin.protocol import Answer, Behaviour, ChatRequest
-from flywheel_jobs.standin.server import StandIn, load_behaviours
+from flywheel_standin import reasoning
+from flywheel_standin.faults import Faults
+from flywheel_standin.protocol import Answer, Behaviour, ChatRequest
+from flywheel_standin.server import StandIn, load_behaviours
 
 
 def policy(request: ChatRequest) -> Answer | None:

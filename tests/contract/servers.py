@@ -18,7 +18,7 @@ from cluster.build import ensure
 from cluster.errors import ClusterError
 from cluster.process import die_with_parent, free_ports, log_tail, loopback_env, wait_for
 from flywheel_api.stages import STORE_ENV
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 
 ACCESS, SECRET = "flywheel-test", "flywheel-test-secret"
 BUCKET = "flywheel"

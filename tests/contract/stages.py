@@ -17,8 +17,8 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV, ResolvedEndpoint, Stage, StageConfig
-from flywheel_jobs.runner import StageContext, run_stage
-from flywheel_jobs.store import Store, parse_manifest
+from flywheel_jobs.harness.runner import StageContext, run_stage
+from flywheel_jobs.storage.store import Store, parse_manifest
 
 ROOT = Path(__file__).parents[2]
 

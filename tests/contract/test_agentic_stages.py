@@ -21,9 +21,9 @@ from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.parser import render
-from flywheel_jobs.standin import agentic as script
-from flywheel_jobs.standin.protocol import Answer, Behaviour, ChatRequest
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
+from flywheel_standin import agentic as script
+from flywheel_standin.protocol import Answer, Behaviour, ChatRequest
 
 BASE, CANDIDATE = "sha256:" + "0" * 64, "sha256:" + "1" * 64
 AGENTIC = {

@@ -22,10 +22,10 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Failure, FileEntry, Manifest, Progress
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.stages import Stage
-from flywheel_jobs.reasoning.arithmetic import Typed
 from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.rewards import math
-from flywheel_jobs.store import Store
+from flywheel_jobs.seeds.arithmetic import Typed
+from flywheel_jobs.storage.store import Store
 
 CHAIN = {
     Stage.PREPARE: (),

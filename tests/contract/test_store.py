@@ -16,12 +16,12 @@ from contract.servers import BUCKET, S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, FileEntry, Manifest, ManifestKind, Owner
 from flywheel_api.causes import ExitCode
-from flywheel_jobs import store as store_module
 from flywheel_jobs.__main__ import main
-from flywheel_jobs.errors import CorruptArtifact, StoreUnavailable, ValidationFailure
-from flywheel_jobs.fetch_model import MARKER
-from flywheel_jobs.s3 import S3Settings
-from flywheel_jobs.store import Store
+from flywheel_jobs.core.errors import CorruptArtifact, StoreUnavailable, ValidationFailure
+from flywheel_jobs.harness.fetch_model import MARKER
+from flywheel_jobs.storage import store as store_module
+from flywheel_jobs.storage.s3 import S3Settings
+from flywheel_jobs.storage.store import Store
 
 OWNER = Owner(kind="FlywheelRound", namespace="n", name="r", uid="u1")
 COMMIT = artifacts.manifest_key("u1", "Prepare", 1)

@@ -26,7 +26,7 @@ OPTIONAL_STORE_ENV = {
 # says whether the base model is in the store; with the argument `make`, creates the bucket if it is not there
 LOOK = """
 import sys
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 store = Store.from_env()
 if "make" in sys.argv and not store._client.bucket_exists(store.bucket):
     store._client.make_bucket(store.bucket)
@@ -36,7 +36,7 @@ print("MODEL PRESENT" if found else "MODEL ABSENT")
 # prints a file of the store, base64 in short lines, between marks: logs are the way out of any cluster
 PRINT_KEY = """
 import base64, sys
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 store = Store.from_env()
 uri = sys.argv[1]
 bucket, _, key = uri.removeprefix("s3://").partition("/")
@@ -145,7 +145,7 @@ def standin(space: str, image: str) -> list[Object]:
     container = {
         "name": "standin",
         "image": image,
-        "command": ["python", "-m", "flywheel_jobs", "standin"],
+        "command": ["python", "-m", "flywheel_standin"],
         "ports": [{"name": "http", "containerPort": STANDIN_PORT}],
         "readinessProbe": {
             "httpGet": {"path": "/v1/models", "port": "http"},

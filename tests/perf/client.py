@@ -11,8 +11,8 @@ import aiohttp
 from flywheel_api.artifacts import Owner
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
-from flywheel_jobs.runner import StageContext
-from flywheel_jobs.store import Store
+from flywheel_jobs.harness.runner import StageContext
+from flywheel_jobs.storage.store import Store
 
 CONCURRENCY = 64
 PROMPT = "Solve the problem and end with the answer on a line of its own. " * 8

@@ -13,7 +13,7 @@ from cluster.pins import binary_path
 from cluster.services import forward
 from demo.kube import Kubectl
 from demo.settings import NAMESPACE, STORE_SECRET, SYSTEM_NAMESPACE
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 
 
 def connect() -> Kubectl | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from contract.servers import running
-from flywheel_jobs.s3 import connect
+from flywheel_jobs.storage.s3 import connect
 from perf.machine import middle, record
 
 PAIRS = 7

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # import name -> distribution, where they differ
 DISTRIBUTION = {"yaml": "pyyaml", "pydantic_core": "pydantic", "prometheus_client": "prometheus-client"}
-OURS = {"flywheel_api", "flywheel_operator", "flywheel_jobs"}
+OURS = {"flywheel_api", "flywheel_operator", "flywheel_jobs", "flywheel_standin"}
 # in the ray images only: these folders and modules run nowhere else
 ML = {
     "torch",
@@ -66,9 +66,14 @@ def third_party(folder: str) -> Iterator[tuple[Path, str, bool]]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "extras"), [("operator/flywheel_api", ()), ("operator/flywheel_operator", ("operator",))]
+    ("folder", "extras"),
+    [
+        ("operator/flywheel_api", ()),
+        ("operator/flywheel_operator", ("operator",)),
+        ("jobs/flywheel_standin", ("jobs",)),
+    ],
 )
-def test_control_plane_imports_are_declared(folder: str, extras: tuple[str, ...]) -> None:
+def test_imports_are_declared(folder: str, extras: tuple[str, ...]) -> None:
     allowed = declared(*extras)
     assert not [(str(path), name) for path, name, _ in third_party(folder) if name not in allowed]
 

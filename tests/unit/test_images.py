@@ -17,7 +17,7 @@ from builder import oci
 from builder.indexes import index_settings
 from builder.recipes import APP, IMAGES, RECIPES, ROOT, Recipe
 from builder.tools import BuildError, find_tool
-from flywheel_jobs.version import code_version
+from flywheel_jobs.core.version import code_version
 
 RUN_TIME_INSTALL = re.compile(r"^(CMD|ENTRYPOINT)\b.*\b(pip|uv|apt|apt-get|conda)\b", re.MULTILINE)
 
@@ -170,7 +170,7 @@ def test_an_image_names_its_code_as_the_checkout_does(tmp_path: Path) -> None:
         file = tmp_path / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(data)
-    command = [sys.executable, "-c", "from flywheel_jobs.version import code_version; print(code_version())"]
+    command = [sys.executable, "-c", "from flywheel_jobs.core.version import code_version; print(code_version())"]
     environment = {"PYTHONPATH": str(tmp_path / APP)}
     said = subprocess.run(command, env=environment, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
     assert said.strip() == code_version()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from flywheel_api.round import AcceptanceSpec, Check
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.inversion import untraceable
-from flywheel_jobs.agentic.records import Task
 from flywheel_jobs.envs import domain_of
+from flywheel_jobs.records.agentic import Task
 from flywheel_jobs.rewards import state_diff
 
 NEVER_ENDED = "never-ended"

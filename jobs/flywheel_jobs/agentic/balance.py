@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flywheel_jobs.agentic import tree
-from flywheel_jobs.agentic.records import TreeRecord
-from flywheel_jobs.agentic.tree import Branch
+from flywheel_jobs.records.agentic import TreeRecord
+from flywheel_jobs.records.tree import Branch
 
 
 @dataclass(frozen=True)

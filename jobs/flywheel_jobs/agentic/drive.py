@@ -10,11 +10,11 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel_jobs.agentic import prompt
-from flywheel_jobs.agentic.ask import ask, messages_for
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.agentic.records import Lineage, Task, Trajectory
-from flywheel_jobs.llm import ChatClient
+from flywheel_jobs.endpoints.ask import ask, messages_for
+from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.records import record_id
+from flywheel_jobs.records.agentic import Lineage, Task, Trajectory
 from flywheel_jobs.rewards import state_diff
 
 USER = (

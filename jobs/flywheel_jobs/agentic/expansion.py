@@ -11,10 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel_jobs.agentic.drive import end_group
 from flywheel_jobs.agentic.inversion import card
-from flywheel_jobs.agentic.records import Seed, Trajectory
-from flywheel_jobs.agentic.tree import Action, Branch, Kind, branch_problems, schema
+from flywheel_jobs.agentic.tree import branch_problems, schema
 from flywheel_jobs.envs.engine import Domain
 from flywheel_jobs.records import Persona
+from flywheel_jobs.records.agentic import Seed, Trajectory
+from flywheel_jobs.records.tree import Action, Branch, Kind
 
 MIN_TOOLS, MAX_TOOLS, MAX_PARAMETERS = 3, 5, 3  # the paper's; docs/method.md, "Workflows"
 SHOWN_TRAJECTORIES, SHOWN_CHARACTERS = 3, 1500

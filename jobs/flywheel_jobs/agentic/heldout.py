@@ -12,12 +12,12 @@ from typing import Any
 
 from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.inversion import UserText, build_task
-from flywheel_jobs.agentic.records import TASK_SCHEMA, Lineage, Task
-from flywheel_jobs.agentic.tree import Action, Branch, Kind
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.envs.engine import Domain
-from flywheel_jobs.errors import ValidationFailure
 from flywheel_jobs.records import Persona
+from flywheel_jobs.records.agentic import TASK_SCHEMA, Lineage, Task
+from flywheel_jobs.records.tree import Action, Branch, Kind
 
 SUFFIX = "-heldout"
 HELDOUT_KEYS = 0.4

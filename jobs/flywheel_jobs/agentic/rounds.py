@@ -9,10 +9,10 @@ from typing import Any
 from flywheel_api.presets import training_spec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic.records import Lineage, Seed, Task, Trajectory
 from flywheel_jobs.envs import DOMAINS
+from flywheel_jobs.harness.runner import StageContext
 from flywheel_jobs.records import Persona, record_id
-from flywheel_jobs.runner import StageContext
+from flywheel_jobs.records.agentic import Lineage, Seed, Task, Trajectory
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs.airline import AIRLINE
 from flywheel_jobs.envs.engine import Domain, Env
-from flywheel_jobs.errors import ValidationFailure
 
 DOMAINS: dict[str, Domain] = {d.name: d for d in (AIRLINE,)}
 

@@ -6,9 +6,9 @@ import asyncio
 from typing import Any
 
 from flywheel_jobs.agentic import drive
-from flywheel_jobs.agentic.records import Task
-from flywheel_jobs.llm import ChatClient
+from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.records import ReasoningProblem
+from flywheel_jobs.records.agentic import Task
 from flywheel_jobs.rewards import math
 
 Row = dict[str, Any]

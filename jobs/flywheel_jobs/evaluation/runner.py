@@ -8,12 +8,12 @@ from typing import Any
 from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import Role, SuiteSpec
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic.records import Task
-from flywheel_jobs.errors import InfraError, ValidationFailure
+from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
 from flywheel_jobs.evaluation.intervals import score_interval
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.records import ReasoningProblem
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.records.agentic import Task
 
 RESULT_SCHEMA, SAMPLE_SCHEMA = "evaluation-result/v1", "evaluation-sample/v1"
 MAX_LOST = 0.05  # of a suite's items; more lost ones and the score is of another suite

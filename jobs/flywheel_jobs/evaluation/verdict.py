@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from flywheel_api.round import GateSpec, SuiteSpec
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation.intervals import Interval, paired_gain
 
 PROMOTED, HELD = "Promoted", "Held"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flywheel_jobs.records import Lineage, PassRate, ReasoningProblem, Turn
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 
 FAILED_UP_TO = 0.5  # share of right trajectories; above, a problem counts as learned
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 from flywheel_api.artifacts import Manifest
 from flywheel_api.base import parse_time
 from flywheel_api.stages import PIPELINE, Stage, StageConfig
-from flywheel_jobs.errors import CorruptArtifact
+from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.report.model import (
     GroupScore,
     Node,

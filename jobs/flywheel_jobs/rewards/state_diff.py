@@ -12,8 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.envs.engine import Env, LoggedCall
-from flywheel_jobs.errors import InfraError
 
 INFRA_END = "infra"
 OPEN_ENDS = frozenset({"length", "malformed", "turn-limit"})  # the agent broke off: nobody closed the conversation

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation.runner import evaluate
-from flywheel_jobs.runner import StageContext, StageResult
+from flywheel_jobs.harness.runner import StageContext, StageResult
 
 
 async def run(ctx: StageContext) -> StageResult:

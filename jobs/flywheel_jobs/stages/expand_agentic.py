@@ -8,12 +8,12 @@ from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import expansion, tree
-from flywheel_jobs.agentic.ask import ask, messages_for
-from flywheel_jobs.agentic.records import TREE_SCHEMA, Seed, Trajectory, TreeRecord
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.records import record_id
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.records.agentic import TREE_SCHEMA, Seed, Trajectory, TreeRecord
 
 
 async def run(ctx: StageContext) -> StageResult:

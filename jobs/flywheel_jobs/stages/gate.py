@@ -8,10 +8,10 @@ from typing import Any
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, ManifestKind, Promotion
 from flywheel_api.stages import Stage
-from flywheel_jobs.attempt import now
-from flywheel_jobs.errors import CorruptArtifact, Superseded, ValidationFailure
+from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
 from flywheel_jobs.evaluation import verdict
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.attempt import now
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 
 ITEMS_SCHEMA = "evaluation-item/v1"
 ITEMS_FILE = "items.jsonl"

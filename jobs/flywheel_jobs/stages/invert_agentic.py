@@ -8,7 +8,6 @@ from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import balance, heldout
-from flywheel_jobs.agentic.ask import ask, messages_for
 from flywheel_jobs.agentic.balance import Target
 from flywheel_jobs.agentic.inversion import (
     INVERT,
@@ -19,10 +18,11 @@ from flywheel_jobs.agentic.inversion import (
     text_problems,
     untraceable,
 )
-from flywheel_jobs.agentic.records import TASK_SCHEMA, Task, TreeRecord
+from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.errors import ItemDropped, ValidationFailure
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.records.agentic import TASK_SCHEMA, Task, TreeRecord
 
 
 async def run(ctx: StageContext) -> StageResult:

@@ -11,12 +11,12 @@ from typing import Any, Literal
 
 from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import MiningSpec
+from flywheel_jobs.evaluation.suites import reasoning_items
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.records import PROBLEM_SCHEMA, SAMPLE_SCHEMA, PassRate, ReasoningProblem, Sample
 from flywheel_jobs.rewards import math
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.suites import reasoning_items
 
 Band = Literal["hard", "frontier", "solved"]
 

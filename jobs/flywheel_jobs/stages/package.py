@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import TrackTraining
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.records import PARQUET_SCHEMA, ReasoningProblem
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
 
 VALIDATION_SHARE = 0.1
 MAX_VALIDATION_SHARE = 0.3  # a group that would take more stays in training

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 
 from flywheel_api.artifacts import ManifestKind
-from flywheel_jobs import personas, suites
-from flywheel_jobs.datasets import load_records
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.reasoning import arithmetic
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.evaluation import suites
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.records import PERSONA_SCHEMA, PROBLEM_SCHEMA, Persona, ReasoningProblem
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.seeds import arithmetic, personas
+from flywheel_jobs.storage.datasets import load_records
 
 BUILTIN_SEEDS: dict[str, tuple[str, ...]] = {
     "builtin://arithmetic": ("add",),

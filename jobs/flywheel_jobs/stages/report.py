@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from flywheel_api.artifacts import Counts, ManifestKind, report_key
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.report.load import load
 from flywheel_jobs.report.render import render
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
 
 FILE = "report.html"
 

@@ -16,14 +16,14 @@ from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import AgenticSpec, Role, SeedMode
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import drive, expansion, heldout
-from flywheel_jobs.agentic.ask import ask, messages_for
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, choose_key, text_problems
-from flywheel_jobs.agentic.records import SEED_SCHEMA, TRAJECTORY_SCHEMA, Lineage, Seed, Task, Trajectory
 from flywheel_jobs.agentic.rounds import previous_seeds, training_temperature
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.records import Persona, record_id
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.records.agentic import SEED_SCHEMA, TRAJECTORY_SCHEMA, Lineage, Seed, Task, Trajectory
 
 ROLLOUTS_PER_SEED = 4
 

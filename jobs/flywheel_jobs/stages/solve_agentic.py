@@ -15,11 +15,11 @@ from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import accept, drive
-from flywheel_jobs.agentic.records import TASK_SCHEMA, TRAJECTORY_SCHEMA, Task, Trajectory
 from flywheel_jobs.agentic.rounds import training_temperature
-from flywheel_jobs.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.records import PassRate
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.records.agentic import TASK_SCHEMA, TRAJECTORY_SCHEMA, Task, Trajectory
 
 SOLVER_TOKENS = 1024
 TOO_HARD, TOO_EASY = "too-hard-for-policy", "too-easy-for-policy"

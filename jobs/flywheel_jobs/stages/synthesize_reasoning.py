@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel_api.artifacts import ManifestKind
-from flywheel_jobs.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.endpoints.structured import chat_model
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.records import PROBLEM_SCHEMA, Lineage, Persona, ReasoningProblem, record_id
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.structured import chat_model
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import Any
 
 from flywheel_api.artifacts import ManifestKind
 from flywheel_api.round import VerificationSpec
+from flywheel_jobs.evaluation.suites import reasoning_items
+from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.records import PROBLEM_SCHEMA, VOTE_SCHEMA, ReasoningProblem, Vote
 from flywheel_jobs.rewards import math
-from flywheel_jobs.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.suites import reasoning_items
 
 
 async def run(ctx: StageContext) -> StageResult:

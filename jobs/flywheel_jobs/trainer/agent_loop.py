@@ -21,7 +21,7 @@ from verl.trainer.ppo.reward import get_custom_reward_fn
 from verl.utils.profiler import simple_timer
 
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.errors import InfraError
+from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.trainer import trajectory
 
 Row = dict[str, Any]

@@ -16,10 +16,10 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest, ManifestKind, Owner
 from flywheel_api.rljob import CheckpointSpec
 from flywheel_api.stages import TRAIN_STAGE
-from flywheel_jobs.attempt import now
-from flywheel_jobs.errors import CorruptArtifact
-from flywheel_jobs.store import Store, parse_manifest
-from flywheel_jobs.telemetry.logging import get_logger
+from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.harness.attempt import now
+from flywheel_jobs.storage.store import Store, parse_manifest
 from flywheel_jobs.trainer import retention, rollouts, signals
 from flywheel_jobs.trainer.metrics import Curve
 from flywheel_jobs.trainer.nodes import Nodes

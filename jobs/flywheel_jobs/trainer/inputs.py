@@ -9,10 +9,10 @@ import pyarrow.parquet as parquet
 
 from flywheel_api.artifacts import Manifest
 from flywheel_api.rljob import RLJobSpec
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.fetch_model import fetch
-from flywheel_jobs.s3 import connect
-from flywheel_jobs.store import Store
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.harness.fetch_model import fetch
+from flywheel_jobs.storage.s3 import connect
+from flywheel_jobs.storage.store import Store
 
 HUB = "hf://"
 REQUIRED_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")

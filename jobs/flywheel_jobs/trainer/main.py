@@ -10,10 +10,10 @@ import os
 from pydantic import ValidationError
 
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
-from flywheel_jobs.attempt import Attempt, end
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.store import Store
-from flywheel_jobs.telemetry import logging as telemetry
+from flywheel_jobs.core import logging as telemetry
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.harness.attempt import Attempt, end
+from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.driver import Driver
 
 log = telemetry.get_logger(__name__)

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from flywheel_jobs.telemetry.logging import redact
+from flywheel_jobs.core.logging import redact
 
 KEPT_LINES = 400
 GRACE_SECONDS = 20.0

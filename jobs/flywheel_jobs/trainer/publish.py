@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_api.artifacts import FileEntry, Manifest
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
 from flywheel_jobs.trainer.process import Child

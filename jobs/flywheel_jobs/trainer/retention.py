@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.rljob import CheckpointSpec
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 
 _SHARD = re.compile(r"(?:^|/)(?:model|optim)_world_size_\d+_rank_\d+\.pt$")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_api.artifacts import FileEntry
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.nodes import Nodes
 
 SCHEMA = "trajectory/v1"

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_api.artifacts import FileEntry, Manifest
-from flywheel_jobs.attempt import Attempt
-from flywheel_jobs.telemetry.logging import get_logger
+from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.trainer import rollouts, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoints, History
 from flywheel_jobs.trainer.nodes import Nodes

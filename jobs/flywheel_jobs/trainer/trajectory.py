@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flywheel_jobs.backoff import delay
-from flywheel_jobs.errors import InfraError, ValidationFailure
+from flywheel_jobs.core.backoff import delay
+from flywheel_jobs.core.errors import InfraError, ValidationFailure
 
 T = TypeVar("T")
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"

@@ -11,16 +11,16 @@ import pytest
 from pydantic import BaseModel, ConfigDict
 
 from flywheel_api.round import AcceptanceSpec
-from flywheel_jobs import personas
 from flywheel_jobs.agentic import accept, balance, drive, expansion, heldout, rounds, tree
-from flywheel_jobs.agentic.ask import ask, messages_for, payload_of
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, text_problems
-from flywheel_jobs.agentic.records import Lineage, Seed, Task, TreeRecord
-from flywheel_jobs.errors import ItemDropped, ValidationFailure
-from flywheel_jobs.llm import ChatResult
+from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
+from flywheel_jobs.endpoints.ask import ask, messages_for, payload_of
+from flywheel_jobs.endpoints.llm import ChatResult
+from flywheel_jobs.records.agentic import Lineage, Seed, Task, TreeRecord
+from flywheel_jobs.seeds import personas
 from flywheel_jobs.stages.seed_agentic import most_mixed
-from flywheel_jobs.standin import agentic as script
-from flywheel_jobs.standin.protocol import ChatRequest
+from flywheel_standin import agentic as script
+from flywheel_standin.protocol import ChatRequest
 from unit.agentic.world import AIRLINE, ANN, KEY, LOCKED, TRAP, WITHHELD, branch, task
 
 

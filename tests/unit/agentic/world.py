@@ -8,10 +8,10 @@ from typing import Any
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.inversion import UserText, build_task
 from flywheel_jobs.agentic.parser import render
-from flywheel_jobs.agentic.records import Lineage, Task
-from flywheel_jobs.agentic.tree import Action, Branch, Kind
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.records import Persona
+from flywheel_jobs.records.agentic import Lineage, Task
+from flywheel_jobs.records.tree import Action, Branch, Kind
 
 AIRLINE = domain_of("airline")
 ANN = Persona(id="persona-ann", name="Ann", trade="nurse", thing="beds", text="Ann is a nurse who counts beds.")

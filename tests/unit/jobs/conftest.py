@@ -9,9 +9,9 @@ import pytest
 from aiohttp.test_utils import TestServer
 
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.standin.faults import Faults
-from flywheel_jobs.standin.protocol import Answer, ChatRequest
-from flywheel_jobs.standin.server import StandIn, load_behaviours
+from flywheel_standin.faults import Faults
+from flywheel_standin.protocol import Answer, ChatRequest
+from flywheel_standin.server import StandIn, load_behaviours
 
 
 @dataclass

@@ -16,15 +16,16 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, Dropped, Failure, Owner, RoleUsage, ServedBy
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
 from flywheel_api.stages import STAGE_CONFIG_ENV, STORE_ENV
-from flywheel_jobs import errors, s3
-from flywheel_jobs.attempt import Attempt, described
-from flywheel_jobs.context import check_counts
-from flywheel_jobs.errors import HeadLost, StoreUnavailable, ValidationFailure
-from flywheel_jobs.journal import Item, Journal
-from flywheel_jobs.runner import load_config, stage_module
-from flywheel_jobs.s3 import S3Settings, parse_endpoint
-from flywheel_jobs.store import json_bytes
-from flywheel_jobs.telemetry.logging import REDACTED, Redactor
+from flywheel_jobs.core import errors
+from flywheel_jobs.core.errors import HeadLost, StoreUnavailable, ValidationFailure
+from flywheel_jobs.core.logging import REDACTED, Redactor
+from flywheel_jobs.harness.attempt import Attempt, described
+from flywheel_jobs.harness.context import check_counts
+from flywheel_jobs.harness.journal import Item, Journal
+from flywheel_jobs.harness.runner import load_config, stage_module
+from flywheel_jobs.storage import s3
+from flywheel_jobs.storage.s3 import S3Settings, parse_endpoint
+from flywheel_jobs.storage.store import json_bytes
 
 OWNER = Owner(kind="RLJob", namespace="n", name="j", uid="u")
 
@@ -65,7 +66,7 @@ def test_second_incarnation_of_an_attempt_stops() -> None:
 
 def test_updated_at_moves_with_progress_only(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(f"2026-01-01T00:00:{i:02}Z" for i in range(60))
-    monkeypatch.setattr("flywheel_jobs.attempt.now", lambda: next(times))
+    monkeypatch.setattr("flywheel_jobs.harness.attempt.now", lambda: next(times))
     one = attempt(Memory())
     start = one.progress.updated_at
     one.update(waiting_for="Teacher")
@@ -79,8 +80,8 @@ def test_updated_at_moves_with_progress_only(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_heartbeat_writes_while_the_main_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flywheel_jobs.attempt.MIN_WRITE_SECONDS", 0.02)
-    monkeypatch.setattr("flywheel_jobs.attempt.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("flywheel_jobs.harness.attempt.MIN_WRITE_SECONDS", 0.02)
+    monkeypatch.setattr("flywheel_jobs.harness.attempt.HEARTBEAT_SECONDS", 0.05)
     store = Memory()
     one = attempt(store)
     one.start_heartbeat()

@@ -12,10 +12,10 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import BaseModel
 
-from flywheel_jobs import llm
-from flywheel_jobs.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
-from flywheel_jobs.llm import ChatClient, Pace, RequestRefused
-from flywheel_jobs.structured import chat_model, parse
+from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
+from flywheel_jobs.endpoints import llm
+from flywheel_jobs.endpoints.llm import ChatClient, Pace, RequestRefused
+from flywheel_jobs.endpoints.structured import chat_model, parse
 
 ASK = [{"role": "user", "content": "hi"}]
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from flywheel_api.round import TrackTraining
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.stages import package
 from flywheel_jobs.stages.package import Example
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from flywheel_jobs.errors import ItemDropped
-from flywheel_jobs.journal import SEGMENT_ITEMS, Item
-from flywheel_jobs.pump import Pump
+from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.harness.journal import SEGMENT_ITEMS, Item
+from flywheel_jobs.harness.pump import Pump
 
 
 class Book:

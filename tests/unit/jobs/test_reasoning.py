@@ -12,18 +12,19 @@ from hypothesis import strategies as st
 
 from flywheel_api.common import BUILTIN_DOMAINS
 from flywheel_api.round import BUILTIN_SUITES, SuiteSpec
-from flywheel_jobs import personas, suites
 from flywheel_jobs.agentic import heldout
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import DOMAINS
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.reasoning import arithmetic, roles
-from flywheel_jobs.reasoning.arithmetic import ARITY, TEMPLATES, Typed
+from flywheel_jobs.evaluation import suites
+from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.rollouts import from_trajectories
 from flywheel_jobs.reasoning.text import ngrams, normalised, numbers
 from flywheel_jobs.records import ReasoningProblem
-from flywheel_jobs.standin import reasoning as standin
-from flywheel_jobs.standin.protocol import ChatRequest
+from flywheel_jobs.seeds import arithmetic, personas
+from flywheel_jobs.seeds.arithmetic import ARITY, TEMPLATES, Typed
+from flywheel_standin import reasoning as standin
+from flywheel_standin.protocol import ChatRequest
 
 FAMILIES = tuple(ARITY)
 NO_STORE: Any = None  # built-in suites read nothing

@@ -11,8 +11,8 @@ from aiohttp.test_utils import TestServer
 from flywheel_api.artifacts import STANDIN_NOTICE
 from flywheel_jobs.__main__ import COMMANDS, main
 from flywheel_jobs.reasoning import roles
-from flywheel_jobs.standin.faults import Faults
-from flywheel_jobs.standin.server import build
+from flywheel_standin.faults import Faults
+from flywheel_standin.server import build
 
 SOLVE = {"model": "solver", "messages": roles.solver_messages("8+9"), "n": 3, "seed": 4}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from flywheel_jobs.errors import StoreUnavailable
+from flywheel_jobs.core.errors import StoreUnavailable
 from flywheel_jobs.report import view
 from flywheel_jobs.report.graph import NODE_HEIGHT, NODE_WIDTH, lay_out, reduced_edges
 from flywheel_jobs.report.load import load

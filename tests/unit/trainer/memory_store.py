@@ -10,8 +10,8 @@ from typing import Any
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
-from flywheel_jobs.errors import CorruptArtifact
-from flywheel_jobs.store import Committed, json_bytes
+from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.storage.store import Committed, json_bytes
 
 
 class MemoryStore:

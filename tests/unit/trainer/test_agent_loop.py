@@ -32,7 +32,7 @@ from verl.workers.rollout.replica import TokenOutput
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.parser import render
-from flywheel_jobs.errors import InfraError
+from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.records import Persona
 from flywheel_jobs.stages.package import agentic_row
 from flywheel_jobs.trainer import agent_loop, trajectory

@@ -11,8 +11,8 @@ import pytest
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.rljob import CheckpointSpec
-from flywheel_jobs.attempt import Attempt
-from flywheel_jobs.store import Store
+from flywheel_jobs.harness.attempt import Attempt
+from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import retention
 from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
 from flywheel_jobs.trainer.nodes import Nodes

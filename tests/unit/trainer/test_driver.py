@@ -19,7 +19,7 @@ from flywheel_api.artifacts import FileEntry, Manifest, Owner
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.rljob import AlgorithmSpec, CheckpointSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TrainConfig
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import driver, main, publish
 from unit.trainer.memory_store import MemoryStore
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from flywheel_jobs.errors import InfraError, ValidationFailure
+from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.trainer import rollouts, trajectory
 from flywheel_jobs.trainer.nodes import Nodes
 

@@ -15,11 +15,11 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from flywheel_api.stages import STAGE_CONFIG_ENV, StageConfig
-from flywheel_jobs.attempt import Attempt, end
-from flywheel_jobs.context import OutputFile, ShardDone, StageContext, StageResult
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.store import Store
-from flywheel_jobs.telemetry import logging as telemetry
+from flywheel_jobs.core import logging as telemetry
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.harness.attempt import Attempt, end
+from flywheel_jobs.harness.context import OutputFile, ShardDone, StageContext, StageResult
+from flywheel_jobs.storage.store import Store
 
 __all__ = ["OutputFile", "StageContext", "StageResult", "main", "run_stage"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import flywheel_api
 
-_PACKAGES = (Path(flywheel_api.__file__).parent, Path(__file__).parent)
+_PACKAGES = (Path(flywheel_api.__file__).parent, Path(__file__).parents[1])
 
 
 @functools.cache

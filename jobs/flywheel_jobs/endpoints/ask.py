@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from flywheel_jobs.errors import ItemDropped
-from flywheel_jobs.llm import ChatClient
+from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.endpoints.llm import ChatClient
 
 M = TypeVar("M", bound=BaseModel)
 _FENCE = re.compile(r"^\s*```(?:json)?\s*(.*?)\s*```\s*$", re.DOTALL)

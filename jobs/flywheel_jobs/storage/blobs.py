@@ -21,8 +21,8 @@ from pydantic import BaseModel
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry
-from flywheel_jobs.errors import CorruptArtifact, ValidationFailure
-from flywheel_jobs.s3 import S3Settings, connect, put_if_absent, retrying
+from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
+from flywheel_jobs.storage.s3 import S3Settings, connect, put_if_absent, retrying
 
 T = TypeVar("T")
 CHUNK = 1 << 20

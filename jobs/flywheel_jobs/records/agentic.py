@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from flywheel_jobs import records
-from flywheel_jobs.agentic.tree import Branch, Tree
 from flywheel_jobs.records import Part, PassRate, Persona
+from flywheel_jobs.records.tree import Branch, Tree
 
 SEED_SCHEMA: Literal["agentic-seed/v1"] = "agentic-seed/v1"
 TREE_SCHEMA: Literal["behaviour-tree/v1"] = "behaviour-tree/v1"

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from flywheel_jobs.errors import ItemDropped
-from flywheel_jobs.journal import SEGMENT_SECONDS, Item, Journal
-from flywheel_jobs.telemetry.logging import get_logger
+from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.harness.journal import SEGMENT_SECONDS, Item, Journal
 
 log = get_logger(__name__)
 

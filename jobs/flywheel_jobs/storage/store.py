@@ -13,8 +13,8 @@ from pydantic import ValidationError
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
-from flywheel_jobs.blobs import PARALLEL_FILES, Blobs, hash_file, json_bytes, parse_object
-from flywheel_jobs.errors import CorruptArtifact, Superseded, ValidationFailure
+from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
+from flywheel_jobs.storage.blobs import PARALLEL_FILES, Blobs, hash_file, json_bytes, parse_object
 
 __all__ = ["Committed", "Store", "hash_file", "json_bytes", "parse_manifest", "parse_object"]
 

@@ -21,13 +21,13 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, ManifestKind, RoleUsage, ServedBy, Usage
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import ResolvedEndpoint, StageConfig
-from flywheel_jobs.attempt import Attempt, now
-from flywheel_jobs.errors import CorruptArtifact, ValidationFailure
-from flywheel_jobs.journal import Journal, basis_of, subtract_usage
-from flywheel_jobs.llm import ChatClient
-from flywheel_jobs.pump import Pump
-from flywheel_jobs.store import Store
-from flywheel_jobs.version import code_version
+from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
+from flywheel_jobs.core.version import code_version
+from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.harness.attempt import Attempt, now
+from flywheel_jobs.harness.journal import Journal, basis_of, subtract_usage
+from flywheel_jobs.harness.pump import Pump
+from flywheel_jobs.storage.store import Store
 
 T = TypeVar("T")
 FALLBACK_ROLE = "Teacher"

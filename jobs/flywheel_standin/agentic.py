@@ -11,9 +11,9 @@ import json
 import re
 from typing import Any
 
-from flywheel_jobs.agentic.ask import payload_of
 from flywheel_jobs.agentic.parser import render
-from flywheel_jobs.standin.protocol import Answer, ChatRequest
+from flywheel_jobs.endpoints.ask import payload_of
+from flywheel_standin.protocol import Answer, ChatRequest
 
 Branch = dict[str, Any]
 

@@ -13,9 +13,10 @@ import random
 import re
 from typing import Any
 
-from flywheel_jobs.reasoning import arithmetic, roles
-from flywheel_jobs.reasoning.arithmetic import TEMPLATES, Typed
-from flywheel_jobs.standin.protocol import Answer, ChatRequest
+from flywheel_jobs.reasoning import roles
+from flywheel_jobs.seeds import arithmetic
+from flywheel_jobs.seeds.arithmetic import TEMPLATES, Typed
+from flywheel_standin.protocol import Answer, ChatRequest
 
 ILL_POSED_SHARE = 0.12
 LOST_VALUE_SHARE = 0.08

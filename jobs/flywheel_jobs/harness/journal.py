@@ -20,8 +20,8 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import RoleUsage, ServedBy
 from flywheel_api.base import StatusModel
 from flywheel_api.stages import StageConfig
-from flywheel_jobs.errors import CorruptArtifact
-from flywheel_jobs.store import Store
+from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.storage.store import Store
 
 SEGMENT_ITEMS = 64
 SEGMENT_SECONDS = 1.0

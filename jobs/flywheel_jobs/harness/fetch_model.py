@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from flywheel_jobs.attempt import end
-from flywheel_jobs.store import Store
-from flywheel_jobs.telemetry import logging as telemetry
+from flywheel_jobs.core import logging as telemetry
+from flywheel_jobs.harness.attempt import end
+from flywheel_jobs.storage.store import Store
 
 MARKER = ".flywheel-model"  # written last, holds the digest or the hub reference
 log = telemetry.get_logger(__name__)

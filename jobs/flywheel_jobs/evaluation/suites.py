@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from flywheel_api.round import SuiteSpec
-from flywheel_jobs.context import StageContext
-from flywheel_jobs.datasets import load_records
-from flywheel_jobs.errors import ValidationFailure
-from flywheel_jobs.reasoning import arithmetic
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.records import PROBLEM_SCHEMA, Persona, ReasoningProblem
-from flywheel_jobs.store import Store
+from flywheel_jobs.seeds import arithmetic
+from flywheel_jobs.storage.datasets import load_records
+from flywheel_jobs.storage.store import Store
 
 DEFAULT_ITEMS = 50
 

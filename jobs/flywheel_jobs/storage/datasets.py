@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.records import Record
-from flywheel_jobs.store import Store, parse_object
+from flywheel_jobs.storage.store import Store, parse_object
 
 R = TypeVar("R", bound=Record)
 

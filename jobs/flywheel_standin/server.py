@@ -21,12 +21,12 @@ from typing import Any
 from aiohttp import web
 
 from flywheel_api.artifacts import STANDIN_NOTICE
-from flywheel_jobs.standin.faults import Faults
-from flywheel_jobs.standin.protocol import MODEL_NAME, OWNED_BY, Answer, Behaviour, ChatRequest
-from flywheel_jobs.telemetry import logging as telemetry
-from flywheel_jobs.version import code_version
+from flywheel_jobs.core import logging as telemetry
+from flywheel_jobs.core.version import code_version
+from flywheel_standin.faults import Faults
+from flywheel_standin.protocol import MODEL_NAME, OWNED_BY, Answer, Behaviour, ChatRequest
 
-BEHAVIOUR_MODULES = ("flywheel_jobs.standin.reasoning", "flywheel_jobs.standin.agentic")
+BEHAVIOUR_MODULES = ("flywheel_standin.reasoning", "flywheel_standin.agentic")
 UNKNOWN = "This stand-in has no script for that request."
 MAX_BODY = 8 << 20
 MAX_CHOICES = 256

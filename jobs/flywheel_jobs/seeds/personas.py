@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 
-from flywheel_jobs.datasets import load_records
-from flywheel_jobs.errors import ValidationFailure
+from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.records import Lineage, Persona, record_id
-from flywheel_jobs.store import Store
+from flywheel_jobs.storage.datasets import load_records
+from flywheel_jobs.storage.store import Store
 
 # (trade, what that trade counts): template material for the built-in list, not the public Persona Hub
 _TRADES = (

@@ -19,9 +19,9 @@ import aiohttp
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.backoff import delay
-from flywheel_jobs.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
-from flywheel_jobs.telemetry.logging import get_logger, redact
+from flywheel_jobs.core.backoff import delay
+from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
+from flywheel_jobs.core.logging import get_logger, redact
 
 log = get_logger(__name__)
 

@@ -19,9 +19,9 @@ from flywheel_api.artifacts import Claim, Failure, Manifest, Owner, Progress
 from flywheel_api.base import format_time
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import truncate
-from flywheel_jobs.errors import FlywheelError, HeadLost
-from flywheel_jobs.store import Store, json_bytes
-from flywheel_jobs.telemetry.logging import get_logger, redact
+from flywheel_jobs.core.errors import FlywheelError, HeadLost
+from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_jobs.storage.store import Store, json_bytes
 
 log = get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""What a round can start from without any data of a user's own: personas and arithmetic problems."""

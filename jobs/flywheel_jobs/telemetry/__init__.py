@@ -1,1 +1,0 @@
-"""What the jobs say while they run."""
