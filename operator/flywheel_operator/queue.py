@@ -1,4 +1,4 @@
-"""Our own work queue: keyed, deduplicating, one worker per key, delays, back-off with jitter, bounded by its keys."""
+"""Our own work queue: keyed, deduplicating, one run per key at a time, delays, back-off, bounded by its keys."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ log = get_logger(__name__)
 
 FIRST_BACK_OFF = 0.5
 MAX_BACK_OFF = 60.0
+MAX_ASKED = 600.0  # seconds; a wrong date in a Retry-After must not park an object for a day
+JITTER = 0.2
 
 
 @dataclass(frozen=True)
@@ -35,28 +37,32 @@ Handler = Callable[[Key], Awaitable[float | None]]
 
 
 class WorkQueue:
-    """`add` any number of times; the handler runs for one key at a time, at most once per wish.
+    """`add` any number of times; the handler runs for one key at a time, once for all the adds before it started.
 
-    The handler answers with seconds until the next look, or None. An exception means back-off, doubling up to a minute.
+    The handler answers with seconds until the next look, or None. An exception means back-off, doubling up to a
+    minute and at least what the other side asked for; whatever is added meanwhile waits for its end.
     """
 
-    def __init__(self, handler: Handler, clock: Callable[[], float] = time.monotonic) -> None:
-        self._handler, self._clock = handler, clock
+    def __init__(
+        self,
+        handler: Handler,
+        clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._handler, self._clock, self._chance = handler, clock, chance
         self._due: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
         self._order = itertools.count()
         self._running: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
+        self._not_before: dict[Key, float] = {}
         self._changed = asyncio.Event()
         self.done = 0
 
     def add(self, key: Key, delay: float = 0.0) -> None:
-        """Wish for a look at `key` in `delay` seconds; an earlier wish stands."""
-        if key in self._running and delay <= 0:
-            self._again.add(key)
-            return
-        due = self._clock() + delay
+        """Asks for a look at `key` in `delay` seconds, not before its back-off ends; an earlier due time stands."""
+        due = max(self._clock() + delay, self._not_before.get(key, 0.0))
         if key in self._due and self._due[key] <= due:
             return
         self._due[key] = due
@@ -84,40 +90,36 @@ class WorkQueue:
         while True:
             key = await self._next()
             self._running[key] = self._clock()
+            delay: float | None = None
             try:
                 delay = await self._handler(key)
                 self._failures.pop(key, None)
+                self._not_before.pop(key, None)
             except Exception as error:  # nothing may end a worker: one bad object never blocks others
-                delay = self._back_off(key, error)
+                self._back_off(key, error)
             finally:
                 self._running.pop(key, None)
                 self.done += 1
-            if key in self._again:
+            if key in self._again or key in self._not_before:
                 self._again.discard(key)
-                # a failing key keeps its back-off, whatever wakes it
-                self.add(key, delay if key in self._failures and delay else 0.0)
-            if delay is not None:
+                self.add(key)
+            elif delay is not None:
                 self.add(key, delay)
 
     async def _next(self) -> Key:
         while True:
             now = self._clock()
-            while self._heap:
-                due, _, key = self._heap[0]
+            while self._heap and self._heap[0][0] <= now:
+                due, _, key = heapq.heappop(self._heap)
                 if self._due.get(key) != due:
-                    heapq.heappop(self._heap)  # overtaken by an earlier wish
-                    continue
-                if due > now or key in self._running:
-                    break
-                heapq.heappop(self._heap)
+                    continue  # an earlier due time, or a back-off, took its place
                 del self._due[key]
-                return key
-            await self._sleep(now)
+                if key not in self._running:
+                    return key
+                self._again.add(key)  # when that run ends
+            await self._sleep(max(0.0, self._heap[0][0] - now) if self._heap else 3600.0)
 
-    async def _sleep(self, now: float) -> None:
-        pause = max(0.0, self._heap[0][0] - now) if self._heap else 3600.0
-        if self._heap and self._heap[0][2] in self._running:
-            pause = max(pause, 0.05)
+    async def _sleep(self, pause: float) -> None:
         self._changed.clear()
         try:
             # not wait_for: before Python 3.12 it swallows a cancellation that comes together with the event
@@ -126,12 +128,14 @@ class WorkQueue:
         except TimeoutError:
             pass
 
-    def _back_off(self, key: Key, error: Exception) -> float:
+    def _back_off(self, key: Key, error: Exception) -> None:
         count = self._failures[key] = self._failures.get(key, 0) + 1
-        delay: float = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(count - 1, 16)) * random.uniform(0.8, 1.2)
+        delay: float = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(count - 1, 16))
         if isinstance(error, Retryable) and error.after is not None:
-            delay = max(delay, error.after)
+            delay = max(delay, min(MAX_ASKED, error.after))
+        delay *= 1 + JITTER * self._chance()  # only upwards: never earlier than was asked for
+        self._not_before[key] = self._clock() + delay
+        self._due.pop(key, None)  # asked for while it ran: has to wait as well
         log.warning(
             "reconcile failed", key=str(key), error=f"{type(error).__name__}: {error}", again_in=round(delay, 1)
         )
-        return delay
