@@ -79,29 +79,36 @@ class PodTemplate(ApiModel):
 class ChildRef(StatusModel):
     """An object that a resource made."""
 
-    kind: str
-    name: str
+    kind: str = Field(description="Kind of the object, such as Job, RayJob, RLJob or RolloutPool.")
+    name: str = Field(description="Its name, in the same namespace.")
 
 
 class ModelStatus(StatusModel):
     """A committed checkpoint."""
 
-    uri: str
-    digest: str
-    step: int | None = None
+    uri: str = Field(description="Where it is: s3://bucket/prefix, or the reference that the spec gave.")
+    digest: str = Field(description="sha256:<hex> of its manifest: what spec.base.model and spec.model take.")
+    step: int | None = Field(
+        default=None, description="Training step of the checkpoint; absent when it was not trained here."
+    )
 
 
 class AttemptStatus(StatusModel):
     """One ended attempt and why it ended."""
 
-    stage: str | None = None
-    attempt: int
-    cause: Cause
-    reason: str = ""
-    message: Message = ""
-    started_at: Timestamp | None = None
-    finished_at: Timestamp | None = None
-    resumed_from_step: int | None = None
+    stage: str | None = Field(default=None, description="Stage of the round; absent in an RLJob, which has one.")
+    attempt: int = Field(description="Number of the attempt, from 1.")
+    cause: Cause = Field(
+        description="Why it ended; the cause decides whether it is retried and whether that uses up a retry."
+    )
+    reason: str = Field(default="", description="One word for what happened, such as OOMKilled or NoProgress.")
+    message: Message = Field(default="", description="The evidence in a sentence.")
+    started_at: Timestamp | None = Field(default=None, description="When the attempt was written down.")
+    finished_at: Timestamp | None = Field(default=None, description="When its end was seen.")
+    resumed_from_step: int | None = Field(
+        default=None,
+        description="Step of the checkpoint that a training went on from; absent at a start from the model.",
+    )
 
 
 ATTEMPTS_KEPT = 5

@@ -76,12 +76,18 @@ class Reason(StrEnum):
 class Condition(StatusModel):
     """metav1.Condition."""
 
-    type: Annotated[str, StringConstraints(max_length=316)]
-    status: Literal["True", "False", "Unknown"]
-    observed_generation: int = 0
-    last_transition_time: Timestamp
-    reason: Annotated[str, StringConstraints(max_length=1024, min_length=1)]
-    message: Annotated[str, Field(max_length=32768)] = ""
+    type: Annotated[str, StringConstraints(max_length=316)] = Field(
+        description="Ready, Reconciling, Stalled, or one of the kind's own."
+    )
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether it holds.")
+    observed_generation: int = Field(default=0, description="metadata.generation that this was decided for.")
+    last_transition_time: Timestamp = Field(
+        description="When status last changed; a new reason or message does not move it."
+    )
+    reason: Annotated[str, StringConstraints(max_length=1024, min_length=1)] = Field(
+        description="One word; docs/troubleshooting.md has a section for each that needs a person."
+    )
+    message: Annotated[str, Field(max_length=32768)] = Field(default="", description="What is so and what to do next.")
 
 
 Conditions = Annotated[

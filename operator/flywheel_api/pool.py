@@ -36,7 +36,9 @@ class PoolTemplate(ApiModel):
     replicas: Annotated[int, Field(ge=1, le=1024)] = Field(default=1, description="Servers of the model.")
     gpus_per_replica: Annotated[int, Field(ge=0, le=64, description="0 serves on CPU; tensor parallel otherwise.")] = 1
     engine: EngineSpec = EngineSpec()
-    startup_timeout: Duration = "30m"
+    startup_timeout: Duration = Field(
+        default="30m", description="How long the servers may take to answer before the pool counts as failed."
+    )
     pod_template: PodTemplate = PodTemplate()
 
 
@@ -75,19 +77,30 @@ class WeightsStatus(StatusModel):
 class RolloutPoolStatus(StatusModel):
     """What is served right now."""
 
-    observed_generation: int = 0
-    conditions: Conditions = Field(default_factory=list)
+    observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
+    conditions: Conditions = Field(
+        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady."
+    )
     phase: str | None = Field(default=None, description="For people only: Pending, Starting, Running, Failed.")
-    endpoint: str | None = None
-    replicas: int = 0
-    ready_replicas: int = 0
-    selector: str | None = None
-    model_digest: str | None = None
+    endpoint: str | None = Field(
+        default=None, description="Base URL of the OpenAI-compatible API; absent while no replica answers."
+    )
+    replicas: int = Field(default=0, description="Serving pods that exist, ready or not; what /scale reads.")
+    ready_replicas: int = Field(default=0, description="Replicas that answer behind the Service.")
+    selector: str | None = Field(default=None, description="Label selector of the serving pods, for /scale.")
+    model_digest: str | None = Field(
+        default=None, description="Digest of the model served, or the reference itself for one from a hub."
+    )
     weights: Annotated[list[WeightsStatus], Field(max_length=16)] = Field(
         default_factory=list,
+        description="Ready replicas by the digest that they serve.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["digest"]},
     )
-    lagging_replicas: int = 0
-    child: ChildRef | None = None
-    started_at: str | None = None
-    progress: Message | None = None
+    lagging_replicas: int = Field(
+        default=0, description="Replicas that still serve the former model while the new one starts."
+    )
+    child: ChildRef | None = Field(default=None, description="The RayService that carries the current revision.")
+    started_at: str | None = Field(
+        default=None, description="When the current revision began to start; startupTimeout counts from here."
+    )
+    progress: Message | None = Field(default=None, description="What is going on, in words.")

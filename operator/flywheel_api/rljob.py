@@ -166,8 +166,12 @@ class RLJobSpec(ApiModel):
     )
     checkpoint: CheckpointSpec = CheckpointSpec()
     retries: RetriesSpec = RetriesSpec()
-    stall_after: Duration = "30m"
-    startup_timeout: Duration = "30m"
+    stall_after: Duration = Field(
+        default="30m", description="An attempt without progress (a step, or bytes moved) for so long is retried."
+    )
+    startup_timeout: Duration = Field(
+        default="30m", description="How long an attempt may take to get its pods running before it is retried."
+    )
     wall_clock: Duration | None = Field(
         default=None, description="Over all attempts; the job then fails with cause Budget."
     )
@@ -216,35 +220,53 @@ class RLJobSpec(ApiModel):
 class CheckpointStatus(StatusModel):
     """The last checkpoint committed to the store."""
 
-    step: int
-    digest: str
+    step: int = Field(description="Training step.")
+    digest: str = Field(description="sha256:<hex> of its manifest.")
 
 
 class RLJobStatus(StatusModel):
     """What happened so far."""
 
-    observed_generation: int = 0
-    conditions: Conditions = Field(default_factory=list)
+    observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
+    conditions: Conditions = Field(
+        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady."
+    )
     phase: str | None = Field(
         default=None, description="For people only: Pending, Starting, Running, Succeeded, Failed."
     )
-    step: int | None = None
-    total_steps: int | None = None
-    reward: str | None = None
-    tokens_per_second: str | None = None
-    eta: str | None = None
-    checkpoint: CheckpointStatus | None = None
-    model: ModelStatus | None = None
+    step: int | None = Field(default=None, description="Last finished training step.")
+    total_steps: int | None = Field(default=None, description="Steps of the whole run.")
+    reward: str | None = Field(
+        default=None, description="Mean reward of the last step, at the end of the published checkpoint."
+    )
+    tokens_per_second: str | None = Field(
+        default=None, description="Tokens trained on per second in the last step, over all GPUs."
+    )
+    eta: str | None = Field(default=None, description="Time left by the pace so far, such as 2h10m.")
+    checkpoint: CheckpointStatus | None = Field(
+        default=None, description="The last checkpoint committed: a retry goes on from here."
+    )
+    model: ModelStatus | None = Field(default=None, description="The final checkpoint, once the job has succeeded.")
     manifest: str | None = Field(default=None, description="Digest of the final manifest.")
-    attempt: int = 0
-    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(default_factory=list)
+    attempt: int = Field(default=0, description="Number of the current or last attempt; 0 before the first.")
+    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(
+        default_factory=list, description="The last five attempts that ended, and why."
+    )
     failures: int = Field(default=0, description="Attempts that used up a retry.")
-    child: ChildRef | None = None
-    started_at: Timestamp | None = None
-    attempt_started_at: Timestamp | None = None
-    running_since: Timestamp | None = None
-    finished_at: Timestamp | None = None
-    progress: Message | None = None
-    gpu_seconds: str | None = None
+    child: ChildRef | None = Field(
+        default=None, description="The RayJob of the current attempt; absent when the hardware is free."
+    )
+    started_at: Timestamp | None = Field(
+        default=None, description="When the first attempt began; wallClock counts from here."
+    )
+    attempt_started_at: Timestamp | None = Field(
+        default=None, description="When the current attempt began; startupTimeout counts from here."
+    )
+    running_since: Timestamp | None = Field(
+        default=None, description="Since when the current attempt runs; GPU-seconds count from here."
+    )
+    finished_at: Timestamp | None = Field(default=None, description="When the job ended; it is never started again.")
+    progress: Message | None = Field(default=None, description="What is going on, in words.")
+    gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
 
     PHASES: ClassVar[tuple[str, ...]] = ("Pending", "Starting", "Running", "Succeeded", "Failed")

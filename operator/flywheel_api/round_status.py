@@ -26,93 +26,125 @@ class StageState(StrEnum):
 class DropCount(StatusModel):
     """Items dropped for one reason."""
 
-    reason: str
-    count: str
+    reason: str = Field(description="Why they were dropped.")
+    count: str = Field(description="How many, as a decimal string.")
 
 
 class StageCounts(StatusModel):
     """Items of a stage, as decimal strings."""
 
-    in_: str | None = Field(default=None, alias="in")
-    out: str | None = None
-    dropped: str | None = None
+    in_: str | None = Field(default=None, alias="in", description="Items that the stage read.")
+    out: str | None = Field(default=None, description="Items that it passed on.")
+    dropped: str | None = Field(default=None, description="Items that it dropped.")
 
 
 class RoleTokens(StatusModel):
     """Tokens used by a role."""
 
-    role: str
-    tokens: str
+    role: str = Field(description="The role, such as Teacher.")
+    tokens: str = Field(description="Prompt and completion tokens, as a decimal string.")
 
 
 class StageStatus(StatusModel):
     """One stage, in the order of the pipeline."""
 
-    name: str
-    state: StageState = StageState.PENDING
-    attempt: int = 0
-    failures: int = 0
-    started_at: Timestamp | None = None
-    attempt_started_at: Timestamp | None = None
-    finished_at: Timestamp | None = None
+    name: str = Field(description="The stage.")
+    state: StageState = Field(
+        default=StageState.PENDING, description="Skipped is done, too: nothing was there to do, or the track is off."
+    )
+    attempt: int = Field(default=0, description="Number of the current or last attempt; 0 before the first.")
+    failures: int = Field(default=0, description="Attempts that used up a retry.")
+    started_at: Timestamp | None = Field(default=None, description="When its first attempt began.")
+    attempt_started_at: Timestamp | None = Field(default=None, description="When the current or last attempt began.")
+    finished_at: Timestamp | None = Field(default=None, description="When it was done; for a pool, when it was let go.")
     not_before: Timestamp | None = Field(default=None, description="Back-off: the next attempt starts no earlier.")
-    counts: StageCounts | None = None
-    dropped: Annotated[list[DropCount], Field(max_length=8)] = Field(default_factory=list)
-    tokens: Annotated[list[RoleTokens], Field(max_length=8)] = Field(default_factory=list)
-    gpu_seconds: str | None = None
-    child: ChildRef | None = None
-    manifest: str | None = None
-    progress: Annotated[str, Field(max_length=256)] | None = None
-    progress_at: Timestamp | None = None
+    counts: StageCounts | None = Field(default=None, description="Items in, out and dropped, from its manifest.")
+    dropped: Annotated[list[DropCount], Field(max_length=8)] = Field(
+        default_factory=list, description="The most frequent reasons for dropping an item; the rest is one line."
+    )
+    tokens: Annotated[list[RoleTokens], Field(max_length=8)] = Field(
+        default_factory=list, description="Tokens by role, over all attempts, lost ones included."
+    )
+    gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
+    child: ChildRef | None = Field(default=None, description="What carries the current attempt out.")
+    manifest: str | None = Field(default=None, description="Digest of the manifest that it committed.")
+    progress: Annotated[str, Field(max_length=256)] | None = Field(
+        default=None, description="Where the attempt stands, in words."
+    )
+    progress_at: Timestamp | None = Field(
+        default=None, description="Since when the pods have ended and the manifest is awaited."
+    )
 
 
 class ScoreStatus(StatusModel):
     """A suite's scores with confidence intervals, as decimal strings."""
 
-    suite: str
-    base: str | None = None
-    base_interval: list[str] | None = None
-    candidate: str | None = None
-    candidate_interval: list[str] | None = None
-    gain: str | None = None
-    gain_interval: list[str] | None = None
+    suite: str = Field(description="Name of the suite.")
+    base: str | None = Field(default=None, description="Mean score of the base, 0 to 1.")
+    base_interval: list[str] | None = Field(default=None, description="Ends of its bootstrap confidence interval.")
+    candidate: str | None = Field(default=None, description="Mean score of the trained model, 0 to 1.")
+    candidate_interval: list[str] | None = Field(default=None, description="Ends of its bootstrap confidence interval.")
+    gain: str | None = Field(default=None, description="Mean of the paired differences on the same items.")
+    gain_interval: list[str] | None = Field(
+        default=None, description="Ends of the gain's bootstrap confidence interval."
+    )
     gate: str | None = Field(default=None, description="Passed, Failed or None.")
 
 
 class UsageStatus(StatusModel):
     """Spent so far, across all attempts."""
 
-    gpu_hours: str = "0"
-    wall_clock: str = "0s"
-    tokens: list[RoleTokens] = Field(default_factory=list)
+    gpu_hours: str = Field(default="0", description="GPU-hours of all stages and attempts.")
+    wall_clock: str = Field(
+        default="0s", description="Time since the passed preflight, at the last write of this status."
+    )
+    tokens: list[RoleTokens] = Field(default_factory=list, description="Tokens by role, over all stages.")
 
 
 class FlywheelRoundStatus(StatusModel):
     """What happened so far; under 32 KiB, details live in the store."""
 
-    observed_generation: int = 0
-    conditions: Conditions = Field(default_factory=list)
-    stage: str | None = None
-    progress: Message | None = None
+    observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
+    conditions: Conditions = Field(
+        default_factory=list,
+        description="Ready, Reconciling and Stalled, and what they rest on: Preflight, BudgetAvailable, StorageReady, "
+        "EndpointsAvailable, Promoted.",
+    )
+    stage: str | None = Field(
+        default=None, description="The stage that runs, the first of several; Done after the last."
+    )
+    progress: Message | None = Field(
+        default=None, description="Where the running stages stand, in words; at the end what it took."
+    )
     stages: Annotated[
         list[StageStatus],
         Field(
             max_length=32,
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
-    ] = Field(default_factory=list)
-    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(default_factory=list)
+    ] = Field(default_factory=list, description="Every stage, in the order of the pipeline.")
+    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(
+        default_factory=list, description="The last five attempts that ended, and why."
+    )
     usage: UsageStatus = UsageStatus()
-    scores: Annotated[list[ScoreStatus], Field(max_length=32)] = Field(default_factory=list)
+    scores: Annotated[list[ScoreStatus], Field(max_length=32)] = Field(
+        default_factory=list, description="Scores by suite, in the order of the spec."
+    )
     score: str | None = Field(default=None, description="Printer column: `base → candidate` of the first suite.")
     verdict: str | None = Field(default=None, description="Promoted, Held or Failed.")
     base: str | None = Field(default=None, description="Printer column: the base in short, a round's or model's name.")
-    base_model: ModelStatus | None = None
-    model: ModelStatus | None = None
-    report: str | None = None
-    started_at: Timestamp | None = None
-    finished_at: Timestamp | None = None
-    spec_hash: str | None = None
+    base_model: ModelStatus | None = Field(
+        default=None, description="What the round trains from, as preflight resolved it."
+    )
+    model: ModelStatus | None = Field(
+        default=None, description="The promoted model: the one that was evaluated. Absent without promotion."
+    )
+    report: str | None = Field(default=None, description="Where the HTML report is, s3://.")
+    started_at: Timestamp | None = Field(
+        default=None, description="When preflight passed; budget.wallClock counts from here."
+    )
+    finished_at: Timestamp | None = Field(default=None, description="When the round ended; it is never started again.")
+    spec_hash: str | None = Field(default=None, description="Hash of the inputs that the round started with.")
     standin: bool | None = Field(
         default=None, description="True when a stand-in model served a role: scores are not comparable."
     )

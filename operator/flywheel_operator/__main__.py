@@ -7,12 +7,13 @@ import sys
 
 from flywheel_operator import logs
 from flywheel_operator.app import watch
+from flywheel_operator.config_file import ConfigError, load_config
 from flywheel_operator.ports.credentials import find_access
 from flywheel_operator.ports.errors import Terminal
 from flywheel_operator.ports.kube import Kube
 from flywheel_operator.ports.store import S3Store
 from flywheel_operator.runtime import run
-from flywheel_operator.settings import ConfigError, OperatorConfig, load_config
+from flywheel_operator.settings import OperatorConfig
 
 
 async def main(config: OperatorConfig) -> None:

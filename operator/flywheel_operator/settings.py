@@ -1,4 +1,4 @@
-"""The operator's configuration: one YAML file, rendered by the chart from its values, read once at start.
+"""The operator's configuration as a value: sizes, places and times. `config_file` reads it.
 
 The CPU flavour's sizes were measured on a 2-core node with a 135M model; the GPU flavour's are for 80 GB cards and want
 a look at the first install. What every process of an image needs is in that image; here stand sizes and places.
@@ -6,20 +6,10 @@ a look at the first install. What every process of an image needs is in that ima
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
-
-CONFIG_ENV = "FLYWHEEL_CONFIG"
-DEFAULT_PATH = "/etc/flywheel/config.yaml"
-
-
-class ConfigError(ValueError):
-    """The configuration file is absent or wrong; the message names the field and the fix."""
 
 
 class Model(BaseModel):
@@ -31,18 +21,24 @@ class Model(BaseModel):
 class Sizes(Model):
     """Requests and limits of a container, as Kubernetes quantities."""
 
-    requests: dict[str, str] = Field(default_factory=dict)
-    limits: dict[str, str] = Field(default_factory=dict)
+    requests: dict[str, str] = Field(default_factory=dict, description="What the scheduler sets aside.")
+    limits: dict[str, str] = Field(default_factory=dict, description="What the container may use at most.")
 
 
 class PodDefaults(Model):
     """Where pods of ours may run."""
 
-    node_selector: dict[str, str] = Field(default_factory=dict)
-    tolerations: list[dict[str, Any]] = Field(default_factory=list)
-    priority_class_name: str | None = None
-    runtime_class_name: str | None = None
-    labels: dict[str, str] = Field(default_factory=dict)
+    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that a node must have.")
+    tolerations: list[dict[str, Any]] = Field(
+        default_factory=list, description="Taints that the pods tolerate, as core/v1 tolerations."
+    )
+    priority_class_name: str | None = Field(
+        default=None, description="PriorityClass of the pods; an object's own wins."
+    )
+    runtime_class_name: str | None = Field(default=None, description="RuntimeClass of the pods, such as nvidia.")
+    labels: dict[str, str] = Field(
+        default_factory=dict, description="Labels of the pods beside ours, for policies that want some."
+    )
 
 
 class RayShape(Model):
@@ -52,23 +48,34 @@ class RayShape(Model):
     `nvidia.com/gpu: gpusPerNode` in requests and limits; the head runs only the driver.
     """
 
-    image: str
-    head: Sizes
-    worker: Sizes = Sizes()
-    head_ray_start_params: dict[str, str] = Field(default_factory=dict)
-    worker_ray_start_params: dict[str, str] = Field(default_factory=dict)
-    env: dict[str, str] = Field(default_factory=dict)
-    shm_size: str = "2Gi"
+    image: str = Field(description="Image of every container, the init container included.")
+    head: Sizes = Field(description="Sizes of the head.")
+    worker: Sizes = Field(default=Sizes(), description="Sizes of a worker.")
+    head_ray_start_params: dict[str, str] = Field(
+        default_factory=dict, description="Arguments of ray start on the head. CPUs and GPUs named here are logical."
+    )
+    worker_ray_start_params: dict[str, str] = Field(
+        default_factory=dict, description="Arguments of ray start on workers."
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment of the Ray containers; null unsets a default."
+    )
+    shm_size: str = Field(
+        default="2Gi", description="sizeLimit of /dev/shm, which holds Ray's object store; it counts as memory."
+    )
     model_dir_size: str | None = Field(default=None, description="sizeLimit of the emptyDir that holds the weights.")
-    pod: PodDefaults = PodDefaults()
+    pod: PodDefaults = Field(default=PodDefaults(), description="Where these pods may run.")
 
 
 class Flavour(Model):
     """Everything that differs between training on CPU (gpus 0) and on GPUs."""
 
-    trainer: RayShape
-    rollout: RayShape
-    init: Sizes = Sizes(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"})
+    trainer: RayShape = Field(description="Ray cluster of an RLJob.")
+    rollout: RayShape = Field(description="Ray cluster of a RolloutPool.")
+    init: Sizes = Field(
+        default=Sizes(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"}),
+        description="Sizes of the init container that fetches the weights.",
+    )
     overrides: dict[str, Any] = Field(
         default_factory=dict, description="verl keys that this hardware needs; an RLJob's own overrides win."
     )
@@ -77,10 +84,13 @@ class Flavour(Model):
 class JobShape(Model):
     """Pods of the CPU stages."""
 
-    image: str = "localhost/flywheel/jobs:dev"
-    resources: Sizes = Sizes(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"})
-    env: dict[str, str] = Field(default_factory=dict)
-    pod: PodDefaults = PodDefaults()
+    image: str = Field(default="localhost/flywheel/jobs:dev", description="Image of the stages.")
+    resources: Sizes = Field(
+        default=Sizes(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"}),
+        description="Sizes of a stage's container.",
+    )
+    env: dict[str, str] = Field(default_factory=dict, description="Environment of the stages; null unsets a default.")
+    pod: PodDefaults = Field(default=PodDefaults(), description="Where these pods may run.")
     shards: int = Field(default=1, ge=1, le=1024, description="Indexed Job completions of a stage.")
     stall_after_seconds: float = Field(
         default=900, gt=0, description="A stage without progress for so long is retried."
@@ -89,17 +99,21 @@ class JobShape(Model):
         default=900, gt=0, description="How long a pod may take to start before it is replaced."
     )
     retries: int = Field(default=3, ge=0, description="Failures of the program itself that a stage may have.")
-    endpoint_patience_seconds: float = Field(default=120, gt=0)
+    endpoint_patience_seconds: float = Field(
+        default=120,
+        gt=0,
+        description="How long a stage waits for an endpoint that does not answer before it ends to be retried.",
+    )
 
 
 class AllowList(Model):
     """What `podTemplate` of a resource may override; anything else makes the object InvalidSpec."""
 
-    image: bool = True
+    image: bool = Field(default=True, description="Whether another image may be named.")
     image_prefixes: list[str] = Field(default_factory=list, description="Allowed beginnings; empty allows every image.")
-    resources: bool = True
-    node_selector: bool = True
-    tolerations: bool = True
+    resources: bool = Field(default=True, description="Whether requests and limits may be set.")
+    node_selector: bool = Field(default=True, description="Whether nodes may be chosen.")
+    tolerations: bool = Field(default=True, description="Whether taints may be tolerated.")
     priority_class_names: list[str] = Field(default_factory=list, description="Allowed names; empty allows none.")
 
 
@@ -117,7 +131,7 @@ class Timing(Model):
         default=30, gt=0, description="How long a finished pod's manifest may take to appear."
     )
     back_off: float = Field(default=10, gt=0, description="First back-off of a retry; doubles.")
-    back_off_limit: float = Field(default=300, gt=0)
+    back_off_limit: float = Field(default=300, gt=0, description="Longest back-off of a retry.")
     stuck_after: float = Field(default=120, gt=0, description="Liveness fails when a key waits for so long.")
 
 
@@ -189,14 +203,20 @@ class OperatorConfig(Model):
 
     namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; empty serves all.")
     cpu: Flavour = Field(default_factory=_cpu_flavour, description="Used when gpusPerNode or gpusPerReplica is 0.")
-    gpu: Flavour = Field(default_factory=_gpu_flavour)
-    job: JobShape = JobShape()
-    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: list[str] = Field(default_factory=list)
+    gpu: Flavour = Field(default_factory=_gpu_flavour, description="Used when they are 1 or more.")
+    job: JobShape = Field(default=JobShape(), description="Pods of the CPU stages.")
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = Field(
+        default="IfNotPresent", description="Of all containers of ours."
+    )
+    image_pull_secrets: list[str] = Field(
+        default_factory=list, description="Secrets for pulling images; they must exist where the pods run."
+    )
     service_account_name: str | None = Field(default=None, description="Of all pods of ours; they never get its token.")
-    gpu_resource: str = "nvidia.com/gpu"
-    run_as_user: int = 10001
-    ray_version: str = "2.60.0"
+    gpu_resource: str = Field(default="nvidia.com/gpu", description="Extended resource that GPUs are asked for as.")
+    run_as_user: int = Field(
+        default=10001, description="User and group of all our processes; images are built for 10001."
+    )
+    ray_version: str = Field(default="2.60.0", description="Ray of the images; KubeRay wants to be told.")
     ray_service_token_auth: bool = Field(
         default=True,
         description="Token authentication of a pool's Ray dashboard; the OpenAI port is not touched by it.",
@@ -204,11 +224,16 @@ class OperatorConfig(Model):
     ttl_seconds_after_finished: int = Field(
         default=10, ge=0, description="Of RayJobs; the operator deletes them anyway."
     )
-    pod_template: AllowList = AllowList()
-    timing: Timing = Timing()
+    pod_template: AllowList = Field(
+        default=AllowList(),
+        description="What objects may override of their pods; what is not allowed is an InvalidSpec.",
+    )
+    timing: Timing = Field(default=Timing(), description="Intervals and time limits, in seconds.")
     workers: int = Field(default=8, ge=1, le=256, description="Objects reconciled at the same time.")
     http_port: int = Field(default=8080, description="/healthz and /metrics.")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="INFO", description="Lowest level that is logged; kopf's own lines from WARNING on."
+    )
     cluster_domain: str = Field(
         default="", description="Appended to Service names, e.g. cluster.local; empty is enough."
     )
@@ -216,38 +241,3 @@ class OperatorConfig(Model):
     def flavour(self, gpus: int) -> Flavour:
         """The flavour for that many GPUs per node or replica."""
         return self.gpu if gpus > 0 else self.cpu
-
-
-def load_config(path: str | None = None) -> OperatorConfig:
-    """Reads the file at `path`, else at $FLYWHEEL_CONFIG, else the default path. Raises ConfigError."""
-    chosen = path or os.environ.get(CONFIG_ENV)
-    file = Path(chosen or DEFAULT_PATH)
-    if not file.exists():
-        if chosen:
-            raise ConfigError(f"{file} does not exist: point {CONFIG_ENV} at the operator's configuration")
-        return OperatorConfig()
-    try:
-        data = yaml.safe_load(file.read_text()) or {}
-        return OperatorConfig.model_validate(merge(OperatorConfig().model_dump(by_alias=True), data))
-    except (yaml.YAMLError, ValidationError, TypeError) as error:
-        raise ConfigError(f"{file} is not a valid operator configuration: {error}") from error
-
-
-_FREE_KEYS = frozenset({"requests", "limits", "env", "headRayStartParams", "workerRayStartParams", "overrides"})
-
-
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, field by field; maps with free keys (env, limits...) are merged by key as well.
-
-    A free key set to null is removed, so that a default environment variable can be unset.
-    """
-    if not isinstance(over, dict):
-        raise TypeError("the configuration must be a mapping")
-    merged = dict(base)
-    for key, value in over.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            inner = merge(base[key], value)
-            merged[key] = {k: v for k, v in inner.items() if v is not None} if key in _FREE_KEYS else inner
-        else:
-            merged[key] = value
-    return merged

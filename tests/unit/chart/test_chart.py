@@ -14,8 +14,9 @@ import yaml
 
 from cluster.errors import ClusterError
 from cluster.pins import binary_path
+from flywheel_operator.config_file import load_config
 from flywheel_operator.config_reference import PAGE, config_page
-from flywheel_operator.settings import OperatorConfig, load_config
+from flywheel_operator.settings import OperatorConfig
 
 ROOT = Path(__file__).parents[3]
 CHART = ROOT / "charts" / "flywheel"
