@@ -2,135 +2,150 @@
 
 Layout below the store's prefix (every key is a function of facts, never of time):
 
-    blobs/sha256/<2 hex>/<hex>                         content-addressed file
-    manifests/sha256/<hex>.json                        any manifest by its digest
-    runs/<owner uid>/<stage>/a<attempt>/manifest.json  the commit of a stage attempt: written last, create-only
-    runs/<owner uid>/<stage>/a<attempt>/claim.json     create-only: one incarnation per attempt (law 10)
-    runs/<owner uid>/<stage>/a<attempt>/progress.json  overwritten while the attempt runs
-    runs/<owner uid>/<stage>/a<attempt>/failure.json   why the attempt ended, if it failed
-    runs/<owner uid>/<stage>/items/<sha256 of key>.json  finished items, shared by all attempts of the stage
-    runs/<owner uid>/<stage>/checkpoints/step-<8 digits>/manifest.json  a training checkpoint's commit, create-only
-    references/sha256/<hex>/<run uid>                  that run's kept checkpoints need the blob, which others may share
-    campaigns/<namespace>/<campaign>/promotions/<round uid>.json        a promotion, create-only
+    blobs/sha256/<2 hex>/<hex>                            content-addressed file
+    manifests/sha256/<hex>.json                           any manifest by its digest
+    results/<namespace>/<content key>/manifest.json       the commit of a stage or training: written last, create-only
+    results/<namespace>/<content key>/items/<hex>.json    journal of finished items, shared by all who make the same
+    results/<namespace>/<content key>/checkpoints/step-<8 digits>/manifest.json   a training checkpoint, create-only
+    runs/<owner uid>/<stage>/a<attempt>/claim.json        create-only: one incarnation per attempt (law 10)
+    runs/<owner uid>/<stage>/a<attempt>/progress.json     overwritten while the attempt runs
+    runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
+    references/sha256/<hex>/<content key>                 that training's kept checkpoints need the blob, others may too
+    campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
     reports/<namespace>/<round name>-<round uid>/report.html
+
+A result lies where its content says (`content.content_key`), not where its round does: another round whose stage is made
+of the same finds it there.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from flywheel_api.base import StatusModel, Timestamp
+from flywheel_api.canonical import canonical_json, digest_of, hex_of
 from flywheel_api.causes import Cause
 from flywheel_api.names import kebab
+from flywheel_api.results import ModelResult, Result, TrainingResult
 
-MANIFEST_SCHEMA: Final = "flywheel.dev/manifest/v1"
+MANIFEST_SCHEMA: Final = "flywheel.dev/manifest/v2"
 PROGRESS_SCHEMA: Final = "flywheel.dev/progress/v1"
 FAILURE_SCHEMA: Final = "flywheel.dev/failure/v1"
 STANDIN_NOTICE = "scripted stand-in; scores are not comparable to the paper"
 
 
-class ManifestKind(StrEnum):
-    """What a manifest commits."""
-
-    DATASET = "Dataset"
-    CHECKPOINT = "Checkpoint"
-    TRAINING_STATE = "TrainingState"
-    EVALUATION = "Evaluation"
-    VERDICT = "Verdict"
-    REPORT = "Report"
-
-
 class Owner(StatusModel):
     """The object that an attempt belongs to."""
 
-    kind: str
-    namespace: str
-    name: str
-    uid: str
+    kind: str = Field(description="FlywheelRound, RolloutPool or RLJob.")
+    namespace: str = Field(description="Its namespace.")
+    name: str = Field(description="Its name.")
+    uid: str = Field(description="Its uid: another object of the same name has another one.")
 
 
 class FileEntry(StatusModel):
     """A file of a manifest: `path` relative to the manifest's root, content under `blob_key(sha256)`."""
 
-    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$", max_length=512)]
-    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-    size: Annotated[int, Field(ge=0)]
-    records: int | None = None
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$", max_length=512)] = Field(
+        description="Path below the manifest's root."
+    )
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Digest of the content, in hex.")
+    size: Annotated[int, Field(ge=0)] = Field(description="Bytes.")
+    records: int | None = Field(default=None, description="Records, for files of records.")
     record_schema: str | None = Field(default=None, description="Record type and version, e.g. reasoning-problem/v1.")
 
 
 class Dropped(StatusModel):
     """Items dropped for a reason."""
 
-    reason: str
-    count: int
+    reason: str = Field(description="Why.")
+    count: int = Field(description="How many.")
 
 
 class Counts(StatusModel):
     """Items of a stage: in = out + sum of dropped."""
 
-    in_: int = Field(default=0, alias="in")
-    out: int = 0
-    dropped: list[Dropped] = Field(default_factory=list)
+    in_: int = Field(default=0, alias="in", description="Items that came in.")
+    out: int = Field(default=0, description="Items that were kept.")
+    dropped: list[Dropped] = Field(default_factory=list, description="Items that were dropped, by reason.")
 
 
 class RoleUsage(StatusModel):
     """Calls and tokens of a role."""
 
-    role: str
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    seconds: float = 0.0
+    role: str = Field(description="Role that was asked.")
+    calls: int = Field(default=0, description="Requests that were answered.")
+    prompt_tokens: int = Field(default=0, description="Tokens sent.")
+    completion_tokens: int = Field(default=0, description="Tokens received.")
+    seconds: float = Field(default=0.0, description="Seconds of waiting for answers, summed over requests.")
 
 
 class ServedBy(StatusModel):
     """Who answered for a role, as the endpoint itself declares it in GET /v1/models."""
 
-    role: str
-    model: str
-    owned_by: str | None = None
-    standin: bool = False
-    notice: str | None = None
+    role: str = Field(description="Role that was asked.")
+    model: str = Field(description="Name of the served model.")
+    owned_by: str | None = Field(default=None, description="Who serves it, as the server says.")
+    standin: bool = Field(default=False, description="True when a scripted stand-in answered.")
+    notice: str | None = Field(default=None, description="What the server says about itself.")
     weights: str | None = Field(default=None, description="Digest of the served checkpoint, when it is one of ours.")
 
 
 class Usage(StatusModel):
-    """What an attempt spent."""
+    """What the owner spent on a stage, over its attempts."""
 
-    seconds: float = 0.0
-    roles: list[RoleUsage] = Field(default_factory=list)
+    seconds: float = Field(default=0.0, description="Seconds of the last attempt's process.")
+    roles: list[RoleUsage] = Field(default_factory=list, description="Calls and tokens by role.")
+    taken_over: list[RoleUsage] = Field(
+        default_factory=list, description="What others had spent on finished items that were taken over."
+    )
 
 
 class Manifest(StatusModel):
     """The commit of an attempt. Its digest is the sha256 of its canonical JSON, which is what the store holds."""
 
-    schema_: Literal["flywheel.dev/manifest/v1"] = Field(default=MANIFEST_SCHEMA, alias="schema")
-    kind: ManifestKind
-    owner: Owner
-    stage: str
-    attempt: int
+    schema_: Literal["flywheel.dev/manifest/v2"] = Field(default=MANIFEST_SCHEMA, alias="schema")
+    owner: Owner = Field(description="The object whose attempt made it.")
+    stage: str = Field(description="Stage that made it.")
+    attempt: int = Field(description="Attempt that made it.")
+    content_key: str = Field(default="", description="Digest of what it was made of; see `content`.")
+    made_of: dict[str, str] = Field(default_factory=dict, description="The parts of that: name to digest or word.")
     inputs: dict[str, str] = Field(default_factory=dict, description="Name to digest of the manifests that were read.")
-    config_digest: str = Field(description="sha256 of the canonical stage config.")
-    files: list[FileEntry] = Field(default_factory=list)
-    counts: Counts = Counts()
-    usage: Usage = Usage()
-    metrics: dict[str, float] = Field(default_factory=dict)
-    details: dict[str, Any] = Field(
-        default_factory=dict, description="Small structured results; see the stage's module."
-    )
-    served_by: list[ServedBy] = Field(default_factory=list)
+    files: list[FileEntry] = Field(default_factory=list, description="The files, by path.")
+    counts: Counts = Field(default=Counts(), description="Items in, out and dropped by reason.")
+    usage: Usage = Field(default=Usage(), description="What its owner spent on it.")
+    metrics: dict[str, float] = Field(default_factory=dict, description="Numbers to plot, by name.")
+    result: Result
+    served_by: list[ServedBy] = Field(default_factory=list, description="Who answered, by role.")
     standin: bool = Field(default=False, description="True when a stand-in served any role here or in any input.")
-    notice: str | None = None
-    step: int | None = None
-    code_version: str = ""
-    image: str = ""
-    created_at: Timestamp
+    notice: str | None = Field(default=None, description="What a reader must know about the result.")
+    code_version: str = Field(default="", description="Release and source digest of the code.")
+    image: str = Field(default="", description="Image of the pod that made it.")
+    created_at: Timestamp = Field(description="When it was made.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _upgrade(cls, value: Any) -> Any:
+        """Models that release 0.1 committed stay usable; its other manifests belong to rounds that are over."""
+        return _from_v1(value) if isinstance(value, dict) and value.get("schema") == _SCHEMA_V1 else value
+
+    @property
+    def kind(self) -> str:
+        """Kind of the result."""
+        return self.result.kind
+
+    @property
+    def step(self) -> int | None:
+        """Training step of a model or checkpoint, if it has one."""
+        return getattr(self.result, "step", None)
+
+    def file(self, path: str) -> FileEntry | None:
+        """The file of that path, if there is one."""
+        return next((f for f in self.files if f.path == path), None)
 
     def canonical(self) -> bytes:
         """Canonical bytes: what is stored and hashed."""
@@ -142,72 +157,74 @@ class Manifest(StatusModel):
         return digest_of(self.canonical())
 
 
+_SCHEMA_V1 = "flywheel.dev/manifest/v1"
+
+
+def _from_v1(old: dict[str, Any]) -> dict[str, Any]:
+    """A model's manifest of release 0.1 in today's form. Raises ValueError for any other of its manifests."""
+    if old.get("kind") != "Checkpoint":
+        raise ValueError(f"a {old.get('kind')} manifest of release 0.1 cannot be read: make it again with a new round")
+    details: dict[str, Any] = old.get("details") or {}
+    result: ModelResult | TrainingResult
+    if old.get("step") is None:
+        result = ModelResult(source=str(details.get("source", "")), licence=str(details.get("licence", "")))
+    else:
+        result = TrainingResult(step=int(old["step"]), algorithm=str(details.get("algorithm", "")))
+    dropped = ("kind", "details", "step", "configDigest", "schema")
+    return {k: v for k, v in old.items() if k not in dropped} | {"result": result.dump()}
+
+
 class Progress(StatusModel):
-    """Where a running attempt stands. The operator reads it; `updatedAt` moves only with real progress (law 8)."""
+    """Where a running attempt stands: the one object that is read while it runs."""
 
     schema_: Literal["flywheel.dev/progress/v1"] = Field(default=PROGRESS_SCHEMA, alias="schema")
-    done: int = 0
-    total: int | None = None
-    text: str = ""
-    waiting_for: str | None = None
-    step: int | None = None
-    reward: float | None = None
-    tokens_per_second: float | None = None
+    done: int = Field(default=0, description="Items or steps that are done.")
+    total: int | None = Field(default=None, description="Items or steps in all, once known.")
+    text: str = Field(default="", description="What the attempt is doing, for people.")
+    waiting_for: str | None = Field(default=None, description="The endpoint that it waits for, for people.")
+    step: int | None = Field(default=None, description="Training step.")
+    reward: float | None = Field(default=None, description="Mean reward of that step.")
+    tokens_per_second: float | None = Field(default=None, description="Tokens per second, as the attempt measures it.")
     tokens: dict[str, int] = Field(
-        default_factory=dict, description="Prompt and completion tokens by role, over all attempts of the stage."
+        default_factory=dict, description="Prompt and completion tokens by role that the owner spent on the stage."
     )
-    eta_seconds: float | None = None
-    checkpoint_step: int | None = None
-    checkpoint_digest: str | None = None
-    resumed_from_step: int | None = None
-    updated_at: Timestamp
-    heartbeat_at: Timestamp
+    eta_seconds: float | None = Field(default=None, description="Seconds that are left, estimated.")
+    checkpoint_step: int | None = Field(default=None, description="Step of the last committed checkpoint.")
+    checkpoint_digest: str | None = Field(default=None, description="Digest of its manifest.")
+    resumed_from_step: int | None = Field(default=None, description="Step that the attempt resumed from.")
+    manifest: str | None = Field(default=None, description="Digest of the commit, once it stands.")
+    updated_at: Timestamp = Field(description="Moves only with real progress (law 8).")
+    heartbeat_at: Timestamp = Field(description="Moves as long as the process lives.")
 
 
 class Failure(StatusModel):
     """Why an attempt ended without a commit."""
 
     schema_: Literal["flywheel.dev/failure/v1"] = Field(default=FAILURE_SCHEMA, alias="schema")
-    cause: Cause
-    reason: str
-    message: str
-    at: Timestamp
+    cause: Cause = Field(description="Cause class.")
+    reason: str = Field(description="CamelCase word for programs.")
+    message: str = Field(description="What happened and what to do, for people.")
+    at: Timestamp = Field(description="When it ended.")
 
 
 class Claim(StatusModel):
     """Who runs an attempt. Create-only: the second incarnation of an attempt finds it and stops (law 10)."""
 
-    pod: str
-    incarnation: str
-    at: Timestamp
+    pod: str = Field(description="Name of the pod.")
+    incarnation: str = Field(description="Host, process and a random part.")
+    at: Timestamp = Field(description="When it was claimed.")
 
 
 class Promotion(StatusModel):
-    """A promoted model of a campaign."""
+    """A promoted model of a campaign: what later rounds start from, whatever became of the round's object."""
 
-    round: Owner
-    campaign: str
-    model_digest: str
-    verdict_digest: str
-    at: Timestamp
-
-
-def canonical_json(value: Any) -> bytes:
-    """Sorted keys, no spaces, UTF-8: one value has one form, so that digests can be compared."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
-
-
-def digest_of(data: bytes) -> str:
-    """`sha256:<hex>`."""
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def hex_of(digest: str) -> str:
-    """The hex part of `sha256:<hex>`. Raises ValueError for anything else."""
-    head, _, tail = digest.partition(":")
-    if head != "sha256" or len(tail) != 64 or not all(c in "0123456789abcdef" for c in tail):
-        raise ValueError(f"{digest!r} is not a sha256 digest")
-    return tail
+    round: Owner = Field(description="The round that promoted it.")
+    campaign: str = Field(description="Campaign of the round.")
+    model_digest: str = Field(description="Digest of the promoted checkpoint.")
+    model_step: int | None = Field(default=None, description="Its training step.")
+    verdict_digest: str = Field(description="Digest of a manifest of the verdict.")
+    rollouts: list[str] = Field(default_factory=list, description="Rollout data sets of the round's trainings.")
+    at: Timestamp = Field(description="When it was promoted.")
 
 
 def blob_key(sha256_hex: str) -> str:
@@ -220,19 +237,9 @@ def manifest_digest_key(digest: str) -> str:
     return f"manifests/sha256/{hex_of(digest)}.json"
 
 
-def stage_prefix(owner_uid: str, stage: str) -> str:
-    """Prefix of everything that a stage of an owner writes."""
-    return f"runs/{owner_uid}/{kebab(stage)}"
-
-
 def attempt_prefix(owner_uid: str, stage: str, attempt: int) -> str:
-    """Prefix of one attempt."""
-    return f"{stage_prefix(owner_uid, stage)}/a{attempt}"
-
-
-def manifest_key(owner_uid: str, stage: str, attempt: int) -> str:
-    """The commit of an attempt."""
-    return f"{attempt_prefix(owner_uid, stage, attempt)}/manifest.json"
+    """Prefix of what one attempt writes about itself."""
+    return f"runs/{owner_uid}/{kebab(stage)}/a{attempt}"
 
 
 def progress_key(owner_uid: str, stage: str, attempt: int) -> str:
@@ -250,34 +257,54 @@ def claim_key(owner_uid: str, stage: str, attempt: int) -> str:
     return f"{attempt_prefix(owner_uid, stage, attempt)}/claim.json"
 
 
-def item_key(owner_uid: str, stage: str, item: str) -> str:
-    """A finished item; `item` is any string, hashed so that it is a safe key."""
-    return f"{stage_prefix(owner_uid, stage)}/items/{hashlib.sha256(item.encode()).hexdigest()}.json"
+def result_prefix(namespace: str, content_key: str) -> str:
+    """Prefix of everything that is made of one content."""
+    return f"results/{namespace}/{hex_of(content_key)}"
 
 
-def checkpoints_prefix(owner_uid: str, stage: str) -> str:
-    """Prefix of a run's training checkpoints, shared by all its attempts."""
-    return f"{stage_prefix(owner_uid, stage)}/checkpoints"
+def manifest_key(namespace: str, content_key: str) -> str:
+    """The commit of a stage or training."""
+    return f"{result_prefix(namespace, content_key)}/manifest.json"
 
 
-def checkpoint_key(owner_uid: str, stage: str, step: int) -> str:
+def items_prefix(namespace: str, content_key: str) -> str:
+    """Prefix of the journal of finished items."""
+    return f"{result_prefix(namespace, content_key)}/items/"
+
+
+def item_key(namespace: str, content_key: str, item: str) -> str:
+    """An entry of that journal; `item` is any string, hashed so that it is a safe key."""
+    return f"{items_prefix(namespace, content_key)}{hashlib.sha256(item.encode()).hexdigest()}.json"
+
+
+def checkpoints_prefix(namespace: str, content_key: str) -> str:
+    """Prefix of a training's checkpoints, shared by all attempts and all RLJobs of that content."""
+    return f"{result_prefix(namespace, content_key)}/checkpoints"
+
+
+def checkpoint_key(namespace: str, content_key: str, step: int) -> str:
     """The commit of a training checkpoint."""
-    return f"{checkpoints_prefix(owner_uid, stage)}/step-{step:08d}/manifest.json"
+    return f"{checkpoints_prefix(namespace, content_key)}/step-{step:08d}/manifest.json"
 
 
 def references_prefix(sha256_hex: str) -> str:
-    """Prefix of the runs whose kept checkpoints need a blob; empty means that retention may delete it."""
+    """Prefix of the trainings whose kept checkpoints need a blob; empty means that retention may delete it."""
     return f"references/sha256/{sha256_hex}/"
 
 
-def reference_key(sha256_hex: str, run_uid: str) -> str:
-    """Says that a run's kept checkpoint needs a blob."""
-    return references_prefix(sha256_hex) + run_uid
+def reference_key(sha256_hex: str, content_key: str) -> str:
+    """Says that a training's kept checkpoint needs a blob."""
+    return references_prefix(sha256_hex) + hex_of(content_key)
+
+
+def promotions_prefix(namespace: str, campaign: str | None = None) -> str:
+    """Prefix of the promotions of a campaign, or of all campaigns of a namespace."""
+    return f"campaigns/{namespace}/" if campaign is None else f"campaigns/{namespace}/{campaign}/promotions/"
 
 
 def promotion_key(namespace: str, campaign: str, round_uid: str) -> str:
     """A promotion of a campaign."""
-    return f"campaigns/{namespace}/{campaign}/promotions/{round_uid}.json"
+    return f"{promotions_prefix(namespace, campaign)}{round_uid}.json"
 
 
 def report_key(owner: Owner) -> str:

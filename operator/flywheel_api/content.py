@@ -1,0 +1,144 @@
+"""What a result is made of, and the key under which everybody who makes the same finds it (law 13).
+
+A stage is made of the parts of the round's spec that it reads (`READS`), who plays the roles that it asks (`ROLES`),
+the manifests that it reads, and the weights that are sampled. Where it runs, with how many retries, at which URL and
+with whose key is not part of it. `tests/contract` checks the table against what the stages' code really reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from flywheel_api.canonical import canonical_json, digest_of
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
+from flywheel_api.stages import Stage
+
+DATA_FORMAT: Final = "2"
+"""Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
+
+READS: Mapping[Stage, tuple[str, ...]] = {
+    Stage.PREPARE: (
+        "seed", "reasoning.seeds", "reasoning.mining.maxProblems", "reasoning.dedup",
+        "agentic.personas", "agentic.holdoutPersonas",
+        "evaluation.suites[].name", "evaluation.suites[].source", "evaluation.suites[].items",
+    ),
+    Stage.EVALUATE_BASE: (
+        "seed", "reasoning.mining.maxResponseTokens", "evaluation.temperature", "evaluation.confidence",
+        "evaluation.suites[].name", "evaluation.suites[].repeats",
+    ),
+    Stage.MINE_REASONING: ("seed", "reasoning.mining", "reasoning.dedup"),
+    Stage.SYNTHESIZE_REASONING: ("seed", "reasoning.synthesis"),
+    Stage.VERIFY_REASONING: ("seed", "reasoning.verification", "reasoning.dedup"),
+    Stage.SEED_AGENTIC: (
+        "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
+        "training.preset", "training.agentic.algorithm",
+    ),
+    Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree"),
+    Stage.INVERT_AGENTIC: ("seed", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare"),
+    Stage.SOLVE_AGENTIC: (
+        "seed", "agentic.solver", "agentic.acceptance", "agentic.difficulty",
+        "training.preset", "training.agentic.algorithm",
+    ),
+    Stage.PACKAGE: ("seed", "reasoning?", "agentic?", "training.reasoning.algorithm", "training.agentic.algorithm"),
+}  # fmt: skip
+"""Wire paths below `spec`; `x?` is whether x is there at all, `[]` takes every entry of a list."""
+
+READS_CANDIDATE = READS[Stage.EVALUATE_BASE]
+ROLES: Mapping[Stage, tuple[Role, ...]] = {
+    Stage.EVALUATE_BASE: (Role.POLICY, Role.USER_SIMULATOR),
+    Stage.EVALUATE_CANDIDATE: (Role.POLICY, Role.USER_SIMULATOR),
+    Stage.MINE_REASONING: (Role.POLICY,),
+    Stage.SYNTHESIZE_REASONING: (Role.TEACHER,),
+    Stage.VERIFY_REASONING: (Role.SOLVER,),
+    Stage.SEED_AGENTIC: (Role.TEACHER, Role.POLICY, Role.USER_SIMULATOR),
+    Stage.EXPAND_AGENTIC: (Role.TEACHER,),
+    Stage.INVERT_AGENTIC: (Role.TEACHER,),
+    Stage.SOLVE_AGENTIC: (Role.SOLVER, Role.POLICY, Role.USER_SIMULATOR),
+}
+"""Roles that a stage asks; who plays them is part of what its result is made of."""
+
+ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC})
+"""Stages that read the rollouts of the base round's trainings."""
+
+NEVER_REUSED = frozenset({Stage.GATE, Stage.REPORT})
+"""They speak of one round: its promotion and its page."""
+
+_SHAPE = frozenset({"podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store", "reuse"})
+"""Fields of an RLJob that do not change what it learns."""
+
+
+def stage_content(
+    stage: Stage,
+    spec: FlywheelRoundSpec,
+    inputs: Mapping[str, str],
+    base_model: str | None = None,
+    candidate_model: str | None = None,
+    rollouts: Sequence[str] = (),
+    sources: Mapping[str, str] | None = None,
+) -> dict[str, str]:
+    """What a CPU stage's result is made of: name to digest or word.
+
+    `inputs` are digests by stage; `sources` the versions (entity tags) of files that spec names by address.
+    """
+    wire = spec.dump()
+    reads = READS_CANDIDATE if stage is Stage.EVALUATE_CANDIDATE else READS.get(stage, ())
+    found = {f"spec.{path}": _digest(read(wire, path)) for path in reads}
+    found |= {f"role.{role.value}": _digest(_player(spec, role)) for role in ROLES.get(stage, ())}
+    found |= {f"input.{name}": digest for name, digest in inputs.items()}
+    if stage is Stage.EVALUATE_CANDIDATE:
+        found["model"] = candidate_model or ""
+    elif Role.POLICY in ROLES.get(stage, ()):
+        found["model"] = base_model or ""
+    if stage in ROLLOUTS:
+        found["rollouts"] = _digest(list(rollouts))
+    if stage is Stage.PREPARE:
+        found |= {f"source.{uri}": version for uri, version in (sources or {}).items()}
+    return {"stage": stage.value, **found}
+
+
+def sources_of(spec: FlywheelRoundSpec) -> list[str]:
+    """The s3:// addresses whose content Prepare reads, in order, each once."""
+    named = [s.source for s in spec.evaluation.suites]
+    named += [spec.reasoning.seeds] if spec.reasoning else []
+    named += [spec.agentic.personas] if spec.agentic else []
+    return list(dict.fromkeys(uri for uri in named if uri and uri.startswith("s3://")))
+
+
+def training_content(spec: RLJobSpec, model: str) -> dict[str, str]:
+    """What a training is made of. `model` is the digest that spec.model stands for; data are digests in the spec."""
+    wire = {k: v for k, v in spec.dump().items() if k not in _SHAPE and k != "model"}
+    return {"stage": "Train", "model": model} | {f"spec.{name}": _digest(value) for name, value in wire.items()}
+
+
+def content_key(made_of: Mapping[str, str], only_for: str | None = None) -> str:
+    """`sha256:<hex>` of what a result is made of. With `only_for`, an owner's uid, nobody else finds it."""
+    return _digest({"format": DATA_FORMAT, "onlyFor": only_for, **made_of})
+
+
+def read(wire: Mapping[str, Any], path: str) -> Any:
+    """The value at a path of `READS` in a spec's wire form; None where it is unset."""
+    value: Any = wire
+    parts = path.removesuffix("?").split(".")
+    for place, part in enumerate(parts):
+        if part.endswith("[]"):
+            rest = ".".join(parts[place + 1 :])
+            return [read(entry, rest) for entry in (value or {}).get(part.removesuffix("[]")) or []]
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value is not None if path.endswith("?") else value
+
+
+def _player(spec: FlywheelRoundSpec, role: Role) -> dict[str, Any] | None:
+    """Who plays a role: the model's name, how it is sampled, and the engine of the round's own pool."""
+    own: Endpoint | None = next((e for e in spec.endpoints if e.role is role), None)
+    if own is None and role is not Role.POLICY:
+        own = next((e for e in spec.endpoints if e.role is Role.TEACHER), None)
+    if own is None:
+        return None
+    engine = own.pool.engine.dump() if own.pool is not None else None
+    return {"model": own.model, "poolRef": own.pool_ref, "sampling": own.sampling.dump(), "engine": engine}
+
+
+def _digest(value: Any) -> str:
+    return digest_of(canonical_json(value))

@@ -1,0 +1,73 @@
+"""Records of the reasoning flywheel: problems, personas, samples of the policy, votes of the solver."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from flywheel_api.records.base import Message, PassRate, Record
+
+
+class Band(StrEnum):
+    """How hard a problem is for the policy, by its pass rate."""
+
+    HARD = "hard"
+    FRONTIER = "frontier"
+    SOLVED = "solved"
+
+
+class Problem(Record):
+    """A problem with one checkable final answer."""
+
+    schema_: Literal["reasoning-problem/v1"] = Field(default="reasoning-problem/v1", alias="schema")
+    question: Annotated[str, Field(min_length=1, max_length=20_000)] = Field(description="The question.")
+    context: list[Message] = Field(
+        default_factory=list, description="Messages before the question: system, worked examples."
+    )
+    answer: str | None = Field(default=None, description="The final answer, where it is known.")
+    family: str = Field(default="", description="Built-in family that it belongs to.")
+    template: str = Field(default="", description="Template of the family.")
+    difficulty: int = Field(default=1, description="Difficulty within the family, from 1.")
+    typed: dict[str, Any] | None = Field(default=None, description="Exact form, for built-in families.")
+    persona_id: str | None = Field(default=None, description="Persona that it is set in.")
+    policy_pass: PassRate | None = Field(default=None, description="How the policy did when it was mined.")
+    band: Band | None = Field(default=None, description="How hard it is for the policy.")
+
+    def messages(self) -> list[dict[str, str]]:
+        """The chat prompt of this problem."""
+        return [*({"role": m.role, "content": m.content} for m in self.context), {"role": "user", "content": self.question}]
+
+
+class Persona(Record):
+    """Someone whose world a problem or a task is set in."""
+
+    schema_: Literal["persona/v1"] = Field(default="persona/v1", alias="schema")
+    name: str = Field(description="Name of the person.")
+    trade: str = Field(description="What the person does.")
+    thing: str = Field(description="What this persona counts, in the plural.")
+    text: str = Field(description="A description in a sentence or two.")
+
+
+class Sample(Record):
+    """Samples of the policy on one problem."""
+
+    schema_: Literal["sample/v1"] = Field(default="sample/v1", alias="schema")
+    problem_id: str = Field(description="Problem that was sampled.")
+    texts: list[str] = Field(description="What the policy wrote, one text per sample.")
+    scores: list[float] = Field(description="Reward of each sample.")
+    correct: list[bool] = Field(description="Whether each sample's answer is right.")
+
+
+class Vote(Record):
+    """The independent solutions of one candidate."""
+
+    schema_: Literal["vote/v1"] = Field(default="vote/v1", alias="schema")
+    problem_id: str = Field(description="Candidate that was solved.")
+    answers: list[str] = Field(description="Final answers as they were written.")
+    normalised: list[str] = Field(description="Final answers in normal form.")
+    seeds: list[int] = Field(description="Sampling seed of each solution.")
+    model: str = Field(description="Model that solved.")
+    agreed: bool = Field(description="Whether enough solutions agree.")
+    answer: str | None = Field(default=None, description="The answer that they agree on.")

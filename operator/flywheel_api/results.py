@@ -1,0 +1,317 @@
+"""What the stages of a round and the trainings produce: one frozen model per kind of result, told apart by `kind`.
+
+A manifest carries exactly one of them (`artifacts.Manifest.result`). Both halves of Flywheel read and write results
+through these models only, so that what a stage writes is what the operator decides by.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from flywheel_api.base import StatusModel
+
+Interval = Annotated[list[float], Field(min_length=2, max_length=2, description="Lower and upper end, 0 to 1.")]
+Tally = Annotated[dict[str, int], Field(description="Number of items by name.")]
+
+
+class Track(StrEnum):
+    """The two data flywheels; the values are the names of their fields in a round's spec."""
+
+    REASONING = "reasoning"
+    AGENTIC = "agentic"
+
+
+class Split(StrEnum):
+    """What a packaged data set is for."""
+
+    TRAIN = "train"
+    VALIDATION = "validation"
+
+
+class Verdict(StrEnum):
+    """How a round ended. The gate decides between Promoted and Held; Failed means that there was no verdict."""
+
+    PROMOTED = "Promoted"
+    HELD = "Held"
+    FAILED = "Failed"
+
+
+class GateOutcome(StrEnum):
+    """Whether a suite reached its limits; None where the suite has no gate."""
+
+    PASSED = "Passed"
+    FAILED = "Failed"
+    NONE = "None"
+
+
+class SuiteInfo(StatusModel):
+    """A held-out suite as Prepare built it; its items are in the file `suites/<name>.jsonl`."""
+
+    name: str = Field(description="Name of the suite, as in spec.evaluation.suites.")
+    track: Track = Field(description="Whether items are problems (reasoning) or tasks (agentic).")
+    items: int = Field(description="Number of items.")
+
+
+class PreparedResult(StatusModel):
+    """Prepare: suites, seed problems and training personas."""
+
+    kind: Literal["Prepared"] = Field(default="Prepared", description="Tells results apart.")
+    suites: list[SuiteInfo] = Field(description="The suites that were built.")
+
+
+class GroupScore(StatusModel):
+    """Score of the items of a suite that expect the same outcome."""
+
+    score: float = Field(description="Mean score, 0 to 1.")
+    interval: Interval = Field(description="Confidence interval of the score.")
+    n: int = Field(description="Number of samples: items times repeats.")
+
+
+class SuiteScore(StatusModel):
+    """A model's score on a suite."""
+
+    name: str = Field(description="Name of the suite.")
+    track: Track = Field(description="Track of the suite.")
+    score: float = Field(description="Mean score, 0 to 1.")
+    interval: Interval = Field(description="Confidence interval of the score, clustered by item.")
+    n: int = Field(description="Number of samples: items times repeats.")
+    items: int = Field(description="Items that were scored.")
+    repeats: int = Field(description="Samples per item.")
+    lost: int = Field(default=0, description="Items that could not be scored.")
+    reasons: Tally = Field(default_factory=dict, description="Failed samples by reason.")
+    groups: dict[str, GroupScore] = Field(default_factory=dict, description="Scores by expected outcome.")
+
+
+class EvaluationResult(StatusModel):
+    """EvaluateBase and EvaluateCandidate: the scores of one model on every suite."""
+
+    kind: Literal["Evaluation"] = Field(default="Evaluation", description="Tells results apart.")
+    model: str | None = Field(default=None, description="Digest of the evaluated checkpoint, or hf://org/name.")
+    suites: list[SuiteScore] = Field(description="Scores in the order of the spec.")
+
+    def suite(self, name: str) -> SuiteScore | None:
+        """The score of a suite, if it was evaluated."""
+        return next((s for s in self.suites if s.name == name), None)
+
+
+class MinedResult(StatusModel):
+    """MineReasoning: how hard the seed problems are for the policy."""
+
+    kind: Literal["Mined"] = Field(default="Mined", description="Tells results apart.")
+    bands: Tally = Field(default_factory=dict, description="Problems by band: hard, frontier, solved.")
+
+
+class SynthesizedResult(StatusModel):
+    """SynthesizeReasoning: candidates that the teacher wrote."""
+
+    kind: Literal["Synthesized"] = Field(default="Synthesized", description="Tells results apart.")
+    by_operator: Tally = Field(default_factory=dict, description="Candidates by synthesis operator.")
+
+
+class VerifiedResult(StatusModel):
+    """VerifyReasoning: candidates whose answer independent solutions agreed on."""
+
+    kind: Literal["Verified"] = Field(default="Verified", description="Tells results apart.")
+
+
+class SeededResult(StatusModel):
+    """SeedAgentic: what behaviour trees grow from."""
+
+    kind: Literal["Seeded"] = Field(default="Seeded", description="Tells results apart.")
+    end_groups: Tally = Field(default_factory=dict, description="Observed episodes by how they ended.")
+
+
+class ExpandedResult(StatusModel):
+    """ExpandAgentic: behaviour trees."""
+
+    kind: Literal["Expanded"] = Field(default="Expanded", description="Tells results apart.")
+    kinds: Tally = Field(default_factory=dict, description="Branches by kind.")
+
+
+class InvertedResult(StatusModel):
+    """InvertAgentic: tasks for which one branch is the right one."""
+
+    kind: Literal["Inverted"] = Field(default="Inverted", description="Tells results apart.")
+    outcomes: Tally = Field(default_factory=dict, description="Tasks by expected outcome.")
+    kinds: Tally = Field(default_factory=dict, description="Tasks by kind of branch.")
+
+
+class SolvedResult(StatusModel):
+    """SolveAgentic: tasks that the solver solved as intended."""
+
+    kind: Literal["Solved"] = Field(default="Solved", description="Tells results apart.")
+    outcomes: Tally = Field(default_factory=dict, description="Accepted tasks by expected outcome.")
+    dialogues: int = Field(default=0, description="Accepted tasks that need a simulated user.")
+
+
+class PackagedDataset(StatusModel):
+    """A data set of a track; `digest` names a manifest of its own, whose only file is the Parquet file."""
+
+    track: Track = Field(description="Track that trains on it.")
+    split: Split = Field(description="Training or validation.")
+    digest: str = Field(description="Digest of the data set's manifest.")
+    records: int = Field(description="Rows.")
+
+
+class PackageResult(StatusModel):
+    """Package: the data sets of both tracks. A track without rows has none."""
+
+    kind: Literal["Package"] = Field(default="Package", description="Tells results apart.")
+    datasets: list[PackagedDataset] = Field(default_factory=list, description="Data sets by track and split.")
+
+    def dataset(self, track: Track, split: Split) -> str | None:
+        """Digest of a data set, if it was made."""
+        return next((d.digest for d in self.datasets if d.track is track and d.split is split), None)
+
+
+class DatasetResult(StatusModel):
+    """One packaged data set in verl's Parquet form."""
+
+    kind: Literal["Dataset"] = Field(default="Dataset", description="Tells results apart.")
+    track: Track = Field(description="Track that trains on it.")
+    split: Split = Field(description="Training or validation.")
+
+
+class RolloutsResult(StatusModel):
+    """The trajectories that a training kept: what the next round mines and expands."""
+
+    kind: Literal["Rollouts"] = Field(default="Rollouts", description="Tells results apart.")
+    step: int = Field(description="Last training step whose trajectories are in it.")
+
+
+class OutcomeReward(StatusModel):
+    """Reward of the trajectories of a step that expect the same outcome."""
+
+    reward: float = Field(description="Mean reward.")
+    n: int = Field(description="Trajectories.")
+
+
+class CurvePoint(StatusModel):
+    """One training step. Means are over the step's trajectories, times are in seconds; what verl did not say is unset."""
+
+    step: int = Field(description="Number of the step, from 1.")
+    reward: float | None = Field(default=None, description="Mean reward of the trajectories that count.")
+    reward_min: float | None = Field(default=None, description="Lowest reward.")
+    reward_max: float | None = Field(default=None, description="Highest reward.")
+    success: float | None = Field(default=None, description="Share of right answers, where the reward gives more.")
+    by_outcome: dict[str, OutcomeReward] = Field(default_factory=dict, description="Reward by expected outcome.")
+    trajectories: int | None = Field(default=None, description="Trajectories of the step, masked ones included.")
+    masked: int | None = Field(default=None, description="Trajectories that an outage ended: they do not count.")
+    groups: int | None = Field(default=None, description="Groups of samples of one prompt.")
+    zero_variance_groups: int | None = Field(default=None, description="Groups whose rewards are all the same.")
+    entropy: float | None = Field(default=None, description="Entropy of the policy, nats per token.")
+    grad_norm: float | None = Field(default=None, description="Norm of the gradient before clipping.")
+    clip_fraction: float | None = Field(default=None, description="Share of tokens whose ratio was clipped.")
+    response_tokens: float | None = Field(default=None, description="Tokens of a response.")
+    prompt_tokens: float | None = Field(default=None, description="Tokens of a prompt.")
+    turns: float | None = Field(default=None, description="Turns of a trajectory.")
+    rollout_probs_diff_max: float | None = Field(
+        default=None, description="Largest difference of a token's probability between sampler and trainer."
+    )
+    seconds: float | None = Field(default=None, description="Seconds of the step.")
+    seconds_generate: float | None = Field(default=None, description="Seconds of sampling.")
+    seconds_update: float | None = Field(default=None, description="Seconds of the optimiser's update.")
+    seconds_sync: float | None = Field(default=None, description="Seconds of moving weights to the sampler.")
+    seconds_save: float | None = Field(default=None, description="Seconds of writing a checkpoint.")
+    tokens_per_second: float | None = Field(default=None, description="Tokens trained on per second.")
+    validation: dict[str, float] = Field(default_factory=dict, description="verl's validation metrics by name.")
+
+
+class TrainingStateResult(StatusModel):
+    """A checkpoint from which a training can be resumed."""
+
+    kind: Literal["TrainingState"] = Field(default="TrainingState", description="Tells results apart.")
+    step: int = Field(description="Step of the checkpoint.")
+    curve: list[CurvePoint] = Field(default_factory=list, description="All steps up to it, of all attempts.")
+
+
+class TrainingResult(StatusModel):
+    """A finished training: the merged model in Hugging Face form."""
+
+    kind: Literal["Training"] = Field(default="Training", description="Tells results apart.")
+    step: int = Field(description="Last step.")
+    total_steps: int | None = Field(default=None, description="Steps that were planned.")
+    algorithm: str = Field(default="", description="GRPO, GSPO, DAPO or PPO.")
+    resumed_from_step: int | None = Field(default=None, description="Step that the last attempt resumed from.")
+    curve: list[CurvePoint] = Field(default_factory=list, description="All steps, of all attempts.")
+    training_state: str | None = Field(default=None, description="Digest of the checkpoint that was merged.")
+    rollouts: str | None = Field(default=None, description="Digest of the data set of its trajectories.")
+
+
+class ModelResult(StatusModel):
+    """A model that was imported into the store."""
+
+    kind: Literal["Model"] = Field(default="Model", description="Tells results apart.")
+    source: str = Field(default="", description="Where it came from.")
+    licence: str = Field(default="", description="Licence of the model.")
+
+
+class SuiteVerdict(StatusModel):
+    """A suite as the gate judged it: both scores, the paired gain, and whether its limits were reached."""
+
+    suite: str = Field(description="Name of the suite.")
+    base: float = Field(description="Score of the base, 0 to 1.")
+    base_interval: Interval = Field(description="Its confidence interval.")
+    candidate: float = Field(description="Score of the candidate, 0 to 1.")
+    candidate_interval: Interval = Field(description="Its confidence interval.")
+    gain: float = Field(description="Mean of the paired differences, candidate less base.")
+    gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        description="Confidence interval of the gain, -1 to 1."
+    )
+    gate: GateOutcome = Field(description="Whether the suite's limits were reached.")
+    reasons: list[str] = Field(default_factory=list, description="One sentence per limit that was checked.")
+
+
+class ChampionGain(StatusModel):
+    """Paired gain over the campaign's last promoted model on the items that both were given."""
+
+    suite: str = Field(description="Name of the suite.")
+    gain: float = Field(description="Mean of the paired differences, candidate less champion.")
+    gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
+        description="Confidence interval of the gain, -1 to 1."
+    )
+
+
+class VerdictResult(StatusModel):
+    """Gate: the decision, and the model that it is about. A round's promoted model is taken from here and nowhere else."""
+
+    kind: Literal["Verdict"] = Field(default="Verdict", description="Tells results apart.")
+    verdict: Verdict = Field(description="Promoted or Held.")
+    model: str = Field(description="Digest of the evaluated checkpoint, which a promotion promotes.")
+    step: int | None = Field(default=None, description="Training step of that checkpoint.")
+    reasons: list[str] = Field(default_factory=list, description="Why, one sentence each.")
+    suites: list[SuiteVerdict] = Field(default_factory=list, description="Every suite, in the order of the spec.")
+    champion: list[ChampionGain] = Field(default_factory=list, description="Comparison with the campaign's champion.")
+
+
+class ReportResult(StatusModel):
+    """Report: where the page is, and what it could not show."""
+
+    kind: Literal["Report"] = Field(default="Report", description="Tells results apart.")
+    uri: str = Field(description="s3:// address of the page.")
+    missing: list[str] = Field(default_factory=list, description="Parts that could not be read.")
+
+
+Result = Annotated[
+    PreparedResult
+    | EvaluationResult
+    | MinedResult
+    | SynthesizedResult
+    | VerifiedResult
+    | SeededResult
+    | ExpandedResult
+    | InvertedResult
+    | SolvedResult
+    | PackageResult
+    | DatasetResult
+    | RolloutsResult
+    | TrainingStateResult
+    | TrainingResult
+    | ModelResult
+    | VerdictResult
+    | ReportResult,
+    Field(discriminator="kind", description="What was made; `kind` says which result it is."),
+]
