@@ -14,14 +14,13 @@ Layout below the store's prefix (every key is a function of facts, never of time
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
     reports/<namespace>/<round name>-<round uid>/report.html
 
-A result lies where its content says (`content.content_key`), not where its round does: another round whose stage is made
-of the same finds it there.
+A result lies where its content says (`content.content_key`), not where its round does: another round whose stage is
+made of the same finds it there.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -131,3 +132,15 @@ def config_with_rules(*rules: tuple[str, str]) -> ConfigDict:
         extra="forbid",
         json_schema_extra={"x-kubernetes-validations": validations},
     )
+
+
+def unchanged(fields: Sequence[str], optional: Sequence[str] = ()) -> str:
+    """CEL: these fields are as they were. Spelled out: the cost estimate of `self.?x == oldSelf.?x` is unbounded."""
+
+    def same(name: str) -> str:
+        equal = f"self.{name} == oldSelf.{name}"
+        return (
+            f"(has(self.{name}) ? has(oldSelf.{name}) && {equal} : !has(oldSelf.{name}))" if name in optional else equal
+        )
+
+    return " && ".join(same(name) for name in fields)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from enum import StrEnum
+from typing import Annotated
 
 from pydantic import Field
 
@@ -16,6 +17,21 @@ BUILTIN_DOMAINS_RULE = (
     f"the built-in domain is {', '.join(BUILTIN_DOMAINS)}: domains takes no other name yet",
 )
 Quantity = Annotated[str, Field(max_length=32, description="A Kubernetes quantity such as 500m, 2 or 16Gi.")]
+
+
+class Reuse(StrEnum):
+    """Whether what others have made of the same is taken over."""
+
+    ALWAYS = "Always"
+    NEVER = "Never"
+
+
+ReuseField = Annotated[
+    Reuse,
+    Field(
+        description="Always takes over what the store holds of the same content, whoever made it; Never makes it anew."
+    ),
+]
 
 
 class StoreRef(ApiModel):
@@ -93,6 +109,15 @@ class ModelStatus(StatusModel):
     )
 
 
+class ReusedFrom(StatusModel):
+    """The object that made a result which another one took over."""
+
+    kind: str = Field(description="FlywheelRound or RLJob.")
+    name: str = Field(description="Its name; it need not exist any more.")
+    attempt: int = Field(default=0, description="Its attempt.")
+    step: int | None = Field(default=None, description="Step that a training went on from; absent if it was finished.")
+
+
 class AttemptStatus(StatusModel):
     """One ended attempt and why it ended."""
 
@@ -112,5 +137,3 @@ class AttemptStatus(StatusModel):
 
 
 ATTEMPTS_KEPT = 5
-
-JsonObject = dict[str, Any]

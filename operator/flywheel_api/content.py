@@ -13,7 +13,7 @@ from typing import Any, Final
 from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
-from flywheel_api.stages import Stage
+from flywheel_api.stages import TRAIN_STAGE, Stage
 
 DATA_FORMAT: Final = "2"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
@@ -65,7 +65,9 @@ ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC})
 NEVER_REUSED = frozenset({Stage.GATE, Stage.REPORT})
 """They speak of one round: its promotion and its page."""
 
-_SHAPE = frozenset({"podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store", "reuse"})
+_SHAPE = frozenset(
+    {"podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store", "reuse"}
+)
 """Fields of an RLJob that do not change what it learns."""
 
 
@@ -106,10 +108,12 @@ def sources_of(spec: FlywheelRoundSpec) -> list[str]:
     return list(dict.fromkeys(uri for uri in named if uri and uri.startswith("s3://")))
 
 
-def training_content(spec: RLJobSpec, model: str) -> dict[str, str]:
-    """What a training is made of. `model` is the digest that spec.model stands for; data are digests in the spec."""
+def training_content(spec: RLJobSpec, model: str, sources: Mapping[str, str] | None = None) -> dict[str, str]:
+    """What a training is made of. `model` is the digest that spec.model stands for, `sources` as in `stage_content`."""
     wire = {k: v for k, v in spec.dump().items() if k not in _SHAPE and k != "model"}
-    return {"stage": "Train", "model": model} | {f"spec.{name}": _digest(value) for name, value in wire.items()}
+    found = {f"spec.{name}": _digest(value) for name, value in wire.items()}
+    found |= {f"source.{uri}": version for uri, version in (sources or {}).items()}
+    return {"stage": TRAIN_STAGE, "model": model, **found}
 
 
 def content_key(made_of: Mapping[str, str], only_for: str | None = None) -> str:

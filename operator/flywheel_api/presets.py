@@ -8,8 +8,9 @@ machinery and learns a little; it says nothing about the method's quality.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
+from flywheel_api.results import Track
 from flywheel_api.rljob import (
     AgentLoopSpec,
     Algorithm,
@@ -23,8 +24,6 @@ from flywheel_api.rljob import (
     RLJobSpec,
 )
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
-
-Track = Literal["reasoning", "agentic"]
 
 
 class UnknownPreset(ValueError):
@@ -45,17 +44,17 @@ _TINY = {
 
 PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
     "agenticqwen-8b": {
-        "reasoning": {**_PAPER, "algorithm": _PAPER_REASONING, "rollout_tensor_parallel": 2},
-        "agentic": {**_PAPER, "algorithm": _PAPER_AGENTIC, "rollout_tensor_parallel": 2},
+        Track.REASONING: {**_PAPER, "algorithm": _PAPER_REASONING, "rollout_tensor_parallel": 2},
+        Track.AGENTIC: {**_PAPER, "algorithm": _PAPER_AGENTIC, "rollout_tensor_parallel": 2},
     },
     "agenticqwen-30b-a3b": {
-        "reasoning": {
+        Track.REASONING: {
             **_PAPER,
             "nodes": 2,
             "algorithm": _PAPER_REASONING.model_copy(update=_GSPO),
             "rollout_tensor_parallel": 8,
         },
-        "agentic": {
+        Track.AGENTIC: {
             **_PAPER,
             "nodes": 2,
             "algorithm": _PAPER_AGENTIC.model_copy(update=_GSPO),
@@ -63,7 +62,7 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
         },
     },
     "smollm2-135m-cpu": {
-        "reasoning": {
+        Track.REASONING: {
             **_TINY,
             "algorithm": AlgorithmSpec(
                 group_size=8,
@@ -77,7 +76,7 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
                 max_response_tokens=16,
             ),
         },
-        "agentic": {
+        Track.AGENTIC: {
             **_TINY,
             "algorithm": AlgorithmSpec(
                 group_size=6,
@@ -104,14 +103,12 @@ def training_spec(
 
     `model`, `train` and `validation` are digests. Raises UnknownPreset.
     """
-    name = round_spec.training.preset
-    if name not in PRESETS:
-        raise UnknownPreset(f"training.preset {name!r} is unknown; known presets: {', '.join(sorted(PRESETS))}")
-    fields = {**PRESETS[name][track], **_from_round(round_spec, track, PRESETS[name][track])}
+    preset = _preset(round_spec)[track]
+    fields = {**preset, **_from_round(round_spec, track, preset)}
     agent_loop = None
     reward = RewardSpec(type=RewardType.MATH)
-    if track == "agentic" and round_spec.agentic is not None:
-        agent_loop = AgentLoopSpec(domains=round_spec.agentic.domains, max_turns=_MAX_TURNS[name])
+    if track is Track.AGENTIC and round_spec.agentic is not None:
+        agent_loop = AgentLoopSpec(domains=round_spec.agentic.domains, max_turns=_MAX_TURNS[round_spec.training.preset])
         reward = RewardSpec(type=RewardType.STATE_DIFF)
     return RLJobSpec(
         model=model,
@@ -120,18 +117,31 @@ def training_spec(
         reward=reward,
         agent_loop=agent_loop,
         seed=round_spec.seed,
+        pod_template=round_spec.training.pod_template,
+        reuse=round_spec.reuse,
         **fields,
     )
+
+
+def algorithm_of(round_spec: FlywheelRoundSpec, track: Track) -> AlgorithmSpec:
+    """The algorithm that a round trains a track with: the preset's, with what the round says. Raises UnknownPreset."""
+    own: TrackTraining = getattr(round_spec.training, track)
+    preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
+    return AlgorithmSpec.model_validate(preset.model_dump() | own.algorithm.model_dump(exclude_none=True))
+
+
+def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
+    name = round_spec.training.preset
+    if name not in PRESETS:
+        raise UnknownPreset(f"training.preset {name!r} is unknown; known presets: {', '.join(sorted(PRESETS))}")
+    return PRESETS[name]
 
 
 def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, Any]) -> dict[str, Any]:
     """What the round overrides of its preset."""
     training = round_spec.training
     own: TrackTraining = getattr(training, track)
-    algorithm = AlgorithmSpec.model_validate(
-        preset["algorithm"].model_dump() | own.algorithm.model_dump(exclude_none=True)
-    )
-    fields: dict[str, Any] = {"algorithm": algorithm, "overrides": own.overrides}
+    fields: dict[str, Any] = {"algorithm": algorithm_of(round_spec, track), "overrides": own.overrides}
     if own.checkpoint is not None:
         fields["checkpoint"] = own.checkpoint
     fields["retries"] = own.retries or RetriesSpec()

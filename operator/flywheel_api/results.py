@@ -190,7 +190,7 @@ class OutcomeReward(StatusModel):
 
 
 class CurvePoint(StatusModel):
-    """One training step. Means are over the step's trajectories, times are in seconds; what verl did not say is unset."""
+    """One training step. Means are over its trajectories, times are in seconds; what verl did not say is unset."""
 
     step: int = Field(description="Number of the step, from 1.")
     reward: float | None = Field(default=None, description="Mean reward of the trajectories that count.")
@@ -276,7 +276,7 @@ class ChampionGain(StatusModel):
 
 
 class VerdictResult(StatusModel):
-    """Gate: the decision, and the model that it is about. A round's promoted model is taken from here and nowhere else."""
+    """Gate: the decision, and the model that it is about: a promoted model is taken from here and nowhere else."""
 
     kind: Literal["Verdict"] = Field(default="Verdict", description="Tells results apart.")
     verdict: Verdict = Field(description="Promoted or Held.")

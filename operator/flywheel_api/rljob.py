@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -20,8 +20,19 @@ from flywheel_api.base import (
     StatusModel,
     Timestamp,
     config_with_rules,
+    unchanged,
 )
-from flywheel_api.common import BUILTIN_DOMAINS_RULE, AttemptStatus, ChildRef, ModelStatus, PodTemplate, StoreRef
+from flywheel_api.common import (
+    BUILTIN_DOMAINS_RULE,
+    AttemptStatus,
+    ChildRef,
+    ModelStatus,
+    PodTemplate,
+    Reuse,
+    ReusedFrom,
+    ReuseField,
+    StoreRef,
+)
 from flywheel_api.conditions import Conditions
 
 
@@ -148,6 +159,12 @@ class RetriesSpec(ApiModel):
     )
 
 
+_CONTENT = (
+    "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
+    "checkpoint", "seed", "overrides", "reuse",
+)  # fmt: skip
+
+
 class RLJobSpec(ApiModel):
     """One reinforcement-learning run."""
 
@@ -182,6 +199,7 @@ class RLJobSpec(ApiModel):
         json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
     )
     pod_template: PodTemplate = PodTemplate()
+    reuse: ReuseField = Reuse.ALWAYS
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -209,8 +227,9 @@ class RLJobSpec(ApiModel):
                     "add agentLoop.domains, or use reward.type Math",
                 },
                 {
-                    "rule": "oldSelf == self",
-                    "message": "an RLJob's spec cannot be changed: delete it, or apply a new one under another name",
+                    "rule": unchanged(_CONTENT, optional=("agentLoop",)),
+                    "message": "what an RLJob trains cannot be changed (only podTemplate, retries, stallAfter, "
+                    "startupTimeout and wallClock can): apply a new one under another name",
                 },
             ]
         },
@@ -268,5 +287,12 @@ class RLJobStatus(StatusModel):
     finished_at: Timestamp | None = Field(default=None, description="When the job ended; it is never started again.")
     progress: Message | None = Field(default=None, description="What is going on, in words.")
     gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
-
-    PHASES: ClassVar[tuple[str, ...]] = ("Pending", "Starting", "Running", "Succeeded", "Failed")
+    awaited_since: Timestamp | None = Field(
+        default=None, description="Since when the RayJob has ended well and its checkpoint is awaited."
+    )
+    content_key: str | None = Field(
+        default=None, description="Digest of what is trained: where its checkpoints are in the store."
+    )
+    reused_from: ReusedFrom | None = Field(
+        default=None, description="Who made the checkpoint that this job took over or went on from."
+    )

@@ -19,8 +19,9 @@ from flywheel_api.base import (
     Name,
     SourceRef,
     config_with_rules,
+    unchanged,
 )
-from flywheel_api.common import SecretKeyRef, StoreRef
+from flywheel_api.common import PodTemplate, Reuse, ReuseField, SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
 from flywheel_api.round_status import (
@@ -212,6 +213,14 @@ class TrackTraining(ApiModel):
         description="Any verl key, dotted; unknown keys are refused before a GPU starts.",
     )
 
+    model_config = config_with_rules(
+        (
+            unchanged(("algorithm", "checkpoint", "overrides"), optional=("checkpoint",)),
+            "a training's algorithm, checkpoint and overrides cannot be changed once applied (retries can): "
+            "apply a new round under another name",
+        ),
+    )
+
 
 class TrainingSpec(ApiModel):
     """Reasoning first, then agentic from its checkpoint."""
@@ -230,6 +239,18 @@ class TrainingSpec(ApiModel):
     )
     agentic: TrackTraining = Field(
         default=TrackTraining(), description="The agentic track's training, where it differs from the preset."
+    )
+    pod_template: PodTemplate = Field(
+        default=PodTemplate(),
+        description="What trainings override of their pods; a change is for the next attempt.",
+    )
+
+    model_config = config_with_rules(
+        (
+            unchanged(("preset", "nodes", "gpusPerNode"), optional=("nodes", "gpusPerNode")),
+            "training's preset, nodes and gpusPerNode cannot be changed once applied: "
+            "apply a new round under another name",
+        ),
     )
 
 
@@ -313,18 +334,11 @@ class BudgetSpec(ApiModel):
     ] = Field(default_factory=list, description="Limits by role; roles without one are unlimited.")
 
 
-_INPUTS = ("campaign", "base", "store", "endpoints", "reasoning", "agentic", "training", "evaluation", "seed")
-_OPTIONAL_INPUTS = ("reasoning", "agentic")
-
-
-def _unchanged(name: str) -> str:
-    """CEL: an input is as it was. Spelled out: the server's cost estimate of `self.?x == oldSelf.?x` is unbounded."""
-    same = f"self.{name} == oldSelf.{name}"
-    return (
-        f"(has(self.{name}) ? has(oldSelf.{name}) && {same} : !has(oldSelf.{name}))"
-        if name in _OPTIONAL_INPUTS
-        else same
-    )
+_INPUTS = ("campaign", "base", "store", "reasoning", "agentic", "evaluation", "seed", "reuse")
+_MAY_CHANGE = (
+    "only budget, suspend, training's podTemplate and retries, and an endpoint's url, apiKey, timeout, concurrency, "
+    "requestsPerMinute and the shape of its pool can"
+)
 
 
 class FlywheelRoundSpec(ApiModel):
@@ -352,6 +366,7 @@ class FlywheelRoundSpec(ApiModel):
     budget: BudgetSpec = BudgetSpec()
     suspend: bool = Field(default=False, description="Pause at the next stage boundary with GPUs freed.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="Seed of every random choice.")
+    reuse: ReuseField = Reuse.ALWAYS
 
     model_config = config_with_rules(
         ("has(self.reasoning) || has(self.agentic)", "a round needs a track: add spec.reasoning, spec.agentic or both"),
@@ -360,8 +375,13 @@ class FlywheelRoundSpec(ApiModel):
             "name a Teacher in spec.endpoints: it synthesises, and unset roles fall back to it",
         ),
         (
-            " && ".join(_unchanged(name) for name in _INPUTS),
-            "a round's inputs cannot be changed once applied (only budget and suspend can): "
+            unchanged(_INPUTS, optional=("reasoning", "agentic")),
+            f"a round's inputs cannot be changed once applied ({_MAY_CHANGE}): apply a new round under another name",
+        ),
+        (
+            "self.endpoints.size() == oldSelf.endpoints.size() "
+            "&& self.endpoints.all(e, oldSelf.endpoints.exists(o, o.role == e.role))",
+            f"who plays which role cannot be changed once applied ({_MAY_CHANGE}): "
             "apply a new round under another name",
         ),
     )

@@ -8,8 +8,9 @@ from typing import Annotated
 from pydantic import Field
 
 from flywheel_api.base import Message, StatusModel, Timestamp
-from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus
+from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import Conditions
+from flywheel_api.results import GateOutcome, Verdict
 
 
 class StageState(StrEnum):
@@ -71,8 +72,14 @@ class StageStatus(StatusModel):
     progress: Annotated[str, Field(max_length=256)] | None = Field(
         default=None, description="Where the attempt stands, in words."
     )
-    progress_at: Timestamp | None = Field(
-        default=None, description="Since when the pods have ended and the manifest is awaited."
+    awaited_since: Timestamp | None = Field(
+        default=None, description="Since when the child has ended well and its manifest is awaited."
+    )
+    content_key: str | None = Field(
+        default=None, description="Digest of what the result is made of: where it is committed in the store."
+    )
+    reused_from: ReusedFrom | None = Field(
+        default=None, description="Who made the result, where this round took it over instead of making it."
     )
 
 
@@ -88,7 +95,7 @@ class ScoreStatus(StatusModel):
     gain_interval: list[str] | None = Field(
         default=None, description="Ends of the gain's bootstrap confidence interval."
     )
-    gate: str | None = Field(default=None, description="Passed, Failed or None.")
+    gate: GateOutcome | None = Field(default=None, description="Passed, Failed or None.")
 
 
 class UsageStatus(StatusModel):
@@ -131,7 +138,7 @@ class FlywheelRoundStatus(StatusModel):
         default_factory=list, description="Scores by suite, in the order of the spec."
     )
     score: str | None = Field(default=None, description="Printer column: `base → candidate` of the first suite.")
-    verdict: str | None = Field(default=None, description="Promoted, Held or Failed.")
+    verdict: Verdict | None = Field(default=None, description="Promoted, Held or Failed.")
     base: str | None = Field(default=None, description="Printer column: the base in short, a round's or model's name.")
     base_model: ModelStatus | None = Field(
         default=None, description="What the round trains from, as preflight resolved it."
@@ -144,7 +151,9 @@ class FlywheelRoundStatus(StatusModel):
         default=None, description="When preflight passed; budget.wallClock counts from here."
     )
     finished_at: Timestamp | None = Field(default=None, description="When the round ended; it is never started again.")
-    spec_hash: str | None = Field(default=None, description="Hash of the inputs that the round started with.")
+    rollouts: Annotated[list[str], Field(max_length=8)] = Field(
+        default_factory=list, description="Rollout data sets of the base round's trainings, pinned by Preflight."
+    )
     standin: bool | None = Field(
         default=None, description="True when a stand-in model served a role: scores are not comparable."
     )

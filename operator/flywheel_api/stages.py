@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field
 
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import StatusModel
+from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round import FlywheelRoundSpec, Role
+from flywheel_api.round_status import StageStatus
 
-STAGE_SCHEMA: Final = "flywheel.dev/stage/v1"
+STAGE_SCHEMA: Final = "flywheel.dev/stage/v2"
 TRAIN_STAGE = "Train"  # the only stage of an RLJob of its own
 
 
@@ -62,33 +64,38 @@ class StageDef:
     after: tuple[Stage, ...] = ()
     inputs: tuple[Stage, ...] = ()
     pool: Stage | None = None
-    track: Literal["reasoning", "agentic"] | None = None
+    track: Track | None = None
 
 
-S = Stage
+S, T = Stage, Track
 PIPELINE: tuple[StageDef, ...] = (
     StageDef(S.PREFLIGHT, Runs.OPERATOR),
     StageDef(S.PREPARE, Runs.JOB, after=(S.PREFLIGHT,)),
     StageDef(S.SERVE_BASE, Runs.POOL, after=(S.PREFLIGHT,)),
     StageDef(S.EVALUATE_BASE, Runs.JOB, after=(S.PREPARE,), inputs=(S.PREPARE,), pool=S.SERVE_BASE),
-    StageDef(S.MINE_REASONING, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, "reasoning"),
-    StageDef(S.SYNTHESIZE_REASONING, Runs.JOB, (S.MINE_REASONING,), (S.PREPARE, S.MINE_REASONING), None, "reasoning"),
+    StageDef(S.MINE_REASONING, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.REASONING),
+    StageDef(S.SYNTHESIZE_REASONING, Runs.JOB, (S.MINE_REASONING,), (S.PREPARE, S.MINE_REASONING), None, T.REASONING),
     StageDef(
-        S.VERIFY_REASONING, Runs.JOB, (S.SYNTHESIZE_REASONING,), (S.PREPARE, S.SYNTHESIZE_REASONING), None, "reasoning"
+        S.VERIFY_REASONING,
+        Runs.JOB,
+        (S.SYNTHESIZE_REASONING,),
+        (S.PREPARE, S.SYNTHESIZE_REASONING),
+        None,
+        T.REASONING,
     ),
-    StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, "agentic"),
-    StageDef(S.EXPAND_AGENTIC, Runs.JOB, (S.SEED_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC), None, "agentic"),
-    StageDef(S.INVERT_AGENTIC, Runs.JOB, (S.EXPAND_AGENTIC,), (S.PREPARE, S.EXPAND_AGENTIC), None, "agentic"),
-    StageDef(S.SOLVE_AGENTIC, Runs.JOB, (S.INVERT_AGENTIC,), (S.PREPARE, S.INVERT_AGENTIC), S.SERVE_BASE, "agentic"),
+    StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.AGENTIC),
+    StageDef(S.EXPAND_AGENTIC, Runs.JOB, (S.SEED_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC), None, T.AGENTIC),
+    StageDef(S.INVERT_AGENTIC, Runs.JOB, (S.EXPAND_AGENTIC,), (S.PREPARE, S.EXPAND_AGENTIC), None, T.AGENTIC),
+    StageDef(S.SOLVE_AGENTIC, Runs.JOB, (S.INVERT_AGENTIC,), (S.PREPARE, S.INVERT_AGENTIC), S.SERVE_BASE, T.AGENTIC),
     StageDef(
         S.PACKAGE,
         Runs.JOB,
         after=(S.MINE_REASONING, S.VERIFY_REASONING, S.SOLVE_AGENTIC),
         inputs=(S.PREPARE, S.MINE_REASONING, S.VERIFY_REASONING, S.SOLVE_AGENTIC),
     ),
-    StageDef(S.TRAIN_REASONING, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE), (S.PACKAGE,), None, "reasoning"),
+    StageDef(S.TRAIN_REASONING, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE), (S.PACKAGE,), None, T.REASONING),
     StageDef(
-        S.TRAIN_AGENTIC, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE, S.TRAIN_REASONING), (S.PACKAGE,), None, "agentic"
+        S.TRAIN_AGENTIC, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE, S.TRAIN_REASONING), (S.PACKAGE,), None, T.AGENTIC
     ),
     StageDef(S.SERVE_CANDIDATE, Runs.POOL, after=(S.TRAIN_REASONING, S.TRAIN_AGENTIC)),
     StageDef(
@@ -98,7 +105,12 @@ PIPELINE: tuple[StageDef, ...] = (
         inputs=(S.PREPARE,),
         pool=S.SERVE_CANDIDATE,
     ),
-    StageDef(S.GATE, Runs.JOB, (S.EVALUATE_CANDIDATE,), (S.PREPARE, S.EVALUATE_BASE, S.EVALUATE_CANDIDATE)),
+    StageDef(
+        S.GATE,
+        Runs.JOB,
+        after=(S.EVALUATE_CANDIDATE,),
+        inputs=(S.PREPARE, S.EVALUATE_BASE, S.TRAIN_REASONING, S.TRAIN_AGENTIC, S.EVALUATE_CANDIDATE),
+    ),
     StageDef(S.REPORT, Runs.JOB, (S.GATE,), (S.GATE,)),
 )
 """Edges name only stages; an edge to a stage of an absent track counts as met. A pool is deleted, and awaited gone,
@@ -108,32 +120,37 @@ once every stage that names it has succeeded; training starts only then, so that
 class ResolvedEndpoint(StatusModel):
     """A role's endpoint as a pod uses it. The key, if any, is in the environment variable `apiKeyEnv`."""
 
-    role: str
-    url: str
-    model: str
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 4096
-    concurrency: int = 64
-    requests_per_minute: int | None = None
-    timeout_seconds: float = 90.0
-    api_key_env: str | None = None
+    role: Role = Field(description="Who is played.")
+    url: str = Field(description="Base URL of the OpenAI-compatible API.")
+    model: str = Field(description="Model name sent in requests.")
+    temperature: float = Field(default=1.0, description="Sampling temperature.")
+    top_p: float = Field(default=1.0, description="Nucleus sampling.")
+    max_tokens: int = Field(default=4096, description="Tokens of one completion.")
+    concurrency: int = Field(default=64, description="Requests in flight at once.")
+    requests_per_minute: int | None = Field(default=None, description="Upper bound of the request rate.")
+    timeout_seconds: float = Field(default=90.0, description="Time-out of one request.")
+    api_key_env: str | None = Field(default=None, description="Environment variable with the API key.")
     token_limit: int | None = Field(
         default=None, description="What the role may use in this stage, over all its attempts."
     )
 
 
+ContentKey = Annotated[str, Field(description="Digest of what the result is made of: where it is committed.")]
+
+
 class StageConfig(StatusModel):
     """What a CPU stage receives, as JSON in FLYWHEEL_STAGE_CONFIG. Holds no secret."""
 
-    schema_: Literal["flywheel.dev/stage/v1"] = Field(default=STAGE_SCHEMA, alias="schema")
-    stage: Stage
-    owner: Owner
-    attempt: int
-    shards: int = 1
-    spec: FlywheelRoundSpec
+    schema_: Literal["flywheel.dev/stage/v2"] = Field(default=STAGE_SCHEMA, alias="schema")
+    stage: Stage = Field(description="Which stage to run.")
+    owner: Owner = Field(description="The round.")
+    attempt: int = Field(description="Number of the attempt, from 1.")
+    shards: int = Field(default=1, description="Pods that share the items.")
+    content_key: ContentKey
+    made_of: dict[str, str] = Field(default_factory=dict, description="The parts behind contentKey.")
+    spec: FlywheelRoundSpec = Field(description="The round's spec.")
     inputs: dict[str, str] = Field(default_factory=dict, description="Stage name to manifest digest.")
-    endpoints: list[ResolvedEndpoint] = Field(default_factory=list)
+    endpoints: list[ResolvedEndpoint] = Field(default_factory=list, description="Who plays each role.")
     base_model: str | None = Field(default=None, description="Digest of the base checkpoint.")
     candidate_model: str | None = Field(default=None, description="Digest of the checkpoint under evaluation.")
     champion: str | None = Field(
@@ -145,30 +162,32 @@ class StageConfig(StatusModel):
     endpoint_patience_seconds: float = Field(
         default=120.0, description="How long to retry a dead endpoint before exit 75."
     )
-    timeline: list[dict[str, Any]] = Field(default_factory=list, description="Report only: the round's stages so far.")
+    timeline: list[StageStatus] = Field(default_factory=list, description="Report only: the round's stages so far.")
 
 
 class TrainConfig(StatusModel):
     """What an RLJob's entry point receives, as JSON in FLYWHEEL_TRAIN_CONFIG. Holds no secret."""
 
-    schema_: Literal["flywheel.dev/stage/v1"] = Field(default=STAGE_SCHEMA, alias="schema")
-    owner: Owner
-    attempt: int
-    spec: RLJobSpec
+    schema_: Literal["flywheel.dev/stage/v2"] = Field(default=STAGE_SCHEMA, alias="schema")
+    owner: Owner = Field(description="The RLJob.")
+    attempt: int = Field(description="Number of the attempt, from 1.")
+    content_key: ContentKey
+    made_of: dict[str, str] = Field(default_factory=dict, description="The parts behind contentKey.")
+    spec: RLJobSpec = Field(description="The RLJob's spec.")
     model: str = Field(description="Digest of the checkpoint manifest, or s3:// or hf:// as in the spec.")
-    ray_version: str = ""
+    ray_version: str = Field(default="", description="Ray of the image, for the RayCluster.")
 
 
 class PoolConfig(StatusModel):
     """What a pool's fetch and serve steps receive, as JSON in FLYWHEEL_POOL_CONFIG. Holds no secret."""
 
-    schema_: Literal["flywheel.dev/stage/v1"] = Field(default=STAGE_SCHEMA, alias="schema")
-    owner: Owner
-    model: str
+    schema_: Literal["flywheel.dev/stage/v2"] = Field(default=STAGE_SCHEMA, alias="schema")
+    owner: Owner = Field(description="The RolloutPool.")
+    model: str = Field(description="Digest of the checkpoint manifest, or s3:// or hf:// as in the spec.")
     directory: str = Field(description="Where the pod keeps the weights.")
-    served_model_name: str
-    replicas: int
-    gpus_per_replica: int
+    served_model_name: str = Field(description="Model name that clients send.")
+    replicas: int = Field(description="Servers of the model.")
+    gpus_per_replica: int = Field(description="0 serves on CPU.")
     engine: dict[str, Any] = Field(default_factory=dict, description="vLLM AsyncEngineArgs.")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel_api.base import StatusModel
-from flywheel_api.records.base import Lineage, PassRate, Record
+from flywheel_api.records.base import PassRate, Record
 from flywheel_api.records.reasoning import Persona
 
 BranchId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]

@@ -1,4 +1,4 @@
-"""What all records share: camelCase on disk, a schema with a version, an id that is a function of content, a lineage."""
+"""What all records share: camelCase on disk, a schema with a version, an id made of content, a lineage."""
 
 from __future__ import annotations
 

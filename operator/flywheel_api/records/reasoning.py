@@ -37,7 +37,10 @@ class Problem(Record):
 
     def messages(self) -> list[dict[str, str]]:
         """The chat prompt of this problem."""
-        return [*({"role": m.role, "content": m.content} for m in self.context), {"role": "user", "content": self.question}]
+        return [
+            *({"role": m.role, "content": m.content} for m in self.context),
+            {"role": "user", "content": self.question},
+        ]
 
 
 class Persona(Record):
