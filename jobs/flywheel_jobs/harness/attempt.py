@@ -17,6 +17,7 @@ from typing import Any
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Claim, Failure, Manifest, Owner, Progress
 from flywheel_api.base import format_time
+from flywheel_api.canonical import digest_of
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import truncate
 from flywheel_jobs.core.errors import FlywheelError, HeadLost
@@ -31,13 +32,14 @@ TERMINATION_LOG = "/dev/termination-log"
 
 
 class Attempt:
-    """Attempt `number` of `stage` of `owner`."""
+    """Attempt `number` of `stage` of `owner`, whose result lies under `content_key` in the owner's namespace."""
 
-    def __init__(self, store: Store, owner: Owner, stage: str, number: int) -> None:
+    def __init__(self, store: Store, owner: Owner, stage: str, number: int, content_key: str) -> None:
         self.store = store
         self.owner = owner
         self.stage = stage
         self.number = number
+        self.content_key = content_key
         self._write_lock = threading.Lock()
         self._state = Progress(updated_at=now(), heartbeat_at=now())
         self._changed = threading.Event()
@@ -46,8 +48,8 @@ class Attempt:
 
     @property
     def manifest_key(self) -> str:
-        """Where this attempt commits."""
-        return artifacts.manifest_key(self.owner.uid, self.stage, self.number)
+        """Where this attempt commits, and everybody else who makes the same."""
+        return artifacts.manifest_key(self.owner.namespace, self.content_key)
 
     # ---- claim ----------------------------------------------------------------------------------------------------
     def claim(self) -> None:
@@ -64,15 +66,20 @@ class Attempt:
         )
 
     def committed(self) -> str | None:
-        """The digest that stands under this attempt's commit key, if any."""
+        """The digest of the result that stands, whoever made it; progress then names it, for the operator to take."""
         data = self.store.get_bytes(self.manifest_key)
-        return None if data is None else artifacts.digest_of(data)
+        if data is None:
+            return None
+        digest = digest_of(data)
+        self.update(manifest=digest)
+        return digest
 
     def commit(self, manifest: Manifest) -> str:
-        """Commits and returns the digest that stands, be it this one or that of another incarnation of this attempt."""
+        """Commits and returns the digest that stands, be it this one or another's; progress then names it."""
         done = self.store.commit(manifest, self.manifest_key)
         if not done.won and done.digest != manifest.digest:
-            log.warning("another incarnation committed first", standing=done.digest, ours=manifest.digest)
+            log.warning("another attempt committed first", standing=done.digest, ours=manifest.digest)
+        self.update(manifest=done.digest)
         return done.digest
 
     # ---- progress -------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ class StageContext:
         self.store = store
         self.shard = shard
         self.shards = config.shards
-        self.attempt = attempt or Attempt(store, config.owner, config.stage.value, config.attempt)
+        self.attempt = attempt or Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         self.inputs: dict[str, Manifest] = {}
         self.dropped: Counter[str] = Counter()
         self.journal = Journal(store, config.owner.uid, config.stage.value, config.attempt, basis_of(config))

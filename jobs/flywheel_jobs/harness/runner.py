@@ -92,7 +92,7 @@ def main() -> int:
         config = load_config(os.environ)
         telemetry.configure(stage=config.stage.value, round=config.owner.name, attempt=config.attempt)
         store = Store.from_env()
-        attempt = Attempt(store, config.owner, config.stage.value, config.attempt)
+        attempt = Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         attempt.start_heartbeat()
         ctx = StageContext(config, store, int(os.environ.get("JOB_COMPLETION_INDEX", "0")), attempt)
         digest = asyncio.run(_run_until_told_to_stop(ctx))

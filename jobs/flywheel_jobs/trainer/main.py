@@ -26,7 +26,7 @@ def main() -> int:
     try:
         config = read_config()
         store = Store.from_env()
-        attempt = Attempt(store, config.owner, TRAIN_STAGE, config.attempt)
+        attempt = Attempt(store, config.owner, TRAIN_STAGE, config.attempt, config.content_key)
         done = attempt.committed()
         if done is not None:
             log.info("already committed", digest=done)

@@ -53,7 +53,7 @@ class Memory:
 
 
 def attempt(store: Memory) -> Attempt:
-    return Attempt(store, OWNER, "Train", 1)  # type: ignore[arg-type]
+    return Attempt(store, OWNER, "Train", 1, "sha256:" + "0" * 64)  # type: ignore[arg-type]
 
 
 def test_second_incarnation_of_an_attempt_stops() -> None:
