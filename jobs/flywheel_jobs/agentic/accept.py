@@ -31,12 +31,12 @@ def branch_hit(task: Task, episode: Episode) -> bool:
 
 def checks(task: Task, episode: Episode) -> dict[str, bool]:
     """All four checks of an attempt."""
-    facts = state_diff.judge(task.dump(), episode.env)
+    facts = state_diff.judge(task, episode.env)
     return {
         "traceability": not untraceable(task, domain_of(task.domain)),
-        "trap_absent": not facts["trap_write"],
+        "trap_absent": not facts.trap_write,
         "branch_hit": branch_hit(task, episode),
-        "database_diff": bool(facts["state_right"]),
+        "database_diff": facts.state_right,
     }
 
 

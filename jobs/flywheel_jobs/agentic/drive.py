@@ -47,7 +47,7 @@ async def run(
     """
     limits = prompt.limits(task.domain)
     max_tokens = limits.tokens if max_tokens is None else max_tokens
-    episode = Episode(task.dump(), max_turns=max_turns or limits.turns)
+    episode = Episode(task, max_turns=max_turns or limits.turns)
     asked = 0
     while not episode.done:
         if episode.wants_user:
@@ -83,7 +83,7 @@ def trajectory(
     task: Task, episode: Episode, role: str, attempt: int, lineage: Lineage, verdict: str = ""
 ) -> Trajectory:
     """The record of an episode, scored as training scores it. Raises InfraError for an episode that an outage ended."""
-    scored = state_diff.score(task.dump(), episode.env)
+    scored = state_diff.score(task, episode.env)
     return Trajectory(
         id=record_id("trajectory", task.id, role, attempt, episode.said),
         lineage=lineage,
@@ -93,9 +93,9 @@ def trajectory(
         messages=episode.messages,
         calls=[c.dump() for c in episode.env.log],
         closed=episode.env.closed or "",
-        score=scored["score"],
-        outcome=scored["outcome"],
-        details={k: v for k, v in scored.items() if isinstance(v, float) and k != "score"},
+        score=scored.score,
+        outcome=scored.outcome,
+        details=scored.facts,
         verdict=verdict,
     )
 

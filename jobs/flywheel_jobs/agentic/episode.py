@@ -9,10 +9,10 @@ agent was cut off.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flywheel_api.records.agentic import Task
 from flywheel_jobs.agentic.parser import parse
 from flywheel_jobs.envs import make_env
 from flywheel_jobs.envs.engine import Env
@@ -25,7 +25,7 @@ TOOL_RESPONSE_LIMIT = 4096  # characters; the released code's cap, cut in the mi
 class Episode:
     """A running conversation. `wants_user` is set when the agent has spoken to a user who may still answer."""
 
-    task: Mapping[str, Any]
+    task: Task
     max_turns: int = 3
     env: Env = field(init=False)
     messages: list[Message] = field(init=False)
@@ -34,7 +34,7 @@ class Episode:
 
     def __post_init__(self) -> None:
         self.env = make_env(self.task)
-        self.messages = copy.deepcopy(list(self.task["messages"]))
+        self.messages = copy.deepcopy(self.task.messages)
 
     @property
     def done(self) -> bool:
@@ -44,7 +44,7 @@ class Episode:
     @property
     def said(self) -> list[Message]:
         """Messages after the task's prompt."""
-        return self.messages[len(self.task["messages"]) :]
+        return self.messages[len(self.task.messages) :]
 
     def agent_says(self, text: str, cut: bool = False) -> None:
         """Takes an agent's turn; `cut` says that it ran into its token limit. Raises ValueError after the end."""
@@ -63,7 +63,7 @@ class Episode:
             answer = self.env.call(calls[0].name, calls[0].arguments)
             if not self.done:
                 self.messages.append({"role": "tool", "content": capped(answer)})
-        elif self.task.get("user", {}).get("replies"):
+        elif self.task.user.replies:
             self.wants_user = True
         else:
             self.env.end("answered")

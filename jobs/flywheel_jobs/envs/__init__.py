@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any
 
+from flywheel_api.records.agentic import Task
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs.airline import AIRLINE
 from flywheel_jobs.envs.engine import Domain, Env
@@ -20,15 +19,9 @@ def domain_of(name: str) -> Domain:
     return DOMAINS[name]
 
 
-def make_env(task: Mapping[str, Any]) -> Env:
-    """A fresh environment of a task (agentic-task/v1): its domain, its own copy of the initial tables.
-
-    Raises ValidationFailure for a task without domain or tables.
-    """
-    missing = [k for k in ("domain", "db") if k not in task]
-    if missing:
-        raise ValidationFailure(f"task {task.get('id', '?')} has no {' and no '.join(missing)}: pack it again")
-    return Env(domain_of(task["domain"]), copy.deepcopy(dict(task["db"])), settle_after=task.get("settleAfter"))
+def make_env(task: Task) -> Env:
+    """A fresh environment of a task: its domain, its own copy of the initial tables. Raises ValidationFailure."""
+    return Env(domain_of(task.domain), copy.deepcopy(task.db), settle_after=task.settle_after)
 
 
 __all__ = ["DOMAINS", "Env", "domain_of", "make_env"]

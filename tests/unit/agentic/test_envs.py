@@ -12,13 +12,18 @@ from hypothesis import strategies as st
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import make_env
 from flywheel_jobs.envs.engine import NOTHING_FOUND, replay
+from flywheel_jobs.records.agentic import Task
 from unit.agentic.world import AIRLINE, KEY, task
 
 DB = {"bookings": {"47": AIRLINE.table("bookings").row(fare="refundable"), "50": AIRLINE.table("bookings").row()}}
 
 
+def of(**changes: Any) -> Task:
+    return task().model_copy(update={"settle_after": None, **changes})
+
+
 def test_a_write_changes_one_row_and_is_logged_with_both_hashes() -> None:
-    env = make_env({"domain": "airline", "db": DB})
+    env = make_env(of(db=DB))
     assert env.call("get_booking", {"id": KEY}) == "refundable"
     assert env.call("refund", {"id": "47"}) == "ok"
     look, write = env.log
@@ -29,7 +34,7 @@ def test_a_write_changes_one_row_and_is_logged_with_both_hashes() -> None:
 
 
 def test_a_second_write_is_refused_and_changes_nothing() -> None:
-    env = make_env({"domain": "airline", "db": DB})
+    env = make_env(of(db=DB))
     env.call("refund", {"id": KEY})
     before = env.state_hash()
     assert env.call("cancel", {"id": KEY}) == "error: booking 47 is already refunded"
@@ -49,13 +54,13 @@ def test_a_second_write_is_refused_and_changes_nothing() -> None:
     ],
 )
 def test_mistakes_are_answered_in_words(name: str, arguments: Any, status: str, answer: str) -> None:
-    env = make_env({"domain": "airline", "db": DB})
+    env = make_env(of(db=DB))
     assert env.call(name, arguments).startswith(answer)
     assert env.log[-1].status == status and env.tables == DB
 
 
 def test_settled_request_closes_the_episode() -> None:
-    env = make_env({"domain": "airline", "db": DB, "settleAfter": 1})
+    env = make_env(of(db=DB, settle_after=1))
     env.call("cancel", {"id": KEY})
     assert env.closed == "settled"
     assert env.call("refund", {"id": 50}) == "error: the conversation is over"
@@ -82,15 +87,13 @@ def test_same_calls_give_same_states_and_nothing_raises(calls: list[tuple[str, A
 
 
 def test_bad_tasks_say_what_is_wrong() -> None:
-    with pytest.raises(ValidationFailure, match="no db"):
-        make_env({"id": "t", "domain": "airline"})
     with pytest.raises(ValidationFailure, match="takes airline"):
-        make_env({"domain": "railway", "db": {}})
+        make_env(of(domain="railway"))
     with pytest.raises(ValueError, match=r"bookings\.fare cannot be 'cheap'"):
         AIRLINE.table("bookings").row(fare="cheap")
 
 
 def test_tools_are_openai_schemas() -> None:
-    first = make_env(task().dump()).tools[0]
+    first = make_env(task()).tools[0]
     assert first["function"]["parameters"]["required"] == ["id"]
     assert first["function"]["parameters"]["properties"]["id"]["type"] == "integer"

@@ -52,34 +52,35 @@ OTHER_ROW = render("get_booking", {"id": 12})
 def test_truth_table(name: str, of: object, turns: tuple[str, ...], expected: float) -> None:
     chosen = task(of)  # type: ignore[arg-type]
     episode = play(chosen, *turns)
-    assert score(chosen.dump(), episode.env)["score"] == expected, name
+    assert score(chosen, episode.env).score == expected, name
 
 
 def test_diagnostics_and_outcome() -> None:
-    blind = score(task().dump(), play(task(), CANCEL).env)
-    assert (blind["outcome"], blind["early_write"], blind["looked_up_first"], blind["no_write"]) == ("cancel", 1, 0, 0)
-    idle = score(task().dump(), play(task(), "Hello").env)
-    assert (idle["no_write"], idle["early_write"]) == (1, 0)
-    wrong = score(task(TRAP).dump(), play(task(TRAP), LOOK, REFUND).env)
-    assert (wrong["wrong_write"], wrong["trap_write"], wrong["looked_up_first"]) == (1, 1, 1)
+    blind = score(task(), play(task(), CANCEL).env)
+    assert blind.outcome == "cancel"
+    assert [blind.facts[n] for n in ("early_write", "looked_up_first", "no_write")] == [1, 0, 0]
+    idle = score(task(), play(task(), "Hello").env)
+    assert (idle.facts["no_write"], idle.facts["early_write"]) == (1, 0)
+    wrong = score(task(TRAP), play(task(TRAP), LOOK, REFUND).env)
+    assert [wrong.facts[n] for n in ("wrong_write", "trap_write", "looked_up_first")] == [1, 1, 1]
 
 
 def test_fractional_reward_counts_sub_goals_behind_the_policy_gate() -> None:
-    assert score(task().dump(), play(task(), LOOK, CANCEL).env, fractional=True)["score"] == 1.0
-    assert score(task().dump(), play(task(), LOOK, "Done.").env, fractional=True)["score"] == pytest.approx(1 / 3)
-    assert score(task().dump(), play(task(), CANCEL).env, fractional=True)["score"] == 0.0
-    assert score(task(TRAP).dump(), play(task(TRAP), LOOK, REFUND).env, fractional=True)["score"] == 0.0
+    assert score(task(), play(task(), LOOK, CANCEL).env, fractional=True).score == 1.0
+    assert score(task(), play(task(), LOOK, "Done.").env, fractional=True).score == pytest.approx(1 / 3)
+    assert score(task(), play(task(), CANCEL).env, fractional=True).score == 0.0
+    assert score(task(TRAP), play(task(TRAP), LOOK, REFUND).env, fractional=True).score == 0.0
 
 
 def test_an_outage_is_an_error_and_never_a_zero() -> None:
-    episode = Episode(task().dump())
+    episode = Episode(task())
     episode.env.end("infra")
     with pytest.raises(InfraError, match="mask it"):
-        score(task().dump(), episode.env)
+        score(task(), episode.env)
 
 
 def test_a_reply_that_was_cut_off_closes_nothing() -> None:
-    episode = Episode(task(LOCKED).dump())
+    episode = Episode(task(LOCKED))
     episode.agent_says(LOOK)
     episode.agent_says("I cannot undo it, because", cut=True)
-    assert episode.env.closed == "length" and score(task(LOCKED).dump(), episode.env)["score"] == 0.0
+    assert episode.env.closed == "length" and score(task(LOCKED), episode.env).score == 0.0

@@ -61,7 +61,7 @@ def task(of: Branch | None = None, request: str | None = None) -> Task:
 
 def play(of: Task, *turns: str, max_turns: int = 3) -> Episode:
     """An episode with these turns of the agent; the rest are not played once it has ended."""
-    episode = Episode(of.dump(), max_turns=max_turns)
+    episode = Episode(of, max_turns=max_turns)
     for turn in turns:
         if episode.done:
             break
