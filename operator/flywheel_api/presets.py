@@ -130,6 +130,16 @@ def algorithm_of(round_spec: FlywheelRoundSpec, track: Track) -> AlgorithmSpec:
     return AlgorithmSpec.model_validate(preset.model_dump() | own.algorithm.model_dump(exclude_none=True))
 
 
+def rollout_temperature(round_spec: FlywheelRoundSpec, track: Track) -> float:
+    """The temperature of `algorithm_of`: what a stage samples at it is what training will see.
+
+    It reads nothing else, so that another learning rate makes no stage start again. Raises UnknownPreset.
+    """
+    own: TrackTraining = getattr(round_spec.training, track)
+    preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
+    return float(own.algorithm.temperature or preset.temperature)
+
+
 def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
     name = round_spec.training.preset
     if name not in PRESETS:

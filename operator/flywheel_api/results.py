@@ -54,12 +54,21 @@ class SuiteInfo(StatusModel):
     track: Track = Field(description="Whether items are problems (reasoning) or tasks (agentic).")
     items: int = Field(description="Number of items.")
 
+    @property
+    def path(self) -> str:
+        """Where its items lie among Prepare's files."""
+        return f"suites/{self.name}.jsonl"
+
 
 class PreparedResult(StatusModel):
     """Prepare: suites, seed problems and training personas."""
 
     kind: Literal["Prepared"] = Field(default="Prepared", description="Tells results apart.")
     suites: list[SuiteInfo] = Field(description="The suites that were built.")
+
+    def suite(self, name: str) -> SuiteInfo | None:
+        """What is known of a suite, if it was built."""
+        return next((s for s in self.suites if s.name == name), None)
 
 
 class GroupScore(StatusModel):

@@ -5,14 +5,14 @@ See docs/method.md, "Acceptance".
 
 from __future__ import annotations
 
+from flywheel_api.records.agentic import Task
 from flywheel_api.round import AcceptanceSpec, Check
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.inversion import untraceable
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.records.agentic import Task
 from flywheel_jobs.rewards import state_diff
 
-NEVER_ENDED = "never-ended"
+ACCEPTED, NEVER_ENDED = "accepted", "never-ended"
 REASONS = {
     "traceability": "untraceable",
     "trap_absent": "trap-taken",
@@ -48,7 +48,7 @@ def verdict(task: Task, episode: Episode, spec: AcceptanceSpec) -> str:
     for name, reason in REASONS.items():
         if getattr(spec, name) is Check.REQUIRED and not passed[name]:
             return reason
-    return "accepted"
+    return ACCEPTED
 
 
 def advice(task: Task, episode: Episode, spec: AcceptanceSpec) -> list[str]:

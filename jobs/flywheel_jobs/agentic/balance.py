@@ -6,9 +6,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flywheel_api.records.agentic import Branch, TreeRecord
 from flywheel_jobs.agentic import tree
-from flywheel_jobs.records.agentic import TreeRecord
-from flywheel_jobs.records.tree import Branch
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,15 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import Track
+from flywheel_api.round import Role
 from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.records import record_id
-from flywheel_jobs.records.agentic import Lineage, Task, Trajectory
 from flywheel_jobs.rewards import state_diff
 
 USER = (
@@ -79,15 +82,14 @@ def _scene(task: Task, episode: Episode, asked: int) -> dict[str, Any]:
     }
 
 
-def trajectory(
-    task: Task, episode: Episode, role: str, attempt: int, lineage: Lineage, verdict: str = ""
-) -> Trajectory:
+def trajectory(task: Task, episode: Episode, role: Role, attempt: int, lineage: Lineage) -> Trajectory:
     """The record of an episode, scored as training scores it. Raises InfraError for an episode that an outage ended."""
     scored = state_diff.score(task, episode.env)
     return Trajectory(
         id=record_id("trajectory", task.id, role, attempt, episode.said),
         lineage=lineage,
-        task_id=task.id,
+        track=Track.AGENTIC,
+        item=task.id,
         role=role,
         attempt=attempt,
         messages=episode.messages,
@@ -96,13 +98,12 @@ def trajectory(
         score=scored.score,
         outcome=scored.outcome,
         details=scored.facts,
-        verdict=verdict,
     )
 
 
 def end_group(t: Trajectory) -> str:
     """How an episode ended, in the words by which expansion groups what the policy did."""
-    if t.score >= 1.0:
+    if t.success:
         return "success"
     for fact in ("trap_write", "early_write", "wrong_write"):
         if t.details.get(fact):

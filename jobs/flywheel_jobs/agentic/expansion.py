@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flywheel_api.records.agentic import Action, Branch, BranchKind, Seed
+from flywheel_api.records.reasoning import Persona
+from flywheel_api.records.trajectory import Trajectory
 from flywheel_jobs.agentic.drive import end_group
 from flywheel_jobs.agentic.inversion import card
 from flywheel_jobs.agentic.tree import branch_problems, schema
 from flywheel_jobs.envs.engine import Domain
-from flywheel_jobs.records import Persona
-from flywheel_jobs.records.agentic import Seed, Trajectory
-from flywheel_jobs.records.tree import Action, Branch, Kind
 
 MIN_TOOLS, MAX_TOOLS, MAX_PARAMETERS = 3, 5, 3  # the paper's; docs/method.md, "Workflows"
 SHOWN_TRAJECTORIES, SHOWN_CHARACTERS = 3, 1500
@@ -64,7 +64,7 @@ def seed_branch(workflow: Workflow) -> Branch:
     """A linear workflow as the root branch of a tree."""
     return Branch(
         id="normal",
-        kind=Kind.NORMAL,
+        kind=BranchKind.NORMAL,
         condition=workflow.goal,
         action=Action.PROCEED,
         state=workflow.state,

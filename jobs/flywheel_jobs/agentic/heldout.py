@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from typing import Any
 
+from flywheel_api.records.agentic import Action, Branch, BranchKind, Task
+from flywheel_api.records.base import Lineage
+from flywheel_api.records.reasoning import Persona
 from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.inversion import UserText, build_task
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.envs.engine import Domain
-from flywheel_jobs.records import Persona
-from flywheel_jobs.records.agentic import TASK_SCHEMA, Lineage, Task
-from flywheel_jobs.records.tree import Action, Branch, Kind
 
 SUFFIX = "-heldout"
 HELDOUT_KEYS = 0.4
@@ -34,7 +33,7 @@ BRANCHES: dict[str, tuple[Branch, ...]] = {
     "airline": tuple(
         Branch(
             id=f"heldout-{fare}",
-            kind=Kind.NORMAL,
+            kind=BranchKind.NORMAL,
             condition=f"The fare is {fare}.",
             action=Action.PROCEED,
             state={"fare": fare},
@@ -48,7 +47,6 @@ BRANCHES: dict[str, tuple[Branch, ...]] = {
 
 SUITES: dict[str, str] = {f"{domain}{SUFFIX}": domain for domain in BRANCHES}
 """Suite name -> domain."""
-SCHEMA = TASK_SCHEMA
 
 
 def keys(domain: Domain, heldout: bool) -> list[int]:
@@ -63,8 +61,8 @@ def _is_heldout(domain: str, key: int) -> bool:
     return point < HELDOUT_KEYS * 2.0**64
 
 
-def build(name: str, items: int, personas: Sequence[Persona], rng: random.Random) -> list[dict[str, Any]]:
-    """The items of a suite over held-out personas, its branches in turn, as records.
+def build(name: str, items: int, personas: Sequence[Persona], rng: random.Random) -> list[Task]:
+    """The items of a suite over held-out personas, its branches in turn.
 
     Equal arguments give equal items, so that base and candidate, and rounds among each other, answer the same. Raises
     ValidationFailure for more items than there are keys, branches and templates for, or without personas.
@@ -83,7 +81,7 @@ def build(name: str, items: int, personas: Sequence[Persona], rng: random.Random
     for n in range(items):
         turn = n % len(branches)
         template, key = decks[turn][n // len(branches)]
-        made.append(_item(name, domain, people[n % len(people)], template, key, branches[turn], rng).dump())
+        made.append(_item(name, domain, people[n % len(people)], template, key, branches[turn], rng))
     return made
 
 

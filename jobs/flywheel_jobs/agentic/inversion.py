@@ -13,12 +13,12 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flywheel_api.records.agentic import Action, Branch, Call, Task, User
+from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.reasoning import Persona
 from flywheel_jobs.agentic import prompt, sop
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.envs.engine import Domain, Tables, replay
-from flywheel_jobs.records import Persona, record_id
-from flywheel_jobs.records.agentic import Call, Lineage, Task, User
-from flywheel_jobs.records.tree import Action, Branch
 
 USER_REPLIES = 4  # reveal, claim, plead, stop (docs/method.md, "Simulated user")
 FORBIDDEN = re.compile(r"\b(polic(y|ies)|agents?|tools?|database|api|function)\b", re.IGNORECASE)

@@ -7,8 +7,8 @@ from __future__ import annotations
 import random
 import re
 
+from flywheel_api.records.agentic import Branch
 from flywheel_jobs.envs.engine import Domain
-from flywheel_jobs.records.tree import Branch
 
 ORDER_WORDS = frozenset(
     {"first", "then", "next", "before", "after", "afterwards", "finally", "once", "later", "step", "steps", "second"}

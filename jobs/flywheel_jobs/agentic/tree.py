@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from flywheel_api.records.agentic import Action, Branch, Tree
 from flywheel_jobs.envs.engine import Domain, Tables, replay
-from flywheel_jobs.records.tree import Action, Branch, Tree
 
 
 def schema() -> dict[str, Any]:

@@ -3,59 +3,89 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import record_id
+from flywheel_api.records.evaluation import EvaluationRow
+from flywheel_api.records.reasoning import Problem
+from flywheel_api.results import Track
+from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.records import ReasoningProblem
-from flywheel_jobs.records.agentic import Task
 from flywheel_jobs.rewards import math
 
-Row = dict[str, Any]
+
+@dataclass(frozen=True)
+class Item:
+    """An item of a suite, to be sampled `repeats` times."""
+
+    suite: str
+    record: Problem | Task
+    repeats: int
+
+    @property
+    def track(self) -> Track:
+        """Track of the suite."""
+        return Track.REASONING if isinstance(self.record, Problem) else Track.AGENTIC
+
+    @property
+    def key(self) -> str:
+        """Journal key."""
+        return f"{self.suite}/{self.record.id}"
+
+    def row(self, repeat: int, messages: list[dict[str, Any]], **scored: Any) -> EvaluationRow:
+        """The row of one sample."""
+        lineage = self.record.lineage.model_copy(update={"parent_ids": [self.record.id], "operator": "evaluate"})
+        return EvaluationRow(
+            id=record_id("evaluation", self.suite, self.record.id, repeat, messages),
+            lineage=lineage,
+            suite=self.suite,
+            item=self.record.id,
+            repeat=repeat,
+            messages=messages,
+            **scored,
+        )
 
 
 async def problem(
-    item: ReasoningProblem, policy: ChatClient, repeats: int, temperature: float, max_tokens: int | None, seed: int
-) -> list[Row]:
+    item: Item, of: Problem, policy: ChatClient, temperature: float, max_tokens: int | None, seed: int
+) -> list[EvaluationRow]:
     """Repeats of a reasoning problem: success is an exactly right answer; shaping rewards do not count."""
-    answer = await policy.chat(item.messages(), n=repeats, temperature=temperature, max_tokens=max_tokens, seed=seed)
-    rows = []
-    for repeat, (text, finish) in enumerate(zip(answer.texts, answer.finish_reasons, strict=True)):
-        scored = math.score(text, item.answer or "")
-        rows.append(
-            {
-                "item": item.id,
-                "repeat": repeat,
-                "score": float(scored["correct"]),
-                "outcome": item.family or "answer",
-                "expected": item.answer,
-                "finish": finish,
-                "messages": [*item.messages(), {"role": "assistant", "content": text}],
-            }
+    asked = of.messages()
+    answer = await policy.chat(asked, n=item.repeats, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    return [
+        item.row(
+            repeat,
+            [*asked, {"role": "assistant", "content": text}],
+            score=float(math.score(text, of.answer or "")["correct"]),
+            outcome=of.family or "answer",
+            expected=of.answer,
+            finish=finish,
         )
-    return rows
+        for repeat, (text, finish) in enumerate(zip(answer.texts, answer.finish_reasons, strict=True))
+    ]
 
 
 async def task(
-    item: Task, policy: ChatClient, user: ChatClient | None, repeats: int, temperature: float, seed: int
-) -> list[Row]:
+    item: Item, of: Task, policy: ChatClient, user: ChatClient | None, temperature: float, seed: int
+) -> list[EvaluationRow]:
     """Repeats of a task, each in an environment of its own, scored as in training."""
 
-    async def once(repeat: int) -> Row:
-        episode = await drive.run(
-            item, policy, user, temperature=temperature, seed=(seed + 104729 * repeat) % (1 << 31)
+    async def once(repeat: int) -> EvaluationRow:
+        turn_seed = (seed + 104729 * repeat) % (1 << 31)
+        episode = await drive.run(of, policy, user, temperature=temperature, seed=turn_seed)
+        done = drive.trajectory(of, episode, Role.POLICY, repeat, of.lineage)
+        return item.row(
+            repeat,
+            episode.messages,
+            score=float(done.success),
+            outcome=of.outcome,
+            expected=" then ".join(c["name"] for c in of.normal_path),
+            finish=done.closed,
+            reason="" if done.success else drive.end_group(done),
+            details=done.details,
         )
-        done = drive.trajectory(item, episode, "Policy", repeat, item.lineage)
-        return {
-            "item": item.id,
-            "repeat": repeat,
-            "score": float(done.score >= 1.0),
-            "outcome": item.outcome,
-            "expected": " then ".join(c["name"] for c in item.normal_path),
-            "finish": done.closed,
-            "reason": "" if done.score >= 1.0 else drive.end_group(done),
-            "details": done.details,
-            "messages": episode.messages,
-        }
 
-    return list(await asyncio.gather(*(once(n) for n in range(repeats))))
+    return list(await asyncio.gather(*(once(n) for n in range(item.repeats))))

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
-from flywheel_api.artifacts import ManifestKind
+from pydantic import Field
+
+from flywheel_api.base import StatusModel
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.evaluation import EvaluationRow
+from flywheel_api.records.reasoning import Problem
+from flywheel_api.results import EvaluationResult, GroupScore, PreparedResult, SuiteScore, Track
 from flywheel_api.round import Role, SuiteSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
 from flywheel_jobs.evaluation.intervals import score_interval
+from flywheel_jobs.evaluation.items import Item
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.records import ReasoningProblem
-from flywheel_jobs.records.agentic import Task
 
-RESULT_SCHEMA, SAMPLE_SCHEMA = "evaluation-result/v1", "evaluation-sample/v1"
 MAX_LOST = 0.05  # of a suite's items; more lost ones and the score is of another suite
 SHORT_ANSWER = 2048  # tokens of an answer where no reasoning track says how long answers are
 
 
-@dataclass(frozen=True)
-class Item:
-    """An item of a suite, as its record."""
+class Rows(StatusModel):
+    """All samples of one item."""
 
-    suite: SuiteSpec
-    track: str
-    record: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        """Journal key."""
-        return f"{self.suite.name}/{self.record['id']}"
+    rows: list[EvaluationRow] = Field(description="One row per repeat.")
 
 
 async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
@@ -40,23 +36,27 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
     Raises InfraError when the pool says that it serves another, ValidationFailure when a suite lost too many items.
     """
     await check_weights(ctx, model)
-    todo = load_items(ctx)
+    prepared = ctx.result(Stage.PREPARE, PreparedResult)
+    todo = {spec.name: load_items(ctx, prepared, spec) for spec in ctx.spec.evaluation.suites}
 
-    async def work(item: Item) -> dict[str, Any]:
-        return {"rows": await sample(ctx, item)}
+    async def work(item: Item) -> Rows:
+        return Rows(rows=await sample(ctx, item))
 
-    text = f"evaluating {len(todo)} items"
-    done = await ctx.map_items(todo, lambda i: i.key, work, "evaluation", text)
-    rows = [{"suite": i.suite.name, **row} for i in todo if i.key in done for row in done[i.key]["rows"]]
+    every = [item for suite in todo.values() for item in suite]
+    text = f"evaluating {len(every)} items"
+    done = await ctx.map_items(every, lambda i: i.key, work, Rows, "evaluation", text)
+    rows = {name: [r for i in suite if i.key in done for r in done[i.key].rows] for name, suite in todo.items()}
     confidence = float(ctx.spec.evaluation.confidence)
-    suites = {s.name: summary(s, todo, rows, confidence) for s in ctx.spec.evaluation.suites}
-    results = [{k: v for k, v in r.items() if k != "messages"} for r in rows]
+    scores = [summary(name, todo[name], rows[name], confidence) for name in todo]
+    samples = [r for suite in rows.values() for r in suite]
     return StageResult(
-        ManifestKind.EVALUATION,
-        files=[OutputFile("results.jsonl", results, RESULT_SCHEMA), OutputFile("samples.jsonl", rows, SAMPLE_SCHEMA)],
+        EvaluationResult(model=model, suites=scores),
+        files=[
+            OutputFile.of("results.jsonl", EvaluationRow, [r.model_copy(update={"messages": []}) for r in samples]),
+            OutputFile.of("samples.jsonl", EvaluationRow, samples),
+        ],
         counts=ctx.counts(len(done)),
-        metrics={f"score/{name}": value["score"] for name, value in suites.items()},
-        details={"suites": suites, "model": model},
+        metrics={f"score/{s.name}": s.score for s in scores},
     )
 
 
@@ -75,34 +75,26 @@ def _same(one: str, other: str) -> bool:
     return bool(a) and (a.startswith(b) or b.startswith(a))
 
 
-def load_items(ctx: StageContext) -> list[Item]:
-    """All items of the round's suites. Raises ValidationFailure for a suite that Prepare did not build."""
-    built = ctx.inputs[Stage.PREPARE].details.get("suites", {})
-    found = []
-    for suite in ctx.spec.evaluation.suites:
-        if suite.name not in built:
-            raise ValidationFailure(
-                f"Prepare built no suite {suite.name!r}; it has {', '.join(sorted(built)) or 'none'}"
-            )
-        track = built[suite.name]["track"]
-        found += [Item(suite, track, r) for r in ctx.records(Stage.PREPARE, f"suites/{suite.name}.jsonl")]
-    return found
+def load_items(ctx: StageContext, prepared: PreparedResult, spec: SuiteSpec) -> list[Item]:
+    """All items of a suite. Raises ValidationFailure for a suite that Prepare did not build."""
+    built = prepared.suite(spec.name)
+    if built is None:
+        names = ", ".join(sorted(s.name for s in prepared.suites)) or "none"
+        raise ValidationFailure(f"Prepare built no suite {spec.name!r}; it has {names}")
+    if built.track is Track.REASONING:
+        return [Item(spec.name, p, spec.repeats) for p in ctx.records(Stage.PREPARE, built.path, Problem)]
+    return [Item(spec.name, t, spec.repeats) for t in ctx.records(Stage.PREPARE, built.path, Task)]
 
 
-async def sample(ctx: StageContext, item: Item) -> list[dict[str, Any]]:
+async def sample(ctx: StageContext, item: Item) -> list[EvaluationRow]:
     """One item's repeats."""
-    policy, repeats = ctx.llm(Role.POLICY), item.suite.repeats
-    temperature, seed = float(ctx.spec.evaluation.temperature), ctx.spec.seed + _stable(ctx, item)
-    if item.track == "reasoning":
-        problem = ReasoningProblem.model_validate(item.record)
-        return await items.problem(problem, policy, repeats, temperature, _answer_tokens(ctx), seed)
-    task = Task.model_validate(item.record)
-    user = ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None
-    return await items.task(task, policy, user, repeats, temperature, seed)
-
-
-def _stable(ctx: StageContext, item: Item) -> int:
-    return ctx.seed("item", item.key) >> 1
+    policy, record = ctx.llm(Role.POLICY), item.record
+    temperature = float(ctx.spec.evaluation.temperature)
+    seed = ctx.spec.seed + (ctx.seed("item", item.key) >> 1)
+    if isinstance(record, Problem):
+        return await items.problem(item, record, policy, temperature, _answer_tokens(ctx), seed)
+    user = ctx.llm(Role.USER_SIMULATOR) if record.user.replies else None
+    return await items.task(item, record, policy, user, temperature, seed)
 
 
 def _answer_tokens(ctx: StageContext) -> int:
@@ -111,38 +103,31 @@ def _answer_tokens(ctx: StageContext) -> int:
     return min(longest, ctx.endpoint(Role.POLICY).max_tokens)
 
 
-def summary(suite: SuiteSpec, todo: list[Item], rows: list[dict[str, Any]], confidence: float) -> dict[str, Any]:
+def summary(name: str, wanted: Sequence[Item], rows: Sequence[EvaluationRow], confidence: float) -> SuiteScore:
     """A suite's score with its interval, and by expected outcome."""
-    mine = [r for r in rows if r["suite"] == suite.name]
-    wanted = [i for i in todo if i.suite.name == suite.name]
     by_item: dict[str, list[float]] = {}
     by_outcome: dict[str, dict[str, list[float]]] = {}
-    for row in mine:
-        by_item.setdefault(row["item"], []).append(row["score"])
-        by_outcome.setdefault(row["outcome"], {}).setdefault(row["item"], []).append(row["score"])
+    for row in rows:
+        by_item.setdefault(row.item, []).append(row.score)
+        by_outcome.setdefault(row.outcome, {}).setdefault(row.item, []).append(row.score)
     lost = len(wanted) - len(by_item)
     if not wanted or lost > MAX_LOST * len(wanted):
-        raise ValidationFailure(f"suite {suite.name} lost {lost} of {len(wanted)} items: its score would not compare")
-    return {
-        "track": wanted[0].track,
-        **_scored(list(by_item.values()), confidence),
-        "items": len(by_item),
-        "repeats": suite.repeats,
-        "lost": lost,
-        "reasons": _reasons(mine),
-        "groups": {k: _scored(list(v.values()), confidence) for k, v in sorted(by_outcome.items())},
-    }
+        raise ValidationFailure(f"suite {name} lost {lost} of {len(wanted)} items: its score would not compare")
+    whole = _scored(list(by_item.values()), confidence)
+    return SuiteScore(
+        name=name,
+        track=wanted[0].track,
+        score=whole.score,
+        interval=whole.interval,
+        n=whole.n,
+        items=len(by_item),
+        repeats=wanted[0].repeats,
+        lost=lost,
+        reasons=Counter(r.reason for r in rows if r.reason),
+        groups={k: _scored(list(v.values()), confidence) for k, v in sorted(by_outcome.items())},
+    )
 
 
-def _scored(groups: list[list[float]], confidence: float) -> dict[str, Any]:
+def _scored(groups: list[list[float]], confidence: float) -> GroupScore:
     n = sum(len(g) for g in groups)
-    low, high = score_interval(groups, confidence)
-    return {"score": sum(map(sum, groups)) / n, "interval": [low, high], "n": n}
-
-
-def _reasons(rows: list[dict[str, Any]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for row in rows:
-        if row.get("reason"):
-            found[row["reason"]] = found.get(row["reason"], 0) + 1
-    return dict(sorted(found.items()))
+    return GroupScore(score=sum(map(sum, groups)) / n, interval=list(score_interval(groups, confidence)), n=n)

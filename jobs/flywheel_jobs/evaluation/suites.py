@@ -6,72 +6,78 @@ compare.
 
 from __future__ import annotations
 
-import importlib
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.reasoning import Persona, Problem
+from flywheel_api.results import PreparedResult, SuiteInfo, Track
 from flywheel_api.round import SuiteSpec
+from flywheel_api.stages import Stage
+from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.harness.context import StageContext
-from flywheel_jobs.records import PROBLEM_SCHEMA, Persona, ReasoningProblem
+from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.seeds import arithmetic
 from flywheel_jobs.storage.datasets import load_records
 from flywheel_jobs.storage.store import Store
 
 DEFAULT_ITEMS = 50
 
-
-@dataclass(frozen=True)
-class Suite:
-    """A suite's items, as records."""
-
-    name: str
-    track: Literal["reasoning", "agentic"]
-    schema: str
-    items: list[dict[str, Any]]
-
-
 REASONING: dict[str, tuple[str, ...]] = {
     "arithmetic-heldout": ("add",),
     "arithmetic-mixed-heldout": tuple(arithmetic.ARITY),
 }
-AGENTIC_BUILDER = "flywheel_jobs.agentic.heldout"
-"""Module with SUITES (names), SCHEMA and build(name, items, personas, rng) -> list[dict]; absent from builds without
-it.
-"""
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A suite's items; those of the other track are none."""
+
+    name: str
+    problems: Sequence[Problem] = ()
+    tasks: Sequence[Task] = ()
+
+    @property
+    def info(self) -> SuiteInfo:
+        """What the stage's result says of it."""
+        track = Track.REASONING if self.problems else Track.AGENTIC
+        return SuiteInfo(name=self.name, track=track, items=len(self.problems) or len(self.tasks))
+
+    def file(self) -> OutputFile:
+        """Its items as a file of the stage."""
+        if self.problems:
+            return OutputFile.of(self.info.path, Problem, self.problems)
+        return OutputFile.of(self.info.path, Task, self.tasks)
 
 
 def build(spec: SuiteSpec, heldout_personas: list[Persona], store: Store) -> Suite:
     """The suite that a round names. Raises ValidationFailure listing the names there are, or the first bad record."""
     if spec.source is not None:
-        return Suite(spec.name, "reasoning", PROBLEM_SCHEMA, own_items(spec.source, spec.items, store))
+        return Suite(spec.name, problems=own_items(spec.source, spec.items, store))
     count = spec.items or DEFAULT_ITEMS
     rng = random.Random(f"suite/{spec.name}")
     if spec.name in REASONING:
-        problems = arithmetic.generate(rng, count, "heldout", REASONING[spec.name])
-        return Suite(spec.name, "reasoning", PROBLEM_SCHEMA, [p.dump() for p in problems])
-    agentic = importlib.import_module(AGENTIC_BUILDER)
-    if spec.name in agentic.SUITES:
-        items = agentic.build(spec.name, count, heldout_personas, rng)
-        return Suite(spec.name, "agentic", agentic.SCHEMA, items)
-    known = ", ".join([*REASONING, *agentic.SUITES])
+        return Suite(spec.name, problems=arithmetic.generate(rng, count, "heldout", REASONING[spec.name]))
+    if spec.name in heldout.SUITES:
+        return Suite(spec.name, tasks=heldout.build(spec.name, count, heldout_personas, rng))
+    known = ", ".join([*REASONING, *heldout.SUITES])
     raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")
 
 
-def own_items(source: str, count: int | None, store: Store) -> list[dict[str, Any]]:
+def own_items(source: str, count: int | None, store: Store) -> list[Problem]:
     """The first `count` problems of a source, each with an id of its own and an answer."""
-    found = load_records(store, source, ReasoningProblem)[:count]
+    found = load_records(store, source, Problem)[:count]
     bad = next((p.id for p in found if not p.answer), None)
     if bad is not None:
         raise ValidationFailure(f"problem {bad} of suite {source} has no answer: every item of a suite needs one")
     if len({p.id for p in found}) < len(found):
         raise ValidationFailure(f"suite {source} has an id twice: scores are paired by it, give each item its own")
-    return [p.dump() for p in found]
+    return found
 
 
-def reasoning_items(ctx: StageContext) -> list[ReasoningProblem]:
+def reasoning_items(ctx: StageContext) -> list[Problem]:
     """The items of every held-out reasoning suite of the round, from Prepare's manifest."""
-    listed: dict[str, Any] = ctx.inputs["Prepare"].details.get("suites", {})
-    names = [name for name, suite in listed.items() if suite.get("track") == "reasoning"]
-    return [ReasoningProblem.model_validate(v) for n in names for v in ctx.records("Prepare", f"suites/{n}.jsonl")]
+    suites = ctx.result(Stage.PREPARE, PreparedResult).suites
+    paths = [s.path for s in suites if s.track is Track.REASONING]
+    return [p for path in paths for p in ctx.records(Stage.PREPARE, path, Problem)]

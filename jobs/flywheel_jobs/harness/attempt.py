@@ -22,6 +22,7 @@ from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import truncate
 from flywheel_jobs.core.errors import FlywheelError, HeadLost
 from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store, json_bytes
 
 log = get_logger(__name__)
@@ -59,9 +60,10 @@ class Attempt:
         mine = Claim(pod=os.environ.get("POD_NAME", platform.node()), incarnation=incarnation, at=now())
         if self.store.put_json_new(key, mine):
             return
-        holder = self.store.get_json(key) or {}
+        holder = read_model(self.store, key, Claim)
+        who = f"pod {holder.pod} at {holder.at}" if holder else "a pod whose claim is gone"
         raise HeadLost(
-            f"attempt {self.number} was already started by pod {holder.get('pod', '?')} at {holder.get('at', '?')}: "
+            f"attempt {self.number} was already started by {who}: "
             "its Ray head was lost; the next attempt resumes from the last committed checkpoint"
         )
 

@@ -1,7 +1,7 @@
 """What a CPU stage gets (`StageContext`) and gives (`StageResult`).
 
 A stage reads input manifests, calls endpoints through `ctx.llm`, does its per-item work through `ctx.map_items`, and
-returns files and counts. It never writes to the store itself, except through `ctx.put_dataset`.
+returns its result, files and counts. It never writes to the store itself, except through `ctx.put_part`.
 """
 
 from __future__ import annotations
@@ -14,23 +14,29 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, ManifestKind, RoleUsage, ServedBy, Usage
-from flywheel_api.round import FlywheelRoundSpec
-from flywheel_api.stages import ResolvedEndpoint, StageConfig
+from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, RoleUsage, ServedBy, Usage
+from flywheel_api.base import StatusModel
+from flywheel_api.canonical import canonical_json
+from flywheel_api.records.base import Record
+from flywheel_api.results import Result
+from flywheel_api.round import FlywheelRoundSpec, Role
+from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.harness.attempt import Attempt, now
-from flywheel_jobs.harness.journal import Journal, basis_of, subtract_usage
+from flywheel_jobs.harness.journal import Journal, subtract_usage
 from flywheel_jobs.harness.pump import Pump
+from flywheel_jobs.storage.datasets import read_records
 from flywheel_jobs.storage.store import Store
 
 T = TypeVar("T")
-FALLBACK_ROLE = "Teacher"
+R = TypeVar("R", bound=Record)
+M = TypeVar("M", bound=StatusModel)
+FALLBACK_ROLE = Role.TEACHER
 IDLE_ITEMS = 64  # items in flight when no endpoint bounds them
 
 
@@ -40,23 +46,28 @@ class ShardDone(Exception):
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file of the stage's manifest: records (written as JSONL), bytes, or a file on disk."""
+    """A file of the stage's manifest."""
 
     path: str
-    content: Sequence[Mapping[str, Any]] | bytes | Path
-    schema: str | None = None
+    content: bytes
+    schema: str
     records: int | None = None
+
+    @classmethod
+    def of(cls, path: str, kind: type[R], records: Sequence[R]) -> OutputFile:
+        """Records as JSON Lines."""
+        lines = b"".join(canonical_json(r.dump()) + b"\n" for r in records)
+        return cls(path, lines, kind.schema_name(), len(records))
 
 
 @dataclass(frozen=True)
 class StageResult:
     """What a stage commits. `counts` must add up: in = out + dropped."""
 
-    kind: ManifestKind
+    result: Result
     files: list[OutputFile] = field(default_factory=list)
     counts: Counts = field(default_factory=Counts)
     metrics: dict[str, float] = field(default_factory=dict)
-    details: dict[str, Any] = field(default_factory=dict)
 
 
 class StageContext:
@@ -71,10 +82,10 @@ class StageContext:
         self.attempt = attempt or Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         self.inputs: dict[str, Manifest] = {}
         self.dropped: Counter[str] = Counter()
-        self.journal = Journal(store, config.owner.uid, config.stage.value, config.attempt, basis_of(config))
-        self._clients: dict[str, ChatClient] = {}
-        self._flushed: dict[str, RoleUsage] = {}
-        self._waits: dict[str, str] = {}
+        self.journal = Journal(store, config.owner, config.content_key, config.attempt)
+        self._clients: dict[Role, ChatClient] = {}
+        self._flushed: dict[Role, RoleUsage] = {}
+        self._waits: dict[Role, str] = {}
         self._flushing = asyncio.Lock()
         self._started = time.monotonic()
 
@@ -90,15 +101,25 @@ class StageContext:
             await client.aclose()
 
     # ---- inputs ---------------------------------------------------------------------------------------------------
-    def records(self, stage: str, path: str) -> list[dict[str, Any]]:
-        """Records of a JSONL file of an input stage's manifest, verified. Raises ValidationFailure if it is absent."""
-        manifest = self.inputs.get(str(stage))
-        if manifest is None:
+    def input(self, stage: Stage) -> Manifest:
+        """The manifest of an input stage. Raises ValidationFailure if it was not given."""
+        if stage not in self.inputs:
             raise ValidationFailure(f"{self.config.stage} needs the manifest of {stage}, which it was not given")
-        entry = next((f for f in manifest.files if f.path == path), None)
+        return self.inputs[stage]
+
+    def result(self, stage: Stage, kind: type[M]) -> M:
+        """The result of an input stage. Raises CorruptArtifact when its manifest holds another kind."""
+        found = self.input(stage).result
+        if not isinstance(found, kind):
+            raise CorruptArtifact(f"the manifest of {stage} holds a {found.kind} result, no {kind.__name__}")
+        return found
+
+    def records(self, stage: Stage, path: str, kind: type[R]) -> list[R]:
+        """Records of a file of an input stage, verified. Raises CorruptArtifact if it is absent or of another kind."""
+        entry = self.input(stage).file(path)
         if entry is None:
             raise CorruptArtifact(f"the manifest of {stage} has no file {path}")
-        return list(self.store.iter_jsonl(entry))
+        return list(read_records(self.store, entry, kind))
 
     def rng(self, *parts: object) -> random.Random:
         """A generator seeded by (round seed, stage, parts): the same in every attempt and on every machine."""
@@ -121,7 +142,7 @@ class StageContext:
         tokens = sum(c.usage.completion_tokens for c in self._clients.values())
         return round(tokens / max(1e-3, time.monotonic() - self._started), 1) if tokens else None
 
-    def _waiting(self, role: str) -> Callable[[str | None], None]:
+    def _waiting(self, role: Role) -> Callable[[str | None], None]:
         def report(text: str | None) -> None:
             if text is None:
                 self._waits.pop(role, None)
@@ -132,23 +153,21 @@ class StageContext:
         return report
 
     # ---- models ---------------------------------------------------------------------------------------------------
-    def llm(self, role: str) -> ChatClient:
+    def llm(self, role: Role) -> ChatClient:
         """The client of a role; a role without an endpoint falls back to Teacher. Raises ValidationFailure if none."""
-        endpoint = self.endpoint(str(role))
-        name = str(role)
-        if name not in self._clients:
-            self._clients[name] = ChatClient(
-                endpoint.model_copy(update={"role": name}),
+        if role not in self._clients:
+            self._clients[role] = ChatClient(
+                self.endpoint(role).model_copy(update={"role": role}),
                 patience_seconds=self.config.endpoint_patience_seconds,
-                on_wait=self._waiting(name),
-                already_used=self.journal.tokens.get(name, 0),
+                on_wait=self._waiting(role),
+                already_used=self.journal.tokens.get(role, 0),
             )
-        return self._clients[name]
+        return self._clients[role]
 
-    def endpoint(self, role: str) -> ResolvedEndpoint:
+    def endpoint(self, role: Role) -> ResolvedEndpoint:
         """The endpoint that plays a role."""
         by_role = {e.role: e for e in self.config.endpoints}
-        found = by_role.get(role) or (by_role.get(FALLBACK_ROLE) if role != "Policy" else None)
+        found = by_role.get(role) or (by_role.get(FALLBACK_ROLE) if role is not Role.POLICY else None)
         if found is None:
             raise ValidationFailure(f"{self.config.stage} needs an endpoint for role {role}: add it to spec.endpoints")
         return found
@@ -158,11 +177,11 @@ class StageContext:
         self,
         items: Iterable[T],
         key: Callable[[T], str],
-        work: Callable[[T], Awaitable[dict[str, Any]]],
+        work: Callable[[T], Awaitable[M]],
+        kind: type[M],
         phase: str = "items",
         text: str = "",
-        concurrency: int | None = None,
-    ) -> dict[str, dict[str, Any]]:
+    ) -> dict[str, M]:
         """Results by key, in the order of `items`, of those that were not dropped; drops are counted in `dropped`.
 
         Finished items are journaled, so a restart fills only the missing. With several shards this returns only in the
@@ -173,7 +192,7 @@ class StageContext:
         self._report_items(phase, todo, text)
         if mine:
             pump = Pump(self.journal, phase, work, self.flush, lambda: self._report_items(phase, todo, text))
-            await pump.run(mine, concurrency or self._default_concurrency())
+            await pump.run(mine, self._concurrency())
         if self.shards > 1:
             await asyncio.to_thread(self.journal.load)
             if any((phase, k) not in self.journal.items for k in todo):
@@ -181,14 +200,14 @@ class StageContext:
             self.shards = 1
         found = {k: self.journal.items[(phase, k)] for k in todo}
         self.dropped.update(i.dropped for i in found.values() if i.dropped)
-        return {k: i.result for k, i in found.items() if i.result is not None}
+        return {k: kind.model_validate(i.result) for k, i in found.items() if i.result is not None}
 
     def _is_mine(self, key: str) -> bool:
         return (
             int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % self.shards == self.shard % self.shards
         )
 
-    def _default_concurrency(self) -> int:
+    def _concurrency(self) -> int:
         # twice the endpoints' own limit keeps their slots full while other items parse, verify and journal
         return max([2 * c.endpoint.concurrency for c in self._clients.values()], default=IDLE_ITEMS)
 
@@ -212,7 +231,7 @@ class StageContext:
         """With the digest of the weights where the endpoint does not say it: the operator serves this very
         checkpoint.
         """
-        if server.role != "Policy" or server.weights or server.standin:
+        if server.role != Role.POLICY or server.weights or server.standin:
             return server
         return server.model_copy(update={"weights": self.config.candidate_model or self.config.base_model})
 
@@ -230,19 +249,20 @@ class StageContext:
         usage = Usage(
             seconds=round(time.monotonic() - self._started, 3),
             roles=sorted(self.journal.usage.values(), key=lambda u: u.role),
+            taken_over=sorted(self.journal.taken_over.values(), key=lambda u: u.role),
         )
         return Manifest(
-            kind=result.kind,
             owner=self.config.owner,
             stage=self.config.stage.value,
             attempt=self.config.attempt,
+            content_key=self.config.content_key,
+            made_of=self.config.made_of,
             inputs=dict(self.config.inputs),
-            config_digest=artifacts.digest_of(artifacts.canonical_json(self.config.dump())),
             files=files,
             counts=result.counts,
             usage=usage,
             metrics=result.metrics,
-            details=result.details,
+            result=result.result,
             served_by=served,
             standin=standin,
             notice=artifacts.STANDIN_NOTICE if standin else None,
@@ -251,15 +271,13 @@ class StageContext:
             created_at=now(),
         )
 
-    async def put_dataset(self, files: list[OutputFile], details: dict[str, Any] | None = None) -> str:
-        """Stores a manifest of its own by digest (not a commit), for a part that others refer to; returns the
-        digest.
-        """
+    async def put_part(self, result: Result, files: list[OutputFile]) -> str:
+        """Stores a part that others refer to as a manifest of its own, not a commit; returns its digest."""
         await self.flush()
         entries = await asyncio.to_thread(self._store_files, files)
         n = sum(f.records or 0 for f in entries)
-        result = StageResult(ManifestKind.DATASET, counts=Counts(in_=n, out=n), details=details or {})
-        return await asyncio.to_thread(self.store.put_manifest, self.manifest(result, entries))
+        part = StageResult(result, counts=Counts(in_=n, out=n))
+        return await asyncio.to_thread(self.store.put_manifest, self.manifest(part, entries))
 
     async def commit(self, result: StageResult) -> str:
         """Stores the files and commits the manifest, last; returns the digest that stands."""
@@ -281,12 +299,5 @@ def check_counts(counts: Counts) -> None:
 
 def store_file(store: Store, file: OutputFile) -> FileEntry:
     """Uploads one output file."""
-    records = file.records
-    if isinstance(file.content, bytes):
-        sha, size = store.put_blob(file.content)
-    elif isinstance(file.content, Path):
-        sha, size = store.put_blob_file(file.content)
-    else:
-        records = len(file.content)
-        sha, size = store.put_blob(b"".join(artifacts.canonical_json(dict(r)) + b"\n" for r in file.content))
-    return FileEntry(path=file.path, sha256=sha, size=size, records=records, record_schema=file.schema)
+    sha, size = store.put_blob(file.content)
+    return FileEntry(path=file.path, sha256=sha, size=size, records=file.records, record_schema=file.schema)

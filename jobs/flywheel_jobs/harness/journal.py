@@ -2,7 +2,8 @@
 
 Finished items are written in segments (at most a second or 64 items apart), so that a fast endpoint is not slowed by
 one object per item; a kill loses at most the open segment. A segment also holds what its items cost and who
-answered, so that the manifest accounts for every incarnation. Segments of other inputs or another spec are ignored.
+answered, so that the manifest accounts for every incarnation. It lies where the result will lie: whoever makes the
+same, another round included, takes the items over.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import RoleUsage, ServedBy
+from flywheel_api.artifacts import Owner, RoleUsage, ServedBy
 from flywheel_api.base import StatusModel
-from flywheel_api.stages import StageConfig
-from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 
 SEGMENT_ITEMS = 64
@@ -30,76 +30,64 @@ SEGMENT_SECONDS = 1.0
 class Item(StatusModel):
     """A finished item: its result, or why it was dropped."""
 
-    phase: str
-    key: str
-    result: dict[str, Any] | None = None
-    dropped: str | None = None
+    phase: str = Field(description="Phase of the stage.")
+    key: str = Field(description="Key of the item in that phase.")
+    result: dict[str, Any] | None = Field(default=None, description="The phase's model, dumped.")
+    dropped: str | None = Field(default=None, description="Why there is no result.")
 
 
 class Segment(StatusModel):
     """Items that finished together."""
 
-    basis: str
-    attempt: int
-    items: list[Item]
-    usage: list[RoleUsage] = field(default_factory=list)
-    served_by: list[ServedBy] = field(default_factory=list)
+    owner_uid: str = Field(description="Whose attempt wrote it.")
+    attempt: int = Field(description="Number of that attempt.")
+    items: list[Item] = Field(description="The items.")
+    usage: list[RoleUsage] = Field(default_factory=list, description="What was spent since the last segment.")
+    served_by: list[ServedBy] = Field(default_factory=list, description="Who answered so far.")
 
 
 @dataclass
 class Journal:
-    """The journal of one stage of one owner. Single-threaded; writes happen in worker threads and keep their order.
+    """The journal of one content. Single-threaded; writes happen in worker threads and keep their order.
 
-    `usage` is what the results in `items` cost; `tokens` is all that the stage has ever cost by role, segments of other
-    inputs included: a budget does not come back because an attempt was lost.
+    `usage` is what `owner` spent, over its attempts; `taken_over` is what others had spent on items that are here: a
+    budget counts the first only, and does not come back because an attempt was lost.
     """
 
     store: Store
-    owner_uid: str
-    stage: str
+    owner: Owner
+    content_key: str
     attempt: int
-    basis: str
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     usage: dict[str, RoleUsage] = field(default_factory=dict)
-    tokens: dict[str, int] = field(default_factory=dict)
+    taken_over: dict[str, RoleUsage] = field(default_factory=dict)
     served_by: dict[tuple[str, str, str | None], ServedBy] = field(default_factory=dict)
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
 
     @property
-    def prefix(self) -> str:
-        """Where segments lie."""
-        return f"{artifacts.stage_prefix(self.owner_uid, self.stage)}/items/"
+    def tokens(self) -> dict[str, int]:
+        """Prompt and completion tokens that the owner spent, by role."""
+        return {role: used.prompt_tokens + used.completion_tokens for role, used in self.usage.items()}
 
     def load(self) -> None:
         """Reads segments that were not read yet; blocking."""
-        fresh = [k for k in self.store.list_keys(self.prefix) if k not in self._seen]
+        prefix = artifacts.items_prefix(self.owner.namespace, self.content_key)
+        fresh = [k for k in self.store.list_keys(prefix) if k not in self._seen]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for key, value in zip(fresh, pool.map(self.store.get_json, fresh), strict=True):
+            for key, segment in zip(fresh, pool.map(lambda k: read_model(self.store, k, Segment), fresh), strict=True):
                 self._seen.add(key)
-                self._take(key, value)
+                if segment is not None:
+                    self._take(segment)
 
-    def _take(self, key: str, value: dict[str, Any] | None) -> None:
-        try:
-            segment = Segment.model_validate(value)
-        except ValidationError as error:
-            raise CorruptArtifact(f"{key} is not a journal segment: delete it and its items run again") from error
-        self._spend(segment.usage)
-        if segment.basis != self.basis:
-            return
+    def _take(self, segment: Segment) -> None:
         for item in segment.items:
             self.items.setdefault((item.phase, item.key), item)
-        self._account(segment.usage, segment.served_by)
+        self._account(segment)
 
-    def _spend(self, usage: Iterable[RoleUsage]) -> None:
-        for used in usage:
-            tokens = used.prompt_tokens + used.completion_tokens
-            self.tokens[used.role] = self.tokens.get(used.role, 0) + tokens
-
-    def _account(self, usage: Iterable[RoleUsage], served_by: Iterable[ServedBy]) -> None:
-        for used in usage:
-            self.usage[used.role] = add_usage(self.usage.get(used.role), used)
-        for server in served_by:
+    def _account(self, segment: Segment) -> None:
+        _add(self.usage if segment.owner_uid == self.owner.uid else self.taken_over, segment.usage)
+        for server in segment.served_by:
             self.served_by[(server.role, server.model, server.weights)] = server
 
     def add(self, item: Item) -> bool:
@@ -113,25 +101,22 @@ class Journal:
         if not self._open and not any(u.calls for u in usage):
             return
         items, self._open = self._open, []
-        segment = Segment(basis=self.basis, attempt=self.attempt, items=items, usage=usage, served_by=served_by)
-        key = artifacts.item_key(self.owner_uid, self.stage, f"segment/{self.attempt}/{os.urandom(16).hex()}")
+        uid = self.owner.uid
+        segment = Segment(owner_uid=uid, attempt=self.attempt, items=items, usage=usage, served_by=served_by)
+        name = f"segment/{uid}/{self.attempt}/{os.urandom(16).hex()}"
+        key = artifacts.item_key(self.owner.namespace, self.content_key, name)
         try:
             await asyncio.to_thread(self.store.put_json, key, segment)
         except BaseException:
             self._open = [*items, *self._open]  # the next flush writes them
             raise
         self._seen.add(key)
-        self._spend(usage)
-        self._account(usage, served_by)
+        self._account(segment)
 
 
-def basis_of(config: StageConfig) -> str:
-    """What the results of items depend on: the spec and the inputs, not the attempt nor the endpoints' addresses."""
-    spec = config.spec.dump()
-    for outside in ("budget", "suspend", "endpoints"):
-        spec.pop(outside, None)
-    models = [config.base_model, config.candidate_model]
-    return artifacts.digest_of(artifacts.canonical_json([config.stage, spec, config.inputs, models]))
+def _add(to: dict[str, RoleUsage], usage: Iterable[RoleUsage]) -> None:
+    for used in usage:
+        to[used.role] = add_usage(to.get(used.role), used)
 
 
 def add_usage(one: RoleUsage | None, other: RoleUsage) -> RoleUsage:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
+from flywheel_api.base import StatusModel
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.journal import SEGMENT_SECONDS, Item, Journal
@@ -20,7 +21,7 @@ class Pump:
         self,
         journal: Journal,
         phase: str,
-        work: Callable[[Any], Awaitable[dict[str, Any]]],
+        work: Callable[[Any], Awaitable[StatusModel]],
         flush: Callable[[], Awaitable[None]],
         report: Callable[[], None],
     ) -> None:
@@ -53,7 +54,7 @@ class Pump:
         while self._queue:
             key, item = self._queue.pop()
             try:
-                done = Item(phase=self._phase, key=key, result=await self._work(item))
+                done = Item(phase=self._phase, key=key, result=(await self._work(item)).dump())
             except ItemDropped as drop:
                 log.info("item dropped", key=key, reason=drop.reason, detail=drop.detail[:300])
                 done = Item(phase=self._phase, key=key, dropped=drop.reason)

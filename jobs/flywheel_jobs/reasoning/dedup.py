@@ -11,8 +11,8 @@ from collections.abc import Iterable
 
 from rensa import RMinHash
 
+from flywheel_api.records.reasoning import Problem
 from flywheel_jobs.reasoning.text import ngrams, normalised, numbers, words
-from flywheel_jobs.records import ReasoningProblem
 from flywheel_jobs.rewards.math import normalise
 
 PERMUTATIONS = 128  # standard error of the Jaccard estimate about 0.04 at 0.8
@@ -46,7 +46,7 @@ class Duplicates:
 class Contamination:
     """The evaluation items that no training problem may repeat."""
 
-    def __init__(self, items: Iterable[ReasoningProblem], ngram: int) -> None:
+    def __init__(self, items: Iterable[Problem], ngram: int) -> None:
         """`items` of every evaluation suite; `ngram` is in words."""
         self._ngram = ngram
         self._grams: set[str] = set()

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flywheel_jobs.records import Persona, ReasoningProblem
+from flywheel_api.records.reasoning import Persona, Problem
 
 SIDEWAYS = ("change-values",)
 """Structural operators for problems that the policy never solves: as hard as before, so that some become solvable."""
@@ -68,7 +68,7 @@ def structural(band: str | None, count: int) -> list[tuple[str, int]]:
 
 
 def teacher_messages(
-    problem: ReasoningProblem, operator: str, variant: int, persona: Persona | None = None
+    problem: Problem, operator: str, variant: int, persona: Persona | None = None
 ) -> list[dict[str, str]]:
     """The request for one variant. The original's answer is left out: labels come from verification alone."""
     task: dict[str, Any] = {

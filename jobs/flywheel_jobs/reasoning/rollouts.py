@@ -4,56 +4,49 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from typing import Any
 
-from flywheel_jobs.records import Lineage, PassRate, ReasoningProblem, Turn
-from flywheel_jobs.storage.store import Store
+from flywheel_api.records.base import Lineage, Message, PassRate
+from flywheel_api.records.reasoning import Problem
+from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
+from flywheel_api.results import Track
 
 FAILED_UP_TO = 0.5  # share of right trajectories; above, a problem counts as learned
 
 
-def failed_problems(store: Store, digest: str) -> list[ReasoningProblem]:
-    """Problems of a rollout dataset whose trajectories were mostly wrong, hardest first."""
-    manifest = store.get_manifest(digest)
-    entries = [f for f in manifest.files if f.path.startswith("rollouts/")]
-    return from_trajectories(record for entry in entries for record in store.iter_jsonl(entry))
+def failed_problems(trajectories: Iterable[Trajectory]) -> list[Problem]:
+    """Problems whose trajectories were mostly wrong, hardest first.
 
-
-def from_trajectories(records: Iterable[dict[str, Any]]) -> list[ReasoningProblem]:
-    """Groups single-turn trajectories by problem. Masked ones (an outage, law 6) and those without a truth say
-    nothing.
+    Masked trajectories (an outage, law 6) and those without a truth say nothing.
     """
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for record in records:
-        if record.get("task") or record.get("masked") or record.get("score") is None:
-            continue
-        if record.get("truth"):
-            groups[str(record["item"])].append(record)
+    groups: dict[str, list[Trajectory]] = defaultdict(list)
+    for t in trajectories:
+        if t.track is Track.REASONING and not t.masked and t.truth:
+            groups[t.item].append(t)
     found = []
-    for item, group in groups.items():
-        passed = PassRate(n=len(group), k=sum(_right(r) for r in group))
-        problem = _problem(item, group[0])
+    for group in groups.values():
+        passed = PassRate(n=len(group), k=sum(_right(t) for t in group))
+        problem = _problem(group[0])
         if problem is not None and passed.rate <= FAILED_UP_TO:
             found.append((passed.rate, problem))
     return [problem for _, problem in sorted(found, key=lambda pair: (pair[0], pair[1].id))]
 
 
-def _right(record: dict[str, Any]) -> bool:
-    return bool((record.get("details") or {}).get("correct", float(record["score"]) >= 1.0))
+def _right(t: Trajectory) -> bool:
+    return t.success if t.correct is None else t.correct
 
 
-def _problem(item: str, record: dict[str, Any]) -> ReasoningProblem | None:
-    messages = [m for m in record.get("messages") or [] if isinstance(m.get("content"), str)]
+def _problem(t: Trajectory) -> Problem | None:
+    """The problem of a trajectory: its prompt, up to the last message of the user."""
+    messages = [m for m in t.messages if isinstance(m.get("content"), str)]
     while messages and messages[-1].get("role") != "user":
         messages.pop()
     if not messages or not messages[-1]["content"]:
         return None
-    context = [Turn(role=m["role"], content=m["content"]) for m in messages[:-1]]
-    return ReasoningProblem(
-        id=item,
-        lineage=Lineage(parent_ids=[item], operator="training-rollout"),
+    return Problem(
+        id=t.item,
+        lineage=Lineage(parent_ids=[t.item], operator=TRAINING_ROLLOUT),
         question=messages[-1]["content"],
-        context=context,
-        answer=str(record["truth"]),
-        template="training-rollout",
+        context=[Message(role=m["role"], content=m["content"]) for m in messages[:-1]],
+        answer=t.truth,
+        template=TRAINING_ROLLOUT,
     )

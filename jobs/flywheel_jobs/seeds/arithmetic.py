@@ -12,7 +12,8 @@ import random
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from flywheel_jobs.records import Lineage, ReasoningProblem, Turn, record_id
+from flywheel_api.records.base import Lineage, Message, record_id
+from flywheel_api.records.reasoning import Problem
 
 Split = Literal["train", "heldout"]
 HELDOUT_SHARE = 0.25  # of operand sets
@@ -140,11 +141,11 @@ def make(
     difficulty: int,
     split: Split,
     lineage: Lineage,
-) -> ReasoningProblem:
+) -> Problem:
     """A problem record with its answer."""
     question = render(typed, template, split)
     answer = typed.answer()
-    return ReasoningProblem(
+    return Problem(
         id=record_id("problem", typed.family, question),
         lineage=lineage,
         question=question,
@@ -157,23 +158,21 @@ def make(
     )
 
 
-def prompt_context() -> list[Turn]:
+def prompt_context() -> list[Message]:
     """The system message and the one worked example."""
     return [
-        Turn(role="system", content=SYSTEM),
-        Turn(role="user", content=SHOT[0]),
-        Turn(role="assistant", content=SHOT[1]),
+        Message(role="system", content=SYSTEM),
+        Message(role="user", content=SHOT[0]),
+        Message(role="assistant", content=SHOT[1]),
     ]
 
 
-def generate(
-    rng: random.Random, count: int, split: Split, families: tuple[str, ...] = ("add",)
-) -> list[ReasoningProblem]:
+def generate(rng: random.Random, count: int, split: Split, families: tuple[str, ...] = ("add",)) -> list[Problem]:
     """`count` different problems of one side, as easy as possible: larger numbers come when the small ones are used up.
 
     Fewer only when all difficulties are used up.
     """
-    found: dict[str, ReasoningProblem] = {}
+    found: dict[str, Problem] = {}
     for difficulty in range(1, MAX_DIFFICULTY + 1):
         stale = 0
         while len(found) < count and stale < USED_UP:
@@ -184,7 +183,7 @@ def generate(
     return list(found.values())
 
 
-def draw(rng: random.Random, split: Split, family: str, difficulty: int) -> ReasoningProblem | None:
+def draw(rng: random.Random, split: Split, family: str, difficulty: int) -> Problem | None:
     """A random problem; None when its values belong to the other side or to the worked example."""
     values = draw_values(family, difficulty, rng)
     if side_of(values) != split or operand_key(values) == SHOT_OPERANDS:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 
+from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.reasoning import Persona
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.records import Lineage, Persona, record_id
 from flywheel_jobs.storage.datasets import load_records
 from flywheel_jobs.storage.store import Store
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
 
-from flywheel_api.artifacts import ManifestKind
+from flywheel_api.records.agentic import Seed, TreeRecord
+from flywheel_api.records.base import record_id
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import ExpandedResult
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import expansion, tree
@@ -12,8 +15,6 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.records import record_id
-from flywheel_jobs.records.agentic import TREE_SCHEMA, Seed, Trajectory, TreeRecord
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -21,27 +22,25 @@ async def run(ctx: StageContext) -> StageResult:
     spec = ctx.spec.agentic
     if spec is None:
         raise ValidationFailure("ExpandAgentic without spec.agentic: nothing to expand")
-    seeds = [Seed.model_validate(s) for s in ctx.records(Stage.SEED_AGENTIC, "seeds.jsonl")]
+    seeds = ctx.records(Stage.SEED_AGENTIC, "seeds.jsonl", Seed)
     by_task: dict[str, list[Trajectory]] = {}
-    for row in ctx.records(Stage.SEED_AGENTIC, "rollouts.jsonl"):
-        trajectory = Trajectory.model_validate(row)
-        by_task.setdefault(trajectory.task_id, []).append(trajectory)
+    for trajectory in ctx.records(Stage.SEED_AGENTIC, "rollouts.jsonl", Trajectory):
+        by_task.setdefault(trajectory.item, []).append(trajectory)
 
-    async def expand(seed: Seed) -> dict[str, Any]:
-        return (await _expand(ctx, seed, by_task.get(seed.task.id, []), spec.branches_per_tree)).dump()
+    async def expand(seed: Seed) -> TreeRecord:
+        return await _expand(ctx, seed, by_task.get(seed.task.id, []), spec.branches_per_tree)
 
-    done = await ctx.map_items(seeds, lambda s: s.id, expand, "trees", "expanding behaviour trees")
-    trees = [TreeRecord.model_validate(v) for v in done.values()]
+    done = await ctx.map_items(seeds, lambda s: s.id, expand, TreeRecord, "trees", "expanding behaviour trees")
+    trees = list(done.values())
     branches = [path for t in trees for path, _ in tree.walk(t.tree.branches)]
     return StageResult(
-        ManifestKind.DATASET,
-        files=[OutputFile("trees.jsonl", [t.dump() for t in trees], TREE_SCHEMA)],
+        ExpandedResult(kinds=_kinds(trees)),
+        files=[OutputFile.of("trees.jsonl", TreeRecord, trees)],
         counts=ctx.counts(len(trees)),
         metrics={
             "branches": float(len(branches)),
             "depth": sum(map(len, branches)) / len(branches) if branches else 0.0,
         },
-        details={"kinds": _kinds(trees)},
     )
 
 
@@ -76,8 +75,5 @@ async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branche
 
 
 def _kinds(trees: list[TreeRecord]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for record in trees:
-        for _, branch in tree.walk(record.tree.branches):
-            found[branch.kind.value] = found.get(branch.kind.value, 0) + 1
+    found = Counter(branch.kind.value for t in trees for _, branch in tree.walk(t.tree.branches))
     return dict(sorted(found.items()))

@@ -3,88 +3,121 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Manifest, ManifestKind, Promotion
+from flywheel_api.artifacts import Promotion
+from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.evaluation import EvaluationRow, GateRow
+from flywheel_api.results import EvaluationResult, SuiteScore, TrainingResult, Verdict, VerdictResult
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
 from flywheel_jobs.evaluation import verdict
 from flywheel_jobs.harness.attempt import now
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.storage.datasets import read_model, read_records
 
-ITEMS_SCHEMA = "evaluation-item/v1"
 ITEMS_FILE = "items.jsonl"
+EVALUATIONS = (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)
+TRAININGS = (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
 
 
 async def run(ctx: StageContext) -> StageResult:
     """The stage."""
     evaluation = ctx.spec.evaluation
-    base, candidate = _suites(ctx, Stage.EVALUATE_BASE), _suites(ctx, Stage.EVALUATE_CANDIDATE)
-    model = ctx.config.candidate_model or ctx.inputs[Stage.EVALUATE_CANDIDATE].details.get("model")
-    if not model:
-        raise ValidationFailure("Gate was given no candidateModel and EvaluateCandidate names none")
-    means = tuple(
-        verdict.item_means(ctx.records(s, "results.jsonl")) for s in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)
-    )
+    base, candidate = (_scores(ctx, stage) for stage in EVALUATIONS)
+    model = _evaluated(ctx)
+    means, new = (verdict.item_means(ctx.records(s, "results.jsonl", EvaluationRow)) for s in EVALUATIONS)
     confidence, seed = float(evaluation.confidence), ctx.spec.seed
     judged = [
-        verdict.judge_suite(s, base[s.name], candidate[s.name], (means[0], means[1]), confidence, seed)
+        verdict.judge_suite(s, base[s.name], candidate[s.name], (means, new), confidence, seed)
         for s in evaluation.suites
     ]
     champion = await asyncio.to_thread(_champion_means, ctx)
-    compared, worse = verdict.against_champion(evaluation.suites, champion, means[1], confidence, seed)
+    compared, worse = verdict.against_champion(evaluation.suites, champion, new, confidence, seed)
     decision, reasons = verdict.decide(judged, worse)
-    details: dict[str, Any] = {
-        "verdict": decision,
-        "reasons": reasons,
-        "suites": [s.dump() for s in judged],
-        "model": model,
-        "champion": compared,
-    }
-    rows = [{"suite": s, "item": i, "score": v} for s, by_item in means[1].items() for i, v in sorted(by_item.items())]
-    files = [OutputFile(ITEMS_FILE, rows, ITEMS_SCHEMA)]
-    if decision == verdict.PROMOTED:
-        details["promotion"] = await _promote(ctx, model, files, details)
-    return StageResult(
-        ManifestKind.VERDICT,
-        files=files,
-        counts=ctx.counts(len(judged)),
-        metrics={f"gain/{s.suite}": s.gain for s in judged},
-        details=details,
+    trainings = {ctx.config.inputs[s]: ctx.result(s, TrainingResult) for s in TRAININGS if s in ctx.inputs}
+    if model not in trainings:
+        raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
+    result = VerdictResult(
+        verdict=decision,
+        model=model,
+        step=trainings[model].step,
+        reasons=reasons,
+        suites=judged,
+        champion=compared,
     )
+    files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, ctx.config.owner.name))]
+    if decision is Verdict.PROMOTED:
+        await _promote(ctx, result, files, [t.rollouts for t in trainings.values() if t.rollouts])
+    metrics = {f"gain/{s.suite}": s.gain for s in judged}
+    return StageResult(result, files=files, counts=ctx.counts(len(judged)), metrics=metrics)
 
 
-def _suites(ctx: StageContext, stage: Stage) -> dict[str, Any]:
-    found: dict[str, Any] = ctx.inputs[stage].details.get("suites", {})
+def _scores(ctx: StageContext, stage: Stage) -> dict[str, SuiteScore]:
+    found = {s.name: s for s in ctx.result(stage, EvaluationResult).suites}
     missing = [s.name for s in ctx.spec.evaluation.suites if s.name not in found]
     if missing:
         raise ValidationFailure(f"{stage} has no score of {', '.join(missing)}")
     return found
 
 
+def _evaluated(ctx: StageContext) -> str:
+    """The digest of the model that EvaluateCandidate evaluated: nothing else can be promoted (law 12)."""
+    model = ctx.result(Stage.EVALUATE_CANDIDATE, EvaluationResult).model
+    if not model:
+        raise ValidationFailure("EvaluateCandidate does not say which model it evaluated: no verdict can name one")
+    if ctx.config.candidate_model not in (None, model):
+        raise ValidationFailure(
+            f"EvaluateCandidate evaluated {model}, but this round's candidate is {ctx.config.candidate_model}: "
+            "a verdict is about the model that was evaluated"
+        )
+    return model
+
+
+def _rows(means: verdict.Means, round_name: str) -> list[GateRow]:
+    return [
+        GateRow(
+            id=record_id("gate", round_name, suite, item),
+            lineage=Lineage(parent_ids=[item], round=round_name, operator="gate"),
+            suite=suite,
+            item=item,
+            score=score,
+        )
+        for suite, by_item in means.items()
+        for item, score in sorted(by_item.items())
+    ]
+
+
 def _champion_means(ctx: StageContext) -> verdict.Means:
     """Item scores of the campaign's last promoted verdict; empty for a campaign's first round."""
     if not ctx.config.champion:
         return {}
-    manifest: Manifest = ctx.store.get_manifest(ctx.config.champion)
-    entry = next((f for f in manifest.files if f.path == ITEMS_FILE), None)
+    entry = ctx.store.get_manifest(ctx.config.champion).file(ITEMS_FILE)
     if entry is None:
         raise CorruptArtifact(f"the champion's verdict {ctx.config.champion} has no {ITEMS_FILE}")
-    return verdict.item_means(ctx.store.iter_jsonl(entry))
+    return verdict.item_means(read_records(ctx.store, entry, GateRow))
 
 
-async def _promote(ctx: StageContext, model: str, files: list[OutputFile], details: dict[str, Any]) -> dict[str, str]:
-    """Writes the promotion, create-only. It points at a manifest of the verdict that is stored first: this stage's own
-    manifest, written last, cannot be named before it exists.
+async def _promote(ctx: StageContext, result: VerdictResult, files: list[OutputFile], rollouts: list[str]) -> None:
+    """Writes the promotion, create-only.
+
+    It points at a manifest of the verdict that is stored first: this stage's own manifest, written last, cannot be
+    named before it exists.
     """
     owner, campaign = ctx.config.owner, ctx.spec.campaign
-    stored = await ctx.put_dataset(files, details)
+    record = Promotion(
+        round=owner,
+        campaign=campaign,
+        model_digest=result.model,
+        model_step=result.step,
+        verdict_digest=await ctx.put_part(result, files),
+        rollouts=rollouts,
+        at=now(),
+    )
     key = artifacts.promotion_key(owner.namespace, campaign, owner.uid)
-    record = Promotion(round=owner, campaign=campaign, model_digest=model, verdict_digest=stored, at=now())
-    if not await asyncio.to_thread(ctx.store.put_json_new, key, record):
-        standing = await asyncio.to_thread(ctx.store.get_json, key) or {}
-        if standing.get("modelDigest") != model:
-            raise Superseded(f"{key} already promotes {standing.get('modelDigest')}: a round promotes one model")
-        return {"key": key, "verdict": str(standing.get("verdictDigest"))}
-    return {"key": key, "verdict": stored}
+    if await asyncio.to_thread(ctx.store.put_json_new, key, record):
+        return
+    standing = await asyncio.to_thread(read_model, ctx.store, key, Promotion)
+    if standing is None or standing.model_digest != result.model:
+        promoted = standing.model_digest if standing else "a model, and was removed meanwhile"
+        raise Superseded(f"{key} already promotes {promoted}: a round promotes one model")

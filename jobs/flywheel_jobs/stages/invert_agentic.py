@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections import Counter
 
-from flywheel_api.artifacts import ManifestKind
+from flywheel_api.records.agentic import Task, TreeRecord
+from flywheel_api.results import InvertedResult
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import balance, heldout
@@ -22,7 +23,6 @@ from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.records.agentic import TASK_SCHEMA, Task, TreeRecord
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -30,22 +30,20 @@ async def run(ctx: StageContext) -> StageResult:
     spec = ctx.spec.agentic
     if spec is None:
         raise ValidationFailure("InvertAgentic without spec.agentic: nothing to invert")
-    trees = [TreeRecord.model_validate(t) for t in ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl")]
-    found = balance.targets(trees)
+    found = balance.targets(ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl", TreeRecord))
     chosen = balance.choose(found, spec.max_tasks, float(spec.legal_share), float(spec.trap_share), ctx.rng("balance"))
 
-    async def invert(target: Target) -> dict[str, Any]:
-        return (await _invert(ctx, target)).dump()
+    async def invert(target: Target) -> Task:
+        return await _invert(ctx, target)
 
-    done = await ctx.map_items(chosen, lambda t: t.key, invert, "tasks", "inverting branches into tasks")
-    tasks, twins = _distinct([Task.model_validate(v) for v in done.values()])
+    done = await ctx.map_items(chosen, lambda t: t.key, invert, Task, "tasks", "inverting branches into tasks")
+    tasks, twins = _distinct(list(done.values()))
     dropped = {**ctx.dropped, "over-limit-or-share": len(found) - len(chosen), "duplicate": twins}
     return StageResult(
-        ManifestKind.DATASET,
-        files=[OutputFile("tasks.jsonl", [t.dump() for t in tasks], TASK_SCHEMA)],
+        InvertedResult(outcomes=Counter(t.outcome for t in tasks), kinds=Counter(t.kind for t in tasks)),
+        files=[OutputFile.of("tasks.jsonl", Task, tasks)],
         counts=ctx.counts(len(tasks), dropped),
         metrics=shares(tasks),
-        details={"outcomes": _count(t.outcome for t in tasks), "kinds": _count(t.kind for t in tasks)},
     )
 
 
@@ -94,10 +92,3 @@ def shares(tasks: list[Task]) -> dict[str, float]:
         "trapShare": sum(t.user.push for t in illegal) / len(illegal) if illegal else 0.0,
         "depth": sum(len(t.lineage.branch_path) for t in tasks) / len(tasks),
     }
-
-
-def _count(values: Any) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for value in values:
-        found[value] = found.get(value, 0) + 1
-    return dict(sorted(found.items()))

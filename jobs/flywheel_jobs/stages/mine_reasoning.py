@@ -7,18 +7,17 @@ round trained on and still failed come first: its rollouts are kept for that.
 
 from __future__ import annotations
 
-from typing import Any, Literal
-
-from flywheel_api.artifacts import ManifestKind
-from flywheel_api.round import MiningSpec
+from flywheel_api.records.base import PassRate
+from flywheel_api.records.reasoning import Band, Problem, Sample
+from flywheel_api.results import MinedResult
+from flywheel_api.round import MiningSpec, Role
+from flywheel_api.stages import Stage
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.rollouts import failed_problems
-from flywheel_jobs.records import PROBLEM_SCHEMA, SAMPLE_SCHEMA, PassRate, ReasoningProblem, Sample
 from flywheel_jobs.rewards import math
-
-Band = Literal["hard", "frontier", "solved"]
+from flywheel_jobs.storage.datasets import read_rollouts
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -26,9 +25,9 @@ async def run(ctx: StageContext) -> StageResult:
     assert ctx.spec.reasoning is not None
     mining = ctx.spec.reasoning.mining
     problems = choose(ctx)
-    policy = ctx.llm("Policy")
+    policy = ctx.llm(Role.POLICY)
 
-    async def sample(problem: ReasoningProblem) -> dict[str, Any]:
+    async def sample(problem: Problem) -> Sample:
         answer = await policy.chat(
             problem.messages(),
             n=mining.samples,
@@ -36,28 +35,26 @@ async def run(ctx: StageContext) -> StageResult:
             max_tokens=mining.max_response_tokens,
             seed=ctx.seed("sample", problem.id),
         )
-        return score(problem, answer.texts).dump()
+        return score(problem, answer.texts)
 
-    sampled = await ctx.map_items(problems, lambda p: p.id, sample, text="sampling the policy")
-    samples = {key: Sample.model_validate(value) for key, value in sampled.items()}
+    samples = await ctx.map_items(problems, lambda p: p.id, sample, Sample, text="sampling the policy")
     mined = [banded(p, samples[p.id], mining) for p in problems if p.id in samples]
-    kept = [p for p in mined if p.band != "solved"]
+    kept = [p for p in mined if p.band is not Band.SOLVED]
     ctx.dropped["solved"] += len(mined) - len(kept)
-    bands = {band: sum(p.band == band for p in mined) for band in ("hard", "frontier", "solved")}
+    bands = {band.value: sum(p.band is band for p in mined) for band in Band}
     rates = [p.policy_pass.rate for p in mined if p.policy_pass]
     return StageResult(
-        ManifestKind.DATASET,
+        MinedResult(bands=bands),
         [
-            OutputFile("mined.jsonl", [p.dump() for p in kept], PROBLEM_SCHEMA),
-            OutputFile("samples.jsonl", [samples[p.id].dump() for p in problems if p.id in samples], SAMPLE_SCHEMA),
+            OutputFile.of("mined.jsonl", Problem, kept),
+            OutputFile.of("samples.jsonl", Sample, [samples[p.id] for p in problems if p.id in samples]),
         ],
         counts=ctx.counts(len(kept)),
         metrics={"passRate": sum(rates) / len(rates) if rates else 0.0},
-        details={"bands": bands},
     )
 
 
-def choose(ctx: StageContext) -> list[ReasoningProblem]:
+def choose(ctx: StageContext) -> list[Problem]:
     """Problems to sample: failures of the base round's training first, then seeds; without repeats, at most
     maxProblems.
 
@@ -65,21 +62,20 @@ def choose(ctx: StageContext) -> list[ReasoningProblem]:
     """
     assert ctx.spec.reasoning is not None
     contamination = Contamination(reasoning_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
-    found: dict[str, ReasoningProblem] = {}
+    found: dict[str, Problem] = {}
     for digest in ctx.config.previous_rollouts:
-        for problem in failed_problems(ctx.store, digest):
+        for problem in failed_problems(read_rollouts(ctx.store, digest)):
             reason = contamination.reason(problem.question, problem.answer)
             if reason:
                 ctx.dropped[reason] += 1
             else:
                 found.setdefault(problem.id, problem)
-    for value in ctx.records("Prepare", "seeds/reasoning.jsonl"):
-        problem = ReasoningProblem.model_validate(value)
+    for problem in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
         found.setdefault(problem.id, problem)
     return list(found.values())[: ctx.spec.reasoning.mining.max_problems]
 
 
-def score(problem: ReasoningProblem, texts: list[str]) -> Sample:
+def score(problem: Problem, texts: list[str]) -> Sample:
     """The samples of a problem with their scores."""
     scored = [math.score(text, problem.answer or "") for text in texts]
     return Sample(
@@ -92,7 +88,7 @@ def score(problem: ReasoningProblem, texts: list[str]) -> Sample:
     )
 
 
-def banded(problem: ReasoningProblem, sample: Sample, mining: MiningSpec) -> ReasoningProblem:
+def banded(problem: Problem, sample: Sample, mining: MiningSpec) -> Problem:
     """The problem with its pass rate and band."""
     passed = PassRate(n=len(sample.correct), k=sum(sample.correct))
     return problem.model_copy(update={"policy_pass": passed, "band": band_of(passed.rate, mining)})
@@ -101,5 +97,5 @@ def banded(problem: ReasoningProblem, sample: Sample, mining: MiningSpec) -> Rea
 def band_of(rate: float, mining: MiningSpec) -> Band:
     """`hard` up to frontierAbove, `frontier` above it up to frontierUpTo, `solved` beyond."""
     if rate <= float(mining.frontier_above):
-        return "hard"
-    return "frontier" if rate <= float(mining.frontier_up_to) else "solved"
+        return Band.HARD
+    return Band.FRONTIER if rate <= float(mining.frontier_up_to) else Band.SOLVED

@@ -7,127 +7,78 @@ tasks. Validation rows share no persona and, as far as there are several, no tem
 from __future__ import annotations
 
 import io
-import json
+import random
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from flywheel_api.artifacts import ManifestKind
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
+from flywheel_api.records.reasoning import Band, Problem
+from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, Split, Track
 from flywheel_api.round import TrackTraining
+from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.records import PARQUET_SCHEMA, ReasoningProblem
 
 VALIDATION_SHARE = 0.1
 MAX_VALIDATION_SHARE = 0.3  # a group that would take more stays in training
-AGENT_NAME = "flywheel_tool_agent"
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Example:
     """A row before it is numbered, with what must not be on both sides of the split."""
 
-    id: str
     group: str
-    row: Row
+    prompt: Prompt
 
 
 async def run(ctx: StageContext) -> StageResult:
     """See the module."""
     files: list[OutputFile] = []
-    datasets: dict[str, dict[str, str]] = {}
-    total = 0
+    datasets: list[PackagedDataset] = []
     spec = ctx.spec
-    tracks: list[tuple[str, Sequence[Example], TrackTraining]] = []
+    tracks: list[tuple[Track, list[Example], TrackTraining]] = []
     if spec.reasoning is not None:
-        tracks.append(("reasoning", reasoning_examples(ctx), spec.training.reasoning))
+        tracks.append((Track.REASONING, reasoning_examples(ctx), spec.training.reasoning))
     if spec.agentic is not None:
-        tracks.append(("agentic", agentic_examples(ctx), spec.training.agentic))
-    for track, examples, training in tracks:
+        tracks.append((Track.AGENTIC, agentic_examples(ctx), spec.training.agentic))
+    for number, (track, examples, training) in enumerate(tracks, start=1):
         train, validation = split(examples, ctx.rng("split", track))
         check_enough(track, train, training)
-        datasets[track] = {}
-        for name, part in (("train", train), ("validation", validation)):
+        for side, part in ((Split.TRAIN, train), (Split.VALIDATION, validation)):
             if not part:
                 continue
-            file = OutputFile(f"{track}/{name}.parquet", parquet(rows(part, name)), PARQUET_SCHEMA, len(part))
-            files.append(file)
-            datasets[track][name] = await ctx.put_dataset([file], {"track": track, "split": name})
-            total += len(part)
-        ctx.progress(
-            len(datasets), len(tracks), f"{track}: {len(train)} training rows, {len(validation)} validation rows"
-        )
-    return StageResult(ManifestKind.DATASET, files, counts=ctx.counts(total), details={"datasets": datasets})
+            data = parquet([p.row() for p in numbered(part, side)])
+            files.append(OutputFile(f"{track}/{side}.parquet", data, PROMPT_SCHEMA, len(part)))
+            digest = await ctx.put_part(DatasetResult(track=track, split=side), files[-1:])
+            datasets.append(PackagedDataset(track=track, split=side, digest=digest, records=len(part)))
+        text = f"{track}: {len(train)} training rows, {len(validation)} validation rows"
+        ctx.progress(number, len(tracks), text)
+    total = sum(d.records for d in datasets)
+    return StageResult(PackageResult(datasets=datasets), files, counts=ctx.counts(total))
 
 
 def reasoning_examples(ctx: StageContext) -> list[Example]:
     """Frontier problems and verified variants; problems that are too hard as they are were only parents."""
-    mined = [ReasoningProblem.model_validate(v) for v in ctx.records("MineReasoning", "mined.jsonl")]
-    verified = [ReasoningProblem.model_validate(v) for v in ctx.records("VerifyReasoning", "verified.jsonl")]
-    ctx.dropped["hard-kept-as-parent"] += sum(p.band == "hard" for p in mined)
-    chosen = [p for p in mined if p.band == "frontier"] + verified
-    return [Example(p.id, p.persona_id or f"template {p.template}", reasoning_row(p)) for p in chosen]
-
-
-def reasoning_row(problem: ReasoningProblem) -> Row:
-    """verl's row of a problem."""
-    return {
-        "data_source": f"flywheel/{problem.family or 'reasoning'}",
-        "prompt": problem.messages(),
-        "ability": "math",
-        "reward_model": {"style": "rule", "ground_truth": problem.answer or ""},
-        "extra_info": {
-            "id": problem.id,
-            "operator": problem.lineage.operator,
-            "parent_ids": problem.lineage.parent_ids,
-            "root_id": problem.lineage.root_id or problem.id,
-            "round": problem.lineage.round,
-            "persona_id": problem.persona_id or "",
-            "template": problem.template,
-            "policy_pass": json.dumps(problem.policy_pass.dump()) if problem.policy_pass else "",
-        },
-    }
+    mined = ctx.records(Stage.MINE_REASONING, "mined.jsonl", Problem)
+    verified = ctx.records(Stage.VERIFY_REASONING, "verified.jsonl", Problem)
+    ctx.dropped["hard-kept-as-parent"] += sum(p.band is Band.HARD for p in mined)
+    chosen = [p for p in mined if p.band is Band.FRONTIER] + verified
+    return [Example(p.persona_id or f"template {p.template}", of_problem(p)) for p in chosen]
 
 
 def agentic_examples(ctx: StageContext) -> list[Example]:
     """Accepted tasks; the task itself travels as JSON in extra_info."""
-    found = []
-    for task in ctx.records("SolveAgentic", "tasks.jsonl"):
-        lineage = task.get("lineage") or {}
-        persona = str(lineage.get("personaId") or "")
-        found.append(Example(str(task["id"]), persona or f"template {lineage.get('template', '')}", agentic_row(task)))
-    return found
+    tasks = ctx.records(Stage.SOLVE_AGENTIC, "tasks.jsonl", Task)
+    return [Example(t.lineage.persona_id or f"template {t.lineage.template}", of_task(t)) for t in tasks]
 
 
-def agentic_row(task: Mapping[str, Any]) -> Row:
-    """verl's row of a task, for the project's tool agent loop."""
-    lineage = task.get("lineage") or {}
-    return {
-        "data_source": f"flywheel/{task['domain']}",
-        "agent_name": AGENT_NAME,
-        "prompt": [{"role": str(m["role"]), "content": str(m.get("content") or "")} for m in task["messages"]],
-        "ability": "agentic",
-        "reward_model": {"style": "rule", "ground_truth": json.dumps(task.get("expected"), sort_keys=True)},
-        "extra_info": {
-            "id": str(task["id"]),
-            "operator": str(lineage.get("operator") or ""),
-            "parent_ids": [str(p) for p in lineage.get("parentIds") or []],
-            "root_id": str(lineage.get("rootId") or task["id"]),
-            "round": str(lineage.get("round") or ""),
-            "persona_id": str(lineage.get("personaId") or ""),
-            "template": str(lineage.get("template") or ""),
-            "outcome": str(task.get("outcome") or ""),
-            "task": json.dumps(task, sort_keys=True, ensure_ascii=False),
-        },
-    }
-
-
-def split(examples: Sequence[Example], rng: Any) -> tuple[list[Example], list[Example]]:
+def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example], list[Example]]:
     """(train, validation) with disjoint groups: whole groups go to validation until it has its share."""
     sizes = Counter(e.group for e in examples)
     groups = sorted(sizes)
@@ -145,14 +96,14 @@ def split(examples: Sequence[Example], rng: Any) -> tuple[list[Example], list[Ex
     return train, [e for e in examples if e.group in held]
 
 
-def check_enough(track: str, train: Sequence[Example], training: TrackTraining) -> None:
+def check_enough(track: Track, train: Sequence[Example], training: TrackTraining) -> None:
     """Raises ValidationFailure when not even one training step can be made of the rows."""
-    need = (training.algorithm and training.algorithm.prompts_per_step) or 1
+    need = training.algorithm.prompts_per_step or 1
     if len(train) >= need:
         return
     more = {
-        "reasoning": "raise spec.reasoning.mining.maxProblems or spec.reasoning.synthesis, or lower",
-        "agentic": "raise spec.agentic.maxTasks or relax spec.agentic.acceptance, or lower",
+        Track.REASONING: "raise spec.reasoning.mining.maxProblems or spec.reasoning.synthesis, or lower",
+        Track.AGENTIC: "raise spec.agentic.maxTasks or relax spec.agentic.acceptance, or lower",
     }[track]
     raise ValidationFailure(
         f"the {track} track has {len(train)} training rows and one step takes {need}: {more} "
@@ -162,15 +113,15 @@ def check_enough(track: str, train: Sequence[Example], training: TrackTraining) 
     )
 
 
-def rows(examples: Sequence[Example], split_name: str) -> list[Row]:
+def numbered(examples: Sequence[Example], side: Split) -> list[Prompt]:
     """Rows with their index and split."""
     return [
-        {**e.row, "extra_info": {"index": i, "split": split_name, **e.row["extra_info"]}}
+        e.prompt.model_copy(update={"extra_info": e.prompt.extra_info.model_copy(update={"index": i, "split": side})})
         for i, e in enumerate(examples)
     ]
 
 
-def parquet(values: Sequence[Row]) -> bytes:
+def parquet(values: Sequence[dict[str, Any]]) -> bytes:
     """The rows as one Parquet file."""
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(values)), buffer, compression="zstd")

@@ -1,19 +1,18 @@
 """Prepare: held-out suites, seed problems and training personas, with everything contaminated taken out first.
 
-Writes suites/<suite>.jsonl, seeds/reasoning.jsonl and seeds/personas.jsonl (training personas only); details name each
-suite's track and size.
+Writes suites/<suite>.jsonl, seeds/reasoning.jsonl and seeds/personas.jsonl (training personas only).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 
-from flywheel_api.artifacts import ManifestKind
+from flywheel_api.records.reasoning import Persona, Problem
+from flywheel_api.results import PreparedResult
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation import suites
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
-from flywheel_jobs.records import PERSONA_SCHEMA, PROBLEM_SCHEMA, Persona, ReasoningProblem
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.storage.datasets import load_records
 
@@ -35,15 +34,10 @@ async def run(ctx: StageContext) -> StageResult:
     if ctx.spec.reasoning is not None and not kept:
         raise ValidationFailure("no seed problem is left after decontamination: give other spec.reasoning.seeds")
     ctx.progress(3, 3, f"{len(kept)} seed problems, {len(training)} personas, {len(built)} suites")
-    files = [OutputFile(f"suites/{s.name}.jsonl", s.items, s.schema) for s in built]
-    files.append(OutputFile("seeds/reasoning.jsonl", [p.dump() for p in kept], PROBLEM_SCHEMA))
-    files.append(OutputFile("seeds/personas.jsonl", [p.dump() for p in training], PERSONA_SCHEMA))
-    return StageResult(
-        ManifestKind.DATASET,
-        files,
-        counts=ctx.counts(len(kept), dropped),
-        details={"suites": {s.name: {"track": s.track, "items": len(s.items)} for s in built}},
-    )
+    files = [s.file() for s in built]
+    files.append(OutputFile.of("seeds/reasoning.jsonl", Problem, kept))
+    files.append(OutputFile.of("seeds/personas.jsonl", Persona, training))
+    return StageResult(PreparedResult(suites=[s.info for s in built]), files, counts=ctx.counts(len(kept), dropped))
 
 
 def load_personas(ctx: StageContext) -> tuple[list[Persona], list[Persona]]:
@@ -56,7 +50,7 @@ def load_personas(ctx: StageContext) -> tuple[list[Persona], list[Persona]]:
     return personas.split(personas.load(agentic.personas, ctx.store), float(agentic.holdout_personas))
 
 
-def load_seeds(ctx: StageContext) -> list[ReasoningProblem]:
+def load_seeds(ctx: StageContext) -> list[Problem]:
     """The seed problems of the round, each with an answer, at most mining.maxProblems of them."""
     reasoning = ctx.spec.reasoning
     if reasoning is None:
@@ -67,7 +61,7 @@ def load_seeds(ctx: StageContext) -> list[ReasoningProblem]:
         return arithmetic.generate(ctx.rng("seeds"), min(limit, BUILTIN_LIMIT), "train", families)
     if reasoning.seeds.startswith("builtin://"):
         raise ValidationFailure(f"{reasoning.seeds} does not exist: built in are {', '.join(BUILTIN_SEEDS)}")
-    found = load_records(ctx.store, reasoning.seeds, ReasoningProblem)
+    found = load_records(ctx.store, reasoning.seeds, Problem)
     unanswered = next((p.id for p in found if not p.answer), None)
     if unanswered is not None:
         raise ValidationFailure(
@@ -76,15 +70,13 @@ def load_seeds(ctx: StageContext) -> list[ReasoningProblem]:
     return found if len(found) <= limit else ctx.rng("seeds").sample(found, limit)
 
 
-def clean(
-    ctx: StageContext, seeds: list[ReasoningProblem], built: list[suites.Suite]
-) -> tuple[list[ReasoningProblem], Counter[str]]:
+def clean(ctx: StageContext, seeds: list[Problem], built: list[suites.Suite]) -> tuple[list[Problem], Counter[str]]:
     """Seeds without duplicates and without problems of an evaluation suite, and what was dropped."""
     reasoning = ctx.spec.reasoning
     dropped: Counter[str] = Counter()
     if reasoning is None:
         return [], dropped
-    items = [ReasoningProblem.model_validate(i) for s in built if s.track == "reasoning" for i in s.items]
+    items = [p for s in built for p in s.problems]
     contamination = Contamination(items, reasoning.dedup.decontamination_ngram)
     duplicates = Duplicates(float(reasoning.dedup.minhash_threshold))
     kept = []

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from flywheel_api.artifacts import Counts, ManifestKind, report_key
+from flywheel_api.artifacts import Counts, report_key
+from flywheel_api.results import ReportResult
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.report.load import load
 from flywheel_jobs.report.render import render
@@ -22,8 +23,7 @@ async def run(ctx: StageContext) -> StageResult:
     await asyncio.to_thread(ctx.store.put_bytes, key, page, "text/html; charset=utf-8")
     ctx.progress(1, 1, "report written")
     return StageResult(
-        kind=ManifestKind.REPORT,
+        ReportResult(uri=ctx.store.uri(key), missing=list(model.missing)),
         files=[OutputFile(FILE, page, "report-html/v1", records=1)],
         counts=Counts(in_=1, out=1),
-        details={"uri": ctx.store.uri(key), "missing": list(model.missing)},
     )

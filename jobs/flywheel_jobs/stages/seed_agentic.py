@@ -8,22 +8,23 @@ of the round before with the rollouts that its training kept, so that the tasks 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from flywheel_api.artifacts import ManifestKind
+from flywheel_api.presets import rollout_temperature
+from flywheel_api.records.agentic import Seed, Task
+from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.reasoning import Persona
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import SeededResult, Track
 from flywheel_api.round import AgenticSpec, Role, SeedMode
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import drive, expansion, heldout
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, choose_key, text_problems
-from flywheel_jobs.agentic.rounds import previous_seeds, training_temperature
+from flywheel_jobs.agentic.rounds import previous_seeds
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.envs import domain_of
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.records import Persona, record_id
-from flywheel_jobs.records.agentic import SEED_SCHEMA, TRAJECTORY_SCHEMA, Lineage, Seed, Task, Trajectory
 
 ROLLOUTS_PER_SEED = 4
 
@@ -57,7 +58,7 @@ def most_mixed(seeds: list[Seed], rollouts: list[Trajectory], limit: int) -> lis
     """At most `limit` seeds of the round before, those first that the policy solved about half of the time."""
     scores: dict[str, list[float]] = {}
     for trajectory in rollouts:
-        scores.setdefault(trajectory.task_id, []).append(trajectory.score)
+        scores.setdefault(trajectory.item, []).append(trajectory.score or 0.0)
     distance = {task: abs(sum(values) / len(values) - 0.5) for task, values in scores.items()}
     return sorted(seeds, key=lambda s: (distance.get(s.task.id, 1.0), s.id))[:limit]
 
@@ -72,35 +73,36 @@ async def run(ctx: StageContext) -> StageResult:
         kept = most_mixed(seeds, collected, wanted(spec))
         ctx.dropped["over-limit"] += len(seeds) - len(kept)
         ids = {s.task.id for s in kept}
-        seeds, rollouts = kept, [t for t in collected if t.task_id in ids]
+        seeds, rollouts = kept, [t for t in collected if t.item in ids]
     else:
-        seeds = [Seed.model_validate(v) for v in (await _fresh(ctx, spec)).values()]
+        seeds = await _fresh(ctx, spec)
         rollouts = [] if spec.seed_mode is SeedMode.TREE else await _collect(ctx, seeds)
     return StageResult(
-        ManifestKind.DATASET,
+        SeededResult(end_groups=expansion.observed(rollouts)),
         files=[
-            OutputFile("seeds.jsonl", [s.dump() for s in seeds], SEED_SCHEMA),
-            OutputFile("rollouts.jsonl", [t.dump() for t in rollouts], TRAJECTORY_SCHEMA),
+            OutputFile.of("seeds.jsonl", Seed, seeds),
+            OutputFile.of("rollouts.jsonl", Trajectory, rollouts),
         ],
         counts=ctx.counts(len(seeds)),
         metrics={
             "rollouts": float(len(rollouts)),
-            "success": sum(t.score for t in rollouts) / len(rollouts) if rollouts else 0.0,
+            "success": sum(t.score or 0.0 for t in rollouts) / len(rollouts) if rollouts else 0.0,
             "depth": sum(len(s.path) for s in seeds) / len(seeds) if seeds else 0.0,
         },
-        details={"endGroups": expansion.observed(rollouts)},
     )
 
 
-async def _fresh(ctx: StageContext, spec: AgenticSpec) -> dict[str, dict[str, Any]]:
-    personas = [Persona.model_validate(p) for p in ctx.records(Stage.PREPARE, "seeds/personas.jsonl")]
+async def _fresh(ctx: StageContext, spec: AgenticSpec) -> list[Seed]:
+    personas = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     order = list(range(len(personas)))
     ctx.rng("personas").shuffle(order)
 
-    async def make(plan: Plan) -> dict[str, Any]:
-        return (await _seed(ctx, plan, spec.seed_mode)).dump()
+    async def make(plan: Plan) -> Seed:
+        return await _seed(ctx, plan, spec.seed_mode)
 
-    return await ctx.map_items(plans(spec, personas, order), lambda p: p.key, make, "seeds", "writing seed workflows")
+    wanted_plans = plans(spec, personas, order)
+    done = await ctx.map_items(wanted_plans, lambda p: p.key, make, Seed, "seeds", "writing seed workflows")
+    return list(done.values())
 
 
 async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
@@ -143,25 +145,17 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
 
 
 async def _collect(ctx: StageContext, seeds: list[Seed]) -> list[Trajectory]:
-    """Rollouts of the policy on the seeds' tasks; those that need a user get one."""
+    """Rollouts of the policy on the seeds' tasks, none of which needs a user."""
     jobs = [(s.task, n) for s in seeds for n in range(ROLLOUTS_PER_SEED)]
+    temperature = rollout_temperature(ctx.spec, Track.AGENTIC)
 
-    async def sample(job: tuple[Task, int]) -> dict[str, Any]:
+    async def sample(job: tuple[Task, int]) -> Trajectory:
         task, n = job
-        episode = await drive.run(
-            task,
-            ctx.llm(Role.POLICY),
-            ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
-            temperature=training_temperature(ctx.spec),
-            seed=ctx.seed("rollout", task.id, n),
-        )
+        seed = ctx.seed("rollout", task.id, n)
+        episode = await drive.run(task, ctx.llm(Role.POLICY), temperature=temperature, seed=seed)
         lineage = task.lineage.model_copy(update={"parent_ids": [task.id], "operator": "collect"})
-        return drive.trajectory(task, episode, "Policy", n, lineage).dump()
+        return drive.trajectory(task, episode, Role.POLICY, n, lineage)
 
-    done = await ctx.map_items(jobs, lambda j: f"{j[0].id}/{j[1]}", sample, "rollouts", "sampling the policy on seeds")
-    return list(_loaded(done))
-
-
-def _loaded(done: dict[str, dict[str, Any]]) -> Iterator[Trajectory]:
-    for value in done.values():
-        yield Trajectory.model_validate(value)
+    text = "sampling the policy on seeds"
+    done = await ctx.map_items(jobs, lambda j: f"{j[0].id}/{j[1]}", sample, Trajectory, "rollouts", text)
+    return list(done.values())

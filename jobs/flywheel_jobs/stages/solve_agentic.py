@@ -9,20 +9,36 @@ check that failed.
 from __future__ import annotations
 
 from collections import Counter
-from typing import Any
+from collections.abc import Sequence
 
-from flywheel_api.artifacts import ManifestKind
+from pydantic import Field
+
+from flywheel_api.base import StatusModel
+from flywheel_api.presets import rollout_temperature
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import PassRate
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import SolvedResult, Track
 from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import accept, drive
-from flywheel_jobs.agentic.rounds import training_temperature
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
-from flywheel_jobs.records import PassRate
-from flywheel_jobs.records.agentic import TASK_SCHEMA, TRAJECTORY_SCHEMA, Task, Trajectory
 
 SOLVER_TOKENS = 1024
+ACCEPTED = accept.ACCEPTED
 TOO_HARD, TOO_EASY = "too-hard-for-policy", "too-easy-for-policy"
+
+
+class Solution(StatusModel):
+    """The attempts at a task, the last of which decides."""
+
+    attempts: list[Trajectory] = Field(description="All attempts in order, each with its verdict.")
+
+    @property
+    def verdict(self) -> str:
+        """`accepted`, or why not."""
+        return self.attempts[-1].verdict
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -30,32 +46,28 @@ async def run(ctx: StageContext) -> StageResult:
     spec = ctx.spec.agentic
     if spec is None:
         raise ValidationFailure("SolveAgentic without spec.agentic: nothing to solve")
-    tasks = [Task.model_validate(t) for t in ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl")]
+    tasks = ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl", Task)
 
-    async def solve(task: Task) -> dict[str, Any]:
-        attempts = await attempt(ctx, task, spec)
-        return {"attempts": [a.dump() for a in attempts], "verdict": attempts[-1].verdict}
+    async def solve(task: Task) -> Solution:
+        return Solution(attempts=await attempt(ctx, task, spec))
 
-    done = await ctx.map_items(tasks, lambda t: t.id, solve, "attempts", "solving tasks")
-    attempts = [a for value in done.values() for a in value["attempts"]]
-    rejected: dict[str, int] = dict(ctx.dropped)
-    for value in done.values():
-        if value["verdict"] != "accepted":
-            rejected[value["verdict"]] = rejected.get(value["verdict"], 0) + 1
-    solved = [t for t in tasks if done.get(t.id, {}).get("verdict") == "accepted"]
+    done = await ctx.map_items(tasks, lambda t: t.id, solve, Solution, "attempts", "solving tasks")
+    attempts = [a for solution in done.values() for a in solution.attempts]
+    rejected = Counter(ctx.dropped)
+    rejected.update(s.verdict for s in done.values() if s.verdict != ACCEPTED)
+    solved = [t for t in tasks if t.id in done and done[t.id].verdict == ACCEPTED]
     kept, outside = await in_band(ctx, solved, spec)
     alone = [t for t in kept if t.single_turn]
     dialogues = [t for t in kept if not t.single_turn]
     return StageResult(
-        ManifestKind.DATASET,
+        SolvedResult(outcomes=Counter(t.outcome for t in alone), dialogues=len(dialogues)),
         files=[
-            OutputFile("tasks.jsonl", [t.dump() for t in alone], TASK_SCHEMA),
-            OutputFile("dialogues.jsonl", [t.dump() for t in dialogues], TASK_SCHEMA),
-            OutputFile("attempts.jsonl", attempts, TRAJECTORY_SCHEMA),
+            OutputFile.of("tasks.jsonl", Task, alone),
+            OutputFile.of("dialogues.jsonl", Task, dialogues),
+            OutputFile.of("attempts.jsonl", Trajectory, attempts),
         ],
-        counts=ctx.counts(len(kept), {**rejected, **outside}),
+        counts=ctx.counts(len(kept), rejected + outside),
         metrics={"solved": len(solved) / len(tasks) if tasks else 0.0, **advised(attempts)},
-        details={"outcomes": _count(alone), "dialogues": len(dialogues)},
     )
 
 
@@ -74,15 +86,14 @@ async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Traj
         )
         verdict = accept.verdict(task, episode, spec.acceptance)
         advice = accept.advice(task, episode, spec.acceptance)
-        made.append(
-            drive.trajectory(task, episode, "Solver", n, lineage, verdict).model_copy(update={"advice": advice})
-        )
-        if verdict == "accepted":
+        one = drive.trajectory(task, episode, Role.SOLVER, n, lineage)
+        made.append(one.model_copy(update={"verdict": verdict, "advice": advice}))
+        if verdict == ACCEPTED:
             break
     return made
 
 
-async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tuple[list[Task], dict[str, int]]:
+async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tuple[list[Task], Counter[str]]:
     """Tasks whose pass rate under the policy lies in the band, with that rate; and how many lie outside, by side.
 
     Without samples every task passes unmeasured. A group of equal rewards has no gradient under GRPO, so a band that
@@ -90,40 +101,33 @@ async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tu
     """
     band = spec.difficulty
     if band.samples == 0:
-        return tasks, {}
+        return tasks, Counter()
     low, high = float(band.low), float(band.high)
+    temperature = rollout_temperature(ctx.spec, Track.AGENTIC)
 
-    async def measure(task: Task) -> dict[str, Any]:
+    async def measure(task: Task) -> PassRate:
         passed = 0
         for n in range(band.samples):
             episode = await drive.run(
                 task,
                 ctx.llm(Role.POLICY),
                 ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
-                temperature=training_temperature(ctx.spec),
+                temperature=temperature,
                 seed=ctx.seed("band", task.id, n),
             )
-            passed += drive.trajectory(task, episode, "Policy", n, task.lineage).score >= 1.0
+            passed += drive.trajectory(task, episode, Role.POLICY, n, task.lineage).success
         rate = passed / band.samples
         if not low <= rate <= high:
             raise ItemDropped(TOO_HARD if rate < low else TOO_EASY, f"{passed} of {band.samples}")
-        return PassRate(n=band.samples, k=passed).dump()
+        return PassRate(n=band.samples, k=passed)
 
-    before = dict(ctx.dropped)
-    done = await ctx.map_items(tasks, lambda t: t.id, measure, "band", "measuring difficulty with the policy")
-    outside = {r: ctx.dropped[r] - before.get(r, 0) for r in ctx.dropped if ctx.dropped[r] > before.get(r, 0)}
-    rated = [t.model_copy(update={"policy_pass": PassRate.model_validate(done[t.id])}) for t in tasks if t.id in done]
-    return rated, outside
+    before = Counter(ctx.dropped)
+    done = await ctx.map_items(tasks, lambda t: t.id, measure, PassRate, "band", "measuring difficulty with the policy")
+    rated = [t.model_copy(update={"policy_pass": done[t.id]}) for t in tasks if t.id in done]
+    return rated, ctx.dropped - before
 
 
-def advised(attempts: list[dict[str, Any]]) -> dict[str, float]:
+def advised(attempts: Sequence[Trajectory]) -> dict[str, float]:
     """`advisory-branch-missed: 3`: accepted attempts that failed an advisory check, by the check's word."""
-    words = Counter(word for a in attempts if a["verdict"] == "accepted" for word in a.get("advice", []))
+    words = Counter(word for a in attempts if a.verdict == ACCEPTED for word in a.advice)
     return {f"advisory-{word}": float(n) for word, n in sorted(words.items())}
-
-
-def _count(tasks: list[Task]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for task in tasks:
-        found[task.outcome] = found.get(task.outcome, 0) + 1
-    return dict(sorted(found.items()))

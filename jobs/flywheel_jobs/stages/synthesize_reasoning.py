@@ -7,23 +7,26 @@ number.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
 
-from flywheel_api.artifacts import ManifestKind
+from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.reasoning import Persona, Problem
+from flywheel_api.results import SynthesizedResult
+from flywheel_api.round import Role
+from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.endpoints.structured import chat_model
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.text import normalised, numbers
-from flywheel_jobs.records import PROBLEM_SCHEMA, Lineage, Persona, ReasoningProblem, record_id
 
 
 @dataclass(frozen=True)
 class Order:
     """One variant to be written."""
 
-    parent: ReasoningProblem
+    parent: Problem
     operator: str
     number: int
     persona: Persona | None = None
@@ -36,33 +39,28 @@ class Order:
 
 async def run(ctx: StageContext) -> StageResult:
     """See the module."""
-    mined = [ReasoningProblem.model_validate(v) for v in ctx.records("MineReasoning", "mined.jsonl")]
-    orders = plan(ctx, mined)
-    teacher = ctx.llm("Teacher")
+    orders = plan(ctx, ctx.records(Stage.MINE_REASONING, "mined.jsonl", Problem))
+    teacher = ctx.llm(Role.TEACHER)
 
-    async def write(order: Order) -> dict[str, Any]:
+    async def write(order: Order) -> Problem:
         messages = roles.teacher_messages(order.parent, order.operator, order.number, order.persona)
         variant = await chat_model(teacher, messages, roles.Variant, seed=ctx.seed("variant", order.key))
-        return candidate(ctx, order, variant).dump()
+        return candidate(ctx, order, variant)
 
-    written = await ctx.map_items(orders, lambda o: o.key, write, text="writing variants")
-    by_operator: dict[str, int] = {}
-    for value in written.values():
-        operator = value["lineage"]["operator"]
-        by_operator[operator] = by_operator.get(operator, 0) + 1
+    written = await ctx.map_items(orders, lambda o: o.key, write, Problem, text="writing variants")
+    candidates = list(written.values())
     return StageResult(
-        ManifestKind.DATASET,
-        [OutputFile("candidates.jsonl", list(written.values()), PROBLEM_SCHEMA)],
-        counts=ctx.counts(len(written)),
-        details={"byOperator": by_operator},
+        SynthesizedResult(by_operator=Counter(c.lineage.operator for c in candidates)),
+        [OutputFile.of("candidates.jsonl", Problem, candidates)],
+        counts=ctx.counts(len(candidates)),
     )
 
 
-def plan(ctx: StageContext, mined: list[ReasoningProblem]) -> list[Order]:
+def plan(ctx: StageContext, mined: list[Problem]) -> list[Order]:
     """The variants to write: per problem, structural operators by its band, then personas drawn by its id."""
     assert ctx.spec.reasoning is not None
     synthesis = ctx.spec.reasoning.synthesis
-    people = [Persona.model_validate(v) for v in ctx.records("Prepare", "seeds/personas.jsonl")]
+    people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     if synthesis.persona and not people:
         raise ValidationFailure(
             "persona variants need personas: set spec.reasoning.synthesis.persona to 0 or give some"
@@ -76,7 +74,7 @@ def plan(ctx: StageContext, mined: list[ReasoningProblem]) -> list[Order]:
     return orders
 
 
-def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> ReasoningProblem:
+def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> Problem:
     """The candidate record of a variant. Raises ItemDropped."""
     parent = order.parent
     question = variant.question.strip()
@@ -85,7 +83,7 @@ def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> Reason
     if order.persona is not None and numbers(question) != numbers(parent.question):
         raise ItemDropped("values-not-preserved", f"{parent.question!r} became {question!r}")
     typed = variant.typed.model_dump() if variant.typed else None
-    return ReasoningProblem(
+    return Problem(
         id=record_id("problem", parent.id, order.operator, question),
         lineage=Lineage(
             parent_ids=[parent.id],

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from typing import Any
 
-from flywheel_api.artifacts import ManifestKind
-from flywheel_api.round import VerificationSpec
+from flywheel_api.records.reasoning import Problem, Vote
+from flywheel_api.results import VerifiedResult
+from flywheel_api.round import Role, VerificationSpec
+from flywheel_api.stages import Stage
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
-from flywheel_jobs.records import PROBLEM_SCHEMA, VOTE_SCHEMA, ReasoningProblem, Vote
 from flywheel_jobs.rewards import math
 
 
@@ -24,19 +24,18 @@ async def run(ctx: StageContext) -> StageResult:
     """See the module."""
     assert ctx.spec.reasoning is not None
     rules = ctx.spec.reasoning.verification
-    candidates = [ReasoningProblem.model_validate(v) for v in ctx.records("SynthesizeReasoning", "candidates.jsonl")]
+    candidates = ctx.records(Stage.SYNTHESIZE_REASONING, "candidates.jsonl", Problem)
     contamination = Contamination(reasoning_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
     distinct = screen(ctx, candidates, contamination)
-    solver = ctx.llm("Solver")
+    solver = ctx.llm(Role.SOLVER)
 
-    async def vote(problem: ReasoningProblem) -> dict[str, Any]:
+    async def vote(problem: Problem) -> Vote:
         seeds = [ctx.seed("vote", problem.id, i) for i in range(rules.votes)]
         messages = roles.solver_messages(problem.question)
         asked = await asyncio.gather(*(solver.chat(messages, seed=seed) for seed in seeds))
-        return count_votes(problem, [a.text for a in asked], seeds, solver.endpoint.model, rules).dump()
+        return count_votes(problem, [a.text for a in asked], seeds, solver.endpoint.model, rules)
 
-    voted = await ctx.map_items(distinct, lambda p: p.id, vote, text="voting on answers")
-    votes = {key: Vote.model_validate(value) for key, value in voted.items()}
+    votes = await ctx.map_items(distinct, lambda p: p.id, vote, Vote, text="voting on answers")
     verified = []
     for problem in distinct:
         if problem.id not in votes:
@@ -48,24 +47,22 @@ async def run(ctx: StageContext) -> StageResult:
             verified.append(label)
     agreed = sum(v.agreed for v in votes.values())
     return StageResult(
-        ManifestKind.DATASET,
+        VerifiedResult(),
         [
-            OutputFile("verified.jsonl", [p.dump() for p in verified], PROBLEM_SCHEMA),
-            OutputFile("votes.jsonl", [votes[p.id].dump() for p in distinct if p.id in votes], VOTE_SCHEMA),
+            OutputFile.of("verified.jsonl", Problem, verified),
+            OutputFile.of("votes.jsonl", Vote, [votes[p.id] for p in distinct if p.id in votes]),
         ],
         counts=ctx.counts(len(verified)),
         metrics={"agreement": agreed / len(votes) if votes else 0.0},
     )
 
 
-def screen(
-    ctx: StageContext, candidates: list[ReasoningProblem], contamination: Contamination
-) -> list[ReasoningProblem]:
+def screen(ctx: StageContext, candidates: list[Problem], contamination: Contamination) -> list[Problem]:
     """Candidates worth a vote: no repeat of a seed or of each other, nothing of a suite; drops are counted."""
     assert ctx.spec.reasoning is not None
     duplicates = Duplicates(float(ctx.spec.reasoning.dedup.minhash_threshold))
-    for value in ctx.records("Prepare", "seeds/reasoning.jsonl"):
-        duplicates.add(str(value["question"]))
+    for seed in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
+        duplicates.add(seed.question)
     kept = []
     for problem in candidates:
         reason = contamination.reason(problem.question) or duplicates.add(problem.question)
@@ -76,9 +73,7 @@ def screen(
     return kept
 
 
-def count_votes(
-    problem: ReasoningProblem, texts: list[str], seeds: list[int], model: str, rules: VerificationSpec
-) -> Vote:
+def count_votes(problem: Problem, texts: list[str], seeds: list[int], model: str, rules: VerificationSpec) -> Vote:
     """The votes on a candidate; an empty answer never counts for anything."""
     answers = [math.final_answer(t) for t in texts]
     forms = [math.normalise(a) for a in answers]
@@ -97,9 +92,7 @@ def count_votes(
     )
 
 
-def labelled(
-    problem: ReasoningProblem, vote: Vote, contamination: Contamination
-) -> tuple[ReasoningProblem | None, str]:
+def labelled(problem: Problem, vote: Vote, contamination: Contamination) -> tuple[Problem | None, str]:
     """The problem with its label, or None and why not."""
     if not vote.agreed or vote.answer is None:
         return None, "votes-disagree" if any(vote.normalised) else "no-answer"

@@ -1,32 +1,68 @@
-"""Records that a user brings: `sha256:` of a dataset manifest in the store, or `s3://bucket/key.jsonl`."""
+"""What is read out of the store as models: records of manifests, records that a user brings, objects of our own."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
-from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.records import Record
+from flywheel_api.artifacts import FileEntry
+from flywheel_api.records.base import Record
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.storage.store import Store, parse_object
 
+M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Record)
 
 
+def read_model(store: Store, key: str, kind: type[M]) -> M | None:
+    """The object under a key, or None. Raises CorruptArtifact when something else is there."""
+    value = store.get_json(key)
+    try:
+        return None if value is None else kind.model_validate(value)
+    except ValidationError as error:
+        raise CorruptArtifact(f"{key} is no {kind.__name__} of this version: {_first(error)}") from error
+
+
+def read_records(store: Store, entry: FileEntry, kind: type[R]) -> Iterator[R]:
+    """The records of a file of a manifest. Raises CorruptArtifact naming the first that is of another kind."""
+    for number, value in enumerate(store.iter_jsonl(entry), start=1):
+        try:
+            yield kind.model_validate(value)
+        except ValidationError as error:
+            raise CorruptArtifact(
+                f"record {number} of {entry.path} is no {kind.schema_name()}: {_first(error)}"
+            ) from error
+
+
+def read_rollouts(store: Store, digest: str) -> Iterator[Trajectory]:
+    """The trajectories that a training kept, masked ones included. Raises CorruptArtifact."""
+    for entry in store.get_manifest(digest).files:
+        if entry.record_schema == Trajectory.schema_name():
+            yield from read_records(store, entry, Trajectory)
+
+
 def load_records(store: Store, ref: str, kind: type[R]) -> list[R]:
-    """All records behind `ref`, typed. Raises ValidationFailure naming the first bad one."""
+    """A user's records: `sha256:` of a dataset manifest in the store, or `s3://bucket/key.jsonl`.
+
+    Raises ValidationFailure naming the first bad one.
+    """
     found: list[R] = []
     for number, value in enumerate(_raw(store, ref), start=1):
         try:
             found.append(kind.model_validate(value))
         except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"])
-            raise ValidationFailure(f"record {number} of {ref}: {where}: {first['msg']}") from error
+            raise ValidationFailure(f"record {number} of {ref}: {_first(error)}") from error
     if not found:
         raise ValidationFailure(f"{ref} holds no records")
     return found
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
 
 
 def _raw(store: Store, ref: str) -> Iterator[dict[str, Any]]:

@@ -9,6 +9,7 @@ from pydantic import Field
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import Record
 from flywheel_api.results import Track
+from flywheel_api.round import Role
 
 TRAINING_ROLLOUT = "training-rollout"  # `lineage.operator` of what training sampled
 
@@ -19,7 +20,7 @@ class Trajectory(Record):
     schema_: Literal["trajectory/v2"] = Field(default="trajectory/v2", alias="schema")
     track: Track = Field(description="Track that the item belongs to.")
     item: str = Field(description="Id of the problem or task.")
-    role: str = Field(default="Policy", description="Role that was sampled: Policy or Solver.")
+    role: Role = Field(default=Role.POLICY, description="Role that was sampled: Policy or Solver.")
     attempt: int = Field(default=0, description="Number of the sample among those of the same item.")
     step: int | None = Field(default=None, description="Training step, for rollouts of a training.")
     messages: list[dict[str, Any]] = Field(default_factory=list, description="The whole conversation.")
@@ -41,3 +42,8 @@ class Trajectory(Record):
     def masked(self) -> bool:
         """Whether an outage ended it: it says nothing about the policy (law 6)."""
         return self.score is None
+
+    @property
+    def success(self) -> bool:
+        """Whether it earned the whole reward."""
+        return self.score is not None and self.score >= 1.0

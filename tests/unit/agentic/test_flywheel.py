@@ -8,6 +8,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from flywheel_api.records.agentic import Seed, Task, TreeRecord
+from flywheel_api.records.base import Lineage
 from pydantic import BaseModel, ConfigDict
 
 from flywheel_api.round import AcceptanceSpec
@@ -16,7 +18,6 @@ from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_o
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.endpoints.ask import ask, messages_for, payload_of
 from flywheel_jobs.endpoints.llm import ChatResult
-from flywheel_jobs.records.agentic import Lineage, Seed, Task, TreeRecord
 from flywheel_jobs.seeds import personas
 from flywheel_jobs.stages.seed_agentic import most_mixed
 from flywheel_standin import agentic as script

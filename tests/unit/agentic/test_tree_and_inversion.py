@@ -5,13 +5,12 @@ from __future__ import annotations
 import random
 
 import pytest
+from flywheel_api.records.agentic import Branch, Tree, User
 
 from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.agentic import accept, expansion, inversion, sop, tree
 from flywheel_jobs.agentic.inversion import UserText, text_problems, untraceable
 from flywheel_jobs.core.errors import ItemDropped
-from flywheel_jobs.records.agentic import User
-from flywheel_jobs.records.tree import Branch, Tree
 from unit.agentic.world import AIRLINE, CANCEL, KEY, LOCKED, LOOK, REFUND, TRAP, WITHHELD, branch, play, task
 
 

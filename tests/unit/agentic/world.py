@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from flywheel_api.records.agentic import Action, Branch, BranchKind, Task
+from flywheel_api.records.base import Lineage
+from flywheel_api.records.reasoning import Persona
+
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.inversion import UserText, build_task
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.records import Persona
-from flywheel_jobs.records.agentic import Lineage, Task
-from flywheel_jobs.records.tree import Action, Branch, Kind
 
 AIRLINE = domain_of("airline")
 ANN = Persona(id="persona-ann", name="Ann", trade="nurse", thing="beds", text="Ann is a nurse who counts beds.")
@@ -25,7 +26,7 @@ def branch(**changes: Any) -> Branch:
     """A branch: a cancelable booking, cancelled after a look-up, unless changed."""
     base: dict[str, Any] = {
         "id": "normal",
-        "kind": Kind.NORMAL,
+        "kind": BranchKind.NORMAL,
         "condition": "The fare is cancelable.",
         "action": Action.PROCEED,
         "state": {"fare": "cancelable"},
@@ -35,10 +36,10 @@ def branch(**changes: Any) -> Branch:
     return Branch.model_validate({**base, **changes})
 
 
-TRAP = branch(id="trap", kind=Kind.TRAP, trap=["get_booking", "refund"])
+TRAP = branch(id="trap", kind=BranchKind.TRAP, trap=["get_booking", "refund"])
 LOCKED = branch(
     id="locked",
-    kind=Kind.PRECONDITION,
+    kind=BranchKind.PRECONDITION,
     action=Action.REFUSE,
     state={"fare": "locked"},
     path=["get_booking"],
@@ -46,7 +47,7 @@ LOCKED = branch(
     rules=["locked"],
 )
 WITHHELD = branch(
-    id="withheld", kind=Kind.MISSING_DATA, action=Action.CLARIFY, withheld=True, rules=["number", "cancelable"]
+    id="withheld", kind=BranchKind.MISSING_DATA, action=Action.CLARIFY, withheld=True, rules=["number", "cancelable"]
 )
 
 

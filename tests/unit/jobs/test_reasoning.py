@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from flywheel_api.records.reasoning import Problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,7 +21,6 @@ from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.rollouts import from_trajectories
 from flywheel_jobs.reasoning.text import ngrams, normalised, numbers
-from flywheel_jobs.records import ReasoningProblem
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.seeds.arithmetic import ARITY, TEMPLATES, Typed
 from flywheel_standin import reasoning as standin
@@ -30,8 +30,8 @@ FAMILIES = tuple(ARITY)
 NO_STORE: Any = None  # built-in suites read nothing
 
 
-def problem(question: str, answer: str = "7") -> ReasoningProblem:
-    return ReasoningProblem(id=question, question=question, answer=answer)
+def problem(question: str, answer: str = "7") -> Problem:
+    return Problem(id=question, question=question, answer=answer)
 
 
 @settings(deadline=None)
@@ -119,7 +119,7 @@ def test_planted_evaluation_item_is_found() -> None:
 
 
 def ask(operator: str, typed: Typed, variant: int = 0, persona: personas.Persona | None = None) -> ChatRequest:
-    parent = ReasoningProblem(id="p", question=arithmetic.render(typed, next(iter(TEMPLATES[typed.family]["train"]))),
+    parent = Problem(id="p", question=arithmetic.render(typed, next(iter(TEMPLATES[typed.family]["train"]))),
                               typed=typed.dump())  # fmt: skip
     messages = roles.teacher_messages(parent, operator, variant, persona)
     return ChatRequest(model="teacher", messages=messages)

@@ -23,6 +23,7 @@ if not MODEL:
     pytest.skip("needs FLYWHEEL_TEST_MODEL, the folder of an imported model", allow_module_level=True)
 
 import verl
+from flywheel_api.records.reasoning import Persona
 from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
@@ -33,7 +34,6 @@ from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpe
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError
-from flywheel_jobs.records import Persona
 from flywheel_jobs.stages.package import agentic_row
 from flywheel_jobs.trainer import agent_loop, trajectory
 from flywheel_jobs.trainer.hydra import RunPaths, main_ppo_overrides
