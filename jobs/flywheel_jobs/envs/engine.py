@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flywheel_api.artifacts import canonical_json
+from flywheel_api.canonical import canonical_json
 
 Row = dict[str, Any]
 Tables = dict[str, dict[str, Row]]

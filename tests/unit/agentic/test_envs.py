@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flywheel_api.records.agentic import Task
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import make_env
 from flywheel_jobs.envs.engine import NOTHING_FOUND, replay
-from flywheel_jobs.records.agentic import Task
 from unit.agentic.world import AIRLINE, KEY, task
 
 DB = {"bookings": {"47": AIRLINE.table("bookings").row(fare="refundable"), "50": AIRLINE.table("bookings").row()}}

@@ -8,10 +8,10 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from flywheel_api.records.agentic import Seed, Task, TreeRecord
-from flywheel_api.records.base import Lineage
 from pydantic import BaseModel, ConfigDict
 
+from flywheel_api.records.agentic import Seed, Task, TreeRecord
+from flywheel_api.records.base import Lineage
 from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.agentic import accept, balance, drive, expansion, heldout, rounds, tree
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, text_problems

@@ -5,8 +5,8 @@ from __future__ import annotations
 import random
 
 import pytest
-from flywheel_api.records.agentic import Branch, Tree, User
 
+from flywheel_api.records.agentic import Branch, Tree, User
 from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.agentic import accept, expansion, inversion, sop, tree
 from flywheel_jobs.agentic.inversion import UserText, text_problems, untraceable

@@ -8,7 +8,6 @@ from typing import Any
 from flywheel_api.records.agentic import Action, Branch, BranchKind, Task
 from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Persona
-
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.inversion import UserText, build_task
 from flywheel_jobs.agentic.parser import render

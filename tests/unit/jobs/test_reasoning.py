@@ -7,11 +7,11 @@ import random
 from typing import Any
 
 import pytest
-from flywheel_api.records.reasoning import Problem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_api.common import BUILTIN_DOMAINS
+from flywheel_api.records.reasoning import Problem
 from flywheel_api.round import BUILTIN_SUITES, SuiteSpec
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure

@@ -23,13 +23,13 @@ if not MODEL:
     pytest.skip("needs FLYWHEEL_TEST_MODEL, the folder of an imported model", allow_module_level=True)
 
 import verl
-from flywheel_api.records.reasoning import Persona
 from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
+from flywheel_api.records.reasoning import Persona
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.parser import render
