@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -112,3 +112,5 @@ class AttemptStatus(StatusModel):
 
 
 ATTEMPTS_KEPT = 5
+
+JsonObject = dict[str, Any]

@@ -1,1 +1,0 @@
-"""Rules of our own for import-linter (pyproject.toml)."""
