@@ -12,7 +12,7 @@ UV_HOME := $(FLYWHEEL_CACHE)/uv-$(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' images/
 UV := $(UV_HOME)/bin/uv
 VENV := $(FLYWHEEL_CACHE)/venv-$(shell cat images/locks/dev.txt | sha256sum | cut -c1-12)
 PY := $(VENV)/bin/python
-export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests
+export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
 GENERATED := crds docs/reference charts/flywheel/files/crds

@@ -25,8 +25,9 @@ from pathlib import Path
 
 from builder import oci
 from builder.base import ensure_base
+from builder.errors import ToolError
 from builder.recipes import DEFAULT, RECIPES, REGISTRY, ROOT, Recipe
-from builder.tools import BuildError, Tool, find_tool
+from builder.tools import Tool, find_tool
 
 
 def cache_folder() -> Path:
@@ -85,7 +86,7 @@ class Builder:
         for package in recipe.packages:
             name = Path(package).name
             if not any(f"/{name}/" in path for path, _ in code):
-                raise BuildError(f"{recipe.name}: {package} holds no files; run this from a full checkout")
+                raise ToolError(f"{recipe.name}: {package} holds no files; run this from a full checkout")
         dependencies = self.dependencies(recipe)
         folder = self.cache / "oci" / recipe.name
         partial = folder.with_name(folder.name + ".partial")
@@ -129,7 +130,7 @@ def build(builder: Builder, recipes: list[Recipe], deps_only: bool) -> int:
             temporary.write_text(json.dumps(images, indent=2, sort_keys=True) + "\n")
             temporary.rename(listing)
             say(f"{images[recipe.name]['ref']} ready in {time.monotonic() - started:.1f} s")
-    except BuildError as error:
+    except ToolError as error:
         print(f"images: {error}", file=sys.stderr)
         return 1
     return 0

@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 from . import oci
-from .tools import BuildError, Tool, install
+from .apt import install
+from .errors import ToolError
+from .tools import Tool
 
 SUITE = "bookworm"
 # python3: 3.11. libnuma1, wget, procps: for the Ray images (see ray-cpu/Containerfile); one base for all images
@@ -31,7 +33,7 @@ def ensure_base(tool: Tool, base_image: str) -> str:
 
 def _make(folder: Path, temporary: Path) -> None:
     if not shutil.which("mmdebstrap"):
-        install("mmdebstrap", "it makes the base image (or set BASE_IMAGE to a Debian 12 image of a registry)")
+        install(["mmdebstrap"], "making the base image (or set BASE_IMAGE to a Debian 12 image of a registry)")
     temporary.mkdir(parents=True, exist_ok=True)
     tar = temporary / "base.tar"
     tar.unlink(missing_ok=True)
@@ -45,7 +47,7 @@ def _make(folder: Path, temporary: Path) -> None:
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "TMPDIR": str(temporary)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise BuildError(f"mmdebstrap failed; set BASE_IMAGE to a Debian 12 image you can reach\n{done.stderr[-3000:]}")
+        raise ToolError(f"mmdebstrap failed; set BASE_IMAGE to a Debian 12 image you can reach\n{done.stderr[-3000:]}")
     oci.from_rootfs(tar, folder)
 
 

@@ -69,13 +69,14 @@ def _bytecode(source: bytes, path: str) -> bytes:
     return PYTHON_MAGIC + flags + importlib.util.source_hash(source) + marshal.dumps(code)
 
 
-_JOBS = ("operator/flywheel_api", "jobs/flywheel_jobs")
+_OPERATOR = ("operator/flywheel_api", "operator/flywheel_store", "operator/flywheel_operator")
+_JOBS = ("operator/flywheel_api", "operator/flywheel_store", "jobs/flywheel_jobs")
 _STUBS = ("ray-cpu/wheelfile.py", "ray-cpu/make_cuda_stubs.py", "ray-cpu/make_vllm_alias.py")
 
 RECIPES = {
     recipe.name: recipe
     for recipe in (
-        Recipe("operator", ("operator/flywheel_api", "operator/flywheel_operator"), ("operator.txt",)),
+        Recipe("operator", _OPERATOR, ("operator.txt",)),
         Recipe("jobs", (*_JOBS, "jobs/flywheel_standin"), ("jobs.txt",)),
         Recipe("ray-cpu", _JOBS, ("ray-cpu.txt", "ray-cpu-real.txt"), _STUBS),
         Recipe("trainer-gpu", _JOBS, ("trainer-gpu.txt",)),

@@ -9,15 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import oci
+from .apt import install
+from .errors import ToolError
 from .indexes import index_settings
 
 PREFERENCE = ("buildah", "podman", "docker")
 CA_SETTINGS = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 SYSTEM_CA = Path("/etc/ssl/certs/ca-certificates.crt")
-
-
-class BuildError(Exception):
-    """A build that cannot go on; the message says what to do."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Tool:
         )
         if done.returncode:
             text = (done.stdout or b"").decode(errors="replace")[-4000:]
-            raise BuildError(f"{self.name} {arguments[0]} failed with exit code {done.returncode}\n{text}".rstrip())
+            raise ToolError(f"{self.name} {arguments[0]} failed with exit code {done.returncode}\n{text}".rstrip())
 
     def build(self, containerfile: Path, context: Path, target: str, tag: str, arguments: dict[str, str]) -> None:
         """Build one stage of a Containerfile as TAG."""
@@ -86,7 +84,8 @@ class Tool:
     def load(self, image: oci.Layout, tag: str) -> None:
         """Make the image of an OCI layout folder known to the builder as TAG."""
         archive = self.cache / "tmp" / "load.tar"
-        image.archive(archive, tag)
+        with archive.open("wb") as out:
+            oci.write_archive(image.image(), tag, out)
         if self.name == "docker":
             self.run("load", "--input", str(archive), quiet=True)
         else:
@@ -106,7 +105,7 @@ class Tool:
                 tar.extractall(target, filter="data")
             archive.unlink()
             if not (target / "index.json").exists():
-                raise BuildError("docker save wrote no OCI layout; use Docker 25 or newer, podman or buildah")
+                raise ToolError("docker save wrote no OCI layout; use Docker 25 or newer, podman or buildah")
             return
         # zstd: gzip takes 47 s for the 4 GB of ray-cpu and is slower to unpack; containerd reads both
         self.run("push", "--quiet", "--compression-format", "zstd", "--format", "oci", tag, f"oci:{target}", quiet=True)
@@ -126,27 +125,11 @@ def find_tool(cache: Path) -> Tool:
         if shutil.which(name) and _works(name):
             return Tool(name, cache)
     if wanted:
-        raise BuildError(f"IMAGE_BUILDER={wanted}: not found or not working; unset it or use one of {PREFERENCE}")
-    install("buildah", "none of buildah, podman and docker works here")
+        raise ToolError(f"IMAGE_BUILDER={wanted}: not found or not working; unset it or use one of {PREFERENCE}")
+    install(["buildah"], "building images (none of buildah, podman and docker works here)")
     return Tool("buildah", cache)
 
 
 def _works(name: str) -> bool:
     command = ["docker", "info"] if name == "docker" else [name, "--version"]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def install(package: str, why: str) -> None:
-    """apt-get install as root, or an error that says what to do."""
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise BuildError(f"{why}: install {package} (apt-get install {package}) and run this again")
-    print(f"installing {package}: {why}", flush=True)
-    for command in (
-        ["apt-get", "update", "-qq"],
-        ["apt-get", "install", "-y", "-qq", "--no-install-recommends", package],
-    ):
-        done = subprocess.run(
-            command, stdout=subprocess.DEVNULL, check=False, env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        )
-        if done.returncode:
-            raise BuildError(f"{' '.join(command)} failed with exit code {done.returncode}")

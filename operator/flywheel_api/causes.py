@@ -8,6 +8,7 @@ and nodes.
 from __future__ import annotations
 
 from enum import IntEnum, StrEnum
+from typing import ClassVar
 
 
 class Cause(StrEnum):
@@ -54,3 +55,15 @@ FREE_RETRIES = frozenset({Cause.PREEMPTED, Cause.CAPACITY, Cause.ENDPOINT, Cause
 
 FINAL_CAUSES = frozenset({Cause.VALIDATION, Cause.BUDGET})
 """Causes that no retry can change."""
+
+
+class FlywheelError(Exception):
+    """Base: an end with a cause. `reason` is a CamelCase word for machines, the message says what to do next."""
+
+    cause: ClassVar[Cause] = Cause.APP
+    exit_code: ClassVar[int] = ExitCode.APP
+    default_reason: ClassVar[str] = "Failed"
+
+    def __init__(self, message: str, reason: str | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason or self.default_reason

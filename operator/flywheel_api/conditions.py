@@ -48,6 +48,7 @@ class Reason(StrEnum):
     INVALID_SPEC = "InvalidSpec"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_MISSING = "SecretKeyMissing"
+    SECRET_KEY_INVALID = "SecretKeyInvalid"
     STORE_UNREACHABLE = "StoreUnreachable"
     STORE_DENIED = "StoreDenied"
     STORE_NOT_CONDITIONAL = "StoreWithoutConditionalWrites"

@@ -11,7 +11,7 @@ from flywheel_operator.config_file import ConfigError, load_config
 from flywheel_operator.ports.credentials import find_access
 from flywheel_operator.ports.errors import Terminal
 from flywheel_operator.ports.kube import Kube
-from flywheel_operator.ports.store import S3Store
+from flywheel_operator.ports.store import Stores
 from flywheel_operator.runtime import run
 from flywheel_operator.settings import OperatorConfig
 
@@ -19,7 +19,7 @@ from flywheel_operator.settings import OperatorConfig
 async def main(config: OperatorConfig) -> None:
     """Runs until SIGTERM."""
     async with Kube(find_access(), config.timing.request) as kube:
-        await run(kube, lambda settings: S3Store(settings, config.timing.request / 3), config, watch)
+        await run(kube, Stores(config.timing.request / 3), config, watch)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Command line of the local cluster: `PYTHONPATH=tests python3 -m cluster --help`."""
+"""Command line of the local cluster: `PYTHONPATH=tests:images python3 -m cluster --help`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+from builder.errors import ToolError
 from cluster import addons, build, images, node, services, smoke
 from cluster.apiserver import start_apiserver
 from cluster.errors import ClusterError
@@ -150,7 +151,7 @@ def main(argv: list[str] | None = None) -> int:
     args = _parser().parse_args(argv)
     try:
         return int(args.run(args))
-    except ClusterError as error:
+    except ToolError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

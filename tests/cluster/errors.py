@@ -1,7 +1,9 @@
-"""The one error type of this package: its text is for a person and says what to do next."""
+"""The error type of this package."""
 
 from __future__ import annotations
 
+from builder.errors import ToolError
 
-class ClusterError(RuntimeError):
-    """Something a person can act on; the CLI prints it without a traceback and exits with status 1."""
+
+class ClusterError(ToolError):
+    """The local cluster cannot go on; the CLI prints the text without a traceback and exits with status 1."""

@@ -10,18 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder.oci import Archive, Image, Layout, binary_image, find_image, write_archive
 from cluster.errors import ClusterError
 from cluster.layout import CONTAINERD_SOCKET, PAUSE_IMAGE
 from cluster.node import running
-from cluster.oci import (
-    Image,
-    LayoutArchive,
-    LayoutFolder,
-    binary_image,
-    normalize,
-    read_image,
-    write_thin,
-)
 from cluster.paths import cache_dir
 from cluster.pins import binary_path
 from cluster.process import loopback_env
@@ -43,6 +35,16 @@ class Loaded:
     name: str
     digest: str
     copied: int
+
+
+def normalize(name: str) -> str:
+    """Full image name as Kubernetes looks it up: registry and tag are made explicit (docker.io/library, latest)."""
+    first, slash, _ = name.partition("/")
+    if not slash:
+        name = f"docker.io/library/{name}"
+    elif "." not in first and ":" not in first and first != "localhost":
+        name = f"docker.io/{name}"
+    return name if ":" in name.rsplit("/", 1)[1] or "@" in name else f"{name}:latest"
 
 
 def _ctr(*args: str) -> list[str]:
@@ -75,15 +77,15 @@ def split_reference(text: str) -> tuple[Path, str]:
 def open_image(path: Path, tag: str = "") -> Image | None:
     """The OCI image in a layout folder or archive; None for an archive of docker's own old format."""
     if path.is_dir():
-        return read_image(LayoutFolder(path), tag)
+        return find_image(Layout(path), tag)
     if not path.exists():
         raise ClusterError(f"{path} does not exist; build the image first (make images).")
-    archive = LayoutArchive(path)
+    archive = Archive(path)
     try:
-        archive.read("index.json")
+        archive.open("index.json")
     except KeyError:
         return None
-    return read_image(archive, tag)
+    return find_image(archive, tag)
 
 
 def _name_in(image: Image, path: Path) -> str:
@@ -104,7 +106,7 @@ def load_image(image: Image, name: str) -> Loaded:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
         assert process.stdin and process.stdout
         try:
-            copied = write_thin(image, name, known, process.stdin)
+            copied = write_archive(image, name, process.stdin, known)
             process.stdin.close()
         except BrokenPipeError:
             copied = 0
@@ -181,4 +183,4 @@ def load_binary(name: str) -> Loaded:
     path = binary_path(binary)
     folder = cache_dir() / "binary-images" / f"{binary}-{path.parent.name.rsplit('-', 1)[1]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return load_image(read_image(LayoutFolder(binary_image(folder, path, entrypoint))), name)
+    return load_image(binary_image(folder, path, entrypoint).image(), name)

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from builder.apt import install
 from cluster.errors import ClusterError
 from cluster.paths import GO_MODULES, cache_dir
 
@@ -24,7 +25,6 @@ _NODE_TOOLS = {
     "nsenter": "util-linux",
     "openssl": "openssl",
 }
-_IMAGE_TOOLS = {"mmdebstrap": "mmdebstrap", "buildah": "buildah"}
 _BUILD_GIB = {"apiserver": 8, "node": 20, "helm": 12}
 
 
@@ -123,45 +123,23 @@ def _seccomp_missing() -> list[str]:
     return [] if found else ["libseccomp-dev"]
 
 
-def install_packages(packages: list[str], why: str) -> None:
-    """apt-get install as root on Debian and its relatives; otherwise raise ClusterError with the command to run."""
-    if not packages:
-        return
-    command = "apt-get install -y --no-install-recommends " + " ".join(packages)
-    if os.geteuid() != 0 or not shutil.which("apt-get"):
-        raise ClusterError(
-            f"{why} needs packages that are not installed. Run as root: {command} (or your system's way)."
-        )
-    print(f"installing {' '.join(packages)} ({why})", flush=True)
-    env = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    subprocess.run(["apt-get", "update", "-qq"], env=env, check=False, stdout=subprocess.DEVNULL)
-    done = subprocess.run(command.split(), env=env, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise ClusterError(f"`{command}` failed:\n{done.stdout[-1500:]}{done.stderr[-1500:]}")
-
-
 def for_build(group: str) -> None:
     """Check (and as root on Debian install) what building a group takes. Raises ClusterError."""
     check_platform()
     check_go()
     if group == "node":
-        install_packages(_missing(_BUILD_TOOLS) + _seccomp_missing(), "building runc (cgo, seccomp)")
+        install(_missing(_BUILD_TOOLS) + _seccomp_missing(), "building runc (cgo, seccomp)")
 
 
 def for_apiserver() -> None:
     """Check what the API server tier takes to run. Raises ClusterError."""
     check_platform()
-    install_packages(_missing({"openssl": "openssl"}), "making certificates")
+    install(_missing({"openssl": "openssl"}), "making certificates")
 
 
 def for_node() -> None:
     """Check (and install) what running the one-node cluster takes. Raises ClusterError."""
     check_platform()
     check_root("The one-node cluster")
-    install_packages(_missing(_NODE_TOOLS), "the one-node cluster")
+    install(_missing(_NODE_TOOLS), "the one-node cluster")
     check_kernel()
-
-
-def for_images() -> None:
-    """Check (and install) what building images without Docker takes. Raises ClusterError."""
-    install_packages(_missing(_IMAGE_TOOLS), "building images")

@@ -37,7 +37,7 @@ from cluster.layout import (
     Layout,
     layout,
 )
-from cluster.paths import PACKAGE
+from cluster.paths import PACKAGE, PYTHON_PATH
 from cluster.pins import GROUPS, binary_path
 from cluster.pki import Pki
 from cluster.process import free_ports, log_tail, loopback_env
@@ -173,7 +173,7 @@ def _launch(at: Layout) -> None:
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=loopback_env({"PYTHONPATH": str(PACKAGE.parent), "PYTHONDONTWRITEBYTECODE": "1"}),
+            env=loopback_env({"PYTHONPATH": PYTHON_PATH, "PYTHONDONTWRITEBYTECODE": "1"}),
             start_new_session=True,
         )
     while keeper.poll() is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 GO_MODULES = PACKAGE / "go"
 MANIFESTS = PACKAGE / "manifests"
+PYTHON_PATH = os.pathsep.join((str(PACKAGE.parent), str(PACKAGE.parents[1] / "images")))  # this package and `builder`
 
 
 def cache_dir() -> Path:

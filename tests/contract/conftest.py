@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
@@ -11,16 +13,26 @@ from contract.servers import COMMANDS, S3Server, running
 from flywheel_jobs.storage.store import Store
 
 
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], S3Server]]:
+    """A server by its name, started when somebody asks for it first."""
+    with ExitStack() as stack:
+
+        @functools.cache
+        def start(name: str) -> S3Server:
+            return stack.enter_context(running(name, tmp_path_factory.mktemp(name)))
+
+        yield start
+
+
 @pytest.fixture(scope="session", params=sorted(COMMANDS))
-def s3(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running(request.param, tmp_path_factory.mktemp(request.param)) as server:
-        yield server
+def s3(request: pytest.FixtureRequest, servers: Callable[[str], S3Server]) -> S3Server:
+    return servers(request.param)
 
 
 @pytest.fixture(scope="session")
-def minio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
-    with running("minio", tmp_path_factory.mktemp("minio-stages")) as server:
-        yield server
+def minio(servers: Callable[[str], S3Server]) -> S3Server:
+    return servers("minio")
 
 
 @pytest.fixture

@@ -19,6 +19,9 @@ from cluster.errors import ClusterError
 from cluster.process import die_with_parent, free_ports, log_tail, loopback_env, wait_for
 from flywheel_api.stages import STORE_ENV
 from flywheel_jobs.storage.store import Store
+from flywheel_store.bucket import S3Bucket
+from flywheel_store.connection import Limits
+from flywheel_store.settings import StoreSettings, from_env
 
 ACCESS, SECRET = "flywheel-test", "flywheel-test-secret"
 BUCKET = "flywheel"
@@ -43,6 +46,14 @@ class S3Server:
             "prefix": prefix,
         }
         return {STORE_ENV[key]: value for key, value in values.items()} | {"FLYWHEEL_S3_PATIENCE_SECONDS": "5"}
+
+    def settings(self, prefix: str = "flywheel") -> StoreSettings:
+        """What both halves make of that environment."""
+        return from_env(self.environ(prefix))
+
+    def bucket(self, prefix: str = "flywheel") -> S3Bucket:
+        """The bucket, patient for five seconds."""
+        return S3Bucket(self.settings(prefix), Limits(patience=5.0))
 
     def store(self, prefix: str = "flywheel") -> Store:
         """A store in this server."""

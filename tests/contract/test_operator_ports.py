@@ -1,35 +1,34 @@
-"""The operator's ports: the fakes answer as the real ones do."""
+"""The operator's face of the store: its fake answers as the real one does, and no server can hold it."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
-from contract.servers import ACCESS, BUCKET, SECRET, S3Server
+from contract.drip import Drip, dripping
+from contract.servers import SECRET, S3Server
 from flywheel_api.conditions import Reason
 from flywheel_operator.observe.stores import probe
-from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSettings
-from flywheel_operator.ports.store import S3Store
+from flywheel_operator.ports.objects import ObjectStore, StoreProblem
+from flywheel_operator.ports.store import S3Store, Stores
 from flywheel_operator.ports.store_fake import FakeStore
-
-
-def settings(server: S3Server, **changes: object) -> StoreSettings:
-    values = {
-        "endpoint": server.endpoint.removeprefix("http://"),
-        "secure": False,
-        "bucket": BUCKET,
-        "prefix": f"op-{uuid.uuid4().hex[:8]}",
-        "region": "us-east-1",
-        "access_key": ACCESS,
-        "secret_key": SECRET,
-    }
-    return StoreSettings(**{**values, **changes})  # type: ignore[arg-type]
+from flywheel_store.memory import memory_settings
 
 
 @pytest.fixture(params=["fake", "real"])
 def store(request: pytest.FixtureRequest, s3: S3Server) -> ObjectStore:
-    return FakeStore() if request.param == "fake" else S3Store(settings(s3))
+    return FakeStore() if request.param == "fake" else S3Store(s3.settings(f"op-{uuid.uuid4().hex[:8]}"))
+
+
+@pytest.fixture
+def drip() -> Iterator[Drip]:
+    with dripping() as server:
+        yield server
 
 
 async def test_absent_keys_are_none(store: ObjectStore) -> None:
@@ -70,6 +69,64 @@ async def test_problems_name_the_fix_and_no_secret(s3: S3Server) -> None:
     ]
     for changes, reason in cases:
         with pytest.raises(StoreProblem) as caught:
-            await probe(S3Store(settings(s3, **changes), timeout=2.0))
+            await probe(S3Store(replace(s3.settings("op"), **changes), timeout=2.0))  # type: ignore[arg-type]
         assert caught.value.reason is reason, (changes, str(caught.value))
         assert SECRET not in str(caught.value) and "wrong-secret" not in str(caught.value)
+
+
+async def test_whatever_a_call_raises_is_a_problem() -> None:
+    store = S3Store(memory_settings())
+    with pytest.raises(StoreProblem, match="failed: ValueError"):
+        await store.get_uri("s3://")
+
+
+@pytest.mark.parametrize("place", ["head", "body", "listing"])
+async def test_a_server_that_drips_is_timed_out(drip: Drip, place: str) -> None:
+    drip.place = place
+    store = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=1.0)
+    began = time.monotonic()
+    with pytest.raises(StoreProblem) as caught:
+        await (store.keys("x") if place == "listing" else store.get("x"))
+    assert caught.value.reason is Reason.STORE_UNREACHABLE
+    assert time.monotonic() - began < 2.0
+
+
+async def test_a_slow_store_holds_nobody_else(drip: Drip, minio: S3Server) -> None:
+    """Calls to a store of another tenant go on beside any number of calls that hang."""
+    slow = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=2.0)
+    good = S3Store(minio.settings(f"op-{uuid.uuid4().hex[:8]}"))
+    hanging = [asyncio.create_task(slow.get(f"{n}")) for n in range(40)]
+    await asyncio.sleep(0.3)
+    began = time.monotonic()
+    for _ in range(5):
+        assert await good.get("x") is None
+    assert time.monotonic() - began < 1.0
+    found = await asyncio.gather(*hanging, return_exceptions=True)
+    assert all(isinstance(one, StoreProblem) for one in found)
+
+
+async def test_a_slow_store_is_asked_by_one_caller_at_a_time(drip: Drip) -> None:
+    store = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=0.5)
+    with pytest.raises(StoreProblem, match="no answer") as first:
+        await store.get("x")
+    began = time.monotonic()
+    for _ in range(20):
+        with pytest.raises(StoreProblem) as again:
+            await store.get("x")
+        assert str(again.value) == str(first.value), "a condition that says the same is not written again"
+    assert time.monotonic() - began < 0.4
+    asked = drip.requests
+    await asyncio.sleep(1.1)
+    await asyncio.gather(*(store.get(f"{n}") for n in range(10)), return_exceptions=True)
+    assert drip.requests == asked + 1
+    drip.place = ""
+    await asyncio.sleep(1.1)
+    assert await store.get("x") == b"well"
+    assert await asyncio.gather(*(store.get("x") for _ in range(10))) == [b"well"] * 10
+
+
+def test_a_store_is_made_once_for_all_who_have_the_same_settings() -> None:
+    """What was learnt about a slow store must not be forgotten with an entry of a Secret."""
+    stores, settings = Stores(1.0), memory_settings()
+    assert stores(settings) is stores(replace(settings))
+    assert stores(replace(settings, prefix="other")) is not stores(settings)

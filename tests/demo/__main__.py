@@ -1,4 +1,4 @@
-"""`PYTHONPATH=tests python3 -m demo up|down|watch`."""
+"""`PYTHONPATH=tests:images python3 -m demo up|down|watch`."""
 
 import sys
 

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from builder.errors import ToolError
 from cluster import node
-from cluster.errors import ClusterError
 from cluster.layout import layout
 from cluster.paths import cache_dir
 from cluster.pins import binary_path
@@ -164,7 +164,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.command == "watch":
             return watch(settings, args.name)
         return down(settings, args.purge)
-    except (DemoError, ClusterError) as error:
+    except ToolError as error:
         print(f"\nerror: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,7 +1,9 @@
-"""The demo's one error type."""
+"""The demo's error type."""
 
 from __future__ import annotations
 
+from builder.errors import ToolError
 
-class DemoError(RuntimeError):
-    """Something a person can act on: the text says what happened and what to do next."""
+
+class DemoError(ToolError):
+    """The demo cannot go on; the text says what happened and what to do next."""

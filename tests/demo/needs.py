@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from builder.errors import ToolError
 from cluster import needs as cluster_needs
-from cluster.errors import ClusterError
 from cluster.paths import cache_dir
 from demo.errors import DemoError
 
@@ -82,7 +82,7 @@ def check(checks: tuple[Callable[[], None], ...] | None = None) -> None:
     for one in all_checks:
         try:
             one()
-        except (DemoError, ClusterError) as error:
+        except ToolError as error:
             problems.append(str(error))
     if problems:
         listed = "\n".join(f"  - {p}" for p in problems)

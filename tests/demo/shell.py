@@ -18,7 +18,7 @@ TAIL = 25  # lines of a failed program that are shown
 
 def python_env(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     """Environment for our own Python programs: the checkout's packages on the path."""
-    path = os.pathsep.join(str(ROOT / part) for part in ("operator", "jobs", "tests"))
+    path = os.pathsep.join(str(ROOT / part) for part in ("operator", "jobs", "tests", "images"))
     return dict(os.environ, PYTHONPATH=path, PYTHONUNBUFFERED="1", PYTHONDONTWRITEBYTECODE="1") | dict(extra or {})
 
 

@@ -14,9 +14,10 @@ import yaml
 
 import flywheel_api
 from builder import oci
+from builder.errors import ToolError
 from builder.indexes import index_settings
 from builder.recipes import APP, IMAGES, RECIPES, ROOT, Recipe
-from builder.tools import BuildError, find_tool
+from builder.tools import find_tool
 from flywheel_jobs.core.version import code_version
 
 RUN_TIME_INSTALL = re.compile(r"^(CMD|ENTRYPOINT)\b.*\b(pip|uv|apt|apt-get|conda)\b", re.MULTILINE)
@@ -44,26 +45,27 @@ def test_added_layer_shares_the_blobs_below(tmp_path: Path) -> None:
     base = base_image(tmp_path)
     layer = oci.layer_tar([("opt/code.py", b"print(1)\n")])
     digest = oci.add_layer(base, tmp_path / "image", layer, "code")
-    image = oci.Layout(tmp_path / "image")
-    image.name("localhost/flywheel/x:abc")
+    layout = oci.Layout(tmp_path / "image")
+    layout.name("localhost/flywheel/x:abc")
+    image, below = layout.image(), base.image()
 
-    assert image.complete()
-    assert image.manifest_digest() == digest
-    assert image.digests()[2] == base.digests()[2]
-    assert image.blob_path(image.digests()[2]).stat().st_ino == base.blob_path(base.digests()[2]).stat().st_ino
+    assert layout.complete()
+    assert image.digest == digest
+    assert image.blobs[2] == below.blobs[2]
+    assert layout.blob_file(image.blobs[2]).stat().st_ino == base.blob_file(below.blobs[2]).stat().st_ino
     config = image.config()
-    assert len(config["rootfs"]["diff_ids"]) == len(config["history"]) == len(image.manifest()["layers"]) == 2
-    for name in image.digests():
-        assert "sha256:" + oci.sha256_file(image.blob_path(name)) == name
+    assert len(config["rootfs"]["diff_ids"]) == len(config["history"]) == len(image.manifest["layers"]) == 2
+    for name in image.blobs:
+        assert "sha256:" + oci.sha256_file(layout.blob_file(name)) == name
     index = json.loads((tmp_path / "image" / "index.json").read_text())
     assert index["manifests"][0]["annotations"]["io.containerd.image.name"] == "localhost/flywheel/x:abc"
-    assert base.complete() and len(base.manifest()["layers"]) == 1, "the image below stays as it was"
+    assert base.complete() and len(below.manifest["layers"]) == 1, "the image below stays as it was"
 
 
 def test_truncated_layout_is_not_complete(tmp_path: Path) -> None:
     base = base_image(tmp_path)
     assert base.complete()
-    layer = base.blob_path(base.digests()[2])
+    layer = base.blob_file(base.image().blobs[2])
     layer.write_bytes(layer.read_bytes()[:-1])
     assert not base.complete()
     assert not oci.Layout(tmp_path / "absent").complete()
@@ -71,13 +73,14 @@ def test_truncated_layout_is_not_complete(tmp_path: Path) -> None:
 
 def test_archive_carries_the_name_for_each_tool(tmp_path: Path) -> None:
     base = base_image(tmp_path)
-    base.archive(tmp_path / "x.tar", "localhost/flywheel/base:1")
+    with (tmp_path / "x.tar").open("wb") as out:
+        oci.write_archive(base.image(), "localhost/flywheel/base:1", out)
     with tarfile.open(tmp_path / "x.tar") as tar:
         names = tar.getnames()
         stream = tar.extractfile("index.json")
         assert stream
         annotations = json.load(stream)["manifests"][0]["annotations"]
-    assert {f"blobs/sha256/{d[7:]}" for d in base.digests()} <= set(names)
+    assert {f"blobs/sha256/{d[7:]}" for d in base.image().blobs} <= set(names)
     assert set(annotations.values()) == {"localhost/flywheel/base:1"}
 
 
@@ -129,7 +132,7 @@ def test_code_comes_with_bytecode_that_this_python_loads() -> None:
 
 def test_unknown_builder_is_an_error_that_names_the_choices(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMAGE_BUILDER", "kaniko")
-    with pytest.raises(BuildError, match=r"IMAGE_BUILDER=kaniko.*buildah"):
+    with pytest.raises(ToolError, match=r"IMAGE_BUILDER=kaniko.*buildah"):
         find_tool(tmp_path)
 
 

@@ -5,21 +5,7 @@ Anything else that escapes a stage is a bug of the program: cause `App`, exit co
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from flywheel_api.causes import Cause, ExitCode
-
-
-class FlywheelError(Exception):
-    """Base: an end with a cause. `reason` is a CamelCase word for machines, the message says what to do next."""
-
-    cause: ClassVar[Cause] = Cause.APP
-    exit_code: ClassVar[int] = ExitCode.APP
-    default_reason: ClassVar[str] = "Failed"
-
-    def __init__(self, message: str, reason: str | None = None) -> None:
-        super().__init__(message)
-        self.reason = reason or self.default_reason
+from flywheel_api.causes import Cause, ExitCode, FlywheelError
 
 
 class InfraError(FlywheelError):

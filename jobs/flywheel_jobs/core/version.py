@@ -7,13 +7,14 @@ import hashlib
 from pathlib import Path
 
 import flywheel_api
+import flywheel_store
 
-_PACKAGES = (Path(flywheel_api.__file__).parent, Path(__file__).parents[1])
+_PACKAGES = (Path(flywheel_api.__file__).parent, Path(flywheel_store.__file__).parent, Path(__file__).parents[1])
 
 
 @functools.cache
 def code_version() -> str:
-    """`0.1.0+3f2a9c01d4e8`: the release and a sha256 over every file of flywheel_api and flywheel_jobs.
+    """`0.1.0+3f2a9c01d4e8`: the release and a sha256 over every file of flywheel_api, flywheel_store, flywheel_jobs.
 
     Read from the files that run, so that a checkout and an image of it say the same without a build step for it.
     """

@@ -18,8 +18,8 @@ from typing import Any
 import aiohttp
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
+from flywheel_api.backoff import delay
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.core.backoff import delay
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
 

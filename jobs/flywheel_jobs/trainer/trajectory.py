@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flywheel_jobs.core.backoff import delay
+from flywheel_api.backoff import delay
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from flywheel_api.conditions import Reason
 from flywheel_operator.plan.types import Problem
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import SECRETS, KubeApi
-from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSettings, settings_from_secret
+from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSettings, from_secret
 
 Connect = Callable[[StoreSettings], ObjectStore]
 _SECRET_SECONDS = 15.0
@@ -70,7 +70,7 @@ class StoreBook:
         if known is not None and known.version == version:
             known.read_at = now
             return known
-        entry = _Entry(version, self._connect(settings_from_secret(secret, found)), now)
+        entry = _Entry(version, self._connect(from_secret(secret, found)), now)
         self._entries[key] = entry
         return entry
 

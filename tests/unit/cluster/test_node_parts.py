@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from builder import apt
+from builder.errors import ToolError
 from cluster import needs, node, process
 from cluster.cli import main
 from cluster.errors import ClusterError
@@ -38,8 +40,8 @@ def test_go_versions() -> None:
 
 def test_missing_packages_without_root_say_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    with pytest.raises(ClusterError, match="apt-get install -y --no-install-recommends nftables"):
-        needs.install_packages(["nftables"], "the node")
+    with pytest.raises(ToolError, match="apt-get install -y --no-install-recommends nftables"):
+        apt.install(["nftables"], "the node")
     with pytest.raises(ClusterError, match="needs root"):
         needs.check_root("The node")
 

@@ -8,19 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from builder.errors import ToolError
+from builder.oci import Image, Layout, binary_image, blob_path, choose, missing_blobs, write_archive
 from cluster.errors import ClusterError
-from cluster.images import KUBERAY_IMAGE, docker_name, open_image, split_reference, superseded
-from cluster.oci import (
-    Image,
-    LayoutFolder,
-    binary_image,
-    blob_path,
-    choose,
-    missing_blobs,
-    normalize,
-    read_image,
-    write_thin,
-)
+from cluster.images import KUBERAY_IMAGE, docker_name, normalize, open_image, split_reference, superseded
 from cluster.paths import GO_MODULES
 from cluster.pins import MODULES, pinned_version
 
@@ -29,11 +20,11 @@ from cluster.pins import MODULES, pinned_version
 def folder(tmp_path: Path) -> Path:
     binary = tmp_path / "tool"
     binary.write_bytes(b"\x7fELF" + b"x" * 1000)
-    return binary_image(tmp_path / "image", binary, "/manager")
+    return binary_image(tmp_path / "image", binary, "/manager").folder
 
 
 def image_of(folder: Path) -> Image:
-    return read_image(LayoutFolder(folder))
+    return Layout(folder).image()
 
 
 def test_binary_image_is_a_consistent_layout(folder: Path) -> None:
@@ -52,7 +43,7 @@ def test_binary_image_is_a_consistent_layout(folder: Path) -> None:
 
 def test_binary_image_is_made_once_and_is_reproducible(folder: Path, tmp_path: Path) -> None:
     again = binary_image(tmp_path / "second", tmp_path / "tool", "/manager")
-    assert image_of(again).digest == image_of(folder).digest
+    assert again.image().digest == image_of(folder).digest
     before = (folder / "index.json").stat().st_mtime_ns
     binary_image(folder, tmp_path / "tool", "/manager")
     assert (folder / "index.json").stat().st_mtime_ns == before
@@ -60,7 +51,7 @@ def test_binary_image_is_made_once_and_is_reproducible(folder: Path, tmp_path: P
 
 def thin_names(image: Image, known: set[str]) -> tuple[list[str], dict[str, object], int]:
     out = io.BytesIO()
-    size = write_thin(image, "localhost/x:1", known, out)
+    size = write_archive(image, "localhost/x:1", out, known)
     out.seek(0)
     with tarfile.open(fileobj=out) as tar:
         index = tar.extractfile("index.json")
@@ -113,12 +104,12 @@ def test_the_operator_image_has_the_name_that_its_manifests_use() -> None:
 
 def test_bad_archives_are_refused_with_advice(tmp_path: Path) -> None:
     (tmp_path / "text.tar").write_text("no archive " * 100)
-    with pytest.raises(ClusterError, match="not an uncompressed tar archive"):
+    with pytest.raises(ToolError, match="not an uncompressed tar archive"):
         open_image(tmp_path / "text.tar")
     with pytest.raises(ClusterError, match="build the image first"):
         open_image(tmp_path / "absent.tar")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ClusterError, match="not an OCI image layout"):
+    with pytest.raises(ToolError, match="not an OCI image layout"):
         open_image(tmp_path / "empty")
 
 
@@ -127,7 +118,7 @@ def test_one_of_several_images_must_be_named() -> None:
     manifests = [{"digest": "a", "annotations": {key: "1"}}, {"digest": "b", "annotations": {key: "localhost/x:2"}}]
     assert choose(manifests, "1")["digest"] == "a"
     assert choose(manifests, "2")["digest"] == "b"
-    with pytest.raises(ClusterError, match="say which"):
+    with pytest.raises(ToolError, match="say which"):
         choose(manifests, "")
 
 

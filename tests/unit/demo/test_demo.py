@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import io
 import json
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -398,14 +400,11 @@ def test_every_stage_has_a_typical_time() -> None:
     assert set(progress.TYPICAL_SECONDS) == {s.value for s in Stage}
 
 
-def test_the_demo_needs_only_the_standard_library() -> None:
-    allowed = {"demo", "cluster"}
-    import ast
-    import sys
-
-    for file in (ROOT / "tests" / "demo").glob("*.py"):
+@pytest.mark.parametrize("folder", ["tests/demo", "tests/cluster", "images/builder"])
+def test_the_local_tools_need_only_the_standard_library(folder: str) -> None:
+    allowed = {"demo", "cluster", "builder"} | set(sys.stdlib_module_names)
+    for file in (ROOT / folder).glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
-            for name in names:
-                assert name.split(".")[0] in allowed | set(sys.stdlib_module_names), (file.name, name)
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            assert {name.split(".")[0] for name in names} <= allowed, file.name

@@ -335,8 +335,8 @@ async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
     ("breakage", "reason", "where"),
     [
         (lambda w: w.kube.remove("Secret", NS, "flywheel-s3"), "SecretNotFound", "StorageReady"),
-        (lambda w: setattr(w.store, "bucket", False), "BucketNotFound", "StorageReady"),
-        (lambda w: setattr(w.store, "conditional", False), "StoreWithoutConditionalWrites", "StorageReady"),
+        (lambda w: setattr(w.store.memory, "there", False), "BucketNotFound", "StorageReady"),
+        (lambda w: setattr(w.store.memory, "conditional", False), "StoreWithoutConditionalWrites", "StorageReady"),
         (lambda w: setattr(w.store, "broken", True), "StoreUnreachable", "StorageReady"),
         (lambda w: w.kube.api_versions.clear(), "KubeRayNotInstalled", "Preflight"),
         (lambda w: w.store.objects.clear(), "ModelNotFound", "Preflight"),

@@ -1,0 +1,173 @@
+"""The few calls that everything in the store is made of, and S3's answer to them through the `minio` client.
+
+Keys are below the settings' prefix. Calls block, may be made from several threads, and raise StoreProblem.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from minio.error import S3Error
+
+from flywheel_api.conditions import Reason
+from flywheel_store.connection import Limits, connect, patiently
+from flywheel_store.errors import StoreProblem, is_held, is_missing
+from flywheel_store.settings import StoreSettings
+
+T = TypeVar("T")
+CHUNK = 1 << 20
+PART_SIZE = 16 << 20  # larger parts gained nothing on loopback (measured) and cost memory per parallel part
+PARALLEL_PARTS = 4
+
+
+class Bucket(Protocol):
+    """One bucket and prefix."""
+
+    settings: StoreSettings
+
+    def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
+        """What `consume` makes of the object's bytes, or None without an object; called anew after a torn answer."""
+
+    def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None."""
+
+    def get_uri(self, uri: str) -> bytes | None:
+        """The bytes at `s3://bucket/key`, in any bucket that the same credentials reach, or None."""
+
+    def size(self, key: str) -> int | None:
+        """The object's size in bytes, or None."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Keys that begin so, sorted."""
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """Writes an object, replacing what was there."""
+
+    def put_file(self, key: str, path: Path) -> None:
+        """The same from a file, in parallel parts; visible only when it is whole."""
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """Create-only: False when something stands there that this call did not write."""
+
+    def remove(self, key: str) -> None:
+        """Deletes an object; a missing one is no error."""
+
+    def exists(self) -> bool:
+        """Whether the bucket is there."""
+
+
+class S3Bucket:
+    """Implements `Bucket`."""
+
+    def __init__(self, settings: StoreSettings, limits: Limits | None = None) -> None:
+        self.settings = settings
+        self.limits = limits or Limits()
+        try:
+            self._client = connect(settings, self.limits, repeat=False)
+            self._upload = connect(settings, self.limits, repeat=True)
+        except (OSError, ValueError) as error:
+            text = f"endpoint and region of the store Secret do not make an S3 address: {settings.where}"
+            raise StoreProblem(Reason.SECRET_KEY_INVALID, text) from error
+
+    def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
+        """See Bucket."""
+        return self._read(self.settings.bucket, self.settings.full_key(key), consume)
+
+    def get(self, key: str) -> bytes | None:
+        """See Bucket."""
+        return self.read(key, b"".join)
+
+    def get_uri(self, uri: str) -> bytes | None:
+        """See Bucket."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        return self._read(bucket, key, b"".join)
+
+    def size(self, key: str) -> int | None:
+        """See Bucket."""
+
+        def head() -> int | None:
+            return int(self._client.stat_object(self.settings.bucket, self.settings.full_key(key)).size or 0)
+
+        return self._call(f"HEAD {key}", lambda: _or_none(head))
+
+    def keys(self, prefix: str) -> list[str]:
+        """See Bucket."""
+        root = self.settings.full_key("")
+
+        def scan() -> list[str]:
+            found = self._client.list_objects(self.settings.bucket, prefix=root + prefix, recursive=True)
+            return sorted(str(item.object_name)[len(root) :] for item in found if not item.is_dir)
+
+        return self._call(f"LIST {prefix}", scan)
+
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """See Bucket."""
+        to = (self.settings.bucket, self.settings.full_key(key))
+        self._call(
+            f"PUT {key}", lambda: self._upload.put_object(*to, io.BytesIO(data), len(data), content_type=content_type)
+        )
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See Bucket."""
+        to = (self.settings.bucket, self.settings.full_key(key), str(path))
+
+        def upload() -> None:
+            self._upload.fput_object(*to, part_size=PART_SIZE, num_parallel_uploads=PARALLEL_PARTS)
+
+        self._call(f"upload of {path.name}", upload)
+
+    def put_new(self, key: str, data: bytes) -> bool:
+        """See Bucket. A lost answer is resolved by reading: if a later try is refused and the object holds exactly our
+        bytes, an earlier one landed. minio-py has no public way to pass the header, so its signed transport is used.
+        """
+        at = (self.settings.bucket, self.settings.full_key(key))
+        headers = {"If-None-Match": "*", "Content-Type": "application/json"}
+        tries = 0
+
+        def create() -> bool:
+            nonlocal tries
+            tries += 1
+            try:
+                self._client._put_object(*at, data, headers=dict(headers))
+                return True
+            except S3Error as error:
+                if not is_held(error):
+                    raise
+                return tries > 1 and _or_none(lambda: self._once(*at, b"".join)) == data
+
+        return self._call(f"creation of {key}", create)
+
+    def remove(self, key: str) -> None:
+        """See Bucket."""
+        at = (self.settings.bucket, self.settings.full_key(key))
+        self._call(f"DELETE {key}", lambda: self._client.remove_object(*at))
+
+    def exists(self) -> bool:
+        """See Bucket."""
+        return bool(self._call("HEAD of the bucket", lambda: self._client.bucket_exists(self.settings.bucket)))
+
+    def _read(self, bucket: str, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
+        return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, key, consume)))
+
+    def _once(self, bucket: str, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
+        response = self._client.get_object(bucket, key)
+        try:
+            return consume(response.stream(CHUNK))
+        finally:
+            response.close()
+            response.release_conn()
+
+    def _call(self, what: str, work: Callable[[], T]) -> T:
+        return patiently(what, work, self.settings, self.limits)
+
+
+def _or_none(work: Callable[[], T]) -> T | None:
+    try:
+        return work()
+    except S3Error as error:
+        if is_missing(error):
+            return None
+        raise

@@ -1,0 +1,139 @@
+"""Where a store is and how to sign for it: one parser for a Secret's keys and for the environment made from them.
+
+Both halves must read the same values in the same way: a job that reads a prefix otherwise than the operator commits
+where nobody looks.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+import ssl
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import certifi
+
+from flywheel_api.conditions import Reason
+from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_REQUIRED_KEYS
+from flywheel_store.errors import StoreProblem
+
+DEFAULT_REGION = "us-east-1"
+_ENDPOINT = re.compile(r"(?:(https?)://)?((?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?)/*", re.IGNORECASE)
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECASE)
+_REGION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
+_SECURE = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+_KEYS = (
+    "a store Secret has the keys endpoint, bucket, accessKey and secretKey (optional: region, prefix, secure, caBundle)"
+)
+
+
+@dataclass(frozen=True)
+class StoreSettings:
+    """Where the store is and how to sign for it."""
+
+    endpoint: str
+    secure: bool
+    bucket: str
+    prefix: str
+    region: str
+    access_key: str = field(repr=False)
+    secret_key: str = field(repr=False)
+    ca_bundle: str | None = field(default=None, repr=False)
+
+    @property
+    def where(self) -> str:
+        """The address for people."""
+        return f"{'https' if self.secure else 'http'}://{self.endpoint}"
+
+    def uri(self, key: str) -> str:
+        """`s3://bucket/prefix/key`."""
+        return f"s3://{self.bucket}/{self.full_key(key)}"
+
+    def full_key(self, key: str) -> str:
+        """The key in the bucket."""
+        return f"{self.prefix}/{key}" if self.prefix else key
+
+
+def from_secret(name: str, secret: Mapping[str, Any]) -> StoreSettings:
+    """Settings from a core/v1 Secret; keys that are not ours are not looked at. Raises StoreProblem as `parse`."""
+    data = secret.get("data") or {}
+    values = {}
+    for key in STORE_ENV:
+        try:
+            values[key] = base64.b64decode(data.get(key) or "", validate=True).decode()
+        except ValueError as error:  # UnicodeDecodeError and binascii.Error among them
+            raise _invalid(f"Secret {name!r}", key, "is not base64 of UTF-8 text") from error
+    return parse(values, f"Secret {name!r}", {key: key for key in STORE_ENV})
+
+
+def from_env(environ: Mapping[str, str]) -> StoreSettings:
+    """Settings from the variables of a pod (stages.STORE_ENV). Raises StoreProblem as `parse`."""
+    values = {key: environ.get(variable, "") for key, variable in STORE_ENV.items()}
+    return parse(values, "the environment of this pod", STORE_ENV)
+
+
+def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> StoreSettings:
+    """Settings from text values by key of the Secret; blanks around a value do not count.
+
+    `source` and `names` are what `values` and its keys are called for people. Raises StoreProblem that names each
+    missing key, or the key whose value cannot be used; it never quotes a value.
+    """
+    text = {key: values.get(key, "").strip() for key in STORE_ENV}
+    missing = [names[key] for key in STORE_REQUIRED_KEYS if not text[key]]
+    if missing:
+        raise StoreProblem(Reason.SECRET_KEY_MISSING, f"{source} lacks {', '.join(missing)}: {_KEYS}")
+
+    def need(key: str, right: bool, what: str) -> None:
+        if not right:
+            raise _invalid(source, names[key], what)
+
+    for key, value in text.items():
+        need(key, key == "caBundle" or value.isprintable(), "holds a line break or another control character")
+    for key in ("accessKey", "secretKey"):
+        need(key, text[key].isascii(), "holds a letter that no S3 key has")
+    address = _ENDPOINT.fullmatch(text["endpoint"])
+    need("endpoint", address is not None, "is not an S3 address: write https://host:port without a path")
+    assert address is not None
+    scheme, host, port = address.groups()
+    need("endpoint", int(port or 1) in range(1, 65536), "has a port that does not exist")
+    need("secure", text["secure"].lower() in _SECURE, "is neither true nor false")
+    need("bucket", _BUCKET.fullmatch(text["bucket"]) is not None, "is not a bucket's name")
+    need("region", not text["region"] or _REGION.fullmatch(text["region"]) is not None, "is not a region's name")
+    settings = StoreSettings(
+        endpoint=host,
+        secure=scheme.lower() == "https" if scheme else _SECURE[text["secure"].lower()],
+        bucket=text["bucket"],
+        prefix=(text["prefix"] or DEFAULT_PREFIX).strip("/"),
+        region=text["region"] or DEFAULT_REGION,
+        access_key=text["accessKey"],
+        secret_key=text["secretKey"],
+        ca_bundle=text["caBundle"] or None,
+    )
+    try:
+        tls_context(settings)
+    except (OSError, ValueError) as error:
+        what = "holds no certificate in PEM form that can be used" if settings.ca_bundle else f"cannot be used: {error}"
+        raise _invalid(source, names["caBundle"] if settings.ca_bundle else "SSL_CERT_FILE", what) from error
+    return settings
+
+
+def _invalid(source: str, key: str, what: str) -> StoreProblem:
+    return StoreProblem(Reason.SECRET_KEY_INVALID, f"{key} of {source} {what}")
+
+
+def tls_context(settings: StoreSettings) -> ssl.SSLContext | None:
+    """The authorities to trust, from memory: the store's own, else SSL_CERT_FILE, else certifi's. None for http.
+
+    Raises OSError or ValueError when they cannot be read.
+    """
+    if not settings.secure:
+        return None
+    if settings.ca_bundle:
+        certificates = settings.ca_bundle.encode("ascii", "ignore").decode()  # comments may hold any letter
+        if "-----BEGIN" not in certificates:
+            raise ValueError("no PEM")  # an empty text would mean: trust whom the system trusts
+        return ssl.create_default_context(cadata=certificates)
+    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())

@@ -1,0 +1,141 @@
+"""One parser for a Secret and for the environment made from it: what it reads, and what it refuses in which words."""
+
+from __future__ import annotations
+
+import base64
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flywheel_api.conditions import Reason
+from flywheel_api.stages import STORE_ENV
+from flywheel_store.bucket import S3Bucket
+from flywheel_store.errors import StoreProblem
+from flywheel_store.settings import StoreSettings, from_env, from_secret
+
+GOOD = {"endpoint": "http://s3:9000", "bucket": "flywheel", "accessKey": "key-canary", "secretKey": "secret-canary"}
+
+
+def secret(values: dict[str, str | bytes]) -> dict[str, object]:
+    """A core/v1 Secret."""
+    raw = {key: value.encode() if isinstance(value, str) else value for key, value in values.items()}
+    return {"data": {key: base64.b64encode(value).decode() for key, value in raw.items()}}
+
+
+def both(values: dict[str, str]) -> StoreSettings:
+    """What the operator reads, which must be what a job reads."""
+    seen = from_secret("s", secret({**values}))
+    assert from_env({STORE_ENV[key]: value for key, value in values.items()}) == seen
+    return seen
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "secure", "expected"),
+    [
+        ("http://minio.minio.svc:9000", "", ("minio.minio.svc:9000", False)),
+        ("https://s3.example.org/", "false", ("s3.example.org", True)),
+        ("s3.example.org", "", ("s3.example.org", True)),
+        ("localhost:9000", "False", ("localhost:9000", False)),
+        ("https://[::1]:9000", "", ("[::1]:9000", True)),
+    ],
+)
+def test_endpoints(endpoint: str, secure: str, expected: tuple[str, bool]) -> None:
+    found = both({**GOOD, "endpoint": endpoint, "secure": secure})
+    assert (found.endpoint, found.secure) == expected
+    S3Bucket(found)
+
+
+@pytest.mark.parametrize("key", [key for key in STORE_ENV if key != "caBundle"])
+def test_blanks_and_line_breaks_around_a_value_do_not_count(key: str) -> None:
+    values = {**GOOD, "region": "eu-central-1", "prefix": "team", "secure": "true"}
+    assert both({**values, key: f" {values[key]}\r\n"}) == both(values)
+
+
+def test_defaults() -> None:
+    found = both(GOOD)
+    assert (found.prefix, found.region, found.ca_bundle) == ("flywheel", "us-east-1", None)
+    assert both({**GOOD, "prefix": "/my data+ü/a b/"}).full_key("x") == "my data+ü/a b/x"
+    assert found.uri("x") == "s3://flywheel/flywheel/x"
+    assert "canary" not in repr(found)
+
+
+BAD = [
+    ("endpoint", "http://s3:9000/minio"),
+    ("endpoint", "h.example.com/minio"),
+    ("endpoint", "//h:9000"),
+    ("endpoint", "http:/h:9000"),
+    ("endpoint", "https://key:value-canary@h"),
+    ("endpoint", "h:abc"),
+    ("endpoint", "https://h:99999"),
+    ("endpoint", "ftp://h"),
+    ("endpoint", "a b"),
+    ("secure", "off"),
+    ("bucket", "s3://x"),
+    ("bucket", "x/sub"),
+    ("region", "eu west"),
+    ("prefix", "a\nb"),
+    ("accessKey", "value-canary\nb"),
+    ("secretKey", "value-canary-ü"),
+    ("caBundle", "/no/such/file.pem"),
+    ("caBundle", "-----BEGIN CERTIFICATE-----\nvalue-canary\n-----END CERTIFICATE-----"),
+    ("caBundle", "ü"),
+]
+
+
+@pytest.mark.parametrize(("key", "value"), BAD)
+def test_what_cannot_be_used_is_a_problem_that_names_the_key(key: str, value: str) -> None:
+    values = {**GOOD, "endpoint": "https://s3:9000", key: value}
+    for name, read in (
+        (key, lambda: from_secret("my-store", secret(values))),
+        (STORE_ENV[key], lambda: from_env({STORE_ENV[k]: v for k, v in values.items()})),
+    ):
+        with pytest.raises(StoreProblem, match=rf"^{re.escape(name)} of ") as caught:
+            read()
+        assert caught.value.reason is Reason.SECRET_KEY_INVALID
+        assert "canary" not in str(caught.value)
+
+
+def test_what_is_no_text_is_a_problem_that_names_the_key() -> None:
+    for key in STORE_ENV:
+        with pytest.raises(StoreProblem, match=f"^{key} of Secret 'my-store' is not base64 of UTF-8 text"):
+            from_secret("my-store", secret({**GOOD, key: b"\x30\x82\xff"}))
+        found = secret({**GOOD})
+        found["data"][key] = "no base64!"  # type: ignore[index]
+        with pytest.raises(StoreProblem, match=f"^{key} of "):
+            from_secret("my-store", found)
+    assert from_secret("s", secret({**GOOD, "keystore.p12": b"\xff"})) == both(GOOD), "other keys are not ours"
+
+
+def test_each_missing_key_is_named() -> None:
+    with pytest.raises(StoreProblem, match="Secret 's' lacks bucket, accessKey: a store Secret has the keys") as caught:
+        from_secret("s", secret({"endpoint": "http://x", "secretKey": "s", "bucket": " \n"}))
+    assert caught.value.reason is Reason.SECRET_KEY_MISSING
+    with pytest.raises(StoreProblem, match="lacks FLYWHEEL_S3_BUCKET, FLYWHEEL_S3_ACCESS_KEY"):
+        from_env({STORE_ENV["endpoint"]: "http://x", STORE_ENV["secretKey"]: "s"})
+    for empty in ({}, {"data": None}, {"data": {}}):
+        with pytest.raises(StoreProblem, match="lacks endpoint"):
+            from_secret("s", empty)
+
+
+def test_a_missing_file_of_authorities_is_a_problem(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
+    with pytest.raises(StoreProblem, match="SSL_CERT_FILE"):
+        from_secret("s", secret({**GOOD, "endpoint": "https://s3"}))
+    both(GOOD)
+
+
+def test_an_address_that_the_client_refuses_is_a_problem() -> None:
+    found = both({**GOOD, "endpoint": "https://bucket.s3.eu-central-1.amazonaws.com"})
+    with pytest.raises(StoreProblem, match="endpoint and region"):
+        S3Bucket(found)
+
+
+@given(st.dictionaries(st.sampled_from(list(STORE_ENV)), st.binary(max_size=40) | st.text(max_size=40), min_size=1))
+def test_whatever_a_secret_holds_it_is_settings_or_a_problem(values: dict[str, str | bytes]) -> None:
+    try:
+        S3Bucket(from_secret("s", secret({**GOOD, **values})))
+    except StoreProblem as problem:
+        assert "\n" not in str(problem)
