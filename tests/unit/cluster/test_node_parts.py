@@ -134,3 +134,6 @@ async def test_a_forward_copies_both_ways_and_can_be_aimed_anew() -> None:
     second.close()
     await second.wait_closed()
     assert await ask(port) == b""  # nobody there: closed, not hung
+    for server in (first, *(target.server for target in forwarder.targets.values())):
+        server.close()
+        await server.wait_closed()
