@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.kube import Kubectl
 from cluster.process import loopback_env
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE
 
 RESOURCES = {
@@ -34,7 +34,7 @@ def watching(kube: Kubectl, *kinds: str) -> Iterator[queue.Queue[Arrival]]:
     processes: dict[str, subprocess.Popen[str]] = {}
 
     def read(kind: str) -> None:
-        command = [str(kube.binary), f"--kubeconfig={kube.kubeconfig}", "get", "--raw", f"{RESOURCES[kind]}?watch=1"]
+        command = kube.command("get", "--raw", f"{RESOURCES[kind]}?watch=1")
         while not stop.is_set():
             process = processes[kind] = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=loopback_env()

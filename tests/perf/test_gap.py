@@ -21,10 +21,10 @@ import yaml
 from apiserver.actors import Actors, LiveStore
 from apiserver.operator_process import install_crds, operating, store_secret
 from cluster.apiserver import ApiServer, start_apiserver
+from cluster.kube import Kubectl
 from cluster.pins import binary_path
 from contract.servers import BUCKET, S3Server, running
 from demo.arrivals import watching
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE
 from flywheel_api.names import LABEL_OWNER_UID, LABEL_STAGE
 from flywheel_operator.ports.credentials import from_kubeconfig
