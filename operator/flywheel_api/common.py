@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
@@ -112,5 +112,3 @@ class AttemptStatus(StatusModel):
 
 
 ATTEMPTS_KEPT = 5
-
-JsonObject = dict[str, Any]

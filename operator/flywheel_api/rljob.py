@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -268,5 +268,3 @@ class RLJobStatus(StatusModel):
     finished_at: Timestamp | None = Field(default=None, description="When the job ended; it is never started again.")
     progress: Message | None = Field(default=None, description="What is going on, in words.")
     gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
-
-    PHASES: ClassVar[tuple[str, ...]] = ("Pending", "Starting", "Running", "Succeeded", "Failed")

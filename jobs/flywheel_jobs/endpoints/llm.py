@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
-from flywheel_api.backoff import delay
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_store.backoff import delay
 
 log = get_logger(__name__)
 
