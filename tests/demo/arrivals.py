@@ -26,8 +26,9 @@ Arrival = tuple[float, str, str, dict[str, Any]]  # unix time, kind, type of the
 
 @contextmanager
 def watching(kube: Kubectl, *kinds: str) -> Iterator[queue.Queue[Arrival]]:
-    """Events of those kinds as they arrive; what exists already comes first, and again when a watch had to reconnect
-    (the API server ends each after half an hour or more).
+    """Events of those kinds as they arrive; what exists already comes first.
+
+    And again when a watch had to reconnect: the API server ends each after half an hour or more.
     """
     arrivals: queue.Queue[Arrival] = queue.Queue()
     stop = threading.Event()

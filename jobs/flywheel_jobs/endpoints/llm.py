@@ -50,9 +50,7 @@ class ChatResult:
 
 
 class RequestRefused(ItemDropped):
-    """The endpoint refuses this very request (400, 413, 422), or fails on it again and again while it answers
-    others.
-    """
+    """The endpoint refuses this very request (400, 413, 422), or fails on it again and again but answers others."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("request-refused", detail)
