@@ -100,7 +100,8 @@ demo-down: setup ## remove everything that `make demo` started
 e2e: setup ## the demo's round with faults injected
 	$(PY) -m pytest tests/e2e
 
-bench: setup ## benchmarks; print ratios and write JSON
+bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
 	$(PY) -m pytest -s tests/perf
+	$(PY) -m perf.baseline
 
 .PHONY: help setup uv lint format generate golden verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e bench

@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import tarfile
+import weakref
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,6 +123,7 @@ class Archive:
             self._tar = tarfile.open(file, "r:")  # noqa: SIM115 - read from as long as this object lives
         except tarfile.TarError as error:
             raise ToolError(f"{file} is not an uncompressed tar archive ({error}); gunzip it first.") from error
+        weakref.finalize(self, self._tar.close)
         self._members = {m.name.removeprefix("./"): m for m in self._tar.getmembers()}
 
     def open(self, path: str) -> tuple[IO[bytes], int]:

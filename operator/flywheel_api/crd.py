@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
@@ -137,15 +136,3 @@ def write_crds(folder: Path) -> list[Path]:
     for kind, path in zip(KINDS, paths, strict=True):
         path.write_text(crd_yaml(kind), encoding="utf-8")
     return paths
-
-
-def main() -> None:
-    """Command line."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, required=True, help="folder to write to")
-    for path in write_crds(parser.parse_args().out):
-        print(path)
-
-
-if __name__ == "__main__":
-    main()

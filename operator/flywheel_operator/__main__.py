@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
 from flywheel_operator import logs
 from flywheel_operator.app import watch
 from flywheel_operator.config_file import ConfigError, load_config
-from flywheel_operator.ports.credentials import find_access
 from flywheel_operator.ports.errors import Terminal
 from flywheel_operator.ports.kube import Kube
+from flywheel_operator.ports.login import Login, find_kubeconfig
 from flywheel_operator.ports.store import Stores
 from flywheel_operator.runtime import run
 from flywheel_operator.settings import OperatorConfig
@@ -18,8 +19,9 @@ from flywheel_operator.settings import OperatorConfig
 
 async def main(config: OperatorConfig) -> None:
     """Runs until SIGTERM."""
-    async with Kube(find_access(), config.timing.request) as kube:
-        await run(kube, Stores(config.timing.request / 3), config, watch)
+    login = Login(find_kubeconfig())
+    async with Kube(login, config.timing.request) as kube:
+        await run(kube, Stores(config.timing.request / 3), config, partial(watch, login))
 
 
 if __name__ == "__main__":

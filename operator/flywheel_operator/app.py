@@ -1,10 +1,12 @@
-"""kopf wiring only: login, settings, and watch events that become keys. kopf decides and stores nothing (law 1).
+"""kopf wiring only: session, settings, and watch events that become keys. kopf decides and stores nothing (law 1).
 
 No change handlers, timers, daemons, peering or finalizers are registered, so kopf writes nothing to any object.
 """
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,11 +16,13 @@ from flywheel_api import GROUP, VERSION
 from flywheel_api.names import LABEL_MANAGED_BY, LABEL_OWNER_KIND, LABEL_OWNER_NAME, MANAGED_BY
 from flywheel_api.resources import KINDS
 from flywheel_operator.ports.kinds import JOBS, PODS, RAYCLUSTERS, RAYJOBS, RAYSERVICES, SERVICES, Resource
+from flywheel_operator.ports.login import Login
 from flywheel_operator.queue import Key, WorkQueue
 from flywheel_operator.settings import OperatorConfig
 
 CHILDREN: tuple[Resource, ...] = (JOBS, PODS, SERVICES, RAYJOBS, RAYSERVICES, RAYCLUSTERS)
 OWN_KINDS = frozenset(kind.kind for kind in KINDS)
+_LOGIN_PAUSE = 10.0
 
 
 def operator_settings(config: OperatorConfig) -> kopf.OperatorSettings:
@@ -35,7 +39,6 @@ def operator_settings(config: OperatorConfig) -> kopf.OperatorSettings:
     settings.networking.enforce_retry_after = True
     settings.queueing.worker_limit = 64
     settings.queueing.idle_timeout = 1.0  # our handlers only add a key; workers need not stay
-    settings.batching.batch_window = 0.02  # our own queue deduplicates
     settings.process.ultimate_exiting_timeout = 20
     settings.persistence.finalizer = f"{GROUP}/unused"
     for child in CHILDREN:
@@ -48,13 +51,18 @@ def operator_settings(config: OperatorConfig) -> kopf.OperatorSettings:
 Farewell = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-def build_registry(queue: WorkQueue, farewell: Farewell) -> kopf.OperatorRegistry:
+def build_registry(login: Login, queue: WorkQueue, farewell: Farewell) -> kopf.OperatorRegistry:
     """Handlers: every event is a key of ours, nothing more; a deleted object is told of what stays."""
     registry = kopf.OperatorRegistry()
+    again = 0.0
 
-    @kopf.on.login(registry=registry, errors=kopf.ErrorsMode.PERMANENT)
-    def login(**kwargs: Any) -> kopf.ConnectionInfo | None:
-        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+    @kopf.on.login(registry=registry)
+    async def session(**_: Any) -> kopf.AiohttpSession:
+        """Asked for at the start, and after a 401 that new credentials did not help against: then not at once."""
+        nonlocal again
+        await asyncio.sleep(max(0.0, again - time.monotonic()))
+        again = time.monotonic() + _LOGIN_PAUSE
+        return kopf.AiohttpSession(server=login.server, aiohttp_session=login.session())
 
     async def own(type: str | None, body: kopf.Body, **_: Any) -> None:
         if type == "DELETED":
@@ -82,10 +90,10 @@ def wake_owner(queue: WorkQueue, body: kopf.Body) -> None:
         queue.add(Key(kind, str(body.metadata.namespace), name))
 
 
-async def watch(queue: WorkQueue, config: OperatorConfig, farewell: Farewell) -> None:
+async def watch(login: Login, queue: WorkQueue, config: OperatorConfig, farewell: Farewell) -> None:
     """Runs kopf until it is told to stop (SIGTERM, SIGINT)."""
     await kopf.operator(
-        registry=build_registry(queue, farewell),
+        registry=build_registry(login, queue, farewell),
         settings=operator_settings(config),
         standalone=True,
         clusterwide=not config.namespaces,

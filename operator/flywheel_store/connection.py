@@ -23,7 +23,7 @@ from minio import Minio
 from urllib3.connection import HTTPConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from flywheel_api.backoff import delay
+from flywheel_store.backoff import delay
 from flywheel_store.errors import StoreUnavailable, problem_of
 from flywheel_store.settings import StoreSettings, tls_context
 

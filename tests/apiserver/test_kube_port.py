@@ -10,11 +10,11 @@ import pytest
 from apiserver.operator_process import install_crds
 from cluster.apiserver import ApiServer, start_apiserver
 from flywheel_api.names import LABEL_OWNER_UID
-from flywheel_operator.ports.credentials import from_kubeconfig
-from flywheel_operator.ports.errors import Conflict, Forbidden, Retryable, Terminal
+from flywheel_operator.ports.errors import Conflict
 from flywheel_operator.ports.kinds import JOBS, RAYJOBS, ROUNDS, SERVICES, KubeApi
-from flywheel_operator.ports.kube import Kube, error_of
+from flywheel_operator.ports.kube import Kube
 from flywheel_operator.ports.kube_fake import FakeKube
+from flywheel_operator.ports.login import Login
 from unit.operator.world import NS
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
@@ -36,7 +36,7 @@ async def kube(request: pytest.FixtureRequest) -> AsyncIterator[KubeApi]:
         fake.api_versions.clear()
         yield fake
     else:
-        async with Kube(from_kubeconfig(request.getfixturevalue("api").kubeconfig)) as real:
+        async with Kube(Login(request.getfixturevalue("api").kubeconfig)) as real:
             yield real
 
 
@@ -115,21 +115,3 @@ async def test_a_status_is_a_compare_and_swap(kube: KubeApi) -> None:
     assert again["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"], "the same status is no write"
     gone = await kube.patch_status(again, {"progress": "x"})
     assert gone["status"].get("stage") is None, "a field that is left out goes"
-
-
-@pytest.mark.parametrize(
-    ("status", "kind"),
-    [
-        (409, Conflict),
-        (403, Forbidden),
-        (401, Forbidden),
-        (429, Retryable),
-        (500, Retryable),
-        (503, Retryable),
-        (422, Terminal),
-    ],
-)
-def test_errors_are_a_closed_set(status: int, kind: type[Exception]) -> None:
-    found = error_of(status, '{"message": "the server says why"}', "7", "POST /x")
-    assert isinstance(found, kind) and "the server says why" in str(found)
-    assert not isinstance(found, Retryable) or found.after == 7

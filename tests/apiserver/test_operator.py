@@ -19,8 +19,8 @@ from cluster.apiserver import ApiServer, start_apiserver
 from contract import servers
 from contract.servers import BUCKET, S3Server
 from flywheel_api.stages import PIPELINE, Runs
-from flywheel_operator.ports.credentials import from_kubeconfig
 from flywheel_operator.ports.kube import Kube
+from flywheel_operator.ports.login import Login
 from unit.operator.world import NS, ROUND
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(400)]
@@ -46,7 +46,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[ApiS
 
 @pytest.fixture
 async def actors(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
-    async with Kube(from_kubeconfig(api.kubeconfig)) as kube:
+    async with Kube(Login(api.kubeconfig)) as kube:
         found = Actors(kube, LiveStore(s3.client(), BUCKET), NS)
         found.put_model("models/tiny/manifest.json")
         task = asyncio.create_task(found.play())
@@ -209,7 +209,7 @@ async def test_kuberay_may_come_later(tmp_path: Path, tmp_path_factory: pytest.T
         install_crds(server, kuberay=False)
         server.kubectl("create", "namespace", NS)
         store_secret(server, NS, s3)
-        async with Kube(from_kubeconfig(server.kubeconfig)) as kube:
+        async with Kube(Login(server.kubeconfig)) as kube:
             found = Actors(kube, LiveStore(s3.client(), BUCKET), NS)
             found.put_model("models/tiny/manifest.json")
             task = asyncio.create_task(found.play())

@@ -7,10 +7,7 @@ Pending. Garbage collection, Jobs and Deployments need `controller_manager=True`
 from __future__ import annotations
 
 import shutil
-import ssl
 import subprocess
-import urllib.error
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -18,9 +15,10 @@ from types import TracebackType
 from cluster import kubeconfig, needs
 from cluster.build import ensure
 from cluster.errors import ClusterError
+from cluster.kube import KubeApi, Kubectl
 from cluster.paths import cache_dir
 from cluster.pki import Pki
-from cluster.process import free_ports, log_tail, loopback_env, spawn, wait_for
+from cluster.process import free_ports, log_tail, spawn, wait_for
 
 _START_TIMEOUT_S = 90  # 3 s alone; a loaded 2-core machine has been seen to take 10 times as long
 _ATTEMPTS = 3  # a port found free may be taken by another process before it is used
@@ -41,6 +39,7 @@ class ApiServer:
         needs.for_apiserver()
         names = ["etcd", "kube-apiserver", "kubectl"] + (["kube-controller-manager"] if controller_manager else [])
         self._bin = ensure(*names)
+        self.kube = Kubectl(self._bin["kubectl"], self.kubeconfig, workdir / "kubectl")
         self._start_with_retries()
 
     def _start_with_retries(self) -> None:
@@ -69,13 +68,12 @@ class ApiServer:
         self._spawn("etcd", self._etcd_args(client, peer))
         self._spawn("kube-apiserver", self._apiserver_args(pki, client, secure))
         kubeconfig.write(self.kubeconfig, self.url, pki, "admin")
-        context = ssl.create_default_context(cafile=str(pki.cert("ca")))
-        context.load_cert_chain(pki.cert("admin"), pki.key("admin"))
-        wait_for("the API server", lambda: self._answers(f"{self.url}/readyz", context), _START_TIMEOUT_S)
+        api = KubeApi(self.kubeconfig)
+        wait_for("the API server", lambda: self._alive() and api.ready(), _START_TIMEOUT_S)
         if self._controller_manager:
             self._spawn("kube-controller-manager", self._manager_args(pki))
-            account = f"{self.url}/api/v1/namespaces/default/serviceaccounts/default"  # pods are refused without it
-            wait_for("the controller manager", lambda: self._answers(account, context), _START_TIMEOUT_S)
+            account = "/api/v1/namespaces/default/serviceaccounts/default"  # pods are refused without it
+            wait_for("the controller manager", lambda: self._alive() and api.get(account) is not None, _START_TIMEOUT_S)
 
     def _spawn(self, name: str, args: Sequence[str]) -> None:
         self._processes.append((name, spawn(name, [str(self._bin[name]), *args], self.workdir / "log", self.workdir)))
@@ -123,27 +121,17 @@ class ApiServer:
             "--secure-port=0",  # no port of its own
         ]
 
-    def _answers(self, url: str, context: ssl.SSLContext) -> bool:
+    def _alive(self) -> bool:
+        """True, or ClusterError with the log of a process that has ended."""
         for name, process in self._processes:
             if process.poll() is not None:
                 tail = log_tail(self.workdir / "log", name)
                 raise ClusterError(f"{name} ended with status {process.returncode} while starting:\n{tail}")
-        opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-        )
-        try:
-            with opener.open(url, timeout=5) as answer:
-                return bool(answer.status == 200)
-        except (urllib.error.URLError, OSError):
-            return False
+        return True
 
     def kubectl(self, *args: str, stdin: str | None = None) -> str:
         """Run kubectl as cluster admin; its stdout. Raises ClusterError with its stderr when it fails."""
-        command = [str(self._bin["kubectl"]), f"--kubeconfig={self.kubeconfig}", *args]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, env=loopback_env())
-        if done.returncode != 0:
-            raise ClusterError(f"kubectl {' '.join(args)} failed: {done.stderr.strip()}")
-        return done.stdout
+        return self.kube.run(*args, stdin=stdin)
 
     def stop(self) -> None:
         """Kill everything at once (nothing in it is worth a graceful end); safe to call again."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -14,7 +15,8 @@ from cluster import addons, build, images, node, services, smoke
 from cluster.apiserver import start_apiserver
 from cluster.errors import ClusterError
 from cluster.pins import GROUPS
-from cluster.steps import StepClock
+from cluster.process import loopback_env
+from cluster.steps import Steps
 
 
 def _build(args: argparse.Namespace) -> int:
@@ -37,9 +39,9 @@ def _apiserver(args: argparse.Namespace) -> int:
 
 
 def _up(args: argparse.Namespace) -> int:
-    clock = StepClock()
-    at = node.up(clock.step)
-    clock.finish(args.json)
+    steps = Steps()
+    at = node.up(steps.passed)
+    steps.write(args.json)
     print(f"up; export KUBECONFIG={at.kubeconfig}")
     return 0
 
@@ -51,7 +53,7 @@ def _down(args: argparse.Namespace) -> int:
 
 def _kubectl(args: argparse.Namespace) -> int:
     node.running()
-    return node.kubectl(*args.args).returncode
+    return subprocess.run(node.kubectl().command(*args.args), check=False, env=loopback_env()).returncode
 
 
 def _exec(args: argparse.Namespace) -> int:
@@ -62,10 +64,10 @@ def _exec(args: argparse.Namespace) -> int:
 
 
 def _addons(args: argparse.Namespace) -> int:
-    clock = StepClock()
+    steps = Steps()
     node.running()
-    addons.install(clock.step)
-    clock.finish(args.json)
+    addons.install(node.kubectl(), images.load_binary, steps.passed)
+    steps.write(args.json)
     return 0
 
 
@@ -90,7 +92,7 @@ def _load_built(args: argparse.Namespace) -> int:
 
 def _smoke(args: argparse.Namespace) -> int:
     node.running()
-    smoke.run(args.image, StepClock().step)
+    smoke.run(node.kubectl(), args.image, Steps().passed)
     return 0
 
 

@@ -1,7 +1,7 @@
 """TCP from the host's loopback into the node, whose network has no route to or from the host.
 
 A socket belongs to the network namespace of the thread that makes it. One thread enters the node's namespace and only
-makes sockets; connecting and copying happen in the keeper's event loop.
+makes sockets; connecting and copying happen in the daemon's event loop.
 """
 
 from __future__ import annotations

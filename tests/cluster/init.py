@@ -1,6 +1,6 @@
 """PID 1 of the node: makes the mounts and the bridge, starts the components, restarts what ends, reaps orphans.
 
-Run by the keeper as `python3 -m cluster.init PLAN.json` in fresh namespaces. When this process goes, the kernel
+Run by the daemon as `python3 -m cluster.init PLAN.json` in fresh namespaces. When this process goes, the kernel
 kills everything in its pid namespace and drops the mounts and the network with it.
 """
 
@@ -9,16 +9,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
 from cluster import cgroups
+from cluster.kube import KubeApi
 from cluster.process import loopback_env
 
 _BACKOFF_S = 1.0
@@ -79,7 +77,7 @@ def _leave_v2_root(timeout_s: float = 5) -> None:
         try:
             return cgroups.enable_controllers(root)
         except OSError:
-            if time.monotonic() > deadline:  # the keeper moves our parent process out meanwhile
+            if time.monotonic() > deadline:  # the daemon moves our parent process out meanwhile
                 raise
             time.sleep(0.05)
 
@@ -126,7 +124,7 @@ def _ids(ctr: list[str], kind: str) -> list[str]:
     return [row.split()[0] for row in rows if row.strip()]
 
 
-def _remove_ghosts(plan: dict[str, Any]) -> None:
+def _remove_old_containers(plan: dict[str, Any]) -> None:
     """Forget containers of an earlier node that was killed: containerd keeps their records with the images."""
     ctr = [plan["ctr"], "-n", "k8s.io"]
     for kind, remove in (("tasks", ["rm", "-f"]), ("containers", ["rm"]), ("sandboxes", ["rm", "-f"])):
@@ -202,15 +200,6 @@ class Supervisor:
         self.restart_due()
 
 
-def _ready(url: str, context: ssl.SSLContext) -> bool:
-    handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
-    try:
-        with urllib.request.build_opener(*handlers).open(url, timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
-
-
 def main(plan_file: str) -> None:
     """Never returns; an exception ends PID 1 and with it the node."""
     plan = json.loads(Path(plan_file).read_text())
@@ -224,9 +213,9 @@ def main(plan_file: str) -> None:
     supervisor.start_stage(0)
     while not os.path.exists(plan["containerd_socket"]):
         supervisor.wait(0.05)
-    _remove_ghosts(plan)
-    context = ssl.create_default_context(cafile=plan["ca"])
-    while not _ready(plan["readyz"], context):
+    _remove_old_containers(plan)
+    api = KubeApi(Path(plan["kubeconfig"]))
+    while not api.ready():
         supervisor.wait(0.1)
     say("API server ready")
     supervisor.start_stage(1)

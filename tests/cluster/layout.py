@@ -51,12 +51,12 @@ class Layout:
 
     @property
     def record(self) -> Path:
-        """JSON written by the keeper: pids, ports, pins."""
+        """JSON written by the daemon: pids, ports, pins."""
         return self.state / "node.json"
 
     @property
     def control(self) -> Path:
-        """Unix socket of the keeper."""
+        """Unix socket of the daemon."""
         return self.state / "control.sock"
 
     @property

@@ -1,6 +1,6 @@
 """Starting, finding and ending the one-node cluster.
 
-A node is its keeper process: alive or not, nothing in between. `up` on a running node of the same pins waits for it;
+A node is its daemon process: alive or not, nothing in between. `up` on a running node of the same pins waits for it;
 anything else that it finds (a dead node's files and cgroups, a node of other pins, one that does not get ready) it
 clears away first. Only the images in containerd's folder are kept.
 """
@@ -25,9 +25,9 @@ from typing import Any
 from cluster import cgroups, kubeconfig, needs
 from cluster.build import build_group
 from cluster.components import API_URL, commands, issue_certificates, write_configs
+from cluster.daemon import start_time
 from cluster.errors import ClusterError
-from cluster.keeper import start_time
-from cluster.kubeapi import KubeApi, condition
+from cluster.kube import KubeApi, Kubectl, is_true
 from cluster.layout import (
     CONTAINERD_SOCKET,
     NODE_ADDRESS,
@@ -37,10 +37,10 @@ from cluster.layout import (
     Layout,
     layout,
 )
-from cluster.paths import PACKAGE, PYTHON_PATH
+from cluster.paths import MANIFESTS, PACKAGE, PYTHON_PATH
 from cluster.pins import GROUPS, binary_path
 from cluster.pki import Pki
-from cluster.process import free_ports, log_tail, loopback_env
+from cluster.process import free_ports, log_tail, loopback_env, wait_for
 
 _READY_TIMEOUT_S = 180  # 9 s on a quiet 2-core machine; loaded ones were seen to take 10 times as long
 _SEARCH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -64,7 +64,7 @@ def pins() -> str:
 
 
 def record(at: Layout) -> dict[str, Any] | None:
-    """What the keeper wrote, if that keeper is alive."""
+    """What the daemon wrote, if that daemon is alive."""
     try:
         found: dict[str, Any] = json.loads(at.record.read_text())
     except (OSError, ValueError):
@@ -107,7 +107,7 @@ def _remove_dead(at: Layout) -> None:
 
 
 def _kill(at: Layout) -> None:
-    """Kill the keeper and wait until PID 1 of the node is gone: the kernel has then taken everything with it."""
+    """Kill the daemon and wait until PID 1 of the node is gone: the kernel has then taken everything with it."""
     found = record(at)
     if not found:
         return
@@ -154,8 +154,7 @@ def _prepare(at: Layout) -> Path:
         ],
         "ctr": str(paths["ctr"]),
         "containerd_socket": CONTAINERD_SOCKET,
-        "readyz": f"{API_URL}/readyz",
-        "ca": str(pki.cert("ca")),
+        "kubeconfig": str(at.run / "admin.kubeconfig"),
         "path": f"{paths['containerd'].parent}:{paths['runc'].parent}:{_SEARCH}",
         "env": _ENVIRONMENT,
         "components": commands(at, pki, paths),
@@ -168,15 +167,15 @@ def _prepare(at: Layout) -> Path:
 def _launch(at: Layout) -> None:
     plan = _prepare(at)
     with (at.logs / "node.log").open("ab") as log:
-        keeper = subprocess.Popen(
-            [sys.executable, "-m", "cluster.keeper", str(plan)],
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "cluster.daemon", str(plan)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=loopback_env({"PYTHONPATH": PYTHON_PATH, "PYTHONDONTWRITEBYTECODE": "1"}),
             start_new_session=True,
         )
-    while keeper.poll() is None:
+    while daemon.poll() is None:
         found = record(at)
         if found and found.get("init_pid"):
             return
@@ -185,28 +184,24 @@ def _launch(at: Layout) -> None:
 
 
 def _wait(at: Layout, what: str, ready: Callable[[], bool], timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not ready():
+    def ready_or_dead() -> bool:
         if not record(at):
             raise ClusterError(f"the node ended while waiting for {what}:\n{log_tail(at.logs, 'node')}")
-        if time.monotonic() > deadline:
-            raise ClusterError(
-                f"{what} was not ready after {timeout_s:.0f} s. Last lines of the node:\n{log_tail(at.logs, 'node')}\n"
-                f"Logs of every part are in {at.logs}."
-            )
-        time.sleep(0.1)
+        return ready()
+
+    def explain() -> str:
+        return f"Last lines of the node:\n{log_tail(at.logs, 'node')}\nLogs of every part are in {at.logs}."
+
+    wait_for(what, ready_or_dead, timeout_s, explain=explain)
 
 
 def _settle(at: Layout, step: Callable[[str], None], timeout_s: float) -> None:
     """Wait for the API server, apply the bootstrap manifest, wait for the node."""
     api = KubeApi(at.kubeconfig)
-    _wait(at, "the API server", lambda: api.get("/readyz") == "ok", timeout_s)
+    _wait(at, "the API server", api.ready, timeout_s)
     step("API server ready")
-    apply = ["apply", "--server-side", "--force-conflicts", "-f", str(PACKAGE / "manifests" / "bootstrap.yaml")]
-    done = kubectl(*apply, capture=True)
-    if done.returncode != 0:
-        raise ClusterError(f"applying bootstrap.yaml failed: {done.stderr}")
-    _wait(at, "the node", lambda: condition(api.get(f"/api/v1/nodes/{NODE_NAME}"), "Ready"), timeout_s)
+    kubectl().apply_text((MANIFESTS / "bootstrap.yaml").read_text())
+    _wait(at, "the node", lambda: is_true(api.get(f"/api/v1/nodes/{NODE_NAME}"), "Ready"), timeout_s)
     account = "/api/v1/namespaces/default/serviceaccounts/default"
     _wait(at, "the controller manager", lambda: api.get(account) is not None, timeout_s)
     step("node Ready")
@@ -257,17 +252,10 @@ def down(purge: bool = False) -> None:
             shutil.rmtree(at.state, ignore_errors=True)
 
 
-def kubectl(*args: str, capture: bool = False, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
-    """Run the pinned kubectl on the host against the node as admin."""
+def kubectl() -> Kubectl:
+    """The pinned kubectl on the host, against the node as admin. The node need not run."""
     at = layout()
-    command = [str(binary_path("kubectl")), f"--kubeconfig={at.kubeconfig}", f"--cache-dir={at.run / 'kubectl'}", *args]
-    return subprocess.run(command, text=True, check=False, input=stdin, capture_output=capture, env=loopback_env())
-
-
-def inside(command: list[str]) -> list[str]:
-    """The command line that runs `command` in all namespaces of the node (join its cgroups first)."""
-    pid = str(running()["init_pid"])
-    return ["nsenter", "-t", pid, "-m", "-u", "-i", "-n", "-p", "-C", *command]
+    return Kubectl(binary_path("kubectl"), at.kubeconfig, at.run / "kubectl")
 
 
 def execute(command: list[str]) -> int:
@@ -277,11 +265,12 @@ def execute(command: list[str]) -> int:
     groups = cgroups.join_targets(found["cgroups"])
     path = ":".join(sorted({str(p.parent) for p in binaries().values()})) + ":" + os.environ.get("PATH", _SEARCH)
     env = loopback_env({"PATH": path, "KUBECONFIG": str(layout().run / "admin.kubeconfig")})
-    return subprocess.run(inside(command), preexec_fn=lambda: cgroups.join(groups), env=env, check=False).returncode
+    enter = ["nsenter", "-t", str(found["init_pid"]), "-m", "-u", "-i", "-n", "-p", "-C", *command]
+    return subprocess.run(enter, preexec_fn=lambda: cgroups.join(groups), env=env, check=False).returncode
 
 
-def ask_keeper(request: dict[str, Any]) -> dict[str, Any]:
-    """One request to the keeper. Raises ClusterError when it refuses or is not there."""
+def ask_daemon(request: dict[str, Any]) -> dict[str, Any]:
+    """One request to the daemon. Raises ClusterError when it refuses or is not there."""
     running()
     with socket.socket(socket.AF_UNIX) as connection:
         connection.settimeout(10)
@@ -290,7 +279,7 @@ def ask_keeper(request: dict[str, Any]) -> dict[str, Any]:
             connection.sendall(json.dumps(request).encode() + b"\n")
             answer: dict[str, Any] = json.loads(connection.makefile().readline())
         except (OSError, ValueError) as error:
-            raise ClusterError(f"the node's keeper does not answer ({error}); run: python3 -m cluster up") from error
+            raise ClusterError(f"the node's daemon does not answer ({error}); run: python3 -m cluster up") from error
     if "error" in answer:
         raise ClusterError(str(answer["error"]))
     return answer

@@ -52,12 +52,18 @@ def log_tail(log_dir: Path, name: str, lines: int = 15) -> str:
     return "\n".join(file.read_text(errors="replace").splitlines()[-lines:])
 
 
-def wait_for(what: str, ready: Callable[[], bool], timeout_s: float, every_s: float = 0.1) -> None:
-    """Poll until ready() is true; ClusterError naming `what` after timeout_s seconds."""
+def wait_for(
+    what: str,
+    ready: Callable[[], bool],
+    timeout_s: float,
+    every_s: float = 0.1,
+    explain: Callable[[], str] = lambda: "",
+) -> None:
+    """Poll until ready() is true; ClusterError naming `what`, with what `explain` finds, after timeout_s seconds."""
     deadline = time.monotonic() + timeout_s
     while not ready():
         if time.monotonic() > deadline:
-            raise ClusterError(f"{what} was not ready after {timeout_s:.0f} s.")
+            raise ClusterError(f"{what} was not ready after {timeout_s:.0f} s. {explain()}".rstrip())
         time.sleep(every_s)
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cluster.errors import ClusterError
-from cluster.kubeapi import KubeApi, condition
+from cluster.kube import KubeApi, is_true
 from cluster.layout import NODE_NAME, Layout, layout
-from cluster.node import ask_keeper, record
+from cluster.node import ask_daemon, record
 
 # processes of the node itself, as the kernel names them (15 characters)
 _CONTROL_PLANE = (
@@ -43,7 +43,7 @@ def parse_target(text: str) -> tuple[str, str, int]:
 def _address(api: KubeApi, service: str, namespace: str) -> str:
     """Cluster address of a service; of a headless one the address of its first ready pod."""
     found = api.get(f"/api/v1/namespaces/{namespace}/services/{service}")
-    if not isinstance(found, dict):
+    if found is None:
         raise ClusterError(f"there is no service {service} in namespace {namespace}.")
     address = str(found["spec"].get("clusterIP", ""))
     if address and address != "None":
@@ -63,7 +63,7 @@ def forward(name: str, target: str, local_port: int = 0) -> int:
     if namespace:
         host = _address(KubeApi(layout().kubeconfig), host, namespace)
     request = {"do": "forward", "name": name, "host": host, "port": port, "local_port": local_port}
-    return int(ask_keeper(request)["port"])
+    return int(ask_daemon(request)["port"])
 
 
 def _memory(init_pid: int) -> dict[str, float]:
@@ -93,11 +93,11 @@ def status(at: Layout | None = None) -> dict[str, Any]:
     node = KubeApi(at.kubeconfig).get(f"/api/v1/nodes/{NODE_NAME}")
     memory = _memory(found["init_pid"])
     return {
-        "state": "ready" if condition(node, "Ready") else "not-ready",
+        "state": "ready" if is_true(node, "Ready") else "not-ready",
         "kubeconfig": str(at.kubeconfig),
-        "keeperPid": found["pid"],
+        "daemonPid": found["pid"],
         "logs": str(at.logs),
         "memoryMB": memory,
         "memoryTotalMB": round(sum(memory.values()), 1),
-        "forwards": ask_keeper({"do": "list"})["forwards"],
+        "forwards": ask_daemon({"do": "list"})["forwards"],
     }

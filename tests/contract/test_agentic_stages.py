@@ -1,6 +1,4 @@
-"""The agentic track from personas to a verdict: real processes, a real S3 server, real HTTP; only the models are
-scripted.
-"""
+"""The agentic track from personas to a verdict: real processes, S3 and HTTP; only the models are scripted."""
 
 from __future__ import annotations
 

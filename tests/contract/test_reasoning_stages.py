@@ -1,6 +1,4 @@
-"""The reasoning track from seeds to Parquet: real processes, a real S3 server, real HTTP; only the models are
-scripted.
-"""
+"""The reasoning track from seeds to Parquet: real processes, S3 and HTTP; only the models are scripted."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.kube import Kubectl
 from cluster.process import loopback_env
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE
 
 RESOURCES = {
@@ -26,15 +26,16 @@ Arrival = tuple[float, str, str, dict[str, Any]]  # unix time, kind, type of the
 
 @contextmanager
 def watching(kube: Kubectl, *kinds: str) -> Iterator[queue.Queue[Arrival]]:
-    """Events of those kinds as they arrive; what exists already comes first, and again when a watch had to reconnect
-    (the API server ends each after half an hour or more).
+    """Events of those kinds as they arrive; what exists already comes first.
+
+    And again when a watch had to reconnect: the API server ends each after half an hour or more.
     """
     arrivals: queue.Queue[Arrival] = queue.Queue()
     stop = threading.Event()
     processes: dict[str, subprocess.Popen[str]] = {}
 
     def read(kind: str) -> None:
-        command = [str(kube.binary), f"--kubeconfig={kube.kubeconfig}", "get", "--raw", f"{RESOURCES[kind]}?watch=1"]
+        command = kube.command("get", "--raw", f"{RESOURCES[kind]}?watch=1")
         while not stop.is_set():
             process = processes[kind] = subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=loopback_env()

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import argparse
 import base64
-import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.errors import ToolError
 from cluster import node
-from cluster.layout import layout
+from cluster.kube import Kubectl
 from cluster.paths import cache_dir
-from cluster.pins import binary_path
-from demo import diagnose, jobs, rounds, setup, summary
+from cluster.steps import Steps
+from demo import diagnose, jobs, needs, rounds, setup, summary
 from demo.errors import DemoError
-from demo.kube import Kubectl, find_kubectl
+from demo.memory import MemoryWatch
 from demo.progress import verdict
 from demo.settings import BASE_MODEL, NAMESPACE, RELEASE, STORE_SECRET, SYSTEM_NAMESPACE, Settings, from_environment
-from demo.steps import MemoryWatch, Steps
 from demo.watch import follow
 
 
@@ -40,7 +39,7 @@ def _fetch_report(kube: Kubectl, settings: Settings, images: Mapping[str, str], 
         settings.folder.mkdir(parents=True, exist_ok=True)
         settings.report.write_bytes(jobs.read_file(kube, settings, images["jobs"], uri))
         return settings.report
-    except DemoError as error:
+    except ToolError as error:
         print(f"the report could not be copied: {error}", file=sys.stderr)
         return None
 
@@ -82,10 +81,9 @@ def up(settings: Settings) -> int:
 
 def _kube(settings: Settings) -> Kubectl:
     if settings.existing:
-        assert settings.kubeconfig is not None
-        return Kubectl(find_kubectl(), settings.kubeconfig)
+        return setup.kubectl_of(settings)
     node.running()
-    return Kubectl(binary_path("kubectl"), layout().kubeconfig)
+    return node.kubectl()
 
 
 def watch(settings: Settings, name: str | None) -> int:
@@ -113,23 +111,15 @@ def down(settings: Settings, purge: bool) -> int:
 
 
 def _remove_from_existing(settings: Settings) -> None:
-    kube = _kube(settings)
+    kube, helm = _kube(settings), needs.tool("helm", setup.HELM)
     for kind in ("flywheelrounds", "rljobs", "rolloutpools"):
         code, _, err = kube.try_run("-n", settings.namespace, "delete", kind, "--all", "--timeout=180s", timeout_s=200)
         if code and "the server doesn't have a resource type" not in err:
             raise DemoError(f"deleting {kind} failed: {err.strip()}")
-    helm = shutil.which("helm")
-    if helm is None:
-        raise DemoError("helm is not on the PATH: the rounds are gone, the release is not")
-    os.environ["KUBECONFIG"] = str(kube.kubeconfig)
-    os.spawnv(os.P_WAIT, helm, [helm, "uninstall", RELEASE, "--namespace", SYSTEM_NAMESPACE, "--ignore-not-found"])
-    for item in (
-        "deployment/standin",
-        "service/standin",
-        f"job/import-{BASE_MODEL}",
-        "job/look-into-store",
-    ):
-        kind, name = item.split("/")
+    options = ["--namespace", SYSTEM_NAMESPACE, "--kubeconfig", str(kube.kubeconfig), "--ignore-not-found"]
+    subprocess.run([helm, "uninstall", RELEASE, *options], check=False)
+    import_job, store_job = f"import-{BASE_MODEL}", "look-into-store"
+    for kind, name in (("deployment", "standin"), ("service", "standin"), ("job", import_job), ("job", store_job)):
         kube.delete(kind, name, settings.namespace)
     print(
         f"rounds, release and stand-in are gone. Kept: the CRDs, the namespaces {settings.namespace} and "

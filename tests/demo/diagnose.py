@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from demo.kube import Kubectl
-from demo.progress import condition
+from cluster.kube import Kubectl, condition
 from demo.settings import ROOT, SYSTEM_NAMESPACE
 
 EVENTS = 12

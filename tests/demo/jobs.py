@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import secrets
-import time
 from typing import Any
 
+from cluster.kube import Kubectl, is_true
+from cluster.process import wait_for
 from demo import manifests
 from demo.errors import DemoError
-from demo.kube import Kubectl, is_true
 from demo.settings import Settings
 
 
@@ -30,18 +30,20 @@ def start(kube: Kubectl, job: dict[str, Any]) -> bool:
 
 def finish(kube: Kubectl, name: str, space: str, timeout_s: float, advice: str) -> str:
     """Waits for a Job and returns its log. Raises DemoError with the last lines of the log when it fails."""
-    deadline = time.monotonic() + timeout_s
-    while True:
+
+    def explain() -> str:
+        events = kube.try_run("-n", space, "events", "--for", f"job/{name}")[1]
+        last = logs(kube, name, space, tail=15)
+        return f"\nLast lines of its log:\n{last}\nEvents:\n{events[-1500:]}\n{advice}"
+
+    def complete() -> bool:
         found = kube.get("job", name, space)
-        if is_true(found, "Complete"):
-            return logs(kube, name, space)
-        failed = is_true(found, "Failed")
-        if failed or time.monotonic() > deadline:
-            text = logs(kube, name, space, tail=15)
-            state = "failed" if failed else f"has not finished in {timeout_s:.0f} s"
-            events = kube.try_run("-n", space, "events", "--for", f"job/{name}")[1]
-            raise DemoError(f"Job {name} {state}.\nLast lines of its log:\n{text}\nEvents:\n{events[-1500:]}\n{advice}")
-        time.sleep(0.5)
+        if is_true(found, "Failed"):
+            raise DemoError(f"Job {name} failed.{explain()}")
+        return is_true(found, "Complete")
+
+    wait_for(f"Job {name}", complete, timeout_s, 0.5, explain)
+    return logs(kube, name, space)
 
 
 def logs(kube: Kubectl, name: str, space: str, tail: int = -1) -> str:

@@ -12,6 +12,7 @@ from builder.errors import ToolError
 from cluster import needs as cluster_needs
 from cluster.paths import cache_dir
 from demo.errors import DemoError
+from demo.memory import memory_kib
 
 CORES = 2
 MEMORY_GB = 16  # peak of the demo is below this; seen as 15.2 GiB by a kernel that keeps some back
@@ -19,14 +20,12 @@ DISK_GB = 40  # cold: Go's caches, the images' layers and the node's copy of the
 DISK_WARM_GB = 8  # with the caches full, a round writes checkpoints of about 2 GB
 
 
-def memory_kib(name: str = "MemTotal", text: str | None = None) -> int:
-    """A line of /proc/meminfo in KiB; 0 if it is not there."""
-    content = Path("/proc/meminfo").read_text() if text is None else text
-    for line in content.splitlines():
-        key, _, value = line.partition(":")
-        if key == name:
-            return int(value.split()[0])
-    return 0
+def tool(name: str, how: str) -> Path:
+    """A program of the user's. Raises DemoError that says how to install it."""
+    found = shutil.which(name)
+    if found is None:
+        raise DemoError(f"{name} is not on the PATH: {how}")
+    return Path(found)
 
 
 def check_python(version: tuple[int, int] = sys.version_info[:2]) -> None:

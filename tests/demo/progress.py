@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from cluster.kube import condition
+
 # Seconds that stages take on two cores; only for the overall percentage, where a rough figure is better than none.
 TYPICAL_SECONDS = {
     "Preflight": 1,
@@ -85,12 +87,6 @@ def overall(status: Json, now: datetime) -> int:
         elif stage.get("state") in ACTIVE:
             done += weight * guess(stage, now)
     return int(100 * done / total) if total else 0
-
-
-def condition(resource: Json, kind: str) -> Json:
-    """A condition of a resource; empty when it has not been written."""
-    found = resource.get("status", {}).get("conditions") or []
-    return next((c for c in found if c.get("type") == kind), {})
 
 
 def verdict(resource: Json) -> str | None:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from cluster.kube import Kubectl
 from demo.errors import DemoError
-from demo.kube import Kubectl
 from demo.progress import verdict
 from demo.settings import Settings
 

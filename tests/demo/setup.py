@@ -10,19 +10,22 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from cluster import node
 from cluster.addons import MINIO_NAMESPACE
-from cluster.layout import layout
+from cluster.kube import Kubectl, is_true
 from cluster.paths import cache_dir
 from cluster.pins import binary_path
+from cluster.process import wait_for
+from cluster.steps import Steps
 from demo import jobs, manifests, needs
 from demo.errors import DemoError
-from demo.kube import Kubectl, find_kubectl, is_true, wait
 from demo.settings import IMAGES, RELEASE, ROOT, STORE_SECRET, SYSTEM_NAMESPACE, Settings
-from demo.shell import capture, module, stream
-from demo.steps import Steps
+from demo.shell import module, stream
 
 LOCAL_STEPS = 8
 EXISTING_STEPS = 4
+KUBECTL = "install it as your cluster's documentation says"
+HELM = "install Helm 3.14 or newer"
 BUCKET = "flywheel"
 VALUE_OF_IMAGE = {"operator": "operator", "jobs": "jobs", "ray-cpu": "rayCpu"}
 AGAIN = "Fix that and run `make demo` again: it goes on where it stopped."
@@ -40,7 +43,7 @@ def local(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]
         images = json.loads((cache_dir() / "images" / "images.json").read_text())
     with steps.step("the node"):
         stream(module("cluster", "up"), settings.logs / "cluster.log", advice=AGAIN)
-        kube = Kubectl(binary_path("kubectl"), layout().kubeconfig)
+        kube = node.kubectl()
     with steps.step("KubeRay and MinIO"):
         stream(module("cluster", "addons"), settings.logs / "addons.log", advice=AGAIN)
     with steps.step("images into the node"):
@@ -55,26 +58,28 @@ def local(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]
         install_chart(kube, settings, refs, binary_path("helm"), settings.chart / "values-local.yaml")
     with steps.step("credentials, bucket, base model, stand-in") as note:
         make_local_secret(kube, settings)
-        note(furnish(kube, settings, refs))
+        note(prepare(kube, settings, refs))
     return kube, refs
 
 
 def existing(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]:
     """Flywheel in the user's own cluster, with the store that its Secret or the environment names."""
-    assert settings.kubeconfig is not None
-    kube = Kubectl(find_kubectl(), settings.kubeconfig)
+    kube = kubectl_of(settings)
     with steps.step("what the cluster has") as note:
         note(check_cluster(kube))
     with steps.step("Flywheel, by its Helm chart"):
-        _, helm, _ = capture(["sh", "-c", "command -v helm"])
-        if not helm.strip():
-            raise DemoError("CLUSTER=existing needs helm on the PATH: install Helm 3.14 or newer")
-        install_chart(kube, settings, settings.images, Path(helm.strip()), settings.values)
+        install_chart(kube, settings, settings.images, needs.tool("helm", HELM), settings.values)
     with steps.step("credentials of the store") as note:
         note(make_given_secret(kube, settings))
     with steps.step("base model and stand-in") as note:
-        note(furnish(kube, settings, settings.images))
+        note(prepare(kube, settings, settings.images))
     return kube, settings.images
+
+
+def kubectl_of(settings: Settings) -> Kubectl:
+    """The user's own kubectl for the user's own cluster. Raises DemoError if there is none."""
+    assert settings.kubeconfig is not None
+    return Kubectl(needs.tool("kubectl", KUBECTL), settings.kubeconfig)
 
 
 def check_cluster(kube: Kubectl) -> str:
@@ -133,17 +138,17 @@ def wait_for_operator(kube: Kubectl) -> None:
         found = kube.list("deployment", SYSTEM_NAMESPACE, selector)
         return bool(found) and all(is_true(d, "Available") for d in found)
 
-    try:
-        wait("the operator is not Available", ready, 180)
-    except DemoError as error:
+    def explain() -> str:
         pods = kube.try_run("-n", SYSTEM_NAMESPACE, "describe", "pods")[1]
         log = kube.try_run("-n", SYSTEM_NAMESPACE, "logs", "-l", selector, "--tail=20")[1]
-        raise DemoError(f"{error}.\n{pods[-2500:]}\n{log}\n{AGAIN}") from error
+        return f"\n{pods[-2500:]}\n{log}\n{AGAIN}"
+
+    wait_for("the operator", ready, 180, 0.5, explain)
 
 
 def make_local_secret(kube: Kubectl, settings: Settings) -> None:
     """The namespace's store Secret, from MinIO's own credentials; an existing one is kept."""
-    wait("the chart has not made its namespace", lambda: kube.get("namespace", settings.namespace) is not None, 30)
+    wait_for("the chart's namespace", lambda: kube.get("namespace", settings.namespace) is not None, 30, 0.5)
     if kube.get("secret", STORE_SECRET, settings.namespace):
         return
     root = kube.get("secret", "minio-root", MINIO_NAMESPACE)
@@ -183,7 +188,7 @@ def make_given_secret(kube: Kubectl, settings: Settings, environ: Mapping[str, s
     return f"made Secret {settings.namespace}/{STORE_SECRET} from the environment"
 
 
-def furnish(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str:
+def prepare(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str:
     """Bucket, base model, stand-in and the operator, side by side where they do not need each other."""
     space = settings.namespace
     kube.apply([*manifests.standin(space, images["jobs"])])
@@ -199,7 +204,7 @@ def furnish(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str
             kube.delete("job", name, space)
         jobs.start(kube, model)
     wait_for_operator(kube)
-    wait("the stand-in is not Available", lambda: is_true(kube.get("deployment", "standin", space), "Available"), 180)
+    wait_for("the stand-in", lambda: is_true(kube.get("deployment", "standin", space), "Available"), 180, 0.5)
     if not absent:
         return "base model was there"
     jobs.finish(kube, name, space, 900, AGAIN)

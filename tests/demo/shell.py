@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from cluster.process import loopback_env
 from demo.errors import DemoError
 from demo.settings import ROOT
 
@@ -51,22 +50,3 @@ def stream(command: Sequence[str | Path], log: Path, env: Mapping[str, str] | No
 def module(name: str, *arguments: str) -> list[str]:
     """Command line of a Python module of ours, with this interpreter."""
     return [sys.executable, "-m", name, *arguments]
-
-
-def capture(command: Sequence[str | Path], stdin: str | None = None, timeout_s: float = 120) -> tuple[int, str, str]:
-    """Runs a short program: status, stdout, stderr; 124 when it took longer than `timeout_s`. No proxy is used."""
-    try:
-        done = subprocess.run(
-            [str(c) for c in command],
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=timeout_s,
-            env=loopback_env(),
-            cwd=ROOT,
-        )
-    except subprocess.TimeoutExpired:
-        return 124, "", f"no answer in {timeout_s:.0f} s"
-    return done.returncode, done.stdout, done.stderr

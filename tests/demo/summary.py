@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from demo.kube import Kubectl
-from demo.progress import clock, condition, seconds_between, verdict
+from cluster.kube import Kubectl, condition
+from demo.progress import clock, seconds_between, verdict
 
 Json = Mapping[str, Any]
 

@@ -8,9 +8,10 @@ import time
 from datetime import UTC, datetime
 from typing import Any, TextIO
 
+from builder.errors import ToolError
+from cluster.kube import Kubectl
 from demo import progress
 from demo.errors import DemoError
-from demo.kube import Kubectl
 
 POLL_S = 2.0
 QUIET_S = 20.0  # off a terminal, a progress text is repeated no more often than this
@@ -66,7 +67,7 @@ def follow(kube: Kubectl, namespace: str, name: str, screen: Screen | None = Non
         try:
             found = kube.get("flywheelround", name, namespace)
             heard = time.monotonic()
-        except DemoError as error:
+        except ToolError as error:
             if time.monotonic() - heard > SILENCE_S:
                 raise DemoError(f"the cluster has not answered for {SILENCE_S:.0f} s: {error}") from error
             time.sleep(POLL_S)

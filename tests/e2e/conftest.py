@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.layout import layout
-from cluster.pins import binary_path
-from demo.kube import Kubectl
+from cluster import node
+from cluster.kube import Kubectl
 from demo.settings import NAMESPACE
 
 
 @pytest.fixture(scope="session")
 def kube() -> Kubectl:
     """kubectl of the demo's cluster."""
-    kubeconfig = layout().kubeconfig
-    if not kubeconfig.is_file():
+    found = node.kubectl()
+    if not found.kubeconfig.is_file():
         pytest.skip("no local cluster: run `make demo` first, its cluster stays up")
-    found = Kubectl(binary_path("kubectl"), kubeconfig)
     code, _, err = found.try_run("get", "namespace", NAMESPACE, timeout_s=20)
     if code:
         pytest.skip(f"the demo's cluster does not answer: {err.strip()}; run `make demo` first")

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+from cluster.kube import Kubectl
 from demo.arrivals import Arrival, watching
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE, SYSTEM_NAMESPACE
 
 Json = dict[str, Any]
@@ -102,9 +102,3 @@ def children(kube: Kubectl, uid: str) -> list[tuple[str, str, str]]:
 def scale_teacher(kube: Kubectl, replicas: int) -> None:
     """Takes the stand-in that plays the Teacher away, or brings it back."""
     kube.run("-n", NAMESPACE, "scale", "deployment/standin", f"--replicas={replicas}")
-
-
-def condition(found: Json, kind: str) -> Json:
-    """A condition of a round; an empty one that says Unknown before it is written."""
-    conditions = found.get("status", {}).get("conditions", [])
-    return next((c for c in conditions if c["type"] == kind), {"status": "Unknown", "reason": "", "message": ""})

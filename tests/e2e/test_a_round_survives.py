@@ -9,7 +9,8 @@ import time
 
 import pytest
 
-from demo.kube import Kubectl
+from cluster.kube import Kubectl, condition
+from cluster.process import wait_for
 from demo.settings import NAMESPACE, Settings
 from e2e import story
 from flywheel_api.stages import PIPELINE, Runs
@@ -28,8 +29,8 @@ def test_a_round_ends_the_same_whatever_goes_away_meanwhile(kube: Kubectl) -> No
     waited: list[str] = []
     for found in story.follow(kube, NAME):
         uid = found["metadata"]["uid"]
-        endpoints = story.condition(found, "EndpointsAvailable")
-        if endpoints["status"] == "False" and not waited:
+        endpoints = condition(found, "EndpointsAvailable")
+        if endpoints.get("status") == "False" and not waited:
             waited.append(endpoints["message"])
             story.scale_teacher(kube, 1)
             print(f"brought the teacher back after: {endpoints['message']}", flush=True)
@@ -48,7 +49,7 @@ def test_a_round_ends_the_same_whatever_goes_away_meanwhile(kube: Kubectl) -> No
     status = found["status"]
     assert status["verdict"] in ("Promoted", "Held"), status.get("progress")
     assert waited and "Teacher" in waited[0], waited
-    assert story.condition(found, "EndpointsAvailable")["status"] == "True"
+    assert condition(found, "EndpointsAvailable")["status"] == "True"
     missed = STAGES - killed
     assert not missed, f"the operator was not killed in {sorted(missed)}: they ran unseen"
     assert head_lost_at, "training ended before a checkpoint was seen: lower checkpoint.everySteps"
@@ -80,9 +81,6 @@ def test_deleting_a_round_removes_every_child(kube: Kubectl) -> None:
         pytest.skip("needs the round of the first test")
     uid = found["metadata"]["uid"]
     kube.delete("flywheelround", NAME, NAMESPACE)
-    deadline = time.monotonic() + 120
-    while story.children(kube, uid):
-        assert time.monotonic() < deadline, story.children(kube, uid)
-        time.sleep(2)
+    wait_for("garbage collection of the children", lambda: not story.children(kube, uid), 120, 2)
     events = kube.run("-n", NAMESPACE, "get", "events", "-o", "jsonpath={range .items[*]}{.message}{'\\n'}{end}")
     assert "kept" in events, "nothing says what was kept in the store"

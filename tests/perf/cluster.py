@@ -9,15 +9,13 @@ import json
 import sys
 
 from cluster import node
-from cluster.layout import layout
 from cluster.paths import cache_dir
 from cluster.pins import binary_path
 from cluster.services import status
+from cluster.steps import Steps
 from demo import setup
-from demo.kube import Kubectl
 from demo.settings import from_environment
 from demo.shell import module, stream
-from demo.steps import Steps
 from perf import live
 from perf.machine import record
 
@@ -36,7 +34,7 @@ def main() -> None:
     steps = Steps(4)
     with steps.step("node"):
         stream(module("cluster", "up"), settings.logs / "perf.log")
-    kube = Kubectl(binary_path("kubectl"), layout().kubeconfig)
+    kube = node.kubectl()
     with steps.step("KubeRay and MinIO"):
         stream(module("cluster", "addons"), settings.logs / "perf.log")
     with steps.step("chart"):

@@ -6,12 +6,9 @@ import base64
 from pathlib import Path
 
 from cluster.errors import ClusterError
-from cluster.kubeapi import condition
-from cluster.layout import layout
-from cluster.node import running
-from cluster.pins import binary_path
+from cluster.kube import Kubectl, is_true
+from cluster.node import kubectl, running
 from cluster.services import forward
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE, STORE_SECRET, SYSTEM_NAMESPACE
 from flywheel_jobs.storage.store import Store
 
@@ -22,9 +19,9 @@ def connect() -> Kubectl | None:
         running()
     except ClusterError:
         return None
-    kube = Kubectl(binary_path("kubectl"), layout().kubeconfig)
+    kube = kubectl()
     deployment = kube.get("deployment", "flywheel", SYSTEM_NAMESPACE)
-    return kube if condition(deployment, "Available") else None
+    return kube if is_true(deployment, "Available") else None
 
 
 def operator_pod(kube: Kubectl) -> str:

@@ -35,9 +35,10 @@ def middle(values: Sequence[float]) -> float:
     return float(statistics.median(values))
 
 
-def record(name: str, result: dict[str, Any]) -> None:
-    """Prints a result and writes it to tests/perf/out/<name>.json."""
+def record(name: str, result: dict[str, Any], quiet: bool = False) -> None:
+    """Prints a result, unless it is shown otherwise, and writes it to tests/perf/out/<name>.json."""
     OUT.mkdir(exist_ok=True)
     content = {"machine": facts(), **result}
     (OUT / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n")
-    print(f"\n{name}: {json.dumps(result, indent=2)}")
+    if not quiet:
+        print(f"\n{name}: {json.dumps(result, indent=2)}")

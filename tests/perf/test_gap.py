@@ -21,15 +21,15 @@ import yaml
 from apiserver.actors import Actors, LiveStore
 from apiserver.operator_process import install_crds, operating, store_secret
 from cluster.apiserver import ApiServer, start_apiserver
+from cluster.kube import Kubectl
 from cluster.pins import binary_path
 from contract.servers import BUCKET, S3Server, running
 from demo.arrivals import watching
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE
 from flywheel_api.names import LABEL_OWNER_UID, LABEL_STAGE
-from flywheel_operator.ports.credentials import from_kubeconfig
 from flywheel_operator.ports.kinds import ROUNDS
 from flywheel_operator.ports.kube import Kube
+from flywheel_operator.ports.login import Login
 from perf.gap import STAGE_OF, gaps
 from perf.machine import middle, record
 from unit.operator.world import ROUND
@@ -65,7 +65,7 @@ async def test_manifest_to_child(tmp_path: Path) -> None:
         store = TimedStore(s3.client(), BUCKET)
         store.committed = defaultdict(dict)
         kubectl = Kubectl(binary_path("kubectl"), api.kubeconfig)
-        async with Kube(from_kubeconfig(api.kubeconfig)) as kube:
+        async with Kube(Login(api.kubeconfig)) as kube:
             actors = Actors(kube, store, NAMESPACE)
             actors.put_model("models/tiny/manifest.json")
             play = asyncio.create_task(actors.play())

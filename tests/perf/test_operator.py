@@ -7,8 +7,8 @@ import time
 
 import pytest
 
+from cluster.kube import Kubectl
 from demo.arrivals import Arrival, watching
-from demo.kube import Kubectl
 from demo.settings import NAMESPACE
 from perf import live
 from perf.machine import middle, record

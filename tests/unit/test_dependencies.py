@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 # import name -> distribution, where they differ
 DISTRIBUTION = {"yaml": "pyyaml", "pydantic_core": "pydantic", "prometheus_client": "prometheus-client"}
-OURS = {"flywheel_api", "flywheel_operator", "flywheel_jobs", "flywheel_standin"}
+OURS = {"flywheel_api", "flywheel_store", "flywheel_operator", "flywheel_jobs", "flywheel_standin"}
 # in the ray images only: these folders and modules run nowhere else
 ML = {
     "torch",
@@ -70,6 +70,8 @@ def third_party(folder: str) -> Iterator[tuple[Path, str, bool]]:
     [
         ("operator/flywheel_api", ()),
         ("operator/flywheel_operator", ("operator",)),
+        ("operator/flywheel_store", ("operator",)),
+        ("operator/flywheel_store", ("jobs",)),
         ("jobs/flywheel_standin", ("jobs",)),
     ],
 )
@@ -106,5 +108,5 @@ def test_jobs_package_is_light_to_import() -> None:
 def test_no_extra_that_nobody_imports() -> None:
     """What is declared for the pods is used by them: an unused package is weight and risk."""
     for folder, extra in (("operator/flywheel_operator", "operator"), ("jobs/flywheel_jobs", "jobs")):
-        used = {name for _, name, _ in third_party(folder)}
+        used = {name for part in (folder, "operator/flywheel_store") for _, name, _ in third_party(part)}
         assert not declared(extra) - declared() - used, f"unused in {folder}"

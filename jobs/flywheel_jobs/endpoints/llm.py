@@ -18,10 +18,10 @@ from typing import Any
 import aiohttp
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
-from flywheel_api.backoff import delay
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_store.backoff import delay
 
 log = get_logger(__name__)
 
@@ -50,9 +50,7 @@ class ChatResult:
 
 
 class RequestRefused(ItemDropped):
-    """The endpoint refuses this very request (400, 413, 422), or fails on it again and again while it answers
-    others.
-    """
+    """The endpoint refuses this very request (400, 413, 422), or fails on it again and again but answers others."""
 
     def __init__(self, detail: str) -> None:
         super().__init__("request-refused", detail)

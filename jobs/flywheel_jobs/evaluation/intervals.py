@@ -1,5 +1,4 @@
-"""Confidence intervals: Wilson's for a score, a paired bootstrap over items for a gain. All seeded, no sampling of
-luck.
+"""Confidence intervals: Wilson's for a score, a paired bootstrap over items for a gain; all draws are seeded.
 
 Repeats of one item are alike, so a score's interval counts effective samples: n / (1 + (m - 1) r) with m repeats an
 item and r the items' intraclass correlation (one-way analysis of variance, clipped to [0, 1]).
@@ -17,8 +16,9 @@ Interval = tuple[float, float]
 
 
 def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion; `n` may be an effective number of samples. Raises ValueError for n <=
-    0.
+    """Wilson's score interval of a proportion. Raises ValueError for n <= 0.
+
+    `n` may be an effective number of samples.
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"{successes} of {n} is not a proportion")

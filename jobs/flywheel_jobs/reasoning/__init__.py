@@ -1,3 +1,1 @@
-"""The reasoning track's domain: families with exact answers, what is asked of the teacher, dedup and
-decontamination.
-"""
+"""The reasoning track: what is asked of the teacher, answers, dedup and decontamination."""

@@ -1,5 +1,6 @@
-"""What a report shows, as plain values. Scores are fractions in [0, 1], times are aware datetimes, durations are
-seconds.
+"""What a report shows, as plain values.
+
+Scores are fractions in [0, 1], times are aware datetimes, durations are seconds.
 """
 
 from __future__ import annotations

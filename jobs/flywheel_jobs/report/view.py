@@ -159,8 +159,9 @@ def redact(value: Any) -> Any:
 
 
 def timeline(model: ReportModel) -> tuple[list[Bar], list[Tick], float]:
-    """Bars of all stages that have begun, ticks, and the span in seconds. A running stage reaches the end of the
-    axis.
+    """Bars of all stages that have begun, ticks, and the span in seconds.
+
+    A running stage reaches the end of the axis.
     """
     start = model.started
     if start is None:

@@ -32,8 +32,9 @@ class Score(TypedDict):
 
 
 def score(solution: str, truth: str) -> Score:
-    """1 for the right answer, 0.1 for a bare number that is wrong, else 0; `correct` is the success that evaluation
-    counts.
+    """1 for the right answer, 0.1 for a bare number that is wrong, else 0.
+
+    `correct` is the success that evaluation counts.
 
     "Bare" keeps the group's reward variance alive while a small model still learns the form; it never makes an item
     count as solved.
@@ -81,8 +82,9 @@ def normalise(answer: str) -> str:
 
 
 def value_of(text: str) -> Fraction | None:
-    """The exact value of a number alone: integer, decimal, `a/b`, `12%`, LaTeX fraction, `x = 3`; None for anything
-    else.
+    """The exact value of a number alone, or None.
+
+    Read are integers, decimals, `a/b`, `12%`, LaTeX fractions and `x = 3`.
     """
     if len(text) > _MAX_ANSWER:
         return None

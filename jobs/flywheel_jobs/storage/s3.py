@@ -17,10 +17,10 @@ import urllib3
 from minio import Minio
 from minio.error import InvalidResponseError, S3Error, ServerError
 
-from flywheel_api.backoff import delay
 from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_REQUIRED_KEYS
 from flywheel_jobs.core.errors import StoreUnavailable, ValidationFailure
 from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_store.backoff import delay
 
 T = TypeVar("T")
 log = get_logger(__name__)

@@ -140,8 +140,9 @@ class CpuPlatform(PlatformBase):  # type: ignore[misc]
 
 
 def _use_gloo_for_cpu() -> None:
-    """verl would build the backend "cpu:gloo,cpu:gloo", which torch refuses as a duplicate device; NUMA binding
-    needs a GPU.
+    """verl would build the backend "cpu:gloo,cpu:gloo", which torch refuses as a duplicate device.
+
+    NUMA binding needs a GPU.
     """
     original = verl_distributed.initialize_global_process_group_ray
 

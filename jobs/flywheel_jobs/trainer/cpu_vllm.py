@@ -1,9 +1,10 @@
-"""vLLM worker extension for CPU rollouts, chosen by
-actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls=flywheel_jobs.trainer.cpu_vllm.CpuWorkerExtension.
+"""vLLM worker extension for CPU rollouts.
+
+verl loads it by `actor_rollout_ref.rollout.engine_kwargs.vllm.worker_extension_cls`, which names `CpuWorkerExtension`.
 
 vLLM's CPU back end repacks linear weights after loading (oneDNN) and drops the originals, so that verl's plain
-`model.load_weights()` fails with "'Parameter' object has no attribute 'weight_loader'". This one collects the
-buckets and hands them to vLLM's own `model_runner.reload_weights()`.
+`model.load_weights()` fails with "'Parameter' object has no attribute 'weight_loader'". This one collects the buckets
+and hands them to vLLM's own `model_runner.reload_weights()`.
 """
 
 from __future__ import annotations

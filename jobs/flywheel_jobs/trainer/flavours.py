@@ -74,8 +74,9 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
 
 
 def _gpu(spec: RLJobSpec) -> dict[str, Any]:
-    """bf16 with verl's dynamic batching. Composed and checked against verl's keys; not run (no GPU where this was
-    built).
+    """bf16 with verl's dynamic batching.
+
+    Composed and checked against verl's keys; not run (no GPU where this was built).
     """
     a = spec.algorithm
     actor = "actor_rollout_ref.actor"

@@ -126,8 +126,9 @@ def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
 
 
 def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
-    """Estimator, policy loss, clipping and KL. Values as in the paper's scripts and verl's own recipes of GSPO and
-    DAPO.
+    """Estimator, policy loss, clipping and KL.
+
+    Values as in the paper's scripts and verl's own recipes of GSPO and DAPO.
     """
     actor = "actor_rollout_ref.actor"
     kl = float(a.kl_coefficient)

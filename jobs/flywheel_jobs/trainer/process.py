@@ -42,14 +42,17 @@ class Child:
 
     def _read(self) -> None:
         assert self._process.stdout is not None
-        for raw in self._process.stdout:
-            line = redact(raw.rstrip("\n"))
-            self.lines.append(line)
-            print(line, file=sys.stdout, flush=True)
-            try:
-                self._on_line(line)
-            except Exception as error:  # a bad line must not stop the pipe, or verl would block on a full one
-                print(f"flywheel: line not understood: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        with self._process.stdout as output:
+            for raw in output:
+                self._take(redact(raw.rstrip("\n")))
+
+    def _take(self, line: str) -> None:
+        self.lines.append(line)
+        print(line, file=sys.stdout, flush=True)
+        try:
+            self._on_line(line)
+        except Exception as error:  # a bad line must not stop the pipe, or verl would block on a full one
+            print(f"flywheel: line not understood: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
 
     def poll(self) -> int | None:
         """The exit code, or None while it runs."""

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from flywheel_api.backoff import delay
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
+from flywheel_store.backoff import delay
 
 T = TypeVar("T")
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"

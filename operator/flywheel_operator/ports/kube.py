@@ -1,17 +1,23 @@
-"""Kubernetes over plain REST: only what the operator needs, with server-side apply and typed errors."""
+"""Kubernetes through the official client's transport: plain JSON bodies, server-side apply, typed errors.
+
+The client's thousand generated models are never imported: they cost memory and know nothing of our kinds.
+"""
 
 from __future__ import annotations
 
 import json
 import time
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
 
+from flywheel_api import __version__
 from flywheel_api.names import FIELD_MANAGER
-from flywheel_operator.ports.credentials import Access
 from flywheel_operator.ports.errors import Conflict, Forbidden, NotFound, PortError, Retryable, Terminal
 from flywheel_operator.ports.kinds import BY_KIND, Object, Resource
+from flywheel_operator.ports.login import Login
 
 PAGE = 500
 APPLY = "application/apply-patch+yaml"
@@ -19,23 +25,21 @@ _SERVED_FOR = 15.0
 
 
 class Kube:
-    """Implements `KubeApi`. One pooled session; use as an async context manager."""
+    """Implements `KubeApi`. Use as an async context manager: it opens the login and closes it."""
 
-    def __init__(self, access: Access, timeout: float = 30.0) -> None:
-        self._access = access
+    def __init__(self, login: Login, timeout: float = 30.0) -> None:
+        self._login = login
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._session: aiohttp.ClientSession | None = None
         self._served: dict[str, tuple[float, bool]] = {}
         self.writes = 0
 
     async def __aenter__(self) -> Kube:
-        connector = aiohttp.TCPConnector(ssl=self._access.ssl_context or False, limit=64)
-        self._session = aiohttp.ClientSession(connector=connector, timeout=self._timeout, trust_env=False)
+        await self._login.open()
+        self._login.client.user_agent = f"flywheel-operator/{__version__}"
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._session is not None:
-            await self._session.close()
+        await self._login.close()
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""
@@ -128,20 +132,19 @@ class Kube:
         body: Object | None = None,
         content_type: str = "application/json",
     ) -> Object:
-        if self._session is None:
-            raise RuntimeError("use Kube as an async context manager")
-        headers = self._access.headers() | {"Content-Type": content_type, "Accept": "application/json"}
-        data = None if body is None else json.dumps(body)
+        client, what = self._login.client, f"{method} {path}"
+        headers = {"Content-Type": content_type, "Accept": "application/json"}
         try:
-            async with self._session.request(
-                method, self._access.server + path, params=query, data=data, headers=headers
-            ) as answer:
-                text = await answer.text()
-                if answer.status < 300:
-                    return dict(json.loads(text)) if text else {}
-                raise error_of(answer.status, text, answer.headers.get("Retry-After"), f"{method} {path}")
-        except (TimeoutError, aiohttp.ClientError, json.JSONDecodeError) as error:
-            raise Retryable(f"{method} {path}: {type(error).__name__}: {error}") from error
+            request = await client.param_serialize(
+                method, path, query_params=[*(query or {}).items()], header_params=headers, body=body
+            )
+            answer = await client.call_api(*request, _request_timeout=self._timeout)
+            text = (await answer.read()).decode()
+            if answer.status < 300:
+                return dict(json.loads(text)) if text else {}
+        except (TimeoutError, aiohttp.ClientError, ValueError) as error:
+            raise Retryable(f"{what}: {type(error).__name__}: {error}") from error
+        raise error_of(answer.status, text, answer.headers.get("Retry-After"), what)
 
 
 def path_of(resource: Resource, namespace: str | None, name: str | None = None) -> str:
@@ -161,8 +164,22 @@ def error_of(status: int, text: str, retry_after: str | None, what: str) -> Port
         # a full quota answers 403 too; it mends itself, but only a person or time can do it
         return Forbidden(message)
     if status == 429 or status >= 500:
-        return Retryable(message, float(retry_after) if retry_after and retry_after.isdigit() else None)
+        return Retryable(message, _seconds(retry_after))
+    if status == 410:
+        return Retryable(message)  # a list took longer than the server keeps its version: from the start
     return Terminal(message)
+
+
+def _seconds(retry_after: str | None) -> float | None:
+    """A Retry-After header, which is a number of seconds or an HTTP date, in seconds from now."""
+    if not retry_after:
+        return None
+    if retry_after.strip().isdigit():
+        return float(retry_after)
+    try:
+        return max(0.0, (parsedate_to_datetime(retry_after) - datetime.now(UTC)).total_seconds())
+    except (ValueError, TypeError):
+        return None
 
 
 def _message(text: str) -> str:

@@ -13,13 +13,13 @@ from builder import apt
 from builder.errors import ToolError
 from cluster import needs, node, process
 from cluster.cli import main
+from cluster.daemon import start_time
 from cluster.errors import ClusterError
 from cluster.forward import Forwarder
-from cluster.keeper import start_time
-from cluster.kubeapi import condition
+from cluster.kube import condition, is_true
 from cluster.layout import Layout
 from cluster.services import parse_target
-from cluster.steps import StepClock
+from cluster.steps import Steps
 
 
 def test_targets() -> None:
@@ -62,39 +62,40 @@ def test_an_old_go_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 
 def test_waiting_ends_with_a_name() -> None:
-    with pytest.raises(ClusterError, match="the moon was not ready after 0 s"):
-        process.wait_for("the moon", lambda: False, 0.2, 0.05)
+    with pytest.raises(ClusterError, match=r"the moon was not ready after 0 s\. It sets\."):
+        process.wait_for("the moon", lambda: False, 0.2, 0.05, lambda: "It sets.")
     assert len(set(process.free_ports(5))) == 5
 
 
 def test_steps_are_written_as_json(tmp_path: Path) -> None:
-    clock = StepClock()
-    clock.step("one")
-    clock.finish(tmp_path / "steps.json")
+    steps = Steps()
+    steps.passed("one")
+    steps.write(tmp_path / "steps.json")
     found = json.loads((tmp_path / "steps.json").read_text())
     assert list(found["steps"]) == ["one"] and found["total_s"] >= found["steps"]["one"]
 
 
 def test_conditions() -> None:
     ready = {"status": {"conditions": [{"type": "Ready", "status": "True"}, {"type": "Full", "status": "False"}]}}
-    assert condition(ready, "Ready") and not condition(ready, "Full") and not condition(None, "Ready")
+    assert is_true(ready, "Ready") and not is_true(ready, "Full") and not is_true(None, "Ready")
+    assert condition(ready, "Full")["status"] == "False" and condition(ready, "Other") == {}
 
 
-def test_a_record_counts_only_while_its_keeper_lives(tmp_path: Path) -> None:
+def test_a_record_counts_only_while_its_daemon_lives(tmp_path: Path) -> None:
     at = Layout(tmp_path)
     assert node.record(at) is None
-    keeper = subprocess.Popen(["sleep", "60"])
-    at.record.write_text(json.dumps({"pid": keeper.pid, "start": start_time(keeper.pid), "init_pid": 1}))
+    daemon = subprocess.Popen(["sleep", "60"])
+    at.record.write_text(json.dumps({"pid": daemon.pid, "start": start_time(daemon.pid), "init_pid": 1}))
     found = node.record(at)
-    assert found and node.running(at)["pid"] == keeper.pid
-    at.record.write_text(json.dumps({"pid": keeper.pid, "start": "1", "init_pid": 1}))
+    assert found and node.running(at)["pid"] == daemon.pid
+    at.record.write_text(json.dumps({"pid": daemon.pid, "start": "1", "init_pid": 1}))
     assert node.record(at) is None  # another process has that pid now
-    keeper.kill()
+    daemon.kill()
     deadline = time.monotonic() + 10
-    while start_time(keeper.pid) and time.monotonic() < deadline:
+    while start_time(daemon.pid) and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert start_time(keeper.pid) == ""  # ended, although nobody has waited for it
-    keeper.wait()
+    assert start_time(daemon.pid) == ""  # ended, although nobody has waited for it
+    daemon.wait()
     with pytest.raises(ClusterError, match="not running; start it with"):
         node.running(at)
 
@@ -134,3 +135,6 @@ async def test_a_forward_copies_both_ways_and_can_be_aimed_anew() -> None:
     second.close()
     await second.wait_closed()
     assert await ask(port) == b""  # nobody there: closed, not hung
+    for server in (first, *(target.server for target in forwarder.targets.values())):
+        server.close()
+        await server.wait_closed()

@@ -15,7 +15,7 @@ import pytest
 
 from demo import diagnose, jobs, manifests, needs, progress, rounds, setup, summary
 from demo.errors import DemoError
-from demo.kube import Kubectl
+from demo.memory import memory_kib
 from demo.settings import BASE_MODEL, ROOT, Settings, from_environment
 from demo.watch import Screen, follow
 
@@ -86,20 +86,23 @@ PROMOTED = make_round(
 )
 
 
-class FakeKube(Kubectl):
-    """Objects in a dictionary; remembers calls."""
+class FakeKube:
+    """Stands for Kubectl: objects in a dictionary, outputs by a word of the call; remembers calls."""
+
+    line = "kubectl --kubeconfig /kubeconfig"
+    kubeconfig = Path("/kubeconfig")
 
     def __init__(
         self, objects: dict[tuple[str, str], Any] | None = None, outputs: dict[str, str] | None = None
     ) -> None:
-        super().__init__(Path("/bin/kubectl"), Path("/kubeconfig"))
-        object.__setattr__(self, "objects", objects or {})
-        object.__setattr__(self, "outputs", outputs or {})
-        object.__setattr__(self, "calls", [])
+        self.objects, self.outputs, self.calls = objects or {}, outputs or {}, []
 
     def try_run(self, *args: str, stdin: str | None = None, timeout_s: float = 120) -> tuple[int, str, str]:
+        return 0, self.run(*args), ""
+
+    def run(self, *args: str, stdin: str | None = None, timeout_s: float = 120) -> str:
         self.calls.append(args)
-        return 0, next((out for key, out in self.outputs.items() if key in args), ""), ""
+        return next((out for key, out in self.outputs.items() if key in args), "")
 
     def get(self, kind: str, name: str, namespace: str | None = None) -> Any:
         found = self.objects.get((kind, name))
@@ -130,7 +133,7 @@ def test_everything_that_is_missing_is_said_at_once() -> None:
 
 def test_a_machine_sold_with_16_gb_is_enough() -> None:
     needs.check_memory(kib=int(15.2 * 2**20))
-    assert needs.memory_kib("MemAvailable", "MemTotal: 2 kB\nMemAvailable:  7 kB\n") == 7
+    assert memory_kib("MemAvailable", "MemTotal: 2 kB\nMemAvailable:  7 kB\n") == 7
 
 
 def test_a_full_disk_is_told_with_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +355,7 @@ def test_the_model_is_imported_when_the_store_lacks_it_whatever_jobs_say(log: st
         ("job", f"import-{BASE_MODEL}"): complete,
     }
     kube = FakeKube(objects, {"logs": log})
-    setup.furnish(kube, Settings(), {"jobs": "j", "ray-cpu": "r"})
+    setup.prepare(kube, Settings(), {"jobs": "j", "ray-cpu": "r"})
     assert (("delete", "job", f"import-{BASE_MODEL}") in kube.calls) is imported
     assert ("delete", "job", "look-into-store") in kube.calls  # always asked anew
 

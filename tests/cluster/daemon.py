@@ -1,7 +1,7 @@
 """The one process to kill: it holds the node's namespaces (by PID 1 in them, its grandchild) and forwards ports.
 
-`python3 -m cluster.keeper PLAN.json`. A SIGKILL of this process kills `unshare` (parent-death signal), that kills
-PID 1 of the node (--kill-child), and the kernel kills the rest. When the node ends, so does the keeper.
+`python3 -m cluster.daemon PLAN.json`. A SIGKILL of this process kills `unshare` (parent-death signal), that kills
+PID 1 of the node (--kill-child), and the kernel kills the rest. When the node ends, so does the daemon.
 """
 
 from __future__ import annotations

@@ -1,0 +1,92 @@
+"""The objects that the benchmark of scale applies: rounds in three places of their life, and RayClusters for KubeRay.
+
+Most rounds run two Jobs against models outside; some serve a model of their own; some train. With their children a
+thousand of them are some 7,000 objects.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+Object = dict[str, Any]
+
+ONE_IN = 20  # of so many rounds one serves and one trains
+HELD_STAGES = frozenset({"EvaluateBase", "MineReasoning"})  # Jobs that run as long as the benchmark
+OUTSIDE = "http://127.0.0.1:9/v1"  # never called: stages are played
+
+
+def kind_of(number: int) -> str:
+    """`serve`, `train` or `jobs`: where round `number` is held."""
+    return {0: "serve", 1: "train"}.get(number % ONE_IN, "jobs")
+
+
+def round_name(number: int) -> str:
+    """The shape is in the name, so that whoever plays the children knows it."""
+    return f"{kind_of(number)}-{number:04d}"
+
+
+def held(owner: str, stage: str) -> bool:
+    """Whether a Job of a round (or of that name) stays running: training rounds hold in training alone."""
+    return stage in HELD_STAGES and not owner.startswith("train-")
+
+
+def flywheel_round(number: int, namespace: str) -> Object:
+    """A round of the reasoning track."""
+    kind = kind_of(number)
+    policy: Object = {"role": "Policy", "url": OUTSIDE, "model": "policy"}
+    if kind == "serve":
+        policy = {"role": "Policy", "pool": {"gpusPerReplica": 0}}
+    return {
+        "apiVersion": "flywheel.dev/v1alpha1",
+        "kind": "FlywheelRound",
+        "metadata": {"name": round_name(number), "namespace": namespace},
+        "spec": {
+            "campaign": "perf",
+            "base": {"model": "s3://flywheel/flywheel/models/tiny"},
+            "endpoints": [{"role": "Teacher", "url": OUTSIDE, "model": "teacher"}, policy],
+            "reasoning": {"seeds": "builtin://arithmetic"},
+            "training": {"preset": "smollm2-135m-cpu"},
+            "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+        },
+    }
+
+
+def live_round(obj: Object) -> bool:
+    """Whether a round is where it is held and has seen every child that it has there."""
+    stages = {s["name"]: s for s in (obj.get("status") or {}).get("stages") or []}
+    wanted = {"TrainReasoning"} if obj["metadata"]["name"].startswith("train-") else HELD_STAGES
+    return all(stages.get(n, {}).get("state") == "Running" and stages[n].get("child") for n in wanted)
+
+
+def ray_cluster(number: int, namespace: str) -> Object:
+    """A head and three workers, as in KubeRay's own benchmark: five children, as many as a round has."""
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayCluster",
+        "metadata": {"name": f"ray-{number:04d}", "namespace": namespace},
+        "spec": {
+            "rayVersion": "2.60.0",
+            "headGroupSpec": {"rayStartParams": {}, "template": _pod("head")},
+            "workerGroupSpecs": [
+                {
+                    "groupName": "work",
+                    "replicas": 3,
+                    "minReplicas": 3,
+                    "maxReplicas": 3,
+                    "rayStartParams": {},
+                    "template": _pod("worker"),
+                }
+            ],
+        },
+    }
+
+
+def live_cluster(obj: Object) -> bool:
+    """Whether KubeRay has seen every pod run."""
+    return bool((obj.get("status") or {}).get("state") == "ready")
+
+
+def _pod(name: str) -> Object:
+    sizes = {"cpu": "1", "memory": "2Gi"}
+    container = {"name": f"ray-{name}", "image": "localhost/ray:dev", "resources": {"requests": sizes, "limits": sizes}}
+    return {"spec": {"containers": [container]}}
