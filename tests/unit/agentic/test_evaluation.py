@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from statistics import fmean
-from typing import Any
 
 import pytest
 
+from flywheel_api.records.evaluation import GateRow
+from flywheel_api.results import SuiteScore, SuiteVerdict, Track, Verdict
 from flywheel_api.round import GateSpec, SuiteSpec
 from flywheel_jobs.evaluation.intervals import effective, paired_gain, score_interval, wilson
-from flywheel_jobs.evaluation.verdict import HELD, PROMOTED, against_champion, decide, item_means, judge_suite
+from flywheel_jobs.evaluation.verdict import against_champion, decide, item_means, judge_suite
 
 
 def test_wilson_matches_published_values() -> None:
@@ -58,15 +59,17 @@ def test_gain_of_equal_differences_is_not_a_certainty() -> None:
         paired_gain({"a": 0.0}, {"b": 1.0})
 
 
-def rows(suite: str, scores: list[float]) -> list[dict[str, Any]]:
-    return [{"suite": suite, "item": f"i{n}", "repeat": 0, "score": s} for n, s in enumerate(scores)]
+def rows(suite: str, scores: list[float]) -> list[GateRow]:
+    return [GateRow(id=f"r{n}", suite=suite, item=f"i{n}", score=s) for n, s in enumerate(scores)]
 
 
-def entry(scores: list[float]) -> dict[str, Any]:
-    return {"score": fmean(scores), "interval": list(score_interval([[s] for s in scores]))}
+def entry(scores: list[float]) -> SuiteScore:
+    interval = list(score_interval([[s] for s in scores]))
+    n = len(scores)
+    return SuiteScore(name="s", track=Track.REASONING, score=fmean(scores), interval=interval, n=n, items=n, repeats=1)
 
 
-def judged(base: list[float], new: list[float], **gate: str) -> Any:
+def judged(base: list[float], new: list[float], **gate: str) -> SuiteVerdict:
     suite = SuiteSpec(name="s", gate=GateSpec.model_validate(gate) if gate else None)
     means = (item_means(rows("s", base)), item_means(rows("s", new)))
     return judge_suite(suite, entry(base), entry(new), means, 0.95, 0)
@@ -80,8 +83,8 @@ def test_gate_by_point_and_by_interval() -> None:
     strict = judged(WORSE, BETTER, minGainOverBase="0.2", requireSignificance="Interval")
     assert (point.gate, strict.gate) == ("Passed", "Failed")
     assert "the lower end of its 95% interval is below 0.2" in strict.reasons[0]
-    assert decide([point], []) == (PROMOTED, list(point.reasons))
-    assert decide([strict], [])[0] == HELD
+    assert decide([point], []) == (Verdict.PROMOTED, point.reasons)
+    assert decide([strict], [])[0] == Verdict.HELD
 
 
 def test_absolute_gate_and_no_gate() -> None:
@@ -89,7 +92,7 @@ def test_absolute_gate_and_no_gate() -> None:
     assert low.gate == "Failed" and "score +0.600" in low.reasons[0] and "below 0.9" in low.reasons[0]
     free = judged(BETTER, WORSE)
     assert free.gate == "None" and free.gain < 0
-    assert decide([free], []) == (PROMOTED, ["no suite has a gate: nothing could hold the model"])
+    assert decide([free], []) == (Verdict.PROMOTED, ["no suite has a gate: nothing could hold the model"])
 
 
 def test_a_model_behind_the_champion_is_held() -> None:
@@ -97,7 +100,7 @@ def test_a_model_behind_the_champion_is_held() -> None:
     best = item_means(rows("s", [1.0] * 10 + [0.0] * 2))
     poor = item_means(rows("s", [0.0] * 10 + [0.0] * 2))
     compared, behind = against_champion([suite], best, poor, 0.95, 0)
-    assert compared[0]["gain"] == pytest.approx(-10 / 12) and "behind the champion" in behind[0]
+    assert compared[0].gain == pytest.approx(-10 / 12) and "behind the champion" in behind[0]
     passed = judged(WORSE, BETTER, minScore="0")
-    assert decide([passed], behind)[0] == HELD and decide([passed], [])[0] == PROMOTED
+    assert decide([passed], behind)[0] == Verdict.HELD and decide([passed], [])[0] == Verdict.PROMOTED
     assert against_champion([suite], {}, poor, 0.95, 0) == ([], [])

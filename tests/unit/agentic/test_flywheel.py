@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections import Counter
 from typing import Any
@@ -12,7 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from flywheel_api.records.agentic import Seed, Task, TreeRecord
 from flywheel_api.records.base import Lineage
-from flywheel_api.round import AcceptanceSpec
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import Track
+from flywheel_api.round import AcceptanceSpec, Role
 from flywheel_jobs.agentic import accept, balance, drive, expansion, heldout, rounds, tree
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, text_problems
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
@@ -74,7 +75,7 @@ def expanded(observed: dict[str, int], branches: int = 4, of: Seed | None = None
 # ---- held-out suites ----
 def test_heldout_items_share_no_persona_key_or_wording_with_training() -> None:
     training, held = personas.split(personas.builtin(), 0.2)
-    items = [Task.model_validate(i) for i in heldout.build("airline-heldout", 24, held, random.Random("s"))]
+    items = heldout.build("airline-heldout", 24, held, random.Random("s"))
     assert Counter(t.outcome for t in items) == {"cancel": 12, "refund": 12}
     assert len({t.id for t in items}) == 24
     used = {t.normal_path[0]["arguments"]["id"] for t in items}
@@ -82,7 +83,7 @@ def test_heldout_items_share_no_persona_key_or_wording_with_training() -> None:
     assert not {t.lineage.persona_id for t in items} & {p.id for p in training}
     assert not set(heldout.TEMPLATES["airline"]) & set(script.REQUESTS)
     again = heldout.build("airline-heldout", 24, held, random.Random("s"))
-    assert [t.id for t in items] == [i["id"] for i in again]
+    assert [t.id for t in items] == [t.id for t in again]
 
 
 def test_too_large_a_suite_says_its_limit() -> None:
@@ -152,7 +153,8 @@ async def test_a_user_without_an_answer_gives_up() -> None:
     episode = await drive.run(task(WITHHELD), silent, Scripted(standin), max_turns=9)  # type: ignore[arg-type]
     assert (
         episode.env.closed == "user-stop"
-        and drive.end_group(drive.trajectory(task(WITHHELD), episode, "Policy", 0, Lineage(operator="t"))) == "no-write"
+        and drive.end_group(drive.trajectory(task(WITHHELD), episode, Role.POLICY, 0, Lineage(operator="t")))
+        == "no-write"
     )
 
 
@@ -191,14 +193,23 @@ def test_shares_are_kept(legal: float, trap: float, limit: int) -> None:
 
 
 # ---- rounds ----
+def rollout(name: str, step: int, score: float | None, of: Task | None) -> Trajectory:
+    """A trajectory as training keeps it; masked without a score."""
+    return Trajectory(
+        id=name,
+        track=Track.AGENTIC if of else Track.REASONING,
+        item=of.id if of else "sum",
+        step=step,
+        score=score,
+        outage=None if score is not None else "the simulator was away",
+        details={"early_write": 1.0},
+        task=of,
+    )
+
+
 def test_trained_tasks_seed_the_next_round() -> None:
-    rows = [
-        {"id": f"t{n}", "step": n, "score": 0.0, "masked": n == 3, "task": task(TRAP).dump(), "messages": [],
-         "details": {"early_write": 1.0, "outcome": "cancel"}}
-        for n in range(12)
-    ]  # fmt: skip
-    rows.append({"id": "m", "step": 1, "score": 1.0, "masked": False, "task": None})
-    seeds, seen = rounds.from_rollouts(json.loads(json.dumps(rows)), "round-2", [ANN])
+    kept = [rollout(f"t{n}", n, None if n == 3 else 0.0, task(TRAP)) for n in range(12)]
+    seeds, seen = rounds.from_rollouts([*kept, rollout("m", 1, 1.0, None)], "round-2", [ANN])
     assert (
         len(seeds) == 1
         and seeds[0].path == ("trap",)
@@ -215,11 +226,8 @@ def test_what_the_policy_solved_half_the_time_seeds_first() -> None:
     made = {}
     for name, scores in (("never", [0.0] * 4), ("always", [1.0] * 4), ("half", [1.0, 0.0]), ("some", [1.0, 0, 0, 0])):
         chosen = task().model_copy(update={"id": name})
-        rows = [
-            {"id": f"{name}{n}", "step": n, "score": s, "task": chosen.dump(), "details": {}}
-            for n, s in enumerate(scores)
-        ]
-        made[name] = rounds.from_rollouts(rows, "r", [ANN])
+        kept = [rollout(f"{name}{n}", n, score, chosen) for n, score in enumerate(scores)]
+        made[name] = rounds.from_rollouts(kept, "r", [ANN])
     seeds = [s for found, _ in made.values() for s in found]
     rollouts = [t for _, found in made.values() for t in found]
     assert [s.task.id for s in most_mixed(seeds, rollouts, 2)] == ["half", "some"]

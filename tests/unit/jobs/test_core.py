@@ -116,35 +116,44 @@ def test_failure_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     assert code == 64 and failure.cause is Cause.VALIDATION and failure.message == f"bad {REDACTED} input: do this"
 
 
-async def test_journal_survives_in_segments_and_ignores_other_inputs() -> None:
+KEY = "sha256:" + "0" * 64
+
+
+def journal(store: Memory, uid: str = "u", number: int = 1, key: str = KEY) -> Journal:
+    owner = OWNER.model_copy(update={"uid": uid})
+    return Journal(store, owner, key, number)  # type: ignore[arg-type]
+
+
+async def test_journal_survives_in_segments_and_others_take_it_over() -> None:
     store = Memory()
-
-    def journal(basis: str, number: int = 1) -> Journal:
-        return Journal(store, "u", "Mine", number, basis)  # type: ignore[arg-type]
-
-    one = journal("b")
+    one = journal(store)
     one.add(Item(phase="p", key="k1", result={"x": 1}))
     one.add(Item(phase="p", key="k2", dropped="bad"))
     usage = RoleUsage(role="Teacher", calls=2, prompt_tokens=10, completion_tokens=4, seconds=1.0)
     await one.flush([usage], [ServedBy(role="Teacher", model="m", standin=True)])
     await one.flush([], [])  # nothing new: nothing written
     assert len(store.data) == 1
-    two = journal("b")
+    two = journal(store, number=2)
     two.load()
     two.load()
     assert two.items[("p", "k1")].result == {"x": 1} and two.items[("p", "k2")].dropped == "bad"
     assert two.usage["Teacher"] == usage and [s.standin for s in two.served_by.values()] == [True]
-    assert one.tokens == two.tokens == {"Teacher": 14}
-    later, other = journal("b", 2), journal("c")
-    later.load()
+    assert one.tokens == two.tokens == {"Teacher": 14}, "a budget does not come back with an attempt"
+    other = journal(store, uid="other")
     other.load()
-    assert later.tokens == {"Teacher": 14} and later.usage["Teacher"] == usage
-    assert not other.items and not other.usage and other.tokens == {"Teacher": 14}, "spent is spent"
+    assert other.items == two.items and [s.standin for s in other.served_by.values()] == [True]
+    assert other.taken_over == {"Teacher": usage} and other.tokens == {} == other.usage, "others have paid"
+    await other.flush([RoleUsage(role="Teacher", calls=1, prompt_tokens=3)], [])
+    two.load()
+    assert other.tokens == {"Teacher": 3} and two.tokens == {"Teacher": 14}
+    apart = journal(store, key="sha256:" + "1" * 64)
+    apart.load()
+    assert not apart.items and not apart.tokens and not apart.taken_over
 
 
 async def test_a_segment_that_could_not_be_written_is_written_by_the_next_flush() -> None:
     store = Memory()
-    one = Journal(store, "u", "Mine", 1, "b")  # type: ignore[arg-type]
+    one = journal(store)
     one.add(Item(phase="p", key="k1", result={}))
     real, store.put_json = store.put_json, lambda *_: (_ for _ in ()).throw(StoreUnavailable("gone"))  # type: ignore[method-assign]
     with pytest.raises(StoreUnavailable):
@@ -153,7 +162,7 @@ async def test_a_segment_that_could_not_be_written_is_written_by_the_next_flush(
     store.put_json = real  # type: ignore[method-assign]
     one.add(Item(phase="p", key="k2", result={}))
     await one.flush([RoleUsage(role="Teacher", calls=2)], [])
-    two = Journal(store, "u", "Mine", 1, "b")  # type: ignore[arg-type]
+    two = journal(store)
     two.load()
     assert {k for _, k in two.items} == {"k1", "k2"} and two.usage["Teacher"].calls == 2
 

@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import io
 import random
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 
+from flywheel_api.records.base import Lineage
+from flywheel_api.records.prompt import Prompt, of_problem, of_task
+from flywheel_api.records.reasoning import Problem
+from flywheel_api.results import Split, Track
 from flywheel_api.round import TrackTraining
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.stages import package
 from flywheel_jobs.stages.package import Example
+from unit.agentic.world import task
 
 
 def examples(groups: dict[str, int]) -> list[Example]:
-    return [Example(f"{g}{i}", g, {"extra_info": {"id": f"{g}{i}"}}) for g, n in groups.items() for i in range(n)]
+    return [Example(g, of_problem(Problem(id=f"{g}{i}", question="?"))) for g, n in groups.items() for i in range(n)]
 
 
 @pytest.mark.parametrize("groups", [{"a": 30, "b": 5, "c": 5}, {f"g{i}": 1 for i in range(40)}, {"only": 10}, {}])
 def test_split_is_by_group_and_bounded(groups: dict[str, int]) -> None:
     items = examples(groups)
     train, held = package.split(items, random.Random(3))
-    assert sorted(e.id for e in [*train, *held]) == sorted(e.id for e in items)
+    ids = [e.prompt.extra_info.id for e in [*train, *held]]
+    assert sorted(ids) == sorted(e.prompt.extra_info.id for e in items)
     assert {e.group for e in train}.isdisjoint(e.group for e in held)
     assert len(held) <= package.MAX_VALIDATION_SHARE * len(items)
     if len(groups) > 1:
@@ -32,24 +37,18 @@ def test_split_is_by_group_and_bounded(groups: dict[str, int]) -> None:
 
 def test_too_few_rows_name_the_numbers() -> None:
     training = TrackTraining.model_validate({"algorithm": {"promptsPerStep": 4}})
-    package.check_enough("agentic", examples({"a": 4}), training)
+    package.check_enough(Track.AGENTIC, examples({"a": 4}), training)
     with pytest.raises(ValidationFailure, match=r"3 training rows and one step takes 4: raise spec\.agentic\.maxTasks"):
-        package.check_enough("agentic", examples({"a": 3}), training)
+        package.check_enough(Track.AGENTIC, examples({"a": 3}), training)
 
 
 def test_agentic_row_carries_the_whole_task() -> None:
-    task: dict[str, Any] = {
-        "id": "t1",
-        "domain": "airline",
-        "messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "Undo order 12."}],
-        "expected": {"orders": {}},
-        "outcome": "cancel",
-        "lineage": {"parentIds": ["tree-1"], "personaId": "p1", "operator": "invert", "template": "x"},
-    }
-    data = package.parquet(package.rows([Example("t1", "p1", package.agentic_row(task))], "train"))
-    (row,) = pq.read_table(io.BytesIO(data)).to_pylist()
+    chosen = task().model_copy(
+        update={"lineage": Lineage(parent_ids=["tree-1"], persona_id="p1", operator="invert", template="x")}
+    )
+    (prompt,) = package.numbered([Example("p1", of_task(chosen))], Split.TRAIN)
+    (row,) = pq.read_table(io.BytesIO(package.parquet([prompt.row()]))).to_pylist()
     assert row["agent_name"] == "flywheel_tool_agent" and row["data_source"] == "flywheel/airline"
     assert row["extra_info"]["index"] == 0 and row["extra_info"]["parent_ids"] == ["tree-1"]
-    import json
-
-    assert json.loads(row["extra_info"]["task"]) == task
+    assert row["extra_info"]["split"] == "train"
+    assert Prompt.model_validate(row).task == chosen

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 
+from flywheel_api.records.base import PassRate
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.harness.journal import SEGMENT_ITEMS, Item
 from flywheel_jobs.harness.pump import Pump
@@ -26,11 +26,11 @@ class Book:
 async def pumped(count: int, seconds: float = 0.0) -> Book:
     book = Book()
 
-    async def work(item: int) -> dict[str, Any]:
+    async def work(item: int) -> PassRate:
         await asyncio.sleep(seconds)
         if item == 3:
             raise ItemDropped("third")
-        return {"item": item}
+        return PassRate(n=item, k=0)
 
     async def flush() -> None:
         await asyncio.sleep(0)

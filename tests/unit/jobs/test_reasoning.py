@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from flywheel_api.common import BUILTIN_DOMAINS
 from flywheel_api.records.reasoning import Problem
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import Track
 from flywheel_api.round import BUILTIN_SUITES, SuiteSpec
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
@@ -19,7 +21,7 @@ from flywheel_jobs.envs import DOMAINS
 from flywheel_jobs.evaluation import suites
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
-from flywheel_jobs.reasoning.rollouts import from_trajectories
+from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.reasoning.text import ngrams, normalised, numbers
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.seeds.arithmetic import ARITY, TEMPLATES, Typed
@@ -74,7 +76,7 @@ def test_generation_is_seeded_distinct_and_easy_first() -> None:
 def test_suites_do_not_depend_on_any_round() -> None:
     spec = SuiteSpec(name="arithmetic-heldout", items=24)
     assert suites.build(spec, [], NO_STORE) == suites.build(spec, [], NO_STORE)
-    assert len({i["id"] for i in suites.build(spec, [], NO_STORE).items}) == 24
+    assert len({p.id for p in suites.build(spec, [], NO_STORE).problems}) == 24
 
 
 def test_the_api_knows_the_suites_and_domains_that_are_built_in() -> None:
@@ -191,12 +193,12 @@ def test_personas_split_is_stable_disjoint_and_refuses_an_empty_side() -> None:
 
 
 def test_rollouts_give_back_what_training_still_fails_at() -> None:
-    def rollout(item: str, score: float | None, **more: object) -> dict[str, object]:
+    def rollout(item: str, score: float | None, truth: str | None = "7") -> Trajectory:
         messages = [{"role": "user", "content": item}, {"role": "assistant", "content": "9"}]
-        return {"item": item, "truth": "7", "score": score, "masked": score is None, "messages": messages, **more}
+        return Trajectory(id=item, track=Track.REASONING, item=item, truth=truth, score=score, messages=messages)
 
-    found = from_trajectories(
+    found = failed_problems(
         [rollout("3+4", 0.5), rollout("3+4", 0.5), rollout("5+2", 1.0), rollout("5+2", 1.0), rollout("1+6", None),
-         rollout("2+5", 1.0), rollout("2+5", 0.0), {**rollout("6+1", 0.0), "truth": None}]
+         rollout("2+5", 1.0), rollout("2+5", 0.0), rollout("6+1", 0.0, None)]
     )  # fmt: skip
     assert [(p.question, p.answer) for p in found] == [("3+4", "7"), ("2+5", "7")]
