@@ -1,8 +1,7 @@
-"""Scripted behaviours of the agentic track: teacher, solver and user. Truth comes from the request's data, never
-invented.
+"""Scripted behaviours of the agentic track: teacher, solver and user. What they say comes from the request's data.
 
-Teacher requests carry their data inside <input> tags (`agentic.ask`); a solver's request is the task's own prompt. The
-branch catalogue is a function of the rollouts: what the rollouts show decides which branches come first.
+A teacher's or user's request carries its data as JSON; a solver's is the task's own prompt. The branch catalogue is a
+function of the rollouts: what the rollouts show decides which branches come first.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import re
 from typing import Any
 
 from flywheel_jobs.agentic.parser import render
-from flywheel_jobs.endpoints.ask import payload_of
 from flywheel_standin.protocol import Answer, ChatRequest
 
 Branch = dict[str, Any]
@@ -29,7 +27,7 @@ ASKS_FOR_NUMBER = re.compile(r"\b(which|number|id)\b", re.IGNORECASE)
 
 def respond(request: ChatRequest) -> Answer | None:
     """The scripted answer, or None for a request of another kind."""
-    data = payload_of(request.messages)
+    data = request.data
     if data is not None:
         script = {"workflow": _workflow, "expand": _expand, "invert": _invert, "user": _user}.get(str(data.get("ask")))
         return None if script is None else Answer(json.dumps(script(data)))
@@ -38,8 +36,7 @@ def respond(request: ChatRequest) -> Answer | None:
     return None
 
 
-# ---- teacher
-# ----------------------------------------------------------------------------------------------------------
+# ---- teacher ---------------------------------------------------------------------------------------------------------
 def _workflow(data: dict[str, Any]) -> dict[str, Any]:
     tools = [t["name"] for t in data["domain"]["tools"]]
     return {
@@ -166,8 +163,7 @@ def _invert(data: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-# ---- user
-# -------------------------------------------------------------------------------------------------------------
+# ---- user ------------------------------------------------------------------------------------------------------------
 def _user(data: dict[str, Any]) -> dict[str, Any]:
     """Four levels (docs/method.md, "Simulated user"): reveal on a matching question, claim, plead, stop."""
     said, turn = str(data["agent_said"]), int(data["turn"])
@@ -182,12 +178,9 @@ def _user(data: dict[str, Any]) -> dict[str, Any]:
     return {"reply": "Then leave it.", "stop": True}
 
 
-# ---- solver
-# -----------------------------------------------------------------------------------------------------------
+# ---- solver ----------------------------------------------------------------------------------------------------------
 def solve(messages: list[dict[str, Any]]) -> str:
-    """An oracle for the compact prompt: looks up the number in the last request, then does what the answer's word
-    says.
-    """
+    """An oracle for the compact prompt: looks up the number of the last request, then does what the answer says."""
     asked = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
     numbers = re.findall(r"\b\d+\b", " ".join(str(m["content"]) for m in messages[asked:] if m["role"] == "user"))
     after = [m for m in messages[asked:] if m["role"] == "tool"]

@@ -1,4 +1,4 @@
-"""Faults that the stand-in can be told to show, so that tests see real HTTP trouble."""
+"""Faults that the stand-in shows when it is asked to, so that tests see real HTTP trouble."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ KNOWN = {"status", "share", "first", "retry_after", "hang_seconds", "malformed",
 
 
 class Faults:
-    """`status` (HTTP code), `malformed` (a body that is no JSON) or `hang_seconds`, for a `share` of requests (default
+    """Which requests go wrong and how.
+
+    `status` (HTTP code), `malformed` (a body that is no JSON) or `hang_seconds`, for a `share` of requests (default
     all) or only for the `first` so many.
     """
 

@@ -1,5 +1,6 @@
-"""What a scripted behaviour sees and says. A behaviour is a function `respond(request) -> Answer | None` (None: not
-mine).
+"""What a scripted behaviour sees and says.
+
+A behaviour is a function `respond(request) -> Answer | None`, where None leaves the request to the next one.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 MODEL_NAME = "flywheel-standin"
@@ -25,7 +26,6 @@ class ChatRequest:
     seed: int | None = None
     temperature: float = 1.0
     schema: Mapping[str, Any] | None = None
-    tools: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def system(self) -> str:
@@ -37,6 +37,16 @@ class ChatRequest:
         """The last user message, or an empty text."""
         return next((str(m.get("content") or "") for m in reversed(self.messages) if m.get("role") == "user"), "")
 
+    @property
+    def data(self) -> dict[str, Any] | None:
+        """The data of a request for a structured answer: its first user message as a JSON object; None if it is not."""
+        text = next((str(m.get("content") or "") for m in self.messages if m.get("role") == "user"), "")
+        try:
+            value = json.loads(text) if text.startswith("{") else None
+        except ValueError:
+            return None
+        return value if isinstance(value, dict) else None
+
     def rng(self, *parts: object) -> random.Random:
         """A generator seeded by the request's content and nothing else: equal requests get equal answers."""
         text = json.dumps([self.model, self.messages, self.choice, self.seed, *map(str, parts)], sort_keys=True)
@@ -45,10 +55,9 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class Answer:
-    """A completion: text, tool calls (OpenAI form) or both."""
+    """A completion."""
 
-    text: str = ""
-    tool_calls: list[dict[str, Any]] = field(default_factory=list)
+    text: str
 
     @classmethod
     def json(cls, value: Mapping[str, Any]) -> Answer:
@@ -57,15 +66,3 @@ class Answer:
 
 
 Behaviour = Callable[[ChatRequest], Answer | None]
-
-
-def payload(request: ChatRequest) -> dict[str, Any] | None:
-    """The last user message as a JSON object, if it is one."""
-    text = request.last_user.strip()
-    if not text.startswith("{"):
-        return None
-    try:
-        value = json.loads(text)
-    except ValueError:
-        return None
-    return value if isinstance(value, dict) else None

@@ -1,5 +1,4 @@
-"""Scripted Teacher and Solver of the reasoning track: truth is computed, and known shares of answers are bad on
-purpose.
+"""Scripted Teacher and Solver of the reasoning track: answers are computed, and known shares of them are bad.
 
 The teacher mutates the typed problem of the request and renders it. Some variants are ill-posed (the solver's votes
 then disagree), some re-skinnings lose a value, some answers are malformed until they are asked for again: so that
@@ -8,7 +7,6 @@ the checks behind have something to find, at rates that tests know.
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from typing import Any
@@ -48,7 +46,9 @@ def respond(request: ChatRequest) -> Answer | None:
 # ---- teacher ---------------------------------------------------------------------------------------------------------
 def _teach(request: ChatRequest) -> Answer:
     asked = [str(m.get("content") or "") for m in request.messages if m.get("role") == "user"]
-    task: dict[str, Any] = json.loads(asked[0])
+    task = request.data
+    if task is None:
+        raise ValueError("a teacher's request needs its data as a JSON object")
     rng = request.rng() if len(asked) == 1 else random.Random(asked[0])
     if len(asked) == 1 and rng.random() < MALFORMED_SHARE:
         return Answer('Sure! Here is the problem: {"question": ')

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
-import importlib.util
 import itertools
 import json
 import os
@@ -23,20 +21,15 @@ from aiohttp import web
 from flywheel_api.artifacts import STANDIN_NOTICE
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.version import code_version
+from flywheel_standin import agentic, reasoning
 from flywheel_standin.faults import Faults
 from flywheel_standin.protocol import MODEL_NAME, OWNED_BY, Answer, Behaviour, ChatRequest
 
-BEHAVIOUR_MODULES = ("flywheel_standin.reasoning", "flywheel_standin.agentic")
+BEHAVIOURS: tuple[Behaviour, ...] = (reasoning.respond, agentic.respond)
 UNKNOWN = "This stand-in has no script for that request."
 MAX_BODY = 8 << 20
 MAX_CHOICES = 256
 log = telemetry.get_logger(__name__)
-
-
-def load_behaviours(modules: Sequence[str] = BEHAVIOUR_MODULES) -> list[Behaviour]:
-    """The `respond` of each behaviour module that this build has."""
-    present = [m for m in modules if importlib.util.find_spec(m)]
-    return [importlib.import_module(m).respond for m in present]
 
 
 class StandIn:
@@ -107,7 +100,6 @@ class StandIn:
                 seed=body.get("seed"),
                 temperature=float(body.get("temperature") or 0.0),
                 schema=form.get("schema"),
-                tools=list(body.get("tools") or []),
             )
             for choice in range(n)
         ]
@@ -119,7 +111,7 @@ class StandIn:
 
     def _completion(self, body: dict[str, Any], answers: list[Answer], n: int) -> dict[str, Any]:
         prompt = sum(_tokens(str(m.get("content") or "")) for m in body["messages"])
-        written = sum(_tokens(a.text) + sum(_tokens(json.dumps(c)) for c in a.tool_calls) for a in answers)
+        written = sum(_tokens(a.text) for a in answers)
         return {
             "id": f"chatcmpl-standin-{next(self._ids)}",
             "object": "chat.completion",
@@ -129,9 +121,8 @@ class StandIn:
             "choices": [
                 {
                     "index": i,
-                    "message": {"role": "assistant", "content": a.text}
-                    | ({"tool_calls": a.tool_calls} if a.tool_calls else {}),
-                    "finish_reason": "tool_calls" if a.tool_calls else "stop",
+                    "message": {"role": "assistant", "content": a.text},
+                    "finish_reason": "stop",
                 }
                 for i, a in enumerate(answers)
             ],
@@ -162,11 +153,11 @@ def build(environ: dict[str, str] | None = None) -> web.Application:
     models = env.get("FLYWHEEL_STANDIN_MODELS", MODEL_NAME).split(",")
     faults = Faults(json.loads(env.get("FLYWHEEL_STANDIN_FAULTS", "{}")))
     delay = float(env.get("FLYWHEEL_STANDIN_DELAY_SECONDS", "0"))
-    return StandIn(load_behaviours(), faults, models, delay).app(admin=env.get("FLYWHEEL_STANDIN_ADMIN") == "1")
+    return StandIn(BEHAVIOURS, faults, models, delay).app(admin=env.get("FLYWHEEL_STANDIN_ADMIN") == "1")
 
 
 def main() -> int:
-    """Entry point `standin`."""
+    """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description="Serve scripted stand-ins for the model roles.")
     parser.add_argument("--host", default="0.0.0.0")
     parser.add_argument("--port", type=int, default=8000)

@@ -13,7 +13,7 @@ from aiohttp import web
 from flywheel_standin import reasoning
 from flywheel_standin.faults import Faults
 from flywheel_standin.protocol import Answer, Behaviour, ChatRequest
-from flywheel_standin.server import StandIn, load_behaviours
+from flywheel_standin.server import BEHAVIOURS, StandIn
 
 
 def policy(request: ChatRequest) -> Answer | None:
@@ -47,7 +47,7 @@ def serving(
     models: Sequence[str] = ("teacher", "policy"), extra: Sequence[Behaviour] = (policy,), delay_seconds: float = 0.0
 ) -> Iterator[Endpoint]:
     """Serves until the block ends."""
-    endpoint = Endpoint(StandIn([*extra, *load_behaviours()], Faults({}), models, delay_seconds), models=models)
+    endpoint = Endpoint(StandIn([*extra, *BEHAVIOURS], Faults({}), models, delay_seconds), models=models)
     started, loop = threading.Event(), asyncio.new_event_loop()
 
     async def start() -> web.AppRunner:

@@ -17,7 +17,9 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV, ResolvedEndpoint, Stage, StageConfig
-from flywheel_jobs.harness.runner import StageContext, run_stage
+from flywheel_jobs.harness.context import StageContext
+from flywheel_jobs.harness.runner import run_stage
+from flywheel_jobs.stages.main import STAGES
 from flywheel_jobs.storage.store import Store, parse_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -84,7 +86,7 @@ def run(config: StageConfig, s3: S3Server, prefix: str, expect: int = 0, **env: 
 
 def run_here(config: StageConfig, s3: S3Server, prefix: str) -> None:
     """Runs the stage to its commit in this process: for the steps before what a test is about."""
-    digest = asyncio.run(run_stage(StageContext(config, s3.store(prefix))))
+    digest = asyncio.run(run_stage(StageContext(config, s3.store(prefix)), STAGES[config.stage]))
     assert digest is not None
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
 
 import aiohttp
 
 from flywheel_api.artifacts import Owner
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.base import StatusModel
+from flywheel_api.round import FlywheelRoundSpec, Role
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
-from flywheel_jobs.harness.runner import StageContext
+from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.storage.store import Store
 
 CONCURRENCY = 64
@@ -25,6 +25,12 @@ SPEC = FlywheelRoundSpec.model_validate(
         "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
     }
 )
+
+
+class Answer(StatusModel):
+    """The result of an item."""
+
+    text: str
 
 
 def messages(number: int) -> list[dict[str, str]]:
@@ -64,14 +70,13 @@ async def stage(url: str, requests: int, store: Store, uid: str) -> tuple[int, f
     ctx = StageContext(config, store)
     await ctx.open()
     try:
-        client = ctx.llm("Teacher")
+        client = ctx.llm(Role.TEACHER)
 
-        async def work(number: int) -> dict[str, Any]:
-            answer = await client.chat(messages(number), max_tokens=128)
-            return {"text": answer.text}
+        async def work(number: int) -> Answer:
+            return Answer(text=(await client.chat(messages(number), max_tokens=128)).text)
 
         started = time.monotonic()
-        results = await ctx.map_items(range(requests), str, work)
+        results = await ctx.map_items(range(requests), str, work, Answer)
         seconds = time.monotonic() - started
         assert len(results) == requests
         return client.usage.completion_tokens, seconds

@@ -16,8 +16,8 @@ from flywheel_api.results import Track
 from flywheel_api.round import Role
 from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.endpoints.ask import ask, messages_for
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.rewards import state_diff
 
 USER = (
@@ -58,7 +58,7 @@ async def run(
                 episode.user_says("", stop=True)
                 continue
             asked += 1
-            answer = await ask(user, messages_for(USER, _scene(task, episode, asked)), Reply, reason="user-unreadable")
+            answer = await ask(user, messages_for(USER, _scene(task, episode, asked)), Reply, "reply")
             episode.user_says(answer.reply, stop=answer.stop)
             continue
         turn_seed = None if seed is None else (seed + 7919 * episode.agent_turns) % (1 << 31)

@@ -27,7 +27,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
         "My name is {name}. I work as {a} {trade}. Undo booking {key}.",
     ),
 }
-"""Wordings of evaluation only; the stand-in teacher's are in standin/agentic.py, and a test keeps them apart."""
+"""Wordings of evaluation only; the stand-in teacher has others (flywheel_standin), and a test keeps them apart."""
 
 BRANCHES: dict[str, tuple[Branch, ...]] = {
     "airline": tuple(

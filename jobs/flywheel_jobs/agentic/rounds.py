@@ -11,7 +11,7 @@ from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.stages import Stage
 from flywheel_jobs.envs import DOMAINS
-from flywheel_jobs.harness.runner import StageContext
+from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.storage.datasets import read_rollouts
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at

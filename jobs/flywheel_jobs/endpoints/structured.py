@@ -1,58 +1,75 @@
-"""Structured output: asked for by schema, parsed strictly, repaired once, else dropped and counted."""
+"""Answers of a shape: asked for with a JSON schema, parsed strictly, repaired once, else dropped and counted.
+
+Every such request is an instruction and one JSON object of data, so that a scripted stand-in and a large model read the
+same request and answer in the same format.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from flywheel_jobs.core.errors import ItemDropped
-from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.llm import ChatClient, Message
 
 M = TypeVar("M", bound=BaseModel)
-MALFORMED = "malformed-answer"
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
-_SHOWN = 1500  # characters of the bad answer that the repair request shows
+_SHOWN = 8000  # characters of a wrong answer that the repair request shows
+_NAMED = 8  # problems that it names
 
 
-async def chat_model(
-    client: ChatClient, messages: Sequence[Mapping[str, Any]], kind: type[M], seed: int | None = None, **options: Any
+def messages_for(instruction: str, data: Mapping[str, object]) -> list[dict[str, str]]:
+    """The request's messages: what to do, and the data as one JSON object."""
+    return [
+        {"role": "system", "content": instruction},
+        {"role": "user", "content": json.dumps(data, ensure_ascii=False)},
+    ]
+
+
+async def ask(
+    client: ChatClient,
+    messages: Sequence[Message],
+    shape: type[M],
+    what: str = "answer",
+    problems: Callable[[M], list[str]] = lambda _answer: [],
+    seed: int | None = None,
 ) -> M:
-    """One answer as `kind`. Raises ItemDropped("malformed-answer") if the repaired answer does not parse either."""
-    schema = kind.model_json_schema()
-    first = await client.chat(messages, seed=seed, schema=schema, **options)
-    try:
-        return parse(first.text, kind)
-    except ValueError as error:
-        repair = [
+    """An answer of that shape in which `problems` finds nothing.
+
+    Raises ItemDropped(`invalid-<what>`) when the answer is still wrong after one repair. Outages pass through as typed
+    errors.
+    """
+    schema = shape.model_json_schema()
+    wrong: list[str] = []
+    request = list(messages)
+    for _ in range(2):
+        text = (await client.chat(request, schema=schema, seed=seed)).text
+        answer, wrong = parse(text, shape)
+        if answer is not None:
+            wrong = problems(answer)
+            if not wrong:
+                return answer
+        complaint = (
+            f"That answer is not right: {'; '.join(wrong[:_NAMED])}. Answer again with one JSON object of this schema "
+            f"and nothing else: {json.dumps(schema)}"
+        )
+        request = [
             *messages,
-            {"role": "assistant", "content": first.text[:_SHOWN]},
-            {"role": "user", "content": _complaint(error, schema)},
+            {"role": "assistant", "content": text[:_SHOWN]},
+            {"role": "user", "content": complaint},
         ]
-    second = await client.chat(repair, seed=seed, schema=schema, **options)
-    try:
-        return parse(second.text, kind)
-    except ValueError as error:
-        raise ItemDropped(MALFORMED, str(error)[:300]) from error
+    raise ItemDropped(f"invalid-{what}", "; ".join(wrong)[:300])
 
 
-def parse(text: str, kind: type[M]) -> M:
-    """The whole text as one JSON object of `kind`; a Markdown fence around it is taken off. Raises ValueError."""
+def parse(text: str, shape: type[M]) -> tuple[M | None, list[str]]:
+    """The whole text as one JSON object of `shape`, without a Markdown fence around it; or None and what is wrong."""
     body = text.strip()
     fenced = _FENCE.match(body)
     try:
-        return kind.model_validate_json(fenced.group(1) if fenced else body)
+        return shape.model_validate_json(fenced.group(1) if fenced else body), []
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(p) for p in first["loc"]) or "the answer"
-        raise ValueError(f"{where}: {first['msg']}") from error
-
-
-def _complaint(error: ValueError, schema: Mapping[str, Any]) -> str:
-    return (
-        f"That could not be read: {error}. Answer again with one JSON object of this schema and nothing else: "
-        f"{json.dumps(schema)}"
-    )
+        return None, [f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in error.errors()]

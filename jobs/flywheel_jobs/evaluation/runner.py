@@ -18,7 +18,7 @@ from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
 from flywheel_jobs.evaluation.intervals import score_interval
 from flywheel_jobs.evaluation.items import Item
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 MAX_LOST = 0.05  # of a suite's items; more lost ones and the score is of another suite
 SHORT_ANSWER = 2048  # tokens of an answer where no reasoning track says how long answers are

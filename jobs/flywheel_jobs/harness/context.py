@@ -1,7 +1,8 @@
 """What a CPU stage gets (`StageContext`) and gives (`StageResult`).
 
 A stage reads input manifests, calls endpoints through `ctx.llm`, does its per-item work through `ctx.map_items`, and
-returns its result, files and counts. It never writes to the store itself, except through `ctx.put_part`.
+returns its result, files and counts, which the harness commits. What else it writes is no result: the parts that its
+result names (`ctx.put_part`), the gate's promotion record, the report's copy under a stable key.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, RoleUsage, ServedBy, Usage
@@ -22,7 +23,7 @@ from flywheel_api.base import StatusModel
 from flywheel_api.canonical import canonical_json
 from flywheel_api.records.base import Record
 from flywheel_api.results import Result
-from flywheel_api.round import FlywheelRoundSpec, Role
+from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, ReasoningSpec, Role
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
@@ -101,6 +102,20 @@ class StageContext:
             await client.aclose()
 
     # ---- inputs ---------------------------------------------------------------------------------------------------
+    @property
+    def reasoning(self) -> ReasoningSpec:
+        """The reasoning track of the round. Raises ValidationFailure when it has none."""
+        if self.spec.reasoning is None:
+            raise ValidationFailure(f"{self.config.stage} belongs to the reasoning track: give spec.reasoning")
+        return self.spec.reasoning
+
+    @property
+    def agentic(self) -> AgenticSpec:
+        """The agentic track of the round. Raises ValidationFailure when it has none."""
+        if self.spec.agentic is None:
+            raise ValidationFailure(f"{self.config.stage} belongs to the agentic track: give spec.agentic")
+        return self.spec.agentic
+
     def input(self, stage: Stage) -> Manifest:
         """The manifest of an input stage. Raises ValidationFailure if it was not given."""
         if stage not in self.inputs:
@@ -131,11 +146,11 @@ class StageContext:
         return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
 
     # ---- progress -------------------------------------------------------------------------------------------------
-    def progress(self, done: int, total: int | None, text: str, waiting_for: str | None = None) -> None:
+    def progress(self, done: int, total: int | None, text: str) -> None:
         """Says where the stage stands; shown in the round's status."""
         if self.shards > 1:
             text = f"shard {self.shard + 1} of {self.shards}: {text}"
-        waiting = waiting_for or next(iter(self._waits.values()), None)
+        waiting = next(iter(self._waits.values()), None)
         self.attempt.update(done=done, total=total, text=text, waiting_for=waiting, tokens_per_second=self._speed())
 
     def _speed(self) -> float | None:
@@ -211,14 +226,12 @@ class StageContext:
         # twice the endpoints' own limit keeps their slots full while other items parse, verify and journal
         return max([2 * c.endpoint.concurrency for c in self._clients.values()], default=IDLE_ITEMS)
 
-    def _report_items(self, phase: str, todo: Mapping[str, Any], text: str) -> None:
+    def _report_items(self, phase: str, todo: Mapping[str, object], text: str) -> None:
         done = sum((phase, k) in self.journal.items for k in todo)
         self.progress(done, len(todo), text or f"{phase} {done} of {len(todo)}")
 
     async def flush(self) -> None:
-        """Journals what has finished, with what it cost. One at a time: a flush that was left behind is awaited
-        here.
-        """
+        """Journals what has finished, with what it cost; one at a time: it awaits a flush that was left behind."""
         async with self._flushing:
             now_used = {role: client.usage for role, client in self._clients.items()}
             spent = [subtract_usage(used, self._flushed.get(role)) for role, used in now_used.items()]
@@ -228,9 +241,7 @@ class StageContext:
         self.attempt.update(tokens=dict(self.journal.tokens))
 
     def _served(self, server: ServedBy) -> ServedBy:
-        """With the digest of the weights where the endpoint does not say it: the operator serves this very
-        checkpoint.
-        """
+        """With the digest of the weights where the endpoint does not say it: the operator serves that checkpoint."""
         if server.role != Role.POLICY or server.weights or server.standin:
             return server
         return server.model_copy(update={"weights": self.config.candidate_model or self.config.base_model})

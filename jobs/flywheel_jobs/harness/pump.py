@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from typing import Generic, TypeVar
 
 from flywheel_api.base import StatusModel
 from flywheel_jobs.core.errors import ItemDropped
@@ -12,16 +12,17 @@ from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.journal import SEGMENT_SECONDS, Item, Journal
 
 log = get_logger(__name__)
+T = TypeVar("T")
 
 
-class Pump:
+class Pump(Generic[T]):
     """One phase. `flush` journals what has finished; `report` says how far it is."""
 
     def __init__(
         self,
         journal: Journal,
         phase: str,
-        work: Callable[[Any], Awaitable[StatusModel]],
+        work: Callable[[T], Awaitable[StatusModel]],
         flush: Callable[[], Awaitable[None]],
         report: Callable[[], None],
     ) -> None:
@@ -31,9 +32,9 @@ class Pump:
         self._flush = flush
         self._report = report
         self._full = asyncio.Event()
-        self._queue: list[tuple[str, Any]] = []
+        self._queue: list[tuple[str, T]] = []
 
-    async def run(self, items: Mapping[str, Any], width: int) -> None:
+    async def run(self, items: Mapping[str, T], width: int) -> None:
         """Runs all items, `width` at a time; stops at the first error.
 
         Whatever had finished is in the journal even when this raises or is cancelled.

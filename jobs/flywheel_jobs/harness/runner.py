@@ -1,30 +1,24 @@
-"""The process of a CPU stage: configuration from the environment, the stage, its commit, its exit code.
-
-A stage is a module `flywheel_jobs.stages.<snake_case stage>` with `async def run(ctx) -> StageResult`.
-"""
+"""The process of a CPU stage: configuration from the environment, the stage, its commit, its exit code."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib
 import os
-import re
 import signal
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from pydantic import ValidationError
 
-from flywheel_api.stages import STAGE_CONFIG_ENV, StageConfig
+from flywheel_api.stages import STAGE_CONFIG_ENV, Stage, StageConfig
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.attempt import Attempt, end
-from flywheel_jobs.harness.context import OutputFile, ShardDone, StageContext, StageResult
+from flywheel_jobs.harness.context import ShardDone, StageContext, StageResult
 from flywheel_jobs.storage.store import Store
 
-__all__ = ["OutputFile", "StageContext", "StageResult", "main", "run_stage"]
-
+Work = Callable[[StageContext], Awaitable[StageResult]]
 log = telemetry.get_logger(__name__)
-TERMINATED = 143  # 128 + SIGTERM: the pod was told to go; nothing failed
+TERMINATED = 143  # 128 + SIGTERM: the pod was asked to go; nothing failed
 
 
 class Terminated(Exception):
@@ -44,30 +38,23 @@ def load_config(environ: Mapping[str, str]) -> StageConfig:
         raise ValidationFailure(f"{STAGE_CONFIG_ENV} is not a stage configuration: {where}: {first['msg']}") from error
 
 
-def stage_module(stage: str) -> str:
-    """`MineReasoning` as `flywheel_jobs.stages.mine_reasoning`."""
-    return f"flywheel_jobs.stages.{re.sub(r'(?<=[a-z0-9])(?=[A-Z])', '_', stage).lower()}"
-
-
-async def run_stage(ctx: StageContext) -> str | None:
+async def run_stage(ctx: StageContext, work: Work) -> str | None:
     """Runs the stage to its commit and returns the committed digest; None when other shards still work."""
     standing = await asyncio.to_thread(ctx.attempt.committed)
     if standing is not None:
         return standing
     try:
         await ctx.open()
-        module = importlib.import_module(stage_module(ctx.config.stage.value))
-        result = await module.run(ctx)
-        return await ctx.commit(result)
+        return await ctx.commit(await work(ctx))
     except ShardDone:
         return None
     finally:
         await ctx.close()
 
 
-async def _run_until_told_to_stop(ctx: StageContext) -> str | None:
+async def _run_until_terminated(ctx: StageContext, work: Work) -> str | None:
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(run_stage(ctx))
+    task = asyncio.ensure_future(run_stage(ctx, work))
     stopped = False
 
     def stop() -> None:
@@ -84,8 +71,8 @@ async def _run_until_told_to_stop(ctx: StageContext) -> str | None:
         raise
 
 
-def main() -> int:
-    """Entry point `stage`: returns the exit code."""
+def run(stages: Mapping[Stage, Work]) -> int:
+    """Runs the stage that the pod's environment names to its end; returns the exit code."""
     attempt: Attempt | None = None
     telemetry.configure()
     try:
@@ -95,7 +82,7 @@ def main() -> int:
         attempt = Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         attempt.start_heartbeat()
         ctx = StageContext(config, store, int(os.environ.get("JOB_COMPLETION_INDEX", "0")), attempt)
-        digest = asyncio.run(_run_until_told_to_stop(ctx))
+        digest = asyncio.run(_run_until_terminated(ctx, stages[config.stage]))
         log.info("committed" if digest else "shard done", digest=digest)
         return 0
     except Terminated:

@@ -6,12 +6,12 @@ answer in the same format.
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel_api.records.reasoning import Persona, Problem
+from flywheel_jobs.endpoints.structured import messages_for
 
 SIDEWAYS = ("change-values",)
 """Structural operators for problems that the policy never solves: as hard as before, so that some become solvable."""
@@ -30,12 +30,10 @@ INSTRUCTIONS = {
 }
 
 TEACHER_SYSTEM = (
-    "You write training problems. The user sends one problem as JSON with an operator. Apply the operator and "
-    "answer with "
-    "one JSON object: question (the new problem alone, self-contained, with exactly one checkable final answer, no "
-    "solution, about as long as the original) and typed (family and values if the original has them and the new "
-    "problem "
-    "still fits, else null)."
+    "You write training problems. The user sends one problem as JSON with an operator. Apply the operator and answer "
+    "with one JSON object: question (the new problem alone, self-contained, with exactly one checkable final answer, "
+    "no solution, about as long as the original) and typed (family and values if the original has them and the new "
+    "problem still fits, else null)."
 )
 SOLVER_SYSTEM = (
     "Solve the problem. Work briefly, then give only the final answer, in its simplest exact form, inside "
@@ -60,9 +58,7 @@ class Variant(BaseModel):
 
 
 def structural(band: str | None, count: int) -> list[tuple[str, int]]:
-    """The first `count` (operator, number) for a problem of a band; operators repeat, with another number, when used
-    up.
-    """
+    """The first `count` (operator, number) for a problem of a band; used up, operators repeat with another number."""
     operators = SIDEWAYS if band == "hard" else UPWARDS
     return [(operators[i % len(operators)], i // len(operators)) for i in range(count)]
 
@@ -79,10 +75,7 @@ def teacher_messages(
     }
     if persona is not None:
         task["persona"] = {"name": persona.name, "trade": persona.trade, "thing": persona.thing, "text": persona.text}
-    return [
-        {"role": "system", "content": TEACHER_SYSTEM},
-        {"role": "user", "content": json.dumps(task, ensure_ascii=False)},
-    ]
+    return messages_for(TEACHER_SYSTEM, task)
 
 
 def solver_messages(question: str) -> list[dict[str, str]]:

@@ -4,31 +4,27 @@ from __future__ import annotations
 
 from collections import Counter
 
-from flywheel_api.records.agentic import Seed, TreeRecord
+from flywheel_api.records.agentic import Seed, Tree, TreeRecord
 from flywheel_api.records.base import record_id
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import ExpandedResult
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import expansion, tree
-from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.endpoints.ask import ask, messages_for
+from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """The stage. A tree that is still invalid after one repair is dropped and counted."""
-    spec = ctx.spec.agentic
-    if spec is None:
-        raise ValidationFailure("ExpandAgentic without spec.agentic: nothing to expand")
+    """A tree for each seed; one that is still invalid after one repair is dropped and counted."""
     seeds = ctx.records(Stage.SEED_AGENTIC, "seeds.jsonl", Seed)
     by_task: dict[str, list[Trajectory]] = {}
     for trajectory in ctx.records(Stage.SEED_AGENTIC, "rollouts.jsonl", Trajectory):
         by_task.setdefault(trajectory.item, []).append(trajectory)
 
     async def expand(seed: Seed) -> TreeRecord:
-        return await _expand(ctx, seed, by_task.get(seed.task.id, []), spec.branches_per_tree)
+        return await _expand(ctx, seed, by_task.get(seed.task.id, []), ctx.agentic.branches_per_tree)
 
     done = await ctx.map_items(seeds, lambda s: s.id, expand, TreeRecord, "trees", "expanding behaviour trees")
     trees = list(done.values())
@@ -49,9 +45,9 @@ async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branche
     answer = await ask(
         ctx.llm(Role.TEACHER),
         messages_for(expansion.expand_instruction(), expansion.expand_payload(domain, seed, seen, branches)),
-        tree.Tree,
+        Tree,
+        "tree",
         lambda t: tree.problems(t, domain, seed.path),
-        "invalid-tree",
         seed=ctx.seed("tree", seed.id),
     )
     lineage = seed.lineage.model_copy(

@@ -13,7 +13,7 @@ from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
 from flywheel_jobs.evaluation import verdict
 from flywheel_jobs.harness.attempt import now
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.storage.datasets import read_model, read_records
 
 ITEMS_FILE = "items.jsonl"
@@ -22,7 +22,7 @@ TRAININGS = (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """The stage."""
+    """The verdict on the candidate, from the scores of both evaluations and of the campaign's champion."""
     evaluation = ctx.spec.evaluation
     base, candidate = (_scores(ctx, stage) for stage in EVALUATIONS)
     model = _evaluated(ctx)

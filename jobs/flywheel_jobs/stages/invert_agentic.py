@@ -19,17 +19,15 @@ from flywheel_jobs.agentic.inversion import (
     text_problems,
     untraceable,
 )
-from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
-from flywheel_jobs.endpoints.ask import ask, messages_for
+from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """The stage. Branches beyond `maxTasks` or the shares are counted as dropped too: in = out + dropped."""
-    spec = ctx.spec.agentic
-    if spec is None:
-        raise ValidationFailure("InvertAgentic without spec.agentic: nothing to invert")
+    """A task for each chosen branch; those beyond `maxTasks` or the shares are counted as dropped too."""
+    spec = ctx.agentic
     found = balance.targets(ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl", TreeRecord))
     chosen = balance.choose(found, spec.max_tasks, float(spec.legal_share), float(spec.trap_share), ctx.rng("balance"))
 
@@ -55,8 +53,8 @@ async def _invert(ctx: StageContext, target: Target) -> Task:
         ctx.llm(Role.TEACHER),
         messages_for(INVERT, case_of(domain, branch, record.persona, key, target.push)),
         UserText,
+        "user-text",
         lambda t: text_problems(t, domain, branch, key, target.push),
-        "invalid-user-text",
         seed=ctx.seed("text", target.key),
     )
     lineage = record.lineage.model_copy(

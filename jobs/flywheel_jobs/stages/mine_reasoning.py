@@ -13,7 +13,7 @@ from flywheel_api.results import MinedResult
 from flywheel_api.round import MiningSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.evaluation.suites import reasoning_items
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.rewards import math
@@ -21,9 +21,8 @@ from flywheel_jobs.storage.datasets import read_rollouts
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """See the module."""
-    assert ctx.spec.reasoning is not None
-    mining = ctx.spec.reasoning.mining
+    """Problems with the policy's pass rate and band, and every sample that these come from."""
+    mining = ctx.reasoning.mining
     problems = choose(ctx)
     policy = ctx.llm(Role.POLICY)
 
@@ -55,13 +54,11 @@ async def run(ctx: StageContext) -> StageResult:
 
 
 def choose(ctx: StageContext) -> list[Problem]:
-    """Problems to sample: failures of the base round's training first, then seeds; without repeats, at most
-    maxProblems.
+    """At most maxProblems different problems to sample: failures of the base round's training first, then seeds.
 
     Seeds were cleaned in Prepare; a failure of an earlier round may be an item of a suite that is new in this one.
     """
-    assert ctx.spec.reasoning is not None
-    contamination = Contamination(reasoning_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
+    contamination = Contamination(reasoning_items(ctx), ctx.reasoning.dedup.decontamination_ngram)
     found: dict[str, Problem] = {}
     for digest in ctx.config.previous_rollouts:
         for problem in failed_problems(read_rollouts(ctx.store, digest)):
@@ -72,7 +69,7 @@ def choose(ctx: StageContext) -> list[Problem]:
                 found.setdefault(problem.id, problem)
     for problem in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
         found.setdefault(problem.id, problem)
-    return list(found.values())[: ctx.spec.reasoning.mining.max_problems]
+    return list(found.values())[: ctx.reasoning.mining.max_problems]
 
 
 def score(problem: Problem, texts: list[str]) -> Sample:

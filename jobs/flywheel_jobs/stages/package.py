@@ -13,9 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
 from flywheel_api.records.reasoning import Band, Problem
@@ -23,7 +20,7 @@ from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, 
 from flywheel_api.round import TrackTraining
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 VALIDATION_SHARE = 0.1
 MAX_VALIDATION_SHARE = 0.3  # a group that would take more stays in training
@@ -38,7 +35,7 @@ class Example:
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """See the module."""
+    """One data set for each track and split, with as many rows as one training step needs at least."""
     files: list[OutputFile] = []
     datasets: list[PackagedDataset] = []
     spec = ctx.spec
@@ -123,6 +120,9 @@ def numbered(examples: Sequence[Example], side: Split) -> list[Prompt]:
 
 def parquet(values: Sequence[dict[str, Any]]) -> bytes:
     """The rows as one Parquet file."""
+    import pyarrow as pa  # a third of a second that only this stage has to wait for
+    import pyarrow.parquet as pq
+
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(list(values)), buffer, compression="zstd")
     return buffer.getvalue()

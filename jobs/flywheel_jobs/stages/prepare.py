@@ -11,7 +11,7 @@ from flywheel_api.records.reasoning import Persona, Problem
 from flywheel_api.results import PreparedResult
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation import suites
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.storage.datasets import load_records
@@ -24,7 +24,7 @@ BUILTIN_LIMIT = 2000  # problems that a built-in source makes at most
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """See the module."""
+    """Seeds, training personas and suites. Raises ValidationFailure when no seed is left for a reasoning track."""
     ctx.progress(0, None, "building held-out suites")
     training, heldout = load_personas(ctx)
     built = [suites.build(spec, heldout, ctx.store) for spec in ctx.spec.evaluation.suites]
@@ -41,9 +41,7 @@ async def run(ctx: StageContext) -> StageResult:
 
 
 def load_personas(ctx: StageContext) -> tuple[list[Persona], list[Persona]]:
-    """(training, held out) personas; a round without an agentic track still re-skins problems with the built-in
-    ones.
-    """
+    """(training, held out) personas; without an agentic track the built-in ones, which problems are re-skinned with."""
     agentic = ctx.spec.agentic
     if agentic is None:
         return personas.split(personas.builtin(), 0.2)

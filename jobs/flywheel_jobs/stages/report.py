@@ -6,7 +6,7 @@ import asyncio
 
 from flywheel_api.artifacts import Counts, report_key
 from flywheel_api.results import ReportResult
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.report.load import load
 from flywheel_jobs.report.render import render
 

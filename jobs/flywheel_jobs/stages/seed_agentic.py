@@ -21,10 +21,9 @@ from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import drive, expansion, heldout
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, choose_key, text_problems
 from flywheel_jobs.agentic.rounds import previous_seeds
-from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.endpoints.ask import ask, messages_for
+from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.envs import domain_of
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 ROLLOUTS_PER_SEED = 4
 
@@ -64,10 +63,8 @@ def most_mixed(seeds: list[Seed], rollouts: list[Trajectory], limit: int) -> lis
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """The stage."""
-    spec = ctx.spec.agentic
-    if spec is None:
-        raise ValidationFailure("SeedAgentic without spec.agentic: nothing to seed")
+    """Seeds with rollouts: those of the base round's training, or fresh ones that the policy is sampled on."""
+    spec = ctx.agentic
     seeds, collected = previous_seeds(ctx)
     if seeds:
         kept = most_mixed(seeds, collected, wanted(spec))
@@ -112,8 +109,8 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
         teacher,
         messages_for(expansion.SEED, expansion.seed_payload(domain, plan.persona, plan.index)),
         expansion.Workflow,
+        "workflow",
         lambda w: expansion.workflow_problems(w, domain),
-        "invalid-workflow",
         seed=ctx.seed("workflow", plan.key),
     )
     branch, key = expansion.seed_branch(workflow), choose_key(domain, rng, heldout.keys(domain, heldout=False))
@@ -121,8 +118,8 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
         teacher,
         messages_for(INVERT, case_of(domain, branch, plan.persona, key, push=False)),
         UserText,
+        "user-text",
         lambda t: text_problems(t, domain, branch, key, push=False),
-        "invalid-user-text",
         seed=ctx.seed("text", plan.key),
     )
     lineage = Lineage(

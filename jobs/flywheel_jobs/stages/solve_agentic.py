@@ -1,5 +1,4 @@
-"""SolveAgentic: keeps tasks that a strong model solves on the intended branch, and, if asked, those in the policy's
-band.
+"""SolveAgentic: keeps tasks that a strong model solves on the intended branch and that lie in the policy's band.
 
 Acceptance is computed from the environment: the branch was hit, the database differs exactly as expected, nothing of
 the trap was done, and every argument is traceable (docs/method.md, "Acceptance"). Rejections are counted by the first
@@ -22,11 +21,10 @@ from flywheel_api.results import SolvedResult, Track
 from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import accept, drive
-from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 SOLVER_TOKENS = 1024
-ACCEPTED = accept.ACCEPTED
 TOO_HARD, TOO_EASY = "too-hard-for-policy", "too-easy-for-policy"
 
 
@@ -42,10 +40,8 @@ class Solution(StatusModel):
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """The stage. Accepted tasks that need a user in the conversation go to dialogues.jsonl: training has none."""
-    spec = ctx.spec.agentic
-    if spec is None:
-        raise ValidationFailure("SolveAgentic without spec.agentic: nothing to solve")
+    """Accepted tasks and all attempts; tasks that need a user go to dialogues.jsonl, since training has none."""
+    spec = ctx.agentic
     tasks = ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl", Task)
 
     async def solve(task: Task) -> Solution:
@@ -54,8 +50,8 @@ async def run(ctx: StageContext) -> StageResult:
     done = await ctx.map_items(tasks, lambda t: t.id, solve, Solution, "attempts", "solving tasks")
     attempts = [a for solution in done.values() for a in solution.attempts]
     rejected = Counter(ctx.dropped)
-    rejected.update(s.verdict for s in done.values() if s.verdict != ACCEPTED)
-    solved = [t for t in tasks if t.id in done and done[t.id].verdict == ACCEPTED]
+    rejected.update(s.verdict for s in done.values() if s.verdict != accept.ACCEPTED)
+    solved = [t for t in tasks if t.id in done and done[t.id].verdict == accept.ACCEPTED]
     kept, outside = await in_band(ctx, solved, spec)
     alone = [t for t in kept if t.single_turn]
     dialogues = [t for t in kept if not t.single_turn]
@@ -88,7 +84,7 @@ async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Traj
         advice = accept.advice(task, episode, spec.acceptance)
         one = drive.trajectory(task, episode, Role.SOLVER, n, lineage)
         made.append(one.model_copy(update={"verdict": verdict, "advice": advice}))
-        if verdict == ACCEPTED:
+        if verdict == accept.ACCEPTED:
             break
     return made
 
@@ -129,5 +125,5 @@ async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tu
 
 def advised(attempts: Sequence[Trajectory]) -> dict[str, float]:
     """`advisory-branch-missed: 3`: accepted attempts that failed an advisory check, by the check's word."""
-    words = Counter(word for a in attempts if a.verdict == ACCEPTED for word in a.advice)
+    words = Counter(word for a in attempts if a.verdict == accept.ACCEPTED for word in a.advice)
     return {f"advisory-{word}": float(n) for word, n in sorted(words.items())}

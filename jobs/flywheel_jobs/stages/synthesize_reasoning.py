@@ -16,8 +16,8 @@ from flywheel_api.results import SynthesizedResult
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
-from flywheel_jobs.endpoints.structured import chat_model
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.endpoints.structured import ask
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.text import normalised, numbers
 
@@ -38,13 +38,13 @@ class Order:
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """See the module."""
+    """Candidates, one for each order that the teacher carried out."""
     orders = plan(ctx, ctx.records(Stage.MINE_REASONING, "mined.jsonl", Problem))
     teacher = ctx.llm(Role.TEACHER)
 
     async def write(order: Order) -> Problem:
         messages = roles.teacher_messages(order.parent, order.operator, order.number, order.persona)
-        variant = await chat_model(teacher, messages, roles.Variant, seed=ctx.seed("variant", order.key))
+        variant = await ask(teacher, messages, roles.Variant, "variant", seed=ctx.seed("variant", order.key))
         return candidate(ctx, order, variant)
 
     written = await ctx.map_items(orders, lambda o: o.key, write, Problem, text="writing variants")
@@ -58,8 +58,7 @@ async def run(ctx: StageContext) -> StageResult:
 
 def plan(ctx: StageContext, mined: list[Problem]) -> list[Order]:
     """The variants to write: per problem, structural operators by its band, then personas drawn by its id."""
-    assert ctx.spec.reasoning is not None
-    synthesis = ctx.spec.reasoning.synthesis
+    synthesis = ctx.reasoning.synthesis
     people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     if synthesis.persona and not people:
         raise ValidationFailure(

@@ -14,18 +14,17 @@ from flywheel_api.results import VerifiedResult
 from flywheel_api.round import Role, VerificationSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.evaluation.suites import reasoning_items
-from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.rewards import math
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """See the module."""
-    assert ctx.spec.reasoning is not None
-    rules = ctx.spec.reasoning.verification
+    """Candidates with the answer that enough votes agree on, and all votes."""
+    rules = ctx.reasoning.verification
     candidates = ctx.records(Stage.SYNTHESIZE_REASONING, "candidates.jsonl", Problem)
-    contamination = Contamination(reasoning_items(ctx), ctx.spec.reasoning.dedup.decontamination_ngram)
+    contamination = Contamination(reasoning_items(ctx), ctx.reasoning.dedup.decontamination_ngram)
     distinct = screen(ctx, candidates, contamination)
     solver = ctx.llm(Role.SOLVER)
 
@@ -59,8 +58,7 @@ async def run(ctx: StageContext) -> StageResult:
 
 def screen(ctx: StageContext, candidates: list[Problem], contamination: Contamination) -> list[Problem]:
     """Candidates worth a vote: no repeat of a seed or of each other, nothing of a suite; drops are counted."""
-    assert ctx.spec.reasoning is not None
-    duplicates = Duplicates(float(ctx.spec.reasoning.dedup.minhash_threshold))
+    duplicates = Duplicates(float(ctx.reasoning.dedup.minhash_threshold))
     for seed in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
         duplicates.add(seed.question)
     kept = []

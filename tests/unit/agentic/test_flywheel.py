@@ -17,8 +17,8 @@ from flywheel_api.round import AcceptanceSpec, Role
 from flywheel_jobs.agentic import accept, balance, drive, expansion, heldout, rounds, tree
 from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, text_problems
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
-from flywheel_jobs.endpoints.ask import ask, messages_for, payload_of
 from flywheel_jobs.endpoints.llm import ChatResult
+from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.seeds import personas
 from flywheel_jobs.stages.seed_agentic import most_mixed
 from flywheel_standin import agentic as script
@@ -136,7 +136,7 @@ def test_user_texts_of_the_stand_in_pass_the_checks(push: bool) -> None:
 
 def test_other_requests_are_not_answered() -> None:
     assert script.respond(ChatRequest(model="m", messages=[{"role": "user", "content": "2+2"}])) is None
-    assert script.respond(ChatRequest(model="m", messages=[{"role": "user", "content": "<input>{}</input>"}])) is None
+    assert script.respond(ChatRequest(model="m", messages=[{"role": "user", "content": "{}"}])) is None
 
 
 async def test_the_oracle_solves_every_branch_even_where_it_has_to_ask() -> None:
@@ -170,14 +170,15 @@ async def test_one_repair_then_a_counted_drop() -> None:
     assert (await ask(client, messages_for("do", {}), Point)).x == 4  # type: ignore[arg-type]
     assert "x: Input should be a valid integer" in client.asked[1][0][-1]["content"]
     stubborn = Scripted(lambda _m: '{"x": 1}')
-    with pytest.raises(ItemDropped, match="odd-point: x is 1"):
-        await ask(stubborn, messages_for("do", {}), Point, lambda p: [f"x is {p.x}"], "odd-point")  # type: ignore[arg-type]
+    with pytest.raises(ItemDropped, match="invalid-point: x is 1"):
+        await ask(stubborn, messages_for("do", {}), Point, "point", lambda p: [f"x is {p.x}"])  # type: ignore[arg-type]
     assert len(stubborn.asked) == 2
 
 
 def test_payloads_survive_the_request() -> None:
-    assert payload_of(messages_for("do", {"a": [1, "ü"]})) == {"a": [1, "ü"]}
-    assert payload_of([{"role": "user", "content": "hello"}]) is None
+    assert ChatRequest("m", list(messages_for("do", {"a": [1, "ü"]}))).data == {"a": [1, "ü"]}
+    for other in ("hello", "{not json}", "[1]"):
+        assert ChatRequest("m", [{"role": "user", "content": other}]).data is None
 
 
 # ---- balance ----

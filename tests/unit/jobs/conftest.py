@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestServer
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_standin.faults import Faults
 from flywheel_standin.protocol import Answer, ChatRequest
-from flywheel_standin.server import StandIn, load_behaviours
+from flywheel_standin.server import BEHAVIOURS, StandIn
 
 
 @dataclass
@@ -33,6 +33,6 @@ def echo(request: ChatRequest) -> Answer | None:
 
 @pytest.fixture
 async def server() -> AsyncIterator[Server]:
-    standin = StandIn([echo, *load_behaviours()], Faults({}), ["echo", "teacher"])
+    standin = StandIn([echo, *BEHAVIOURS], Faults({}), ["echo", "teacher"])
     async with TestServer(standin.app(admin=True)) as running:
         yield Server(standin, str(running.make_url("/v1")))

@@ -15,14 +15,15 @@ from minio.error import S3Error
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, Dropped, Failure, Owner, RoleUsage, ServedBy
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
-from flywheel_api.stages import STAGE_CONFIG_ENV, STORE_ENV
+from flywheel_api.stages import PIPELINE, STAGE_CONFIG_ENV, STORE_ENV, Runs
 from flywheel_jobs.core import errors
 from flywheel_jobs.core.errors import HeadLost, StoreUnavailable, ValidationFailure
 from flywheel_jobs.core.logging import REDACTED, Redactor
 from flywheel_jobs.harness.attempt import Attempt, described
 from flywheel_jobs.harness.context import check_counts
 from flywheel_jobs.harness.journal import Item, Journal
-from flywheel_jobs.harness.runner import load_config, stage_module
+from flywheel_jobs.harness.runner import load_config
+from flywheel_jobs.stages.main import STAGES
 from flywheel_jobs.storage import s3
 from flywheel_jobs.storage.s3 import S3Settings, parse_endpoint
 from flywheel_jobs.storage.store import json_bytes
@@ -242,7 +243,10 @@ def test_stage_configuration_errors_name_the_field() -> None:
         load_config({})
     with pytest.raises(ValidationFailure, match="owner"):
         load_config({STAGE_CONFIG_ENV: '{"stage": "Prepare"}'})
-    assert stage_module("MineReasoning") == "flywheel_jobs.stages.mine_reasoning"
+
+
+def test_every_stage_that_runs_as_a_job_has_its_work() -> None:
+    assert set(STAGES) == {d.stage for d in PIPELINE if d.runs is Runs.JOB}
 
 
 def test_counts_must_add_up() -> None:

@@ -1,0 +1,42 @@
+"""`python -m flywheel_jobs stage`: the CPU stages of a round, each `async def run(ctx) -> StageResult` in a module."""
+
+from __future__ import annotations
+
+from flywheel_api.stages import Stage
+from flywheel_jobs.harness import runner
+from flywheel_jobs.stages import (
+    evaluate_base,
+    evaluate_candidate,
+    expand_agentic,
+    gate,
+    invert_agentic,
+    mine_reasoning,
+    package,
+    prepare,
+    report,
+    seed_agentic,
+    solve_agentic,
+    synthesize_reasoning,
+    verify_reasoning,
+)
+
+STAGES: dict[Stage, runner.Work] = {
+    Stage.PREPARE: prepare.run,
+    Stage.EVALUATE_BASE: evaluate_base.run,
+    Stage.MINE_REASONING: mine_reasoning.run,
+    Stage.SYNTHESIZE_REASONING: synthesize_reasoning.run,
+    Stage.VERIFY_REASONING: verify_reasoning.run,
+    Stage.SEED_AGENTIC: seed_agentic.run,
+    Stage.EXPAND_AGENTIC: expand_agentic.run,
+    Stage.INVERT_AGENTIC: invert_agentic.run,
+    Stage.SOLVE_AGENTIC: solve_agentic.run,
+    Stage.PACKAGE: package.run,
+    Stage.EVALUATE_CANDIDATE: evaluate_candidate.run,
+    Stage.GATE: gate.run,
+    Stage.REPORT: report.run,
+}
+
+
+def main() -> int:
+    """Entry point `stage`; returns the exit code."""
+    return runner.run(STAGES)
