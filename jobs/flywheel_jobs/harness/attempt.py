@@ -18,9 +18,9 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Claim, Failure, Manifest, Owner, Progress
 from flywheel_api.base import format_time
 from flywheel_api.canonical import digest_of
-from flywheel_api.causes import Cause, ExitCode
+from flywheel_api.causes import Cause, ExitCode, FlywheelError
 from flywheel_api.conditions import truncate
-from flywheel_jobs.core.errors import FlywheelError, HeadLost
+from flywheel_jobs.core.errors import HeadLost
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store, json_bytes

@@ -6,8 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flywheel_api.causes import Cause, ExitCode
-from flywheel_jobs.core.errors import FlywheelError, InfraError, ValidationFailure
+from flywheel_api.causes import Cause, ExitCode, FlywheelError
+from flywheel_jobs.core.errors import InfraError, ValidationFailure
 
 TAIL_LINES = 40
 TAIL_CHARACTERS = 600  # of the 1,024 that a condition's message holds

@@ -23,7 +23,7 @@ from flywheel_jobs.trainer.hydra import ADVANTAGE
 POLL_SECONDS = 0.5
 
 
-@register_adv_est(ADVANTAGE)
+@register_adv_est(ADVANTAGE)  # type: ignore[untyped-decorator]
 def flywheel_grpo(
     token_level_rewards: torch.Tensor,
     response_mask: torch.Tensor,
