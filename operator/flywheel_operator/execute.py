@@ -3,81 +3,74 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
-from typing import Any
 
 from flywheel_api.base import StatusModel, format_time
 from flywheel_api.conditions import Reason, truncate
 from flywheel_api.names import FIELD_MANAGER
-from flywheel_operator.controllers.base import Controller, meta_of
 from flywheel_operator.logs import get_logger, redact
-from flywheel_operator.plan.types import Act, Action, Note, Plan, Problem
+from flywheel_operator.model import Act, Effect, Note, Object, Problem
 from flywheel_operator.ports.errors import Conflict, Forbidden, PortError, Terminal
-from flywheel_operator.ports.kinds import BY_KIND, KubeApi, Object, owner_uid
+from flywheel_operator.ports.kinds import BY_KIND, KubeApi, owner_uid
 
 log = get_logger(__name__)
 
 
-class Refused(Exception):
-    """The API server refuses an effect for a reason that a person must mend."""
-
-    def __init__(self, problem: Problem) -> None:
-        super().__init__(problem.message)
-        self.problem = problem
-
-
-async def write_status(kube: KubeApi, obj: Object, status: StatusModel) -> Object:
+async def write_status(kube: KubeApi, obj: Object, wire: Object) -> Object:
     """One write if the status differs, none otherwise (law 11)."""
-    wire = status.dump()
     if wire == (obj.get("status") or {}):
         return obj
     return await kube.patch_status(obj, wire)
 
 
-async def execute(kube: KubeApi, controller: Controller, obj: Object, spec: Any, plan: Plan[Any], seen: Any) -> Object:
-    """Carry a plan out. Raises Refused when an effect needs a person, other port errors for the queue to retry."""
-    written = await write_status(kube, obj, plan.status)
-    meta = meta_of(obj)
-    refused: Refused | None = None
-    for action in plan.actions:
-        try:
-            await _act(kube, controller, meta, spec, action, plan.status, seen)
-        except Refused as error:
-            refused = refused or error  # the other effects may well work
-        except Forbidden as error:
-            refused = refused or Refused(Problem(Reason.FORBIDDEN, f"{error}: grant it, or raise the quota"))
-        except Terminal as error:
-            refused = refused or Refused(Problem(Reason.POD_REFUSED, str(error)))
-    for place, note in enumerate(plan.notes):
+async def execute(
+    kube: KubeApi, obj: Object, status: StatusModel, effects: Sequence[Effect], notes: Iterable[Note]
+) -> Problem | None:
+    """Carries a plan out; what a person must mend of it, if anything. Raises other port errors for the queue."""
+    written = await write_status(kube, obj, status.dump())
+    refused: Problem | None = None
+    for effect in effects:
+        problem = await _act(kube, written, effect)
+        refused = refused or problem  # the other effects may well work
+    for place, note in enumerate(notes):
         await post_event(kube, written, note, place)
-    if refused is not None:
-        raise refused
-    return written
+    return refused
 
 
-async def _act(
-    kube: KubeApi, controller: Controller, meta: Any, spec: Any, action: Action, status: Any, seen: Any
-) -> None:
-    log.info("effect", act=action.act.value, child=f"{action.kind}/{action.name}", of=f"{meta.namespace}/{meta.name}")
-    if action.act is Act.DELETE:
-        await kube.delete(BY_KIND[action.kind], meta.namespace, action.name, action.uid)
-    elif action.act is Act.APPLY_SERVICE:
-        await kube.apply(controller.render(meta, spec, action, status, seen))
-    else:
-        await _create(kube, controller.render(meta, spec, action, status, seen), meta.uid)
+async def _act(kube: KubeApi, owner: Object, effect: Effect) -> Problem | None:
+    action, meta = effect.action, owner["metadata"]
+    log.info(
+        "effect",
+        act=action.act.value,
+        child=f"{action.kind}/{action.name}",
+        of=f"{meta['namespace']}/{meta['name']}",
+    )
+    try:
+        if action.act is Act.DELETE:
+            await kube.delete(BY_KIND[action.kind], meta["namespace"], action.name, action.uid)
+        elif effect.body is not None and action.act is Act.APPLY:
+            await kube.apply(effect.body)
+        elif effect.body is not None:
+            return await _create(kube, effect.body, meta["uid"])
+    except Forbidden as error:
+        return Problem(Reason.FORBIDDEN, f"{error}: grant it, or raise the quota")
+    except Terminal as error:
+        return Problem(Reason.POD_REFUSED, str(error))
+    return None
 
 
-async def _create(kube: KubeApi, body: Object, uid: str) -> None:
+async def _create(kube: KubeApi, body: Object, uid: str) -> Problem | None:
     """Create once: a child of that name and owner is success, anybody else's is a conflict that a person must mend."""
     name, resource = body["metadata"]["name"], BY_KIND[body["kind"]]
     try:
         await kube.create(body)
-    except Conflict as error:
-        found = await kube.get(resource, body["metadata"]["namespace"], name)
-        if found is not None and owner_uid(found) == uid:
-            return
-        text = f"a {resource.kind} {name!r} that is not ours exists: delete it, this goes on by itself then"
-        raise Refused(Problem(Reason.NAME_CONFLICT, text)) from error
+    except Conflict:
+        found = await kube.refresh(resource, body["metadata"]["namespace"], name)
+        if found is None or owner_uid(found) != uid:
+            text = f"a {resource.kind} {name!r} that is not ours exists: delete it, this goes on by itself then"
+            return Problem(Reason.NAME_CONFLICT, text)
+    return None
 
 
 async def post_event(kube: KubeApi, obj: Object, note: Note, place: int = 0) -> None:

@@ -1,28 +1,51 @@
-"""Reconcile one key: read fresh, parse, observe, plan, execute, one status write if it differs."""
+"""Reconcile one key: read, parse, observe, plan, render; then one status write if it differs, then the effects."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from flywheel_api.conditions import ConditionType, Reason
-from flywheel_operator.controllers.base import Controller, meta_of
-from flywheel_operator.execute import Refused, execute, write_status
+from flywheel_api.base import ApiModel, StatusModel
+from flywheel_api.conditions import Condition, Reason
+from flywheel_operator.execute import execute, write_status
 from flywheel_operator.logs import get_logger
-from flywheel_operator.plan.conditions import Board
-from flywheel_operator.plan.types import Problem
+from flywheel_operator.model import Act, Action, Effect, Meta, Object, Plan, Problem
+from flywheel_operator.plan.conditions import Conditions
 from flywheel_operator.ports.errors import Conflict, NotFound
-from flywheel_operator.ports.kinds import KubeApi, Object
+from flywheel_operator.ports.kinds import KubeApi, Resource
 from flywheel_operator.queue import Key
 
 log = get_logger(__name__)
-_SUMMARY = frozenset({ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED})
 _AT_ONCE = 0.05
-_REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
+
+
+class Seen(Protocol):
+    """An observation: any of the frozen values of `model`."""
+
+    @property
+    def refused(self) -> Problem | None:
+        """What the API server said to the last effects."""
+
+
+Sp = TypeVar("Sp", bound=ApiModel)
+St = TypeVar("St", bound=StatusModel)
+O = TypeVar("O", bound=Seen)  # noqa: E741 (an observation)
+
+
+@dataclass(frozen=True)
+class Subject(Generic[Sp, St, O]):
+    """A kind under reconciliation: its models, and what observes, plans and renders it."""
+
+    resource: Resource
+    spec: type[Sp]
+    status: type[St]
+    see: Callable[[Meta, Sp, St, datetime], Awaitable[O]]
+    plan: Callable[[Meta, Sp, St, O, datetime], Plan[St]]
+    render: Callable[[Meta, Sp, St, O, Action], Object]
 
 
 def utc_now() -> datetime:
@@ -34,68 +57,87 @@ class Reconciler:
     """The queue's handler."""
 
     def __init__(
-        self, kube: KubeApi, controllers: Mapping[str, Controller], clock: Callable[[], datetime] = utc_now
+        self, kube: KubeApi, subjects: dict[str, Subject[Any, Any, Any]], clock: Callable[[], datetime] = utc_now
     ) -> None:
-        self._kube, self._controllers, self._clock = kube, controllers, clock
-        self._refused: dict[str, Problem] = {}  # by uid: what the API server refuses; lost at a restart without harm
+        self._kube, self._subjects, self._clock = kube, subjects, clock
+        self._refused: dict[str, Problem] = {}  # by uid: news for the next look, which writes them into status
 
     async def __call__(self, key: Key) -> float | None:
         """Seconds until the next look, or None. Raises port errors: the queue backs off."""
-        controller = self._controllers[key.kind]
-        obj = await self._kube.get(controller.resource, key.namespace, key.name)
+        subject = self._subjects[key.kind]
+        obj = await self._kube.get(subject.resource, key.namespace, key.name)
         if obj is None or "deletionTimestamp" in obj["metadata"]:
             return None  # children go with their owner; what lies in the store stays
         try:
-            return await self._reconcile(controller, obj)
+            return await self._reconcile(subject, obj)
         except Conflict:
+            await self._kube.refresh(subject.resource, key.namespace, key.name)
             return _AT_ONCE  # somebody wrote meanwhile: read again
         except NotFound:
             return 1.0
 
-    async def _reconcile(self, controller: Controller, obj: Object) -> float | None:
-        status: Any = controller.status_model.model_validate(obj.get("status") or {})
+    async def _reconcile(self, subject: Subject[Any, Any, Any], obj: Object) -> float | None:
+        meta, now = meta_of(obj), self._clock()
         try:
-            spec = controller.spec_model.model_validate(obj.get("spec") or {})
+            status = subject.status.model_validate(obj.get("status") or {})
+            spec = subject.spec.model_validate(obj.get("spec") or {})
         except ValidationError as error:
-            await self._say(obj, status, Problem(Reason.INVALID_SPEC, _explain(error)))
+            await self._say_unreadable(obj, error, now)
             return None
-        plan, seen = await controller.decide(meta_of(obj), spec, status, self._clock())
-        uid = str(obj["metadata"]["uid"])
-        known = self._refused.pop(uid, None)
-        if known is not None and plan.actions:
-            # tried again below; until it works the condition stays as it is, so that nothing flaps
-            plan = replace(plan, status=self._still_refused(status, plan.status, known, meta_of(obj).generation))
-        try:
-            await execute(self._kube, controller, obj, spec, plan, seen)
-        except Refused as refused:
-            self._refused[uid] = refused.problem
-            fresh = await self._kube.get(controller.resource, obj["metadata"]["namespace"], obj["metadata"]["name"])
-            if fresh is not None:
-                await self._say(
-                    fresh, controller.status_model.model_validate(fresh.get("status") or {}), refused.problem
-                )
-            return _REFUSED_AGAIN
-        return plan.requeue if known is None else _AT_ONCE
+        seen = await subject.see(meta, spec, status, now)
+        seen = replace(seen, refused=self._refused.pop(meta.uid, None))
+        plan = subject.plan(meta, spec, status, seen, now)
+        effects = [self._effect(subject, meta, spec, plan, seen, action) for action in plan.actions]
+        refused = await execute(self._kube, obj, plan.status, effects, plan.notes)
+        if refused is None:
+            return plan.requeue
+        self._refused[meta.uid] = refused
+        known = seen.refused == refused or _says(plan.status.conditions, refused)
+        return plan.requeue if known else _AT_ONCE
 
-    async def _say(self, obj: Object, status: Any, problem: Problem) -> None:
-        """A condition that tells a person what to mend."""
-        await write_status(self._kube, obj, self._with(status, problem, meta_of(obj).generation))
+    def _effect(
+        self, subject: Subject[Any, Any, Any], meta: Meta, spec: Any, plan: Plan[Any], seen: Any, action: Action
+    ) -> Effect:
+        body = None if action.act is Act.DELETE else subject.render(meta, spec, plan.status, seen, action)
+        return Effect(action, body)
 
-    def _still_refused(self, old: Any, planned: Any, problem: Problem, generation: int) -> Any:
-        """The planned status with the conditions as they were said; equal to the old one if only time went by."""
-        said = {c.type: c for c in old.conditions if c.type in _SUMMARY}
-        kept = planned.model_copy(update={"conditions": [said.get(c.type, c) for c in planned.conditions]})
-        found = self._with(kept, problem, generation)
-        timeless = found.model_copy(update={"usage": old.usage}) if hasattr(old, "usage") else found
-        return old if timeless == old else found
+    async def _say_unreadable(self, obj: Object, error: ValidationError, now: datetime) -> None:
+        """A spec or status that does not parse is a condition, never an exception for ever; nothing else is touched."""
+        status = obj.get("status") or {}
+        known = []
+        for entry in status.get("conditions") or []:
+            try:
+                known.append(Condition.model_validate(entry))
+            except ValidationError:
+                continue
+        where = "spec" if not _is_status(error) else "status"
+        reason = Reason.INVALID_SPEC if where == "spec" else Reason.STATUS_UNREADABLE
+        conditions = Conditions(known, meta_of(obj).generation, now)
+        conditions.blocked(reason, _explain(where, error))
+        wire = {**status, "conditions": [c.dump() for c in conditions.result()]}
+        wire["observedGeneration"] = meta_of(obj).generation
+        await write_status(self._kube, obj, wire)
 
-    def _with(self, status: Any, problem: Problem, generation: int) -> Any:
-        board = Board(status.conditions, generation, self._clock())
-        board.blocked(problem.reason, problem.message)
-        return status.model_copy(update={"conditions": board.result(), "observed_generation": generation})
+
+def meta_of(obj: Object) -> Meta:
+    """Identity of an object."""
+    m = obj["metadata"]
+    return Meta(m["name"], m["namespace"], m["uid"], int(m.get("generation", 0)))
 
 
-def _explain(error: ValidationError) -> str:
-    """The first few problems of a spec in one sentence each."""
-    said = [f"spec.{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()[:3]]
-    return "; ".join(said) + "; apply a corrected object"
+def _says(conditions: list[Condition], problem: Problem) -> bool:
+    return any(c.type == "Stalled" and c.status == "True" and c.reason == problem.reason for c in conditions)
+
+
+def _is_status(error: ValidationError) -> bool:
+    return error.title.endswith("Status")
+
+
+def _explain(where: str, error: ValidationError) -> str:
+    """The first few problems in one sentence each, and what to do."""
+    said = [f"{where}.{'.'.join(str(p) for p in e['loc'])}: {e['msg']}" for e in error.errors()[:3]]
+    if where == "spec":
+        return "; ".join(said) + "; apply a corrected object"
+    return (
+        "; ".join(said) + "; it was written by another release: run the operator of that release, or delete the object"
+    )

@@ -14,8 +14,8 @@ from flywheel_operator.controllers.rljob import RLJobController
 from flywheel_operator.controllers.round import RoundController
 from flywheel_operator.execute import post_event
 from flywheel_operator.logs import get_logger
+from flywheel_operator.model import Note
 from flywheel_operator.observe.stores import Connect, StoreBook
-from flywheel_operator.plan.types import Note
 from flywheel_operator.ports import http
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import OWN, KubeApi, Object

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from flywheel_api.artifacts import Failure
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause
-from flywheel_operator.plan.types import Ended
+from flywheel_operator.model import Ended
 
 Pod = dict[str, Any]
 

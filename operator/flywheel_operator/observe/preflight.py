@@ -2,15 +2,102 @@
 
 from __future__ import annotations
 
-from flywheel_api.common import PodTemplate
+from dataclasses import dataclass
+
+from flywheel_api.common import ModelStatus
 from flywheel_api.conditions import Reason
-from flywheel_api.overrides import check_overrides
+from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
-from flywheel_operator.observe.artifacts import resolve_model
-from flywheel_operator.plan.types import Problem
-from flywheel_operator.ports.kinds import RAY_API, KubeApi
-from flywheel_operator.ports.objects import ObjectStore
-from flywheel_operator.settings import AllowList
+from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_operator.model import Meta, Problem
+from flywheel_operator.observe.attempts import Results, read_promotions
+from flywheel_operator.observe.base import Context
+from flywheel_operator.plan import graph
+from flywheel_operator.plan.preflight import promoted_by, round_spec
+from flywheel_operator.ports.errors import Forbidden
+from flywheel_operator.ports.kinds import POOLS, RAY_API, ROUNDS, SECRETS, KubeApi
+from flywheel_operator.ports.objects import ObjectStore, StoreProblem
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a round's preflight found; `base` is set when everything is there."""
+
+    problem: Problem | None = None
+    store_problem: Problem | None = None
+    waits_for: str | None = None
+    base: ModelStatus | None = None
+    rollouts: tuple[str, ...] = ()
+
+
+async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found:
+    """All checks, cheapest first; the first problem counts."""
+    store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
+    problem = round_spec(spec, context.config.pod_template) or await kuberay(context.kube)
+    for endpoint in spec.endpoints:
+        problem = problem or await _endpoint(context.kube, meta.namespace, endpoint)
+    if problem is not None or store is None:
+        return Found(problem, trouble)
+    try:
+        if spec.base.round is not None:
+            return await _base_round(context, store, meta.namespace, spec.campaign, spec.base.round)
+        digest, problem = await model(context.results, store, spec.base.model or "")
+    except StoreProblem as error:
+        return Found(store_problem=Problem(error.reason, str(error)))
+    return Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
+
+
+async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:
+    if endpoint.api_key is not None:
+        ref = endpoint.api_key
+        try:
+            secret = await kube.get(SECRETS, namespace, ref.secret_name)
+        except Forbidden:
+            return None  # the pod reads it itself; the operator need not
+        if secret is None:
+            text = f"Secret {ref.secret_name!r}, the API key of role {endpoint.role.value}, does not exist: create it"
+            return Problem(Reason.SECRET_NOT_FOUND, text)
+        if ref.key not in (secret.get("data") or {}):
+            text = f"Secret {ref.secret_name!r} has no key {ref.key!r} (API key of role {endpoint.role.value}): add it"
+            return Problem(Reason.SECRET_KEY_MISSING, text)
+    if endpoint.pool_ref is not None and await kube.get(POOLS, namespace, endpoint.pool_ref) is None:
+        text = f"RolloutPool {endpoint.pool_ref!r} of role {endpoint.role.value} does not exist: apply it"
+        return Problem(Reason.ENDPOINT_UNAVAILABLE, text)
+    return None
+
+
+async def _base_round(context: Context, store: ObjectStore, namespace: str, campaign: str, name: str) -> Found:
+    """The promoted model of a round: by its status, or by the record in the store when the round is gone."""
+    found = await context.kube.get(ROUNDS, namespace, name)
+    if found is None:
+        return await _pruned_round(store, namespace, campaign, name)
+    status = FlywheelRoundStatus.model_validate(found.get("status") or {})
+    if status.finished_at is None:
+        # its stage, not its progress: the text must not move with every step of the other round
+        return Found(waits_for=f"waiting for round {name} to be promoted; it is at {status.stage or 'its start'}")
+    if status.model is None:
+        text = (
+            f"round {name!r} ended {status.verdict or 'without a model'}, so there is nothing to train from: "
+            "apply this round anew with another spec.base"
+        )
+        return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
+    trained = [s.manifest for s in status.stages if s.name in graph.TRAININGS and s.manifest]
+    manifests = [await context.results.manifest(store, digest) for digest in trained]
+    results = [m.result for m in manifests if m is not None and isinstance(m.result, TrainingResult)]
+    return Found(base=status.model, rollouts=tuple(r.rollouts for r in results if r.rollouts))
+
+
+async def _pruned_round(store: ObjectStore, namespace: str, campaign: str, name: str) -> Found:
+    promotion = promoted_by(await read_promotions(store, namespace, campaign), name)
+    promotion = promotion or promoted_by(await read_promotions(store, namespace), name)
+    if promotion is None:
+        text = (
+            f"FlywheelRound {name!r} of spec.base.round is not in namespace {namespace!r}, nor is a promotion of it in "
+            "the store: apply it, or name a spec.base.model"
+        )
+        return Found(Problem(Reason.BASE_ROUND_NOT_FOUND, text))
+    base = ModelStatus(uri=promotion.model_digest, digest=promotion.model_digest, step=promotion.model_step)
+    return Found(base=base, rollouts=tuple(promotion.rollouts))
 
 
 async def kuberay(kube: KubeApi) -> Problem | None:
@@ -24,9 +111,9 @@ async def kuberay(kube: KubeApi) -> Problem | None:
     )
 
 
-async def model(store: ObjectStore, ref: str) -> tuple[str | None, Problem | None]:
+async def model(results: Results, store: ObjectStore, ref: str) -> tuple[str | None, Problem | None]:
     """Digest of a model reference, or what is missing."""
-    digest = await resolve_model(store, ref)
+    digest = await results.resolve(store, ref)
     if digest is not None:
         return digest, None
     if ref.startswith("s3://"):
@@ -37,40 +124,11 @@ async def model(store: ObjectStore, ref: str) -> tuple[str | None, Problem | Non
     return None, Problem(Reason.MODEL_NOT_FOUND, text)
 
 
-async def data(store: ObjectStore, spec: RLJobSpec) -> Problem | None:
+async def data(results: Results, store: ObjectStore, spec: RLJobSpec) -> Problem | None:
     """Every dataset manifest of an RLJob must be there. Plain files (s3://) are left to the job: they may be large."""
     for ref in (*spec.data.train, *spec.data.validation):
-        if ref.startswith("sha256:") and await resolve_model(store, ref) is None:
+        if ref.startswith("sha256:") and await results.resolve(store, ref) is None:
             return Problem(
                 Reason.DATA_NOT_FOUND, f"dataset {ref} is not in the store: name a committed dataset in spec.data"
             )
     return None
-
-
-def overrides(spec: RLJobSpec) -> Problem | None:
-    """verl's keys, so that a misspelt one costs no GPU start."""
-    wrong = check_overrides(spec.overrides)
-    return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong[:3])) if wrong else None
-
-
-def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:
-    """The allow-list of the chart: what a person who may create our objects may change of their pods."""
-    refused = [
-        ("image", template.image is not None and not _image_allowed(template.image, allowed)),
-        ("resources", template.resources is not None and not allowed.resources),
-        ("nodeSelector", bool(template.node_selector) and not allowed.node_selector),
-        ("tolerations", bool(template.tolerations) and not allowed.tolerations),
-        ("priorityClassName", template.priority_class_name not in (None, *allowed.priority_class_names)),
-    ]
-    wrong = [name for name, refuse in refused if refuse]
-    if not wrong:
-        return None
-    return Problem(
-        Reason.INVALID_SPEC,
-        f"podTemplate.{wrong[0]} is not allowed here: remove it, or ask the cluster's owner to allow it in the chart's "
-        "value podTemplate",
-    )
-
-
-def _image_allowed(image: str, allowed: AllowList) -> bool:
-    return allowed.image and (not allowed.image_prefixes or image.startswith(tuple(allowed.image_prefixes)))

@@ -6,15 +6,9 @@ the RayCluster); Complete with STOPPED is no success; ValidationFailed never cle
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
-
-from flywheel_api.base import parse_time
 from flywheel_api.causes import Cause
+from flywheel_operator.model import Child, Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
-from flywheel_operator.plan.types import Child, Ended, Run, RunState
-
-Object = dict[str, Any]
 
 _BY_REASON: dict[str, tuple[Cause, str]] = {
     "SubmissionFailed": (Cause.INFRA, "the job could not be submitted to the Ray head"),
@@ -46,7 +40,7 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
         return Run(child, RunState.ENDED, ended=_failed(str(status.get("reason", "")), message, pods))
     if deployment == "Complete":
         if job == "SUCCEEDED":
-            return Run(child, RunState.SUCCEEDED, finished=_time(status.get("endTime")))
+            return Run(child, RunState.SUCCEEDED)
         text = f"the Ray job ended with {job or 'no status'}: somebody or something stopped it"
         return Run(child, RunState.ENDED, ended=Ended(Cause.INFRA, "Stopped", text))
     if deployment in ("Running", "Retrying") and job == "RUNNING":
@@ -92,7 +86,3 @@ def refusal(cluster: Object | None) -> str:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
             return f"pods are refused: {condition.get('reason', '')}: {condition.get('message', '')}"
     return ""
-
-
-def _time(text: Any) -> datetime | None:
-    return parse_time(text) if isinstance(text, str) and text else None

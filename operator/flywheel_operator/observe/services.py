@@ -5,11 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flywheel_api.causes import Cause
+from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe.rayjobs import child_of, refusal
-from flywheel_operator.plan.types import Ended, Run, RunState
-
-Object = dict[str, Any]
 
 
 def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from flywheel_api.conditions import Reason
-from flywheel_operator.plan.types import Problem
+from flywheel_operator.model import Problem
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import SECRETS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSettings, from_secret

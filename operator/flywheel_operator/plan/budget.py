@@ -9,7 +9,7 @@ from decimal import Decimal
 from flywheel_api.base import parse_decimal, parse_duration, parse_time
 from flywheel_api.conditions import Reason
 from flywheel_api.round import BudgetSpec, RoleTokens, StageStatus
-from flywheel_operator.plan.types import Problem
+from flywheel_operator.model import Problem
 
 
 def zero(budget: BudgetSpec) -> Problem | None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
-from flywheel_api.conditions import Condition, ConditionType, Reason, set_condition
+from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition, set_condition
+from flywheel_operator.model import Problem
 
 C = ConditionType
 STORE_REASONS = frozenset(
@@ -21,11 +22,16 @@ STORE_REASONS = frozenset(
 """Reasons that belong to the condition StorageReady as well as to Preflight."""
 
 
-class Board:
+REFUSALS = frozenset({Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.POD_REFUSED})
+"""What the API server may say to an effect; a person must act, and the effect is tried again meanwhile."""
+REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
+
+
+class Conditions:
     """Conditions under construction for one object. A condition that is not set again keeps its value."""
 
     def __init__(self, conditions: Sequence[Condition], generation: int, now: datetime) -> None:
-        self._items = tuple(conditions)
+        self._items = self._before = tuple(conditions)
         self._generation = generation
         self._now = now
 
@@ -62,6 +68,23 @@ class Board:
         self.set(C.RECONCILING, False, reason, "")
         self.set(C.STALLED, False, Reason.NOT_STALLED, "")
 
+    def refused(self, problem: Problem | None, waiting: bool) -> bool:
+        """Keeps a refused effect in sight until it works: `problem` is news, `waiting` says that effects are planned.
+
+        Whether the summary conditions speak of a refusal now.
+        """
+        if problem is None and waiting:
+            problem = self._standing_refusal()
+        if problem is not None:
+            self.blocked(problem.reason, problem.message)
+        return problem is not None
+
+    def _standing_refusal(self) -> Problem | None:
+        said = find_condition(self._before, C.STALLED)
+        if said is None or said.status != "True" or said.reason not in REFUSALS:
+            return None
+        return Problem(Reason(said.reason), said.message)
+
     def result(self) -> list[Condition]:
-        """The result."""
+        """All conditions, in the order of their first visit."""
         return list(self._items)

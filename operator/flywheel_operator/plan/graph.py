@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
-from flywheel_api.names import child_name
 from flywheel_api.pool import PoolTemplate
+from flywheel_api.results import Track
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.plan.types import Meta
 
 DONE = frozenset({StageState.SUCCEEDED, StageState.SKIPPED})
 BY_STAGE: Mapping[Stage, StageDef] = {definition.stage: definition for definition in PIPELINE}
+POOLS = tuple(d.stage for d in PIPELINE if d.runs is Runs.POOL)
+TRAININGS: Mapping[Stage, Track] = {d.stage: d.track for d in PIPELINE if d.runs is Runs.RLJOB and d.track}
 CHILD_KIND = {Runs.JOB: "Job", Runs.POOL: "RolloutPool", Runs.RLJOB: "RLJob"}
 
 
@@ -41,12 +42,14 @@ def applies(definition: StageDef, spec: FlywheelRoundSpec) -> bool:
     return definition.stage is not Stage.SERVE_BASE or serves_base(spec)
 
 
-def initial(spec: FlywheelRoundSpec) -> list[StageStatus]:
-    """All stages, in the order of the pipeline."""
-    return [
-        StageStatus(name=d.stage, state=StageState.PENDING if applies(d, spec) else StageState.SKIPPED)
+def stages_of(spec: FlywheelRoundSpec, known: Iterable[StageStatus]) -> dict[Stage, StageStatus]:
+    """All stages in the order of the pipeline, as status has them; a status may be of an older or newer release."""
+    found = {s.name: s for s in known}
+    fresh = {
+        d.stage: StageStatus(name=d.stage, state=StageState.PENDING if applies(d, spec) else StageState.SKIPPED)
         for d in PIPELINE
-    ]
+    }
+    return {stage: found.get(stage, status) for stage, status in fresh.items()}
 
 
 def ready(definition: StageDef, stages: Mapping[Stage, StageStatus]) -> bool:
@@ -59,11 +62,22 @@ def users_of(pool: Stage) -> tuple[Stage, ...]:
     return tuple(d.stage for d in PIPELINE if d.pool is pool)
 
 
-def child_name_of(meta: Meta, stage: Stage, attempt: int) -> str:
-    """Name of a stage's child."""
-    return child_name(meta.name, meta.uid, stage, attempt)
+def before(stage: Stage) -> frozenset[Stage]:
+    """All stages that a stage waits for, directly or not."""
+    direct = BY_STAGE[stage].after
+    return frozenset(direct).union(*(before(s) for s in direct))
 
 
-def candidate(stages: Mapping[Stage, StageStatus]) -> str | None:
+def inputs_of(stage: Stage, digests: Mapping[Stage, str]) -> dict[str, str]:
+    """Digests of the manifests that a stage reads, by stage."""
+    return {s.value: digests[s] for s in BY_STAGE[stage].inputs if s in digests}
+
+
+def digests_of(stages: Mapping[Stage, StageStatus]) -> dict[Stage, str]:
+    """Digests of the manifests that are there."""
+    return {stage: status.manifest for stage, status in stages.items() if status.manifest}
+
+
+def candidate(digests: Mapping[Stage, str]) -> str | None:
     """Digest of the newest trained checkpoint."""
-    return stages[Stage.TRAIN_AGENTIC].manifest or stages[Stage.TRAIN_REASONING].manifest
+    return digests.get(Stage.TRAIN_AGENTIC) or digests.get(Stage.TRAIN_REASONING)

@@ -2,42 +2,32 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.common import ChildRef
-from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.names import LABEL_POOL, child_name
 from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus, WeightsStatus
-from flywheel_operator.plan.conditions import STORE_REASONS, Board
-from flywheel_operator.plan.types import Act, Action, Meta, Note, Plan, Problem, Run, RunState, Timings, delete
+from flywheel_operator.model import (
+    Act,
+    Action,
+    Meta,
+    Note,
+    Plan,
+    PoolSeen,
+    Problem,
+    Revision,
+    RunState,
+    Timings,
+    delete,
+)
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
 
 RAYSERVICE = "RayService"
 SERVICE = "Service"
 Changes = dict[str, object]
 FIRST_VISIT = {ConditionType.PREFLIGHT: "not checked yet", ConditionType.STORAGE_READY: "not checked yet"}
-
-
-@dataclass(frozen=True)
-class Revision:
-    """A RayService of ours and the revision it serves."""
-
-    revision: str
-    run: Run
-
-
-@dataclass(frozen=True)
-class PoolSeen:
-    """What was observed. `serving` is the revision that the stable Service selects, if the Service exists."""
-
-    problem: Problem | None = None
-    digest: str | None = None
-    wanted: str = ""
-    revisions: tuple[Revision, ...] = ()
-    serving: str | None = None
-    service_conflict: str | None = None
-    pods: int = 0
 
 
 def endpoint_url(name: str, namespace: str, domain: str = "") -> str:
@@ -70,8 +60,8 @@ class _Planner:
     ) -> None:
         self.meta, self.spec, self.status, self.seen = meta, spec, status, seen
         self.now, self.times = now, times
-        self.board = Board(status.conditions, meta.generation, now)
-        self.board.first_visit(FIRST_VISIT)
+        self.conditions = Conditions(status.conditions, meta.generation, now)
+        self.conditions.first_visit(FIRST_VISIT)
         self.notes: list[Note] = []
 
     def plan(self) -> Plan[RolloutPoolStatus]:
@@ -79,8 +69,8 @@ class _Planner:
         problem = self.seen.problem or self._conflict()
         if problem is not None:
             return self._blocked(problem)
-        self.board.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
-        self.board.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
+        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
         wanted = next((r for r in self.seen.revisions if r.revision == self.seen.wanted), None)
         if wanted is None:
             return self._create()
@@ -97,12 +87,17 @@ class _Planner:
         return Problem(Reason.NAME_CONFLICT, self.seen.service_conflict)
 
     def _blocked(self, problem: Problem) -> Plan[RolloutPoolStatus]:
-        self.board.set(ConditionType.PREFLIGHT, False, problem.reason, problem.message)
+        """What is served goes on being served; only a new spec that cannot be served makes the pool unready."""
+        self.conditions.set(ConditionType.PREFLIGHT, False, problem.reason, problem.message)
         if problem.reason in STORE_REASONS:
-            self.board.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
-        if self.status.phase == "Running":
-            return self._answer({}, requeue=self.times.preflight)  # what is served goes on being served
-        self.board.blocked(problem.reason, problem.message)
+            self.conditions.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
+        if self.status.endpoint is not None and self.status.observed_generation == self.meta.generation:
+            return self._answer({}, requeue=self.times.preflight)
+        if self.status.endpoint is not None:
+            text = f"still serving the former revision; {problem.message}"
+            self.conditions.blocked(problem.reason, text)
+            return self._answer({"progress": text[:1024]}, requeue=self.times.preflight)
+        self.conditions.blocked(problem.reason, problem.message)
         return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
 
     def _create(self) -> Plan[RolloutPoolStatus]:
@@ -115,11 +110,11 @@ class _Planner:
 
     def _starting(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
         changes: Changes = {}
-        if self.status.phase == "Running":  # it was serving this revision: its head or its replicas were lost
+        if self._served_this():  # its head or its replicas were lost
             changes["started_at"] = format_time(self.now)
             self.notes.append(Note("Lost", "the servers stopped answering; KubeRay starts them again", "Warning"))
         since = parse_time(str(changes.get("started_at") or self.status.started_at or format_time(self.now)))
-        text = wanted.run.waiting or "the servers are starting"
+        text = wanted.run.text or "the servers are starting"
         if self.now - since > parse_duration(self.spec.startup_timeout):
             late = f"not serving {self.spec.startup_timeout} after its start: {text}"
             return self._not_serving(wanted, "Failed", Reason.FAILED, late)
@@ -131,17 +126,18 @@ class _Planner:
         self, phase: str, reason: Reason, text: str, changes: Changes, actions: tuple[Action, ...] = ()
     ) -> Plan[RolloutPoolStatus]:
         if self._old_serves():
-            self.board.working(reason, f"still serving the former revision; {text}")
+            self.conditions.working(reason, f"still serving the former revision; {text}")
         else:
-            self.board.working(reason, text)
+            self.conditions.working(reason, text)
             changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
         changes |= {"phase": phase, "progress": text, "lagging_replicas": self._lagging()}
         return self._answer(changes, actions, self.times.poll)
 
     def _not_serving(self, wanted: Revision, phase: str, reason: Reason, text: str) -> Plan[RolloutPoolStatus]:
-        if self.status.phase != phase:
+        stalled = find_condition(self.status.conditions, ConditionType.STALLED)
+        if stalled is None or (stalled.status, stalled.reason) != ("True", reason):
             self.notes.append(Note(reason.value, text, "Warning"))
-        self.board.blocked(reason, text)
+        self.conditions.blocked(reason, text)
         changes: Changes = {"phase": phase, "progress": text[:1024], "child": self._ref(wanted)}
         if not self._old_serves():
             changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
@@ -150,16 +146,16 @@ class _Planner:
     def _serve(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
         """Switch first; ready and the old ones deleted once the Service is seen to select this revision."""
         if self.seen.serving != self.seen.wanted:
-            switch = Action(Act.APPLY_SERVICE, SERVICE, self.meta.name, params={"revision": self.seen.wanted})
+            switch = Action(Act.APPLY, SERVICE, self.meta.name, params={"revision": self.seen.wanted})
             text = "the servers answer; the Service moves to them"
             return self._transition("Starting", Reason.STARTING, text, {}, (switch,))
         digest = self.seen.digest or self.spec.model
         old = [r.run.child for r in self.seen.revisions if r.revision != self.seen.wanted]
         actions = tuple(delete(child) for child in old if not child.deleting)
         text = f"{self.spec.replicas} of {self.spec.replicas} replicas serve {self.spec.served_model_name}"
-        if self.status.phase != "Running":
+        if not self._served_this():
             self.notes.append(Note("Serving", f"{text} at {endpoint_url(self.meta.name, self.meta.namespace)}"))
-        self.board.done(Reason.AVAILABLE, text)
+        self.conditions.done(Reason.AVAILABLE, text)
         changes: Changes = {
             "phase": "Running",
             "endpoint": endpoint_url(self.meta.name, self.meta.namespace),
@@ -171,6 +167,10 @@ class _Planner:
             "progress": text,
         }
         return self._answer(changes, actions, self.times.poll if old else None)
+
+    def _served_this(self) -> bool:
+        """Whether the last write of status said that the wanted revision is served, and no other."""
+        return self.status.endpoint is not None and self.status.lagging_replicas == 0
 
     def _old_serves(self) -> bool:
         """Whether a former revision answers behind the stable Service."""
@@ -188,10 +188,12 @@ class _Planner:
     def _answer(
         self, changes: Changes, actions: tuple[Action, ...] = (), requeue: float | None = None
     ) -> Plan[RolloutPoolStatus]:
+        refused = self.conditions.refused(self.seen.refused, waiting=bool(actions))
         fixed = {
             "observed_generation": self.meta.generation,
-            "conditions": self.board.result(),
+            "conditions": self.conditions.result(),
             "replicas": self.seen.pods,
             "selector": f"{LABEL_POOL}={self.meta.name}",
         }
-        return Plan(self.status.model_copy(update=fixed | changes), actions, tuple(self.notes), requeue)
+        status = self.status.model_copy(update=fixed | changes)
+        return Plan(status, actions, tuple(self.notes), REFUSED_AGAIN if refused else requeue)

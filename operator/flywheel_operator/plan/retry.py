@@ -10,7 +10,7 @@ from flywheel_api.base import format_time
 from flywheel_api.causes import FINAL_CAUSES, FREE_RETRIES, Cause
 from flywheel_api.common import ATTEMPTS_KEPT, AttemptStatus
 from flywheel_api.conditions import truncate
-from flywheel_operator.plan.types import Ended, Timings
+from flywheel_operator.model import Ended, Timings
 
 FREE_LIMIT = 50
 """Attempts in all, free retries included: at full back-off about four hours of outage; then a person should look."""

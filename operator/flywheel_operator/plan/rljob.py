@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
-from flywheel_api.common import ChildRef, ModelStatus
+from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.names import child_name
 from flywheel_api.rljob import CheckpointStatus, RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
-from flywheel_operator.plan import texts
-from flywheel_operator.plan.conditions import STORE_REASONS, Board
-from flywheel_operator.plan.retry import back_off, judge, remember
-from flywheel_operator.plan.types import (
+from flywheel_operator.model import (
     Act,
     Action,
     Child,
@@ -25,31 +21,19 @@ from flywheel_operator.plan.types import (
     Note,
     Plan,
     Problem,
-    Record,
+    RLJobSeen,
     Run,
-    RunState,
     Timings,
     delete,
 )
+from flywheel_operator.plan import attempt, texts
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
+from flywheel_operator.plan.retry import back_off, judge, remember
 
 RAYJOB = "RayJob"
 Changes = dict[str, object]
 FIRST_VISIT = {ConditionType.PREFLIGHT: "not checked yet", ConditionType.STORAGE_READY: "not checked yet"}
 _NO_END = 365 * 24 * 3600  # activeDeadlineSeconds when the job has no wall clock of its own
-
-
-@dataclass(frozen=True)
-class RLJobSeen:
-    """What was observed. `run` is the RayJob of the current attempt; `others` are RayJobs of ours beside it."""
-
-    problem: Problem | None = None
-    store_problem: Problem | None = None
-    run: Run | None = None
-    others: tuple[Child, ...] = ()
-    pods: int = 0
-    record: Record = field(default_factory=Record)
-    model_uri: str = ""
-    model: str | None = None
 
 
 def plan_rljob(
@@ -72,63 +56,72 @@ class _Planner:
     ) -> None:
         self.meta, self.spec, self.seen, self.now, self.times = meta, spec, seen, now, times
         self.status = status
-        self.board = Board(status.conditions, meta.generation, now)
-        self.board.first_visit(FIRST_VISIT)
+        self.conditions = Conditions(status.conditions, meta.generation, now)
+        self.conditions.first_visit(FIRST_VISIT)
         self.notes: list[Note] = []
 
     def plan(self) -> Plan[RLJobStatus]:
         """Dispatch by the state that status records."""
         if self.status.finished_at is not None:
             return self._settled()
-        if is_open(self.status) and self.seen.record.manifest is not None:
+        if self.seen.record.manifest is not None:
             return self._succeed()
         if self._time_is_over():
             wall = self.spec.wall_clock
-            ended = Ended(Cause.BUDGET, "WallClock", f"spec.wallClock {wall} is over: raise it in a new RLJob")
-            return self._close(ended)
-        if is_open(self.status):
-            return self._attempt()
-        return self._between()
+            return self._close(Ended(Cause.BUDGET, "WallClock", f"spec.wallClock {wall} is over: raise it"))
+        return self._attempt() if is_open(self.status) else self._between()
 
     # ---- between attempts -----------------------------------------------------------------------------------------
     def _between(self) -> Plan[RLJobStatus]:
         problem = self.seen.problem or self.seen.store_problem
         if problem is not None:
-            self._note_problem(problem)
-            self.board.blocked(problem.reason, problem.message)
+            self._say_problem(problem)
+            self.conditions.blocked(problem.reason, problem.message)
             return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
-        self.board.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
-        self.board.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
+        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
         if self._children() or self.seen.pods:
-            text = "waiting for the pods of the last attempt to go"
-            self.board.working(Reason.WAITING, text)
-            return self._answer({"phase": "Pending", "progress": text}, self._deletions(), self.times.poll)
+            return self._wait("waiting for the pods of the last attempt to go", self.times.poll, self._deletions())
+        if self.seen.twin is not None:
+            text = f"RLJob {self.seen.twin} trains the same now: its checkpoint will be taken over"
+            return self._wait(text, self.times.preflight)
         wait = self._back_off_left()
         if wait > timedelta(0):
             last = self.status.attempts[-1]
             # the moment, not the seconds left: the text must not change while nothing happens
             at = format_time(self.now + wait)
             text = f"attempt {last.attempt} ended by {last.cause.value}; the next starts at {at}"
-            self.board.working(Reason.WAITING, text)
-            changes: Changes = {"phase": "Pending", "progress": text, "child": None}
-            return self._answer(changes, requeue=wait.total_seconds())
+            return self._wait(text, wait.total_seconds(), child=None)
         return self._start()
 
+    def _wait(
+        self, text: str, requeue: float, actions: tuple[Action, ...] = (), **changes: object
+    ) -> Plan[RLJobStatus]:
+        self.conditions.working(Reason.WAITING, text)
+        return self._answer({"phase": "Pending", "progress": text, **changes}, actions, requeue)
+
     def _start(self) -> Plan[RLJobStatus]:
-        attempt = self.status.attempt + 1
-        text = f"attempt {attempt} is starting"
-        self.board.working(Reason.STARTING, text)
-        self.notes.append(Note("AttemptStarted", f"attempt {attempt} starts as RayJob {self._name(attempt)}"))
+        number = self.status.attempt + 1
+        text = f"attempt {number} is starting"
+        self.conditions.working(Reason.STARTING, text)
+        self.notes.append(Note("AttemptStarted", f"attempt {number} starts as RayJob {self._name(number)}"))
+        maker = self.seen.reusable if number == 1 else self.status.reused_from
+        if maker is not None and number == 1:
+            said = f"goes on from step {maker.step} of {maker.kind} {maker.name}, which trained the same"
+            self.notes.append(Note("CheckpointReused", said))
         changes: Changes = {
             "phase": "Starting",
-            "attempt": attempt,
+            "attempt": number,
             "attempt_started_at": format_time(self.now),
             "started_at": self.status.started_at or format_time(self.now),
+            "content_key": self.seen.content.key if self.seen.content else None,
+            "reused_from": maker,
             "running_since": None,
+            "awaited_since": None,
             "child": None,
             "progress": text,
         }
-        return self._answer(changes, (self._create(attempt),), self.times.poll)
+        return self._answer(changes, (self._create(number),), self.times.poll)
 
     def _back_off_left(self) -> timedelta:
         if not self.status.attempts or self.status.attempts[-1].finished_at is None:
@@ -140,68 +133,56 @@ class _Planner:
 
     # ---- an attempt -----------------------------------------------------------------------------------------------
     def _attempt(self) -> Plan[RLJobStatus]:
-        record, run = self.seen.record, self.seen.run
         if self.seen.store_problem is not None:
             problem = self.seen.store_problem
-            self.board.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
+            self.conditions.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
             return self._answer({}, requeue=self.times.preflight)  # nothing is judged while the store is away
-        self.board.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
-        if record.failure is not None:
-            failure = record.failure
-            return self._close(Ended(failure.cause, failure.reason, failure.message))
-        if record.problem is not None:
-            return self._close(Ended(Cause.APP, Reason.MANIFEST_INVALID, record.problem))
-        if run is None:
-            return self._missing()
-        if run.ended is not None:
-            return self._close(run.ended)
-        if run.state is RunState.SUCCEEDED:
-            return self._without_manifest(run)
-        if run.state is RunState.STARTING:
-            return self._starting(run)
-        return self._running(run)
-
-    def _missing(self) -> Plan[RLJobStatus]:
-        if self.status.child is not None:
-            gone = f"RayJob {self.status.child.name} was deleted by somebody else"
-            return self._close(Ended(Cause.INFRA, "ChildLost", gone))
-        return self._answer({}, (self._create(self.status.attempt),), self.times.poll)
-
-    def _without_manifest(self, run: Run) -> Plan[RLJobStatus]:
-        since = run.finished or self._attempt_started()
-        if self.now - since < timedelta(seconds=self.times.manifest_grace):
-            return self._answer({"child": self._ref(run)}, requeue=self.times.poll)
-        text = "the RayJob ended with SUCCEEDED but committed no checkpoint to the store"
-        return self._close(Ended(Cause.APP, "ManifestMissing", text))
+        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        status = self.status
+        current = attempt.Attempt(
+            started=_time(status.attempt_started_at) or self.now,
+            child=status.child,
+            running_since=_time(status.running_since),
+            awaited_since=_time(status.awaited_since),
+        )
+        limits = attempt.Limits(
+            startup=parse_duration(self.spec.startup_timeout),
+            stall=parse_duration(self.spec.stall_after),
+            manifest_grace=timedelta(seconds=self.times.manifest_grace),
+        )
+        match attempt.stand(current, self.seen.run, self.seen.record, limits, self.now):
+            case attempt.Over(ended):
+                return self._close(ended)
+            case attempt.Starting(run):
+                return self._starting(run)
+            case attempt.Running(run):
+                return self._running(run)
+            case attempt.Awaiting(run, since):
+                changes = {"child": self._ref(run), "awaited_since": format_time(since)}
+                return self._answer(changes, requeue=self.times.poll)
+            case attempt.Missing():
+                return self._answer({}, (self._create(status.attempt),), self.times.poll)
+            case attempt.Committed():
+                return self._succeed()
 
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
-        limit = parse_duration(self.spec.startup_timeout)
-        if self.now - self._attempt_started() > limit:
-            text = f"not running {self.spec.startup_timeout} after its start: {run.waiting or 'no reason was given'}"
-            return self._close(Ended(Cause.CAPACITY, "StartupTimeout", text))
-        text = run.waiting or f"RayJob {run.child.name} is starting"
+        text = run.text or f"RayJob {run.child.name} is starting"
         if run.refused:
-            self.board.blocked(Reason.POD_REFUSED, text)
+            self.conditions.blocked(Reason.POD_REFUSED, text)
         else:
-            self.board.working(Reason.STARTING, text)
+            self.conditions.working(Reason.STARTING, text)
         return self._answer({"phase": "Starting", "child": self._ref(run), "progress": text}, requeue=self.times.poll)
 
     def _running(self, run: Run) -> Plan[RLJobStatus]:
-        progress = self.seen.record.progress
-        since = parse_time(self.status.running_since) if self.status.running_since else self.now
-        last = max(since, parse_time(progress.updated_at)) if progress else since
-        limit = parse_duration(self.spec.stall_after)
-        if self.now - last > limit:
-            text = f"no progress since {format_time(last)}, longer than spec.stallAfter {self.spec.stall_after}"
-            return self._close(Ended(Cause.STALLED, "NoProgress", text))
         changes: Changes = {
             "phase": "Running",
             "child": self._ref(run),
+            "awaited_since": None,
             "running_since": self.status.running_since or format_time(self.now),
         }
-        changes |= self._figures(progress)
+        changes |= self._figures(self.seen.record.progress)
         said = changes.get("progress") or self.status.progress or "running"
-        self.board.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
+        self.conditions.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
         return self._answer(changes, requeue=self.times.poll)
 
     def _figures(self, progress: Progress | None) -> Changes:
@@ -213,7 +194,7 @@ class _Planner:
             changes["checkpoint"] = CheckpointStatus(step=progress.checkpoint_step, digest=progress.checkpoint_digest)
         if progress.step is None:
             return changes | {"progress": progress.text or "the trainer is starting"}
-        if progress.step == self.status.step and (self.status.progress or "").startswith("step "):
+        if progress.step == self.status.step and self.status.running_since is not None:
             return changes
         return changes | {
             "step": progress.step,
@@ -230,19 +211,30 @@ class _Planner:
         assert manifest is not None and digest is not None
         reward = manifest.metrics.get("reward")
         text = f"checkpoint {digest[:19]}… committed at step {manifest.step}"
-        self.board.done(Reason.SUCCEEDED, text)
+        maker = self.status.reused_from
+        if manifest.owner.uid != self.meta.uid:
+            maker = ReusedFrom(kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt)
+            text += f" by {maker.kind} {maker.name}, which trained the same"
+        self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
+        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.conditions.done(Reason.SUCCEEDED, text)
         self.notes.append(Note("Succeeded", text))
+        ended = Ended(Cause.SUCCEEDED, "Committed", text)
         changes: Changes = {
             "phase": "Succeeded",
             "model": ModelStatus(uri=self.seen.model_uri, digest=digest, step=manifest.step),
             "manifest": digest,
+            "content_key": manifest.content_key,
+            "reused_from": maker,
             "step": manifest.step if manifest.step is not None else self.status.step,
             "reward": texts.number(reward) if reward is not None else self.status.reward,
             "eta": None,
-            "attempts": self._remember(Ended(Cause.SUCCEEDED, "Committed", text)),
+            "attempts": self._remember(ended) if is_open(self.status) else self.status.attempts,
+            "started_at": self.status.started_at or format_time(self.now),
             "finished_at": format_time(self.now),
             "gpu_seconds": self._gpu_seconds(),
             "running_since": None,
+            "awaited_since": None,
             "progress": text,
         }
         return self._answer(changes, self._deletions(), self.times.poll)
@@ -253,6 +245,7 @@ class _Planner:
             "failures": verdict.failures,
             "gpu_seconds": self._gpu_seconds(),
             "running_since": None,
+            "awaited_since": None,
             "eta": None,
         }
         if is_open(self.status):
@@ -260,14 +253,14 @@ class _Planner:
         said = f"{ended.cause.value}/{ended.reason}: {ended.message}"
         if verdict.again:
             text = f"attempt {self.status.attempt} ended by {said}"
-            self.board.working(Reason.WAITING, text)
+            self.conditions.working(Reason.WAITING, text)
             self.notes.append(Note("AttemptEnded", text, "Warning"))
             return self._answer(changes | {"phase": "Pending", "progress": text}, self._deletions(), self.times.poll)
-        reason = {Cause.BUDGET: Reason.BUDGET_EXHAUSTED}.get(ended.cause, Reason.FAILED)
-        if ended.cause not in (Cause.BUDGET, Cause.VALIDATION):
-            reason = Reason.RETRIES_EXHAUSTED
+        reason = {Cause.BUDGET: Reason.BUDGET_EXHAUSTED, Cause.VALIDATION: Reason.FAILED}.get(
+            ended.cause, Reason.RETRIES_EXHAUSTED
+        )
         text = f"{said} ({verdict.why})"
-        self.board.failed(reason, text)
+        self.conditions.failed(reason, text)
         self.notes.append(Note("Failed", text, "Warning"))
         changes |= {"phase": "Failed", "finished_at": format_time(self.now), "progress": text[:1024]}
         return self._answer(changes, self._deletions(), self.times.poll)
@@ -280,43 +273,40 @@ class _Planner:
 
     # ---- small parts ----------------------------------------------------------------------------------------------
     def _time_is_over(self) -> bool:
-        if self.spec.wall_clock is None or self.status.started_at is None:
+        started = _time(self.status.started_at)
+        if self.spec.wall_clock is None or started is None:
             return False
-        return self.now > parse_time(self.status.started_at) + parse_duration(self.spec.wall_clock)
+        return self.now > started + parse_duration(self.spec.wall_clock)
 
     def _remaining_seconds(self) -> int:
         if self.spec.wall_clock is None:
             return _NO_END
-        spent = self.now - parse_time(self.status.started_at) if self.status.started_at else timedelta(0)
+        spent = self.now - (_time(self.status.started_at) or self.now)
         return max(60, int((parse_duration(self.spec.wall_clock) - spent).total_seconds()))
-
-    def _attempt_started(self) -> datetime:
-        return parse_time(self.status.attempt_started_at) if self.status.attempt_started_at else self.now
 
     def _gpu_seconds(self) -> str | None:
         gpus = self.spec.nodes * self.spec.gpus_per_node
-        since = self.status.running_since
+        since = _time(self.status.running_since)
         if gpus == 0 or since is None:
             return self.status.gpu_seconds
-        spent = (self.now - parse_time(since)).total_seconds() * gpus
+        spent = (self.now - since).total_seconds() * gpus
         return f"{float(self.status.gpu_seconds or 0) + spent:.0f}"
 
-    def _name(self, attempt: int) -> str:
-        return child_name(self.meta.name, self.meta.uid, TRAIN_STAGE, attempt)
+    def _name(self, number: int) -> str:
+        return child_name(self.meta.name, self.meta.uid, TRAIN_STAGE, number)
 
-    def _create(self, attempt: int) -> Action:
+    def _create(self, number: int) -> Action:
         params = {"activeDeadlineSeconds": str(self._remaining_seconds())}
-        return Action(Act.CREATE, RAYJOB, self._name(attempt), TRAIN_STAGE, attempt, params=params)
+        return Action(Act.CREATE, RAYJOB, self._name(number), TRAIN_STAGE, number, params=params)
 
     def _ref(self, run: Run) -> ChildRef:
         return ChildRef(kind=RAYJOB, name=run.child.name)
 
-    def _remember(self, ended: Ended) -> list[object]:
+    def _remember(self, ended: Ended) -> list[AttemptStatus]:
         progress = self.seen.record.progress
         resumed = progress.resumed_from_step if progress else None
         started = self.status.attempt_started_at
-        kept = remember(list(self.status.attempts), None, self.status.attempt, ended, started, resumed, self.now)
-        return list(kept)
+        return remember(list(self.status.attempts), None, self.status.attempt, ended, started, resumed, self.now)
 
     def _children(self) -> list[Child]:
         return [*([self.seen.run.child] if self.seen.run else []), *self.seen.others]
@@ -324,14 +314,23 @@ class _Planner:
     def _deletions(self) -> tuple[Action, ...]:
         return tuple(delete(child) for child in self._children() if not child.deleting)
 
-    def _note_problem(self, problem: Problem) -> None:
+    def _say_problem(self, problem: Problem) -> None:
         kind = ConditionType.STORAGE_READY if problem.reason in STORE_REASONS else ConditionType.PREFLIGHT
         for condition in {kind, ConditionType.PREFLIGHT}:
-            self.board.set(condition, False, problem.reason, problem.message)
+            self.conditions.set(condition, False, problem.reason, problem.message)
 
     def _answer(
         self, changes: Changes, actions: tuple[Action, ...] = (), requeue: float | None = None
     ) -> Plan[RLJobStatus]:
-        fixed = {"observed_generation": self.meta.generation, "conditions": self.board.result()}
+        named = {action.name for action in actions}
+        # a RayJob of an earlier attempt that came back must not run beside the current one
+        actions += tuple(delete(c) for c in self.seen.others if not c.deleting and c.name not in named)
+        over = changes.get("finished_at") or self.status.finished_at
+        refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(actions))
+        fixed = {"observed_generation": self.meta.generation, "conditions": self.conditions.result()}
         status = self.status.model_copy(update=fixed | changes)
-        return Plan(status, actions, tuple(self.notes), requeue)
+        return Plan(status, actions, tuple(self.notes), REFUSED_AGAIN if refused else requeue)
+
+
+def _time(text: str | None) -> datetime | None:
+    return parse_time(text) if text else None

@@ -6,24 +6,28 @@ from datetime import datetime
 
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.resources import POOL
+from flywheel_api.results import PackageResult, Verdict
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.plan import budget, endpoints, finish, gate, graph, texts
-from flywheel_operator.plan.advance import Step, View, advance, start
-from flywheel_operator.plan.conditions import STORE_REASONS, Board
-from flywheel_operator.plan.retry import remember
-from flywheel_operator.plan.seen import RoundSeen
-from flywheel_operator.plan.types import (
+from flywheel_operator.model import (
     Action,
     Meta,
     Note,
     Plan,
     Problem,
     Record,
+    RoundSeen,
     RunState,
     Timings,
+    Training,
     delete,
 )
+from flywheel_operator.plan import budget, content, graph, results, texts
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
+from flywheel_operator.plan.retry import remember
+from flywheel_operator.plan.stage import Step, View, advance, reuse, start
+from flywheel_operator.plan.starts import Starts
 
 C = ConditionType
 _WATCHED = 6  # times the ordinary pause, where a watch tells of every change
@@ -34,12 +38,6 @@ FIRST_VISIT = {
     C.ENDPOINTS_AVAILABLE: "not used yet",
     C.PROMOTED: "not decided yet",
 }
-
-
-def _said(status: StageStatus) -> str:
-    """A stage's progress for the condition's message; a training's with its RLJob, where the details are."""
-    child, text = status.child, status.progress or ""
-    return f"{child.kind} {child.name}: {text}" if text and child is not None and child.kind == "RLJob" else text
 
 
 def plan_round(
@@ -55,6 +53,8 @@ def plan_round(
 
 
 class _Planner:
+    """One decision. `status` is the next one in the making; nothing here outlives the plan."""
+
     def __init__(
         self,
         meta: Meta,
@@ -64,29 +64,30 @@ class _Planner:
         now: datetime,
         times: Timings,
     ) -> None:
-        self.meta, self.spec, self.old, self.seen, self.now, self.times = meta, spec, status, seen, now, times
-        self.board = Board(status.conditions, meta.generation, now)
-        self.board.first_visit(FIRST_VISIT)
-        self.stages = {Stage(s.name): s for s in (status.stages or graph.initial(spec))}
-        self.attempts = list(status.attempts)
+        self.meta, self.spec, self.seen, self.now, self.times = meta, spec, seen, now, times
+        self.old, self.status = status, status
+        self.conditions = Conditions(status.conditions, meta.generation, now)
+        self.conditions.first_visit(FIRST_VISIT)
+        self.stages = graph.stages_of(spec, status.stages)
+        self.starts = Starts(self.stages, seen, spec.suspend, now)
         self.actions: list[Action] = []
         self.notes: list[Note] = []
         self.failed: tuple[Stage, str] | None = None
         self.blocked = False
-        self.changes: dict[str, object] = {}
 
     def plan(self) -> Plan[FlywheelRoundStatus]:
-        """Dispatch: terminal rounds are final whatever happens to their children (law 5)."""
+        """Terminal rounds are final whatever happens to their children (law 5)."""
         if self.old.finished_at is not None:
             return self._settled()
+        started = self.stages[Stage.PREFLIGHT].state is StageState.SUCCEEDED
         out = budget.zero(self.spec.budget) or self._exhausted()
-        if out is not None and self.stages[Stage.PREFLIGHT].state is StageState.SUCCEEDED:
+        if out is not None and started:
             return self._out_of_budget(out)
-        if self.stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED and not self._preflight(out):
+        if not started and not self._preflight(out):
             return self._answer(self.times.preflight)
         if self.seen.store_problem is not None:
-            return self._store_away(self.seen.store_problem)
-        self.board.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
+            return self._store_is_away(self.seen.store_problem)
+        self.conditions.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
         for definition in PIPELINE[1:]:
             self._stage(definition)
             if self.failed is not None:
@@ -96,39 +97,34 @@ class _Planner:
 
     # ---- before anything costs money ------------------------------------------------------------------------------
     def _preflight(self, out: Problem | None) -> bool:
-        stage = self.stages[Stage.PREFLIGHT]
-        started = stage.started_at or format_time(self.now)
-        self.board.set(
-            C.BUDGET_AVAILABLE, out is None, out.reason if out else Reason.AVAILABLE, out.message if out else ""
-        )
+        """Whether the round may start; writes down why not."""
+        began = self.stages[Stage.PREFLIGHT].started_at or format_time(self.now)
+        self._say(C.BUDGET_AVAILABLE, out)
         problem = self.seen.problem or self.seen.store_problem or out
         store = self.seen.store_problem or (problem if problem and problem.reason in STORE_REASONS else None)
-        self.board.set(
-            C.STORAGE_READY, store is None, store.reason if store else Reason.AVAILABLE, store.message if store else ""
-        )
+        self._say(C.STORAGE_READY, store)
         if problem is not None or self.seen.waits_for is not None or self.seen.base is None:
-            text = problem.message if problem else self.seen.waits_for or "waiting for the base model"
-            self._set(Stage.PREFLIGHT, state=StageState.WAITING, started_at=started, progress=text[:256], attempt=1)
-            reason = problem.reason if problem else Reason.WAITING
-            self.board.set(C.PREFLIGHT, False, reason, text)
-            if problem:
-                self.board.blocked(reason, text)
-                if stage.progress != text[:256]:
-                    self.notes.append(Note(reason.value, text, "Warning"))
-            else:
-                self.board.working(reason, text)
-            self.changes |= {"stage": Stage.PREFLIGHT.value, "progress": text[:1024]}
+            self._not_yet(began, problem)
             return False
         done = format_time(self.now)
         self._set(
-            Stage.PREFLIGHT, state=StageState.SUCCEEDED, started_at=started, finished_at=done, progress=None, attempt=1
+            Stage.PREFLIGHT, state=StageState.SUCCEEDED, started_at=began, finished_at=done, progress=None, attempt=1
         )
-        self.board.set(C.PREFLIGHT, True, Reason.PASSED, "")
+        self.conditions.set(C.PREFLIGHT, True, Reason.PASSED, "")
         self.notes.append(Note("PreflightPassed", f"base model {self.seen.base.digest[:19]}…, the round starts"))
         # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
-        self.changes |= {"base_model": self.seen.base, "started_at": done, "spec_hash": self.seen.spec_hash}
-        self.old = self.old.model_copy(update=self.changes)
+        self._change(base_model=self.seen.base, started_at=done, rollouts=list(self.seen.rollouts)[:8])
         return True
+
+    def _not_yet(self, began: str, problem: Problem | None) -> None:
+        text = problem.message if problem else self.seen.waits_for or "waiting for the base model"
+        if problem and self.stages[Stage.PREFLIGHT].progress != text[:256]:
+            self.notes.append(Note(problem.reason.value, text, "Warning"))
+        self._set(Stage.PREFLIGHT, state=StageState.WAITING, started_at=began, progress=text[:256], attempt=1)
+        reason = problem.reason if problem else Reason.WAITING
+        self.conditions.set(C.PREFLIGHT, False, reason, text)
+        (self.conditions.blocked if problem else self.conditions.working)(reason, text)
+        self._change(stage=Stage.PREFLIGHT.value, progress=text[:1024])
 
     # ---- one stage ------------------------------------------------------------------------------------------------
     def _stage(self, definition: StageDef) -> None:
@@ -138,32 +134,63 @@ class _Planner:
         if status.state is StageState.SUCCEEDED:
             if definition.runs is Runs.POOL:
                 self._served(definition, status)
-            return
-        if status.state is StageState.RUNNING:
+        elif status.state is StageState.RUNNING:
             self._take(definition, advance(definition, status, self._view(definition)))
-        elif gate.may_start(definition, *self._gate()):
-            if gate.no_data(definition, self.seen):
-                self._set(stage, state=StageState.SKIPPED, progress="no training data for this track")
-                return
-            self._take(definition, start(definition, status, self._view(definition)))
-            self.notes.append(Note("StageStarted", f"{stage} attempt {self.stages[stage].attempt}"))
+        elif definition.runs is Runs.POOL and self.starts.pool_never_needed(definition):
+            self._set(stage, state=StageState.SKIPPED, progress="not needed: what it would serve was done before")
+        elif graph.ready(definition, self.stages) and not self.spec.suspend:
+            self._begin(definition, status)
+
+    def _begin(self, definition: StageDef, status: StageStatus) -> None:
+        """A stage whose turn has come: skipped, taken over, or started."""
+        view = self._view(definition)
+        if content.no_data(definition.stage, self._package()):
+            self._set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
+        elif view.record.manifest is not None and view.content is not None:
+            self._take(definition, reuse(status, view))
+        elif self.starts.may_start(definition):
+            self._take(definition, start(definition, status, view))
+            self.notes.append(
+                Note("StageStarted", f"{definition.stage} attempt {self.stages[definition.stage].attempt}")
+            )
 
     def _served(self, definition: StageDef, status: StageStatus) -> None:
         """A pool that serves is watched as long as a stage needs it: one that failed or went is replaced."""
         run = self.seen.runs.get(definition.stage)
-        if run is not None and run.ended is not None and not gate.pool_idle(definition.stage, self.stages, False):
+        if run is not None and run.ended is not None and not self.starts.pool_idle(definition.stage):
             again = status.model_copy(update={"state": StageState.RUNNING})
             self._take(definition, advance(definition, again, self._view(definition)))
-        elif gate.pool_needed_again(definition, *self._gate()):
+        elif self.starts.pool_needed_again(definition):
             self._take(definition, start(definition, status, self._view(definition)))
 
-    def _gate(self) -> tuple[dict[Stage, StageStatus], RoundSeen, bool, datetime]:
-        return self.stages, self.seen, self.spec.suspend, self.now
-
     def _view(self, definition: StageDef) -> View:
-        stage = definition.stage
-        record = self.seen.records.get(stage, Record())
-        return View(self.meta, self.now, self.times, self.seen.runs.get(stage), record)
+        stage, seen = definition.stage, self.seen
+        record = seen.records.get(stage, Record())
+        return View(
+            self.meta,
+            self.now,
+            self.times,
+            seen.runs.get(stage),
+            record,
+            seen.content.get(stage),
+            seen.trainings.get(stage),
+            self._wanted(stage) if stage in seen.trainings else None,
+        )
+
+    def _wanted(self, stage: Stage) -> Training | None:
+        """The RLJob that would be created for a training now."""
+        base = self.status.base_model.digest if self.status.base_model else None
+        package = self._package()
+        if package is None:
+            return None
+        spec = content.training_of(stage, self.spec, base, graph.digests_of(self.stages), package)
+        return Training(spec, running=False)
+
+    def _package(self) -> PackageResult | None:
+        record = self.seen.records.get(Stage.PACKAGE, Record())
+        manifest = self.seen.manifests.get(Stage.PACKAGE) or record.manifest
+        result = manifest.result if manifest is not None else None
+        return result if isinstance(result, PackageResult) else None
 
     def _take(self, definition: StageDef, step: Step) -> None:
         stage, old = definition.stage, self.stages[definition.stage]
@@ -171,16 +198,15 @@ class _Planner:
         self.actions += step.actions
         self.blocked = self.blocked or step.blocked
         if step.ended is not None:
-            started = old.attempt_started_at
-            self.attempts = remember(self.attempts, stage, old.attempt, step.ended, started, None, self.now)
             why = f"{step.ended.cause.value}/{step.ended.reason}: {step.ended.message}"
-            said = f"{stage} attempt {old.attempt} ended by {why}"
-            self.notes.append(Note("AttemptEnded", said, "Warning"))
-            self._account(stage)
-        if step.final and step.ended is not None:
-            self._stage_failed(
-                stage, f"{stage}: {step.ended.cause.value}/{step.ended.reason}: {step.ended.message} ({step.final})"
+            self.notes.append(Note("AttemptEnded", f"{stage} attempt {old.attempt} ended by {why}", "Warning"))
+            known = list(self.status.attempts)
+            self._change(
+                attempts=remember(known, stage, old.attempt, step.ended, old.attempt_started_at, None, self.now)
             )
+            self._account(stage)
+            if step.final:
+                self._stage_failed(stage, f"{stage}: {why} ({step.final})")
         elif step.status.state is StageState.SUCCEEDED and old.state is not StageState.SUCCEEDED:
             self._succeeded(definition)
 
@@ -192,23 +218,16 @@ class _Planner:
             self.failed = (stage, text)
 
     def _succeeded(self, definition: StageDef) -> None:
-        stage = definition.stage
-        status = self.stages[stage]
+        stage, record = definition.stage, self.seen.records.get(definition.stage, Record())
         if definition.runs is Runs.RLJOB:
             self._account(stage)
-        manifest = self.seen.records.get(stage, Record()).manifest
-        text = f"{stage} done"
-        if status.counts is not None and status.counts.in_ != "0":
-            text = f"{stage}: {status.counts.in_} in, {status.counts.out} out, {status.counts.dropped} dropped"
-        self.notes.append(Note("StageSucceeded", text))
-        if manifest is None:
+        self.notes.append(texts.succeeded(self.stages[stage]))
+        if record.manifest is None:
             return
-        if manifest.standin:
-            self.changes["standin"] = True
-        self.changes |= finish.results(stage, manifest, self._suites(), self._status(), self.seen.models)
-
-    def _suites(self) -> list[str]:
-        return [suite.name for suite in self.spec.evaluation.suites]
+        if record.manifest.standin:
+            self._change(standin=True)
+        uri = self.seen.model_uri
+        self._change(**results.taken_over(stage, record.manifest, self.status, uri))
 
     def _account(self, stage: Stage) -> None:
         """GPU-seconds of what just ended are added to the stage's."""
@@ -220,11 +239,11 @@ class _Planner:
     # ---- pools ----------------------------------------------------------------------------------------------------
     def _release_pools(self) -> None:
         """A pool goes when no stage needs it any more, or at a suspension's stage boundary."""
-        for stage in (Stage.SERVE_BASE, Stage.SERVE_CANDIDATE):
+        for stage in graph.POOLS:
             run = self.seen.runs.get(stage)
             if run is None or run.child.deleting or self.stages[stage].state is not StageState.SUCCEEDED:
                 continue
-            if gate.pool_idle(stage, self.stages, self.spec.suspend):
+            if self.starts.pool_idle(stage):
                 if self.stages[stage].child is not None:
                     self._account(stage)
                     self._set(stage, child=None, finished_at=format_time(self.now), progress=None)
@@ -237,19 +256,28 @@ class _Planner:
         if report in graph.DONE or report is StageState.FAILED:
             return self._finish()
         running = [s for s in self.stages.values() if s.state in (StageState.RUNNING, StageState.WAITING)]
-        text = "; ".join(s.progress for s in running if s.progress) or self._waiting_text()
-        stage = next((s.name for s in running), None) or self.old.stage or Stage.PREPARE.value
-        self.changes |= {"stage": stage, "progress": text[:1024]}
-        endpoints.tell(self.board, running, self.seen, self.attempts)
-        self.board.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
+        text = "; ".join(s.progress for s in running if s.progress) or self._between_stages()
+        stage = next((s.name for s in running), None) or self.status.stage or Stage.PREPARE.value
+        self._change(stage=stage, progress=text[:1024])
+        self._endpoints(running)
+        self.conditions.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
         if self.spec.suspend and not any(s.state is StageState.RUNNING for s in running):
-            self.changes["progress"] = "suspended: set spec.suspend to false to go on"
-            self.board.working(Reason.SUSPENDED, str(self.changes["progress"]))
-        elif self.blocked:
-            self.board.blocked(Reason.POD_REFUSED, text)
+            text = "suspended: set spec.suspend to false to go on"
+            self._change(progress=text)
+            self.conditions.working(Reason.SUSPENDED, text)
+            return self._answer(None)  # the change of spec wakes it; a resync looks after the wall clock
+        if self.blocked:
+            self.conditions.blocked(Reason.POD_REFUSED, text)
         else:
-            self.board.working(stage, "; ".join(said for s in running if (said := _said(s))) or text)
+            self.conditions.working(stage, "; ".join(said for s in running if (said := texts.with_child(s))) or text)
         return self._answer(self._pause(running))
+
+    def _endpoints(self, running: list[StageStatus]) -> None:
+        waiting = texts.waiting_for_endpoints(running, self.seen.records, self.status.attempts)
+        if waiting:
+            self.conditions.set(C.ENDPOINTS_AVAILABLE, False, Reason.ENDPOINT_UNAVAILABLE, waiting)
+        else:
+            self.conditions.set(C.ENDPOINTS_AVAILABLE, True, Reason.AVAILABLE, "")
 
     def _pause(self, running: list[StageStatus]) -> float:
         """Pools and RLJobs wake the round by their own status; only Jobs are polled for, in the store."""
@@ -257,37 +285,32 @@ class _Planner:
         watched = bool(kinds) and Runs.JOB not in kinds and not self.actions
         return self.times.poll * (_WATCHED if watched else 1)
 
-    def _waiting_text(self) -> str:
-        if gate.pools_exist(self.seen) or self.seen.training_holds:
+    def _between_stages(self) -> str:
+        if self.starts.pools_exist() or self.starts.training_holds():
             return "waiting for the pods of the last stage to go, so that one model at a time needs memory"
         return "between stages"
 
     def _finish(self) -> Plan[FlywheelRoundStatus]:
-        verdict = str(self._status().verdict or "Held")
-        promoted = verdict == "Promoted"
-        text = f"{verdict}: {self._status().score or 'no score'}"
-        judged = self.seen.manifests.get(Stage.GATE)
-        why = finish.reasons(judged) if judged else ""
-        self.board.done(Reason.PROMOTED if promoted else Reason.HELD, text)
-        self.board.set(C.PROMOTED, promoted, Reason.PROMOTED if promoted else Reason.HELD, why or text)
-        self.notes.append(Note(verdict, f"{text}. {why}" if why else text))
+        verdict = self.status.verdict or Verdict.HELD
+        promoted = verdict is Verdict.PROMOTED
+        text = f"{verdict.value}: {self.status.score or 'no score'}"
+        why = results.reasons(self.seen.manifests.get(Stage.GATE))
+        reason = Reason.PROMOTED if promoted else Reason.HELD
+        self.conditions.done(reason, text)
+        self.conditions.set(C.PROMOTED, promoted, reason, why or text)
+        self.notes.append(Note(verdict.value, f"{text}. {why}" if why else text))
         self._sweep()
-        took = self.now - parse_time(self.old.started_at or format_time(self.now))
-        spent = finish.spent(self.stages.values(), self.seen.models, took)
-        self.changes |= {"stage": "Done", "progress": spent, "finished_at": format_time(self.now)}
+        took = self.now - (parse_time(self.status.started_at) if self.status.started_at else self.now)
+        spent = results.spent(self.stages, self.seen.manifests, took)
+        self._change(stage="Done", progress=spent, finished_at=format_time(self.now))
         return self._answer(self.times.poll)
 
     def _fail(self, stage: Stage, text: str, reason: Reason = Reason.FAILED) -> Plan[FlywheelRoundStatus]:
-        self.board.failed(reason, text)
-        self.board.set(C.PROMOTED, False, Reason.FAILED, "the round failed before a verdict")
+        self.conditions.failed(reason, text)
+        self.conditions.set(C.PROMOTED, False, Reason.FAILED, "the round failed before a verdict")
         self.notes.append(Note("Failed", text, "Warning"))
         self._sweep()
-        self.changes |= {
-            "stage": stage.value,
-            "progress": text[:1024],
-            "verdict": "Failed",
-            "finished_at": format_time(self.now),
-        }
+        self._change(stage=stage.value, progress=text[:1024], verdict=Verdict.FAILED, finished_at=format_time(self.now))
         return self._answer(self.times.poll)
 
     def _exhausted(self) -> Problem | None:
@@ -296,7 +319,7 @@ class _Planner:
         return budget.exhausted(self.spec.budget, self.old.started_at, spent, used, self.now)
 
     def _out_of_budget(self, out: Problem) -> Plan[FlywheelRoundStatus]:
-        self.board.set(C.BUDGET_AVAILABLE, False, out.reason, out.message)
+        self._say(C.BUDGET_AVAILABLE, out)
         stage = next((Stage(s.name) for s in self.stages.values() if s.state is StageState.RUNNING), Stage.PREFLIGHT)
         for name, status in self.stages.items():
             if status.state in (StageState.RUNNING, StageState.WAITING):
@@ -304,16 +327,19 @@ class _Planner:
                 self._set(name, state=StageState.FAILED, finished_at=format_time(self.now), progress="budget exhausted")
         return self._fail(stage, out.message, Reason.BUDGET_EXHAUSTED)
 
-    def _store_away(self, problem: Problem) -> Plan[FlywheelRoundStatus]:
+    def _store_is_away(self, problem: Problem) -> Plan[FlywheelRoundStatus]:
         """Nothing is judged while the store is away: running children go on, the round pauses."""
-        self.board.set(C.STORAGE_READY, False, problem.reason, problem.message)
-        self.board.working(problem.reason, problem.message)
+        self._say(C.STORAGE_READY, problem)
+        self.conditions.working(problem.reason, problem.message)
         return self._answer(self.times.preflight)
 
     def _settled(self) -> Plan[FlywheelRoundStatus]:
-        if self.old.spec_hash and self.seen.spec_hash and self.old.spec_hash != self.seen.spec_hash:
-            text = "spec was changed after the round ended: nothing runs again; apply a new round under another name"
-            self.board.set(C.RECONCILING, False, Reason.SPEC_CHANGED, text)
+        if self.meta.generation != self.old.observed_generation:
+            text = (
+                "spec was changed after the round ended: nothing runs again; apply a new round under another name, "
+                "it takes over what is done"
+            )
+            self.conditions.set(C.RECONCILING, False, Reason.SPEC_CHANGED, text)
         self._sweep()
         return self._answer(self.times.poll if self.actions else None)
 
@@ -321,25 +347,30 @@ class _Planner:
         """Children that run or hold hardware go; Jobs and RLJobs that ended stay, with their logs and curves."""
         done = {a.name for a in self.actions}
         for run in self.seen.runs.values():
-            ended = run.child.kind != "RolloutPool" and run.state in (RunState.SUCCEEDED, RunState.ENDED)
+            ended = run.child.kind != POOL.kind and run.state in (RunState.SUCCEEDED, RunState.ENDED)
             if not ended and not run.child.deleting and run.child.name not in done:
                 self.actions.append(delete(run.child))
         self.actions += [delete(c) for c in self.seen.strays if not c.deleting and c.name not in done]
 
     # ---- small parts ----------------------------------------------------------------------------------------------
+    def _say(self, kind: ConditionType, problem: Problem | None) -> None:
+        reason, message = (problem.reason, problem.message) if problem else (Reason.AVAILABLE, "")
+        self.conditions.set(kind, problem is None, reason, message)
+
     def _set(self, stage: Stage, **changes: object) -> None:
         self.stages[stage] = self.stages[stage].model_copy(update=changes)
 
-    def _status(self) -> FlywheelRoundStatus:
-        return self.old.model_copy(update=self.changes)
+    def _change(self, **changes: object) -> None:
+        self.status = self.status.model_copy(update=changes)
 
     def _answer(self, requeue: float | None) -> Plan[FlywheelRoundStatus]:
-        self.changes |= {
-            "observed_generation": self.meta.generation,
-            "base": self.old.base or texts.base(self.spec.base),
-            "conditions": self.board.result(),
-            "stages": [self.stages[d.stage] for d in PIPELINE],
-            "attempts": self.attempts,
-        }
-        status = finish.with_usage(self.old, self._status(), self.now)
-        return Plan(status, tuple(self.actions), tuple(self.notes), requeue)
+        over = self.status.finished_at is not None  # a round that is over needs nobody's help
+        refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(self.actions))
+        self._change(
+            observed_generation=self.meta.generation,
+            base=self.old.base or texts.base(self.spec.base),
+            conditions=self.conditions.result(),
+            stages=list(self.stages.values()),
+        )
+        status = results.with_usage(self.old, self.status, self.now)
+        return Plan(status, tuple(self.actions), tuple(self.notes), REFUSED_AGAIN if refused else requeue)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 
 from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_duration
-from flywheel_api.round import BaseSpec
+from flywheel_api.causes import Cause
+from flywheel_api.common import AttemptStatus
+from flywheel_api.resources import RLJOB
+from flywheel_api.round import BaseSpec, StageState, StageStatus
+from flywheel_api.stages import Stage
+from flywheel_operator.model import Note, Record
 
 
 def number(value: float, digits: int = 3) -> str:
@@ -51,3 +57,37 @@ def stage(name: str, progress: Progress | None) -> str:
     if progress.total:
         return f"{name} {progress.done}/{progress.total} items"
     return f"{name} {progress.text}".strip() if progress.text else f"{name} running"
+
+
+def with_child(status: StageStatus) -> str:
+    """A stage's progress for the condition's message; a training's with its RLJob, which tells more."""
+    child, text = status.child, status.progress or ""
+    return f"{child.kind} {child.name}: {text}" if text and child is not None and child.kind == RLJOB.kind else text
+
+
+def succeeded(status: StageStatus) -> Note:
+    """The Event of a stage that is done."""
+    text = f"{status.name} done"
+    if status.counts is not None and status.counts.in_ != "0":
+        text = f"{status.name}: {status.counts.in_} in, {status.counts.out} out, {status.counts.dropped} dropped"
+    if status.reused_from is None:
+        return Note("StageSucceeded", text)
+    maker = status.reused_from
+    return Note("StageReused", f"{text}; taken over from {maker.kind} {maker.name}, which made the same")
+
+
+def waiting_for_endpoints(
+    running: Iterable[StageStatus], records: Mapping[Stage, Record], attempts: Sequence[AttemptStatus]
+) -> str:
+    """Which stages wait for a model endpoint; empty when none does. Nothing is lost while they wait."""
+    waiting = []
+    for status in running:
+        progress = records.get(Stage(status.name), Record()).progress
+        last = next((a for a in reversed(attempts) if a.stage == status.name), None)
+        if status.state is StageState.RUNNING and progress is not None and progress.waiting_for:
+            waiting.append(f"{status.name} waits for {progress.waiting_for}")
+        elif status.state is StageState.WAITING and last is not None and last.cause is Cause.ENDPOINT:
+            waiting.append(f"{status.name}: {last.message}")
+    if not waiting:
+        return ""
+    return "; ".join(waiting) + "; finished items are kept, only missing ones run again"

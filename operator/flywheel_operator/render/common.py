@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Iterable
-from typing import Any
 
 from flywheel_api import API_VERSION
 from flywheel_api.base import StatusModel
@@ -23,10 +22,8 @@ from flywheel_api.names import (
     kebab,
 )
 from flywheel_api.stages import STORE_ENV, STORE_REQUIRED_KEYS
-from flywheel_operator.plan.types import Meta
+from flywheel_operator.model import Meta, Object
 from flywheel_operator.settings import OperatorConfig, PodDefaults, Sizes
-
-Object = dict[str, Any]
 
 MODEL_DIR = "/models/model"
 MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flywheel_api.resources import ROUND
 from flywheel_api.round import Endpoint
 from flywheel_api.stages import API_KEY_ENV_PREFIX, STAGE_CONFIG_ENV, StageConfig
-from flywheel_operator.plan.types import Action, Meta
+from flywheel_operator.model import Action, Meta, Object
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
     IMAGE_ENV,
@@ -23,7 +21,6 @@ from flywheel_operator.render.common import (
 )
 from flywheel_operator.settings import OperatorConfig
 
-Object = dict[str, Any]
 HOME = "/home/flywheel"
 
 

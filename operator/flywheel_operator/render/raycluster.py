@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from flywheel_api.common import PodTemplate, StoreRef
 from flywheel_operator.render.common import (
@@ -19,8 +18,6 @@ from flywheel_operator.render.common import (
     volumes,
 )
 from flywheel_operator.settings import Flavour, OperatorConfig, RayShape, Sizes
-
-Object = dict[str, Any]
 
 HOME = "/home/ray"
 HEAD_PORTS = ((6379, "gcs-server"), (8265, "dashboard"), (10001, "client"))

@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import parse_duration
 from flywheel_api.names import RAYJOB_NAME_LIMIT
 from flywheel_api.resources import RLJOB
-from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
-from flywheel_operator.plan.types import Action, Meta
+from flywheel_operator.model import Action, Meta, Object, RLJobSeen
 from flywheel_operator.render.common import config_env, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
-Object = dict[str, Any]
 ENTRYPOINT = "python -m flywheel_jobs train"
 _STARTUP_SLACK = 60  # our own startup limit speaks first: it knows why
 
 
-def ray_job(config: OperatorConfig, meta: Meta, spec: RLJobSpec, model: str, action: Action) -> Object:
-    """The RayJob of an attempt. `model` is what the init container fetches: a digest, s3:// or hf://."""
+def ray_job(
+    config: OperatorConfig, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, action: Action
+) -> Object:
+    """The RayJob of an attempt. The init container fetches the model: a digest, s3:// or hf://."""
+    model = seen.model or spec.model
     if len(action.name) > RAYJOB_NAME_LIMIT:
         raise ValueError(f"{action.name!r} is longer than the {RAYJOB_NAME_LIMIT} characters that KubeRay takes")
     flavour = config.flavour(spec.gpus_per_node)
@@ -30,7 +30,11 @@ def ray_job(config: OperatorConfig, meta: Meta, spec: RLJobSpec, model: str, act
         model=model,
         store=spec.store,
         template=spec.pod_template,
-        env=(config_env(TRAIN_CONFIG_ENV, train_config(config, meta, spec, model, action.attempt)),),
+        env=(
+            config_env(
+                TRAIN_CONFIG_ENV, train_config(config, meta, spec, model, status.content_key or "", seen, action)
+            ),
+        ),
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,
         gpus_per_worker=spec.gpus_per_node,
@@ -52,8 +56,18 @@ def ray_job(config: OperatorConfig, meta: Meta, spec: RLJobSpec, model: str, act
     }
 
 
-def train_config(config: OperatorConfig, meta: Meta, spec: RLJobSpec, model: str, attempt: int) -> TrainConfig:
+def train_config(
+    config: OperatorConfig, meta: Meta, spec: RLJobSpec, model: str, content_key: str, seen: RLJobSeen, action: Action
+) -> TrainConfig:
     """What the entry point receives; the hardware's verl keys lie under the job's own."""
     own = spec.model_copy(update={"overrides": config.flavour(spec.gpus_per_node).overrides | spec.overrides})
     owner = Owner(kind=RLJOB.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)
-    return TrainConfig(owner=owner, attempt=attempt, spec=own, model=model, ray_version=config.ray_version)
+    return TrainConfig(
+        owner=owner,
+        attempt=action.attempt,
+        content_key=content_key,
+        made_of=dict(seen.content.made_of) if seen.content else {},
+        spec=own,
+        model=model,
+        ray_version=config.ray_version,
+    )

@@ -6,21 +6,19 @@ stable Service moves to it when it answers, and only then the old one is deleted
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 
-from flywheel_api.artifacts import Owner, canonical_json
+from flywheel_api.artifacts import Owner
+from flywheel_api.canonical import canonical_json
 from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, short_hash, weights_label
-from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec
+from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.resources import POOL
 from flywheel_api.stages import POOL_CONFIG_ENV, PoolConfig
-from flywheel_operator.plan.types import Action, Meta
+from flywheel_operator.model import Act, Action, Meta, Object, PoolSeen
 from flywheel_operator.render.common import MODEL_DIR, config_env, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
-Object = dict[str, Any]
 LABEL_REVISION = "flywheel.dev/revision"
 IMPORT_PATH = "flywheel_jobs.rollout.app:build"
 
@@ -35,6 +33,16 @@ def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str) -> str:
         "ray": config.ray_version,
     }
     return short_hash(canonical_json(facts).decode(), 8)
+
+
+def child(
+    config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, status: RolloutPoolStatus, seen: PoolSeen, action: Action
+) -> Object:
+    """The body of a CREATE (a revision's RayService) or an APPLY (the stable Service)."""
+    digest = seen.digest or spec.model
+    if action.act is Act.APPLY:
+        return stable_service(meta, digest, action.params["revision"])
+    return ray_service(config, meta, spec, digest, action)
 
 
 def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, digest: str, action: Action) -> Object:

@@ -3,37 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from flywheel_api import API_VERSION
-from flywheel_api.artifacts import Manifest, Owner
+from flywheel_api.artifacts import Owner
 from flywheel_api.base import parse_duration
+from flywheel_api.names import child_name
 from flywheel_api.pool import RolloutPoolSpec
-from flywheel_api.presets import training_spec
 from flywheel_api.resources import POOL, RLJOB, ROUND
+from flywheel_api.results import PackageResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
-from flywheel_operator.plan import budget, graph
+from flywheel_operator.model import Action, Meta, Object, Record, RoundSeen
+from flywheel_operator.plan import budget, content, graph
 from flywheel_operator.plan.pool import endpoint_url
-from flywheel_operator.plan.types import Action, Meta
 from flywheel_operator.render.common import labels, metadata
 from flywheel_operator.render.job import key_variable, stage_job
 from flywheel_operator.settings import OperatorConfig
 
-Object = dict[str, Any]
 POLICY_MODEL = "policy"
-_TRACKS = {Stage.TRAIN_REASONING: "reasoning", Stage.TRAIN_AGENTIC: "agentic"}
-
-
-@dataclass(frozen=True)
-class RoundFacts:
-    """What rendering needs beside spec and status."""
-
-    package: Manifest | None = None
-    previous_rollouts: tuple[str, ...] = ()
-    champion: str | None = None
 
 
 def child(
@@ -41,17 +29,17 @@ def child(
     meta: Meta,
     spec: FlywheelRoundSpec,
     status: FlywheelRoundStatus,
+    seen: RoundSeen,
     action: Action,
-    facts: RoundFacts,
 ) -> Object:
-    """The body of a stage's child."""
+    """The body of a stage's child. `status` is the planned one."""
     stage = Stage(action.stage)
-    stages = {Stage(s.name): s for s in status.stages}
+    stages = graph.stages_of(spec, status.stages)
     if action.kind == POOL.kind:
         return _object(meta, POOL.kind, action, pool_spec(spec, status, stage, stages).dump())
     if action.kind == RLJOB.kind:
-        return _object(meta, RLJOB.kind, action, rljob_spec(spec, status, stage, stages, facts).dump())
-    return stage_job(config, meta, stage_config(config, meta, spec, status, action, facts), action)
+        return _object(meta, RLJOB.kind, action, rljob_spec(spec, status, stage, stages, seen).dump())
+    return stage_job(config, meta, stage_config(config, meta, spec, status, seen, action), action)
 
 
 def _object(meta: Meta, kind: str, action: Action, spec: Object) -> Object:
@@ -69,7 +57,7 @@ def pool_spec(
 ) -> RolloutPoolSpec:
     """The pool of the base or of the candidate."""
     base = status.base_model.digest if status.base_model else None
-    model = base if stage is Stage.SERVE_BASE else graph.candidate(stages)
+    model = base if stage is Stage.SERVE_BASE else graph.candidate(graph.digests_of(stages))
     if model is None:
         raise ValueError(f"{stage} was planned before its model is known")
     template = graph.pool_template(spec)
@@ -82,17 +70,13 @@ def rljob_spec(
     status: FlywheelRoundStatus,
     stage: Stage,
     stages: Mapping[Stage, StageStatus],
-    facts: RoundFacts,
+    seen: RoundSeen,
 ) -> RLJobSpec:
     """The training of a track, from the checkpoint before it."""
-    track = _TRACKS[stage]
-    datasets = facts.package.details.get("datasets", {}).get(track, {}) if facts.package else {}
+    manifest = seen.manifests.get(Stage.PACKAGE) or seen.records.get(Stage.PACKAGE, Record()).manifest
+    package = manifest.result if manifest is not None and isinstance(manifest.result, PackageResult) else None
     base = status.base_model.digest if status.base_model else None
-    earlier = stages[Stage.TRAIN_REASONING].manifest if stage is Stage.TRAIN_AGENTIC else None
-    model = earlier or base
-    if model is None or not datasets.get("train"):
-        raise ValueError(f"{stage} was planned before its model or its data is known")
-    return training_spec(spec, track, model, datasets["train"], datasets.get("validation"))  # type: ignore[arg-type]
+    return content.training_of(stage, spec, base, graph.digests_of(stages), package)
 
 
 def stage_config(
@@ -100,27 +84,30 @@ def stage_config(
     meta: Meta,
     spec: FlywheelRoundSpec,
     status: FlywheelRoundStatus,
+    seen: RoundSeen,
     action: Action,
-    facts: RoundFacts,
 ) -> StageConfig:
     """What a CPU stage receives. Inputs are digests of verified manifests."""
     stage = Stage(action.stage)
-    stages = {Stage(s.name): s for s in status.stages}
-    inputs = {name: stages[name].manifest for name in graph.BY_STAGE[stage].inputs}
+    stages = graph.stages_of(spec, status.stages)
+    digests = graph.digests_of(stages)
+    made = seen.content.get(stage)
     return StageConfig(
         stage=stage,
         owner=Owner(kind=ROUND.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid),
         attempt=action.attempt,
         shards=config.job.shards,
+        content_key=stages[stage].content_key or "",
+        made_of=dict(made.made_of) if made is not None else {},
         spec=spec,
-        inputs={name.value: digest for name, digest in inputs.items() if digest},
+        inputs=graph.inputs_of(stage, digests),
         endpoints=endpoints(config, meta, spec, stages, stage),
         base_model=status.base_model.digest if status.base_model else None,
-        candidate_model=graph.candidate(stages),
-        champion=facts.champion if stage is Stage.GATE else None,
-        previous_rollouts=list(facts.previous_rollouts),
+        candidate_model=graph.candidate(digests),
+        champion=seen.champion if stage is Stage.GATE else None,
+        previous_rollouts=status.rollouts,
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,
-        timeline=[s.dump() for s in status.stages] if stage is Stage.REPORT else [],
+        timeline=list(stages.values()) if stage is Stage.REPORT else [],
     )
 
 
@@ -157,7 +144,7 @@ def _policy(
     own = graph.endpoint_of(spec, Role.POLICY)
     if pool is Stage.SERVE_BASE and own is not None and own.pool is None:
         return _address(config, meta, own)
-    name = graph.child_name_of(meta, pool, stages[pool].attempt)
+    name = child_name(meta.name, meta.uid, pool, stages[pool].attempt)
     return endpoint_url(name, meta.namespace, config.cluster_domain), POLICY_MODEL
 
 
@@ -169,7 +156,7 @@ def _address(config: OperatorConfig, meta: Meta, endpoint: Endpoint) -> tuple[st
 
 def _resolved(role: Role, own: Endpoint, url: str, model: str, left: int | None) -> ResolvedEndpoint:
     return ResolvedEndpoint(
-        role=role.value,
+        role=role,
         url=url,
         model=model,
         temperature=float(own.sampling.temperature),

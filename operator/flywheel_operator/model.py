@@ -1,0 +1,252 @@
+"""The operator's vocabulary: what is seen, what is to be done, and the plan in between. Frozen values only."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic, Literal, TypeVar
+
+from flywheel_api.artifacts import Failure, Manifest, Progress
+from flywheel_api.base import StatusModel
+from flywheel_api.causes import Cause
+from flywheel_api.common import ModelStatus, ReusedFrom
+from flywheel_api.conditions import Reason
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.stages import Stage
+
+Object = dict[str, Any]
+S = TypeVar("S", bound=StatusModel)
+
+
+@dataclass(frozen=True)
+class Meta:
+    """Identity of the object under reconciliation."""
+
+    name: str
+    namespace: str
+    uid: str
+    generation: int
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something that a person (or time) must mend; the message names the fix."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True)
+class Timings:
+    """The planner's share of the configuration, in seconds."""
+
+    poll: float = 2.5
+    preflight: float = 10
+    back_off: float = 10
+    back_off_limit: float = 300
+    manifest_grace: float = 30
+    stage_stall: float = 900
+    stage_startup: float = 900
+    stage_retries: int = 3
+
+
+@dataclass(frozen=True)
+class Child:
+    """An object of ours as it exists in the cluster."""
+
+    kind: str
+    name: str
+    uid: str
+    deleting: bool = False
+
+
+@dataclass(frozen=True)
+class Ended:
+    """Why an attempt ended, as its pods or its child tell it."""
+
+    cause: Cause
+    reason: str
+    message: str = ""
+
+
+class RunState(StrEnum):
+    """Where a child stands."""
+
+    STARTING = "Starting"
+    RUNNING = "Running"
+    SUCCEEDED = "Succeeded"
+    ENDED = "Ended"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A child that runs an attempt: a Job, a RayJob, an RLJob or a pool, mapped to one shape.
+
+    `text` says in plain words where it stands or what it waits for. `refused` says that a person must act. `ended` is
+    set with state Ended only. `holds` says that it has, or will have, pods.
+    """
+
+    child: Child
+    state: RunState
+    text: str = ""
+    refused: bool = False
+    ended: Ended | None = None
+    holds: bool = True
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the store says of one attempt, or of a result that is there already; see `observe.attempts`.
+
+    `advanced_at` is when progress was last seen to move, by the operator's own clock: pods' clocks may be wrong.
+    """
+
+    digest: str | None = None
+    manifest: Manifest | None = None
+    problem: str | None = None
+    progress: Progress | None = None
+    advanced_at: datetime | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class Content:
+    """What a stage or training is made of, and the key of that."""
+
+    key: str
+    made_of: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A live RLJob of a round: what it was created with, and whether its current attempt runs."""
+
+    spec: RLJobSpec
+    running: bool
+
+
+@dataclass(frozen=True)
+class RoundSeen:
+    """A round as it was observed. Maps are by stage.
+
+    `problem`, `store_problem`, `waits_for`, `base` and `rollouts` come from preflight. `records` are of running attempts
+    and of results that are there already, `manifests` of finished stages, `content` of stages that run or could start.
+    `strays` are live children that no current attempt accounts for. `gpu_seconds` is what running children have spent.
+    `champion` is the campaign's promoted verdict before this round, `model_uri` where the candidate is in the store.
+    `refused` is what the API server said to the last effects.
+    """
+
+    problem: Problem | None = None
+    store_problem: Problem | None = None
+    waits_for: str | None = None
+    base: ModelStatus | None = None
+    rollouts: tuple[str, ...] = ()
+    runs: Mapping[Stage, Run] = field(default_factory=dict)
+    records: Mapping[Stage, Record] = field(default_factory=dict)
+    manifests: Mapping[Stage, Manifest] = field(default_factory=dict)
+    content: Mapping[Stage, Content] = field(default_factory=dict)
+    trainings: Mapping[Stage, Training] = field(default_factory=dict)
+    strays: tuple[Child, ...] = ()
+    gpu_seconds: Mapping[Stage, float] = field(default_factory=dict)
+    pool_pods: int = 0
+    champion: str | None = None
+    model_uri: str = ""
+    refused: Problem | None = None
+
+
+@dataclass(frozen=True)
+class RLJobSeen:
+    """An RLJob as it was observed. `run` is the RayJob of the current attempt; `others` are RayJobs of ours beside it.
+
+    `reusable` names who made the checkpoint that a first attempt will go on from; `twin` an RLJob that trains the same.
+    """
+
+    problem: Problem | None = None
+    store_problem: Problem | None = None
+    run: Run | None = None
+    others: tuple[Child, ...] = ()
+    pods: int = 0
+    record: Record = field(default_factory=Record)
+    model: str | None = None
+    model_uri: str = ""
+    content: Content | None = None
+    reusable: ReusedFrom | None = None
+    twin: str | None = None
+    refused: Problem | None = None
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A RayService of ours and the revision it serves."""
+
+    revision: str
+    run: Run
+
+
+@dataclass(frozen=True)
+class PoolSeen:
+    """A pool as it was observed. `serving` is the revision that the stable Service selects, if the Service exists."""
+
+    problem: Problem | None = None
+    digest: str | None = None
+    wanted: str = ""
+    revisions: tuple[Revision, ...] = ()
+    serving: str | None = None
+    service_conflict: str | None = None
+    pods: int = 0
+    refused: Problem | None = None
+
+
+class Act(StrEnum):
+    """What the executor can do."""
+
+    CREATE = "Create"
+    DELETE = "Delete"
+    APPLY = "Apply"
+
+
+@dataclass(frozen=True)
+class Action:
+    """One effect as it is planned. CREATE and APPLY name what is to be rendered, DELETE exactly one incarnation."""
+
+    act: Act
+    kind: str
+    name: str
+    stage: str = ""
+    attempt: int = 0
+    uid: str = ""
+    params: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Effect:
+    """One effect, ready to be carried out: an Action with its body, rendered before the intent is written."""
+
+    action: Action
+    body: Object | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """An Event: one line of the story, posted after the status has landed."""
+
+    reason: str
+    message: str
+    type: Literal["Normal", "Warning"] = "Normal"
+
+
+@dataclass(frozen=True)
+class Plan(Generic[S]):
+    """The answer: the whole next status, then effects, then events; look again after `requeue` seconds."""
+
+    status: S
+    actions: tuple[Action, ...] = ()
+    notes: tuple[Note, ...] = ()
+    requeue: float | None = None
+
+
+def delete(child: Child) -> Action:
+    """Deletion of exactly that incarnation."""
+    return Action(Act.DELETE, child.kind, child.name, uid=child.uid)

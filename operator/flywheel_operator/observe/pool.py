@@ -1,0 +1,67 @@
+"""A RolloutPool as it is: its RayServices, their clusters and pods, and its stable Service."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flywheel_api.names import LABEL_POOL
+from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
+from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision
+from flywheel_operator.observe import preflight
+from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.services import run_of
+from flywheel_operator.plan.preflight import pod_template
+from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
+from flywheel_operator.ports.objects import StoreProblem
+from flywheel_operator.render.rayservice import LABEL_REVISION, revision
+
+
+async def see_pool(
+    context: Context, meta: Meta, spec: RolloutPoolSpec, status: RolloutPoolStatus, now: datetime
+) -> PoolSeen:
+    """Everything that the planner decides by."""
+    digest, problem = await _digest(context, meta, spec)
+    services = [s for s in await context.owned(RAYSERVICES, meta) if owner_uid(s) == meta.uid]
+    pods = await context.kube.list(PODS, meta.namespace, {LABEL_POOL: meta.name})
+    serving, conflict = await _stable(context, meta)
+    return PoolSeen(
+        problem=problem,
+        digest=digest,
+        wanted=revision(context.config, spec, digest) if digest else "",
+        revisions=tuple([await _revision(context, meta, service, pods) for service in services]),
+        serving=serving,
+        service_conflict=conflict,
+        pods=len(pods),
+    )
+
+
+async def _digest(context: Context, meta: Meta, spec: RolloutPoolSpec) -> tuple[str | None, Problem | None]:
+    problem = pod_template(spec.pod_template, context.config.pod_template) or await preflight.kuberay(context.kube)
+    if problem is not None:
+        return None, problem
+    store, problem = await context.stores.checked(meta.namespace, spec.store.secret_name)
+    if store is None:
+        return None, problem
+    try:
+        return await preflight.model(context.results, store, spec.model)
+    except StoreProblem as error:
+        return None, Problem(error.reason, str(error))
+
+
+async def _revision(context: Context, meta: Meta, service: Object, pods: list[Object]) -> Revision:
+    own = labels_of(service).get(LABEL_REVISION, "")
+    status = service.get("status") or {}
+    names = [(status.get(p) or {}).get("rayClusterName") for p in ("activeServiceStatus", "pendingServiceStatus")]
+    clusters = [await context.kube.get(RAYCLUSTERS, meta.namespace, name) for name in names if name]
+    mine = [p for p in pods if labels_of(p).get(LABEL_REVISION) == own]
+    return Revision(own, run_of(service, [c for c in clusters if c], mine))
+
+
+async def _stable(context: Context, meta: Meta) -> tuple[str | None, str | None]:
+    """(revision that the stable Service selects, why its name cannot be used)."""
+    found = await context.kube.get(SERVICES, meta.namespace, meta.name)
+    if found is None:
+        return None, None
+    if owner_uid(found) != meta.uid:
+        return None, f"a Service {meta.name!r} that is not ours exists: delete it or rename this pool"
+    return (found.get("spec", {}).get("selector") or {}).get(LABEL_REVISION), None

@@ -1,0 +1,78 @@
+"""What the stages of a round are made of (law 13), and which of them could be done next: there the store is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from flywheel_api.common import Reuse
+from flywheel_api.content import NEVER_REUSED, content_key, stage_content, training_content
+from flywheel_api.presets import training_spec
+from flywheel_api.results import PackageResult, Split
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
+from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
+from flywheel_operator.model import Content, Meta
+from flywheel_operator.plan import graph
+
+
+def next_stages(
+    stages: Mapping[Stage, StageStatus], digests: Mapping[Stage, str], package: PackageResult | None
+) -> Iterator[StageDef]:
+    """Jobs and trainings that are not done, whose inputs are. `digests` holds results that were found meanwhile, too."""
+    for definition in PIPELINE:
+        if definition.runs not in (Runs.JOB, Runs.RLJOB) or _done(definition.stage, stages, digests, package):
+            continue
+        if stages[definition.stage].state in (StageState.PENDING, StageState.WAITING):
+            if all(_done(s, stages, digests, package) for s in definition.after):
+                yield definition
+
+
+def _done(
+    stage: Stage, stages: Mapping[Stage, StageStatus], digests: Mapping[Stage, str], package: PackageResult | None
+) -> bool:
+    return stages[stage].state in graph.DONE or stage in digests or no_data(stage, package)
+
+
+def no_data(stage: Stage, package: PackageResult | None) -> bool:
+    """Whether a track's training has nothing to train on, because Package left the track out."""
+    track = graph.TRAININGS.get(stage)
+    return track is not None and package is not None and package.dataset(track, Split.TRAIN) is None
+
+
+def of_stage(
+    stage: Stage,
+    meta: Meta,
+    spec: FlywheelRoundSpec,
+    status: FlywheelRoundStatus,
+    digests: Mapping[Stage, str],
+    package: PackageResult | None,
+    sources: Mapping[str, str],
+    own: bool = False,
+) -> Content:
+    """What a stage is made of; with `own` nobody else's result is taken. Raises ValueError when an input is missing."""
+    base = status.base_model.digest if status.base_model else None
+    if stage in graph.TRAININGS:
+        training = training_of(stage, spec, base, digests, package)
+        made_of = training_content(training, training.model)
+    else:
+        made_of = stage_content(
+            stage, spec, graph.inputs_of(stage, digests), base, graph.candidate(digests), status.rollouts, sources
+        )
+    own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED
+    return Content(content_key(made_of, meta.uid if own else None), made_of)
+
+
+def training_of(
+    stage: Stage,
+    spec: FlywheelRoundSpec,
+    base: str | None,
+    digests: Mapping[Stage, str],
+    package: PackageResult | None,
+) -> RLJobSpec:
+    """The RLJob of a track, from the checkpoint before it. Raises ValueError when its model or its data is not known."""
+    track = graph.TRAININGS[stage]
+    model = (digests.get(Stage.TRAIN_REASONING) if stage is Stage.TRAIN_AGENTIC else None) or base
+    train = package.dataset(track, Split.TRAIN) if package else None
+    if model is None or package is None or train is None:
+        raise ValueError(f"{stage} was planned before its model or its data is known")
+    return training_spec(spec, track, model, train, package.dataset(track, Split.VALIDATION))

@@ -1,0 +1,76 @@
+"""Checks of a spec that need no look at the world: what is refused here costs nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flywheel_api.artifacts import Promotion
+from flywheel_api.base import parse_time
+from flywheel_api.common import PodTemplate
+from flywheel_api.conditions import Reason
+from flywheel_api.overrides import check_overrides
+from flywheel_api.presets import PRESETS
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.round import FlywheelRoundSpec
+from flywheel_operator.model import Problem
+from flywheel_operator.settings import AllowList
+
+_PROBLEMS_SHOWN = 3
+
+
+def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
+    """The first thing that is wrong with a round."""
+    if spec.training.preset not in PRESETS:
+        known = ", ".join(sorted(PRESETS))
+        text = f"training.preset {spec.training.preset!r} is unknown: known presets are {known}"
+        return Problem(Reason.INVALID_SPEC, text)
+    for template in (spec.training.pod_template, *(e.pool.pod_template for e in spec.endpoints if e.pool is not None)):
+        problem = pod_template(template, allowed)
+        if problem is not None:
+            return problem
+    return _overrides(spec.training.reasoning.overrides) or _overrides(spec.training.agentic.overrides)
+
+
+def rljob_spec(spec: RLJobSpec, allowed: AllowList) -> Problem | None:
+    """The first thing that is wrong with an RLJob: a misspelt key must cost no GPU start."""
+    return pod_template(spec.pod_template, allowed) or _overrides(spec.overrides)
+
+
+def _overrides(overrides: dict[str, object]) -> Problem | None:
+    wrong = check_overrides(overrides, limit=_PROBLEMS_SHOWN)
+    return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong)) if wrong else None
+
+
+def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:
+    """The allow-list of the chart: what a person who may create our objects may change of their pods."""
+    refused = [
+        ("image", template.image is not None and not _image_allowed(template.image, allowed)),
+        ("resources", template.resources is not None and not allowed.resources),
+        ("nodeSelector", bool(template.node_selector) and not allowed.node_selector),
+        ("tolerations", bool(template.tolerations) and not allowed.tolerations),
+        ("priorityClassName", template.priority_class_name not in (None, *allowed.priority_class_names)),
+    ]
+    wrong = [name for name, refuse in refused if refuse]
+    if not wrong:
+        return None
+    return Problem(
+        Reason.INVALID_SPEC,
+        f"podTemplate.{wrong[0]} is not allowed here: remove it, or ask the cluster's owner to allow it in the chart's "
+        "value podTemplate",
+    )
+
+
+def _image_allowed(image: str, allowed: AllowList) -> bool:
+    return allowed.image and (not allowed.image_prefixes or image.startswith(tuple(allowed.image_prefixes)))
+
+
+def champion(promotions: Iterable[Promotion], round_uid: str) -> Promotion | None:
+    """The newest promotion of another round: what a candidate has to hold its own against."""
+    others = [p for p in promotions if p.round.uid != round_uid]
+    return max(others, key=lambda p: parse_time(p.at), default=None)
+
+
+def promoted_by(promotions: Iterable[Promotion], round_name: str) -> Promotion | None:
+    """The newest promotion by a round of that name, whose object may be gone."""
+    found = [p for p in promotions if p.round.name == round_name]
+    return max(found, key=lambda p: parse_time(p.at), default=None)

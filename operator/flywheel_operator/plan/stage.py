@@ -1,0 +1,190 @@
+"""One stage, one step: its next attempt, what its running attempt came to, or a result that is there already."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from flywheel_api.artifacts import Manifest
+from flywheel_api.base import format_time, parse_time
+from flywheel_api.causes import Cause
+from flywheel_api.common import ChildRef, ReusedFrom
+from flywheel_api.names import child_name
+from flywheel_api.round import StageState, StageStatus
+from flywheel_api.stages import Runs, StageDef
+from flywheel_operator.model import (
+    Act,
+    Action,
+    Content,
+    Ended,
+    Meta,
+    Record,
+    Run,
+    RunState,
+    Timings,
+    Training,
+    delete,
+)
+from flywheel_operator.plan import attempt, results, texts
+from flywheel_operator.plan.graph import CHILD_KIND
+from flywheel_operator.plan.retry import back_off, judge
+
+_OWN_LIMITS = timedelta(days=36500)  # an RLJob watches over its own attempts
+_SUPERSEDED = "training's shape was changed: the next attempt takes it and goes on from the last checkpoint"
+
+
+@dataclass(frozen=True)
+class Step:
+    """The next state of a stage. `ended` is set when an attempt ended; `final` when the stage has failed for good."""
+
+    status: StageStatus
+    actions: tuple[Action, ...] = ()
+    ended: Ended | None = None
+    final: str = ""
+    blocked: bool = False
+
+
+@dataclass(frozen=True)
+class View:
+    """What a step may look at. `wanted` is the RLJob that would be created now."""
+
+    meta: Meta
+    now: datetime
+    times: Timings
+    run: Run | None
+    record: Record
+    content: Content | None = None
+    training: Training | None = None
+    wanted: Training | None = None
+
+
+def start(definition: StageDef, status: StageStatus, view: View) -> Step:
+    """The next attempt: its number and what it is made of go to status before the child exists."""
+    number = status.attempt + 1
+    moment = format_time(view.now)
+    new = status.model_copy(
+        update={
+            "state": StageState.RUNNING,
+            "attempt": number,
+            "started_at": status.started_at or moment,
+            "attempt_started_at": moment,
+            "finished_at": None,
+            "not_before": None,
+            "awaited_since": None,
+            "child": None,
+            "content_key": view.content.key if view.content else None,
+            "progress": f"{definition.stage} starting",
+        }
+    )
+    return Step(new, (create(definition, view.meta, number),))
+
+
+def create(definition: StageDef, meta: Meta, number: int) -> Action:
+    """Creation of a stage's child."""
+    name = child_name(meta.name, meta.uid, definition.stage, number)
+    return Action(Act.CREATE, CHILD_KIND[definition.runs], name, definition.stage, number)
+
+
+def reuse(status: StageStatus, view: View) -> Step:
+    """Takes over a result that is in the store already. What it cost was spent by its maker."""
+    assert view.record.manifest is not None and view.content is not None
+    moment = format_time(view.now)
+    taken = status.model_copy(update={"started_at": status.started_at or moment, "content_key": view.content.key})
+    return Step(_committed(taken, view, view.record.manifest))
+
+
+def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
+    """One step of a running attempt."""
+    if view.record.progress is not None:
+        status = status.model_copy(update={"tokens": results.tokens(status.tokens, view.record.progress.tokens)})
+    current = attempt.Attempt(
+        started=parse_time(status.attempt_started_at) if status.attempt_started_at else view.now,
+        child=status.child,
+        awaited_since=parse_time(status.awaited_since) if status.awaited_since else None,
+    )
+    match attempt.stand(current, view.run, view.record, _limits(definition, view.times), view.now):
+        case attempt.Committed():
+            assert view.record.manifest is not None
+            return Step(_committed(status, view, view.record.manifest))
+        case attempt.Over(ended):
+            return close(definition, status, view, ended)
+        case attempt.Missing():
+            return Step(status, (create(definition, view.meta, status.attempt),))
+        case attempt.Awaiting(run, since):
+            changes = {"awaited_since": format_time(since), "progress": "ended; its manifest is awaited"}
+            return Step(_with_child(status, run, **changes))
+        case attempt.Starting(run):
+            text = f"{status.name}: {run.text}" if run.text else f"{status.name} starting"
+            return Step(_with_child(status, run, progress=text[:256]), blocked=run.refused)
+        case attempt.Running(run):
+            return _running(definition, status, view, run)
+
+
+def _limits(definition: StageDef, times: Timings) -> attempt.Limits:
+    grace = timedelta(seconds=times.manifest_grace)
+    if definition.runs is not Runs.JOB:
+        return attempt.Limits(_OWN_LIMITS, _OWN_LIMITS, grace)
+    startup, stall = timedelta(seconds=times.stage_startup), timedelta(seconds=times.stage_stall)
+    return attempt.Limits(startup, stall, grace, shared=True)
+
+
+def _running(definition: StageDef, status: StageStatus, view: View, run: Run) -> Step:
+    if definition.runs is Runs.POOL:
+        serving = {"state": StageState.SUCCEEDED, "finished_at": None, "progress": run.text or "serving"}
+        return Step(_with_child(status, run, **serving))
+    if definition.runs is Runs.JOB:
+        return Step(_with_child(status, run, progress=texts.stage(status.name, view.record.progress)[:256]))
+    if _outdated(view.training, view.wanted):
+        return close(definition, status, view, Ended(Cause.SUPERSEDED, "ShapeChanged", _SUPERSEDED))
+    return Step(_with_child(status, run, progress=run.text[:256]), blocked=run.refused)
+
+
+def _outdated(live: Training | None, wanted: Training | None) -> bool:
+    """Whether an RLJob that is between attempts was made with another shape than it would be made with now."""
+    return live is not None and wanted is not None and not live.running and live.spec != wanted.spec
+
+
+def _with_child(status: StageStatus, run: Run, **changes: object) -> StageStatus:
+    child = ChildRef(kind=run.child.kind, name=run.child.name)
+    return status.model_copy(update={"awaited_since": None, "child": child, **changes})
+
+
+def _committed(status: StageStatus, view: View, manifest: Manifest) -> StageStatus:
+    """The stage with its result. Whoever else made it is named, and what that cost is not this round's."""
+    made_here = results.made_by(manifest, view.meta, status)
+    spent = {u.role: u.prompt_tokens + u.completion_tokens for u in manifest.usage.roles} if made_here else {}
+    maker = None if made_here else ReusedFrom(
+        kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt
+    )  # fmt: skip
+    changes = results.counted(manifest) | {
+        "tokens": results.tokens(status.tokens, spent),
+        "state": StageState.SUCCEEDED,
+        "finished_at": format_time(view.now),
+        "manifest": view.record.digest,
+        "reused_from": maker,
+        "progress": None,
+        "awaited_since": None,
+    }
+    return status.model_copy(update=changes)
+
+
+def close(definition: StageDef, status: StageStatus, view: View, ended: Ended) -> Step:
+    """An attempt ended without a result. RLJobs have retried by themselves: their failure is the stage's."""
+    verdict = judge(ended, status.failures, status.attempt, view.times.stage_retries)
+    final = verdict.why
+    if definition.runs is Runs.RLJOB and ended.reason not in ("ChildLost", "ShapeChanged"):
+        final = final or "the RLJob has used its own retries"
+    actions = (delete(view.run.child),) if view.run is not None and _still_runs(definition, view.run) else ()
+    changes: dict[str, object] = {"failures": verdict.failures, "child": None, "awaited_since": None}
+    if final:
+        changes |= {"state": StageState.FAILED, "finished_at": format_time(view.now), "progress": ended.message[:256]}
+        return Step(status.model_copy(update=changes), actions, ended, final)
+    due = format_time(view.now + back_off(view.meta.uid, status.name, status.attempt, ended, view.times))
+    text = f"{status.name}: attempt {status.attempt} ended by {ended.cause.value}, the next starts at {due}"
+    changes |= {"state": StageState.WAITING, "not_before": due, "progress": text[:256]}
+    return Step(status.model_copy(update=changes), actions, ended)
+
+
+def _still_runs(definition: StageDef, run: Run) -> bool:
+    """What ended by itself stays, with its logs; a pool, or what we end, goes."""
+    return not run.child.deleting and (definition.runs is Runs.POOL or run.state is not RunState.ENDED)
