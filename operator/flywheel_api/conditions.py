@@ -46,6 +46,7 @@ class Reason(StrEnum):
     # what preflight finds
     PASSED = "Passed"
     INVALID_SPEC = "InvalidSpec"
+    STATUS_UNREADABLE = "StatusUnreadable"
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_MISSING = "SecretKeyMissing"
     SECRET_KEY_INVALID = "SecretKeyInvalid"

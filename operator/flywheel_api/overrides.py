@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
+from itertools import islice
 from typing import Any
 
 RESERVED: dict[str, str] = {
@@ -77,12 +78,15 @@ def verl_keys() -> VerlKeys:
     return VerlKeys(raw["verl"], raw["keys"], raw["addable"], tuple(raw["open"]))
 
 
-def check_overrides(overrides: Mapping[str, Any]) -> list[str]:
-    """One sentence for each override that verl would not take, in order; empty when all are fine.
+def check_overrides(overrides: Mapping[str, Any], limit: int = 3) -> list[str]:
+    """One sentence for each of the first `limit` overrides that verl would not take; empty when all are fine.
+
+    Looking for what was meant takes tens of milliseconds a key: hence the limit.
 
     A leading `+` or `++` is allowed where hydra needs it, and never necessary.
     """
-    return [message for key, value in overrides.items() if (message := _check(key, value)) is not None]
+    found = (message for key, value in overrides.items() if (message := _check(key, value)) is not None)
+    return list(islice(found, limit))
 
 
 def hydra_key(key: str) -> str:

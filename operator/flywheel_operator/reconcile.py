@@ -110,7 +110,7 @@ class Reconciler:
                 known.append(Condition.model_validate(entry))
             except ValidationError:
                 continue
-        where = "spec" if not _is_status(error) else "status"
+        where = "status" if error.title.endswith("Status") else "spec"
         reason = Reason.INVALID_SPEC if where == "spec" else Reason.STATUS_UNREADABLE
         conditions = Conditions(known, meta_of(obj).generation, now)
         conditions.blocked(reason, _explain(where, error))
@@ -127,10 +127,6 @@ def meta_of(obj: Object) -> Meta:
 
 def _says(conditions: list[Condition], problem: Problem) -> bool:
     return any(c.type == "Stalled" and c.status == "True" and c.reason == problem.reason for c in conditions)
-
-
-def _is_status(error: ValidationError) -> bool:
-    return error.title.endswith("Status")
 
 
 def _explain(where: str, error: ValidationError) -> str:

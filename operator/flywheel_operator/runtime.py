@@ -8,14 +8,10 @@ import time
 from collections.abc import Awaitable, Callable
 
 from flywheel_operator import metrics
-from flywheel_operator.controllers.base import Context, Controller
-from flywheel_operator.controllers.pool import PoolController
-from flywheel_operator.controllers.rljob import RLJobController
-from flywheel_operator.controllers.round import RoundController
 from flywheel_operator.execute import post_event
 from flywheel_operator.logs import get_logger
 from flywheel_operator.model import Note
-from flywheel_operator.observe.stores import Connect, StoreBook
+from flywheel_operator.observe.stores import Connect
 from flywheel_operator.ports import http
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import OWN, KubeApi, Object
@@ -23,22 +19,16 @@ from flywheel_operator.ports.kube import Kube
 from flywheel_operator.queue import Key, WorkQueue
 from flywheel_operator.reconcile import Reconciler
 from flywheel_operator.settings import OperatorConfig
+from flywheel_operator.subjects import subjects
 
 log = get_logger(__name__)
 Farewell = Callable[[Object], Awaitable[None]]
 Watch = Callable[[WorkQueue, OperatorConfig, Farewell], Awaitable[None]]
 
 
-def controllers(kube: KubeApi, connect: Connect, config: OperatorConfig) -> dict[str, Controller]:
-    """The three controllers over the same ports."""
-    context = Context(kube, StoreBook(kube, connect, config.timing.store_probe), config)
-    made: tuple[Controller, ...] = (RoundController(context), PoolController(context), RLJobController(context))
-    return {controller.resource.kind: controller for controller in made}
-
-
 def build_queue(kube: KubeApi, connect: Connect, config: OperatorConfig) -> WorkQueue:
     """A queue whose handler reconciles, counted and timed."""
-    reconcile = Reconciler(kube, controllers(kube, connect, config))
+    reconcile = Reconciler(kube, subjects(kube, connect, config))
 
     async def handle(key: Key) -> float | None:
         started = time.perf_counter()

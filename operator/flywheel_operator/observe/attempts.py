@@ -1,7 +1,7 @@
 """Attempts and results in the store: read no oftener than need be, and verified before they are believed (law 5).
 
-While an attempt runs, one small object is read: its progress, which names the commit once that stands. What else there is
-(the commit itself, why it failed) is read when the child's state changes.
+While an attempt runs, one small object is read: its progress, which names the commit once that stands. What else there
+is (the commit itself, why it failed) is read when the child's state changes.
 """
 
 from __future__ import annotations

@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import TypeVar
 
-from flywheel_api.artifacts import result_prefix
-from flywheel_api.base import parse_time
+from pydantic import ValidationError
+
+from flywheel_api.artifacts import Manifest, result_prefix
+from flywheel_api.base import ApiModel, StatusModel, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition
 from flywheel_api.content import sources_of
@@ -137,7 +140,7 @@ class _Store:
                 record = await self.results.attempt(
                     self.store, self.meta.uid, stage, entry.attempt, commit, seen.runs.get(stage), self.now
                 )
-            elif runs is Runs.RLJOB:
+            else:
                 record = await self._trained(stage, entry.content_key, trained.get(stage), seen.runs.get(stage))
             self._keep(stage, record)
             if stage not in seen.runs and entry.child is None:
@@ -184,7 +187,7 @@ class _Store:
         result = manifest.result if manifest is not None else None
         return result if isinstance(result, PackageResult) else None
 
-    async def _manifest(self, stage: Stage) -> object:
+    async def _manifest(self, stage: Stage) -> Manifest | None:
         record = self.records.get(stage, Record())
         if record.manifest is not None or stage not in self.digests:
             return record.manifest
@@ -321,7 +324,16 @@ def _add_rljob(family: _Family, rljob: Object, place: Place, now: datetime) -> N
             family.trained[stage] = status.manifest
 
 
-S = RolloutPoolSpec | RLJobSpec
+Sp = TypeVar("Sp", bound=ApiModel)
+St = TypeVar("St", bound=StatusModel)
+
+
+def _parsed(obj: Object, spec: type[Sp], status: type[St]) -> tuple[Sp, St] | None:
+    """Spec and status of one of our own kinds; None where another release, or a stranger, wrote them."""
+    try:
+        return spec.model_validate(obj["spec"]), status.model_validate(obj.get("status") or {})
+    except ValidationError:
+        return None
 
 
 def pool_run(pool: Object, status: RolloutPoolStatus) -> Run:

@@ -21,7 +21,7 @@ from flywheel_operator.model import Ended, Record, Run, RunState
 
 @dataclass(frozen=True)
 class Attempt:
-    """What status says of the current attempt. `awaited_since`: the child has ended well, its manifest was not there."""
+    """What status says of the current attempt. `awaited_since`: the child had ended well, its manifest was missing."""
 
     started: datetime
     child: ChildRef | None = None
@@ -31,12 +31,11 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may take. `shared` says that several pods write one failure record: only the child's end counts."""
+    """How long what may take."""
 
     startup: timedelta
     stall: timedelta
     manifest_grace: timedelta
-    shared: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now
     """Where the attempt stands."""
     if record.manifest is not None:
         return Committed()
-    if record.failure is not None and not (limits.shared and run is not None and run.state is RunState.RUNNING):
+    if record.failure is not None:
         return Over(Ended(record.failure.cause, record.failure.reason, record.failure.message))
     if record.problem is not None:
         return Over(Ended(Cause.APP, Reason.MANIFEST_INVALID, record.problem))

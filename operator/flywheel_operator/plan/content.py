@@ -18,13 +18,13 @@ from flywheel_operator.plan import graph
 def next_stages(
     stages: Mapping[Stage, StageStatus], digests: Mapping[Stage, str], package: PackageResult | None
 ) -> Iterator[StageDef]:
-    """Jobs and trainings that are not done, whose inputs are. `digests` holds results that were found meanwhile, too."""
+    """Jobs and trainings that are not done, whose inputs are. `digests` holds what was found meanwhile, too."""
     for definition in PIPELINE:
         if definition.runs not in (Runs.JOB, Runs.RLJOB) or _done(definition.stage, stages, digests, package):
             continue
-        if stages[definition.stage].state in (StageState.PENDING, StageState.WAITING):
-            if all(_done(s, stages, digests, package) for s in definition.after):
-                yield definition
+        waits = stages[definition.stage].state in (StageState.PENDING, StageState.WAITING)
+        if waits and all(_done(s, stages, digests, package) for s in definition.after):
+            yield definition
 
 
 def _done(
@@ -69,7 +69,7 @@ def training_of(
     digests: Mapping[Stage, str],
     package: PackageResult | None,
 ) -> RLJobSpec:
-    """The RLJob of a track, from the checkpoint before it. Raises ValueError when its model or its data is not known."""
+    """The RLJob of a track, from the checkpoint before it. Raises ValueError when its model or data is not known."""
     track = graph.TRAININGS[stage]
     model = (digests.get(Stage.TRAIN_REASONING) if stage is Stage.TRAIN_AGENTIC else None) or base
     train = package.dataset(track, Split.TRAIN) if package else None

@@ -125,7 +125,7 @@ def _limits(definition: StageDef, times: Timings) -> attempt.Limits:
     if definition.runs is not Runs.JOB:
         return attempt.Limits(_OWN_LIMITS, _OWN_LIMITS, grace)
     startup, stall = timedelta(seconds=times.stage_startup), timedelta(seconds=times.stage_stall)
-    return attempt.Limits(startup, stall, grace, shared=True)
+    return attempt.Limits(startup, stall, grace)
 
 
 def _running(definition: StageDef, status: StageStatus, view: View, run: Run) -> Step:

@@ -48,6 +48,9 @@ class KubeApi(Protocol):
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, or None when it or its type does not exist."""
 
+    async def refresh(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """As `get`, but the API server is asked even where a cache could answer."""
+
     async def list(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> list[Object]:

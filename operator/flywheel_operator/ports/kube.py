@@ -48,6 +48,10 @@ class Kube:
         except NotFound:
             return None
 
+    async def refresh(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """See KubeApi."""
+        return await self.get(resource, namespace, name)
+
     async def list(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> list[Object]:

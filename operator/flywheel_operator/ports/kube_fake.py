@@ -38,6 +38,10 @@ class FakeKube:
         found = self.objects.get((resource.kind, namespace, name))
         return copy.deepcopy(found) if found is not None else None
 
+    async def refresh(self, resource: Resource, namespace: str, name: str) -> Object | None:
+        """See KubeApi."""
+        return await self.get(resource, namespace, name)
+
     async def list(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> list[Object]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flywheel_api.common import PodTemplate, StoreRef
+from flywheel_operator.model import Object
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
     IMAGE_ENV,

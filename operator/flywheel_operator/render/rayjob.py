@@ -21,20 +21,15 @@ def ray_job(
     config: OperatorConfig, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, action: Action
 ) -> Object:
     """The RayJob of an attempt. The init container fetches the model: a digest, s3:// or hf://."""
-    model = seen.model or spec.model
     if len(action.name) > RAYJOB_NAME_LIMIT:
         raise ValueError(f"{action.name!r} is longer than the {RAYJOB_NAME_LIMIT} characters that KubeRay takes")
     flavour = config.flavour(spec.gpus_per_node)
     marks = labels(meta, RLJOB.kind, "trainer", TRAIN_STAGE, action.attempt)
     request = ClusterRequest(
-        model=model,
+        model=seen.model or spec.model,
         store=spec.store,
         template=spec.pod_template,
-        env=(
-            config_env(
-                TRAIN_CONFIG_ENV, train_config(config, meta, spec, model, status.content_key or "", seen, action)
-            ),
-        ),
+        env=(config_env(TRAIN_CONFIG_ENV, train_config(config, meta, spec, status, seen, action.attempt)),),
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,
         gpus_per_worker=spec.gpus_per_node,
@@ -57,17 +52,16 @@ def ray_job(
 
 
 def train_config(
-    config: OperatorConfig, meta: Meta, spec: RLJobSpec, model: str, content_key: str, seen: RLJobSeen, action: Action
+    config: OperatorConfig, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, attempt: int
 ) -> TrainConfig:
     """What the entry point receives; the hardware's verl keys lie under the job's own."""
     own = spec.model_copy(update={"overrides": config.flavour(spec.gpus_per_node).overrides | spec.overrides})
-    owner = Owner(kind=RLJOB.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)
     return TrainConfig(
-        owner=owner,
-        attempt=action.attempt,
-        content_key=content_key,
+        owner=Owner(kind=RLJOB.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid),
+        attempt=attempt,
+        content_key=status.content_key or "",
         made_of=dict(seen.content.made_of) if seen.content else {},
         spec=own,
-        model=model,
+        model=seen.model or spec.model,
         ray_version=config.ray_version,
     )

@@ -1,0 +1,73 @@
+"""The three kinds under reconciliation: which functions observe, plan and render each."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_operator.model import Timings
+from flywheel_operator.observe.attempts import Results
+from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.pool import see_pool
+from flywheel_operator.observe.rljob import see_rljob
+from flywheel_operator.observe.round import see_round
+from flywheel_operator.observe.stores import Connect, StoreBook
+from flywheel_operator.plan.pool import plan_pool
+from flywheel_operator.plan.rljob import plan_rljob
+from flywheel_operator.plan.round import plan_round
+from flywheel_operator.ports.kinds import POOLS, RLJOBS, ROUNDS, KubeApi
+from flywheel_operator.reconcile import Subject
+from flywheel_operator.render import rayjob, rayservice
+from flywheel_operator.render import round as rounds
+from flywheel_operator.settings import OperatorConfig
+
+
+def timings(config: OperatorConfig) -> Timings:
+    """The planner's share of the configuration."""
+    t, job = config.timing, config.job
+    return Timings(
+        poll=t.poll,
+        preflight=t.preflight,
+        back_off=t.back_off,
+        back_off_limit=t.back_off_limit,
+        manifest_grace=t.manifest_grace,
+        stage_stall=job.stall_after_seconds,
+        stage_startup=job.startup_seconds,
+        stage_retries=job.retries,
+    )
+
+
+def subjects(kube: KubeApi, connect: Connect, config: OperatorConfig) -> dict[str, Subject[Any, Any, Any]]:
+    """The kinds by name, over the same ports."""
+    context = Context(kube, StoreBook(kube, connect, config.timing.store_probe), Results(config.timing.poll), config)
+    times = timings(config)
+    made: tuple[Subject[Any, Any, Any], ...] = (
+        Subject(
+            ROUNDS,
+            FlywheelRoundSpec,
+            FlywheelRoundStatus,
+            partial(see_round, context),
+            partial(plan_round, times=times),
+            partial(rounds.child, config),
+        ),
+        Subject(
+            POOLS,
+            RolloutPoolSpec,
+            RolloutPoolStatus,
+            partial(see_pool, context),
+            partial(plan_pool, times=times),
+            partial(rayservice.child, config),
+        ),
+        Subject(
+            RLJOBS,
+            RLJobSpec,
+            RLJobStatus,
+            partial(see_rljob, context),
+            partial(plan_rljob, times=times),
+            partial(rayjob.ray_job, config),
+        ),
+    )
+    return {subject.resource.kind: subject for subject in made}
