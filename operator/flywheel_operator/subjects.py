@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -40,9 +42,13 @@ def timings(config: OperatorConfig) -> Timings:
     )
 
 
-def subjects(kube: KubeApi, connect: Connect, config: OperatorConfig) -> dict[str, Subject[Any, Any, Any]]:
-    """The kinds by name, over the same ports."""
-    context = Context(kube, StoreBook(kube, connect, config.timing.store_probe), Results(config.timing.poll), config)
+def subjects(
+    kube: KubeApi, connect: Connect, config: OperatorConfig, clock: Callable[[], float] = time.monotonic
+) -> dict[str, Subject[Any, Any, Any]]:
+    """The kinds by name, over the same ports. `clock` paces looks into the store."""
+    context = Context(
+        kube, StoreBook(kube, connect, config.timing.store_probe), Results(config.timing.poll, clock), config
+    )
     times = timings(config)
     made: tuple[Subject[Any, Any, Any], ...] = (
         Subject(

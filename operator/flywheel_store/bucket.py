@@ -37,6 +37,9 @@ class Bucket(Protocol):
     def get_uri(self, uri: str) -> bytes | None:
         """The bytes at `s3://bucket/key`, in any bucket that the same credentials reach, or None."""
 
+    def version_of(self, uri: str) -> str | None:
+        """Entity tag of the object at `s3://bucket/key`: another one when the bytes change. None without an object."""
+
     def size(self, key: str) -> int | None:
         """The object's size in bytes, or None."""
 
@@ -84,6 +87,15 @@ class S3Bucket:
         """See Bucket."""
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         return self._read(bucket, key, b"".join)
+
+    def version_of(self, uri: str) -> str | None:
+        """See Bucket."""
+        bucket, _, key = uri.removeprefix("s3://").partition("/")
+
+        def head() -> str:
+            return str(self._client.stat_object(bucket, key).etag)
+
+        return self._call(f"HEAD {key}", lambda: _or_none(head))
 
     def size(self, key: str) -> int | None:
         """See Bucket."""

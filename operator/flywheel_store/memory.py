@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
 
+from flywheel_api.canonical import digest_of
 from flywheel_api.conditions import Reason
 from flywheel_store.errors import StoreProblem, StoreUnavailable
 from flywheel_store.settings import StoreSettings
@@ -45,6 +46,11 @@ class MemoryBucket:
         self._check()
         bucket, _, key = uri.removeprefix("s3://").partition("/")
         return self.objects.get(key) if bucket == self.settings.bucket else None
+
+    def version_of(self, uri: str) -> str | None:
+        """See Bucket."""
+        data = self.get_uri(uri)
+        return None if data is None else digest_of(data)
 
     def size(self, key: str) -> int | None:
         """See Bucket."""

@@ -35,3 +35,6 @@ class ObjectStore(Protocol):
 
     async def get_uri(self, uri: str) -> bytes | None:
         """The bytes at `s3://bucket/key`, in any bucket that the same credentials reach."""
+
+    async def version_of(self, uri: str) -> str | None:
+        """Entity tag of the object at `s3://bucket/key`: another one when the bytes change. None without an object."""

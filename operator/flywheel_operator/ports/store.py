@@ -38,6 +38,10 @@ class AsyncStore:
         """See ObjectStore."""
         return await self._run(lambda: self._bucket.get_uri(uri))
 
+    async def version_of(self, uri: str) -> str | None:
+        """See ObjectStore."""
+        return await self._run(lambda: self._bucket.version_of(uri))
+
     async def size(self, key: str) -> int | None:
         """See ObjectStore."""
         return await self._run(lambda: self._bucket.size(key))

@@ -6,10 +6,10 @@ import json
 from typing import Any
 
 import pytest
+from flywheel_operator.plan.types import RunState
 
 from flywheel_api.causes import Cause
 from flywheel_operator.observe import jobs, pods, rayjobs, services
-from flywheel_operator.plan.types import RunState
 
 Object = dict[str, Any]
 

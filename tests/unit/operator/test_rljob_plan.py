@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from flywheel_operator.plan.types import Act, Child, Ended, Meta, Plan, Problem, Record, Run, RunState, Timings
 
 from flywheel_api.artifacts import Failure, Manifest, ManifestKind, Owner, Progress
 from flywheel_api.base import format_time
@@ -14,7 +15,6 @@ from flywheel_api.causes import Cause
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_operator.plan.rljob import RLJobSeen, is_open, plan_rljob
-from flywheel_operator.plan.types import Act, Child, Ended, Meta, Plan, Problem, Record, Run, RunState, Timings
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 META = Meta("train", "team", "uid-1", 1)

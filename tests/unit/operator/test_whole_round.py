@@ -6,10 +6,12 @@ from datetime import timedelta
 
 import pytest
 
-from flywheel_api.common import ModelStatus
+from flywheel_api.artifacts import Owner
+from flywheel_api.common import ReusedFrom
+from flywheel_api.results import TrainingResult
 from flywheel_api.round import BaseSpec, StageState, StageStatus
 from flywheel_api.stages import Stage
-from flywheel_operator.plan import finish, texts
+from flywheel_operator.plan import results, texts
 from unit.operator.world import NS, ROUND, World
 
 
@@ -24,7 +26,8 @@ async def test_a_round_goes_from_apply_to_promoted() -> None:
     assert status["score"] == "25.0 → 50.0"
     assert status["base"] == "tiny"
     assert status["progress"].startswith("20 steps, "), "two trainings of ten"
-    assert status["model"]["digest"].startswith("sha256:")
+    trained = next(s["manifest"] for s in status["stages"] if s["name"] == "TrainAgentic")
+    assert status["model"]["digest"] == trained
     assert world.condition("Ready")["status"] == "True"
     assert world.condition("Promoted")["status"] == "True"
     assert not world.of_kind("RolloutPool") and not world.of_kind("RayService"), "pools must be gone"
@@ -44,26 +47,41 @@ def test_the_base_in_short(base: dict[str, str], said: str) -> None:
 
 
 def test_what_a_round_spent_in_short() -> None:
-    stages = [StageStatus(name="TrainReasoning", state=StageState.SUCCEEDED, gpu_seconds="473040")]
-    models = {Stage.TRAIN_REASONING: ModelStatus(uri="s3://b/m", digest="sha256:" + "0" * 64, step=582)}
-    assert finish.spent(stages, models, timedelta(hours=20)) == "582 steps, 131.4 GPU-h"
-    assert finish.spent([], {}, timedelta(minutes=21, seconds=50)) == "21m50s"
+    stages = {
+        Stage.TRAIN_REASONING: StageStatus(name="TrainReasoning", state=StageState.SUCCEEDED, gpu_seconds="473040"),
+        Stage.TRAIN_AGENTIC: StageStatus(
+            name="TrainAgentic",
+            state=StageState.SUCCEEDED,
+            reused_from=ReusedFrom(kind="RLJob", name="earlier"),
+        ),
+    }
+    world = World()
+    owner = Owner(kind="RLJob", namespace=NS, name="train", uid="train")
+    trained = world.manifest(owner, "Train", 1, TrainingResult(step=582))
+    manifests = dict.fromkeys(stages, trained)
+    assert results.spent(stages, manifests, timedelta(hours=20)) == "582 steps, 131.4 GPU-h", "reused is not spent"
+    assert results.spent({}, {}, timedelta(minutes=21, seconds=50)) == "21m50s"
 
 
-@pytest.mark.parametrize("kind", ["RayJob", "RayService"])
-async def test_one_model_at_a_time_needs_memory(kind: str) -> None:
+async def test_one_model_at_a_time_needs_memory() -> None:
     world = World()
     world.apply(ROUND)
+    seen: set[str] = set()
     for _ in range(200):
         await world.look()
         heavy = [
-            p for p in world.of_kind("Pod") if p["metadata"]["ownerReferences"][0]["kind"] in ("RayJob", "RayService")
+            kind
+            for p in world.of_kind("Pod")
+            if (kind := p["metadata"]["ownerReferences"][0]["kind"]) in ("RayJob", "RayService")
         ]
         assert len(heavy) <= 1
+        seen |= set(heavy)
         world.act()
+        world.tick()
         if world.status().get("finishedAt"):
             break
-    assert world.status()["verdict"] == "Promoted", kind
+    assert world.status()["verdict"] == "Promoted"
+    assert seen == {"RayJob", "RayService"}
 
 
 async def test_events_sort_by_name_in_the_order_of_the_story() -> None:

@@ -14,9 +14,31 @@ from typing import Any
 import yaml
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Counts, FileEntry, Manifest, ManifestKind, Owner, RoleUsage, Usage
+from flywheel_api.artifacts import Counts, FileEntry, Manifest, Owner, RoleUsage, Usage
 from flywheel_api.base import format_time
+from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.causes import Cause
+from flywheel_api.results import (
+    DatasetResult,
+    EvaluationResult,
+    GateOutcome,
+    ModelResult,
+    PackagedDataset,
+    PackageResult,
+    PreparedResult,
+    ReportResult,
+    Result,
+    RolloutsResult,
+    Split,
+    SuiteInfo,
+    SuiteScore,
+    SuiteVerdict,
+    Track,
+    TrainingResult,
+    Verdict,
+    VerdictResult,
+    VerifiedResult,
+)
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_CONFIG_ENV, TRAIN_STAGE
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import OWN
@@ -24,8 +46,8 @@ from flywheel_operator.ports.kube_fake import FakeKube
 from flywheel_operator.ports.store_fake import FakeStore
 from flywheel_operator.queue import Key
 from flywheel_operator.reconcile import Reconciler
-from flywheel_operator.runtime import controllers
 from flywheel_operator.settings import OperatorConfig
+from flywheel_operator.subjects import subjects
 
 Object = dict[str, Any]
 NS = "team"
@@ -74,19 +96,20 @@ class World:
         self.now = START
         self.holding: set[str] = set()
         self.fail: dict[str, tuple[Cause, str]] = {}
-        self.created: list[str] = []
+        self.ran: list[str] = []
+        self.trained: list[str] = []
         self.kube.seed(secret())
         self.put_model("models/tiny/manifest.json")
         self.restart()
 
     def restart(self) -> None:
         """A new operator process: nothing is remembered."""
-        made = controllers(self.kube, lambda settings: self.store, self.config)
+        made = subjects(self.kube, lambda settings: self.store, self.config, lambda: (self.now - START).total_seconds())
         self.reconcile = Reconciler(self.kube, made, lambda: self.now)
 
     def put_model(self, key: str) -> str:
         owner = Owner(kind="Import", namespace=NS, name="tiny", uid="import")
-        manifest = self.manifest(owner, "Import", 1, ManifestKind.CHECKPOINT)
+        manifest = self.manifest(owner, "Import", 1, ModelResult())
         self.store.put(key, manifest.canonical())
         return manifest.digest
 
@@ -179,17 +202,18 @@ class World:
         if config["stage"] in self.holding:
             return
         owner, stage, attempt = Owner(**config["owner"]), config["stage"], config["attempt"]
+        self.ran.append(stage)
         if stage in self.fail:
             self._fail(owner, stage, attempt)
             self.kube.update("Job", NS, name, status={"conditions": [{"type": "Failed", "status": "True"}]})
             return
-        self.commit(owner, stage, attempt)
+        self.commit(owner, stage, attempt, config)
         self.kube.update("Job", NS, name, status={"conditions": [{"type": "Complete", "status": "True"}]})
 
     def _fail(self, owner: Owner, stage: str, attempt: int) -> None:
         cause, reason = self.fail[stage]
         failure = artifacts.Failure(cause=cause, reason=reason, message=f"{stage} told so", at=format_time(self.now))
-        self.store.put(artifacts.failure_key(owner.uid, stage, attempt), artifacts.canonical_json(failure.dump()))
+        self.store.put(artifacts.failure_key(owner.uid, stage, attempt), canonical_json(failure.dump()))
 
     def _ray_job(self, job: Object) -> None:
         name, cluster = job["metadata"]["name"], job["spec"]["rayClusterSpec"]
@@ -206,7 +230,8 @@ class World:
             status = {"jobDeploymentStatus": "Failed", "jobStatus": "FAILED", "reason": "AppFailed"}
             self.kube.update("RayJob", NS, name, status=status)
         elif state == "Running" and TRAIN_STAGE not in self.holding:
-            self.commit(owner, TRAIN_STAGE, attempt)
+            self.trained.append(owner.name)
+            self.commit(owner, TRAIN_STAGE, attempt, config)
             self.kube.update("RayJob", NS, name, status={"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"})
 
     def _ray_service(self, service: Object) -> None:
@@ -219,35 +244,67 @@ class World:
         self.kube.update("RayService", NS, name, status=serving_status(f"{name}-abcde"))
 
     # ---- the store ------------------------------------------------------------------------------------------------
-    def manifest(self, owner: Owner, stage: str, attempt: int, kind: ManifestKind, **extra: Any) -> Manifest:
+    def manifest(self, owner: Owner, stage: str, attempt: int, result: Result, **extra: Any) -> Manifest:
         data = f"{owner.uid}/{stage}".encode()
-        sha = artifacts.digest_of(data).removeprefix("sha256:")
+        sha = digest_of(data).removeprefix("sha256:")
         self.store.put(artifacts.blob_key(sha), data)
         manifest = Manifest(
-            kind=kind,
             owner=owner,
             stage=stage,
             attempt=attempt,
-            config_digest="sha256:" + "0" * 64,
             files=[FileEntry(path="data.jsonl", sha256=sha, size=len(data))],
-            created_at=format_time(START),
+            result=result,
+            created_at=format_time(self.now),
             **extra,
         )
         self.store.put(artifacts.manifest_digest_key(manifest.digest), manifest.canonical())
         return manifest
 
-    def commit(self, owner: Owner, stage: str, attempt: int) -> Manifest:
-        """What the stage's program commits: create-only, last."""
-        kind, details, extra = story(stage, self)
-        manifest = self.manifest(owner, stage, attempt, kind, details=details, **extra)
-        key = artifacts.manifest_key(owner.uid, stage, attempt)
-        if self.store.settings.full_key(key) not in self.store.objects:
-            self.store.put(key, manifest.canonical())
+    def commit(self, owner: Owner, stage: str, attempt: int, config: Object) -> Manifest:
+        """What the stage's program commits: create-only, last, where its content says."""
+        result, extra = story(stage, self, config)
+        key = config["contentKey"]
+        manifest = self.manifest(
+            owner, stage, attempt, result, content_key=key, made_of=config.get("madeOf", {}), **extra
+        )
+        if isinstance(result, VerdictResult) and result.verdict is Verdict.PROMOTED:
+            self.promote(owner, config, manifest)
+        place = artifacts.manifest_key(owner.namespace, key)
+        if self.store.settings.full_key(place) not in self.store.objects:
+            self.store.put(place, manifest.canonical())
         return manifest
 
-    def dataset(self, name: str) -> str:
+    def promote(self, owner: Owner, config: Object, verdict: Manifest) -> None:
+        assert isinstance(verdict.result, VerdictResult)
+        record = artifacts.Promotion(
+            round=owner,
+            campaign=config["spec"]["campaign"],
+            model_digest=verdict.result.model,
+            model_step=verdict.result.step,
+            verdict_digest=verdict.digest,
+            rollouts=[self.rollouts()],
+            at=format_time(self.now),
+        )
+        key = artifacts.promotion_key(owner.namespace, record.campaign, owner.uid)
+        self.store.put(key, canonical_json(record.dump()))
+
+    def dataset(self, track: Track, split: Split) -> PackagedDataset:
         owner = Owner(kind="FlywheelRound", namespace=NS, name="demo-r1", uid="data")
-        return self.manifest(owner, f"Package-{name}", 1, ManifestKind.DATASET).digest
+        manifest = self.manifest(owner, f"Package-{track}-{split}", 1, DatasetResult(track=track, split=split))
+        return PackagedDataset(track=track, split=split, digest=manifest.digest, records=8)
+
+    def evaluated(self, config: Object) -> str:
+        """The model that the evaluation given to the gate is about."""
+        data = self.store.objects[
+            self.store.settings.full_key(artifacts.manifest_digest_key(config["inputs"]["EvaluateCandidate"]))
+        ]
+        result = Manifest.model_validate_json(data).result
+        assert isinstance(result, EvaluationResult) and result.model == config["candidateModel"]
+        return result.model
+
+    def rollouts(self) -> str:
+        owner = Owner(kind="RLJob", namespace=NS, name="demo", uid="rollouts")
+        return self.manifest(owner, "Rollouts", 1, RolloutsResult(step=10)).digest
 
 
 def serving_status(cluster: str) -> Object:
@@ -258,24 +315,53 @@ def serving_status(cluster: str) -> Object:
     }
 
 
-def story(stage: str, world: World) -> tuple[ManifestKind, Object, Object]:
-    """Kind, details and further fields of a stage's manifest."""
+SUITE = "arithmetic-heldout"
+
+
+def evaluation(model: str | None, score: float) -> EvaluationResult:
+    found = SuiteScore(
+        name=SUITE, track=Track.REASONING, score=score, interval=[score - 0.1, score + 0.1], n=32, items=8, repeats=4
+    )
+    return EvaluationResult(model=model, suites=[found])
+
+
+def story(stage: str, world: World, config: Object) -> tuple[Result, Object]:
+    """A stage's result, built from the models that the real stage builds, and further fields of its manifest."""
     counts = {"counts": Counts(in_=10, out=8, dropped=[artifacts.Dropped(reason="Duplicate", count=2)])}
     usage = {"usage": Usage(roles=[RoleUsage(role="Teacher", calls=3, prompt_tokens=100, completion_tokens=50)])}
-    suites = {"arithmetic-heldout": {"track": "reasoning", "score": 0.25, "interval": [0.2, 0.3], "items": 8}}
-    if stage == "EvaluateBase":
-        return ManifestKind.EVALUATION, {"suites": suites}, counts
-    if stage == "EvaluateCandidate":
-        better = {"arithmetic-heldout": suites["arithmetic-heldout"] | {"score": 0.5, "interval": [0.4, 0.6]}}
-        return ManifestKind.EVALUATION, {"suites": better}, counts
-    if stage == "Package":
-        data = {t: {"train": world.dataset(t), "validation": world.dataset(f"{t}-v")} for t in ("reasoning", "agentic")}
-        return ManifestKind.DATASET, {"datasets": data}, counts
-    if stage == "Gate":
-        judged = [{"suite": "arithmetic-heldout", "base": 0.25, "candidate": 0.5, "gain": 0.25, "gate": "Passed"}]
-        return ManifestKind.VERDICT, {"verdict": "Promoted", "suites": judged, "reasons": ["every gate passed"]}, {}
-    if stage == "Report":
-        return ManifestKind.REPORT, {"uri": "s3://flywheel/report.html"}, {}
-    if stage == "Train":
-        return ManifestKind.CHECKPOINT, {}, {"step": 10, "metrics": {"reward": 0.46}}
-    return ManifestKind.DATASET, {}, counts | usage
+    candidate = config.get("candidateModel")
+    match stage:
+        case "Prepare":
+            info = SuiteInfo(name=SUITE, track=Track.REASONING, items=8)
+            return PreparedResult(suites=[info]), counts | usage
+        case "EvaluateBase":
+            return evaluation(config.get("baseModel"), 0.25), counts
+        case "EvaluateCandidate":
+            return evaluation(candidate, 0.5), counts
+        case "Package":
+            tracks = [t for t in Track if config["spec"].get(t.value) is not None]
+            return PackageResult(datasets=[world.dataset(t, s) for t in tracks for s in Split]), counts
+        case "Gate":
+            judged = SuiteVerdict(
+                suite=SUITE,
+                base=0.25,
+                base_interval=[0.15, 0.35],
+                candidate=0.5,
+                candidate_interval=[0.4, 0.6],
+                gain=0.25,
+                gain_interval=[0.1, 0.4],
+                gate=GateOutcome.PASSED,
+            )
+            evaluated = world.evaluated(config)
+            return (
+                VerdictResult(
+                    verdict=Verdict.PROMOTED, model=evaluated, step=10, reasons=["every gate passed"], suites=[judged]
+                ),
+                {},
+            )
+        case "Report":
+            return ReportResult(uri="s3://flywheel/report.html"), {}
+        case "Train":
+            result = TrainingResult(step=10, total_steps=10, rollouts=world.rollouts())
+            return result, {"metrics": {"reward": 0.46}}
+    return VerifiedResult(), counts | usage
