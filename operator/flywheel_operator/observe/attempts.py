@@ -62,6 +62,10 @@ class Memory(Generic[V]):
         if len(self._items) > self._size:
             self._items.popitem(last=False)
 
+    def drop(self, key: object) -> None:
+        """Forgets a value."""
+        self._items.pop(key, None)
+
 
 @dataclass(frozen=True)
 class _Look:
@@ -76,7 +80,7 @@ class Results:
     def __init__(self, poll: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._poll, self._clock = poll, clock
         self._looks = Memory[_Look](_REMEMBERED)
-        self._absent = Memory[float](_REMEMBERED)
+        self._unusable = Memory[_Look](_REMEMBERED)
         self._manifests = Memory[Manifest](_MANIFESTS)
 
     async def attempt(
@@ -111,18 +115,19 @@ class Results:
     async def result(self, store: ObjectStore, namespace: str, content_key: str, stage: str) -> Record:
         """A result that is there already, or an empty record. Raises StoreProblem."""
         asked = (namespace, content_key)
-        absent = self._absent.get(asked)
-        if absent is not None and self._clock() - absent < _LOOK_UP_AGAIN:
-            return Record()
+        last = self._unusable.get(asked)
+        if last is not None and self._clock() - last.at < _LOOK_UP_AGAIN:
+            return last.record
         found = await self._with_result(store, Record(), asked, stage)
         if found.manifest is None:
-            self._absent.put(asked, self._clock())
+            self._unusable.put(asked, _Look(None, self._clock(), found))
         return found
 
     async def _with_result(self, store: ObjectStore, record: Record, commit: tuple[str, str], stage: str) -> Record:
         data = await store.get(manifest_key(*commit))
         if data is None:
             return record
+        self._unusable.drop(commit)
         manifest, problem = await verify(store, data, commit[1], stage)
         return replace(record, digest=digest_of(data) if manifest else None, manifest=manifest, problem=problem)
 

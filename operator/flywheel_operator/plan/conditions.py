@@ -86,5 +86,11 @@ class Conditions:
         return Problem(Reason(said.reason), said.message)
 
     def result(self) -> list[Condition]:
-        """All conditions, in the order of their first visit."""
-        return list(self._items)
+        """All conditions, in the order of their first visit; what ends as it was before has not moved."""
+        before = {c.type: c for c in self._before}
+        return [
+            c.model_copy(update={"last_transition_time": old.last_transition_time})
+            if (old := before.get(c.type)) is not None and old.status == c.status
+            else c
+            for c in self._items
+        ]

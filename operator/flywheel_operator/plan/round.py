@@ -30,6 +30,7 @@ from flywheel_operator.plan.stage import Step, View, advance, reuse, start
 from flywheel_operator.plan.starts import Starts
 
 C = ConditionType
+_AT_ONCE = 0.05
 _WATCHED = 6  # times the ordinary pause, where a watch tells of every change
 FIRST_VISIT = {
     C.PREFLIGHT: "not checked yet",
@@ -83,8 +84,8 @@ class _Planner:
         out = budget.zero(self.spec.budget) or self._exhausted()
         if out is not None and started:
             return self._out_of_budget(out)
-        if not started and not self._preflight(out):
-            return self._answer(self.times.preflight)
+        if not started:
+            return self._answer(_AT_ONCE if self._preflight(out) else self.times.preflight)
         if self.seen.store_problem is not None:
             return self._store_is_away(self.seen.store_problem)
         self.conditions.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
@@ -114,6 +115,8 @@ class _Planner:
         self.notes.append(Note("PreflightPassed", f"base model {self.seen.base.digest[:19]}…, the round starts"))
         # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
         self._change(base_model=self.seen.base, started_at=done, rollouts=list(self.seen.rollouts)[:8])
+        self._change(stage=Stage.PREPARE.value, progress="the round starts")
+        self.conditions.working(Reason.STARTING, "the round starts")
         return True
 
     def _not_yet(self, began: str, problem: Problem | None) -> None:

@@ -115,9 +115,13 @@ class FakeKube:
                 self.remove(k, space, n)
 
     def update(self, kind: str, namespace: str, name: str, **parts: Object) -> None:
-        """Replace top-level parts (status=..., spec=...) as another controller would."""
+        """Replace top-level parts (status=..., spec=...) as another controller would; a new spec is a new generation."""
         key = (kind, namespace, name)
-        self._store(key, self.objects[key] | copy.deepcopy(parts))
+        changed = self.objects[key] | copy.deepcopy(parts)
+        if changed.get("spec") != self.objects[key].get("spec"):
+            meta = changed["metadata"]
+            changed["metadata"] = meta | {"generation": int(meta.get("generation", 1)) + 1}
+        self._store(key, changed)
 
     def _write(self, verb: str, kind: str, name: str, do: Callable[[], Object]) -> Object:
         self.before_write(verb, kind)

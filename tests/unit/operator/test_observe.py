@@ -6,9 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from flywheel_operator.plan.types import RunState
 
 from flywheel_api.causes import Cause
+from flywheel_operator.model import RunState
 from flywheel_operator.observe import jobs, pods, rayjobs, services
 
 Object = dict[str, Any]
@@ -141,7 +141,7 @@ def test_a_refused_pod_is_told_from_the_ray_cluster() -> None:
     run = rayjobs.run_of(
         obj("RayJob", {"jobDeploymentStatus": "Initializing"}), obj("RayCluster", {"conditions": [condition]}), []
     )
-    assert run.refused and "violates PodSecurity" in run.waiting
+    assert run.refused and "violates PodSecurity" in run.text
 
 
 @pytest.mark.parametrize(

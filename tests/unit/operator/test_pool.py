@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 
 from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, weights_label
+from flywheel_api.results import ModelResult
 from unit.operator.world import NS, World, serving_status
 
 Object = dict[str, Any]
@@ -52,7 +53,7 @@ async def test_new_weights_come_up_beside_the_old_and_take_over_when_they_answer
     await turns(world, 4)
     old = world.of_kind("RayService")[0]["metadata"]["name"]
     digest = world.put_model("models/better/manifest.json")
-    other = world.manifest(owner=_owner(), stage="Other", attempt=2, kind="Checkpoint")  # type: ignore[arg-type]
+    other = world.manifest(_owner(), "Other", 2, ModelResult())
     world.holding.add("serve")
     spec = yaml.safe_load(POOL)["spec"] | {"model": other.digest}
     world.kube.update("RolloutPool", NS, "policy", spec=spec)

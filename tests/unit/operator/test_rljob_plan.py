@@ -7,14 +7,27 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from flywheel_operator.plan.types import Act, Child, Ended, Meta, Plan, Problem, Record, Run, RunState, Timings
 
-from flywheel_api.artifacts import Failure, Manifest, ManifestKind, Owner, Progress
+from flywheel_api.artifacts import Failure, Manifest, Owner, Progress
 from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import ConditionType, Reason, find_condition
+from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
-from flywheel_operator.plan.rljob import RLJobSeen, is_open, plan_rljob
+from flywheel_operator.model import (
+    Act,
+    Child,
+    Ended,
+    Meta,
+    Plan,
+    Problem,
+    Record,
+    RLJobSeen,
+    Run,
+    RunState,
+    Timings,
+)
+from flywheel_operator.plan.rljob import is_open, plan_rljob
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 META = Meta("train", "team", "uid-1", 1)
@@ -139,13 +152,12 @@ def test_head_lost_is_a_new_attempt_at_once_without_using_a_retry() -> None:
 def manifest() -> Manifest:
     owner = Owner(kind="RLJob", namespace="team", name="train", uid="uid-1")
     return Manifest(
-        kind=ManifestKind.CHECKPOINT,
         owner=owner,
         stage="Train",
         attempt=1,
-        config_digest="sha256:" + "0" * 64,
+        content_key="sha256:" + "c" * 64,
         metrics={"reward": 0.4649},
-        step=10,
+        result=TrainingResult(step=10),
         created_at=format_time(NOW),
     )
 
@@ -153,7 +165,7 @@ def manifest() -> Manifest:
 def test_success_is_a_verified_manifest_and_nothing_else() -> None:
     pending = step(running(), run=Run(CHILD, RunState.SUCCEEDED))
     assert pending.status.finished_at is None, "exit 0 is not success"
-    late = step(pending.status, NOW + timedelta(minutes=2), run=Run(CHILD, RunState.SUCCEEDED, finished=NOW))
+    late = step(pending.status, NOW + timedelta(minutes=2), run=Run(CHILD, RunState.SUCCEEDED))
     assert late.status.attempts[-1].reason == "ManifestMissing"
     done = step(running(), record=Record(digest=manifest().digest, manifest=manifest()), model_uri="s3://b/k")
     assert done.status.phase == "Succeeded"
@@ -183,7 +195,9 @@ def test_wall_clock() -> None:
 
 def test_no_progress_is_a_stall_and_ends_the_attempt() -> None:
     def progress(at: datetime) -> Record:
-        return Record(progress=Progress(step=3, total=10, updated_at=format_time(at), heartbeat_at=format_time(NOW)))
+        by_a_wrong_clock = format_time(NOW - timedelta(days=1))
+        shown = Progress(step=3, total=10, updated_at=by_a_wrong_clock, heartbeat_at=by_a_wrong_clock)
+        return Record(progress=shown, advanced_at=at)
 
     now = NOW + timedelta(minutes=40)
     fresh = step(running(), now, run=Run(CHILD, RunState.RUNNING), record=progress(now - timedelta(minutes=29)))

@@ -9,6 +9,7 @@ import yaml
 
 from flywheel_api import artifacts
 from flywheel_api.base import format_time
+from flywheel_api.canonical import canonical_json
 from flywheel_api.causes import Cause
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE
 from unit.operator.world import NS, ROUND, World, env_json
@@ -45,7 +46,7 @@ def say(world: World, stage: str, attempt: int = 1, **fields: Any) -> None:
     """Progress as the stage's pod writes it."""
     uid, at = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"], format_time(world.now)
     progress = artifacts.Progress(updated_at=at, heartbeat_at=at, **fields)
-    world.store.put(artifacts.progress_key(uid, stage, attempt), artifacts.canonical_json(progress.dump()))
+    world.store.put(artifacts.progress_key(uid, stage, attempt), canonical_json(progress.dump()))
 
 
 async def test_every_condition_exists_after_the_first_visit() -> None:
@@ -254,7 +255,7 @@ async def test_training_in_words() -> None:
     at = format_time(world.now)
     progress = artifacts.Progress(step=3, total=10, reward=0.5, updated_at=at, heartbeat_at=at)
     key = artifacts.progress_key(job["uid"], TRAIN_STAGE, 1)
-    world.store.put(key, artifacts.canonical_json(progress.dump()))
+    world.store.put(key, canonical_json(progress.dump()))
     await turns(world, 10)
     assert world.status()["progress"] == "step 3 of 10, reward 0.5"
     assert world.condition("Reconciling")["message"] == f"RLJob {job['name']}: step 3 of 10, reward 0.5"
@@ -281,11 +282,11 @@ async def test_a_lying_manifest_is_not_believed() -> None:
     world.holding.add("Prepare")
     await world.run(until="Prepare")
     other = world.put_model("elsewhere")
-    uid = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
     lie = world.store.objects[world.store.settings.full_key("elsewhere")]
-    world.store.put(artifacts.manifest_key(uid, "Prepare", 1), lie)
+    world.store.put(artifacts.manifest_key(NS, stage(world, "Prepare")["contentKey"]), lie)
+    say(world, "Prepare", manifest=other)
     await turns(world, 2)
-    assert other and world.status()["attempts"][-1]["reason"] == "ManifestInvalid"
+    assert world.status()["attempts"][-1]["reason"] == "ManifestInvalid"
     assert stage(world, "Prepare").get("manifest") is None
 
 
@@ -294,11 +295,11 @@ async def test_a_corrupt_blob_keeps_a_stage_from_succeeding() -> None:
     world.apply(ROUND)
     world.holding.add("Prepare")
     await world.run(until="Prepare")
-    config = artifacts.Owner(
-        kind="FlywheelRound", namespace=NS, name="demo-r1", uid=world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
-    )
-    manifest = world.commit(config, "Prepare", 1)
+    await turns(world, 1)
+    config = env_json(world.of_kind("Job")[0]["spec"]["template"]["spec"], STAGE_CONFIG_ENV)
+    manifest = world.commit(artifacts.Owner(**config["owner"]), "Prepare", 1, config)
     world.store.put(artifacts.blob_key(manifest.files[0].sha256), b"cut")
+    say(world, "Prepare", manifest=manifest.digest)
     await turns(world, 2)
     assert "has 3 bytes" in world.status()["attempts"][-1]["message"]
 
@@ -363,7 +364,8 @@ async def test_a_foreign_object_in_the_way_is_said_and_left_alone() -> None:
     made = world.apply(ROUND)
     name = child_name("demo-r1", made["metadata"]["uid"], "Prepare", 1)
     world.kube.seed({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": NS}, "spec": {}})
-    await world.look()
+    await turns(world, 2)
+    await world.look()  # what an effect came to is written down by the next look: one status write in each
     assert world.condition("Stalled")["reason"] == "NameConflict"
     assert world.get("Job", name)["spec"] == {}
     await turns(world, 8)  # the rest of the round goes on meanwhile
@@ -381,7 +383,7 @@ async def test_the_status_stays_small_and_holds_no_secret() -> None:
     await world.run()
     everything = yaml.safe_dump([o for o in world.kube.objects.values() if o["kind"] != "Secret"])
     assert "canary-secret" not in everything
-    assert len(artifacts.canonical_json(world.status())) < 32 * 1024
+    assert len(canonical_json(world.status())) < 32 * 1024
 
 
 async def test_only_one_track() -> None:

@@ -35,6 +35,7 @@ from flywheel_api.results import (
     SuiteVerdict,
     Track,
     TrainingResult,
+    TrainingStateResult,
     Verdict,
     VerdictResult,
     VerifiedResult,
@@ -116,6 +117,13 @@ class World:
     def apply(self, text: str) -> Object:
         return self.kube.seed(yaml.safe_load(text))
 
+    def apply_as(self, name: str, **spec: Any) -> Object:
+        """The round under another name, with other parts of its spec."""
+        body = yaml.safe_load(ROUND)
+        body["metadata"]["name"] = name
+        body["spec"] |= spec
+        return self.kube.seed(body)
+
     def get(self, kind: str, name: str) -> Object:
         return self.kube.objects[(kind, NS, name)]
 
@@ -141,18 +149,33 @@ class World:
                 except PortError:
                     continue
 
-    async def run(self, rounds: int = 200, until: str | None = None) -> None:
-        """Operator and actors by turns until the round ended and everything is at rest."""
+    async def run(
+        self, rounds: int = 200, until: str | None = None, until_of: tuple[str, str] = ("demo-r1", "")
+    ) -> None:
+        """Operator and actors, one after the other, until a stage runs, or the round ended and all is at rest."""
+        name, stage = until_of
+        stage = until or stage
         for _ in range(rounds):
             before = len(self.kube.log)
             await self.look()
             self.act()
             self.tick()
-            if until is not None:
-                if any(s["name"] == until and s["state"] == "Running" for s in self.status().get("stages", [])):
+            status = self.status(name=name)
+            if stage:
+                if any(s["name"] == stage and s["state"] != "Pending" for s in status.get("stages", [])):
                     return
-            elif self.status().get("finishedAt") and len(self.kube.log) == before:
+            elif status.get("finishedAt") and len(self.kube.log) == before:
                 return
+
+    async def finish(self, name: str, rounds: int = 300) -> None:
+        """The same until that round has ended; time goes by faster than any back-off."""
+        for _ in range(rounds):
+            await self.look()
+            self.act()
+            self.tick(10)
+            if self.status(name=name).get("finishedAt"):
+                return
+        raise AssertionError(f"{name} did not end: {self.status(name=name).get('progress')}")
 
     def tick(self, seconds: float = POLL) -> None:
         """Time goes by."""
@@ -254,7 +277,7 @@ class World:
             attempt=attempt,
             files=[FileEntry(path="data.jsonl", sha256=sha, size=len(data))],
             result=result,
-            created_at=format_time(self.now),
+            created_at=format_time(START),
             **extra,
         )
         self.store.put(artifacts.manifest_digest_key(manifest.digest), manifest.canonical())
@@ -282,11 +305,43 @@ class World:
             model_digest=verdict.result.model,
             model_step=verdict.result.step,
             verdict_digest=verdict.digest,
-            rollouts=[self.rollouts()],
+            rollouts=[
+                result.rollouts
+                for stage in ("TrainReasoning", "TrainAgentic")
+                if (digest := config["inputs"].get(stage))
+                and isinstance(result := self.read(digest).result, TrainingResult)
+                and result.rollouts
+            ],
             at=format_time(self.now),
         )
         key = artifacts.promotion_key(owner.namespace, record.campaign, owner.uid)
         self.store.put(key, canonical_json(record.dump()))
+
+    def read(self, digest: str) -> Manifest:
+        """A manifest of the store by its digest."""
+        key = self.store.settings.full_key(artifacts.manifest_digest_key(digest))
+        return Manifest.model_validate_json(self.store.objects[key])
+
+    def promotions(self) -> list[artifacts.Promotion]:
+        """The promotions of the campaign, oldest first."""
+        found = [v for k, v in self.store.objects.items() if "/promotions/" in k]
+        return sorted((artifacts.Promotion.model_validate_json(v) for v in found), key=lambda p: p.at)
+
+    async def content_key_of_training(self) -> str:
+        """The content of the RLJob that runs now."""
+        for _ in range(6):
+            await self.look()
+            self.tick()
+            for job in self.of_kind("RLJob"):
+                if (job.get("status") or {}).get("contentKey"):
+                    return str(job["status"]["contentKey"])
+        raise AssertionError("no RLJob has started")
+
+    def checkpoint(self, key: str, step: int, name: str) -> None:
+        """What a trainer commits on its way."""
+        owner = Owner(kind="RLJob", namespace=NS, name=name, uid="earlier")
+        manifest = self.manifest(owner, "Train", 1, TrainingStateResult(step=step), content_key=key)
+        self.store.put(artifacts.checkpoint_key(NS, key, step), manifest.canonical())
 
     def dataset(self, track: Track, split: Split) -> PackagedDataset:
         owner = Owner(kind="FlywheelRound", namespace=NS, name="demo-r1", uid="data")
@@ -295,15 +350,12 @@ class World:
 
     def evaluated(self, config: Object) -> str:
         """The model that the evaluation given to the gate is about."""
-        data = self.store.objects[
-            self.store.settings.full_key(artifacts.manifest_digest_key(config["inputs"]["EvaluateCandidate"]))
-        ]
-        result = Manifest.model_validate_json(data).result
+        result = self.read(config["inputs"]["EvaluateCandidate"]).result
         assert isinstance(result, EvaluationResult) and result.model == config["candidateModel"]
         return result.model
 
-    def rollouts(self) -> str:
-        owner = Owner(kind="RLJob", namespace=NS, name="demo", uid="rollouts")
+    def rollouts(self, of: str = "demo") -> str:
+        owner = Owner(kind="RLJob", namespace=NS, name=of, uid=of)
         return self.manifest(owner, "Rollouts", 1, RolloutsResult(step=10)).digest
 
 
@@ -362,6 +414,6 @@ def story(stage: str, world: World, config: Object) -> tuple[Result, Object]:
         case "Report":
             return ReportResult(uri="s3://flywheel/report.html"), {}
         case "Train":
-            result = TrainingResult(step=10, total_steps=10, rollouts=world.rollouts())
+            result = TrainingResult(step=10, total_steps=10, rollouts=world.rollouts(config["owner"]["name"]))
             return result, {"metrics": {"reward": 0.46}}
     return VerifiedResult(), counts | usage
