@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from flywheel_operator.ports.errors import Retryable
 from unit.operator.world import NS, ROUND, World
 
-KINDS = ["Job", "RolloutPool", "RLJob", "RayService", "RayJob"]
+KINDS = ["Job", "RolloutPool", "RLJob", "RayService", "RayJob", "Pod", "Service"]
 
 
 class Crash(Exception):
@@ -88,21 +88,22 @@ def crash_at(world: World, numbers: set[int], after: bool) -> None:
     crashes=st.sets(st.integers(1, 120), max_size=12),
     after=st.booleans(),
     outages=st.sets(st.integers(0, 60), max_size=10),
-    deletions=st.lists(st.tuples(st.integers(0, 40), st.sampled_from(KINDS)), max_size=4),
+    deletions=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(KINDS), st.integers(0, 30)), max_size=6),
 )
 async def test_random_walks_end_well(
-    crashes: set[int], after: bool, outages: set[int], deletions: list[tuple[int, str]]
+    crashes: set[int], after: bool, outages: set[int], deletions: list[tuple[int, str, int]]
 ) -> None:
+    """Anything of any kind may be deleted in any state: the same model, the same bill, no child twice."""
     world = World()
     world.apply(ROUND)
     crash_at(world, crashes, after)
     lived: dict[str, int] = {}
     for turn in range(250):
         world.store.broken = turn in outages
-        for when, kind in deletions:
-            running = [o for o in world.of_kind(kind) if not (o.get("status") or {}).get("conditions")]
-            if when == turn and running:
-                world.kube.remove(kind, NS, running[0]["metadata"]["name"])
+        for when, kind, which in deletions:
+            there = world.of_kind(kind)
+            if when == turn and there:
+                world.kube.remove(kind, NS, there[which % len(there)]["metadata"]["name"])
         before = len(world.kube.log)
         try:
             await world.look()
@@ -114,8 +115,15 @@ async def test_random_walks_end_well(
         world.tick()
         if world.status().get("finishedAt") and len(world.kube.log) == before:
             break
-    assert world.status()["verdict"] == "Promoted", world.status().get("progress")
-    assert {s["state"] for s in world.status()["stages"]} == {"Succeeded"}
+    status = world.status()
+    assert status["verdict"] == "Promoted", status.get("progress")
+    assert {s["state"] for s in status["stages"]} == {"Succeeded"}
+    evaluated = next(s["manifest"] for s in status["stages"] if s["name"] == "EvaluateCandidate")
+    assert status["model"]["digest"] == world.read(evaluated).result.model == world.promotions()[0].model_digest
+    assert status["usage"]["tokens"] == [{"role": "Teacher", "tokens": "1200"}], "what was committed is paid once"
+    assert max(children_of(world).values()) <= 1 + len(crashes), "a child is asked for again only after a crash"
+    attempts = sum(s["attempt"] for s in status["stages"] if s["name"] != "Preflight")
+    assert len([name for kind, name in children_of(world) if kind in ("Job", "RolloutPool", "RLJob")]) <= attempts
 
 
 def check(world: World, lived: dict[str, int]) -> None:
