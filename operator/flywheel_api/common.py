@@ -19,6 +19,17 @@ BUILTIN_DOMAINS_RULE = (
 Quantity = Annotated[str, Field(max_length=32, description="A Kubernetes quantity such as 500m, 2 or 16Gi.")]
 
 
+class Role(StrEnum):
+    """Who plays what; unset roles fall back to Teacher. Nothing calls ToolSimulator or Judge yet: both are refused."""
+
+    POLICY = "Policy"
+    TEACHER = "Teacher"
+    SOLVER = "Solver"
+    TOOL_SIMULATOR = "ToolSimulator"
+    USER_SIMULATOR = "UserSimulator"
+    JUDGE = "Judge"
+
+
 class Reuse(StrEnum):
     """Whether what others have made of the same is taken over."""
 

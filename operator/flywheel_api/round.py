@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -21,7 +20,7 @@ from flywheel_api.base import (
     config_with_rules,
     unchanged,
 )
-from flywheel_api.common import PodTemplate, Reuse, ReuseField, SecretKeyRef, StoreRef
+from flywheel_api.common import PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
 from flywheel_api.round_status import (
@@ -85,17 +84,6 @@ __all__ = [
     "UsageStatus",
     "VerificationSpec",
 ]
-
-
-class Role(StrEnum):
-    """Who plays what; unset roles fall back to Teacher. Nothing calls ToolSimulator or Judge yet: both are refused."""
-
-    POLICY = "Policy"
-    TEACHER = "Teacher"
-    SOLVER = "Solver"
-    TOOL_SIMULATOR = "ToolSimulator"
-    USER_SIMULATOR = "UserSimulator"
-    JUDGE = "Judge"
 
 
 _PLAYED = (

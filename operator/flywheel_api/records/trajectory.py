@@ -6,10 +6,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from flywheel_api.common import Role
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import Record
 from flywheel_api.results import Track
-from flywheel_api.round import Role
 
 TRAINING_ROLLOUT = "training-rollout"  # `lineage.operator` of what training sampled
 

@@ -115,7 +115,7 @@ class FakeKube:
                 self.remove(k, space, n)
 
     def update(self, kind: str, namespace: str, name: str, **parts: Object) -> None:
-        """Replace top-level parts (status=..., spec=...) as another controller would; a new spec is a new generation."""
+        """Replace top-level parts (status=..., spec=...) as others would; a new spec is a new generation."""
         key = (kind, namespace, name)
         changed = self.objects[key] | copy.deepcopy(parts)
         if changed.get("spec") != self.objects[key].get("spec"):
