@@ -92,7 +92,7 @@ async def test_rounds(count: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(360)
-@pytest.mark.parametrize(("count", "flags"), [(100, ()), (100, EAGER), (1000, ())])
+@pytest.mark.parametrize(("count", "flags"), [(100, ()), (100, EAGER), (1000, ())], ids=["100", "100-eager", "1000"])
 async def test_kuberay(count: int, flags: tuple[str, ...], tmp_path: Path) -> None:
     async with ray_clusters(count, tmp_path, flags) as (load, subject):
         found = await measure(load, subject, LIMITS[count], lambda: 0)
