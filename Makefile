@@ -101,6 +101,7 @@ e2e: setup ## the demo's round with faults injected
 	$(PY) -m pytest tests/e2e
 
 bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
+	@for name in apiserver kube-controller-manager minio kuberay-operator; do $(PY) -m cluster build --only $$name; done
 	$(PY) -m pytest -s tests/perf
 	$(PY) -m perf.baseline
 

@@ -114,12 +114,12 @@ class Rest:
     async def _json(
         self, verb: str, plural: str, path: str, body: Object | None, content_type: str = "application/json"
     ) -> Object:
-        self.asked[verb, plural] += verb != "GET"
         headers = {"Content-Type": content_type}
         async with self._session.request(
             verb, self._server + path, data=None if body is None else json.dumps(body), headers=headers
         ) as answer:
             text = await answer.text()
+        self.asked[verb, plural] += verb != "GET"  # as the API server counts: when it is over
         if answer.status >= 300:
             raise Refused(answer.status, text)
         found: Object = json.loads(text)

@@ -16,7 +16,7 @@ from perf.rest import CUSTOM, Object, Rest
 from perf.subjects import Subject, restart
 
 FLIPS_PER_OBJECT_AND_S = 0.02  # each owner's child changes every 50 s
-SETTLE_S = 5.0
+QUIET_S, SETTLE_S = 4.0, 40.0  # at rest: no owner changed for so long; and how long that may take
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ async def playing(load: Load) -> AsyncIterator[Load]:
 async def measure(load: Load, subject: Subject, limits: Limits, running: Callable[[], int]) -> dict[str, Any]:
     """All parts in order; `running` counts running stages once the ramp is over."""
     load.found["ramp"] = await _ramp(load, limits.ramp)
-    await asyncio.sleep(SETTLE_S)
+    await _settled(load)
     load.found["running_stages"] = running()
     load.found["objects"] = sum([await load.rest.count(plural) for plural in (*CUSTOM, "jobs", "pods", "services")])
     load.found["rest"] = (await _quiet(load, limits.rest)).result(running())
@@ -98,6 +98,14 @@ async def _ramp(load: Load, seconds: float) -> dict[str, Any]:
         "writes_per_object": round(sum(stretch.api[v] for v in ("POST", "PUT", "PATCH", "APPLY")) / count, 1),
         "cpu_ms_per_object": round(1000 * stretch.cpu["operator"] / count, 1),
     }
+
+
+async def _settled(load: Load) -> None:
+    """The last events of the ramp have been worked off."""
+    end, before = time.monotonic() + SETTLE_S, -1
+    while load.owners.changes != before and time.monotonic() < end:
+        before = load.owners.changes
+        await asyncio.sleep(QUIET_S)
 
 
 async def _create(rest: Rest, plural: str, bodies: Iterable[Object]) -> None:

