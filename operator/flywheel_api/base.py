@@ -13,6 +13,7 @@ from pydantic.alias_generators import to_camel
 
 _DURATION_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_CENTURY = 36_500 * 86_400
 DURATION_PATTERN = r"^([0-9]+(ms|s|m|h|d))+$"
 
 Duration = Annotated[
@@ -20,7 +21,7 @@ Duration = Annotated[
     StringConstraints(pattern=DURATION_PATTERN, max_length=32),
     Field(description="A duration such as 90s, 36h or 1h30m."),
 ]
-DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]+)?$"
+DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]{1,2})?$"
 DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=32)]
 FRACTION_PATTERN = r"^(0(\.[0-9]+)?|1(\.0+)?)$"
 Fraction = Annotated[str, StringConstraints(pattern=FRACTION_PATTERN, max_length=16)]
@@ -93,10 +94,11 @@ class StatusModel(ApiModel):
 
 
 def parse_duration(text: str) -> timedelta:
-    """`36h`, `1h30m`, `90s`, `250ms` as a timedelta. Raises ValueError on anything else."""
+    """`36h`, `1h30m`, `90s`, `250ms` as a timedelta, a century at most. Raises ValueError on anything else."""
     if not re.fullmatch(DURATION_PATTERN, text):
         raise ValueError(f"{text!r} is not a duration; write for example 90s, 36h or 1h30m")
-    return timedelta(seconds=sum(int(n) * _UNIT_SECONDS[u] for n, u in _DURATION_PART.findall(text)))
+    seconds = sum(int(n) * _UNIT_SECONDS[u] for n, u in _DURATION_PART.findall(text))
+    return timedelta(seconds=min(seconds, _CENTURY))  # so that no moment plus a duration leaves the calendar
 
 
 def format_duration(span: timedelta) -> str:

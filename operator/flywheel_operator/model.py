@@ -131,12 +131,11 @@ class Training:
 class RoundSeen:
     """A round as it was observed. Maps are by stage.
 
-    `problem`, `store_problem`, `waits_for`, `base` and `rollouts` come from preflight. `records` are of attempts that
-    run and of results that are there already, `manifests` of finished stages, `content` of stages that run or could
-    start.
-    `strays` are live children that no current attempt accounts for. `gpu_seconds` is what running children have spent.
-    `champion` is the campaign's promoted verdict before this round, `model_uri` where the candidate is in the store.
-    `refused` is what the API server said to the last effects.
+    `store_problem`, `waits_for`, `base` and `rollouts` come from preflight, `problem` from there or later. `records`
+    are of attempts that run and of results that are there already, `manifests` of finished stages, `content` of stages
+    that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is what
+    running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where the
+    candidate is in the store. `refused` is what the API server said to the last effects.
     """
 
     problem: Problem | None = None

@@ -6,25 +6,25 @@ A difference in review shows what a change of the code does to real objects.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import yaml
 
-from flywheel_api.artifacts import Owner
+from flywheel_api.artifacts import Manifest, Owner
+from flywheel_api.common import ModelStatus
+from flywheel_api.content import content_key, training_content
 from flywheel_api.names import child_name
-from flywheel_api.pool import RolloutPoolSpec
-from flywheel_api.presets import training_spec
+from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.resources import POOL, RLJOB, ROUND
-from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec, Role
-from flywheel_api.stages import TRAIN_STAGE, Stage, StageConfig
-from flywheel_operator.plan.types import Act, Action, Meta
-from flywheel_operator.render.job import stage_job
-from flywheel_operator.render.rayjob import ray_job
-from flywheel_operator.render.rayservice import ray_service, revision, stable_service
+from flywheel_api.results import PackagedDataset, PackageResult, Split, Track
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.stages import TRAIN_STAGE, Runs, Stage
+from flywheel_operator.model import Act, Action, Content, Meta, Object, PoolSeen, RLJobSeen, RoundSeen
+from flywheel_operator.plan import content, graph
+from flywheel_operator.render import rayjob, rayservice
+from flywheel_operator.render import round as rounds
 from flywheel_operator.settings import OperatorConfig
 
-Object = dict[str, Any]
 FOLDER = Path(__file__).resolve().parent
 EXAMPLES = FOLDER.parents[1] / "examples"
 ROUNDS = ("round", "round-8b", "round-30b-a3b")
@@ -41,30 +41,48 @@ def load(name: str) -> tuple[Meta, Object]:
 
 def pool_objects(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec) -> list[Object]:
     """A pool's RayService and Service."""
-    rev = revision(config, spec, spec.model)
-    action = Action(Act.CREATE, "RayService", f"{meta.name}-{rev}", params={"revision": rev})
-    return [ray_service(config, meta, spec, spec.model, action), stable_service(meta, spec.model, rev)]
+    rev = rayservice.revision(config, spec, spec.model)
+    seen = PoolSeen(digest=spec.model, wanted=rev)
+    actions = [
+        Action(Act.CREATE, "RayService", f"{meta.name}-{rev}", params={"revision": rev}),
+        Action(Act.APPLY, "Service", meta.name, params={"revision": rev}),
+    ]
+    return [rayservice.child(config, meta, spec, RolloutPoolStatus(), seen, action) for action in actions]
 
 
 def job_objects(config: OperatorConfig, meta: Meta, spec: RLJobSpec) -> list[Object]:
     """The RayJob of an RLJob's first attempt."""
-    name = child_name(meta.name, meta.uid, TRAIN_STAGE, 1)
-    return [ray_job(config, meta, spec, spec.model, Action(Act.CREATE, "RayJob", name, TRAIN_STAGE, 1))]
+    action = Action(Act.CREATE, "RayJob", child_name(meta.name, meta.uid, TRAIN_STAGE, 1), TRAIN_STAGE, 1)
+    made_of = training_content(spec, spec.model)
+    key = content_key(made_of)
+    seen = RLJobSeen(model=spec.model, content=Content(key, made_of))
+    return [rayjob.ray_job(config, meta, spec, RLJobStatus(content_key=key), seen, action)]
 
 
 def round_objects(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec) -> list[Object]:
     """A round's first stage Job, its policy pool and the RayJobs of both trainings."""
+    package = PackageResult(
+        datasets=[PackagedDataset(track=t, split=s, digest=DATA, records=1) for t in Track for s in Split]
+    )
     owner = Owner(kind=ROUND.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)
-    stage = StageConfig(stage=Stage.PREPARE, owner=owner, attempt=1, spec=spec, shards=config.job.shards)
-    job = child_name(meta.name, meta.uid, Stage.PREPARE, 1)
-    found = [stage_job(config, meta, stage, Action(Act.CREATE, "Job", job, Stage.PREPARE, 1))]
-    policy = next(endpoint for endpoint in spec.endpoints if endpoint.role is Role.POLICY)
-    if policy.pool is not None:
-        pool = RolloutPoolSpec.model_validate({**policy.pool.dump(), "model": BASE, "store": spec.store.dump()})
-        found += pool_objects(config, _child(meta, Stage.SERVE_BASE), pool)
-    for track, training in (("reasoning", Stage.TRAIN_REASONING), ("agentic", Stage.TRAIN_AGENTIC)):
-        job_spec = training_spec(spec, track, BASE, DATA, DATA)  # type: ignore[arg-type]
-        found += job_objects(config, _child(meta, training), job_spec)
+    packed = Manifest(owner=owner, stage=Stage.PACKAGE, attempt=1, result=package, created_at="")
+    status = FlywheelRoundStatus(base_model=ModelStatus(uri=BASE, digest=BASE))
+    prepare = content.of_stage(Stage.PREPARE, meta, spec, status, {}, None, {})
+    stages = graph.stages_of(spec, [])
+    stages[Stage.PREPARE] = stages[Stage.PREPARE].model_copy(update={"content_key": prepare.key})
+    status = status.model_copy(update={"stages": list(stages.values())})
+    seen = RoundSeen(manifests={Stage.PACKAGE: packed}, content={Stage.PREPARE: prepare})
+    found = []
+    for stage in (Stage.PREPARE, Stage.SERVE_BASE, *graph.TRAININGS):
+        runs = graph.BY_STAGE[stage].runs
+        action = Action(Act.CREATE, graph.CHILD_KIND[runs], child_name(meta.name, meta.uid, stage, 1), stage, 1)
+        body = rounds.child(config, meta, spec, status, seen, action)
+        if runs is Runs.JOB:
+            found.append(body)
+        elif runs is Runs.POOL and graph.serves_base(spec):
+            found += pool_objects(config, _child(meta, stage), RolloutPoolSpec.model_validate(body["spec"]))
+        elif runs is Runs.RLJOB:
+            found += job_objects(config, _child(meta, stage), RLJobSpec.model_validate(body["spec"]))
     return found
 
 

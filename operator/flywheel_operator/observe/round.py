@@ -110,6 +110,8 @@ class _Store:
         self.digests = graph.digests_of(self.stages)
         await self._running(seen, trained)
         package = await self._package()
+        if Stage.PACKAGE in self.digests and package is None:
+            return replace(seen, problem=_lost(Stage.PACKAGE, self.digests[Stage.PACKAGE]))
         while todo := [
             d.stage for d in content.next_stages(self.stages, self.digests, package) if d.stage not in self.content
         ]:
@@ -205,6 +207,11 @@ class _Store:
         last = Stage.TRAIN_AGENTIC if Stage.TRAIN_AGENTIC in self.digests else Stage.TRAIN_REASONING
         key = self.stages[last].content_key
         return self.store.settings.uri(result_prefix(self.meta.namespace, key)) if key else ""
+
+
+def _lost(stage: Stage, digest: str) -> Problem:
+    text = f"manifest {digest} of {stage} is not in the store: restore it, or apply a new round under another name"
+    return Problem(Reason.MANIFEST_INVALID, text)
 
 
 # ---- children -----------------------------------------------------------------------------------------------------

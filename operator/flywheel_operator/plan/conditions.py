@@ -79,6 +79,10 @@ class Conditions:
             self.blocked(problem.reason, problem.message)
         return problem is not None
 
+    def is_refused(self) -> bool:
+        """Whether the last write said that an effect was refused."""
+        return self._standing_refusal() is not None
+
     def _standing_refusal(self) -> Problem | None:
         said = find_condition(self._before, C.STALLED)
         if said is None or said.status != "True" or said.reason not in REFUSALS:

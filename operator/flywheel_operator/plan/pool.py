@@ -74,6 +74,9 @@ class _Planner:
         wanted = next((r for r in self.seen.revisions if r.revision == self.seen.wanted), None)
         if wanted is None:
             return self._create()
+        if wanted.run.child.deleting:  # it is wanted again while it goes: its name is free when it is gone
+            text = f"RayService {wanted.run.child.name} is going, it is made anew then"
+            return self._transition("Starting", Reason.WAITING, text, {})
         if wanted.run.ended is not None:
             text = f"{wanted.run.ended.reason}: {wanted.run.ended.message}"
             return self._not_serving(wanted, "Failed", Reason.FAILED, text)
@@ -103,8 +106,10 @@ class _Planner:
     def _create(self) -> Plan[RolloutPoolStatus]:
         name = revision_name(self.meta, self.seen.wanted)
         text = f"RayService {name} is starting"
-        self.notes.append(Note("Starting", text))
-        changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name), "started_at": format_time(self.now)}
+        changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name)}
+        if self.seen.refused is None and not self.conditions.is_refused():  # else it is only tried again
+            changes["started_at"] = format_time(self.now)
+            self.notes.append(Note("Starting", text))
         create = Action(Act.CREATE, RAYSERVICE, name, params={"revision": self.seen.wanted})
         return self._transition("Starting", Reason.STARTING, text, changes, (create,))
 

@@ -89,6 +89,9 @@ class _Planner:
         if self.seen.store_problem is not None:
             return self._store_is_away(self.seen.store_problem)
         self.conditions.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
+        if self.seen.problem is not None:
+            self.conditions.blocked(self.seen.problem.reason, self.seen.problem.message)
+            return self._answer(self.times.preflight)
         for definition in PIPELINE[1:]:
             self._stage(definition)
             if self.failed is not None:

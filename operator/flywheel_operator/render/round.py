@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from flywheel_api import API_VERSION
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import parse_duration
+from flywheel_api.content import ROLES
 from flywheel_api.names import child_name
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
@@ -114,12 +115,12 @@ def stage_config(
 def endpoints(
     config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, stages: Mapping[Stage, StageStatus], stage: Stage
 ) -> list[ResolvedEndpoint]:
-    """Every role's endpoint. Unset roles are played by the teacher; the policy by the pool that the stage uses."""
+    """Endpoints of the roles that a stage asks; unset ones are played by the teacher, the policy by the pool."""
     # a stage counts its own tokens itself, over all its attempts
     used = budget.tokens_used(s for name, s in stages.items() if name is not stage)
     teacher = graph.endpoint_of(spec, Role.TEACHER)
     found = []
-    for role in Role:
+    for role in ROLES.get(stage, ()):
         own = graph.endpoint_of(spec, role)
         if role is Role.POLICY:
             url, model = _policy(config, meta, spec, stages, stage)

@@ -1,0 +1,252 @@
+"""What the world may do to objects and records: reproductions of a review of the operator, its numbers in the names."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from flywheel_api import artifacts
+from flywheel_api.base import parse_duration
+from flywheel_api.conditions import ConditionType, Reason, find_condition
+from flywheel_api.names import LABEL_OWNER_UID, child_name
+from flywheel_api.overrides import check_overrides
+from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_operator.model import (
+    Act,
+    Child,
+    Meta,
+    PoolSeen,
+    Problem,
+    Revision,
+    RLJobSeen,
+    Run,
+    RunState,
+    Timings,
+)
+from flywheel_operator.plan.pool import plan_pool
+from flywheel_operator.plan.rljob import plan_rljob
+from flywheel_operator.ports.errors import Forbidden
+from unit.operator.world import NS, ROUND, START, World
+
+Object = dict[str, Any]
+META = Meta("x", NS, "uid-x", 2)
+RLJOB = RLJobSpec.model_validate(
+    {"model": "sha256:" + "a" * 64, "data": {"train": ["sha256:" + "b" * 64]}, "reward": {"type": "Math"}}
+)
+POOL = RolloutPoolSpec.model_validate({"model": "sha256:" + "a" * 64})
+
+
+def stage(world: World, name: str) -> Object:
+    return next(s for s in world.status()["stages"] if s["name"] == name)
+
+
+async def turns(world: World, count: int) -> None:
+    for _ in range(count):
+        await world.look()
+        world.act()
+        world.tick()
+
+
+async def held(name: str) -> World:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add(name)
+    await world.run(until=name if name != "Train" else "TrainReasoning")
+    await turns(world, 4)
+    return world
+
+
+def test_r3_a_spec_of_misspelt_overrides_does_not_block_the_loop() -> None:
+    assert len(check_overrides({f"actor_rollout_ref.x{n}": n for n in range(256)})) == 3
+
+
+def test_r4_a_rayjob_of_an_earlier_attempt_that_comes_back_is_removed() -> None:
+    first = plan_rljob(META, RLJOB, RLJobStatus(), RLJobSeen(), START, Timings()).status
+    run = Run(Child("RayJob", "current", "u2"), RunState.RUNNING)
+    seen = RLJobSeen(run=run, others=(Child("RayJob", "back-again", "u1"),))
+    plan = plan_rljob(META, RLJOB, first, seen, START, Timings())
+    assert [(a.act, a.name) for a in plan.actions] == [(Act.DELETE, "back-again")]
+
+
+@pytest.mark.parametrize("kind", ["Job", "RLJob"])
+async def test_r5_a_child_without_its_labels_is_still_the_child(kind: str) -> None:
+    world = await held("Prepare" if kind == "Job" else "Train")
+    child = world.of_kind(kind)[0]
+    del child["metadata"]["labels"][LABEL_OWNER_UID]
+    await turns(world, 6)
+    assert len(world.of_kind(kind)) == 1
+    assert {s["attempt"] for s in world.status()["stages"] if s["state"] == "Running"} == {1}
+
+
+async def test_r8_a_status_of_an_older_release_is_carried_on() -> None:
+    world = await held("Prepare")
+    status = dict(world.status())
+    status["stages"] = [s for s in status["stages"] if s["name"] != "SolveAgentic"]
+    status["stages"].append({"name": "StageOfAnotherRelease", "state": "Pending"})
+    world.kube.update("FlywheelRound", NS, "demo-r1", status=status)
+    world.holding.clear()
+    await world.run()
+    assert world.status()["verdict"] == "Promoted" and stage(world, "SolveAgentic")["state"] == "Succeeded"
+
+
+async def test_r8_a_status_of_a_newer_release_is_a_condition_and_left_as_it_is() -> None:
+    world = await held("Prepare")
+    status = dict(world.status())
+    status["attempts"] = [{"stage": "Prepare", "attempt": 1, "cause": "CauseOfTomorrow"}]
+    world.kube.update("FlywheelRound", NS, "demo-r1", status=status)
+    await turns(world, 4)
+    assert world.condition("Stalled")["reason"] == Reason.STATUS_UNREADABLE
+    assert "another release" in world.condition("Stalled")["message"]
+    assert world.status()["attempts"] == status["attempts"] and world.status()["stages"] == status["stages"]
+    before = len(world.kube.log)
+    await turns(world, 4)
+    assert len(world.kube.log) == before
+
+
+@pytest.mark.parametrize("wall", ["3000000d", "99999999999999999999999999d"])
+async def test_r12_a_budget_beyond_the_calendar_is_a_century(wall: str) -> None:
+    assert parse_duration(wall) == timedelta(days=36500)
+    world = World()
+    world.apply_as("demo-r1", budget={"wallClock": wall, "gpuHours": "1e99"})
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_r13_garbage_in_the_store_is_nobodys_record() -> None:
+    world = World()
+    for name, data in (("a", b"\xff\xfe"), ("b", b"{}"), ("c", b'{"round": 7}')):
+        world.store.put(artifacts.promotion_key(NS, "demo", name), data)
+    world.apply(ROUND)
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_r13_a_package_that_is_gone_before_training_is_said_and_not_an_exception_for_ever() -> None:
+    world = await held("EvaluateBase")
+    for _ in range(60):
+        await turns(world, 1)
+        if digest := stage(world, "Package").get("manifest"):
+            break
+    world.store.objects.pop(world.store.settings.full_key(artifacts.manifest_digest_key(digest)))
+    world.holding.clear()
+    world.restart()  # nothing is remembered
+    await turns(world, 12)
+    said = world.condition("Ready")
+    assert "Package" in said["message"] and "store" in said["message"], said
+    assert not world.of_kind("RLJob")
+
+
+async def test_r13_a_foreign_pool_with_our_label_is_left_alone() -> None:
+    world = World()
+    made = world.apply(ROUND)
+    labels = {LABEL_OWNER_UID: made["metadata"]["uid"], "app.kubernetes.io/managed-by": "flywheel"}
+    world.kube.seed(
+        {
+            "apiVersion": "flywheel.dev/v1alpha1",
+            "kind": "RolloutPool",
+            "metadata": {"name": "theirs", "namespace": NS, "labels": labels},
+            "spec": {"what": "ever"},
+        }
+    )
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+    assert ("RolloutPool", NS, "theirs") in world.kube.objects
+
+
+async def test_r14_a_refused_effect_is_said_once() -> None:
+    world = World()
+    world.apply(ROUND)
+
+    def refuse(verb: str, kind: str) -> None:
+        if verb == "create" and kind == "RayService":
+            raise Forbidden("rayservices is forbidden")
+
+    world.kube.before_write = refuse
+    await turns(world, 10)
+    pool = world.of_kind("RolloutPool")[0]["metadata"]["name"]
+    found = next(c for c in world.status("RolloutPool", pool)["conditions"] if c["type"] == "Stalled")
+    assert (found["status"], found["reason"]) == ("True", "Forbidden")
+    before = sum(verb == "status" and kind == "RolloutPool" for verb, kind, _ in world.kube.log)
+    await turns(world, 40)
+    assert sum(verb == "status" and kind == "RolloutPool" for verb, kind, _ in world.kube.log) == before
+    world.kube.before_write = lambda verb, kind: None
+    await world.run()
+    assert world.status()["verdict"] == "Promoted"
+
+
+async def test_law_11_one_status_write_per_look_refused_or_not() -> None:
+    world = World()
+    made = world.apply(ROUND)
+    name = child_name("demo-r1", made["metadata"]["uid"], "Prepare", 1)
+    world.kube.seed({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "namespace": NS}, "spec": {}})
+    for _ in range(12):
+        before = len(world.kube.log)
+        await world.look()
+        written = [name for verb, kind, name in world.kube.log[before:] if verb == "status"]
+        assert len(written) == len(set(written)), "two writes of one status in one look"
+        world.act()
+        world.tick()
+    assert world.condition("Stalled")["reason"] == "NameConflict"
+
+
+async def test_r15_a_stalled_rljob_stalls_its_round() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.kube.before_write = lambda verb, kind: _forbid(verb, kind, "RayJob")
+    await world.run(until="TrainReasoning")
+    await turns(world, 6)
+    assert world.condition("Stalled")["status"] == "True"
+    assert world.condition("Stalled")["reason"] == Reason.POD_REFUSED
+
+
+def _forbid(verb: str, kind: str, which: str) -> None:
+    if verb == "create" and kind == which:
+        raise Forbidden(f"{which} is forbidden")
+
+
+def test_r18_a_new_model_that_is_not_there_makes_a_serving_pool_unready() -> None:
+    serving = RolloutPoolStatus(endpoint="http://x/v1", observed_generation=1)
+    problem = Problem(Reason.MODEL_NOT_FOUND, "no such model")
+    status = plan_pool(META, POOL, serving, PoolSeen(problem=problem), START, Timings()).status
+    ready = find_condition(status.conditions, ConditionType.READY)
+    assert ready is not None and ready.status == "False" and "still serving" in ready.message
+    assert status.endpoint == "http://x/v1" and {c.observed_generation for c in status.conditions} == {2}
+
+
+def test_a_store_that_is_away_does_not_make_a_serving_pool_unready() -> None:
+    serving = RolloutPoolStatus(endpoint="http://x/v1", observed_generation=2)
+    problem = Problem(Reason.STORE_UNREACHABLE, "away")
+    status = plan_pool(META, POOL, serving, PoolSeen(problem=problem), START, Timings()).status
+    assert find_condition(status.conditions, ConditionType.READY) is None
+    found = find_condition(status.conditions, ConditionType.STORAGE_READY)
+    assert found is not None and found.status == "False"
+
+
+def test_r24_a_revision_that_is_wanted_again_while_it_goes_is_waited_for() -> None:
+    going = Run(Child("RayService", "a", "u1", deleting=True), RunState.RUNNING)
+    serving = Run(Child("RayService", "b", "u2"), RunState.RUNNING)
+    seen = PoolSeen(
+        digest="sha256:a",
+        wanted="rev-a",
+        revisions=(Revision("rev-a", going), Revision("rev-b", serving)),
+        serving="rev-b",
+    )
+    status = RolloutPoolStatus(endpoint="http://x/v1", observed_generation=2)
+    plan = plan_pool(META, POOL, status, seen, START, Timings())
+    assert plan.actions == () and plan.status.endpoint == "http://x/v1", "b serves on"
+
+
+async def test_r20_a_suspended_round_is_not_polled() -> None:
+    world = await held("EvaluateBase")
+    spec = yaml.safe_load(ROUND)["spec"]
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec | {"suspend": True})
+    world.holding.clear()
+    await turns(world, 12)
+    assert world.condition("Ready")["reason"] == "Suspended"
+    from flywheel_operator.queue import Key
+
+    assert await world.reconcile(Key("FlywheelRound", NS, "demo-r1")) is None
