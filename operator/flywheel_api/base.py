@@ -33,6 +33,7 @@ ShortString = Annotated[str, StringConstraints(max_length=253)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
 
+HUB = "hf://"  # the scheme of models that the engine fetches by itself
 MODEL_REF_PATTERN = r"^(sha256:[0-9a-f]{64}|s3://.+|hf://.+/.+)$"
 ModelRef = Annotated[
     str,

@@ -194,6 +194,9 @@ class PoolConfig(StatusModel):
 STAGE_CONFIG_ENV = "FLYWHEEL_STAGE_CONFIG"
 TRAIN_CONFIG_ENV = "FLYWHEEL_TRAIN_CONFIG"
 POOL_CONFIG_ENV = "FLYWHEEL_POOL_CONFIG"
+IMAGE_ENV = "FLYWHEEL_IMAGE"  # a pod cannot see its own image; manifests record it
+MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"  # where an init container put the weights
+ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"  # where the agent loops record trajectories
 API_KEY_ENV_PREFIX = "FLYWHEEL_API_KEY_"
 
 STORE_ENV = {

@@ -82,9 +82,9 @@ class Episode:
             self.env.end("user-stop")
 
 
-def capped(text: str, limit: int = TOOL_RESPONSE_LIMIT) -> str:
-    """A tool's answer of at most `limit` characters, cut in the middle."""
-    if len(text) <= limit:
+def capped(text: str) -> str:
+    """A tool's answer of at most TOOL_RESPONSE_LIMIT characters, cut in the middle."""
+    if len(text) <= TOOL_RESPONSE_LIMIT:
         return text
-    half = limit // 2
+    half = TOOL_RESPONSE_LIMIT // 2
     return f"{text[:half]}...(truncated)...{text[-half:]}"

@@ -6,10 +6,10 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
-from typing import Any
+from collections.abc import Mapping
 
 import structlog
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 _SECRET_NAME = re.compile(r"(SECRET|PASSWORD|TOKEN|CREDENTIAL|ACCESS_KEY|API_KEY|_KEY$|_KEY_)", re.IGNORECASE)
 _SIGNED_QUERY = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE)
@@ -31,7 +31,7 @@ class Redactor:
             value = value.replace(secret, REDACTED)
         return _USERINFO.sub(rf"\1{REDACTED}@", _SIGNED_QUERY.sub(rf"\1{REDACTED}", value))
 
-    def value(self, value: Any) -> Any:
+    def value(self, value: object) -> object:
         """The same for nested values."""
         if isinstance(value, str):
             return self.text(value)
@@ -43,14 +43,14 @@ class Redactor:
             return self.text(f"{type(value).__name__}: {value}")
         return value
 
-    def __call__(self, _logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    def __call__(self, _logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         """A structlog processor."""
         for key, value in event.items():
             event[key] = REDACTED if _named_secret(key) else self.value(value)
         return event
 
 
-def _named_secret(key: Any) -> bool:
+def _named_secret(key: object) -> bool:
     lowered = str(key).lower()
     return lowered.endswith(("api_key", "secret_key", "secretkey", "apikey", "password", "authorization"))
 
@@ -60,15 +60,19 @@ def redact(text: str) -> str:
     return Redactor(os.environ).text(text)
 
 
-def configure(level: str | None = None, **context: Any) -> None:
+def configure(**context: object) -> None:
     """Sets up structlog and the standard library's logging; `context` is bound to every line of this process."""
-    shared: list[Any] = [
+    shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    last: list[Any] = [structlog.processors.format_exc_info, Redactor(os.environ), structlog.processors.JSONRenderer()]
-    chosen = getattr(logging, (level or os.environ.get("FLYWHEEL_LOG_LEVEL", "INFO")).upper(), logging.INFO)
+    last: list[Processor] = [
+        structlog.processors.format_exc_info,
+        Redactor(os.environ),
+        structlog.processors.JSONRenderer(),
+    ]
+    chosen = getattr(logging, os.environ.get("FLYWHEEL_LOG_LEVEL", "INFO").upper(), logging.INFO)
     structlog.configure(
         processors=[*shared, *last],
         wrapper_class=structlog.make_filtering_bound_logger(chosen),
@@ -87,6 +91,7 @@ def configure(level: str | None = None, **context: Any) -> None:
     structlog.contextvars.bind_contextvars(**context)
 
 
-def get_logger(name: str) -> Any:
+def get_logger(name: str) -> FilteringBoundLogger:
     """A bound logger."""
-    return structlog.get_logger(name)
+    logger: FilteringBoundLogger = structlog.get_logger(name)
+    return logger

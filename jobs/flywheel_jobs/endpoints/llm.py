@@ -12,20 +12,24 @@ import asyncio
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
 import aiohttp
+from pydantic import BaseModel, ValidationError
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_jobs.endpoints.wire import Completion, Listing, TokenCount
 from flywheel_store.backoff import delay
 
 log = get_logger(__name__)
 
-Message = Mapping[str, Any]
+M = TypeVar("M", bound=BaseModel)
+Message = Mapping[str, object]
+Body = dict[str, object]
 WaitReport = Callable[[str | None], None]
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 15.0
 POISON_TRIES = 6  # failures of one request while the endpoint gives as many answers to others: the request is at fault
@@ -39,9 +43,6 @@ class ChatResult:
 
     texts: list[str]
     finish_reasons: list[str]
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    messages: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -97,10 +98,8 @@ class ChatClient:
         n: int = 1,
         temperature: float | None = None,
         max_tokens: int | None = None,
-        stop: Sequence[str] | None = None,
         seed: int | None = None,
-        schema: Mapping[str, Any] | None = None,
-        tools: Sequence[Mapping[str, Any]] | None = None,
+        schema: Mapping[str, object] | None = None,
     ) -> ChatResult:
         """Asks for `n` completions.
 
@@ -108,15 +107,17 @@ class ChatClient:
         RequestRefused (an ItemDropped) when this request cannot be answered. `schema` asks for JSON of that schema
         where the server can; the text still has to be parsed.
         """
-        body: dict[str, Any] = {
+        body: Body = {
             "model": self.endpoint.model,
             "messages": list(messages),
             "temperature": self.endpoint.temperature if temperature is None else temperature,
             "top_p": self.endpoint.top_p,
             "max_tokens": self.endpoint.max_tokens if max_tokens is None else max_tokens,
         }
-        optional = {"n": n if n > 1 else None, "stop": list(stop) if stop else None, "seed": seed, "tools": tools}
-        body.update({key: value for key, value in optional.items() if value is not None})
+        if n > 1:
+            body["n"] = n
+        if seed is not None:
+            body["seed"] = seed
         if schema is not None and not self._schema_refused:
             body["response_format"] = {
                 "type": "json_schema",
@@ -124,8 +125,13 @@ class ChatClient:
             }
         async with self._slots:
             await self._know_server()
-            answer = await self._request("POST", "/chat/completions", body)
-        return self._result(answer)
+            answer = await self._request("POST", "/chat/completions", Completion, body)
+        if not answer.choices:
+            raise RequestRefused(f"{self._name()} answered without choices")
+        return ChatResult(
+            texts=[c.message.content or "" for c in answer.choices],
+            finish_reasons=[c.finish_reason or "" for c in answer.choices],
+        )
 
     async def identify(self) -> ServedBy:
         """What the endpoint says of itself in GET /v1/models; asked once."""
@@ -145,7 +151,7 @@ class ChatClient:
             self._session = None
 
     # ---- one logical request --------------------------------------------------------------------------------------
-    async def _request(self, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    async def _request(self, method: str, path: str, shape: type[M], body: Body | None = None) -> M:
         attempt, answers_before = 0, self._answers
         by_schema = body is not None and "response_format" in body
         while True:
@@ -153,7 +159,7 @@ class ChatClient:
             await self._pace.turn()
             sent = time.monotonic()
             try:
-                answer = await self._once(method, path, body)
+                answer = await self._once(method, path, shape, body)
             except Again as error:
                 await self._wait(error, attempt, self._answers - answers_before)
                 attempt += 1
@@ -165,25 +171,25 @@ class ChatClient:
             if self._down_since is not None:
                 self._down_since = None
                 self._on_wait(None)
-            self._count(answer, time.monotonic() - sent)
+            if isinstance(answer, Completion) and answer.choices is not None:
+                self._count(answer.usage or TokenCount(), time.monotonic() - sent)
             return answer
 
-    async def _once(self, method: str, path: str, body: dict[str, Any] | None) -> dict[str, Any]:
+    async def _once(self, method: str, path: str, shape: type[M], body: Body | None) -> M:
         try:
             async with self._open_session().request(method, self._base + path, json=body) as response:
                 if response.status == 200:
-                    answer = await response.json(content_type=None)
-                    if isinstance(answer, dict):
-                        return answer
-                    raise Again("the answer is not a JSON object")
+                    return shape.model_validate_json(await response.read())
                 await self._raise_for(response, body)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             raise Again(f"{type(error).__name__} {error}".strip()[:200]) from error
-        except ValueError as error:
-            raise Again(f"the answer is not JSON: {error}"[:200]) from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"])) or "body"
+            raise Again(f"the answer cannot be read: {where}: {first['msg']}"[:200]) from error
         raise AssertionError("unreachable")
 
-    async def _raise_for(self, response: aiohttp.ClientResponse, body: dict[str, Any] | None) -> None:
+    async def _raise_for(self, response: aiohttp.ClientResponse, body: Body | None) -> None:
         status = response.status
         detail = f"HTTP {status} {redact((await response.text())[:200])}".strip()
         if status in REPEATABLE or status >= 500:
@@ -194,7 +200,7 @@ class ChatClient:
                 reason="EndpointRefused",
             )
         if body is not None and body.pop("response_format", None) is not None:
-            raise Again(detail, 0.0)  # perhaps that was what it did not like
+            raise Again(detail, 0.0)  # without a schema it may answer
         raise RequestRefused(f"{self._name()}: {detail}")
 
     async def _wait(self, error: Again, attempt: int, answered_meanwhile: int) -> None:
@@ -204,9 +210,8 @@ class ChatClient:
         down = now - self._down_since
         if down > self._patience:
             raise EndpointUnavailable(
-                f"{self._name()} has not answered for {down:.0f} s, last: {redact(str(error))}; the stage goes on "
-                f"from its "
-                "finished items once the endpoint answers again"
+                f"{self._name()} has not answered for {down:.0f} s, last: {redact(str(error))}; the stage goes on from "
+                "its finished items once the endpoint answers again"
             ) from error
         if attempt + 1 >= POISON_TRIES and answered_meanwhile >= POISON_TRIES:
             raise RequestRefused(f"{self._name()} failed {attempt + 1} times on one request: {error}") from error
@@ -243,42 +248,25 @@ class ChatClient:
             return
         async with self._identity:
             if self.served_by is None:
-                self.served_by = described(self.role, self.endpoint.model, await self._models())
+                self.served_by = (await self._models()).served_by(self.role, self.endpoint.model)
 
-    async def _models(self) -> dict[str, Any]:
+    async def _models(self) -> Listing:
         try:
-            return await self._request("GET", "/models")
+            return await self._request("GET", "/models", Listing)
         except (RequestRefused, EndpointUnavailable) as error:
             # some gateways serve completions only; a dead one is found by the request that follows
             if isinstance(error, EndpointUnavailable) and error.reason != "EndpointRefused":
                 raise
-            return {}
+            return Listing()
 
-    def _count(self, answer: Mapping[str, Any], seconds: float) -> None:
-        if "choices" not in answer:
-            return
-        used = answer.get("usage") or {}
+    def _count(self, used: TokenCount, seconds: float) -> None:
         self.usage = self.usage.model_copy(
             update={
                 "calls": self.usage.calls + 1,
-                "prompt_tokens": self.usage.prompt_tokens + int(used.get("prompt_tokens") or 0),
-                "completion_tokens": self.usage.completion_tokens + int(used.get("completion_tokens") or 0),
+                "prompt_tokens": self.usage.prompt_tokens + (used.prompt_tokens or 0),
+                "completion_tokens": self.usage.completion_tokens + (used.completion_tokens or 0),
                 "seconds": self.usage.seconds + seconds,
             }
-        )
-
-    def _result(self, answer: Mapping[str, Any]) -> ChatResult:
-        choices = answer.get("choices") or []
-        if not choices:
-            raise RequestRefused(f"{self._name()} answered without choices")
-        messages = [dict(c.get("message") or {}) for c in choices]
-        used = answer.get("usage") or {}
-        return ChatResult(
-            texts=[m.get("content") or "" for m in messages],
-            finish_reasons=[c.get("finish_reason") or "" for c in choices],
-            prompt_tokens=int(used.get("prompt_tokens") or 0),
-            completion_tokens=int(used.get("completion_tokens") or 0),
-            messages=messages,
         )
 
 
@@ -306,17 +294,3 @@ def parse_retry_after(value: str | None) -> float | None:
         return None if value is None else min(600.0, max(0.05, float(value)))
     except ValueError:
         return None
-
-
-def described(role: str, model: str, listing: Mapping[str, Any]) -> ServedBy:
-    """The entry of the asked model in a GET /v1/models answer, or the first; a bare record if it says nothing."""
-    entries = [e for e in listing.get("data") or [] if isinstance(e, dict)]
-    entry = next((e for e in entries if e.get("id") == model), entries[0] if entries else {})
-    return ServedBy(
-        role=role,
-        model=model,
-        owned_by=entry.get("owned_by"),
-        standin=entry.get("standin") is True,
-        notice=entry.get("notice"),
-        weights=entry.get("weights"),
-    )

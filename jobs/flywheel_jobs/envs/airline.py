@@ -7,22 +7,33 @@ SmolLM2-135M-Instruct then succeeds in about 0.3 of its attempts at either outco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
 
-from flywheel_jobs.envs.engine import WRITTEN, Column, Domain, Parameter, Row, Rule, Table, Tables, Tool, ToolRefused
+from flywheel_jobs.envs.engine import (
+    WRITTEN,
+    Column,
+    Domain,
+    Parameter,
+    Row,
+    Rule,
+    Scalar,
+    Table,
+    Tables,
+    Tool,
+    ToolRefused,
+)
 
 ID = Parameter("id", "integer", "booking number")
 CANCELABLE, REFUNDABLE, LOCKED = "cancelable", "refundable", "locked"
 
 
-def _booking(tables: Tables, arguments: Mapping[str, Any]) -> Row:
+def _booking(tables: Tables, arguments: Mapping[str, Scalar]) -> Row:
     return tables["bookings"][str(arguments["id"])]
 
 
-def _get(tables: Tables, arguments: Mapping[str, Any]) -> str:
+def _get(tables: Tables, arguments: Mapping[str, Scalar]) -> str:
     row = _booking(tables, arguments)
-    notes = [row["fare"]]
+    notes = [str(row["fare"])]
     if row["owner"] != "caller":
         notes.append("booked by another person")
     if row["state"] != "booked":
@@ -30,8 +41,8 @@ def _get(tables: Tables, arguments: Mapping[str, Any]) -> str:
     return ", ".join(notes)
 
 
-def _undo(new_state: str) -> Any:
-    def run(tables: Tables, arguments: Mapping[str, Any]) -> str:
+def _undo(new_state: str) -> Callable[[Tables, Mapping[str, Scalar]], str]:
+    def run(tables: Tables, arguments: Mapping[str, Scalar]) -> str:
         row = _booking(tables, arguments)
         if row["state"] != "booked":
             raise ToolRefused(f"booking {arguments['id']} is already {row['state']}")

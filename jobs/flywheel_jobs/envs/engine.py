@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from flywheel_api.canonical import canonical_json
+from flywheel_api.records.agentic import Call
 
-Row = dict[str, Any]
+Scalar = str | int | bool
+Row = dict[str, Scalar]
 Tables = dict[str, dict[str, Row]]
 """Table name -> row key (always a string, as in JSON) -> columns."""
 
@@ -35,7 +36,7 @@ class Parameter:
     type: str = "string"
     description: str = ""
 
-    def read(self, value: Any) -> Any:
+    def read(self, value: object) -> Scalar:
         """The value in the declared type; digits in quotes count as an integer. Raises ValueError."""
         if self.type == "integer":
             if isinstance(value, bool) or not isinstance(value, int | str):
@@ -48,18 +49,20 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Tool:
-    """A tool: `run` reads or changes the tables and returns the answer; it raises KeyError for an unknown key and
-    ToolRefused where a precondition does not hold. `short` is the one-word gloss of the compact prompt.
+    """A tool: `run` reads or changes the tables and returns the answer.
+
+    It raises KeyError for an unknown key and ToolRefused where a precondition does not hold. `short` is the one-word
+    gloss of the compact prompt.
     """
 
     name: str
     description: str
     parameters: tuple[Parameter, ...]
-    run: Callable[[Tables, Mapping[str, Any]], str]
+    run: Callable[[Tables, Mapping[str, Scalar]], str]
     writes: bool = False
     short: str = ""
 
-    def schema(self) -> dict[str, Any]:
+    def schema(self) -> dict[str, object]:
         """The tool in OpenAI's function schema."""
         return {
             "type": "function",
@@ -74,7 +77,7 @@ class Tool:
             },
         }
 
-    def read(self, arguments: Any) -> dict[str, Any]:
+    def read(self, arguments: object) -> dict[str, Scalar]:
         """Arguments checked and typed. Raises ValueError with a text for the caller."""
         if not isinstance(arguments, Mapping):
             raise ValueError("arguments must be a JSON object")
@@ -91,8 +94,8 @@ class Column:
     """A column and the values that it may take; `default` fills what a branch leaves open."""
 
     name: str
-    values: tuple[Any, ...]
-    default: Any
+    values: tuple[Scalar, ...]
+    default: Scalar
 
 
 @dataclass(frozen=True)
@@ -102,7 +105,7 @@ class Table:
     name: str
     columns: tuple[Column, ...]
 
-    def row(self, **values: Any) -> Row:
+    def row(self, **values: Scalar) -> Row:
         """A row with defaults filled in. Raises ValueError for a column or value that the table does not know."""
         by_name = {c.name: c for c in self.columns}
         for name, value in values.items():
@@ -123,9 +126,7 @@ class Rule:
 
 @dataclass(frozen=True)
 class Domain:
-    """Everything that the engine and the flywheel know of a domain. `main_table` holds the rows that requests are
-    about.
-    """
+    """All that the engine and the flywheel know of a domain. `main_table` holds the rows that requests are about."""
 
     name: str
     tables: tuple[Table, ...]
@@ -167,14 +168,14 @@ class LoggedCall:
 
     turn: int
     name: str
-    arguments: dict[str, Any]
+    arguments: Mapping[str, object]
     status: str
     output: str
     writes: bool
     before: str
     after: str
 
-    def dump(self) -> dict[str, Any]:
+    def dump(self) -> dict[str, object]:
         """As JSON."""
         return dict(self.__dict__)
 
@@ -184,22 +185,15 @@ class Env:
     """One episode's environment: its own copy of the tables, its log, and how it was closed.
 
     A call happens in the turn that `turn` says; the agent's loop runs one call a turn, so every call opens the next
-    turn by itself (`one_call_a_turn`). `settle_after` successful writes close the episode: the user's request is
-    settled, rightly or wrongly.
+    turn. `settle_after` successful writes close the episode: the user's request is settled, rightly or wrongly.
     """
 
     domain: Domain
     tables: Tables
     settle_after: int | None = None
-    one_call_a_turn: bool = True
     turn: int = 0
     log: list[LoggedCall] = field(default_factory=list)
     closed: str | None = None
-
-    @property
-    def tools(self) -> list[dict[str, Any]]:
-        """OpenAI function schemas."""
-        return [t.schema() for t in self.domain.tools]
 
     def state(self) -> Tables:
         """A copy of the tables."""
@@ -217,15 +211,15 @@ class Env:
         """Closes the episode; the first reason stands."""
         self.closed = self.closed or reason
 
-    def call(self, name: str, arguments: Any) -> str:
-        """Carries a call out and logs it. The answer is text for the agent, also when the call is wrong; never raises
-        for anything that an agent may do.
+    def call(self, name: str, arguments: object) -> str:
+        """Carries a call out and logs it.
+
+        The answer is text for the agent, also when the call is wrong; never raises for anything that an agent may do.
         """
         before = self.state_hash()
         status, output, typed, writes = self._run(name, arguments)
         self.log.append(LoggedCall(self.turn, name, typed, status, output, writes, before, self.state_hash()))
-        if self.one_call_a_turn:
-            self.next_turn()
+        self.next_turn()
         if writes and status == "ok" and self.settle_after is not None and self.writes_done() >= self.settle_after:
             self.end("settled")
         return output
@@ -234,7 +228,7 @@ class Env:
         """Successful writes so far."""
         return sum(c.writes and c.status == "ok" for c in self.log)
 
-    def _run(self, name: str, arguments: Any) -> tuple[str, str, dict[str, Any], bool]:
+    def _run(self, name: str, arguments: object) -> tuple[str, str, Mapping[str, object], bool]:
         tool = self.domain.tool(name)
         plain = dict(arguments) if isinstance(arguments, Mapping) else {"value": arguments}
         if tool is None:
@@ -258,8 +252,8 @@ class Env:
         return "ok", output, typed, tool.writes
 
 
-def replay(domain: Domain, tables: Tables, calls: list[dict[str, Any]]) -> tuple[Tables, list[LoggedCall]]:
-    """The tables after `calls` ({"name", "arguments"}) on a copy of `tables`, and the log."""
+def replay(domain: Domain, tables: Tables, calls: Iterable[Call]) -> tuple[Tables, list[LoggedCall]]:
+    """The tables after `calls` on a copy of `tables`, and the log."""
     env = Env(domain, copy.deepcopy(tables))
     for call in calls:
         env.call(call["name"], call["arguments"])

@@ -24,7 +24,7 @@ from flywheel_api.canonical import canonical_json
 from flywheel_api.records.base import Record
 from flywheel_api.results import Result
 from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, ReasoningSpec, Role
-from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
+from flywheel_api.stages import IMAGE_ENV, ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.endpoints.llm import ChatClient
@@ -278,7 +278,7 @@ class StageContext:
             standin=standin,
             notice=artifacts.STANDIN_NOTICE if standin else None,
             code_version=code_version(),
-            image=os.environ.get("FLYWHEEL_IMAGE", ""),
+            image=os.environ.get(IMAGE_ENV, ""),
             created_at=now(),
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from flywheel_api.base import HUB
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.harness.attempt import end
 from flywheel_jobs.storage.store import Store
@@ -30,7 +31,7 @@ def main() -> int:
 def fetch(model: str, to: Path) -> None:
     """Fetches `model` into `to`; a hub reference is left to the engine and only marked."""
     to.mkdir(parents=True, exist_ok=True)
-    if model.startswith("hf://"):
+    if model.startswith(HUB):
         (to / MARKER).write_text(model)
         log.info("left to the engine")
         return

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from flywheel_api.base import HUB
 from flywheel_api.stages import PoolConfig
 
 CPU_ENGINE: dict[str, Any] = {"dtype": "float32", "enforce_eager": True, "max_num_seqs": 32}
@@ -21,7 +22,6 @@ CPU_VARIABLES = {
     "TORCH_COMPILE_DISABLE": "1",  # vLLM's sampler is compiled even when eager, and the image has no compiler
     "TORCHDYNAMO_DISABLE": "1",
 }
-HUB = "hf://"
 
 
 def build(args: dict[str, Any]) -> Any:

@@ -8,13 +8,13 @@ from pathlib import Path
 import pyarrow.parquet as parquet
 
 from flywheel_api.artifacts import Manifest
+from flywheel_api.base import HUB
 from flywheel_api.rljob import RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.fetch_model import fetch
 from flywheel_jobs.storage.s3 import connect
 from flywheel_jobs.storage.store import Store
 
-HUB = "hf://"
 REQUIRED_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
 
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from flywheel_api.stages import TrainConfig
+from flywheel_api.stages import MODEL_DIR_ENV, TrainConfig
 from flywheel_jobs.trainer.hydra import RunPaths
 
 WORK_DIR_ENV = "FLYWHEEL_WORK_DIR"
-MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"
 MODELS_VOLUME = Path("/models")
 
 

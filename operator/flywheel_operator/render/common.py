@@ -26,8 +26,6 @@ from flywheel_operator.model import Meta, Object
 from flywheel_operator.settings import OperatorConfig, PodDefaults, Sizes
 
 MODEL_DIR = "/models/model"
-MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"
-IMAGE_ENV = "FLYWHEEL_IMAGE"  # a pod cannot see its own image; manifests record it
 
 
 def labels(meta: Meta, kind: str, component: str, stage: str = "", attempt: int = 0) -> dict[str, str]:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from flywheel_api.resources import ROUND
 from flywheel_api.round import Endpoint
-from flywheel_api.stages import API_KEY_ENV_PREFIX, STAGE_CONFIG_ENV, StageConfig
+from flywheel_api.stages import API_KEY_ENV_PREFIX, IMAGE_ENV, STAGE_CONFIG_ENV, StageConfig
 from flywheel_operator.model import Action, Meta, Object
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
-    IMAGE_ENV,
     config_env,
     labels,
     metadata,

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from flywheel_api.common import PodTemplate, StoreRef
+from flywheel_api.stages import IMAGE_ENV, MODEL_DIR_ENV
 from flywheel_operator.model import Object
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
-    IMAGE_ENV,
     MODEL_DIR,
-    MODEL_DIR_ENV,
     mounts,
     plain_env,
     pod_spec,

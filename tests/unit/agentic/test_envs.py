@@ -94,6 +94,6 @@ def test_bad_tasks_say_what_is_wrong() -> None:
 
 
 def test_tools_are_openai_schemas() -> None:
-    first = make_env(task()).tools[0]
+    first = AIRLINE.tools[0].schema()
     assert first["function"]["parameters"]["required"] == ["id"]
     assert first["function"]["parameters"]["properties"]["id"]["type"] == "integer"

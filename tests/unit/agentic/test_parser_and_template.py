@@ -90,7 +90,7 @@ def test_calls_in_structured_form_render_as_the_model_writes_them() -> None:
 
 
 def test_tools_of_a_request_come_first_and_take_the_system_message_in() -> None:
-    text = rendered(MESSAGES[:2], tools=make_env(task()).tools)
+    text = rendered(MESSAGES[:2], tools=[t.schema() for t in AIRLINE.tools])
     assert text.startswith("<|im_start|>system\nTools: get_booking(id): Look up") and text.count("system\n") == 1
     assert "\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>" in text
 

@@ -12,6 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from pydantic import BaseModel
 
+from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
 from flywheel_jobs.endpoints import llm
 from flywheel_jobs.endpoints.llm import ChatClient, Pace, RequestRefused
@@ -92,7 +93,6 @@ async def test_a_dead_endpoint_never_drops_items(server: Any) -> None:
 
 
 async def test_nobody_listening_is_an_endpoint_failure() -> None:
-    from flywheel_api.stages import ResolvedEndpoint
 
     client = ChatClient(ResolvedEndpoint(role="Solver", url="http://127.0.0.1:9/v1", model="m"), patience_seconds=0.3)
     with pytest.raises(EndpointUnavailable, match="Solver"):
@@ -110,8 +110,6 @@ async def test_one_poisoned_request_does_not_stop_the_others() -> None:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", handle)
     async with TestServer(app) as running:
-        from flywheel_api.stages import ResolvedEndpoint
-
         endpoint = ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m")
         client = ChatClient(endpoint, patience_seconds=30)
 
@@ -182,8 +180,6 @@ async def test_concurrency_is_bounded() -> None:
     app = web.Application()
     app.router.add_route("*", "/v1/{rest:.*}", handle)
     async with TestServer(app) as running:
-        from flywheel_api.stages import ResolvedEndpoint
-
         url = str(running.make_url("/v1"))
         client = ChatClient(ResolvedEndpoint(role="Teacher", url=url, model="m", concurrency=5))
         await asyncio.gather(*(client.chat(ASK) for _ in range(60)))
@@ -220,6 +216,30 @@ def test_retry_after(value: str | None, seconds: float | None) -> None:
     assert llm.parse_retry_after(value) == seconds
 
 
+async def test_an_answer_of_another_shape_is_asked_for_again() -> None:
+    """What a server does is weather: no answer of its own making, and no error of ours."""
+    answers: list[Any] = [
+        ["a list"],
+        {"choices": [{"message": {"content": 3}}]},
+        {"choices": [{"message": {"content": "4"}}]},
+    ]
+
+    async def handle(_request: web.Request) -> web.Response:
+        return web.json_response(answers.pop(0))
+
+    async def models(_request: web.Request) -> web.Response:
+        return web.json_response({"data": ["no model", {"id": "m", "owned_by": "me"}]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", handle)
+    app.router.add_get("/v1/models", models)
+    async with TestServer(app) as running:
+        client = ChatClient(ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m"))
+        assert (await client.chat(ASK)).text == "4" and not answers
+        assert (await client.identify()).owned_by == "me"
+        await client.aclose()
+
+
 class Reply(BaseModel):
     x: int
 
@@ -235,8 +255,6 @@ async def test_a_malformed_answer_is_repaired_once_then_dropped() -> None:
     app = web.Application()
     app.router.add_post("/v1/chat/completions", handle)
     async with TestServer(app) as running:
-        from flywheel_api.stages import ResolvedEndpoint
-
         client = ChatClient(ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m"))
         assert await ask(client, ASK, Reply) == Reply(x=3)
         with pytest.raises(ItemDropped) as dropped:
