@@ -7,17 +7,19 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from contract.servers import S3Server
-from flywheel_api import artifacts
-from flywheel_api.artifacts import Manifest, Owner
-from flywheel_api.round import FlywheelRoundSpec
-from flywheel_api.stages import STAGE_CONFIG_ENV, ResolvedEndpoint, Stage, StageConfig
-from flywheel_jobs.harness.context import StageContext
+from flywheel_api import artifacts, content
+from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import Result, RolloutsResult, TrainingResult
+from flywheel_api.round import FlywheelRoundSpec, Role
+from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE, ResolvedEndpoint, Stage, StageConfig
+from flywheel_jobs.harness.context import OutputFile, StageContext, store_file
 from flywheel_jobs.harness.runner import run_stage
 from flywheel_jobs.stages.main import STAGES
 from flywheel_jobs.storage.store import Store, parse_manifest
@@ -43,16 +45,32 @@ def round_spec(**overrides: Any) -> FlywheelRoundSpec:
 
 
 def config(
-    stage: Stage, spec: FlywheelRoundSpec, url: str, inputs: Mapping[str, str], uid: str = "u1", **more: Any
+    stage: Stage,
+    spec: FlywheelRoundSpec,
+    url: str,
+    inputs: Mapping[str, str],
+    uid: str = "u1",
+    only_for: str | None = None,
+    **more: Any,
 ) -> StageConfig:
-    """The stage's configuration, every role at `url`."""
+    """The stage's configuration, every role at `url`; with `only_for` its result is nobody else's."""
     endpoints = [
-        ResolvedEndpoint(role="Teacher", url=url, model="teacher", concurrency=8, timeout_seconds=10),
-        ResolvedEndpoint(role="Policy", url=url, model="policy", concurrency=8, timeout_seconds=10),
+        ResolvedEndpoint(role=Role.TEACHER, url=url, model="teacher", concurrency=8, timeout_seconds=10),
+        ResolvedEndpoint(role=Role.POLICY, url=url, model="policy", concurrency=8, timeout_seconds=10),
     ]
+    made_of = content.stage_content(
+        stage,
+        spec,
+        inputs,
+        more.get("base_model"),
+        more.get("candidate_model"),
+        more.get("previous_rollouts", ()),
+    )
     return StageConfig(
         stage=stage,
-        owner=Owner(kind="FlywheelRound", namespace="n", name="r1", uid=uid),
+        owner=Owner(kind="FlywheelRound", namespace="n", name=more.pop("name", "r1"), uid=uid),
+        content_key=content.content_key(made_of, only_for or (uid if stage in content.NEVER_REUSED else None)),
+        made_of=made_of,
         **{"attempt": 1, "endpoint_patience_seconds": 2.0, **more},
         spec=spec,
         inputs=dict(inputs),
@@ -84,20 +102,41 @@ def run(config: StageConfig, s3: S3Server, prefix: str, expect: int = 0, **env: 
     return log
 
 
-def run_here(config: StageConfig, s3: S3Server, prefix: str) -> None:
-    """Runs the stage to its commit in this process: for the steps before what a test is about."""
+def run_here(config: StageConfig, s3: S3Server, prefix: str) -> str:
+    """Runs the stage to its commit in this process, for the steps before what a test is about; returns the digest."""
     digest = asyncio.run(run_stage(StageContext(config, s3.store(prefix)), STAGES[config.stage]))
     assert digest is not None
+    return digest
 
 
 def manifest_of(store: Store, config: StageConfig) -> Manifest:
-    """The committed manifest of the attempt."""
-    key = artifacts.manifest_key(config.owner.uid, config.stage.value, config.attempt)
+    """The committed manifest of what the configuration makes."""
+    key = artifacts.manifest_key(config.owner.namespace, config.content_key)
     data = store.get_bytes(key)
     assert data is not None, f"nothing is committed under {key}"
     return parse_manifest(data, key)
 
 
 def records(store: Store, manifest: Manifest, path: str) -> list[dict[str, Any]]:
-    """Records of a file of a manifest."""
-    return list(store.iter_jsonl(next(f for f in manifest.files if f.path == path)))
+    """Records of a file of a manifest, as they lie there."""
+    entry = manifest.file(path)
+    assert entry is not None, f"{manifest.stage} has no {path}"
+    return list(store.iter_jsonl(entry))
+
+
+def rollouts(store: Store, trajectories: Sequence[Trajectory]) -> str:
+    """A training's kept trajectories in the store, as the trainer stores them; returns the manifest's digest."""
+    file = OutputFile.of("rollouts/step-1.jsonl", Trajectory, trajectories)
+    return store.put_manifest(_training_part(RolloutsResult(step=1), [store_file(store, file)]))
+
+
+def training(store: Store, step: int = 4, rollouts: str | None = None) -> str:
+    """A finished training in the store; returns the manifest's digest."""
+    return store.put_manifest(_training_part(TrainingResult(step=step, rollouts=rollouts), []))
+
+
+def _training_part(result: Result, files: list[FileEntry]) -> Manifest:
+    owner = Owner(kind="RLJob", namespace="n", name="j1", uid="j1")
+    return Manifest(
+        owner=owner, stage=TRAIN_STAGE, attempt=1, files=files, result=result, created_at="2026-01-01T00:00:00Z"
+    )

@@ -15,23 +15,17 @@ import pytest
 
 from contract import stages
 from contract.models import Endpoint, serving
+from contract.rounds import Round, dropped
 from contract.servers import BUCKET, S3Server
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Failure, FileEntry, Manifest, Progress
+from flywheel_api.artifacts import Failure, Progress
 from flywheel_api.causes import Cause, ExitCode
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import DatasetResult, EvaluationResult, PackageResult, Split, Track
 from flywheel_api.stages import Stage
 from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.rewards import math
 from flywheel_jobs.seeds.arithmetic import Typed
-from flywheel_jobs.storage.store import Store
-
-CHAIN = {
-    Stage.PREPARE: (),
-    Stage.MINE_REASONING: (Stage.PREPARE,),
-    Stage.SYNTHESIZE_REASONING: (Stage.PREPARE, Stage.MINE_REASONING),
-    Stage.VERIFY_REASONING: (Stage.PREPARE, Stage.SYNTHESIZE_REASONING),
-    Stage.PACKAGE: (Stage.PREPARE, Stage.MINE_REASONING, Stage.VERIFY_REASONING),
-}
 
 
 @pytest.fixture
@@ -45,43 +39,12 @@ def prefix() -> str:
     return f"r-{uuid.uuid4().hex[:8]}"
 
 
-class Round:
-    """Runs the stages of a round one after another, as the operator does."""
-
-    def __init__(self, s3: S3Server, prefix: str, url: str, processes: bool = False, **spec: Any) -> None:
-        self.s3, self.prefix, self.url = s3, prefix, url
-        self.run_stage = stages.run if processes else stages.run_here
-        self.store: Store = s3.store(prefix)
-        self.spec = stages.round_spec(**spec)
-        self.done: dict[Stage, Manifest] = {}
-
-    def config(self, stage: Stage, **more: Any) -> Any:
-        inputs = {s.value: self.done[s].digest for s in CHAIN[stage]}
-        return stages.config(stage, self.spec, self.url, inputs, **more)
-
-    def run(self, stage: Stage) -> Manifest:
-        config = self.config(stage)
-        self.run_stage(config, self.s3, self.prefix)
-        self.done[stage] = stages.manifest_of(self.store, config)
-        return self.done[stage]
-
-    def until(self, last: Stage) -> Manifest:
-        for stage in CHAIN:
-            manifest = self.run(stage)
-            if stage is last:
-                return manifest
-        raise AssertionError
-
-    def records(self, stage: Stage, path: str) -> list[dict[str, Any]]:
-        return stages.records(self.store, self.done[stage], path)
-
-
-def dropped(manifest: Manifest) -> dict[str, int]:
-    return {d.reason: d.count for d in manifest.counts.dropped}
+def make(s3: S3Server, prefix: str, endpoint: Endpoint, processes: bool = False, **spec: Any) -> Round:
+    return Round(s3, prefix, endpoint, stages.round_spec(**spec), processes)
 
 
 def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url, processes=True)
+    round_ = make(minio, prefix, endpoint, processes=True)
     package = round_.until(Stage.PACKAGE)
 
     for stage, manifest in round_.done.items():
@@ -89,7 +52,7 @@ def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
         assert counts.in_ == counts.out + sum(d.count for d in counts.dropped), stage
         assert manifest.stage == stage.value and manifest.owner.uid == "u1"
     assert not round_.done[Stage.PREPARE].standin  # nobody was asked anything yet
-    for stage in list(CHAIN)[1:]:
+    for stage in list(round_.done)[1:]:
         assert round_.done[stage].standin, stage  # Package asks nobody: the mark comes from its inputs
         assert round_.done[stage].notice == artifacts.STANDIN_NOTICE
     assert package.served_by == []
@@ -126,15 +89,18 @@ def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
 
 
 def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     package = round_.until(Stage.PACKAGE)
     files = {f.path: f for f in package.files}
     tables = {}
     for path in ("reasoning/train.parquet", "reasoning/validation.parquet"):
         tables[path] = pq.read_table(io.BytesIO(round_.store.get_blob(files[path].sha256))).to_pylist()
         name = path.split("/")[1].removesuffix(".parquet")
-        digest = package.details["datasets"]["reasoning"][name]
+        assert isinstance(package.result, PackageResult)
+        digest = package.result.dataset(Track.REASONING, Split(name))
+        assert digest is not None
         sub = round_.store.get_manifest(digest)
+        assert sub.result == DatasetResult(track=Track.REASONING, split=Split(name))
         assert [f.sha256 for f in sub.files] == [files[path].sha256] and sub.standin
         assert len(tables[path]) == files[path].records
     train, validation = tables.values()
@@ -149,25 +115,22 @@ def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
 
 
 def test_failures_of_the_last_training_are_mined_again(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     round_.run(Stage.PREPARE)
     store = round_.store
     planted = round_.records(Stage.PREPARE, "suites/arithmetic-heldout.jsonl")[0]
 
-    def rollout(question: str, truth: str, score: float) -> dict[str, Any]:
+    def rollout(question: str, truth: str, score: float) -> Trajectory:
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "?"}]
-        return {"item": f"old-{question}", "score": score, "masked": False, "truth": truth, "messages": messages}
+        item = f"old-{question}"
+        return Trajectory(id=item, track=Track.REASONING, item=item, score=score, truth=truth, messages=messages)
 
-    lines = [
+    kept = [
         rollout("8+9+5", "22", 0.5),
         rollout("8+8", "16", 1.0),
         rollout(planted["question"], planted["answer"], 0.0),
     ]
-    sha, size = store.put_blob("".join(json.dumps(line) + "\n" for line in lines).encode())
-    training = round_.done[Stage.PREPARE].model_copy(
-        update={"stage": "Train", "files": [FileEntry(path="rollouts/step-1.jsonl", sha256=sha, size=size)]}
-    )
-    config = round_.config(Stage.MINE_REASONING, previous_rollouts=[store.put_manifest(training)])
+    config = round_.config(Stage.MINE_REASONING, previous_rollouts=[stages.rollouts(store, kept)])
     stages.run_here(config, minio, prefix)
     manifest = stages.manifest_of(store, config)
     sampled = [s["problemId"] for s in stages.records(store, manifest, "samples.jsonl")]
@@ -176,7 +139,7 @@ def test_failures_of_the_last_training_are_mined_again(minio: S3Server, endpoint
 
 
 def test_same_seed_same_data(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    one, two = Round(minio, prefix, endpoint.url), Round(minio, f"{prefix}b", endpoint.url)
+    one, two = make(minio, prefix, endpoint), make(minio, f"{prefix}b", endpoint)
     for round_ in (one, two):
         round_.until(Stage.SYNTHESIZE_REASONING)
     for stage in one.done:
@@ -185,11 +148,11 @@ def test_same_seed_same_data(minio: S3Server, endpoint: Endpoint, prefix: str) -
 
 def test_killed_in_the_middle_fills_only_the_missing(minio: S3Server, prefix: str) -> None:
     with serving(delay_seconds=1.2) as slow:
-        round_ = Round(minio, prefix, slow.url)
+        round_ = make(minio, prefix, slow)
         round_.run(Stage.PREPARE)
         config = round_.config(Stage.MINE_REASONING)
         process = stages.start(config, minio, prefix)
-        items = f"{artifacts.stage_prefix('u1', 'MineReasoning')}/items/"
+        items = artifacts.items_prefix("n", config.content_key)
         deadline = time.monotonic() + 30
         while not round_.store.list_keys(items):
             assert time.monotonic() < deadline and process.poll() is None
@@ -209,7 +172,7 @@ def test_killed_in_the_middle_fills_only_the_missing(minio: S3Server, prefix: st
 
 def test_sigterm_is_a_clean_end(minio: S3Server, prefix: str) -> None:
     with serving(delay_seconds=0.4) as slow:
-        round_ = Round(minio, prefix, slow.url)
+        round_ = make(minio, prefix, slow)
         round_.run(Stage.PREPARE)
         config = round_.config(Stage.MINE_REASONING)
         process = stages.start(config, minio, prefix)
@@ -227,7 +190,7 @@ def test_sigterm_is_a_clean_end(minio: S3Server, prefix: str) -> None:
 
 
 def test_dead_endpoint_then_only_the_missing(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     round_.until(Stage.MINE_REASONING)
     config = round_.config(Stage.SYNTHESIZE_REASONING)
     endpoint.standin.delay_seconds = 0.3
@@ -258,7 +221,7 @@ def test_dead_endpoint_then_only_the_missing(minio: S3Server, endpoint: Endpoint
 
 
 def test_transient_trouble_is_survived(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     round_.run(Stage.PREPARE)
     for fault in (
         {"status": 429, "retry_after": 0.2, "first": 5},
@@ -266,13 +229,13 @@ def test_transient_trouble_is_survived(minio: S3Server, endpoint: Endpoint, pref
         {"malformed": True, "first": 3},
     ):
         endpoint.standin.faults.set(fault)
-        config = round_.config(Stage.MINE_REASONING, uid=f"u-{json.dumps(fault)}"[:20].replace('"', ""))
+        config = round_.config(Stage.MINE_REASONING, only_for=json.dumps(fault))
         stages.run_here(config, minio, prefix)
         assert stages.manifest_of(round_.store, config).counts.in_ == 24
 
 
 def test_shards_share_the_work_and_one_commits(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     round_.run(Stage.PREPARE)
     config = round_.config(Stage.MINE_REASONING, shards=3)
     before = endpoint.standin.served
@@ -302,7 +265,7 @@ def test_a_suite_of_ones_own(minio: S3Server, endpoint: Endpoint, prefix: str) -
     def prepare(records: list[dict[str, str]], **expect: Any) -> Round:
         suite = {"name": "dozens", "source": put("suite.jsonl", records), "items": 3}
         reasoning = {"seeds": put("seeds.jsonl", seeds), "mining": {"samples": 4}}
-        round_ = Round(minio, prefix, endpoint.url, evaluation={"suites": [suite]}, reasoning=reasoning)
+        round_ = make(minio, prefix, endpoint, evaluation={"suites": [suite]}, reasoning=reasoning)
         stages.run(round_.config(Stage.PREPARE), minio, prefix, **expect)
         return round_
 
@@ -312,13 +275,12 @@ def test_a_suite_of_ones_own(minio: S3Server, endpoint: Endpoint, prefix: str) -
     round_.run(Stage.PREPARE)
     assert [i["id"] for i in round_.records(Stage.PREPARE, "suites/dozens.jsonl")] == ["own-3", "own-5", "own-7"]
     assert [i["id"] for i in round_.records(Stage.PREPARE, "seeds/reasoning.jsonl")] == ["new"]
-    base = round_.config(Stage.MINE_REASONING).model_copy(update={"stage": Stage.EVALUATE_BASE})
-    stages.run(base, minio, prefix)
-    assert stages.manifest_of(round_.store, base).details["suites"]["dozens"]["items"] == 3
+    evaluated = round_.run(Stage.EVALUATE_BASE).result
+    assert isinstance(evaluated, EvaluationResult) and [s.items for s in evaluated.suites] == [3]
 
 
 def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     round_.run(Stage.PREPARE)
     config = round_.config(Stage.MINE_REASONING)
     endpoints = [e.model_copy(update={"token_limit": 100}) for e in config.endpoints]
@@ -329,7 +291,7 @@ def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefi
 
 def test_too_few_rows_says_what_to_change(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     training = {"reasoning": {"algorithm": {"promptsPerStep": 500}}}
-    round_ = Round(minio, prefix, endpoint.url, training=training)
+    round_ = make(minio, prefix, endpoint, training=training)
     round_.until(Stage.VERIFY_REASONING)
     stages.run(round_.config(Stage.PACKAGE), minio, prefix, expect=ExitCode.VALIDATION)
     failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "Package", 1)))
@@ -337,7 +299,7 @@ def test_too_few_rows_says_what_to_change(minio: S3Server, endpoint: Endpoint, p
 
 
 def test_no_secret_in_logs_or_store(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = Round(minio, prefix, endpoint.url)
+    round_ = make(minio, prefix, endpoint)
     round_.run(Stage.PREPARE)
     config = round_.config(Stage.MINE_REASONING)
     endpoints = [e.model_copy(update={"api_key_env": "FLYWHEEL_API_KEY_POLICY"}) for e in config.endpoints]

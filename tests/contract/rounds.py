@@ -1,0 +1,66 @@
+"""A round's CPU stages, run one after another as the operator runs them; trainings are stood in for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contract import stages
+from contract.models import Endpoint
+from contract.servers import S3Server
+from flywheel_api.artifacts import Manifest
+from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.stages import PIPELINE, Runs, Stage, StageConfig
+
+DEFS = {d.stage: d for d in PIPELINE}
+BASE = "sha256:" + "0" * 64
+
+
+class Round:
+    """Stages of one round with what each committed, and the models and rollouts that it is about."""
+
+    def __init__(
+        self, s3: S3Server, prefix: str, endpoint: Endpoint, spec: FlywheelRoundSpec, processes: bool = False
+    ) -> None:
+        self.s3, self.prefix, self.endpoint, self.spec = s3, prefix, endpoint, spec
+        self.processes = processes
+        self.store = s3.store(prefix)
+        self.done: dict[Stage, Manifest] = {}
+        self.more: dict[str, Any] = {"base_model": BASE}
+
+    def config(self, stage: Stage, **more: Any) -> StageConfig:
+        """The stage's configuration over what was committed so far."""
+        inputs = {s.value: self.done[s].digest for s in DEFS[stage].inputs if s in self.done}
+        return stages.config(stage, self.spec, self.endpoint.url, inputs, **{**self.more, **more})
+
+    def run(self, stage: Stage, **more: Any) -> Manifest:
+        """Runs a stage to its commit."""
+        config = self.config(stage, **more)
+        (stages.run if self.processes else stages.run_here)(config, self.s3, self.prefix)
+        self.done[stage] = stages.manifest_of(self.store, config)
+        return self.done[stage]
+
+    def until(self, last: Stage) -> Manifest:
+        """Runs the stages of the round's tracks in order, evaluations and trainings left out, up to `last`."""
+        for one in PIPELINE:
+            on = one.track is None or getattr(self.spec, one.track) is not None
+            if one.runs is Runs.JOB and on and one.stage is not Stage.EVALUATE_BASE:
+                self.run(one.stage)
+            if one.stage is last:
+                return self.done[last]
+        raise AssertionError(f"{last} comes after the trainings")
+
+    def train(self, stage: Stage, step: int = 4, rollouts: str | None = None) -> str:
+        """Stands in for a training; its model is the candidate from now on."""
+        digest = stages.training(self.store, step, rollouts)
+        self.done[stage] = self.store.get_manifest(digest)
+        self.more["candidate_model"] = digest
+        return digest
+
+    def records(self, of: Stage | Manifest, path: str) -> list[dict[str, Any]]:
+        """Records of a file of a stage, as they lie in the store."""
+        return stages.records(self.store, self.done[of] if isinstance(of, Stage) else of, path)
+
+
+def dropped(manifest: Manifest) -> dict[str, int]:
+    """Items that the stage dropped, by reason."""
+    return {d.reason: d.count for d in manifest.counts.dropped}
