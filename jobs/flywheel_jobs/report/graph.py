@@ -1,19 +1,24 @@
-"""Lays the lineage out in layers, top to bottom: positions only, in pixels; drawing is the template's."""
+"""Places the lineage, top to bottom as the pipeline runs: positions only, in pixels; drawing is the template's.
+
+Every stage has its row (how deep it lies in the pipeline) and its column (its track), so that two reports look alike.
+A long edge runs in the gutter beside its child's column, where no box is.
+"""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from flywheel_api.results import Track
+from flywheel_api.stages import PIPELINE, Stage
 from flywheel_jobs.report.model import Node
 
 NODE_WIDTH = 176
 NODE_HEIGHT = 46
 GAP_X = 20
 GAP_Y = 34
-LANE_WIDTH = 24
-_SWEEPS = 8
+OUTSIDE = 0  # column of what the round was given, and of what is known of the base
+_COLUMN = {None: 2, Track.REASONING: 1, Track.AGENTIC: 3}
 
 
 @dataclass(frozen=True)
@@ -57,93 +62,50 @@ def reduced_edges(nodes: Sequence[Node]) -> list[tuple[str, str]]:
     return edges
 
 
-def _layers(nodes: Sequence[Node], edges: Sequence[tuple[str, str]]) -> dict[str, int]:
-    depth = {n.digest: 0 for n in nodes}
-    for _ in nodes:
-        changed = False
-        for parent, child in edges:
-            if depth[child] < depth[parent] + 1 <= len(nodes):
-                depth[child] = depth[parent] + 1
-                changed = True
-        if not changed:
-            break
-    # what nothing precedes (a base model) stands just above its first reader
-    for node in nodes:
-        readers = [depth[c] for p, c in edges if p == node.digest]
-        if readers and not any(c == node.digest for _, c in edges):
-            depth[node.digest] = max(0, min(readers) - 1)
-    return depth
+def _stage_cells() -> dict[str, tuple[int, int]]:
+    """Column and row of every stage."""
+    rows: dict[Stage, int] = {}
+    for d in PIPELINE:
+        rows[d.stage] = 1 + max((rows[before] for before in d.after), default=0)
+    cells = {d.stage.value: (_COLUMN[d.track], rows[d.stage]) for d in PIPELINE}
+    return {**cells, Stage.EVALUATE_BASE: (OUTSIDE, rows[Stage.EVALUATE_BASE])}
 
 
-def _sorted_rows(
-    nodes: Sequence[Node], edges: Sequence[tuple[str, str]], depth: dict[str, int]
-) -> tuple[list[list[str]], list[list[str]]]:
-    """Rows of node ids and lane ids (a lane carries a long edge past a row), ordered to cross little; and chains."""
-    rows: list[list[str]] = [[] for _ in range(max(depth.values(), default=-1) + 1)]
-    for node in nodes:
-        rows[depth[node.digest]].append(node.digest)
-    chains: list[list[str]] = []
-    for number, (parent, child) in enumerate(edges):
-        lanes = [f"lane-{number}-{level}" for level in range(depth[parent] + 1, depth[child])]
-        for level, lane in zip(range(depth[parent] + 1, depth[child]), lanes, strict=True):
-            rows[level].append(lane)
-        chains.append([parent, *lanes, child])
-    near: dict[str, list[str]] = {}
-    for chain in chains:
-        for first, second in itertools.pairwise(chain):
-            near.setdefault(first, []).append(second)
-            near.setdefault(second, []).append(first)
-    for sweep in range(_SWEEPS):
-        place = {item: (i + 0.5) / len(row) for row in rows for i, item in enumerate(row)}
-        order = range(len(rows)) if sweep % 2 == 0 else reversed(range(len(rows)))
-        for level in order:
-            side = set(
-                rows[level - 1] if sweep % 2 == 0 and level else rows[level + 1] if level + 1 < len(rows) else ()
-            )
-            weight = {
-                item: [place[n] for n in near.get(item, ()) if n in side] or [place[item]] for item in rows[level]
-            }
-            rows[level].sort(key=lambda item: sum(weight[item]) / len(weight[item]))
-            place.update({item: (i + 0.5) / len(rows[level]) for i, item in enumerate(rows[level])})
-    return rows, chains
+_CELLS = _stage_cells()
 
 
-def _row_width(row: Sequence[str]) -> float:
-    return sum(LANE_WIDTH if item.startswith("lane-") else NODE_WIDTH for item in row) + GAP_X * (len(row) - 1)
+def _cell(node: Node, nodes: Sequence[Node]) -> tuple[int, int]:
+    """Where a node lies; what came from outside stands just above its first reader."""
+    readers = [_CELLS[n.label][1] for n in nodes if n.label in _CELLS and node.digest in {d for _, d in n.inputs}]
+    return _CELLS.get(node.label) or (OUTSIDE, min(readers, default=1) - 1)
 
 
 def lay_out(nodes: Sequence[Node]) -> Graph:
     """A drawing of the lineage; empty for no nodes."""
-    if not nodes:
-        return Graph((), (), 0, 0)
-    edges = reduced_edges(nodes)
-    rows, chains = _sorted_rows(nodes, edges, _layers(nodes, edges))
-    width = max(_row_width(row) for row in rows)
-    centre: dict[str, float] = {}
-    top: dict[str, float] = {}
-    for level, row in enumerate(rows):
-        x = (width - _row_width(row)) / 2
-        for item in row:
-            own = LANE_WIDTH if item.startswith("lane-") else NODE_WIDTH
-            centre[item], top[item] = x + own / 2, level * (NODE_HEIGHT + GAP_Y)
-            x += own + GAP_X
-    height = len(rows) * (NODE_HEIGHT + GAP_Y) - GAP_Y
-    placed = tuple(Placed(n, centre[n.digest] - NODE_WIDTH / 2, top[n.digest]) for n in nodes)
-    return Graph(placed, tuple(_path(chain, centre, top) for chain in chains), width, height)
+    cells: dict[tuple[int, int], list[Node]] = {}
+    for node in nodes:
+        cells.setdefault(_cell(node, nodes), []).append(node)
+    tops = {row: i * (NODE_HEIGHT + GAP_Y) for i, row in enumerate(sorted({row for _, row in cells}))}
+    width, lefts = 0, dict[int, int]()
+    for column in sorted({column for column, _ in cells}):
+        lefts[column] = width + GAP_X
+        width += max(len(cell) for (c, _), cell in cells.items() if c == column) * (NODE_WIDTH + GAP_X)
+    placed = {
+        node.digest: Placed(node, lefts[column] + i * (NODE_WIDTH + GAP_X), tops[row])
+        for (column, row), cell in cells.items()
+        for i, node in enumerate(cell)
+    }
+    paths = tuple(_path(placed[parent], placed[child]) for parent, child in reduced_edges(nodes))
+    height = max(0, len(tops) * (NODE_HEIGHT + GAP_Y) - GAP_Y)
+    return Graph(tuple(placed[n.digest] for n in nodes), paths, width + GAP_X if nodes else 0, height)
 
 
-def _path(chain: Sequence[str], centre: dict[str, float], top: dict[str, float]) -> str:
-    """Down from the parent's lower edge, straight past rows in its lane, into the child's upper edge."""
-    start = chain[0]
-    parts = [f"M{centre[start]:.1f} {top[start] + NODE_HEIGHT:.1f}"]
-    y = top[start] + NODE_HEIGHT
-    x = centre[start]
-    for item in chain[1:]:
-        to_x, to_y = centre[item], top[item]
+def _path(parent: Placed, child: Placed) -> str:
+    """From the parent's lower edge to the child's upper edge; past other rows in the gutter left of the child."""
+    x, y = parent.x + NODE_WIDTH / 2, parent.y + NODE_HEIGHT
+    to_x, to_y = child.x + NODE_WIDTH / 2, child.y
+    if to_y == y + GAP_Y:
         middle = (y + to_y) / 2
-        parts.append(f"C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}")
-        x, y = to_x, to_y
-        if item.startswith("lane-"):
-            y = to_y + NODE_HEIGHT
-            parts.append(f"V{y:.1f}")
-    return "".join(parts)
+        return f"M{x:.1f} {y:.1f}C{x:.1f} {middle:.1f} {to_x:.1f} {middle:.1f} {to_x:.1f} {to_y:.1f}"
+    gutter, above = child.x - GAP_X / 2, to_y - GAP_Y / 2
+    return f"M{x:.1f} {y:.1f}V{y + GAP_Y / 2:.1f}H{gutter:.1f}V{above:.1f}H{to_x:.1f}V{to_y:.1f}"

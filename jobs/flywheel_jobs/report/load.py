@@ -1,21 +1,33 @@
 """Builds a report's model from the round's manifests in the store.
 
-Every part is optional: a manifest that is not there, or holds less than expected, leaves its part of the page out and
-is named under "missing" on the page: a report must not fail because one part of a round did. A store that is away is
-another matter: that error passes through, and the stage is tried again.
+Every part is optional: a manifest that is not there leaves its part of the page out and is named under "missing" on
+the page: a report must not fail because one part of a round did. A store that is away is another matter: that error
+passes through, and the stage is tried again.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Protocol, TypeVar
 
-from flywheel_api.artifacts import Manifest
-from flywheel_api.base import parse_time
+from flywheel_api.artifacts import Manifest, RoleUsage, ServedBy
+from flywheel_api.base import StatusModel, parse_time
+from flywheel_api.records.base import Record
+from flywheel_api.records.evaluation import EvaluationRow
+from flywheel_api.results import (
+    CurvePoint,
+    EvaluationResult,
+    GateOutcome,
+    PackageResult,
+    SuiteScore,
+    TrainingResult,
+    VerdictResult,
+)
+from flywheel_api.round_status import StageStatus
 from flywheel_api.stages import PIPELINE, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.harness.journal import add_usage
 from flywheel_jobs.report.model import (
     GroupScore,
     Node,
@@ -28,96 +40,83 @@ from flywheel_jobs.report.model import (
     Training,
 )
 from flywheel_jobs.report.samples import choose
+from flywheel_jobs.storage.datasets import Lines, read_records
 
-TRACK_OF: dict[str, str | None] = {d.stage.value: d.track for d in PIPELINE}
-ORDER: dict[str, int] = {d.stage.value: i for i, d in enumerate(PIPELINE)}
-UNREADABLE = (CorruptArtifact, KeyError, ValueError)
-TRAININGS = ((Stage.TRAIN_REASONING, "reasoning"), (Stage.TRAIN_AGENTIC, "agentic"))
+R = TypeVar("R", bound=Record)
+M = TypeVar("M", bound=StatusModel)
+TRACK_OF = {d.stage: d.track for d in PIPELINE}
+ORDER = [d.stage for d in PIPELINE]
 
 
-class Source(Protocol):
+class Source(Lines, Protocol):
     """What the loader needs of the store."""
 
     def get_manifest(self, digest: str) -> Manifest:
         """The manifest of that digest, verified."""
 
-    def get_blob(self, sha256_hex: str) -> bytes:
-        """A blob's content, verified."""
-
 
 class _Manifests:
     """Manifests of the round by stage; remembers what could not be read."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, digests: Mapping[str, str]) -> None:
         self.source = source
-        self.by_stage: dict[str, Manifest] = {}
-        self.digests: dict[str, str] = {}
+        self.by_stage: dict[Stage, Manifest] = {}
         self.missing: list[str] = []
+        for stage in sorted(map(Stage, digests), key=ORDER.index):
+            digest = digests[stage]
+            try:
+                self.by_stage[stage] = source.get_manifest(digest)
+            except CorruptArtifact as error:
+                self.missing.append(f"{stage}: {digest[:19]}… could not be read ({type(error).__name__})")
 
-    def add(self, stage: str, digest: str) -> None:
-        """Reads a stage's manifest; one that is absent or damaged is noted."""
-        if self.digests.get(stage) == digest:
-            return
-        try:
-            self.by_stage[stage] = self.source.get_manifest(digest)
-            self.digests[stage] = digest
-        except UNREADABLE as error:
-            self.missing.append(f"{stage}: {digest[:19]}… could not be read ({type(error).__name__})")
-
-    def records(self, stage: str, path: str) -> list[dict[str, Any]]:
-        """JSONL records of a file of a stage; empty when the stage or the file is absent."""
+    def result(self, stage: Stage, kind: type[M]) -> M | None:
+        """A stage's result; None when it is absent."""
         manifest = self.by_stage.get(stage)
-        entry = next((f for f in manifest.files if f.path == path), None) if manifest else None
-        if entry is None:
-            return []
+        if manifest is None:
+            return None
+        if not isinstance(manifest.result, kind):
+            self.missing.append(f"{stage}: its manifest holds a {manifest.kind} result")
+            return None
+        return manifest.result
+
+    def records(self, stage: Stage, path: str, kind: type[R]) -> list[R]:
+        """Records of a file of a stage; empty when the stage or the file is absent."""
+        entry = self.by_stage[stage].file(path) if stage in self.by_stage else None
         try:
-            lines = self.source.get_blob(entry.sha256).decode().splitlines()
-            return [json.loads(line) for line in lines if line.strip()]
-        except UNREADABLE as error:
+            return [] if entry is None else list(read_records(self.source, entry, kind))
+        except CorruptArtifact as error:
             self.missing.append(f"{stage}: {path} could not be read ({type(error).__name__})")
             return []
-
-    def details(self, stage: str) -> Mapping[str, Any]:
-        """Details of a stage's manifest; empty when it is absent."""
-        manifest = self.by_stage.get(stage)
-        return manifest.details if manifest else {}
 
 
 def load(config: StageConfig, source: Source, now: datetime | None = None) -> ReportModel:
     """The report of the round that `config` (of its Report stage) describes."""
-    manifests = _Manifests(source)
-    for entry in config.timeline:
-        if entry.get("manifest"):
-            manifests.add(str(entry["name"]), str(entry["manifest"]))
-    for stage, digest in config.inputs.items():
-        manifests.add(stage, digest)
-    verdict = manifests.details(Stage.GATE)
+    digests = {s.name: s.manifest for s in config.timeline if s.manifest}
+    manifests = _Manifests(source, {**digests, **config.inputs})
+    verdict = manifests.result(Stage.GATE, VerdictResult)
     everything = list(manifests.by_stage.values())
-    notices = [m.notice for m in everything if m.notice]
-    suites = tuple(_suites(manifests, [s.name for s in config.spec.evaluation.suites]))
-    tracks = {s.name: s.track or "reasoning" for s in suites}
-    samples = choose(
-        manifests.records(Stage.EVALUATE_BASE, "samples.jsonl"),
-        manifests.records(Stage.EVALUATE_CANDIDATE, "samples.jsonl"),
-        tracks,
-    )
+    suites = tuple(_suites(manifests, verdict, [s.name for s in config.spec.evaluation.suites]))
     return ReportModel(
         round=config.owner.name,
         namespace=config.owner.namespace,
         uid=config.owner.uid,
         campaign=config.spec.campaign,
-        verdict=str(verdict.get("verdict", "Not decided")),
-        reasons=tuple(str(r) for r in verdict.get("reasons", ())),
+        verdict=verdict.verdict if verdict else None,
+        reasons=tuple(verdict.reasons) if verdict else (),
         standin=any(m.standin for m in everything),
-        notice=notices[0] if notices else "",
+        notice=next((m.notice for m in everything if m.notice), ""),
         base_model=config.base_model,
-        model=config.candidate_model or _model_of(verdict, manifests),
-        stages=tuple(_row(e) for e in config.timeline),
+        model=verdict.model if verdict else config.candidate_model,
+        stages=tuple(_row(s) for s in config.timeline),
         suites=suites,
         trainings=tuple(_trainings(manifests)),
-        items=samples,
-        lineage=tuple(_lineage(manifests, config.base_model)),
-        roles=tuple(_roles(everything)),
+        items=choose(
+            manifests.records(Stage.EVALUATE_BASE, "samples.jsonl", EvaluationRow),
+            manifests.records(Stage.EVALUATE_CANDIDATE, "samples.jsonl", EvaluationRow),
+            {s.name: s.track for s in suites},
+        ),
+        lineage=tuple(_lineage(manifests.by_stage, config.base_model)),
+        roles=tuple(_roles(everything, config.owner.uid)),
         images=tuple(sorted({(m.image, m.stage) for m in everything if m.image})),
         versions=tuple(sorted({m.code_version for m in everything if m.code_version})),
         spec=config.spec.dump(),
@@ -126,201 +125,129 @@ def load(config: StageConfig, source: Source, now: datetime | None = None) -> Re
     )
 
 
-def _model_of(verdict: Mapping[str, Any], manifests: _Manifests) -> str | None:
-    trained = manifests.digests.get(Stage.TRAIN_AGENTIC) or manifests.digests.get(Stage.TRAIN_REASONING)
-    return str(verdict["model"]) if verdict.get("model") else trained
-
-
-def _time(text: Any) -> datetime | None:
-    try:
-        return parse_time(str(text)) if text else None
-    except ValueError:
-        return None
-
-
-def _count(value: Any) -> int | None:
-    try:
-        return int(value)
-    except (TypeError, ValueError):
-        return None
-
-
-def _row(entry: Mapping[str, Any]) -> StageRow:
-    counts = entry.get("counts") or {}
-    name = str(entry["name"])
+def _row(status: StageStatus) -> StageRow:
     return StageRow(
-        name=name,
-        state=str(entry.get("state", "Pending")),
-        track=TRACK_OF.get(name),
-        attempt=_count(entry.get("attempt")) or 0,
-        started=_time(entry.get("startedAt")),
-        finished=_time(entry.get("finishedAt")),
-        items_in=_count(counts.get("in")),
-        items_out=_count(counts.get("out")),
-        dropped=tuple((str(d.get("reason")), _count(d.get("count")) or 0) for d in entry.get("dropped") or ()),
-        tokens=sum(_count(t.get("tokens")) or 0 for t in entry.get("tokens") or ()),
-        manifest=entry.get("manifest"),
-        message=str(entry.get("message") or ""),
+        name=status.name,
+        state=status.state,
+        track=TRACK_OF[Stage(status.name)],
+        attempt=status.attempt,
+        started=parse_time(status.started_at) if status.started_at else None,
+        finished=parse_time(status.finished_at) if status.finished_at else None,
+        items_in=int(status.counts.in_) if status.counts and status.counts.in_ else None,
+        items_out=int(status.counts.out) if status.counts and status.counts.out else None,
+        dropped=tuple((d.reason, int(d.count)) for d in status.dropped),
+        tokens=sum(int(t.tokens) for t in status.tokens),
+        manifest=status.manifest,
+        reused_from=status.reused_from.name if status.reused_from else None,
     )
 
 
-def _score(value: Any, interval: Any) -> Score | None:
-    try:
-        low, high = (float(interval[0]), float(interval[1])) if interval else (None, None)
-        return None if value is None else Score(float(value), low, high)
-    except (TypeError, ValueError, IndexError):
-        return None
-
-
-def _suites(manifests: _Manifests, order: list[str]) -> Iterator[Suite]:
-    """Suites in the order of the spec, then any others."""
-    base = manifests.details(Stage.EVALUATE_BASE).get("suites", {})
-    candidate = manifests.details(Stage.EVALUATE_CANDIDATE).get("suites", {})
-    judged = {s.get("suite"): s for s in manifests.details(Stage.GATE).get("suites", ())}
-    for name in dict.fromkeys([*(n for n in order if n in base or n in candidate), *base, *candidate]):
-        one, two, gate = base.get(name, {}), candidate.get(name, {}), judged.get(name, {})
+def _suites(manifests: _Manifests, verdict: VerdictResult | None, order: list[str]) -> Iterator[Suite]:
+    """Suites that were evaluated, in the order of the spec, then any others."""
+    base = _by_name(manifests.result(Stage.EVALUATE_BASE, EvaluationResult))
+    candidate = _by_name(manifests.result(Stage.EVALUATE_CANDIDATE, EvaluationResult))
+    judged = {s.suite: s for s in verdict.suites} if verdict else {}
+    found = {**base, **candidate}
+    for name in dict.fromkeys([*(n for n in order if n in found), *found]):
+        one, two, gate = base.get(name), candidate.get(name), judged.get(name)
+        either = found[name]
         yield Suite(
             name=name,
-            track=one.get("track") or two.get("track"),
-            items=_count(one.get("items", two.get("items"))),
-            repeats=_count(one.get("repeats", two.get("repeats"))),
-            base=_score(one.get("score"), one.get("interval")),
-            candidate=_score(two.get("score"), two.get("interval")),
-            gain=_score(gate.get("gain"), gate.get("gainInterval")),
-            gate=_gate_text(gate.get("gate")),
-            groups=tuple(_groups(one.get("groups") or {}, two.get("groups") or {})),
-            failures=tuple(_failures(one.get("reasons") or {}, two.get("reasons") or {})),
+            track=either.track,
+            items=either.items,
+            repeats=either.repeats,
+            base=Score(one.score, *one.interval) if one else None,
+            candidate=Score(two.score, *two.interval) if two else None,
+            gain=Score(gate.gain, *gate.gain_interval) if gate else None,
+            gate=gate.gate if gate and gate.gate is not GateOutcome.NONE else None,
+            groups=tuple(_groups(one, two)),
+            failures=tuple(_failures(one.reasons if one else {}, two.reasons if two else {})),
         )
 
 
-def _failures(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> Iterator[tuple[str, int, int]]:
+def _by_name(evaluation: EvaluationResult | None) -> dict[str, SuiteScore]:
+    return {s.name: s for s in evaluation.suites} if evaluation else {}
+
+
+def _failures(base: Mapping[str, int], candidate: Mapping[str, int]) -> list[tuple[str, int, int]]:
     """Why samples failed, most frequent first."""
-    rows = [
-        (reason, _count(base.get(reason)) or 0, _count(candidate.get(reason)) or 0) for reason in {*base, *candidate}
-    ]
-    yield from sorted(rows, key=lambda row: (-max(row[1:]), row[0]))
+    rows = [(reason, base.get(reason, 0), candidate.get(reason, 0)) for reason in {*base, *candidate}]
+    return sorted(rows, key=lambda row: (-max(row[1:]), row[0]))
 
 
-def _gate_text(gate: Any) -> str | None:
-    """Passed, Failed or None, whether the gate is a word or an object with `passed` or `result`."""
-    if isinstance(gate, Mapping):
-        gate = gate.get("result", gate.get("passed"))
-    if isinstance(gate, bool):
-        return "Passed" if gate else "Failed"
-    return None if gate in (None, "None", "") else str(gate)
-
-
-def _groups(base: Mapping[str, Any], candidate: Mapping[str, Any]) -> Iterator[GroupScore]:
-    for outcome in sorted({*base, *candidate}):
-        one, two = base.get(outcome, {}), candidate.get(outcome, {})
-        first, second = _score(one.get("score"), None), _score(two.get("score"), None)
-        yield GroupScore(
-            outcome,
-            first.value if first else None,
-            _count(one.get("n")) or 0,
-            second.value if second else None,
-            _count(two.get("n")) or 0,
-        )
+def _groups(base: SuiteScore | None, candidate: SuiteScore | None) -> Iterator[GroupScore]:
+    one, two = base.groups if base else {}, candidate.groups if candidate else {}
+    for outcome in sorted({*one, *two}):
+        first, second = one.get(outcome), two.get(outcome)
+        n = second.n if second else first.n if first else 0
+        yield GroupScore(outcome, first.score if first else None, second.score if second else None, n)
 
 
 def _trainings(manifests: _Manifests) -> Iterator[Training]:
-    for stage, track in TRAININGS:
-        manifest = manifests.by_stage.get(stage)
-        if manifest is None:
+    for stage in (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC):
+        result = manifests.result(stage, TrainingResult)
+        if result is None:
             continue
-        curve = [p for p in manifest.details.get("curve", ()) if isinstance(p, Mapping) and "step" in p]
+        reward = tuple((float(p.step), p.reward) for p in result.curve if p.reward is not None)
+        success = tuple((float(p.step), p.success) for p in result.curve if p.success is not None)
         yield Training(
-            name=stage.value,
-            track=track,
-            reward=Series("reward", tuple(_points(curve, "reward"))),
-            success=_success(curve),
-            by_outcome=tuple(_outcome_series(curve)),
-            manifest=manifests.digests[stage],
-            rollouts=manifest.details.get("rollouts"),
-            step=manifest.step,
-            metrics=tuple(sorted(manifest.metrics.items())),
+            name=stage,
+            reward=Series("reward", reward),
+            # the share of right answers, where it differs from the reward at all
+            success=Series("right answers", success) if success and success != reward else None,
+            by_outcome=tuple(_outcome_series(result.curve)),
+            manifest=manifests.by_stage[stage].digest,
+            rollouts=result.rollouts,
+            step=result.step,
         )
 
 
-def _points(curve: Iterable[Mapping[str, Any]], key: str) -> Iterator[tuple[float, float]]:
-    for point in curve:
-        value = point.get(key)
-        if isinstance(value, int | float):
-            yield float(point["step"]), float(value)
-
-
-def _outcome_series(curve: list[Mapping[str, Any]]) -> Iterator[Series]:
-    """Reward by expected outcome, from each point's `byOutcome: {outcome: {reward, n}}`; none for a single outcome."""
-    grouped = [(p["step"], p["byOutcome"]) for p in curve if isinstance(p.get("byOutcome"), Mapping)]
-    outcomes = sorted({o for _, groups in grouped for o in groups})
+def _outcome_series(curve: Sequence[CurvePoint]) -> Iterator[Series]:
+    """Reward by expected outcome; none for a single outcome."""
+    outcomes = sorted({o for p in curve for o in p.by_outcome})
     for outcome in outcomes if len(outcomes) > 1 else ():
-        points = [(float(step), _score((g.get(outcome) or {}).get("reward"), None)) for step, g in grouped]
-        yield Series(outcome, tuple((step, score.value) for step, score in points if score))
+        points = [(float(p.step), p.by_outcome[outcome].reward) for p in curve if outcome in p.by_outcome]
+        yield Series(outcome, tuple(points))
 
 
-def _success(curve: list[Mapping[str, Any]]) -> Series | None:
-    """The share of right answers, where it differs from the reward at all."""
-    points = tuple(_points(curve, "success"))
-    return Series("right answers", points) if points and points != tuple(_points(curve, "reward")) else None
-
-
-def _lineage(manifests: _Manifests, base_model: str | None) -> Iterator[Node]:
+def _lineage(by_stage: Mapping[Stage, Manifest], base_model: str | None) -> list[Node]:
     """Nodes of the round's manifests in the order of the pipeline, and of what they read from outside it."""
-    own = {digest: stage for stage, digest in manifests.digests.items()}
-    alias = dict(_sub_manifests(manifests))
+    digests = {stage: manifest.digest for stage, manifest in by_stage.items()}
+    alias = dict(_parts(by_stage))
     outside: dict[str, str] = {base_model: "base model"} if base_model else {}
     nodes = []
-    for stage in sorted(manifests.by_stage, key=lambda s: ORDER.get(s, len(ORDER))):
-        manifest, digest = manifests.by_stage[stage], manifests.digests[stage]
+    for stage, manifest in by_stage.items():
         inputs = [(name, alias.get(d, d)) for name, d in sorted(manifest.inputs.items())]
         # what a served policy answered depends on its weights as much as on the files that the stage read
-        if isinstance(manifest.details.get("model"), str):
-            inputs.append(("model", manifest.details["model"]))
+        if isinstance(manifest.result, EvaluationResult | VerdictResult) and manifest.result.model:
+            inputs.append(("model", manifest.result.model))
         for name, read in inputs:
-            if read not in own:
+            if read not in digests.values():
                 outside.setdefault(read, name)
         size = sum(f.size for f in manifest.files)
-        nodes.append(Node(digest, stage, manifest.kind.value, tuple(inputs), len(manifest.files), size))
-    wanted = {d for n in nodes for _, d in n.inputs}
-    yield from (Node(d, label, "input", external=True) for d, label in outside.items() if d in wanted and d not in own)
-    yield from nodes
+        nodes.append(Node(digests[stage], stage, manifest.kind, tuple(inputs), len(manifest.files), size))
+    wanted = {d for n in nodes for _, d in n.inputs} - set(digests.values())
+    return [*(Node(d, label, "input", external=True) for d, label in outside.items() if d in wanted), *nodes]
 
 
-def _sub_manifests(manifests: _Manifests) -> Iterator[tuple[str, str]]:
-    """Digests of datasets that a stage committed beside its manifest, as digests of the stage's own manifest."""
-    package = manifests.digests.get(Stage.PACKAGE)
-    datasets = manifests.details(Stage.PACKAGE).get("datasets", {})
-    for splits in datasets.values():
-        for digest in splits.values() if isinstance(splits, Mapping) else ():
-            if package:
-                yield str(digest), package
+def _parts(by_stage: Mapping[Stage, Manifest]) -> Iterator[tuple[str, str]]:
+    """Digests of data sets that a stage committed beside its manifest, as digests of the stage's own manifest."""
+    package = by_stage.get(Stage.PACKAGE)
+    if package is not None and isinstance(package.result, PackageResult):
+        yield from ((d.digest, package.digest) for d in package.result.datasets)
 
 
-def _roles(manifests: Iterable[Manifest]) -> list[RoleUse]:
-    sums: dict[str, RoleUse] = {}
+def _roles(manifests: Iterable[Manifest], uid: str) -> list[RoleUse]:
+    """Who played each role, and what this round spent on it: a stage that was taken over cost it nothing."""
+    spent: dict[str, RoleUsage] = {}
+    served: dict[str, ServedBy] = {}
     for manifest in manifests:
-        for use in manifest.usage.roles:
-            old = sums.get(use.role, RoleUse(use.role, 0, 0, 0, 0.0))
-            sums[use.role] = RoleUse(
-                use.role,
-                old.calls + use.calls,
-                old.prompt_tokens + use.prompt_tokens,
-                old.completion_tokens + use.completion_tokens,
-                old.seconds + use.seconds,
-                old.model,
-                old.owned_by,
-                old.standin,
-            )
-        for served in manifest.served_by:
-            old = sums.get(served.role, RoleUse(served.role, 0, 0, 0, 0.0))
-            sums[served.role] = RoleUse(
-                served.role,
-                old.calls,
-                old.prompt_tokens,
-                old.completion_tokens,
-                old.seconds,
-                served.model,
-                served.owned_by or "",
-                old.standin or served.standin,
-            )
-    return [sums[role] for role in sorted(sums)]
+        for use in manifest.usage.roles if manifest.owner.uid == uid else ():
+            spent[use.role] = add_usage(spent.get(use.role), use)
+        for server in manifest.served_by:
+            if server.role not in served or not served[server.role].standin:  # a stand-in is never hidden
+                served[server.role] = server
+    return [
+        RoleUse(spent.get(role) or RoleUsage(role=role), served.get(role) or ServedBy(role=role, model=""))
+        for role in sorted({*spent, *served})
+    ]

@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from flywheel_api.artifacts import RoleUsage, ServedBy
+from flywheel_api.results import GateOutcome, Track, Verdict
+from flywheel_api.round_status import StageState
+
 
 @dataclass(frozen=True)
 class StageRow:
-    """One stage of the pipeline; `track` is reasoning, agentic or None for the stages both share."""
+    """One stage of the pipeline; `track` is None for the stages that both share, `reused_from` who made its result."""
 
     name: str
-    state: str
-    track: str | None = None
+    state: StageState
+    track: Track | None = None
     attempt: int = 0
     started: datetime | None = None
     finished: datetime | None = None
@@ -25,7 +29,7 @@ class StageRow:
     dropped: tuple[tuple[str, int], ...] = ()
     tokens: int = 0
     manifest: str | None = None
-    message: str = ""
+    reused_from: str | None = None
 
     @property
     def seconds(self) -> float | None:
@@ -37,36 +41,35 @@ class StageRow:
 
 @dataclass(frozen=True)
 class Score:
-    """A suite's score with its confidence interval; `items` are scored `repeats` times each."""
+    """A score or a gain with its confidence interval."""
 
     value: float
-    low: float | None = None
-    high: float | None = None
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class GroupScore:
-    """Scores of the items that share an expected outcome."""
+    """Scores of the items that share an expected outcome, over `n` samples each."""
 
     outcome: str
     base: float | None
-    base_n: int
     candidate: float | None
-    candidate_n: int
+    n: int
 
 
 @dataclass(frozen=True)
 class Suite:
-    """Base against candidate on the same held-out items."""
+    """Base against candidate on the same held-out items; `items` are sampled `repeats` times each."""
 
     name: str
-    track: str | None
-    items: int | None
-    repeats: int | None
+    track: Track
+    items: int
+    repeats: int
     base: Score | None
     candidate: Score | None
     gain: Score | None
-    gate: str | None
+    gate: GateOutcome | None
     groups: tuple[GroupScore, ...] = ()
     failures: tuple[tuple[str, int, int], ...] = ()  # reason, samples of base, samples of candidate
 
@@ -84,14 +87,12 @@ class Training:
     """One RL run: rewards, the share of right answers where rewards also pay for form, and rewards by outcome."""
 
     name: str
-    track: str
     reward: Series
     success: Series | None = None
     by_outcome: tuple[Series, ...] = ()
     manifest: str | None = None
     rollouts: str | None = None
     step: int | None = None
-    metrics: tuple[tuple[str, float], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ class Sample:
     """One answer or trajectory of a model on an item; `source` says whose and from where."""
 
     source: str
-    score: float | None
+    score: float
     turns: tuple[Turn, ...]
     outcome: str | None = None
     note: str = ""
@@ -128,7 +129,7 @@ class SampleItem:
 
     title: str
     suite: str
-    track: str
+    track: Track
     samples: tuple[Sample, ...]
     prompt: tuple[Turn, ...] = ()
     expected: str = ""
@@ -149,16 +150,10 @@ class Node:
 
 @dataclass(frozen=True)
 class RoleUse:
-    """Calls, tokens and model seconds of a role over the round."""
+    """What the round spent on a role, and who played it."""
 
-    role: str
-    calls: int
-    prompt_tokens: int
-    completion_tokens: int
-    seconds: float
-    model: str = ""
-    owned_by: str = ""
-    standin: bool = False
+    usage: RoleUsage
+    served: ServedBy
 
 
 @dataclass(frozen=True)
@@ -169,7 +164,7 @@ class ReportModel:
     namespace: str
     uid: str
     campaign: str
-    verdict: str
+    verdict: Verdict | None = None
     reasons: tuple[str, ...] = ()
     standin: bool = False
     notice: str = ""

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from flywheel_api.round import Role
 from flywheel_jobs.report import graph, view
 from flywheel_jobs.report.model import ReportModel
 
@@ -58,8 +59,10 @@ def render(model: ReportModel) -> str:
         "node_width": graph.NODE_WIDTH,
         "node_height": graph.NODE_HEIGHT,
         "spec": yaml.safe_dump(view.redact(model.spec), sort_keys=False, allow_unicode=True, width=100),
-        "policy_is_real": any(r.role == "Policy" and r.calls and not r.standin for r in model.roles),
+        "policy_is_real": any(
+            r.usage.role == Role.POLICY and r.usage.calls and not r.served.standin for r in model.roles
+        ),
         "smoothing": view.SMOOTHING,
-        "tokens": sum(r.prompt_tokens + r.completion_tokens for r in model.roles),
+        "tokens": sum(r.usage.prompt_tokens + r.usage.completion_tokens for r in model.roles),
     }
     return _environment().get_template("report.html").render(context)

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from flywheel_api.round import StageState
+from flywheel_api.results import Verdict
+from flywheel_api.round_status import StageState
 from flywheel_jobs.report.model import ReportModel, Score, Series, StageRow, Suite, Training
 from flywheel_jobs.report.scale import Scale, step_ticks, time_ticks, trailing_mean, value_axis
 
 THIN_SPACE = "\u202f"
 SMOOTHING = 3  # steps of the trailing mean that is drawn over the single steps
+_HEADLINES: dict[Verdict | None, str] = {
+    Verdict.PROMOTED: "The candidate passed its gates and is the campaign's new model.",
+    Verdict.HELD: "The candidate did not pass its gates; the campaign keeps its model.",
+}
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")
 
 
@@ -232,9 +237,8 @@ def interval_row(label: str, role: str, score: Score | None) -> IntervalRow | No
     if score is None:
         return None
     axis = Scale(0, 1)
-    low = axis.percent(score.low if score.low is not None else score.value)
-    high = axis.percent(score.high if score.high is not None else score.value)
-    span = f"{percent(score.low)} – {percent(score.high)}" if score.low is not None else "no interval"
+    low, high = axis.percent(score.low), axis.percent(score.high)
+    span = f"{percent(score.low)} – {percent(score.high)}"
     return IntervalRow(label, role, axis.percent(score.value), low, high, percent(score.value), span)
 
 
@@ -247,7 +251,7 @@ def interval_rows(suite: Suite) -> list[IntervalRow]:
 def score_verdict(suite: Suite) -> str:
     """In words, what the gain's interval allows to say."""
     gain = suite.gain
-    if gain is None or gain.low is None or gain.high is None:
+    if gain is None:
         return ""
     if gain.low > 0:
         return "better: the interval of the gain lies above zero"
@@ -259,8 +263,5 @@ def score_verdict(suite: Suite) -> str:
 def headline(model: ReportModel) -> str:
     """One sentence on what came of the round."""
     reasons = "; ".join(model.reasons)
-    said = {
-        "Promoted": "The candidate passed its gates and is the campaign's new model.",
-        "Held": "The candidate did not pass its gates; the campaign keeps its model.",
-    }.get(model.verdict, "The round has not been decided.")
+    said = _HEADLINES.get(model.verdict, "The round has not been decided.")
     return f"{said} {reasons[:1].upper()}{reasons[1:].rstrip('.')}." if reasons else said

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -17,6 +17,13 @@ M = TypeVar("M", bound=BaseModel)
 R = TypeVar("R", bound=Record)
 
 
+class Lines(Protocol):
+    """Where lines of JSON can be read."""
+
+    def iter_jsonl(self, entry: FileEntry) -> Iterator[dict[str, Any]]:
+        """The objects of a file of a manifest, verified."""
+
+
 def read_model(store: Store, key: str, kind: type[M]) -> M | None:
     """The object under a key, or None. Raises CorruptArtifact when something else is there."""
     value = store.get_json(key)
@@ -26,7 +33,7 @@ def read_model(store: Store, key: str, kind: type[M]) -> M | None:
         raise CorruptArtifact(f"{key} is no {kind.__name__} of this version: {_first(error)}") from error
 
 
-def read_records(store: Store, entry: FileEntry, kind: type[R]) -> Iterator[R]:
+def read_records(store: Lines, entry: FileEntry, kind: type[R]) -> Iterator[R]:
     """The records of a file of a manifest. Raises CorruptArtifact naming the first that is of another kind."""
     for number, value in enumerate(store.iter_jsonl(entry), start=1):
         try:

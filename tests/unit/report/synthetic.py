@@ -5,11 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from flywheel_api.artifacts import Counts, FileEntry, Manifest, Owner, RoleUsage, ServedBy, Usage
+from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, Owner, RoleUsage, ServedBy, Usage
+from flywheel_api.records.base import Record
+from flywheel_api.records.evaluation import EvaluationRow, GateRow
+from flywheel_api.results import (
+    CurvePoint,
+    EvaluationResult,
+    GateOutcome,
+    GroupScore,
+    OutcomeReward,
+    PackagedDataset,
+    PackageResult,
+    PreparedResult,
+    Result,
+    Split,
+    SuiteScore,
+    SuiteVerdict,
+    Track,
+    TrainingResult,
+    Verdict,
+    VerdictResult,
+    VerifiedResult,
+)
 from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round_status import DropCount, RoleTokens, StageCounts, StageState, StageStatus
 from flywheel_api.stages import Stage, StageConfig
+from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.storage.store import parse_object
 
 OWNER = Owner(kind="FlywheelRound", namespace="flywheel-demo", name="demo", uid="7c0c6a0e-61f4-4a53-8d3c-2f8d6b6f1f10")
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -59,20 +84,25 @@ _STAGES: tuple[tuple[str, float, float, int, int, dict[str, int], int], ...] = (
 
 
 class MemoryStore:
-    """The two calls that the loader makes."""
+    """The two calls that the loader makes, and the errors of the real store."""
 
     def __init__(self) -> None:
         self.manifests: dict[str, Manifest] = {}
         self.blobs: dict[str, bytes] = {}
 
     def get_manifest(self, digest: str) -> Manifest:
+        if digest not in self.manifests:
+            raise CorruptArtifact(f"manifest {digest} is not in the store")
         return self.manifests[digest]
 
-    def get_blob(self, sha256_hex: str) -> bytes:
-        return self.blobs[sha256_hex]
+    def iter_jsonl(self, entry: FileEntry) -> Iterator[dict[str, Any]]:
+        if entry.sha256 not in self.blobs:
+            raise CorruptArtifact(f"blob {entry.sha256} is not in the store")
+        for line in self.blobs[entry.sha256].splitlines():
+            yield parse_object(line, entry.path)
 
-    def file(self, path: str, records: list[dict[str, Any]]) -> FileEntry:
-        data = "".join(json.dumps(r) + "\n" for r in records).encode()
+    def file(self, path: str, records: Sequence[Record]) -> FileEntry:
+        data = "".join(json.dumps(r.dump()) + "\n" for r in records).encode()
         sha = hashlib.sha256(data).hexdigest()
         self.blobs[sha] = data
         return FileEntry(path=path, sha256=sha, size=len(data), records=len(records))
@@ -86,95 +116,121 @@ def _time(minutes: float) -> str:
     return f"2026-11-23T10:{int(minutes):02d}:{int(minutes % 1 * 60):02d}Z"
 
 
-def _curve(seed: int, steps: int, start: float, end: float, outcomes: bool) -> list[dict[str, Any]]:
+def _curve(seed: int, steps: int, start: float, end: float, outcomes: bool) -> list[CurvePoint]:
     rng = random.Random(seed)
-    curve: list[dict[str, Any]] = []
+    curve = []
     for step in range(1, steps + 1):
         mean = start + (end - start) * (step - 1) / (steps - 1)
-        point: dict[str, Any] = {"step": step, "reward": min(1.0, max(0.0, mean + rng.gauss(0, 0.07)))}
-        if outcomes:
-            point["byOutcome"] = {"cancelled": {"reward": mean * 0.8, "n": 8}, "returned": {"reward": mean, "n": 8}}
-        else:
-            point["success"] = point["reward"] / 2
-        curve.append(point)
+        reward = min(1.0, max(0.0, mean + rng.gauss(0, 0.07)))
+        by_outcome = {"cancelled": OutcomeReward(reward=mean * 0.8, n=8), "returned": OutcomeReward(reward=mean, n=8)}
+        more = {"by_outcome": by_outcome} if outcomes else {"success": reward / 2}
+        curve.append(CurvePoint(step=step, reward=reward, **more))
     return curve
 
 
-def _samples(shift: float) -> list[dict[str, Any]]:
+def row(suite: str, item: str, score: float, repeat: int = 0, **more: Any) -> EvaluationRow:
+    """A row of an evaluation."""
+    return EvaluationRow(id=f"{suite}/{item}/{repeat}", suite=suite, item=item, repeat=repeat, score=score, **more)
+
+
+def _samples(shift: float) -> list[EvaluationRow]:
     arithmetic = [
-        {
-            "suite": "arithmetic-heldout",
-            "item": f"add-{i}",
-            "repeat": 0,
-            "score": float(i % 3 == 0 or shift > 0),
-            "expected": str(11 + i),
-            "messages": [
+        row(
+            "arithmetic-heldout",
+            f"add-{i}",
+            float(i % 3 == 0 or shift > 0),
+            expected=str(11 + i),
+            messages=[
                 {"role": "user", "content": f"What is {i} + 11?"},
                 {"role": "assistant", "content": f"{11 + i}" if i else HOSTILE},
             ],
-        }
+        )
         for i in range(6)
     ]
     call = {"function": {"name": "cancel_order", "arguments": {"id": 12, "note": HOSTILE}}}
     look = {"type": "function", "function": {"name": "get_order", "arguments": '{"id": 12}'}}
-    airline = [
-        {
-            "suite": "airline-heldout",
-            "item": "undo-12",
-            "repeat": 1,
-            "score": 1.0 if shift > 0 else 0.0,
-            "outcome": "cancelled",
-            "messages": [
-                {
-                    "role": "system",
-                    "content": "You help customers of an airline. Look an order up before you change it.",
-                },
-                {"role": "user", "content": "Undo order 12."},
-                *([{"role": "assistant", "content": "", "tool_calls": [look]}] if shift > 0 else []),
-                *([{"role": "tool", "content": '{"status": "pending"}'}] if shift > 0 else []),
-                {"role": "assistant", "content": "", "tool_calls": [call]},
-                {"role": "tool", "content": '{"ok": true}'},
-                {"role": "assistant", "content": "Order 12 is cancelled."},
-            ],
-        }
+    messages = [
+        {"role": "system", "content": "You help customers of an airline. Look an order up before you change it."},
+        {"role": "user", "content": "Undo order 12."},
+        *([{"role": "assistant", "content": "", "tool_calls": [look]}] if shift > 0 else []),
+        *([{"role": "tool", "content": '{"status": "pending"}'}] if shift > 0 else []),
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "content": '{"ok": true}'},
+        {"role": "assistant", "content": "Order 12 is cancelled."},
     ]
-    return arithmetic + airline
+    return [*arithmetic, row("airline-heldout", "undo-12", float(shift > 0), 1, outcome="cancelled", messages=messages)]
 
 
-def _evaluation(arithmetic: float, airline: float) -> dict[str, Any]:
-    def suite(track: str, score: float, items: int, groups: dict[str, Any]) -> dict[str, Any]:
+def _evaluation(arithmetic: float, airline: float, model: str) -> EvaluationResult:
+    def suite(name: str, track: Track, score: float, items: int, **more: Any) -> SuiteScore:
         interval = [max(0.0, score - 0.08), min(1.0, score + 0.08)]
-        return {"track": track, "score": score, "interval": interval, "items": items, "repeats": 4, "groups": groups}
+        n = items * 4
+        return SuiteScore(name=name, track=track, score=score, interval=interval, n=n, items=items, repeats=4, **more)
 
-    reasons = {"early-write": 12, "no-write": 3}
-    outcomes = {"cancelled": {"score": airline - 0.1, "n": 52}, "returned": {"score": airline + 0.1, "n": 52}}
-    return {
-        "suites": {
-            "arithmetic-heldout": suite("reasoning", arithmetic, 40, {}),
-            "airline-heldout": suite("agentic", airline, 26, outcomes) | {"reasons": reasons},
-        }
+    def group(score: float) -> GroupScore:
+        return GroupScore(score=score, interval=[0, 1], n=52)
+
+    more = {
+        "reasons": {"early-write": 12, "no-write": 3},
+        "groups": {"cancelled": group(airline - 0.1), "returned": group(airline + 0.1)},
     }
+    suites = [
+        suite("arithmetic-heldout", Track.REASONING, arithmetic, 40),
+        suite("airline-heldout", Track.AGENTIC, airline, 26, **more),
+    ]
+    return EvaluationResult(model=model, suites=suites)
 
 
-def _details(stage: str, store: MemoryStore) -> dict[str, Any]:
-    if stage == Stage.EVALUATE_BASE:
-        return _evaluation(0.31, 0.346)
-    if stage == Stage.EVALUATE_CANDIDATE:
-        return _evaluation(0.74, 0.587)
-    if stage == Stage.TRAIN_REASONING:
-        return {"curve": _curve(1, 12, 0.33, 0.9, outcomes=False), "rollouts": "sha256:" + "d" * 64}
-    if stage == Stage.TRAIN_AGENTIC:
-        return {"curve": _curve(2, 6, 0.35, 0.6, outcomes=True), "rollouts": "sha256:" + "e" * 64}
-    if stage == Stage.PACKAGE:
-        return {"datasets": {"reasoning": {"train": "sha256:" + "1" * 64}, "agentic": {"train": "sha256:" + "2" * 64}}}
-    if stage == Stage.GATE:
-        gate = {"base": 0.31, "baseInterval": [0.23, 0.39], "candidate": 0.74, "candidateInterval": [0.66, 0.82]}
-        suites = [
-            {"suite": "arithmetic-heldout", **gate, "gain": 0.43, "gainInterval": [0.33, 0.53], "gate": "Passed"},
-            {"suite": "airline-heldout", "gain": 0.24, "gainInterval": [-0.02, 0.45], "gate": "None"},
-        ]
-        return {"verdict": "Promoted", "reasons": ["arithmetic-heldout: gain 0.430 is at least 0"], "suites": suites}
-    return {}
+def _result(stage: Stage, digests: dict[str, str]) -> Result:
+    match stage:
+        case Stage.PREPARE:
+            return PreparedResult(suites=[])
+        case Stage.EVALUATE_BASE:
+            return _evaluation(0.31, 0.346, BASE_MODEL)
+        case Stage.EVALUATE_CANDIDATE:
+            return _evaluation(0.74, 0.587, digests["TrainAgentic"])
+        case Stage.TRAIN_REASONING:
+            return TrainingResult(step=12, curve=_curve(1, 12, 0.33, 0.9, outcomes=False), rollouts=_digest("d"))
+        case Stage.TRAIN_AGENTIC:
+            return TrainingResult(step=6, curve=_curve(2, 6, 0.35, 0.6, outcomes=True), rollouts=_digest("e"))
+        case Stage.PACKAGE:
+            return PackageResult(
+                datasets=[
+                    PackagedDataset(track=track, split=Split.TRAIN, digest=_digest(name), records=100)
+                    for track, name in ((Track.REASONING, "1"), (Track.AGENTIC, "2"))
+                ]
+            )
+        case Stage.GATE:
+            return _verdict(digests["TrainAgentic"])
+    return VerifiedResult()
+
+
+def _verdict(model: str) -> VerdictResult:
+    def suite(name: str, gain: float, interval: list[float], gate: GateOutcome) -> SuiteVerdict:
+        return SuiteVerdict(
+            suite=name,
+            base=0.31,
+            base_interval=[0.23, 0.39],
+            candidate=0.31 + gain,
+            candidate_interval=[0.66, 0.82],
+            gain=gain,
+            gain_interval=interval,
+            gate=gate,
+        )
+
+    return VerdictResult(
+        verdict=Verdict.PROMOTED,
+        model=model,
+        reasons=["arithmetic-heldout: gain 0.430 is at least 0"],
+        suites=[
+            suite("arithmetic-heldout", 0.43, [0.33, 0.53], GateOutcome.PASSED),
+            suite("airline-heldout", 0.24, [-0.02, 0.45], GateOutcome.NONE),
+        ],
+    )
+
+
+def _digest(digit: str) -> str:
+    return "sha256:" + digit * 64
 
 
 def _inputs(stage: str, digests: dict[str, str]) -> dict[str, str]:
@@ -193,75 +249,43 @@ def _inputs(stage: str, digests: dict[str, str]) -> dict[str, str]:
     }
     inputs = {name: digests[name] for name in reads.get(stage, ())}
     if stage == "TrainReasoning":
-        inputs = {"model": BASE_MODEL, "train-0": "sha256:" + "1" * 64}
+        inputs = {"model": BASE_MODEL, "train-0": _digest("1")}
     if stage == "TrainAgentic":
-        inputs = {"model": digests["TrainReasoning"], "train-0": "sha256:" + "2" * 64}
-    if stage == "EvaluateBase":
-        inputs["model"] = BASE_MODEL
-    if stage == "EvaluateCandidate":
-        inputs["model"] = digests["TrainAgentic"]
+        inputs = {"model": digests["TrainReasoning"], "train-0": _digest("2")}
     return inputs
-
-
-def _kind(stage: str) -> str:
-    kinds = {"Gate": "Verdict", "TrainReasoning": "Checkpoint", "TrainAgentic": "Checkpoint"}
-    return kinds.get(stage, "Evaluation" if stage.startswith("Evaluate") else "Dataset")
 
 
 def make_round() -> tuple[StageConfig, MemoryStore]:
     """The config of the Report stage of a finished round, and the store with its manifests."""
     store = MemoryStore()
     digests: dict[str, str] = {}
-    timeline: list[dict[str, Any]] = []
+    timeline: list[StageStatus] = []
     for name, start, end, items_in, items_out, drops, tokens in _STAGES:
-        entry: dict[str, Any] = {"name": name, "state": "Succeeded", "attempt": 1, "startedAt": _time(start)}
-        dropped = [{"reason": r, "count": n} for r, n in drops.items()]
+        entry = StageStatus(name=name, state=StageState.SUCCEEDED, attempt=1, started_at=_time(start))
         if name == "Report":
-            timeline.append(entry | {"state": "Running"})
+            timeline.append(entry.model_copy(update={"state": StageState.RUNNING}))
             continue
-        entry["finishedAt"] = _time(end)
-        if items_in:
-            entry["counts"] = {"in": str(items_in), "out": str(items_out), "dropped": str(sum(drops.values()))}
-            entry["dropped"] = [{"reason": r, "count": str(n)} for r, n in drops.items()]
-        if tokens:
-            entry["tokens"] = [{"role": "Teacher", "tokens": str(tokens)}]
         if not name.startswith("Serve") and name != "Preflight":
-            files = [store.file("data.jsonl", [{"id": i} for i in range(3)])]
-            if name.startswith("Evaluate"):
-                files.append(store.file("samples.jsonl", _samples(1.0 if "Candidate" in name else 0.0)))
-            roles = [
-                RoleUsage(role="Teacher", calls=90, prompt_tokens=tokens // 2, completion_tokens=tokens // 2, seconds=8)
-            ]
-            served = [ServedBy(role="Teacher", model="teacher", owned_by="flywheel-standin", standin=True)]
-            policy = [RoleUsage(role="Policy", calls=384, prompt_tokens=30000, completion_tokens=9000, seconds=240)]
-            manifest = Manifest.model_validate(
-                {
-                    "kind": _kind(name),
-                    "owner": OWNER,
-                    "stage": name,
-                    "attempt": 1,
-                    "inputs": _inputs(name, digests),
-                    "config_digest": "sha256:" + "c" * 64,
-                    "files": files,
-                    "counts": Counts.model_validate({"in": items_in, "out": items_out, "dropped": dropped}),
-                    "usage": Usage(seconds=(end - start) * 60, roles=roles if tokens else policy),
-                    "details": _details(name, store),
-                    "served_by": served if tokens else [],
-                    "standin": bool(tokens),
-                    "notice": "scripted stand-in; scores are not comparable to the paper" if tokens else None,
-                    "code_version": "0.1.0",
-                    "image": "localhost/flywheel/ray-cpu:0.1.0"
-                    if name.startswith("Train")
-                    else "localhost/flywheel/jobs:0.1.0",
-                    "created_at": _time(end),
+            digests[name] = store.commit(
+                _manifest(Stage(name), start, end, items_in, items_out, drops, tokens, store, digests)
+            )
+        lost = str(sum(drops.values()))
+        timeline.append(
+            entry.model_copy(
+                update={
+                    "finished_at": _time(end),
+                    "counts": StageCounts(in_=str(items_in), out=str(items_out), dropped=lost) if items_in else None,
+                    "dropped": [DropCount(reason=r, count=str(n)) for r, n in drops.items()],
+                    "tokens": [RoleTokens(role="Teacher", tokens=str(tokens))] if tokens else [],
+                    "manifest": digests.get(name),
                 }
             )
-            digests[name] = entry["manifest"] = store.commit(manifest)
-        timeline.append(entry)
+        )
     config = StageConfig(
         stage=Stage.REPORT,
         owner=OWNER,
         attempt=1,
+        content_key=_digest("c"),
         spec=SPEC,
         inputs={"Gate": digests["Gate"]},
         base_model=BASE_MODEL,
@@ -269,3 +293,34 @@ def make_round() -> tuple[StageConfig, MemoryStore]:
         timeline=timeline,
     )
     return config, store
+
+
+def _manifest(
+    stage: Stage, start: float, end: float, items_in: int, items_out: int, drops: dict[str, int], tokens: int,
+    store: MemoryStore, digests: dict[str, str],
+) -> Manifest:  # fmt: skip
+    files = [store.file("data.jsonl", [GateRow(id=str(i), suite="s", item="i", score=0) for i in range(3)])]
+    if stage in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE):
+        files.append(store.file("samples.jsonl", _samples(1.0 if stage is Stage.EVALUATE_CANDIDATE else 0.0)))
+    half = tokens // 2
+    teacher = [RoleUsage(role="Teacher", calls=90, prompt_tokens=half, completion_tokens=half, seconds=8)]
+    served = [ServedBy(role="Teacher", model="teacher", owned_by="flywheel-standin", standin=True)]
+    policy = [RoleUsage(role="Policy", calls=384, prompt_tokens=30000, completion_tokens=9000, seconds=240)]
+    dropped = [Dropped(reason=r, count=n) for r, n in drops.items()]
+    training = stage in (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
+    return Manifest(
+        owner=OWNER,
+        stage=stage,
+        attempt=1,
+        inputs=_inputs(stage, digests),
+        files=files,
+        counts=Counts(in_=items_in, out=items_out, dropped=dropped),
+        usage=Usage(seconds=(end - start) * 60, roles=teacher if tokens else policy),
+        result=_result(stage, digests),
+        served_by=served if tokens else [],
+        standin=bool(tokens),
+        notice="scripted stand-in; scores are not comparable to the paper" if tokens else None,
+        code_version="0.1.0",
+        image=f"localhost/flywheel/{'ray-cpu' if training else 'jobs'}:0.1.0",
+        created_at=_time(end),
+    )

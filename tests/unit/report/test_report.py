@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import html.parser
-import importlib.util
 import re
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
+from flywheel_api.common import ReusedFrom
+from flywheel_api.records.evaluation import EvaluationRow
+from flywheel_api.results import Track, Verdict, VerifiedResult
 from flywheel_jobs.core.errors import StoreUnavailable
 from flywheel_jobs.report import view
 from flywheel_jobs.report.graph import NODE_HEIGHT, NODE_WIDTH, lay_out, reduced_edges
 from flywheel_jobs.report.load import load
 from flywheel_jobs.report.model import Node, ReportModel, Score, Suite
 from flywheel_jobs.report.render import render
-from flywheel_jobs.report.samples import choose, turns_of_record
+from flywheel_jobs.report.samples import choose, turns_of
 from flywheel_jobs.report.scale import nice_step, step_ticks, time_ticks, trailing_mean, value_axis
+from unit.report import synthetic
+from unit.report.synthetic import row
 
-
-def _synthetic():
-    # by path: the test folders are no packages, and `importlib` mode gives no sibling imports
-    path = Path(__file__).with_name("synthetic.py")
-    spec = importlib.util.spec_from_file_location("report_synthetic", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-synthetic = _synthetic()
 NOW = datetime(2026, 11, 23, 10, 19, 14, tzinfo=UTC)
 VOID = {"meta", "br", "line", "rect", "polyline", "path", "img", "link"}
 
@@ -125,7 +115,7 @@ def test_the_same_model_gives_the_same_bytes(model: ReportModel) -> None:
 
 
 def test_an_empty_round_still_has_a_report() -> None:
-    empty = ReportModel(round="r", namespace="n", uid="u", campaign="c", verdict="Failed")
+    empty = ReportModel(round="r", namespace="n", uid="u", campaign="c")
     page = Page(render(empty))
     assert page.wrong == []
     for text in (
@@ -139,14 +129,37 @@ def test_an_empty_round_still_has_a_report() -> None:
 
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown() -> None:
     config, store = synthetic.make_round()
-    base = next(e["manifest"] for e in config.timeline if e["name"] == "EvaluateBase")
+    base = next(s.manifest for s in config.timeline if s.name == "EvaluateBase")
     del store.manifests[base]
-    sample = next(f for f in store.manifests[config.timeline[15]["manifest"]].files if f.path == "samples.jsonl")
+    sample = store.manifests[str(config.timeline[15].manifest)].file("samples.jsonl")
+    assert sample is not None
     store.blobs[sample.sha256] = b"{broken"
     found = load(config, store, NOW)
     assert [m.split(":")[0] for m in found.missing] == ["EvaluateBase", "EvaluateCandidate"]
     assert "Not in this report" in Page(render(found)).text
     assert found.suites[0].candidate is not None and found.suites[0].base is None
+
+
+def test_a_manifest_of_another_kind_is_a_missing_part() -> None:
+    config, store = synthetic.make_round()
+    gate = store.manifests[config.inputs["Gate"]]
+    odd = store.commit(gate.model_copy(update={"result": VerifiedResult()}))
+    found = load(config.model_copy(update={"inputs": {"Gate": odd}}), store, NOW)
+    assert found.missing == ("Gate: its manifest holds a Verified result",) and found.verdict is None
+    assert "Not decided" in Page(render(found)).text
+
+
+def test_what_another_round_paid_for_costs_nothing_here() -> None:
+    config, store = synthetic.make_round()
+    stages = [s for s in config.timeline if s.name == "VerifyReasoning"]
+    manifest = store.manifests[str(stages[0].manifest)]
+    other = manifest.model_copy(update={"owner": manifest.owner.model_copy(update={"uid": "other", "name": "first"})})
+    reused = {"manifest": store.commit(other), "reused_from": ReusedFrom(kind="FlywheelRound", name="first")}
+    timeline = [s.model_copy(update=reused) if s in stages else s for s in config.timeline]
+    found = load(config.model_copy(update={"timeline": timeline}), store, NOW)
+    mine, all_of_it = ({r.usage.role: r.usage.calls for r in m.roles} for m in (found, load(config, store, NOW)))
+    assert mine["Teacher"] == all_of_it["Teacher"] - 90
+    assert "made by first" in Page(render(found)).text
 
 
 def test_a_store_that_is_away_is_no_missing_part() -> None:
@@ -181,60 +194,62 @@ def test_boxes_of_the_graph_never_overlap_and_stay_inside(model: ReportModel) ->
             assert abs(x - other_x) >= NODE_WIDTH or abs(y - other_y) >= NODE_HEIGHT
 
 
+def test_no_edge_runs_through_a_box(model: ReportModel) -> None:
+    graph = lay_out(model.lineage)
+    long = [p for p in graph.paths if "C" not in p]
+    assert len(graph.paths) == len(reduced_edges(model.lineage)) and long
+    for path in long:
+        x, y = map(float, re.match(r"M([\d.]+) ([\d.]+)", path).groups())
+        for command, text in re.findall(r"([VH])([\d.]+)", path):
+            to_x, to_y = (float(text), y) if command == "H" else (x, float(text))
+            for box in graph.nodes:
+                beside = max(x, to_x) <= box.x or min(x, to_x) >= box.x + NODE_WIDTH
+                assert beside or max(y, to_y) <= box.y or min(y, to_y) >= box.y + NODE_HEIGHT, (path, box)
+            x, y = to_x, to_y
+
+
 def test_a_cycle_in_damaged_lineage_does_not_hang() -> None:
     graph = lay_out([Node("a", "a", "x", (("b", "b"),)), Node("b", "b", "x", (("a", "a"),))])
     assert len(graph.nodes) == 2
 
 
 def test_samples_show_gains_losses_and_failures_without_choosing_the_luckiest() -> None:
-    base = [{"suite": "s", "item": f"i{i}", "repeat": 0, "score": 1.0 if i == 5 else 0.0} for i in range(8)]
-    candidate = [{"suite": "s", "item": f"i{i}", "repeat": 0, "score": 1.0 if i == 2 else 0.0} for i in range(8)]
-    candidate += [{"suite": "s", "item": "i3", "repeat": r, "score": float(r == 4)} for r in range(1, 5)]
-    items = choose(base, candidate, {"s": "reasoning"})
+    base = [row("s", f"i{i}", float(i == 5)) for i in range(8)]
+    candidate = [row("s", f"i{i}", float(i == 2)) for i in range(8)]
+    candidate += [row("s", "i3", float(r == 4), r) for r in range(1, 5)]
+    items = choose(base, candidate, {"s": Track.REASONING})
     assert [(i.suite, i.title) for i in items] == [("s", "i2"), ("s", "i3"), ("s", "i5"), ("s", "i0")]
     lucky = next(i for i in items if i.title == "i3")
     assert lucky.samples[1].score == 0.0
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        {"messages": [{"role": "user", "content": "2+2"}, {"role": "assistant", "content": "4"}]},
-        {"prompt": "2+2", "response": "4"},
-        {"prompt": [{"role": "user", "content": [{"type": "text", "text": "2+2"}]}], "completion": "4"},
-    ],
-)
-def test_turns_of_every_record_shape(record: dict) -> None:
-    assert [(t.role, t.text) for t in turns_of_record(record)] == [("user", "2+2"), ("assistant", "4")]
-
-
 def test_tool_calls_written_as_text_are_shown_as_calls() -> None:
     written = 'Let me see. <tool_call>{"name": "get_order", "arguments": {"id": 7}}</tool_call>'
-    (turn,) = turns_of_record({"messages": [{"role": "assistant", "content": written}]})
+    (turn,) = turns_of([{"role": "assistant", "content": written}])
     assert (turn.text, turn.calls[0].name, turn.calls[0].arguments) == ("Let me see.", "get_order", '{"id": 7}')
     broken = "<tool_call>{not json}</tool_call>"
-    (turn,) = turns_of_record({"messages": [{"role": "assistant", "content": broken}]})
+    (turn,) = turns_of([{"role": "assistant", "content": broken}])
     assert turn.text == broken and turn.calls == ()
 
 
 def test_what_both_were_asked_is_shown_once() -> None:
-    def record(answer: str) -> dict:
+    def record(answer: str) -> EvaluationRow:
         asked = [
             {"role": "user", "content": "2+4"},
             {"role": "assistant", "content": "6"},
             {"role": "user", "content": "3+4"},
         ]
-        return {"suite": "s", "item": "i", "score": 0.0, "messages": [*asked, {"role": "assistant", "content": answer}]}
+        return row("s", "i", 0.0, messages=[*asked, {"role": "assistant", "content": answer}])
 
-    (item,) = choose([record("6")], [record("7")], {})
+    (item,) = choose([record("6")], [record("7")], {"s": Track.REASONING})
     assert [t.text for t in item.prompt] == ["2+4", "6", "3+4"]
     assert [[t.text for t in s.turns] for s in item.samples] == [["6"], ["7"]]
-    (same,) = choose([record("7")], [record("7")], {})
+    (same,) = choose([record("7")], [record("7")], {"s": Track.REASONING})
     assert [[t.text for t in s.turns] for s in same.samples] == [["7"], ["7"]]
 
 
 def test_long_text_is_cut_and_says_so() -> None:
-    (turn,) = turns_of_record({"messages": [{"role": "user", "content": "x" * 7000}]})
+    (turn,) = turns_of([{"role": "user", "content": "x" * 7000}])
     assert turn.text.endswith("(1000 more characters)")
 
 
@@ -267,7 +282,7 @@ def test_numbers_for_people() -> None:
 
 def test_a_held_round_says_why(model: ReportModel) -> None:
     held = dataclasses.replace(
-        model, verdict="Held", reasons=("airline-heldout: gain -0.010 is below 0",), standin=False
+        model, verdict=Verdict.HELD, reasons=("airline-heldout: gain -0.010 is below 0",), standin=False
     )
     page = Page(render(held))
     assert "did not pass its gates; the campaign keeps its model. Airline-heldout: gain -0.010 is below 0." in page.text
@@ -275,7 +290,7 @@ def test_a_held_round_says_why(model: ReportModel) -> None:
 
 
 def test_worse_is_called_worse() -> None:
-    suite = Suite("s", None, 1, 1, None, None, Score(-0.2, -0.3, -0.1), None)
+    suite = Suite("s", Track.AGENTIC, 1, 1, None, None, Score(-0.2, -0.3, -0.1), None)
     assert view.score_verdict(suite).startswith("worse")
 
 
