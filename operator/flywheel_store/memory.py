@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from flywheel_api.conditions import Reason
+from flywheel_store.bucket import locate
 from flywheel_store.errors import StoreProblem, StoreUnavailable
 from flywheel_store.settings import StoreSettings
 
@@ -38,13 +39,9 @@ class MemoryBucket:
 
     def get(self, key: str) -> bytes | None:
         """See Bucket."""
-        return self.get_uri(self.settings.uri(key))
-
-    def get_uri(self, uri: str) -> bytes | None:
-        """See Bucket."""
         self._check()
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return self.objects.get(key) if bucket == self.settings.bucket else None
+        bucket, _, full = locate(self.settings, key).partition("/")
+        return self.objects.get(full) if bucket == self.settings.bucket else None
 
     def size(self, key: str) -> int | None:
         """See Bucket."""

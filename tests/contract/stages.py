@@ -18,7 +18,9 @@ from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV, ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.harness.runner import StageContext, run_stage
-from flywheel_jobs.storage.store import Store, parse_manifest
+from flywheel_jobs.storage.datasets import read_jsonl
+from flywheel_jobs.storage.store import Store
+from flywheel_store.store import parse_manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -98,4 +100,4 @@ def manifest_of(store: Store, config: StageConfig) -> Manifest:
 
 def records(store: Store, manifest: Manifest, path: str) -> list[dict[str, Any]]:
     """Records of a file of a manifest."""
-    return list(store.iter_jsonl(next(f for f in manifest.files if f.path == path)))
+    return list(read_jsonl(store, next(f for f in manifest.files if f.path == path)))

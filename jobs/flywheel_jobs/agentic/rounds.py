@@ -13,6 +13,7 @@ from flywheel_jobs.envs import DOMAINS
 from flywheel_jobs.harness.runner import StageContext
 from flywheel_jobs.records import Persona, record_id
 from flywheel_jobs.records.agentic import Lineage, Seed, Task, Trajectory
+from flywheel_jobs.storage.datasets import read_jsonl
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 
@@ -42,7 +43,7 @@ def training_temperature(spec: FlywheelRoundSpec) -> float:
 def _rows(ctx: StageContext, digest: str) -> Iterable[dict[str, Any]]:
     for entry in ctx.store.get_manifest(digest).files:
         if entry.path.endswith(".jsonl"):
-            yield from ctx.store.iter_jsonl(entry)
+            yield from read_jsonl(ctx.store, entry)
 
 
 def from_rollouts(

@@ -27,6 +27,7 @@ from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.harness.attempt import Attempt, now
 from flywheel_jobs.harness.journal import Journal, basis_of, subtract_usage
 from flywheel_jobs.harness.pump import Pump
+from flywheel_jobs.storage.datasets import read_jsonl
 from flywheel_jobs.storage.store import Store
 
 T = TypeVar("T")
@@ -98,7 +99,7 @@ class StageContext:
         entry = next((f for f in manifest.files if f.path == path), None)
         if entry is None:
             raise CorruptArtifact(f"the manifest of {stage} has no file {path}")
-        return list(self.store.iter_jsonl(entry))
+        return list(read_jsonl(self.store, entry))
 
     def rng(self, *parts: object) -> random.Random:
         """A generator seeded by (round seed, stage, parts): the same in every attempt and on every machine."""

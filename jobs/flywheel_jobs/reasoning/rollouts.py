@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from flywheel_jobs.records import Lineage, PassRate, ReasoningProblem, Turn
+from flywheel_jobs.storage.datasets import read_jsonl
 from flywheel_jobs.storage.store import Store
 
 FAILED_UP_TO = 0.5  # share of right trajectories; above, a problem counts as learned
@@ -16,7 +17,7 @@ def failed_problems(store: Store, digest: str) -> list[ReasoningProblem]:
     """Problems of a rollout dataset whose trajectories were mostly wrong, hardest first."""
     manifest = store.get_manifest(digest)
     entries = [f for f in manifest.files if f.path.startswith("rollouts/")]
-    return from_trajectories(record for entry in entries for record in store.iter_jsonl(entry))
+    return from_trajectories(record for entry in entries for record in read_jsonl(store, entry))
 
 
 def from_trajectories(records: Iterable[dict[str, Any]]) -> list[ReasoningProblem]:

@@ -12,6 +12,7 @@ from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFai
 from flywheel_jobs.evaluation import verdict
 from flywheel_jobs.harness.attempt import now
 from flywheel_jobs.harness.runner import OutputFile, StageContext, StageResult
+from flywheel_jobs.storage.datasets import read_jsonl
 
 ITEMS_SCHEMA = "evaluation-item/v1"
 ITEMS_FILE = "items.jsonl"
@@ -71,7 +72,7 @@ def _champion_means(ctx: StageContext) -> verdict.Means:
     entry = next((f for f in manifest.files if f.path == ITEMS_FILE), None)
     if entry is None:
         raise CorruptArtifact(f"the champion's verdict {ctx.config.champion} has no {ITEMS_FILE}")
-    return verdict.item_means(ctx.store.iter_jsonl(entry))
+    return verdict.item_means(read_jsonl(ctx.store, entry))
 
 
 async def _promote(ctx: StageContext, model: str, files: list[OutputFile], details: dict[str, Any]) -> dict[str, str]:

@@ -36,7 +36,7 @@ class AsyncStore:
 
     async def get_uri(self, uri: str) -> bytes | None:
         """See ObjectStore."""
-        return await self._run(lambda: self._bucket.get_uri(uri))
+        return await self._run(lambda: self._bucket.get(uri))
 
     async def size(self, key: str) -> int | None:
         """See ObjectStore."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
 from typing import Any
@@ -10,6 +9,8 @@ from typing import Any
 from flywheel_api.artifacts import Counts, FileEntry, Manifest, Owner, RoleUsage, ServedBy, Usage
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage, StageConfig
+from flywheel_jobs.storage.store import Store
+from flywheel_store.memory import MemoryBucket
 
 OWNER = Owner(kind="FlywheelRound", namespace="flywheel-demo", name="demo", uid="7c0c6a0e-61f4-4a53-8d3c-2f8d6b6f1f10")
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -58,28 +59,9 @@ _STAGES: tuple[tuple[str, float, float, int, int, dict[str, int], int], ...] = (
 )
 
 
-class MemoryStore:
-    """The two calls that the loader makes."""
-
-    def __init__(self) -> None:
-        self.manifests: dict[str, Manifest] = {}
-        self.blobs: dict[str, bytes] = {}
-
-    def get_manifest(self, digest: str) -> Manifest:
-        return self.manifests[digest]
-
-    def get_blob(self, sha256_hex: str) -> bytes:
-        return self.blobs[sha256_hex]
-
-    def file(self, path: str, records: list[dict[str, Any]]) -> FileEntry:
-        data = "".join(json.dumps(r) + "\n" for r in records).encode()
-        sha = hashlib.sha256(data).hexdigest()
-        self.blobs[sha] = data
-        return FileEntry(path=path, sha256=sha, size=len(data), records=len(records))
-
-    def commit(self, manifest: Manifest) -> str:
-        self.manifests[manifest.digest] = manifest
-        return manifest.digest
+def _file(store: Store, path: str, records: list[dict[str, Any]]) -> FileEntry:
+    sha, size = store.put_blob("".join(json.dumps(r) + "\n" for r in records).encode())
+    return FileEntry(path=path, sha256=sha, size=size, records=len(records))
 
 
 def _time(minutes: float) -> str:
@@ -156,7 +138,7 @@ def _evaluation(arithmetic: float, airline: float) -> dict[str, Any]:
     }
 
 
-def _details(stage: str, store: MemoryStore) -> dict[str, Any]:
+def _details(stage: str, store: Store) -> dict[str, Any]:
     if stage == Stage.EVALUATE_BASE:
         return _evaluation(0.31, 0.346)
     if stage == Stage.EVALUATE_CANDIDATE:
@@ -208,9 +190,9 @@ def _kind(stage: str) -> str:
     return kinds.get(stage, "Evaluation" if stage.startswith("Evaluate") else "Dataset")
 
 
-def make_round() -> tuple[StageConfig, MemoryStore]:
+def make_round() -> tuple[StageConfig, Store]:
     """The config of the Report stage of a finished round, and the store with its manifests."""
-    store = MemoryStore()
+    store = Store(MemoryBucket())
     digests: dict[str, str] = {}
     timeline: list[dict[str, Any]] = []
     for name, start, end, items_in, items_out, drops, tokens in _STAGES:
@@ -226,9 +208,9 @@ def make_round() -> tuple[StageConfig, MemoryStore]:
         if tokens:
             entry["tokens"] = [{"role": "Teacher", "tokens": str(tokens)}]
         if not name.startswith("Serve") and name != "Preflight":
-            files = [store.file("data.jsonl", [{"id": i} for i in range(3)])]
+            files = [_file(store, "data.jsonl", [{"id": i} for i in range(3)])]
             if name.startswith("Evaluate"):
-                files.append(store.file("samples.jsonl", _samples(1.0 if "Candidate" in name else 0.0)))
+                files.append(_file(store, "samples.jsonl", _samples(1.0 if "Candidate" in name else 0.0)))
             roles = [
                 RoleUsage(role="Teacher", calls=90, prompt_tokens=tokens // 2, completion_tokens=tokens // 2, seconds=8)
             ]
@@ -256,7 +238,7 @@ def make_round() -> tuple[StageConfig, MemoryStore]:
                     "created_at": _time(end),
                 }
             )
-            digests[name] = entry["manifest"] = store.commit(manifest)
+            digests[name] = entry["manifest"] = store.put_manifest(manifest)
         timeline.append(entry)
     config = StageConfig(
         stage=Stage.REPORT,

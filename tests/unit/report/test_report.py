@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from flywheel_api import artifacts
 from flywheel_jobs.core.errors import StoreUnavailable
 from flywheel_jobs.report import view
 from flywheel_jobs.report.graph import NODE_HEIGHT, NODE_WIDTH, lay_out, reduced_edges
@@ -140,9 +141,10 @@ def test_an_empty_round_still_has_a_report() -> None:
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown() -> None:
     config, store = synthetic.make_round()
     base = next(e["manifest"] for e in config.timeline if e["name"] == "EvaluateBase")
-    del store.manifests[base]
-    sample = next(f for f in store.manifests[config.timeline[15]["manifest"]].files if f.path == "samples.jsonl")
-    store.blobs[sample.sha256] = b"{broken"
+    store.delete(artifacts.manifest_digest_key(base))
+    candidate = store.get_manifest(config.timeline[15]["manifest"])
+    sample = next(f for f in candidate.files if f.path == "samples.jsonl")
+    store.put_bytes(artifacts.blob_key(sample.sha256), b"{broken")
     found = load(config, store, NOW)
     assert [m.split(":")[0] for m in found.missing] == ["EvaluateBase", "EvaluateCandidate"]
     assert "Not in this report" in Page(render(found)).text
