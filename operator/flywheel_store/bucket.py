@@ -1,6 +1,7 @@
 """The few calls that everything in the store is made of, and S3's answer to them through the `minio` client.
 
-Keys are below the settings' prefix. Calls block, may be made from several threads, and raise StoreProblem.
+Keys are below the settings' prefix; where a key is read, `s3://bucket/key` may stand instead, for any bucket that the
+same credentials reach. Calls block, may be made from several threads, and raise StoreProblem.
 """
 
 from __future__ import annotations
@@ -34,11 +35,8 @@ class Bucket(Protocol):
     def get(self, key: str) -> bytes | None:
         """The object's bytes, or None."""
 
-    def get_uri(self, uri: str) -> bytes | None:
-        """The bytes at `s3://bucket/key`, in any bucket that the same credentials reach, or None."""
-
-    def version_of(self, uri: str) -> str | None:
-        """Entity tag of the object at `s3://bucket/key`: another one when the bytes change. None without an object."""
+    def version_of(self, key: str) -> str | None:
+        """Entity tag of the object: another one when its bytes change. None without an object."""
 
     def size(self, key: str) -> int | None:
         """The object's size in bytes, or None."""
@@ -77,33 +75,25 @@ class S3Bucket:
 
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
         """See Bucket."""
-        return self._read(self.settings.bucket, self.settings.full_key(key), consume)
+        bucket, _, full = locate(self.settings, key).partition("/")
+        return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, consume)))
 
     def get(self, key: str) -> bytes | None:
         """See Bucket."""
         return self.read(key, b"".join)
 
-    def get_uri(self, uri: str) -> bytes | None:
+    def version_of(self, key: str) -> str | None:
         """See Bucket."""
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return self._read(bucket, key, b"".join)
-
-    def version_of(self, uri: str) -> str | None:
-        """See Bucket."""
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
+        bucket, _, full = locate(self.settings, key).partition("/")
 
         def head() -> str:
-            return str(self._client.stat_object(bucket, key).etag)
+            return str(self._client.stat_object(bucket, full).etag)
 
         return self._call(f"HEAD {key}", lambda: _or_none(head))
 
     def size(self, key: str) -> int | None:
         """See Bucket."""
-
-        def head() -> int | None:
-            return int(self._client.stat_object(self.settings.bucket, self.settings.full_key(key)).size or 0)
-
-        return self._call(f"HEAD {key}", lambda: _or_none(head))
+        return self._call(f"HEAD {key}", lambda: self._size(key))
 
     def keys(self, prefix: str) -> list[str]:
         """See Bucket."""
@@ -127,7 +117,15 @@ class S3Bucket:
         to = (self.settings.bucket, self.settings.full_key(key), str(path))
 
         def upload() -> None:
-            self._upload.fput_object(*to, part_size=PART_SIZE, num_parallel_uploads=PARALLEL_PARTS)
+            size = path.stat().st_size
+            try:
+                self._upload.fput_object(*to, part_size=PART_SIZE, num_parallel_uploads=PARALLEL_PARTS)
+            except S3Error as error:
+                if error.code != "NoSuchUpload":
+                    raise
+            # an answer to the last request may say 200 and carry an error; a lost one is answered by NoSuchUpload
+            if size > PART_SIZE and self._size(key) != size:
+                raise ConnectionError("the parts did not become an object")
 
         self._call(f"upload of {path.name}", upload)
 
@@ -161,8 +159,11 @@ class S3Bucket:
         """See Bucket."""
         return bool(self._call("HEAD of the bucket", lambda: self._client.bucket_exists(self.settings.bucket)))
 
-    def _read(self, bucket: str, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
-        return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, key, consume)))
+    def _size(self, key: str) -> int | None:
+        def head() -> int:
+            return int(self._client.stat_object(self.settings.bucket, self.settings.full_key(key)).size or 0)
+
+        return _or_none(head)
 
     def _once(self, bucket: str, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
         response = self._client.get_object(bucket, key)
@@ -174,6 +175,11 @@ class S3Bucket:
 
     def _call(self, what: str, work: Callable[[], T]) -> T:
         return patiently(what, work, self.settings, self.limits)
+
+
+def locate(settings: StoreSettings, key: str) -> str:
+    """`bucket/key` of a key below the prefix or of an `s3://` address."""
+    return (key if key.startswith("s3://") else settings.uri(key)).removeprefix("s3://")
 
 
 def _or_none(work: Callable[[], T]) -> T | None:

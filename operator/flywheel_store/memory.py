@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from flywheel_api.canonical import digest_of
 from flywheel_api.conditions import Reason
+from flywheel_store.bucket import locate
 from flywheel_store.errors import StoreProblem, StoreUnavailable
 from flywheel_store.settings import StoreSettings
 
@@ -39,17 +40,13 @@ class MemoryBucket:
 
     def get(self, key: str) -> bytes | None:
         """See Bucket."""
-        return self.get_uri(self.settings.uri(key))
-
-    def get_uri(self, uri: str) -> bytes | None:
-        """See Bucket."""
         self._check()
-        bucket, _, key = uri.removeprefix("s3://").partition("/")
-        return self.objects.get(key) if bucket == self.settings.bucket else None
+        bucket, _, full = locate(self.settings, key).partition("/")
+        return self.objects.get(full) if bucket == self.settings.bucket else None
 
-    def version_of(self, uri: str) -> str | None:
+    def version_of(self, key: str) -> str | None:
         """See Bucket."""
-        data = self.get_uri(uri)
+        data = self.get(key)
         return None if data is None else digest_of(data)
 
     def size(self, key: str) -> int | None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.oci import Archive, Image, Layout, binary_image, find_image, write_archive
+from cluster.build import ensure
 from cluster.errors import ClusterError
 from cluster.layout import CONTAINERD_SOCKET, PAUSE_IMAGE
 from cluster.node import running
@@ -177,10 +178,15 @@ def load_built(names: Sequence[str] = ()) -> list[Loaded]:
     return loaded
 
 
-def load_binary(name: str) -> Loaded:
-    """Import one of BINARY_IMAGES, made from its built binary when needed."""
+def binary_layout(name: str) -> Layout:
+    """One of BINARY_IMAGES, made from its built binary when needed."""
     binary, entrypoint = BINARY_IMAGES[name]
-    path = binary_path(binary)
+    path = ensure(binary)[binary]
     folder = cache_dir() / "binary-images" / f"{binary}-{path.parent.name.rsplit('-', 1)[1]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    return load_image(binary_image(folder, path, entrypoint).image(), name)
+    return binary_image(folder, path, entrypoint)
+
+
+def load_binary(name: str) -> Loaded:
+    """Import one of BINARY_IMAGES."""
+    return load_image(binary_layout(name).image(), name)

@@ -6,11 +6,14 @@ import functools
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 
 import pytest
 
 from contract.servers import COMMANDS, S3Server, running
 from flywheel_jobs.storage.store import Store
+from flywheel_store.bucket import Bucket
+from flywheel_store.memory import MemoryBucket, memory_settings
 
 
 @pytest.fixture(scope="session")
@@ -35,6 +38,14 @@ def minio(servers: Callable[[str], S3Server]) -> S3Server:
     return servers("minio")
 
 
+@pytest.fixture(params=["memory", *sorted(COMMANDS)])
+def bucket(request: pytest.FixtureRequest) -> Bucket:
+    prefix = f"t-{uuid.uuid4().hex[:8]}"
+    if request.param == "memory":
+        return MemoryBucket(replace(memory_settings(), prefix=prefix))
+    return request.getfixturevalue("servers")(request.param).bucket(prefix)
+
+
 @pytest.fixture
-def store(s3: S3Server) -> Store:
-    return s3.store(f"t-{uuid.uuid4().hex[:8]}")
+def store(bucket: Bucket) -> Store:
+    return Store(bucket)

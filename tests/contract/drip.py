@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ class Drip(ThreadingHTTPServer):
     daemon_threads = True
     place = "body"
     requests = 0
+    upload_rate = 1 << 40  # bytes a second that it takes
 
     @property
     def endpoint(self) -> str:
@@ -41,6 +44,15 @@ class _Handler(BaseHTTPRequestHandler):
             else:
                 self._drip(b"")
 
+    def do_PUT(self) -> None:
+        left = int(self.headers["Content-Length"])
+        with suppress(OSError):
+            while left > 0:
+                piece = min(left, 64 << 10)
+                time.sleep(piece / self.server.upload_rate)
+                left -= len(self.rfile.read(piece))
+            self.wfile.write(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: 0\r\n\r\n')
+
     def _drip(self, first: bytes) -> None:
         self.wfile.write(first)
         while True:
@@ -53,9 +65,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def dripping() -> Iterator[Drip]:
+def dripping(tls: ssl.SSLContext | None = None) -> Iterator[Drip]:
     """Such a server on loopback."""
-    server = Drip(("127.0.0.1", 0), _Handler)
+    server = Drip(("127.0.0.1", 0), _Handler, bind_and_activate=False)
+    server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)  # what is not taken is felt soon
+    server.server_bind()
+    server.server_activate()
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield server

@@ -22,7 +22,9 @@ from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE, ResolvedEndpoint,
 from flywheel_jobs.harness.context import OutputFile, StageContext, store_file
 from flywheel_jobs.harness.runner import run_stage
 from flywheel_jobs.stages.main import STAGES
-from flywheel_jobs.storage.store import Store, parse_manifest
+from flywheel_jobs.storage.datasets import read_jsonl
+from flywheel_jobs.storage.store import Store
+from flywheel_store.store import parse_manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -121,7 +123,7 @@ def records(store: Store, manifest: Manifest, path: str) -> list[dict[str, Any]]
     """Records of a file of a manifest, as they lie there."""
     entry = manifest.file(path)
     assert entry is not None, f"{manifest.stage} has no {path}"
-    return list(store.iter_jsonl(entry))
+    return list(read_jsonl(store, entry))
 
 
 def rollouts(store: Store, trajectories: Sequence[Trajectory]) -> str:

@@ -35,7 +35,7 @@ async def test_absent_keys_are_none(store: ObjectStore) -> None:
     assert await store.get("no/such.json") is None
     assert await store.size("no/such.json") is None
     assert await store.keys("no/") == []
-    assert await store.get_uri(f"s3://{store.settings.bucket}/no/such.json") is None
+    assert await store.get(f"s3://{store.settings.bucket}/no/such.json") is None
     await store.remove("no/such.json")
 
 
@@ -45,7 +45,7 @@ async def test_a_create_only_write_happens_once(store: ObjectStore) -> None:
     assert await store.get("runs/x/claim.json") == b"one"
     assert await store.size("runs/x/claim.json") == 3
     assert await store.keys("runs/x/") == ["runs/x/claim.json"]
-    assert await store.get_uri(store.settings.uri("runs/x/claim.json")) == b"one"
+    assert await store.get(store.settings.uri("runs/x/claim.json")) == b"one"
     await store.remove("runs/x/claim.json")
     assert await store.get("runs/x/claim.json") is None
 
@@ -77,7 +77,7 @@ async def test_problems_name_the_fix_and_no_secret(s3: S3Server) -> None:
 async def test_whatever_a_call_raises_is_a_problem() -> None:
     store = S3Store(memory_settings())
     with pytest.raises(StoreProblem, match="failed: ValueError"):
-        await store.get_uri("s3://")
+        await store.get("s3://")
 
 
 @pytest.mark.parametrize("place", ["head", "body", "listing"])

@@ -1,27 +1,27 @@
-"""What the store promises, checked against every server: the same tests for MinIO and SeaweedFS."""
+"""What the store promises: the same tests for MinIO, SeaweedFS and the bucket in memory."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import os
-import threading
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from minio.error import S3Error
 
-from contract.servers import BUCKET, S3Server
+from contract.servers import S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, FileEntry, Manifest, ManifestKind, Owner
 from flywheel_api.causes import ExitCode
 from flywheel_jobs.__main__ import main
-from flywheel_jobs.core.errors import CorruptArtifact, StoreUnavailable, ValidationFailure
+from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.harness.fetch_model import MARKER
-from flywheel_jobs.storage import store as store_module
-from flywheel_jobs.storage.s3 import S3Settings
+from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
+from flywheel_store.bucket import PART_SIZE, S3Bucket
+from flywheel_store.store import hash_file
 
 OWNER = Owner(kind="FlywheelRound", namespace="n", name="r", uid="u1")
 COMMIT = artifacts.manifest_key("u1", "Prepare", 1)
@@ -41,15 +41,17 @@ def manifest(files: list[FileEntry], kind: ManifestKind = ManifestKind.DATASET, 
     )
 
 
-def test_blob_round_trip_and_upload_only_once(store: Store, s3: S3Server) -> None:
+def test_blob_round_trip_and_upload_only_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     sha, size = store.put_blob(b"hello")
     assert (sha, size) == (hashlib.sha256(b"hello").hexdigest(), 5)
     assert store.get_blob(sha) == b"hello"
-    key = store.full_key(artifacts.blob_key(sha))
-    written = s3.client().stat_object(BUCKET, key).last_modified
-    again = Store(store.settings)  # another process: it knows nothing yet
-    assert again.put_blob(b"hello") == (sha, 5)
-    assert s3.client().stat_object(BUCKET, key).last_modified == written
+    monkeypatch.setattr(store.bucket, "put", lambda *_: pytest.fail("it is there already"))
+    assert store.put_blob(b"hello") == (sha, 5)
+    assert Store(store.bucket).put_blob(b"hello") == (sha, 5)  # another process: it knows nothing yet
+    monkeypatch.undo()
+    store.delete(artifacts.blob_key(sha))
+    assert store.put_blob(b"hello") == (sha, 5)
+    assert store.has_blob(sha, 5), "what was deleted is known no longer"
 
 
 def test_large_file_in_parts(store: Store, tmp_path: Path) -> None:
@@ -58,7 +60,7 @@ def test_large_file_in_parts(store: Store, tmp_path: Path) -> None:
     sha, size = store.put_blob_file(path)
     assert size == (40 << 20) + 4
     assert store.fetch_blob(sha, tmp_path / "back" / "m") == size
-    assert store_module.hash_file(tmp_path / "back" / "m") == sha == store_module.hash_file(path)
+    assert hash_file(tmp_path / "back" / "m") == sha == hash_file(path)
 
 
 def test_files_in_parallel_keep_their_order(store: Store, tmp_path: Path) -> None:
@@ -71,10 +73,9 @@ def test_files_in_parallel_keep_their_order(store: Store, tmp_path: Path) -> Non
     assert [e.size for e in entries] == [i + 1 for i in range(12)]
 
 
-def test_corruption_is_detected(store: Store, s3: S3Server, tmp_path: Path) -> None:
+def test_corruption_is_detected(store: Store, tmp_path: Path) -> None:
     sha, _ = store.put_blob(b"truth")
-    key = store.full_key(artifacts.blob_key(sha))
-    s3.client().put_object(BUCKET, key, io.BytesIO(b"lying"), 5)
+    store.bucket.put(artifacts.blob_key(sha), b"lying")
     with pytest.raises(CorruptArtifact, match="run the stage that wrote it again"):
         store.get_blob(sha)
     with pytest.raises(CorruptArtifact):
@@ -90,29 +91,12 @@ def test_missing_blob_is_detected(store: Store) -> None:
     assert store.get_bytes(COMMIT) is None
 
 
-def test_a_blob_of_another_size_does_not_count_as_present(store: Store, s3: S3Server) -> None:
+def test_a_blob_of_another_size_does_not_count_as_present(store: Store) -> None:
     data = b"0123456789"
     sha = hashlib.sha256(data).hexdigest()
-    s3.client().put_object(BUCKET, store.full_key(artifacts.blob_key(sha)), io.BytesIO(b"0123"), 4)
+    store.bucket.put(artifacts.blob_key(sha), b"0123")
     store.put_blob(data)
     assert store.get_blob(sha) == data
-
-
-def test_create_only_has_one_winner(store: Store) -> None:
-    barrier = threading.Barrier(8)
-
-    def contend(i: int) -> bool:
-        mine = Store(store.settings)
-        barrier.wait()
-        return mine.put_json_new("claim.json", {"writer": i})
-
-    with ThreadPoolExecutor(8) as pool:
-        won = list(pool.map(contend, range(8)))
-    assert sum(won) == 1
-    assert store.get_json("claim.json") == {"writer": won.index(True)}
-    assert not store.put_json_new(
-        "claim.json", {"writer": won.index(True)}
-    )  # the same bytes from someone else lose too
 
 
 def test_commit_is_create_only_and_names_the_winner(store: Store) -> None:
@@ -121,7 +105,7 @@ def test_commit_is_create_only_and_names_the_winner(store: Store) -> None:
     first, second = manifest(files), manifest(files, metrics={"x": 1.0})
     done = store.commit(first, COMMIT)
     assert done.won and done.digest == first.digest
-    late = Store(store.settings).commit(second, COMMIT)
+    late = Store(store.bucket).commit(second, COMMIT)
     assert not late.won and late.digest == first.digest
     assert store.get_manifest(first.digest) == first
     assert store.get_bytes(COMMIT) == first.canonical()
@@ -134,31 +118,18 @@ def test_changed_manifest_is_refused(store: Store) -> None:
         store.get_manifest(digest)
 
 
-def test_cut_upload_is_invisible(store: Store, s3: S3Server) -> None:
-    sha = hashlib.sha256(b"never finished").hexdigest()
-    key = store.full_key(artifacts.blob_key(sha))
-    client = s3.client()
-    upload = client._create_multipart_upload(BUCKET, key, {})
-    client._upload_part(BUCKET, key, b"x" * (5 << 20), None, upload, 1)
-    assert not store.has_blob(sha)
-    assert store.list_keys("blobs/") == []
-    with pytest.raises(CorruptArtifact):
-        store.get_blob(sha)
-    client._abort_multipart_upload(BUCKET, key, upload)
-
-
 def test_a_file_that_changes_while_it_is_uploaded_is_refused(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "growing"
     path.write_bytes(b"a" * 100)
-    real = store._client.fput_object
+    real = store.bucket.put_file
 
-    def upload(*args: Any, **kwargs: Any) -> Any:
+    def upload(key: str, file: Path) -> None:
         path.write_bytes(b"b" * 101)
-        return real(*args, **kwargs)
+        real(key, file)
 
-    monkeypatch.setattr(store._client, "fput_object", upload)
+    monkeypatch.setattr(store.bucket, "put_file", upload)
     with pytest.raises(ValidationFailure, match="changed while"):
         store.put_blob_file(path)
     assert store.list_keys("blobs/") == []
@@ -174,7 +145,7 @@ def test_list_and_delete(store: Store) -> None:
     assert store.get_json("runs/u/x/items/1.json") is None
 
 
-def test_fetch_model_by_digest_and_by_uri(store: Store, s3: S3Server, tmp_path: Path) -> None:
+def test_fetch_model_by_digest_and_by_uri(store: Store, tmp_path: Path) -> None:
     sha, size = store.put_blob(b"weights" * 1000)
     checkpoint = manifest(
         [FileEntry(path="model/model.safetensors", sha256=sha, size=size)], kind=ManifestKind.CHECKPOINT
@@ -182,36 +153,52 @@ def test_fetch_model_by_digest_and_by_uri(store: Store, s3: S3Server, tmp_path: 
     digest = store.put_manifest(checkpoint)
     store.put_bytes_new("models/tiny/manifest.json", checkpoint.canonical())
     uri = store.uri("models/tiny")
-    assert store.resolve_model(uri) == store.resolve_model(digest) == digest
-    assert store.fetch_model(uri, tmp_path / "m") == checkpoint
+    assert fetch_model(store, uri, tmp_path / "m") == checkpoint
     (tmp_path / "m" / "model.safetensors").write_bytes(b"damaged" * 1000)
-    store.fetch_model(digest, tmp_path / "m")
-    assert store_module.hash_file(tmp_path / "m" / "model.safetensors") == sha
+    assert fetch_model(store, digest, tmp_path / "m") == checkpoint
+    assert hash_file(tmp_path / "m" / "model.safetensors") == sha
     with pytest.raises(ValidationFailure, match="import-model"):
-        store.resolve_model(store.uri("models/absent"))
+        fetch_model(store, store.uri("models/absent"), tmp_path / "absent")
+    with pytest.raises(ValidationFailure, match="give sha256"):
+        fetch_model(store, "hf://org/name", tmp_path / "absent")
 
 
-def test_wrong_credentials_and_bucket_name_the_fix(store: Store, s3: S3Server) -> None:
-    wrong = S3Settings(**{**vars(store.settings), "secret_key": "not-the-secret"})
-    with pytest.raises(ValidationFailure, match="check accessKey and secretKey") as denied:
-        Store(wrong).put_json_new("x", {})
-    assert "not-the-secret" not in str(denied.value)
-    if s3.name == "seaweedfs":
-        return  # makes a bucket at its first write
-    nowhere = S3Settings(**{**vars(store.settings), "bucket": "no-such-bucket"})
-    with pytest.raises(ValidationFailure, match="create it"):
-        Store(nowhere).put_json("x", {})
+@pytest.mark.parametrize("outcome", ["refused", "lost"])
+def test_parts_that_did_not_become_an_object_are_sent_again(
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    """The last request of a multipart upload may be answered with 200 and an error; or it works, its answer is lost,
+    and the next try is told that there is no such upload.
+    """
+    bucket = s3.bucket("parts")
+    assert isinstance(bucket, S3Bucket)
+    path = tmp_path / "big"
+    path.write_bytes(os.urandom(PART_SIZE + 5))
+    client, calls = bucket._upload, []
+    real = client._complete_multipart_upload
 
+    def complete(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        if len(calls) > 1:
+            return real(*args, **kwargs)
+        if outcome == "refused":
+            return SimpleNamespace(
+                bucket_name="", object_name="", version_id=None, etag=None, http_headers={}, location=None
+            )
+        real(*args, **kwargs)
+        response: Any = SimpleNamespace(status=404, headers={}, data=b"")
+        raise S3Error(response, "NoSuchUpload", "gone", None, None, None)
 
-def test_a_dead_server_is_an_infrastructure_error(store: Store) -> None:
-    dead = S3Settings(**{**vars(store.settings), "endpoint": "127.0.0.1:9", "patience_seconds": 0.5})
-    with pytest.raises(StoreUnavailable, match="did not answer"):
-        Store(dead).get_json("x")
+    monkeypatch.setattr(client, "_complete_multipart_upload", complete)
+    bucket.put_file(f"big-{outcome}", path)
+    assert bucket.size(f"big-{outcome}") == PART_SIZE + 5
+    assert len(calls) == (2 if outcome == "refused" else 1)
 
 
 def test_fetch_model_command(
-    store: Store, s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    store = s3.store("command")
     sha, size = store.put_blob(b"weights")
     digest = store.put_manifest(
         manifest([FileEntry(path="model/config.json", sha256=sha, size=size)], kind=ManifestKind.CHECKPOINT)

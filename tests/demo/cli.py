@@ -15,11 +15,20 @@ from cluster import node
 from cluster.kube import Kubectl
 from cluster.paths import cache_dir
 from cluster.steps import Steps
-from demo import diagnose, jobs, needs, rounds, setup, summary
+from demo import diagnose, jobs, kind, needs, rounds, setup, summary
 from demo.errors import DemoError
 from demo.memory import MemoryWatch
 from demo.progress import verdict
-from demo.settings import BASE_MODEL, NAMESPACE, RELEASE, STORE_SECRET, SYSTEM_NAMESPACE, Settings, from_environment
+from demo.settings import (
+    BASE_MODEL,
+    NAMESPACE,
+    RELEASE,
+    STORE_SECRET,
+    SYSTEM_NAMESPACE,
+    Cluster,
+    Settings,
+    from_environment,
+)
 from demo.watch import follow
 
 
@@ -46,10 +55,11 @@ def _fetch_report(kube: Kubectl, settings: Settings, images: Mapping[str, str], 
 
 def up(settings: Settings) -> int:
     """Sets everything up, runs the round, shows what came of it. 0 for Promoted and Held, 1 for Failed."""
-    steps = Steps(setup.EXISTING_STEPS if settings.existing else setup.LOCAL_STEPS)
+    steps = Steps(settings.cluster.steps)
+    set_up = {Cluster.LOCAL: setup.local, Cluster.KIND: kind.up, Cluster.EXISTING: setup.existing}[settings.cluster]
     settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
     with MemoryWatch() as memory:
-        kube, images = (setup.existing if settings.existing else setup.local)(settings, steps)
+        kube, images = set_up(settings, steps)
         print(
             f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
             f"{kube.line} -n {settings.namespace} get fwr -w"
@@ -80,7 +90,7 @@ def up(settings: Settings) -> int:
 
 
 def _kube(settings: Settings) -> Kubectl:
-    if settings.existing:
+    if settings.kubeconfig is not None:
         return setup.kubectl_of(settings)
     node.running()
     return node.kubectl()
@@ -99,6 +109,8 @@ def down(settings: Settings, purge: bool) -> int:
     """Removes what `up` started. Caches of builds and images stay; with `purge` the node's images and results go."""
     if settings.existing:
         _remove_from_existing(settings)
+    elif settings.cluster is Cluster.KIND:
+        subprocess.run(["kind", "delete", "cluster", "--name", kind.NAME], check=True)
     else:
         node.down(purge)
         print(f"the node is gone, and with it the store. Builds and images are kept in {cache_dir()}")
@@ -111,16 +123,17 @@ def down(settings: Settings, purge: bool) -> int:
 
 
 def _remove_from_existing(settings: Settings) -> None:
-    kube, helm = _kube(settings), needs.tool("helm", setup.HELM)
-    for kind in ("flywheelrounds", "rljobs", "rolloutpools"):
-        code, _, err = kube.try_run("-n", settings.namespace, "delete", kind, "--all", "--timeout=180s", timeout_s=200)
+    kube, helm = _kube(settings), needs.tool("helm", setup.TOOLS["helm"])
+    for resource in ("flywheelrounds", "rljobs", "rolloutpools"):
+        delete = ("-n", settings.namespace, "delete", resource, "--all", "--timeout=180s")
+        code, _, err = kube.try_run(*delete, timeout_s=200)
         if code and "the server doesn't have a resource type" not in err:
-            raise DemoError(f"deleting {kind} failed: {err.strip()}")
+            raise DemoError(f"deleting {resource} failed: {err.strip()}")
     options = ["--namespace", SYSTEM_NAMESPACE, "--kubeconfig", str(kube.kubeconfig), "--ignore-not-found"]
     subprocess.run([helm, "uninstall", RELEASE, *options], check=False)
     import_job, store_job = f"import-{BASE_MODEL}", "look-into-store"
-    for kind, name in (("deployment", "standin"), ("service", "standin"), ("job", import_job), ("job", store_job)):
-        kube.delete(kind, name, settings.namespace)
+    for resource, name in (("deployment", "standin"), ("service", "standin"), ("job", import_job), ("job", store_job)):
+        kube.delete(resource, name, settings.namespace)
     print(
         f"rounds, release and stand-in are gone. Kept: the CRDs, the namespaces {settings.namespace} and "
         f"{SYSTEM_NAMESPACE} with Secret {STORE_SECRET}, and everything in the store"

@@ -28,8 +28,8 @@ LOOK = """
 import sys
 from flywheel_jobs.storage.store import Store
 store = Store.from_env()
-if "make" in sys.argv and not store._client.bucket_exists(store.bucket):
-    store._client.make_bucket(store.bucket)
+if "make" in sys.argv and not store.bucket.exists():
+    store.bucket._client.make_bucket(store.settings.bucket)
 found = store.get_bytes(sys.argv[1])
 print("MODEL PRESENT" if found else "MODEL ABSENT")
 """
@@ -39,8 +39,7 @@ import base64, sys
 from flywheel_jobs.storage.store import Store
 store = Store.from_env()
 uri = sys.argv[1]
-bucket, _, key = uri.removeprefix("s3://").partition("/")
-data = store._get(key, bucket)
+data = store.get_bytes(uri)
 if data is None:
     sys.exit(f"{uri} does not exist")
 text = base64.b64encode(data).decode()

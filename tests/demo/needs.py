@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder.errors import ToolError
@@ -66,19 +66,26 @@ def check_disk(folder: Path | None = None) -> None:
         )
 
 
-def check(checks: tuple[Callable[[], None], ...] | None = None) -> None:
+# what a cluster of the demo's own takes, whichever it is: Go builds KubeRay and MinIO
+BUILDS: tuple[Callable[[], object], ...] = (
+    cluster_needs.check_platform,
+    check_python,
+    check_cores,
+    check_memory,
+    check_disk,
+    cluster_needs.check_go,
+)
+
+
+def check_root() -> None:
+    """Raises ClusterError unless this is root."""
+    cluster_needs.check_root("The local cluster")
+
+
+def check(checks: Sequence[Callable[[], object]]) -> None:
     """Raises DemoError that lists everything missing, one a line, each with what to do."""
     problems: list[str] = []
-    all_checks = checks or (
-        cluster_needs.check_platform,
-        check_python,
-        lambda: cluster_needs.check_root("The local cluster"),
-        check_cores,
-        check_memory,
-        check_disk,
-        cluster_needs.check_go,
-    )
-    for one in all_checks:
+    for one in checks:
         try:
             one()
         except ToolError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 
 from demo.errors import DemoError
@@ -18,11 +19,23 @@ IMAGES = ("operator", "jobs", "ray-cpu")
 BASE_MODEL = "smollm2-135m-instruct"
 
 
+class Cluster(StrEnum):
+    """Where the demo runs, and in how many steps it is set up."""
+
+    LOCAL = "local"  # a node made here, without Docker
+    KIND = "kind"  # a kind cluster made here, with Docker
+    EXISTING = "existing"  # the user's own: no node, no image build, no add-ons
+
+    @property
+    def steps(self) -> int:
+        return {Cluster.LOCAL: 8, Cluster.KIND: 6, Cluster.EXISTING: 4}[self]
+
+
 @dataclass(frozen=True)
 class Settings:
-    """One demo. `existing` means the user's own cluster: no node, no image build, no add-ons."""
+    """One demo."""
 
-    existing: bool = False
+    cluster: Cluster = Cluster.LOCAL
     kubeconfig: Path | None = None
     images: Mapping[str, str] = field(default_factory=dict)
     round_file: Path = ROOT / "examples" / "round.yaml"
@@ -31,6 +44,10 @@ class Settings:
     result_file: Path = ROOT / "result.json"
     chart: Path = ROOT / "charts" / "flywheel"
     values: Path | None = None
+
+    @property
+    def existing(self) -> bool:
+        return self.cluster is Cluster.EXISTING
 
     @property
     def logs(self) -> Path:
@@ -50,13 +67,15 @@ def image_variable(name: str) -> str:
 
 def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     """Settings of this call. Raises DemoError naming the variable that is missing or wrong."""
-    kind = environ.get("CLUSTER", "local")
-    if kind not in ("local", "existing"):
-        raise DemoError(f"CLUSTER={kind} is not known: leave it out for a local cluster, or use CLUSTER=existing")
+    wanted = environ.get("CLUSTER") or "local"
+    if wanted not in list(Cluster):
+        raise DemoError(f"CLUSTER={wanted} is not known: leave it out for a local cluster, or use kind or existing")
     round_file = Path(environ.get("ROUND") or ROOT / "examples" / "round.yaml").absolute()
     values = Path(environ["VALUES"]).absolute() if environ.get("VALUES") else None
-    if kind == "local":
-        return Settings(round_file=round_file, values=values)
+    if wanted != Cluster.EXISTING:
+        folder = ROOT / ".flywheel"
+        kubeconfig = folder / "kind.kubeconfig" if wanted == Cluster.KIND else None
+        return Settings(Cluster(wanted), kubeconfig, round_file=round_file, values=values, folder=folder)
     kubeconfig = Path(environ.get("KUBECONFIG") or Path.home() / ".kube" / "config").expanduser()
     if not kubeconfig.is_file():
         raise DemoError(f"CLUSTER=existing needs a kubeconfig and {kubeconfig} is no file: set KUBECONFIG to one file")
@@ -67,4 +86,4 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             f"CLUSTER=existing needs images that the cluster can pull: set {', '.join(absent)}. "
             "Build them with `make images` and push the OCI layouts to your registry, for example with skopeo copy."
         )
-    return Settings(existing=True, kubeconfig=kubeconfig, images=images, round_file=round_file, values=values)
+    return Settings(Cluster.EXISTING, kubeconfig, images=images, round_file=round_file, values=values)

@@ -20,12 +20,9 @@ from cluster.steps import Steps
 from demo import jobs, manifests, needs
 from demo.errors import DemoError
 from demo.settings import IMAGES, RELEASE, ROOT, STORE_SECRET, SYSTEM_NAMESPACE, Settings
-from demo.shell import module, stream
+from demo.shell import module, python_env, stream
 
-LOCAL_STEPS = 8
-EXISTING_STEPS = 4
-KUBECTL = "install it as your cluster's documentation says"
-HELM = "install Helm 3.14 or newer"
+TOOLS = {"kubectl": "install it as your cluster's documentation says", "helm": "install Helm 3.14 or newer"}
 BUCKET = "flywheel"
 VALUE_OF_IMAGE = {"operator": "operator", "jobs": "jobs", "ray-cpu": "rayCpu"}
 AGAIN = "Fix that and run `make demo` again: it goes on where it stopped."
@@ -34,32 +31,39 @@ AGAIN = "Fix that and run `make demo` again: it goes on where it stopped."
 def local(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]:
     """A running local cluster with Flywheel, and the references of its images."""
     with steps.step("what the machine has") as note:
-        needs.check()
+        needs.check((*needs.BUILDS, needs.check_root))
         note("all there")
     with steps.step("Kubernetes, KubeRay, MinIO and Helm from pinned Go modules (the first time about 15 minutes)"):
         stream(module("cluster", "build"), settings.logs / "build.log", advice=AGAIN)
     with steps.step("images (the first time about 5 minutes)"):
-        stream([sys.executable, ROOT / "images" / "build.py", *IMAGES], settings.logs / "images.log", advice=AGAIN)
-        images = json.loads((cache_dir() / "images" / "images.json").read_text())
+        images = build_images(settings)
     with steps.step("the node"):
         stream(module("cluster", "up"), settings.logs / "cluster.log", advice=AGAIN)
         kube = node.kubectl()
     with steps.step("KubeRay and MinIO"):
         stream(module("cluster", "addons"), settings.logs / "addons.log", advice=AGAIN)
     with steps.step("images into the node"):
-        for name in IMAGES:
-            stream(
-                module("cluster", "load", images[name]["oci"], images[name]["ref"]),
-                settings.logs / "load.log",
-                advice=AGAIN,
-            )
+        stream(module("cluster", "load-built", *IMAGES), settings.logs / "load.log", advice=AGAIN)
     refs = {name: images[name]["ref"] for name in IMAGES}
+    flywheel(kube, settings, steps, refs, binary_path("helm"))
+    return kube, refs
+
+
+def build_images(settings: Settings, defaults: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
+    """`make images`, and its list; `defaults`: variables of the build that the user has not set."""
+    unset = {name: value for name, value in (defaults or {}).items() if not os.environ.get(name)}
+    command = [sys.executable, ROOT / "images" / "build.py", *IMAGES]
+    stream(command, settings.logs / "images.log", python_env(unset), AGAIN)
+    return dict(json.loads((cache_dir() / "images" / "images.json").read_text()))
+
+
+def flywheel(kube: Kubectl, settings: Settings, steps: Steps, images: Mapping[str, str], helm: Path) -> None:
+    """Flywheel in a cluster of the demo's own, with the cluster's MinIO as its store."""
     with steps.step("Flywheel, by its Helm chart"):
-        install_chart(kube, settings, refs, binary_path("helm"), settings.chart / "values-local.yaml")
+        install_chart(kube, settings, images, helm, settings.chart / "values-local.yaml")
     with steps.step("credentials, bucket, base model, stand-in") as note:
         make_local_secret(kube, settings)
-        note(prepare(kube, settings, refs))
-    return kube, refs
+        note(prepare(kube, settings, images))
 
 
 def existing(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]:
@@ -68,7 +72,7 @@ def existing(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, st
     with steps.step("what the cluster has") as note:
         note(check_cluster(kube))
     with steps.step("Flywheel, by its Helm chart"):
-        install_chart(kube, settings, settings.images, needs.tool("helm", HELM), settings.values)
+        install_chart(kube, settings, settings.images, needs.tool("helm", TOOLS["helm"]), settings.values)
     with steps.step("credentials of the store") as note:
         note(make_given_secret(kube, settings))
     with steps.step("base model and stand-in") as note:
@@ -79,7 +83,7 @@ def existing(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, st
 def kubectl_of(settings: Settings) -> Kubectl:
     """The user's own kubectl for the user's own cluster. Raises DemoError if there is none."""
     assert settings.kubeconfig is not None
-    return Kubectl(needs.tool("kubectl", KUBECTL), settings.kubeconfig)
+    return Kubectl(needs.tool("kubectl", TOOLS["kubectl"]), settings.kubeconfig)
 
 
 def check_cluster(kube: Kubectl) -> str:
@@ -102,7 +106,7 @@ def install_chart(
     kube.apply([manifests.namespace(SYSTEM_NAMESPACE)])
     command: list[str | Path] = [helm, "upgrade", "--install", "--hide-notes", RELEASE, settings.chart]
     command += ["--namespace", SYSTEM_NAMESPACE]
-    command += ["--kubeconfig", settings.kubeconfig or kube.kubeconfig]
+    command += ["--kubeconfig", kube.kubeconfig]
     for file in (values, settings.values if values != settings.values else None):
         command += ["--values", file] if file else []
     for name, value in VALUE_OF_IMAGE.items():

@@ -27,8 +27,8 @@ def committed(store: Any, uids: dict[str, str]) -> dict[str, float]:
     """Unix time of each stage's committed manifest; `uids` maps owner uids to the stage that owns (or '')."""
     times: dict[str, float] = {}
     for uid, stage in uids.items():
-        prefix = store.full_key(f"runs/{uid}/")
-        for item in store._client.list_objects(store.bucket, prefix=prefix, recursive=True):
+        prefix, bucket = store.settings.full_key(f"runs/{uid}/"), store.bucket
+        for item in bucket._client.list_objects(bucket.settings.bucket, prefix=prefix, recursive=True):
             parts = item.object_name.split("/")
             if parts[-1] == "manifest.json" and parts[-2].startswith("a"):
                 name = stage or STAGE_OF.get(parts[-3], "")

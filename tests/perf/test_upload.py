@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from contract.servers import running
-from flywheel_jobs.storage.s3 import connect
+from flywheel_store.connection import Limits, connect
 from perf.machine import middle, record
 
 PAIRS = 7
@@ -27,7 +27,7 @@ def test_upload(tmp_path: Path) -> None:
     folder.mkdir()
     with running("minio", folder) as s3:
         store = s3.store("perf")
-        client = connect(store.settings)
+        client = connect(store.settings, Limits(), repeat=True)
         for pair in range(PAIRS):
             file = tmp_path / "file.bin"
             file.write_bytes(b"".join(bytes([pair, i]) + block[2:] for i in range(SIZE // len(block))))
@@ -35,12 +35,12 @@ def test_upload(tmp_path: Path) -> None:
             for kind in ("plain", "store") if pair % 2 else ("store", "plain"):
                 started = time.monotonic()
                 if kind == "plain":
-                    client.fput_object(store.bucket, f"plain/{pair}", str(file))
+                    client.fput_object(store.settings.bucket, f"plain/{pair}", str(file))
                 else:
                     sha, size = store.put_blob_file(file)
                     assert size == SIZE and len(sha) == 64
                 timed[kind] = SIZE / 1e6 / (time.monotonic() - started)
-            client.remove_object(store.bucket, f"plain/{pair}")
+            client.remove_object(store.settings.bucket, f"plain/{pair}")
             rates.append((timed["plain"], timed["store"]))
     record(
         "upload",

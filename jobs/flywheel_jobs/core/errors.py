@@ -5,7 +5,11 @@ Anything else that escapes a stage is a bug of the program: cause `App`, exit co
 
 from __future__ import annotations
 
-from flywheel_api.causes import Cause, ExitCode, FlywheelError
+from flywheel_api.causes import Cause, ExitCode
+from flywheel_api.causes import FlywheelError as FlywheelError
+from flywheel_store.errors import CorruptArtifact as CorruptArtifact
+from flywheel_store.errors import StoreProblem as StoreProblem
+from flywheel_store.errors import StoreUnavailable as StoreUnavailable
 
 
 class InfraError(FlywheelError):
@@ -14,12 +18,6 @@ class InfraError(FlywheelError):
     cause = Cause.INFRA
     exit_code = ExitCode.STORE
     default_reason = "InfrastructureLost"
-
-
-class StoreUnavailable(InfraError):
-    """The object store stayed away for longer than its patience."""
-
-    default_reason = "StoreUnavailable"
 
 
 class HeadLost(InfraError):
@@ -51,12 +49,6 @@ class ValidationFailure(FlywheelError):
     cause = Cause.VALIDATION
     exit_code = ExitCode.VALIDATION
     default_reason = "InvalidInput"
-
-
-class CorruptArtifact(ValidationFailure):
-    """Bytes in the store do not have the digest that a manifest gives them, or are missing."""
-
-    default_reason = "CorruptArtifact"
 
 
 class Superseded(FlywheelError):

@@ -23,7 +23,8 @@ from flywheel_api.conditions import truncate
 from flywheel_jobs.core.errors import HeadLost
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.storage.datasets import read_model
-from flywheel_jobs.storage.store import Store, json_bytes
+from flywheel_jobs.storage.store import Store
+from flywheel_store.store import json_bytes
 
 log = get_logger(__name__)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from flywheel_api.base import HUB
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.harness.attempt import end
+from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
 
 MARKER = ".flywheel-model"  # written last, holds the digest or the hub reference
@@ -35,6 +36,6 @@ def fetch(model: str, to: Path) -> None:
         (to / MARKER).write_text(model)
         log.info("left to the engine")
         return
-    manifest = Store.from_env().fetch_model(model, to)
+    manifest = fetch_model(Store.from_env(), model, to)
     (to / MARKER).write_text(manifest.digest)
     log.info("fetched", digest=manifest.digest, files=len(manifest.files), bytes=sum(f.size for f in manifest.files))

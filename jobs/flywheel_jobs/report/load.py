@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from flywheel_api.artifacts import Manifest, RoleUsage, ServedBy
 from flywheel_api.base import StatusModel, parse_time
@@ -40,7 +40,8 @@ from flywheel_jobs.report.model import (
     Training,
 )
 from flywheel_jobs.report.samples import choose
-from flywheel_jobs.storage.datasets import Lines, read_records
+from flywheel_jobs.storage.datasets import read_records
+from flywheel_store.store import BlobStore
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=StatusModel)
@@ -48,17 +49,10 @@ TRACK_OF = {d.stage: d.track for d in PIPELINE}
 ORDER = [d.stage for d in PIPELINE]
 
 
-class Source(Lines, Protocol):
-    """What the loader needs of the store."""
-
-    def get_manifest(self, digest: str) -> Manifest:
-        """The manifest of that digest, verified."""
-
-
 class _Manifests:
     """Manifests of the round by stage; remembers what could not be read."""
 
-    def __init__(self, source: Source, digests: Mapping[str, str]) -> None:
+    def __init__(self, source: BlobStore, digests: Mapping[str, str]) -> None:
         self.source = source
         self.by_stage: dict[Stage, Manifest] = {}
         self.missing: list[str] = []
@@ -89,7 +83,7 @@ class _Manifests:
             return []
 
 
-def load(config: StageConfig, source: Source, now: datetime | None = None) -> ReportModel:
+def load(config: StageConfig, source: BlobStore, now: datetime | None = None) -> ReportModel:
     """The report of the round that `config` (of its Report stage) describes."""
     digests = {s.name: s.manifest for s in config.timeline if s.manifest}
     manifests = _Manifests(source, {**digests, **config.inputs})

@@ -1,22 +1,24 @@
-"""The object store: content-addressed blobs, manifests and create-only commits, and nothing else."""
+"""The store as jobs use it: patient, with uploads of files in parallel and create-only commits."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Self
 
-from pydantic import ValidationError
-
-from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_api.canonical import digest_of
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
-from flywheel_jobs.storage.blobs import PARALLEL_FILES, Blobs, hash_file, json_bytes, parse_object
+from flywheel_store.bucket import S3Bucket
+from flywheel_store.connection import Limits
+from flywheel_store.settings import from_env
+from flywheel_store.store import BlobStore, hash_file
 
-__all__ = ["Committed", "Store", "hash_file", "json_bytes", "parse_manifest", "parse_object"]
+PARALLEL_FILES = 4
+PATIENCE_ENV = "FLYWHEEL_S3_PATIENCE_SECONDS"
 
 
 @dataclass(frozen=True)
@@ -27,17 +29,54 @@ class Committed:
     won: bool
 
 
-class Store(Blobs):
-    """One bucket and prefix with its manifests. Safe to use from several threads."""
+class Store(BlobStore):
+    """One bucket and prefix. Safe to use from several threads."""
 
-    # ---- manifests ------------------------------------------------------------------------------------------------
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """The store that the pod's environment names. Raises StoreProblem naming what is missing or wrong."""
+        environ = os.environ if environ is None else environ
+        limits = Limits(patience=float(environ.get(PATIENCE_ENV) or Limits.patience))
+        return cls(S3Bucket(from_env(environ), limits))
+
+    def put_blob_file(self, path: Path | str) -> tuple[str, int]:
+        """Stores a file under its sha256, in parallel parts. Raises ValidationFailure if the file changes meanwhile."""
+        path = Path(path)
+        before = path.stat()
+        sha = hash_file(path)
+
+        def upload(key: str) -> None:
+            self.bucket.put_file(key, path)
+            after = path.stat()
+            if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+                self.delete(key)
+                raise ValidationFailure(f"{path} changed while it was uploaded; write it to the end first")
+
+        self.put_once(sha, before.st_size, upload)
+        return sha, before.st_size
+
+    def put_files(self, files: Sequence[tuple[str, Path]], parallel: int = PARALLEL_FILES) -> list[FileEntry]:
+        """Stores several files at once as (manifest path, local path); entries in the same order."""
+
+        def one(item: tuple[str, Path]) -> FileEntry:
+            sha, size = self.put_blob_file(item[1])
+            return FileEntry(path=item[0], sha256=sha, size=size)
+
+        with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
+            return list(pool.map(one, files))
+
     def put_manifest(self, manifest: Manifest) -> str:
-        """Stores a manifest by its digest and returns the digest. Its blobs must be there already."""
-        self._check_blobs(manifest)
-        key = artifacts.manifest_digest_key(manifest.digest)
-        if self._stat(self.full_key(key)) is None:
-            self.put_bytes(key, manifest.canonical(), "application/json")
-        return manifest.digest
+        """Stores a manifest by its digest. Raises CorruptArtifact if a blob of it is missing."""
+
+        def check(entry: FileEntry) -> str | None:
+            there = self.knows(entry.sha256) or self.has_blob(entry.sha256, entry.size)
+            return None if there else entry.path
+
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            absent = [path for path in pool.map(check, manifest.files) if path]
+        if absent:
+            raise CorruptArtifact(f"manifest names files whose blobs are not in the store: {', '.join(absent[:5])}")
+        return super().put_manifest(manifest)
 
     def commit(self, manifest: Manifest, key: str) -> Committed:
         """Stores a manifest by digest, then creates `key`, last: whoever comes second finds the winner's digest.
@@ -50,86 +89,4 @@ class Store(Blobs):
         standing = self.get_bytes(key)
         if standing is None:
             raise Superseded(f"{key} was created and removed by someone else while this attempt committed")
-        return Committed(artifacts.digest_of(standing), False)
-
-    def _check_blobs(self, manifest: Manifest) -> None:
-        def check(entry: FileEntry) -> str | None:
-            with self._lock:
-                known = entry.sha256 in self._known
-            return None if known or self.has_blob(entry.sha256, entry.size) else entry.path
-
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            absent = [path for path in pool.map(check, manifest.files) if path]
-        if absent:
-            raise CorruptArtifact(f"manifest names files whose blobs are not in the store: {', '.join(absent[:5])}")
-
-    def get_manifest(self, digest: str) -> Manifest:
-        """A manifest by digest, verified. Raises CorruptArtifact if it is missing or not what the digest says."""
-        data = self.get_bytes(artifacts.manifest_digest_key(digest))
-        if data is None:
-            raise CorruptArtifact(f"manifest {digest} is not in the store")
-        if artifacts.digest_of(data) != digest:
-            raise CorruptArtifact(f"manifest {digest} has been changed: its bytes hash to {artifacts.digest_of(data)}")
-        return parse_manifest(data, digest)
-
-    # ---- models ---------------------------------------------------------------------------------------------------
-    def resolve_model(self, ref: str) -> str:
-        """The digest of the checkpoint that `sha256:...` or `s3://bucket/prefix` names. Raises ValidationFailure."""
-        return self._model_manifest(ref).digest
-
-    def fetch_model(self, ref: str, to_dir: Path | str, parallel: int = PARALLEL_FILES) -> Manifest:
-        """Puts the files under `model/` of a checkpoint into a directory, each verified; files already right are
-        kept.
-        """
-        manifest = self._model_manifest(ref)
-        target = Path(to_dir)
-        files = [f for f in manifest.files if f.path.startswith("model/")]
-        if not files:
-            raise ValidationFailure(f"{ref} is a {manifest.kind} without files under model/: give a checkpoint")
-        need = sum(f.size for f in files)
-        target.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(target).free < need and not _complete(target, files):
-            raise ValidationFailure(f"{ref} needs {need >> 20} MiB in {target}; give that volume more space")
-
-        def one(entry: FileEntry) -> None:
-            path = target / entry.path.removeprefix("model/")
-            if not (path.is_file() and path.stat().st_size == entry.size and hash_file(path) == entry.sha256):
-                self.fetch_blob(entry.sha256, path)
-
-        with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
-            list(pool.map(one, files))
-        return manifest
-
-    def _model_manifest(self, ref: str) -> Manifest:
-        if ref.startswith("sha256:"):
-            return self.get_manifest(ref)
-        if not ref.startswith("s3://"):
-            raise ValidationFailure(f"{ref} is not in the store: give sha256:<digest> or s3://bucket/prefix")
-        data = self.get_uri(f"{ref.rstrip('/')}/manifest.json")
-        if data is None:
-            raise ValidationFailure(
-                f"{ref}/manifest.json does not exist: import the model with `python -m flywheel_jobs import-model`",
-                reason="ModelNotFound",
-            )
-        return parse_manifest(data, ref)
-
-    def iter_jsonl(self, entry: FileEntry) -> Iterator[dict[str, Any]]:
-        """Records of a JSONL file of a manifest. Raises CorruptArtifact naming the line that is no JSON object."""
-        for number, line in enumerate(self.get_blob(entry.sha256).splitlines(), start=1):
-            if line.strip():
-                yield parse_object(line, f"{entry.path} line {number}")
-
-
-def _complete(target: Path, files: Sequence[FileEntry]) -> bool:
-    paths = [(target / f.path.removeprefix("model/"), f.size) for f in files]
-    return all(p.is_file() and p.stat().st_size == size for p, size in paths)
-
-
-def parse_manifest(data: bytes, where: str) -> Manifest:
-    """A manifest. Raises CorruptArtifact that says where it was read."""
-    try:
-        return Manifest.model_validate_json(data)
-    except ValidationError as error:
-        raise CorruptArtifact(
-            f"{where} is not a manifest of this version: {error.error_count()} fields are wrong"
-        ) from error
+        return Committed(digest_of(standing), False)

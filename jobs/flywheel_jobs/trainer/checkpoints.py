@@ -19,10 +19,11 @@ from flywheel_api.stages import TRAIN_STAGE
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.attempt import now
-from flywheel_jobs.storage.store import Store, parse_manifest
+from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import retention, rollouts, signals
 from flywheel_jobs.trainer.metrics import Curve
 from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_store.store import parse_manifest
 
 STATE = "state/"
 TRACKER = "latest_checkpointed_iteration.txt"

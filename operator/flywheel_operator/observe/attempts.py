@@ -147,7 +147,7 @@ class Results:
         if ref.startswith("sha256:"):
             known = self._manifests.get(ref) is not None or await store.get(manifest_digest_key(ref)) is not None
             return ref if known else None
-        data = await store.get_uri(ref.rstrip("/") + "/manifest.json")
+        data = await store.get(ref.rstrip("/") + "/manifest.json")
         return digest_of(data) if data is not None else None
 
 

@@ -11,7 +11,10 @@ __all__ = ["ObjectStore", "StoreProblem", "StoreSettings", "from_secret"]
 
 
 class ObjectStore(Protocol):
-    """What the operator asks of a store. Keys are below the prefix. Raises StoreProblem and nothing else."""
+    """What the operator asks of a store. Raises StoreProblem and nothing else.
+
+    Keys are below the prefix; `get` and `version_of` take addresses (`s3://bucket/key`) as well.
+    """
 
     settings: StoreSettings
 
@@ -33,8 +36,5 @@ class ObjectStore(Protocol):
     async def bucket_exists(self) -> bool:
         """Whether the bucket is there."""
 
-    async def get_uri(self, uri: str) -> bytes | None:
-        """The bytes at `s3://bucket/key`, in any bucket that the same credentials reach."""
-
-    async def version_of(self, uri: str) -> str | None:
-        """Entity tag of the object at `s3://bucket/key`: another one when the bytes change. None without an object."""
+    async def version_of(self, key: str) -> str | None:
+        """Entity tag of the object: another one when its bytes change. None without an object."""

@@ -34,13 +34,9 @@ class AsyncStore:
         """See ObjectStore."""
         return await self._run(lambda: self._bucket.get(key))
 
-    async def get_uri(self, uri: str) -> bytes | None:
+    async def version_of(self, key: str) -> str | None:
         """See ObjectStore."""
-        return await self._run(lambda: self._bucket.get_uri(uri))
-
-    async def version_of(self, uri: str) -> str | None:
-        """See ObjectStore."""
-        return await self._run(lambda: self._bucket.version_of(uri))
+        return await self._run(lambda: self._bucket.version_of(key))
 
     async def size(self, key: str) -> int | None:
         """See ObjectStore."""

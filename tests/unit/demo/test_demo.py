@@ -16,7 +16,7 @@ import pytest
 from demo import diagnose, jobs, manifests, needs, progress, rounds, setup, summary
 from demo.errors import DemoError
 from demo.memory import memory_kib
-from demo.settings import BASE_MODEL, ROOT, Settings, from_environment
+from demo.settings import BASE_MODEL, ROOT, Cluster, Settings, from_environment
 from demo.watch import Screen, follow
 
 NOW = datetime(2026, 11, 23, 10, 10, 0, tzinfo=UTC)
@@ -153,8 +153,8 @@ def test_settings_of_an_existing_cluster_name_what_is_missing(tmp_path: Path) ->
     config.write_text("")
     with pytest.raises(DemoError, match="FLYWHEEL_IMAGE_JOBS, FLYWHEEL_IMAGE_RAY_CPU"):
         from_environment({"CLUSTER": "existing", "KUBECONFIG": str(config), "FLYWHEEL_IMAGE_OPERATOR": "r/o:1"})
-    with pytest.raises(DemoError, match="CLUSTER=kind is not known"):
-        from_environment({"CLUSTER": "kind"})
+    with pytest.raises(DemoError, match="CLUSTER=kid is not known"):
+        from_environment({"CLUSTER": "kid"})
 
 
 def test_a_running_round_shows_each_stage_at_work() -> None:
@@ -260,7 +260,7 @@ def test_a_round_that_is_over_is_replaced_and_that_is_said(tmp_path: Path) -> No
 
 def test_the_base_model_of_another_store_is_put_in(tmp_path: Path) -> None:
     kube = _kube_with_round(None)
-    rounds.start(kube, Settings(round_file=_file(tmp_path), existing=True), "s3://mine/p/models/m")
+    rounds.start(kube, Settings(round_file=_file(tmp_path), cluster=Cluster.EXISTING), "s3://mine/p/models/m")
     assert ("apply", "FlywheelRound") in kube.calls
 
 
@@ -333,12 +333,12 @@ def test_an_interrupted_helm_release_is_cleared() -> None:
 def test_a_store_secret_is_made_from_the_environment_or_asked_for() -> None:
     given = {f"FLYWHEEL_S3_{k}": "x" for k in ("ENDPOINT", "BUCKET", "ACCESS_KEY", "SECRET_KEY")}
     kube = FakeKube()
-    assert "made Secret" in setup.make_given_secret(kube, Settings(existing=True), given)
+    assert "made Secret" in setup.make_given_secret(kube, Settings(cluster=Cluster.EXISTING), given)
     with pytest.raises(DemoError, match="set FLYWHEEL_S3_SECRET_KEY and run this again"):
         del given["FLYWHEEL_S3_SECRET_KEY"]
-        setup.make_given_secret(FakeKube(), Settings(existing=True), given)
+        setup.make_given_secret(FakeKube(), Settings(cluster=Cluster.EXISTING), given)
     there = FakeKube({("secret", "flywheel-s3"): {"data": {}}})
-    assert "is there" in setup.make_given_secret(there, Settings(existing=True), {}) and there.calls == []
+    assert "is there" in setup.make_given_secret(there, Settings(cluster=Cluster.EXISTING), {}) and there.calls == []
 
 
 AVAILABLE = {"status": {"conditions": [{"type": "Available", "status": "True"}]}}

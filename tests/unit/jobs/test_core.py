@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
-from types import SimpleNamespace
-from typing import Any
 
 import pytest
-import urllib3
-from minio.error import S3Error
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Counts, Dropped, Failure, Owner, RoleUsage, ServedBy
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
-from flywheel_api.stages import PIPELINE, STAGE_CONFIG_ENV, STORE_ENV, Runs
+from flywheel_api.stages import PIPELINE, STAGE_CONFIG_ENV, Runs
 from flywheel_jobs.core import errors
 from flywheel_jobs.core.errors import HeadLost, StoreUnavailable, ValidationFailure
 from flywheel_jobs.core.logging import REDACTED, Redactor
@@ -24,41 +19,22 @@ from flywheel_jobs.harness.context import check_counts
 from flywheel_jobs.harness.journal import Item, Journal
 from flywheel_jobs.harness.runner import load_config
 from flywheel_jobs.stages.main import STAGES
-from flywheel_jobs.storage import s3
-from flywheel_jobs.storage.s3 import S3Settings, parse_endpoint
-from flywheel_jobs.storage.store import json_bytes
+from flywheel_jobs.storage.store import Store
+from flywheel_store.memory import MemoryBucket
 
 OWNER = Owner(kind="RLJob", namespace="n", name="j", uid="u")
 
 
-class Memory:
-    """The few operations of a store that the modules under test use, in memory."""
-
-    def __init__(self) -> None:
-        self.data: dict[str, bytes] = {}
-
-    def put_json(self, key: str, value: Any) -> None:
-        self.data[key] = json_bytes(value)
-
-    def put_json_new(self, key: str, value: Any) -> bool:
-        if key in self.data:
-            return False
-        self.put_json(key, value)
-        return True
-
-    def get_json(self, key: str) -> dict[str, Any] | None:
-        return json.loads(self.data[key]) if key in self.data else None
-
-    def list_keys(self, prefix: str) -> list[str]:
-        return sorted(k for k in self.data if k.startswith(prefix))
+def memory() -> Store:
+    return Store(MemoryBucket())
 
 
-def attempt(store: Memory) -> Attempt:
-    return Attempt(store, OWNER, "Train", 1, "sha256:" + "0" * 64)  # type: ignore[arg-type]
+def attempt(store: Store) -> Attempt:
+    return Attempt(store, OWNER, "Train", 1, "sha256:" + "0" * 64)
 
 
 def test_second_incarnation_of_an_attempt_stops() -> None:
-    store = Memory()
+    store = memory()
     attempt(store).claim()
     with pytest.raises(HeadLost, match="already started") as lost:
         attempt(store).claim()
@@ -68,7 +44,7 @@ def test_second_incarnation_of_an_attempt_stops() -> None:
 def test_updated_at_moves_with_progress_only(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(f"2026-01-01T00:00:{i:02}Z" for i in range(60))
     monkeypatch.setattr("flywheel_jobs.harness.attempt.now", lambda: next(times))
-    one = attempt(Memory())
+    one = attempt(memory())
     start = one.progress.updated_at
     one.update(waiting_for="Teacher")
     one.update(tokens_per_second=5.0)
@@ -83,7 +59,7 @@ def test_updated_at_moves_with_progress_only(monkeypatch: pytest.MonkeyPatch) ->
 def test_heartbeat_writes_while_the_main_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("flywheel_jobs.harness.attempt.MIN_WRITE_SECONDS", 0.02)
     monkeypatch.setattr("flywheel_jobs.harness.attempt.HEARTBEAT_SECONDS", 0.05)
-    store = Memory()
+    store = memory()
     one = attempt(store)
     one.start_heartbeat()
     one.update(done=3, total=4, text="working")
@@ -111,7 +87,7 @@ def test_unknown_errors_are_app_failures_and_say_where() -> None:
 
 def test_failure_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_API_KEY", "sk-canary-1")
-    store = Memory()
+    store = memory()
     code = attempt(store).fail(ValidationFailure("bad sk-canary-1 input: do this"))
     failure = Failure.model_validate(store.get_json(artifacts.failure_key("u", "Train", 1)))
     assert code == 64 and failure.cause is Cause.VALIDATION and failure.message == f"bad {REDACTED} input: do this"
@@ -120,20 +96,20 @@ def test_failure_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
 KEY = "sha256:" + "0" * 64
 
 
-def journal(store: Memory, uid: str = "u", number: int = 1, key: str = KEY) -> Journal:
+def journal(store: Store, uid: str = "u", number: int = 1, key: str = KEY) -> Journal:
     owner = OWNER.model_copy(update={"uid": uid})
-    return Journal(store, owner, key, number)  # type: ignore[arg-type]
+    return Journal(store, owner, key, number)
 
 
 async def test_journal_survives_in_segments_and_others_take_it_over() -> None:
-    store = Memory()
+    store = memory()
     one = journal(store)
     one.add(Item(phase="p", key="k1", result={"x": 1}))
     one.add(Item(phase="p", key="k2", dropped="bad"))
     usage = RoleUsage(role="Teacher", calls=2, prompt_tokens=10, completion_tokens=4, seconds=1.0)
     await one.flush([usage], [ServedBy(role="Teacher", model="m", standin=True)])
     await one.flush([], [])  # nothing new: nothing written
-    assert len(store.data) == 1
+    assert len(store.list_keys("")) == 1
     two = journal(store, number=2)
     two.load()
     two.load()
@@ -153,7 +129,7 @@ async def test_journal_survives_in_segments_and_others_take_it_over() -> None:
 
 
 async def test_a_segment_that_could_not_be_written_is_written_by_the_next_flush() -> None:
-    store = Memory()
+    store = memory()
     one = journal(store)
     one.add(Item(phase="p", key="k1", result={}))
     real, store.put_json = store.put_json, lambda *_: (_ for _ in ()).throw(StoreUnavailable("gone"))  # type: ignore[method-assign]
@@ -166,76 +142,6 @@ async def test_a_segment_that_could_not_be_written_is_written_by_the_next_flush(
     two = journal(store)
     two.load()
     assert {k for _, k in two.items} == {"k1", "k2"} and two.usage["Teacher"].calls == 2
-
-
-def s3_error(code: str, status: int) -> S3Error:
-    response: Any = SimpleNamespace(status=status, headers={}, data=b"")
-    return S3Error(response, code, code, None, None, None, bucket_name="b")
-
-
-class Once:
-    """A client whose first PUT lands but whose answer is lost."""
-
-    def __init__(self, standing: bytes | None = None, lost: bool = True) -> None:
-        self.standing, self.lost = standing, lost
-
-    def _put_object(self, _bucket: str, _key: str, data: bytes, headers: Mapping[str, str]) -> None:
-        assert headers["If-None-Match"] == "*"
-        if self.standing is not None:
-            raise s3_error("PreconditionFailed", 412)
-        self.standing = data
-        if self.lost:
-            raise urllib3.exceptions.ProtocolError("connection broken")
-
-    def get_object(self, _bucket: str, _key: str) -> Any:
-        return SimpleNamespace(read=lambda: self.standing, close=lambda: None, release_conn=lambda: None)
-
-
-SETTINGS = S3Settings("h", "b", "a", "s", patience_seconds=5)
-
-
-def test_a_lost_answer_to_a_create_is_resolved_by_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "BACKOFF_BASE", 0.01)
-    assert s3.put_if_absent(Once(), SETTINGS, "k", b"mine")  # type: ignore[arg-type]
-    assert not s3.put_if_absent(Once(b"theirs"), SETTINGS, "k", b"mine")  # type: ignore[arg-type]
-    assert not s3.put_if_absent(Once(b"mine"), SETTINGS, "k", b"mine")  # type: ignore[arg-type]
-
-
-def test_throttling_is_retried_and_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(s3, "BACKOFF_BASE", 0.01)
-    answers = iter([s3_error("SlowDown", 503), s3_error("InternalError", 500), None])
-
-    def work() -> str:
-        error = next(answers)
-        if error:
-            raise error
-        return "done"
-
-    assert s3.retrying("x", work, 5) == "done"
-
-    def never() -> None:
-        raise s3_error("SlowDown", 503)
-
-    with pytest.raises(StoreUnavailable, match="SlowDown"):
-        s3.retrying("x", never, 0.2)
-
-
-@pytest.mark.parametrize(("endpoint", "secure", "expected"), [
-    ("http://minio.minio.svc:9000", "", ("minio.minio.svc:9000", False)),
-    ("https://s3.example.org", "false", ("s3.example.org", True)),
-    ("s3.example.org", "", ("s3.example.org", True)),
-    ("localhost:9000", "False", ("localhost:9000", False)),
-])  # fmt: skip
-def test_endpoints(endpoint: str, secure: str, expected: tuple[str, bool]) -> None:
-    assert parse_endpoint(endpoint, secure) == expected
-
-
-def test_missing_store_settings_are_named() -> None:
-    with pytest.raises(ValidationFailure, match="FLYWHEEL_S3_BUCKET, FLYWHEEL_S3_ACCESS_KEY"):
-        S3Settings.from_env({STORE_ENV["endpoint"]: "http://x", STORE_ENV["secretKey"]: "s"})
-    with pytest.raises(ValidationFailure, match="without a path"):
-        parse_endpoint("http://x/bucket", "")
-    assert "s3cret" not in repr(S3Settings("h", "b", "a", "s3cret"))
 
 
 def test_stage_configuration_errors_name_the_field() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, Owner, RoleUsage, ServedBy, Usage
@@ -33,8 +32,8 @@ from flywheel_api.results import (
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import DropCount, RoleTokens, StageCounts, StageState, StageStatus
 from flywheel_api.stages import Stage, StageConfig
-from flywheel_jobs.core.errors import CorruptArtifact
-from flywheel_jobs.storage.store import parse_object
+from flywheel_jobs.storage.store import Store
+from flywheel_store.memory import MemoryBucket
 
 OWNER = Owner(kind="FlywheelRound", namespace="flywheel-demo", name="demo", uid="7c0c6a0e-61f4-4a53-8d3c-2f8d6b6f1f10")
 HOSTILE = "</pre><script>alert('x')</script><img src=x onerror=alert(1)>"
@@ -83,33 +82,15 @@ _STAGES: tuple[tuple[str, float, float, int, int, dict[str, int], int], ...] = (
 )
 
 
-class MemoryStore:
-    """The two calls that the loader makes, and the errors of the real store."""
+class MemoryStore(Store):
+    """The real store's code over a bucket in memory."""
 
     def __init__(self) -> None:
-        self.manifests: dict[str, Manifest] = {}
-        self.blobs: dict[str, bytes] = {}
-
-    def get_manifest(self, digest: str) -> Manifest:
-        if digest not in self.manifests:
-            raise CorruptArtifact(f"manifest {digest} is not in the store")
-        return self.manifests[digest]
-
-    def iter_jsonl(self, entry: FileEntry) -> Iterator[dict[str, Any]]:
-        if entry.sha256 not in self.blobs:
-            raise CorruptArtifact(f"blob {entry.sha256} is not in the store")
-        for line in self.blobs[entry.sha256].splitlines():
-            yield parse_object(line, entry.path)
+        super().__init__(MemoryBucket())
 
     def file(self, path: str, records: Sequence[Record]) -> FileEntry:
-        data = "".join(json.dumps(r.dump()) + "\n" for r in records).encode()
-        sha = hashlib.sha256(data).hexdigest()
-        self.blobs[sha] = data
-        return FileEntry(path=path, sha256=sha, size=len(data), records=len(records))
-
-    def commit(self, manifest: Manifest) -> str:
-        self.manifests[manifest.digest] = manifest
-        return manifest.digest
+        sha, size = self.put_blob("".join(json.dumps(r.dump()) + "\n" for r in records).encode())
+        return FileEntry(path=path, sha256=sha, size=size, records=len(records))
 
 
 def _time(minutes: float) -> str:
@@ -266,7 +247,7 @@ def make_round() -> tuple[StageConfig, MemoryStore]:
             timeline.append(entry.model_copy(update={"state": StageState.RUNNING}))
             continue
         if not name.startswith("Serve") and name != "Preflight":
-            digests[name] = store.commit(
+            digests[name] = store.put_manifest(
                 _manifest(Stage(name), start, end, items_in, items_out, drops, tokens, store, digests)
             )
         lost = str(sum(drops.values()))

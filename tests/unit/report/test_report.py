@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from flywheel_api import artifacts
 from flywheel_api.common import ReusedFrom
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.results import Track, Verdict, VerifiedResult
@@ -130,10 +131,10 @@ def test_an_empty_round_still_has_a_report() -> None:
 def test_what_cannot_be_read_is_named_and_the_rest_is_shown() -> None:
     config, store = synthetic.make_round()
     base = next(s.manifest for s in config.timeline if s.name == "EvaluateBase")
-    del store.manifests[base]
-    sample = store.manifests[str(config.timeline[15].manifest)].file("samples.jsonl")
+    store.delete(artifacts.manifest_digest_key(str(base)))
+    sample = store.get_manifest(str(config.timeline[15].manifest)).file("samples.jsonl")
     assert sample is not None
-    store.blobs[sample.sha256] = b"{broken"
+    store.put_bytes(artifacts.blob_key(sample.sha256), b"{broken")
     found = load(config, store, NOW)
     assert [m.split(":")[0] for m in found.missing] == ["EvaluateBase", "EvaluateCandidate"]
     assert "Not in this report" in Page(render(found)).text
@@ -142,8 +143,8 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown() -> None:
 
 def test_a_manifest_of_another_kind_is_a_missing_part() -> None:
     config, store = synthetic.make_round()
-    gate = store.manifests[config.inputs["Gate"]]
-    odd = store.commit(gate.model_copy(update={"result": VerifiedResult()}))
+    gate = store.get_manifest(config.inputs["Gate"])
+    odd = store.put_manifest(gate.model_copy(update={"result": VerifiedResult()}))
     found = load(config.model_copy(update={"inputs": {"Gate": odd}}), store, NOW)
     assert found.missing == ("Gate: its manifest holds a Verified result",) and found.verdict is None
     assert "Not decided" in Page(render(found)).text
@@ -152,9 +153,9 @@ def test_a_manifest_of_another_kind_is_a_missing_part() -> None:
 def test_what_another_round_paid_for_costs_nothing_here() -> None:
     config, store = synthetic.make_round()
     stages = [s for s in config.timeline if s.name == "VerifyReasoning"]
-    manifest = store.manifests[str(stages[0].manifest)]
+    manifest = store.get_manifest(str(stages[0].manifest))
     other = manifest.model_copy(update={"owner": manifest.owner.model_copy(update={"uid": "other", "name": "first"})})
-    reused = {"manifest": store.commit(other), "reused_from": ReusedFrom(kind="FlywheelRound", name="first")}
+    reused = {"manifest": store.put_manifest(other), "reused_from": ReusedFrom(kind="FlywheelRound", name="first")}
     timeline = [s.model_copy(update=reused) if s in stages else s for s in config.timeline]
     found = load(config.model_copy(update={"timeline": timeline}), store, NOW)
     mine, all_of_it = ({r.usage.role: r.usage.calls for r in m.roles} for m in (found, load(config, store, NOW)))

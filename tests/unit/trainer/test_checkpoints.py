@@ -17,7 +17,7 @@ from flywheel_jobs.trainer import retention
 from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.sync import Sync
-from unit.trainer.memory_store import MemoryStore
+from flywheel_store.memory import MemoryBucket
 
 OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
 SHARD = "actor/model_world_size_1_rank_0.pt"
@@ -25,7 +25,7 @@ SHARD = "actor/model_world_size_1_rank_0.pt"
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Any:
-    made = MemoryStore()
+    made = Store(MemoryBucket())
     monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: made))
     return made
 
@@ -137,7 +137,7 @@ def test_retention_deletes_commit_and_shards_but_nothing_shared(store: Any, tmp_
     run.end()
     assert sorted(run.checkpoints.committed) == [2, 3]
     assert store.get_bytes(run.checkpoints.key(1)) is None
-    contents = set(store.data.values())
+    contents = set(store.bucket.objects.values())
     assert b"weights 1 of uid-1" not in contents
     assert {b"weights 2 of uid-1", b"weights 3 of uid-1", b"{}", b"loader"} <= contents
     assert list((tmp_path / "ckpt").glob("global_step_*")) == [tmp_path / "ckpt" / "global_step_3"]
@@ -153,7 +153,7 @@ def test_retention_spares_the_same_bytes_of_another_run(store: Any, tmp_path: Pa
     run.save(2, b"later")
     run.end()
     assert sorted(run.checkpoints.committed) == [2]
-    assert b"equal" in store.data.values()
+    assert b"equal" in store.bucket.objects.values()
     assert other.checkpoints.restore().resumed_from == 1
 
 

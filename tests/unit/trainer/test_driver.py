@@ -21,7 +21,7 @@ from flywheel_api.rljob import AlgorithmSpec, CheckpointSpec, DataSpec, RewardSp
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TrainConfig
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import driver, main, publish
-from unit.trainer.memory_store import MemoryStore
+from flywheel_store.memory import MemoryBucket
 
 FAKE = (str(Path(__file__).with_name("fake_verl.py")),)
 OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
@@ -30,7 +30,7 @@ STEPS = 4
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    made = MemoryStore()
+    made = Store(MemoryBucket())
     monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: made))
     monkeypatch.setattr(driver, "TRAINER", FAKE)
     monkeypatch.setattr(driver, "POLL_SECONDS", 0.02)
@@ -149,7 +149,7 @@ def test_sigterm_keeps_the_last_checkpoint(store: Any, monkeypatch: pytest.Monke
     def terminate() -> None:
         key = artifacts.checkpoint_key("uid-1", "Train", 2)
         for _ in range(500):
-            if key in store.data:
+            if store.get_bytes(key) is not None:
                 break
             time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGTERM)

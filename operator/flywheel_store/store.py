@@ -1,0 +1,207 @@
+"""Bytes, JSON, content-addressed blobs and manifests of one bucket and prefix.
+
+Every byte of a blob or manifest that is read back is checked against its sha256; an ETag is never trusted. Calls block:
+asynchronous code uses `asyncio.to_thread`. Raises StoreProblem and CorruptArtifact.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from flywheel_api import artifacts
+from flywheel_api.artifacts import Manifest
+from flywheel_api.canonical import canonical_json, digest_of
+from flywheel_store.bucket import Bucket
+from flywheel_store.errors import CorruptArtifact
+
+T = TypeVar("T")
+
+
+class BlobStore:
+    """What both halves read and write. Safe to use from several threads."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        self.bucket = bucket
+        self.settings = bucket.settings
+        self._known: set[str] = set()  # keys of blobs that this process has seen whole
+        self._lock = threading.Lock()
+
+    def uri(self, key: str) -> str:
+        """`s3://bucket/key` of a key below the prefix."""
+        return self.settings.uri(key)
+
+    # ---- plain keys -----------------------------------------------------------------------------------------------
+    def put_bytes(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        """Writes a key, replacing what was there: only for progress, failures and convenience copies."""
+        self.bucket.put(key, data, content_type)
+
+    def put_bytes_new(self, key: str, data: bytes) -> bool:
+        """Creates a key; False when something stands there that this call did not write."""
+        return self.bucket.put_new(key, data)
+
+    def get_bytes(self, key: str) -> bytes | None:
+        """The bytes under a key, or at `s3://bucket/key` in any bucket of this server; or None."""
+        return self.bucket.get(key)
+
+    def put_json(self, key: str, value: BaseModel | Mapping[str, Any]) -> None:
+        """Writes JSON, replacing what was there."""
+        self.put_bytes(key, json_bytes(value), "application/json")
+
+    def put_json_new(self, key: str, value: BaseModel | Mapping[str, Any]) -> bool:
+        """Creates a key; False when something else already stands there."""
+        return self.put_bytes_new(key, json_bytes(value))
+
+    def get_json(self, key: str) -> dict[str, Any] | None:
+        """The JSON object under a key, or None. Raises CorruptArtifact for anything but a JSON object."""
+        data = self.get_bytes(key)
+        return None if data is None else parse_object(data, key)
+
+    def list_keys(self, prefix: str) -> list[str]:
+        """Keys below a prefix (both relative to the store's prefix), sorted."""
+        return self.bucket.keys(prefix)
+
+    def delete(self, key: str) -> None:
+        """Removes a key; a missing one is no error."""
+        self.bucket.remove(key)
+        with self._lock:
+            self._known.discard(key)
+
+    def fetch(self, key: str, to_path: Path | str) -> int | None:
+        """Writes what `get_bytes` would give to a file, which gets its name when it is whole; its size, or None."""
+        return self._download(key, Path(to_path), None)
+
+    # ---- blobs ----------------------------------------------------------------------------------------------------
+    def has_blob(self, sha: str, size: int | None = None) -> bool:
+        """Whether the blob is there, with that size if one is given."""
+        found = self.bucket.size(artifacts.blob_key(sha))
+        return found is not None and (size is None or found == size)
+
+    def put_blob(self, data: bytes) -> tuple[str, int]:
+        """Stores bytes under their sha256, unless they are there already."""
+        sha = hashlib.sha256(data).hexdigest()
+        self.put_once(sha, len(data), lambda key: self.bucket.put(key, data))
+        return sha, len(data)
+
+    def put_once(self, sha: str, size: int, write: Callable[[str], None]) -> None:
+        """Calls `write` with the blob's key unless the blob is there, with that size."""
+        key = artifacts.blob_key(sha)
+        if not self.knows(sha) and not self.has_blob(sha, size):
+            write(key)
+        with self._lock:
+            self._known.add(key)
+
+    def knows(self, sha: str) -> bool:
+        """Whether this process has seen the blob whole: written it, or found it with its size."""
+        with self._lock:
+            return artifacts.blob_key(sha) in self._known
+
+    def get_blob(self, sha: str) -> bytes:
+        """The bytes of a blob, verified. Raises CorruptArtifact if they are missing or wrong."""
+
+        def whole(chunks: Iterable[bytes]) -> bytes:
+            buffer = io.BytesIO()
+            self._copy(chunks, buffer.write, sha)
+            return buffer.getvalue()
+
+        return _there(self.bucket.read(artifacts.blob_key(sha), whole), f"blob {sha}")
+
+    def fetch_blob(self, sha: str, to_path: Path | str) -> int:
+        """Writes a blob to a file, verified before it gets its name; returns the size. Raises as `get_blob`."""
+        return _there(self._download(artifacts.blob_key(sha), Path(to_path), sha), f"blob {sha}")
+
+    def _download(self, key: str, target: Path, sha: str | None) -> int | None:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f".{target.name}.{threading.get_ident()}.part")
+
+        def save(chunks: Iterable[bytes]) -> int:
+            with part.open("wb") as out:
+                return self._copy(chunks, out.write, sha)
+
+        try:
+            size = self.bucket.read(key, save)
+            if size is not None:
+                part.replace(target)
+            return size
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _copy(self, chunks: Iterable[bytes], write: Callable[[bytes], Any], sha: str | None) -> int:
+        digest, size = hashlib.sha256(), 0
+        for chunk in chunks:
+            digest.update(chunk)
+            write(chunk)
+            size += len(chunk)
+        if sha is not None and digest.hexdigest() != sha:
+            raise CorruptArtifact(
+                f"blob {sha} in {self.uri(artifacts.blob_key(sha))} has sha256 {digest.hexdigest()}: delete that "
+                "object and run the stage that wrote it again"
+            )
+        return size
+
+    # ---- manifests ------------------------------------------------------------------------------------------------
+    def put_manifest(self, manifest: Manifest) -> str:
+        """Stores a manifest by its digest and returns the digest. Its blobs must be there already."""
+        key = artifacts.manifest_digest_key(manifest.digest)
+        if self.bucket.size(key) is None:
+            self.put_bytes(key, manifest.canonical(), "application/json")
+        return manifest.digest
+
+    def get_manifest(self, digest: str) -> Manifest:
+        """A manifest by digest, verified. Raises CorruptArtifact if it is missing or not what the digest says."""
+        return checked_manifest(self.get_bytes(artifacts.manifest_digest_key(digest)), digest)
+
+
+def checked_manifest(data: bytes | None, digest: str) -> Manifest:
+    """The manifest that `data` must be, by its digest. Raises CorruptArtifact if it is missing or another one."""
+    data = _there(data, f"manifest {digest}")
+    if digest_of(data) != digest:
+        raise CorruptArtifact(f"manifest {digest} has been changed: its bytes hash to {digest_of(data)}")
+    return parse_manifest(data, digest)
+
+
+def parse_manifest(data: bytes, where: str) -> Manifest:
+    """A manifest. Raises CorruptArtifact that says where it was read."""
+    try:
+        return Manifest.model_validate_json(data)
+    except ValidationError as error:
+        raise CorruptArtifact(
+            f"{where} is not a manifest of this version: {error.error_count()} fields are wrong"
+        ) from error
+
+
+def parse_object(data: bytes, where: str) -> dict[str, Any]:
+    """A JSON object. Raises CorruptArtifact that says where it was read."""
+    try:
+        value = json.loads(data)
+    except ValueError as error:
+        raise CorruptArtifact(f"{where} is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise CorruptArtifact(f"{where} holds a {type(value).__name__} where an object was expected")
+    return value
+
+
+def json_bytes(value: BaseModel | Mapping[str, Any]) -> bytes:
+    """Canonical JSON of a model (by alias) or a mapping."""
+    if isinstance(value, BaseModel):
+        value = value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return canonical_json(value)
+
+
+def hash_file(path: Path) -> str:
+    """sha256 hex of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _there(found: T | None, what: str) -> T:
+    if found is None:
+        raise CorruptArtifact(f"{what} is not in the store; run the stage that wrote it again")
+    return found

@@ -1,0 +1,28 @@
+"""kopf is set up with what it has today: a deprecated setting is a warning, and warnings are errors in tests."""
+
+from __future__ import annotations
+
+from flywheel_operator.app import CHILDREN, build_registry, operator_settings
+from flywheel_operator.ports.login import Login
+from flywheel_operator.queue import Key, WorkQueue
+from flywheel_operator.settings import OperatorConfig
+
+
+def test_kopf_is_silent_and_watches_only_children_of_ours() -> None:
+    settings = operator_settings(OperatorConfig())
+    assert not settings.posting.enabled and settings.peering.standalone
+    selectors = settings.watching.label_selectors
+    assert set(selectors.values()) == {"app.kubernetes.io/managed-by=flywheel"}
+    assert len(selectors) == len(CHILDREN)
+
+
+async def test_no_handler_writes_to_an_object() -> None:
+    async def look(key: Key) -> None: ...
+
+    async def farewell(body: object) -> None: ...
+
+    registry = build_registry(Login.__new__(Login), WorkQueue(look), farewell)
+    assert registry._watching.get_all_handlers()  # events only
+    assert not registry._changing.get_all_handlers()
+    assert not registry._spawning.get_all_handlers()
+    assert not registry._indexing.get_all_handlers()
