@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import asyncio
 import io
+from dataclasses import replace
 from typing import Any
 
 from minio import Minio
 
-from flywheel_api import artifacts
-from flywheel_api.artifacts import Manifest, ManifestKind, Owner
+from flywheel_api.artifacts import Owner
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_CONFIG_ENV, TRAIN_STAGE
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import JOBS, PODS, RAYJOBS, RAYSERVICES, Resource
 from flywheel_operator.ports.kube import Kube, path_of
-from unit.operator.world import World, env_json, serving_status, story
+from flywheel_store.memory import memory_settings
+from unit.operator.world import World, env_json, serving_status
 
 Object = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -27,10 +28,14 @@ class LiveStore:
     """The part of FakeStore that the stories use, on a real bucket."""
 
     def __init__(self, client: Minio, bucket: str, prefix: str = "flywheel") -> None:
-        self.client, self.bucket, self.prefix = client, bucket, prefix
+        self.client, self.bucket = client, bucket
+        self.settings = replace(memory_settings(), bucket=bucket, prefix=prefix)
+        self.objects: dict[str, bytes] = {}
+        """What was written from here, by whole key."""
 
     def put(self, key: str, data: bytes) -> None:
-        self.client.put_object(self.bucket, f"{self.prefix}/{key}", io.BytesIO(data), len(data))
+        self.objects[self.settings.full_key(key)] = data
+        self.client.put_object(self.bucket, self.settings.full_key(key), io.BytesIO(data), len(data))
 
 
 class Actors(World):
@@ -39,6 +44,8 @@ class Actors(World):
     def __init__(self, kube: Kube, store: LiveStore, namespace: str) -> None:
         self.live, self.store, self.namespace = kube, store, namespace  # type: ignore[assignment]
         self.holding, self.fail = set(), {}
+        self.ran, self.trained = [], []
+        self.now = artifacts_now()
         self.committed: dict[str, float] = {}
         self.born: dict[str, float] = {}
 
@@ -77,7 +84,7 @@ class Actors(World):
             if pod["status"].get("phase") in (phase, "Succeeded", "Failed"):
                 continue
             if phase == "Succeeded":
-                await asyncio.to_thread(self.commit_live, owner, stage, attempt)
+                await asyncio.to_thread(self.commit, owner, stage, attempt, config)
                 self.committed.setdefault(stage, asyncio.get_running_loop().time())
             if phase == "Failed":
                 self.now = artifacts_now()
@@ -94,7 +101,8 @@ class Actors(World):
             await self._live_pod(job, template)
             await self.patch(RAYJOBS, name, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
         elif state == "Running" and TRAIN_STAGE not in self.holding:
-            await asyncio.to_thread(self.commit_live, Owner(**config["owner"]), TRAIN_STAGE, config["attempt"])
+            owner = Owner(**config["owner"])
+            await asyncio.to_thread(self.commit, owner, TRAIN_STAGE, config["attempt"], config)
             await self.patch(RAYJOBS, name, {"jobDeploymentStatus": "Complete", "jobStatus": "SUCCEEDED"})
 
     async def _live_ray_service(self, service: Object) -> None:
@@ -124,18 +132,8 @@ class Actors(World):
         except PortError:
             return
 
-    def commit_live(self, owner: Owner, stage: str, attempt: int) -> Manifest:
-        """As World.commit; the stories are the same."""
-        kind, details, extra = story(stage, self)
-        manifest = self.manifest(owner, stage, attempt, kind, details=details, **extra)
-        self.store.put(artifacts.manifest_key(owner.uid, stage, attempt), manifest.canonical())
-        return manifest
-
 
 def artifacts_now() -> Any:
     from datetime import UTC, datetime
 
     return datetime.now(UTC)
-
-
-__all__ = ["Actors", "LiveStore", "ManifestKind"]

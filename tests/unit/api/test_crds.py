@@ -13,13 +13,13 @@ import pytest
 import yaml
 from pydantic import BaseModel, Field
 
-from flywheel_api.artifacts import ManifestKind
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import Reason
 from flywheel_api.crd import crd, crd_yaml
 from flywheel_api.generate import generate
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import KINDS, Kind
+from flywheel_api.results import GateOutcome, Split, Track, Verdict
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import StageState
@@ -178,7 +178,9 @@ def said(enum: type[Enum]) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("enum", [Reason, Cause, ExitCode, StageState, ManifestKind], ids=lambda enum: enum.__name__)
+@pytest.mark.parametrize(
+    "enum", [Reason, Cause, ExitCode, StageState, Verdict, GateOutcome, Track, Split], ids=lambda enum: enum.__name__
+)
 def test_every_word_that_we_say_is_said_somewhere(enum: type[Enum]) -> None:
     """A reason that is never set is a promise in the documents that nothing keeps."""
     assert not {member.name for member in enum} - said(enum)
