@@ -178,8 +178,25 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "a verl key": (ROUND, put("training", "agentic", "overrides", to={"a.b": 1}), "apply a new round"),
     "a track less": (ROUND, drop("agentic"), "apply a new round under another name"),
     "a gate less": (ROUND, put("evaluation", "suites", 0, "gate", to={}), "apply a new round under another name"),
-    "a longer run": (JOB, put("algorithm", "epochs", to=2), "an RLJob's spec cannot be changed"),
-    "a job's verl key": (JOB, put("overrides", to={"a.b": 2}), "an RLJob's spec cannot be changed"),
+    "more nodes": (ROUND, put("training", "nodes", to=2), "apply a new round under another name"),
+    "a longer training": (ROUND, put("training", "reasoning", "algorithm", to={"epochs": 2}), "retries can"),
+    "another teacher": (ROUND, put("endpoints", 0, "model", to="other"), "apply a new round under another name"),
+    "hotter sampling": (ROUND, put("endpoints", 1, "sampling", "temperature", to="0.1"), "apply a new round"),
+    "a longer window": (ROUND, put("endpoints", 1, "pool", "engine", "maxModelLen", to=999), "apply a new round"),
+    "a pool for a URL": (
+        ROUND,
+        put("endpoints", 1, to={"role": "Policy", "url": "http://x", "model": "m"}),
+        "apply a new round under another name",
+    ),
+    "a role more": (
+        ROUND,
+        lambda body: body["spec"]["endpoints"].append({"role": "Solver", "url": "http://x", "model": "m"}),
+        "who plays which role cannot be changed once applied",
+    ),
+    "no reuse": (ROUND, put("reuse", to="Never"), "apply a new round under another name"),
+    "a longer run": (JOB, put("algorithm", "epochs", to=2), "what an RLJob trains cannot be changed"),
+    "a job's verl key": (JOB, put("overrides", to={"a.b": 2}), "what an RLJob trains cannot be changed"),
+    "a job's single turn": (JOB, drop("agentLoop"), "add agentLoop.domains"),
 }
 
 
@@ -196,13 +213,40 @@ def test_inputs_cannot_be_changed_once_applied(server: ApiServer, case: str) -> 
     assert words in str(refused.value)
 
 
-def test_budget_and_suspend_can_be_changed(server: ApiServer) -> None:
-    body = document(ROUND)
-    body["metadata"]["name"] = "steered"
+MENDS: dict[str, tuple[str, Edit]] = {
+    "budget and suspend": (
+        ROUND,
+        lambda body: body["spec"].update(suspend=True, budget={"gpuHours": "2", "wallClock": "3h"}),
+    ),
+    "memory of trainings": (
+        ROUND,
+        put("training", "podTemplate", to={"resources": {"limits": {"memory": "24Gi"}}}),
+    ),
+    "retries of a training": (ROUND, put("training", "agentic", "retries", to={"limit": 9})),
+    "address and key": (
+        ROUND,
+        lambda body: body["spec"]["endpoints"][0].update(url="http://other/v1", apiKey={"secretName": "k", "key": "k"}),
+    ),
+    "pace": (ROUND, lambda body: body["spec"]["endpoints"][0].update(timeout="5m", concurrency=4, requestsPerMinute=9)),
+    "shape of the pool": (ROUND, put("endpoints", 1, "pool", "startupTimeout", to="2h")),
+    "pods of a job": (JOB, put("podTemplate", to={"nodeSelector": {"a": "b"}})),
+    "time-outs of a job": (
+        JOB,
+        lambda body: body["spec"].update(stallAfter="2h", startupTimeout="3h", wallClock="9h", retries={"limit": 7}),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MENDS)
+def test_what_can_be_mended_without_starting_over_can_be_changed(server: ApiServer, case: str) -> None:
+    file, edit = MENDS[case]
+    body = document(file)
+    body["metadata"]["name"] = "mended-" + case.replace(" ", "-")
     apply(server, body)
-    body["spec"] |= {"suspend": True, "budget": {"gpuHours": "2", "wallClock": "3h"}}
+    before = get(server, body)["metadata"]["generation"]
+    edit(body)
     apply(server, body)
-    assert get(server, body)["spec"]["budget"] == {"gpuHours": "2", "wallClock": "3h"}
+    assert get(server, body)["metadata"]["generation"] == before + 1
 
 
 def test_explain_tells_meaning_default_and_choices(server: ApiServer) -> None:
