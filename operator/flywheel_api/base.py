@@ -137,13 +137,26 @@ def config_with_rules(*rules: tuple[str, str]) -> ConfigDict:
     )
 
 
-def unchanged(fields: Sequence[str], optional: Sequence[str] = ()) -> str:
-    """CEL: these fields are as they were. Spelled out: the cost estimate of `self.?x == oldSelf.?x` is unbounded."""
+def unchanged(paths: Sequence[str]) -> str:
+    """CEL: these fields are as they were, or absent as they were.
 
-    def same(name: str) -> str:
-        equal = f"self.{name} == oldSelf.{name}"
-        return (
-            f"(has(self.{name}) ? has(oldSelf.{name}) && {equal} : !has(oldSelf.{name}))" if name in optional else equal
-        )
+    Spelled out: the server's cost estimate of `self.?x == oldSelf.?x` is unbounded.
+    """
 
-    return " && ".join(same(name) for name in fields)
+    def there(root: str, path: str) -> str:
+        parts = path.split(".")
+        return " && ".join(f"has({root}.{'.'.join(parts[:n])})" for n in range(1, len(parts) + 1))
+
+    def same(path: str) -> str:
+        new, old = there("self", path), there("oldSelf", path)
+        return f"(({new}) ? ({old}) && self.{path} == oldSelf.{path} : !({old}))"
+
+    return " && ".join(same(path) for path in paths)
+
+
+def only_these_change(paths: Sequence[str], rest: Sequence[str]) -> str:
+    """CEL: nothing has changed, or some of `paths` have and `rest` have not.
+
+    For objects with a field that CEL cannot see (a map of anything): changed alone it is noticed by the first half.
+    """
+    return f"self == oldSelf || (!({unchanged(paths)}) && {unchanged(rest)})"

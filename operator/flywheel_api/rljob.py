@@ -20,7 +20,7 @@ from flywheel_api.base import (
     StatusModel,
     Timestamp,
     config_with_rules,
-    unchanged,
+    only_these_change,
 )
 from flywheel_api.common import (
     BUILTIN_DOMAINS_RULE,
@@ -159,9 +159,10 @@ class RetriesSpec(ApiModel):
     )
 
 
+_SHAPE = ("podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
     "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
-    "checkpoint", "seed", "overrides", "reuse",
+    "checkpoint", "seed", "reuse",
 )  # fmt: skip
 
 
@@ -227,7 +228,7 @@ class RLJobSpec(ApiModel):
                     "add agentLoop.domains, or use reward.type Math",
                 },
                 {
-                    "rule": unchanged(_CONTENT, optional=("agentLoop",)),
+                    "rule": only_these_change(_SHAPE, _CONTENT),
                     "message": "what an RLJob trains cannot be changed (only podTemplate, retries, stallAfter, "
                     "startupTimeout and wallClock can): apply a new one under another name",
                 },

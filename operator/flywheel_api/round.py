@@ -18,6 +18,7 @@ from flywheel_api.base import (
     Name,
     SourceRef,
     config_with_rules,
+    only_these_change,
     unchanged,
 )
 from flywheel_api.common import PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
@@ -149,6 +150,12 @@ class Endpoint(ApiModel):
         ),
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
         _PLAYED,
+        (
+            f"{unchanged(('sampling', 'model', 'poolRef', 'pool.engine'))} "
+            "&& has(self.url) == has(oldSelf.url) && has(self.pool) == has(oldSelf.pool)",
+            "an endpoint's model, sampling, poolRef and engine cannot be changed once applied: "
+            "apply a new round under another name",
+        ),
     )
 
 
@@ -201,14 +208,6 @@ class TrackTraining(ApiModel):
         description="Any verl key, dotted; unknown keys are refused before a GPU starts.",
     )
 
-    model_config = config_with_rules(
-        (
-            unchanged(("algorithm", "checkpoint", "overrides"), optional=("checkpoint",)),
-            "a training's algorithm, checkpoint and overrides cannot be changed once applied (retries can): "
-            "apply a new round under another name",
-        ),
-    )
-
 
 class TrainingSpec(ApiModel):
     """Reasoning first, then agentic from its checkpoint."""
@@ -235,8 +234,14 @@ class TrainingSpec(ApiModel):
 
     model_config = config_with_rules(
         (
-            unchanged(("preset", "nodes", "gpusPerNode"), optional=("nodes", "gpusPerNode")),
-            "training's preset, nodes and gpusPerNode cannot be changed once applied: "
+            only_these_change(
+                ("podTemplate", "reasoning.retries", "agentic.retries"),
+                (
+                    *("preset", "nodes", "gpusPerNode"),
+                    *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
+                ),
+            ),
+            "what is trained cannot be changed once applied (podTemplate and retries can): "
             "apply a new round under another name",
         ),
     )
@@ -363,7 +368,7 @@ class FlywheelRoundSpec(ApiModel):
             "name a Teacher in spec.endpoints: it synthesises, and unset roles fall back to it",
         ),
         (
-            unchanged(_INPUTS, optional=("reasoning", "agentic")),
+            unchanged(_INPUTS),
             f"a round's inputs cannot be changed once applied ({_MAY_CHANGE}): apply a new round under another name",
         ),
         (

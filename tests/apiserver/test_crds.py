@@ -179,7 +179,11 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "a track less": (ROUND, drop("agentic"), "apply a new round under another name"),
     "a gate less": (ROUND, put("evaluation", "suites", 0, "gate", to={}), "apply a new round under another name"),
     "more nodes": (ROUND, put("training", "nodes", to=2), "apply a new round under another name"),
-    "a longer training": (ROUND, put("training", "reasoning", "algorithm", to={"epochs": 2}), "retries can"),
+    "a longer training": (
+        ROUND,
+        put("training", "reasoning", "algorithm", to={"epochs": 2}),
+        "podTemplate and retries can",
+    ),
     "another teacher": (ROUND, put("endpoints", 0, "model", to="other"), "apply a new round under another name"),
     "hotter sampling": (ROUND, put("endpoints", 1, "sampling", "temperature", to="0.1"), "apply a new round"),
     "a longer window": (ROUND, put("endpoints", 1, "pool", "engine", "maxModelLen", to=999), "apply a new round"),

@@ -11,6 +11,7 @@ from flywheel_api import conditions as cond
 from flywheel_api.base import format_duration, parse_duration
 from flywheel_api.names import CHILD_NAME_LIMIT, child_name, kebab
 from flywheel_api.presets import PRESETS, UnknownPreset, training_spec
+from flywheel_api.results import Track
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import PIPELINE, Stage
 
@@ -81,10 +82,10 @@ def test_messages_are_bounded() -> None:
 
 
 @pytest.mark.parametrize("preset", sorted(PRESETS))
-@pytest.mark.parametrize("track", ["reasoning", "agentic"])
-def test_every_preset_is_a_valid_rljob(preset: str, track: str) -> None:
-    spec = training_spec(round_spec(preset=preset), track, DIGEST, DIGEST, None)  # type: ignore[arg-type]
-    assert (spec.agent_loop is not None) == (track == "agentic")
+@pytest.mark.parametrize("track", list(Track))
+def test_every_preset_is_a_valid_rljob(preset: str, track: Track) -> None:
+    spec = training_spec(round_spec(preset=preset), track, DIGEST, DIGEST, None)
+    assert (spec.agent_loop is not None) == (track is Track.AGENTIC)
     assert spec.algorithm.prompts_per_step >= (spec.algorithm.mini_batch_prompts or 1)
 
 
