@@ -118,8 +118,10 @@ class S3Bucket:
         self._call(f"upload of {path.name}", upload)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """See Bucket. A lost answer is resolved by reading: if a later try is refused and the object holds exactly our
-        bytes, an earlier one landed. minio-py has no public way to pass the header, so its signed transport is used.
+        """See Bucket. A lost answer is resolved by reading.
+
+        If a later try is refused and the object holds exactly our bytes, an earlier one landed. minio-py has no public
+        way to pass the header, so its signed transport is used.
         """
         at = (self.settings.bucket, self.settings.full_key(key))
         headers = {"If-None-Match": "*", "Content-Type": "application/json"}

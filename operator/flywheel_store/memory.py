@@ -21,8 +21,9 @@ def memory_settings() -> StoreSettings:
 
 
 class MemoryBucket:
-    """Implements `Bucket`. What can be wrong is played: an outage, a missing bucket, a server that ignores
-    If-None-Match.
+    """Implements `Bucket`, and plays what can be wrong.
+
+    That is an outage, a missing bucket, and a server that ignores If-None-Match.
     """
 
     def __init__(self, settings: StoreSettings | None = None) -> None:
