@@ -41,7 +41,7 @@ PRINT_FILE = """
 import base64, os, sys
 from flywheel_store.bucket import S3Bucket
 from flywheel_store.settings import from_env
-data = S3Bucket(from_env(os.environ)).get_uri(sys.argv[1])
+data = S3Bucket(from_env(os.environ)).get(sys.argv[1])
 if data is None:
     sys.exit(f"{sys.argv[1]} does not exist")
 text = base64.b64encode(data).decode()
