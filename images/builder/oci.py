@@ -248,11 +248,9 @@ def from_rootfs(tar: Path, target: Path) -> str:
     return one_layer(layout, layout.put_file(tar), {"Env": [path], "Cmd": ["/bin/sh"]}, "flywheel base")
 
 
-def binary_image(folder: Path, binary: Path, entrypoint: str, user: str = "65532:65532") -> Layout:
-    """The image of one static binary at `entrypoint`; made once, by rename.
-
-    The user has a number because manifests say runAsNonRoot without one.
-    """
+def binary_image(folder: Path, binary: Path, entrypoint: str) -> Layout:
+    """The image of one static binary at `entrypoint`; made once, by rename."""
+    user = "65532:65532"  # a number, because manifests say runAsNonRoot without one
     if not folder.exists():
         partial = folder.with_name(f".{folder.name}.partial")
         shutil.rmtree(partial, ignore_errors=True)

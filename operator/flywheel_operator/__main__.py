@@ -12,7 +12,7 @@ from flywheel_operator.config_file import ConfigError, load_config
 from flywheel_operator.ports.errors import Terminal
 from flywheel_operator.ports.kube import Kube
 from flywheel_operator.ports.login import Login, find_kubeconfig
-from flywheel_operator.ports.store import Stores
+from flywheel_operator.ports.store import connector
 from flywheel_operator.runtime import run
 from flywheel_operator.settings import OperatorConfig
 
@@ -21,7 +21,7 @@ async def main(config: OperatorConfig) -> None:
     """Runs until SIGTERM."""
     login = Login(find_kubeconfig())
     async with Kube(login, config.timing.request) as kube:
-        await run(kube, Stores(config.timing.request / 3), config, partial(watch, login))
+        await run(kube, connector(config.timing.request / 3), config, partial(watch, login))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Puts the parts together and runs them: ports, controllers, queue, resync, probes, and the given watcher."""
+"""Puts the parts together and runs them: ports, cache, controllers, queue, resync, probes, and the given watcher."""
 
 from __future__ import annotations
 
@@ -8,22 +8,19 @@ import time
 from collections.abc import Awaitable, Callable
 
 from flywheel_operator import metrics
-from flywheel_operator.execute import post_event
-from flywheel_operator.logs import get_logger
-from flywheel_operator.model import Note
+from flywheel_operator.feed import Feed
 from flywheel_operator.observe.stores import Connect
 from flywheel_operator.ports import http
-from flywheel_operator.ports.errors import PortError
-from flywheel_operator.ports.kinds import OWN, KubeApi, Object
+from flywheel_operator.ports.cache import CachedKube, ReadCache
+from flywheel_operator.ports.kinds import KubeApi, Object
 from flywheel_operator.ports.kube import Kube
 from flywheel_operator.queue import Key, WorkQueue
 from flywheel_operator.reconcile import Reconciler
 from flywheel_operator.settings import OperatorConfig
 from flywheel_operator.subjects import subjects
 
-log = get_logger(__name__)
-Farewell = Callable[[Object], Awaitable[None]]
-Watch = Callable[[WorkQueue, OperatorConfig, Farewell], Awaitable[None]]
+Watch = Callable[[Callable[[str | None, Object], Awaitable[None]], OperatorConfig], Awaitable[None]]
+_LISTED_WITHIN = 60.0  # seconds; then work begins all the same, with reads from the API
 
 
 def build_queue(kube: KubeApi, connect: Connect, config: OperatorConfig) -> WorkQueue:
@@ -44,30 +41,20 @@ def build_queue(kube: KubeApi, connect: Connect, config: OperatorConfig) -> Work
     return WorkQueue(handle)
 
 
-async def resync(kube: KubeApi, queue: WorkQueue, config: OperatorConfig) -> None:
-    """Every object, every five minutes: whatever a watch missed is found here."""
-    everywhere: list[str | None] = [None]
+async def resync(feed: Feed, listed: asyncio.Event, seconds: float) -> None:
+    """Level-triggered: whatever the watch missed is found here."""
     while True:
-        try:
-            for namespace in [*config.namespaces] or everywhere:
-                for resource in OWN:
-                    for obj in await kube.list(resource, namespace):
-                        meta = obj["metadata"]
-                        queue.add(Key(resource.kind, meta["namespace"], meta["name"]))
-        except PortError as error:
-            log.warning("resync failed", error=str(error))
-        await asyncio.sleep(config.timing.resync)
+        await feed.resync()
+        listed.set()
+        await asyncio.sleep(seconds)
 
 
-async def say_farewell(kube: KubeApi, obj: Object) -> None:
-    """Tells what a deletion leaves behind: children go with their owner, what lies in the store stays."""
-    uid, status = obj["metadata"]["uid"], obj.get("status") or {}
-    kept = [f"what it wrote to the store under runs/{uid}/"]
-    if (status.get("model") or {}).get("digest"):
-        kept.append(f"its model {status['model']['digest']}")
-    if status.get("report"):
-        kept.append(f"its report {status['report']}")
-    await post_event(kube, obj, Note("Deleted", f"children are removed; kept: {', '.join(kept)}"))
+async def serve(queue: WorkQueue, listed: asyncio.Event, workers: int) -> None:
+    """Works on keys once everything was listed: until then each look would cost requests of its own."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_LISTED_WITHIN):
+            await listed.wait()
+    await queue.run(workers)
 
 
 def probe(queue: WorkQueue, config: OperatorConfig) -> http.Answer:
@@ -78,24 +65,29 @@ def probe(queue: WorkQueue, config: OperatorConfig) -> http.Answer:
     return 200, "text/plain", f"ok, {queue.depth()} keys, oldest {age:.1f} s\n"
 
 
-async def run(kube: Kube, connect: Connect, config: OperatorConfig, watch: Watch) -> None:
+async def run(api: Kube, connect: Connect, config: OperatorConfig, watch: Watch) -> None:
     """Runs until the watcher ends."""
+    kube = CachedKube(api, ReadCache())
     queue = build_queue(kube, connect, config)
+    feed, listed = Feed(kube, queue, config.namespaces), asyncio.Event()
     runner = await http.serve(
         config.http_port,
         {
             "/healthz": lambda: probe(queue, config),
-            "/metrics": lambda: (200, "text/plain", metrics.page(queue, kube.writes)),
+            "/metrics": lambda: (200, "text/plain", metrics.page(queue, api, kube)),
         },
     )
-    work = [asyncio.create_task(queue.run(config.workers)), asyncio.create_task(resync(kube, queue, config))]
-    watcher = asyncio.ensure_future(watch(queue, config, lambda obj: say_farewell(kube, obj)))
+    work = [
+        asyncio.ensure_future(watch(feed.see, config)),
+        asyncio.create_task(resync(feed, listed, config.timing.resync)),
+        asyncio.create_task(serve(queue, listed, config.workers)),
+    ]
     try:
-        done, _ = await asyncio.wait([watcher, *work], return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(work, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()  # a worker that ended is a bug: leave with its error, the pod is restarted
     finally:
-        for task in (watcher, *work):
+        for task in work:
             task.cancel()
             with contextlib.suppress(asyncio.CancelledError, Exception):
                 await task

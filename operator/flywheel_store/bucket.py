@@ -15,7 +15,7 @@ from minio.error import S3Error
 
 from flywheel_api.conditions import Reason
 from flywheel_store.connection import Limits, connect, patiently
-from flywheel_store.errors import StoreProblem, is_held, is_missing
+from flywheel_store.errors import HELD, MISSING, StoreProblem
 from flywheel_store.settings import StoreSettings
 
 T = TypeVar("T")
@@ -60,8 +60,8 @@ class Bucket(Protocol):
         """Whether the bucket is there."""
 
 
-class S3Bucket:
-    """Implements `Bucket`."""
+class S3Bucket(Bucket):
+    """A bucket of a real server."""
 
     def __init__(self, settings: StoreSettings, limits: Limits | None = None) -> None:
         self.settings = settings
@@ -74,12 +74,10 @@ class S3Bucket:
             raise StoreProblem(Reason.SECRET_KEY_INVALID, text) from error
 
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
-        """See Bucket."""
         bucket, _, full = locate(self.settings, key).partition("/")
         return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, consume)))
 
     def get(self, key: str) -> bytes | None:
-        """See Bucket."""
         return self.read(key, b"".join)
 
     def version_of(self, key: str) -> str | None:
@@ -92,11 +90,9 @@ class S3Bucket:
         return self._call(f"HEAD {key}", lambda: _or_none(head))
 
     def size(self, key: str) -> int | None:
-        """See Bucket."""
         return self._call(f"HEAD {key}", lambda: self._size(key))
 
     def keys(self, prefix: str) -> list[str]:
-        """See Bucket."""
         root = self.settings.full_key("")
 
         def scan() -> list[str]:
@@ -106,14 +102,11 @@ class S3Bucket:
         return self._call(f"LIST {prefix}", scan)
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        """See Bucket."""
         to = (self.settings.bucket, self.settings.full_key(key))
-        self._call(
-            f"PUT {key}", lambda: self._upload.put_object(*to, io.BytesIO(data), len(data), content_type=content_type)
-        )
+        body = (len(data), content_type)
+        self._call(f"PUT {key}", lambda: self._upload.put_object(*to, io.BytesIO(data), *body))
 
     def put_file(self, key: str, path: Path) -> None:
-        """See Bucket."""
         to = (self.settings.bucket, self.settings.full_key(key), str(path))
 
         def upload() -> None:
@@ -130,9 +123,8 @@ class S3Bucket:
         self._call(f"upload of {path.name}", upload)
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """See Bucket. A lost answer is resolved by reading: if a later try is refused and the object holds exactly our
-        bytes, an earlier one landed. minio-py has no public way to pass the header, so its signed transport is used.
-        """
+        # a lost answer is resolved by reading: if a later try is refused and the object holds exactly our bytes, an
+        # earlier one landed; minio-py has no public way to pass the header, so its signed transport is used
         at = (self.settings.bucket, self.settings.full_key(key))
         headers = {"If-None-Match": "*", "Content-Type": "application/json"}
         tries = 0
@@ -144,19 +136,17 @@ class S3Bucket:
                 self._client._put_object(*at, data, headers=dict(headers))
                 return True
             except S3Error as error:
-                if not is_held(error):
+                if error.code not in HELD and error.response.status != 412:
                     raise
                 return tries > 1 and _or_none(lambda: self._once(*at, b"".join)) == data
 
         return self._call(f"creation of {key}", create)
 
     def remove(self, key: str) -> None:
-        """See Bucket."""
         at = (self.settings.bucket, self.settings.full_key(key))
         self._call(f"DELETE {key}", lambda: self._client.remove_object(*at))
 
     def exists(self) -> bool:
-        """See Bucket."""
         return bool(self._call("HEAD of the bucket", lambda: self._client.bucket_exists(self.settings.bucket)))
 
     def _size(self, key: str) -> int | None:
@@ -186,6 +176,6 @@ def _or_none(work: Callable[[], T]) -> T | None:
     try:
         return work()
     except S3Error as error:
-        if is_missing(error):
-            return None
-        raise
+        if error.code not in MISSING:
+            raise
+        return None

@@ -37,8 +37,9 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Limits:
-    """How long to wait, in seconds: for a connection, for a socket that is silent, for a whole call (None: no limit),
-    and for trouble to pass.
+    """How long to wait, in seconds.
+
+    For a connection, for a socket that is silent, for a whole call (None: no limit), and for trouble to pass.
     """
 
     connect: float = 5.0
@@ -110,9 +111,10 @@ def _context(settings: StoreSettings) -> ssl.SSLContext | None:
 
 
 def connect(settings: StoreSettings, limits: Limits, repeat: bool) -> Minio:
-    """A client. `repeat`: single requests are sent again after trouble, so that a lost part does not cost a whole
-    multipart upload; not so for conditional writes, where every outcome must be seen. `patiently` stands around whole
-    calls.
+    """A client; `patiently` stands around whole calls.
+
+    `repeat`: single requests are sent again after trouble, so that a lost part does not cost a whole multipart upload.
+    Not so for conditional writes, where every outcome must be seen.
     """
     again = urllib3.Retry(
         total=3,

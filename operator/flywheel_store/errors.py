@@ -13,25 +13,14 @@ from flywheel_api.causes import Cause, ExitCode, FlywheelError
 from flywheel_api.conditions import Reason
 
 MISSING = frozenset({"NoSuchKey", "NoSuchObject", "NotFound", "ResourceNotFound", "404"})
+HELD = frozenset({"PreconditionFailed"})
 DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "AllAccessDisabled"})
-TRANSIENT = frozenset(
-    {
-        "SlowDown",
-        "SlowDownRead",
-        "SlowDownWrite",
-        "Busy",
-        "InternalError",
-        "ServiceUnavailable",
-        "RequestTimeout",
-        "OperationAborted",
-        "ConditionalRequestConflict",  # another write was under way: whether the key is held is not known yet
-        "XMinioServerNotInitialized",
-        "BadDigest",
-        "XAmzContentChecksumMismatch",
-        "XAmzContentSHA256Mismatch",
-        "IncompleteBody",
-    }
-)
+# 409 ConditionalRequestConflict: another write was under way; whether the key is held is not known yet
+TRANSIENT = frozenset({
+    "SlowDown", "SlowDownRead", "SlowDownWrite", "Busy", "InternalError", "ServiceUnavailable", "RequestTimeout",
+    "OperationAborted", "ConditionalRequestConflict", "XMinioServerNotInitialized",
+    "BadDigest", "XAmzContentChecksumMismatch", "XAmzContentSHA256Mismatch", "IncompleteBody",
+})  # fmt: skip
 _TRANSIENT_STATUS = frozenset({429, 500, 502, 503, 504})
 _TRANSPORT = (InvalidResponseError, ServerError, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError)
 
@@ -73,16 +62,6 @@ class CorruptArtifact(FlywheelError):
     cause = Cause.VALIDATION
     exit_code = ExitCode.VALIDATION
     default_reason = "CorruptArtifact"
-
-
-def is_missing(error: S3Error) -> bool:
-    """No such object."""
-    return error.code in MISSING
-
-
-def is_held(error: S3Error) -> bool:
-    """A create-only write found something under its key."""
-    return error.code == "PreconditionFailed" or error.response.status == 412
 
 
 def problem_of(error: Exception, where: str, bucket: str) -> StoreProblem | None:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from flywheel_api.canonical import digest_of
 from flywheel_api.conditions import Reason
-from flywheel_store.bucket import locate
+from flywheel_store.bucket import Bucket, locate
 from flywheel_store.errors import StoreProblem, StoreUnavailable
 from flywheel_store.settings import StoreSettings
 
@@ -21,10 +21,8 @@ def memory_settings() -> StoreSettings:
     return StoreSettings("fake:9000", False, "flywheel", "flywheel", "us-east-1", "key", "secret")
 
 
-class MemoryBucket:
-    """Implements `Bucket`. What can be wrong is played: an outage, a missing bucket, a server that ignores
-    If-None-Match.
-    """
+class MemoryBucket(Bucket):
+    """Keys and bytes; an outage, a missing bucket and a server that ignores If-None-Match are played."""
 
     def __init__(self, settings: StoreSettings | None = None) -> None:
         self.settings = settings or memory_settings()
@@ -34,12 +32,10 @@ class MemoryBucket:
         self._lock = threading.Lock()
 
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
-        """See Bucket."""
         data = self.get(key)
         return None if data is None else consume(iter((data,)))
 
     def get(self, key: str) -> bytes | None:
-        """See Bucket."""
         self._check()
         bucket, _, full = locate(self.settings, key).partition("/")
         return self.objects.get(full) if bucket == self.settings.bucket else None
@@ -50,27 +46,22 @@ class MemoryBucket:
         return None if data is None else digest_of(data)
 
     def size(self, key: str) -> int | None:
-        """See Bucket."""
         data = self.get(key)
         return None if data is None else len(data)
 
     def keys(self, prefix: str) -> list[str]:
-        """See Bucket."""
         self._check()
         root = self.settings.full_key("")
         return sorted(key[len(root) :] for key in list(self.objects) if key.startswith(root + prefix))
 
     def put(self, key: str, data: bytes, content_type: str = "") -> None:
-        """See Bucket."""
         self._check()
         self.objects[self.settings.full_key(key)] = bytes(data)
 
     def put_file(self, key: str, path: Path) -> None:
-        """See Bucket."""
         self.put(key, path.read_bytes())
 
     def put_new(self, key: str, data: bytes) -> bool:
-        """See Bucket."""
         self._check()
         with self._lock:
             if self.conditional and self.settings.full_key(key) in self.objects:
@@ -79,12 +70,10 @@ class MemoryBucket:
             return True
 
     def remove(self, key: str) -> None:
-        """See Bucket."""
         self._check()
         self.objects.pop(self.settings.full_key(key), None)
 
     def exists(self) -> bool:
-        """See Bucket."""
         self._check(inside=False)
         return self.there
 

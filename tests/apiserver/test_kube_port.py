@@ -1,4 +1,4 @@
-"""The Kubernetes port: the fake answers as the real API server does."""
+"""The Kubernetes port: the fake answers as the real API server does, and so does the cache over it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from apiserver.operator_process import install_crds
 from cluster.apiserver import ApiServer, start_apiserver
 from flywheel_api.names import LABEL_OWNER_UID
+from flywheel_operator.ports.cache import SELECTOR, WATCHED, CachedKube, ReadCache
 from flywheel_operator.ports.errors import Conflict
 from flywheel_operator.ports.kinds import JOBS, RAYJOBS, ROUNDS, SERVICES, KubeApi
 from flywheel_operator.ports.kube import Kube
@@ -29,22 +30,33 @@ def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield server
 
 
-@pytest.fixture(params=["fake", "real"])
+@pytest.fixture(params=["fake", "real", "cached"])
 async def kube(request: pytest.FixtureRequest) -> AsyncIterator[KubeApi]:
     if request.param == "fake":
         fake = FakeKube()
         fake.api_versions.clear()
         yield fake
     else:
-        async with Kube(Login(request.getfixturevalue("api").kubeconfig)) as real:
-            yield real
+        server: ApiServer = request.getfixturevalue("api")
+        server.kubectl("delete", "services,flywheelrounds", "--all", "-n", NS)
+        async with Kube(Login(server.kubeconfig)) as real:
+            if request.param == "real":
+                yield real
+                return
+            cached = CachedKube(real, ReadCache())
+            for resource in WATCHED:
+                async for _ in cached.relist(resource, None):
+                    pass
+            reads = real.reads
+            yield cached
+            assert real.reads - reads <= 3, "conflicts, and children that are not there; the rest is known from answers"
 
 
 def service(name: str, selector: str = "a") -> Object:
     return {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": name, "namespace": NS, "labels": {LABEL_OWNER_UID: f"uid-of-{name}"}},
+        "metadata": {"name": name, "namespace": NS, "labels": SELECTOR | {LABEL_OWNER_UID: f"uid-of-{name}"}},
         "spec": {"selector": {"app": selector}, "ports": [{"port": 80}]},
     }
 

@@ -87,8 +87,9 @@ def install_kuberay(kube: Kubectl, load: Load, step: Callable[[str], None]) -> N
 
 
 def install(kube: Kubectl, load: Load, step: Callable[[str], None]) -> None:
-    """Both, side by side; what is there already is left alone. `load` puts an image of `images.BINARY_IMAGES` into the
-    cluster. Raises ClusterError.
+    """Installs both, side by side. Raises ClusterError.
+
+    What is there already is left alone. `load` puts an image of `images.BINARY_IMAGES` into the cluster.
     """
     with ThreadPoolExecutor(2) as pool:
         jobs = [pool.submit(task, kube, load, step) for task in (install_kuberay, install_minio)]

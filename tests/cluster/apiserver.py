@@ -28,13 +28,12 @@ _SERVICE_RANGE = "10.97.0.0/16"
 class ApiServer:
     """A running API server. Use it as a context manager, or call stop(); it also dies with the calling thread."""
 
-    def __init__(self, workdir: Path, *, controller_manager: bool = False, extra_args: Sequence[str] = ()) -> None:
+    def __init__(self, workdir: Path, *, controller_manager: bool = False) -> None:
         """Start it in `workdir` (made if absent; etcd's data in it is replaced). Raises ClusterError."""
         self.workdir = workdir
         self.kubeconfig = workdir / "kubeconfig"
         self.url = ""
         self._controller_manager = controller_manager
-        self._extra_args = tuple(extra_args)
         self._processes: list[tuple[str, subprocess.Popen[bytes]]] = []
         needs.for_apiserver()
         names = ["etcd", "kube-apiserver", "kubectl"] + (["kube-controller-manager"] if controller_manager else [])
@@ -109,7 +108,6 @@ class ApiServer:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--endpoint-reconciler-type=none",  # 127.0.0.1 is no valid endpoint address
             *admission,
-            *self._extra_args,
         ]
 
     def _manager_args(self, pki: Pki) -> list[str]:
@@ -150,8 +148,6 @@ class ApiServer:
         self.stop()
 
 
-def start_apiserver(
-    workdir: Path | None = None, *, controller_manager: bool = False, extra_args: Sequence[str] = ()
-) -> ApiServer:
+def start_apiserver(workdir: Path | None = None, *, controller_manager: bool = False) -> ApiServer:
     """Start an API server in `workdir` (default: $FLYWHEEL_CACHE/apiserver) and return when /readyz answers."""
-    return ApiServer(workdir or cache_dir() / "apiserver", controller_manager=controller_manager, extra_args=extra_args)
+    return ApiServer(workdir or cache_dir() / "apiserver", controller_manager=controller_manager)

@@ -28,9 +28,9 @@ class Hierarchy:
     path: str
 
 
-def version(root: Path = ROOT) -> int:
+def version() -> int:
     """2 when the unified hierarchy is mounted at /sys/fs/cgroup, else 1 (also for the hybrid layout)."""
-    done = subprocess.run(["stat", "-fc", "%T", str(root)], capture_output=True, text=True, check=False)
+    done = subprocess.run(["stat", "-fc", "%T", str(ROOT)], capture_output=True, text=True, check=False)
     return 2 if done.stdout.strip() == "cgroup2fs" else 1
 
 

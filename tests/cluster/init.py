@@ -67,12 +67,12 @@ def _mount_cgroups(options: list[str]) -> None:
                 (folder.parent / single).symlink_to(folder.name)
 
 
-def _leave_v2_root(timeout_s: float = 5) -> None:
+def _leave_v2_root() -> None:
     """Only leaves may hold processes: move into `init`, then hand the controllers on to the pods' groups."""
     root = Path("/sys/fs/cgroup")
     (root / "init").mkdir(exist_ok=True)
     cgroups.join([root / "init"])
-    deadline = time.monotonic() + timeout_s
+    deadline = time.monotonic() + 5
     while True:
         try:
             return cgroups.enable_controllers(root)

@@ -81,10 +81,10 @@ class Kubectl:
         """Server-side apply of a manifest of ours, not validated: that would read the whole OpenAPI schema first."""
         return self.run(*_APPLY, "--validate=false", "-f", "-", stdin=manifest, timeout_s=300)
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, timeout_s: float = 180) -> None:
-        """Deletes an object and waits until it is gone; a missing one is no error."""
-        options = ("--ignore-not-found", "--wait=true", f"--timeout={timeout_s:.0f}s")
-        self.run(*_scope(namespace), "delete", kind, name, *options, timeout_s=timeout_s + 30)
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> None:
+        """Deletes an object and waits until it is gone, for 3 minutes; a missing one is no error."""
+        options = ("--ignore-not-found", "--wait=true", "--timeout=180s")
+        self.run(*_scope(namespace), "delete", kind, name, *options, timeout_s=210)
 
     def wait(self, kind: str, name: str, namespace: str, state: str, timeout_s: float) -> None:
         """Wait for a condition of an existing object; ClusterError with its pods' description after `timeout_s`."""
@@ -114,11 +114,11 @@ class KubeApi:
             pair.flush()
             self._context.load_cert_chain(pair.name)
 
-    def text(self, path: str, timeout_s: float = 10) -> str | None:
+    def text(self, path: str) -> str | None:
         """Body of a path; None when it does not exist or nobody answers."""
         handlers = (urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._context))
         try:
-            with urllib.request.build_opener(*handlers).open(self.url + path, timeout=timeout_s) as answer:
+            with urllib.request.build_opener(*handlers).open(self.url + path, timeout=10) as answer:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):
             return None

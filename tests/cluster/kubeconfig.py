@@ -14,8 +14,9 @@ def _data(file: Path) -> str:
     return base64.b64encode(file.read_bytes()).decode()
 
 
-def render(server: str, pki: Pki, user: str, name: str = "flywheel") -> str:
+def render(server: str, pki: Pki, user: str) -> str:
     """Kubeconfig text (JSON is YAML) for the pair `user` of the PKI against `server` (https://host:port)."""
+    name = "flywheel"
     config = {
         "apiVersion": "v1",
         "kind": "Config",

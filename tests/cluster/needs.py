@@ -28,12 +28,12 @@ _NODE_TOOLS = {
 _BUILD_GIB = {"apiserver": 8, "node": 20, "helm": 12}
 
 
-def required_go(modules: Path = GO_MODULES) -> tuple[int, int]:
+def required_go() -> tuple[int, int]:
     """Highest `go` directive of all our modules as (major, minor)."""
-    found = [re.search(r"^go (\d+)\.(\d+)", f.read_text(), re.MULTILINE) for f in sorted(modules.glob("*/go.mod"))]
+    found = [re.search(r"^go (\d+)\.(\d+)", f.read_text(), re.MULTILINE) for f in sorted(GO_MODULES.glob("*/go.mod"))]
     versions = [(int(m.group(1)), int(m.group(2))) for m in found if m]
     if not versions:
-        raise ClusterError(f"no go.mod found below {modules}; the checkout is incomplete.")
+        raise ClusterError(f"no go.mod found below {GO_MODULES}; the checkout is incomplete.")
     return max(versions)
 
 

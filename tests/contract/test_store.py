@@ -167,8 +167,9 @@ def test_fetch_model_by_digest_and_by_uri(store: Store, tmp_path: Path) -> None:
 def test_parts_that_did_not_become_an_object_are_sent_again(
     s3: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
-    """The last request of a multipart upload may be answered with 200 and an error; or it works, its answer is lost,
-    and the next try is told that there is no such upload.
+    """The last request of a multipart upload may be answered with 200 and an error.
+
+    Or it works, its answer is lost, and the next try is told that there is no such upload.
     """
     bucket = s3.bucket("parts")
     assert isinstance(bucket, S3Bucket)

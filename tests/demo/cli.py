@@ -15,7 +15,7 @@ from cluster import node
 from cluster.kube import Kubectl
 from cluster.paths import cache_dir
 from cluster.steps import Steps
-from demo import diagnose, jobs, kind, needs, rounds, setup, summary
+from demo import diagnose, jobs, kind, manifests, needs, rounds, setup, summary
 from demo.errors import DemoError
 from demo.memory import MemoryWatch
 from demo.progress import verdict
@@ -131,8 +131,8 @@ def _remove_from_existing(settings: Settings) -> None:
             raise DemoError(f"deleting {resource} failed: {err.strip()}")
     options = ["--namespace", SYSTEM_NAMESPACE, "--kubeconfig", str(kube.kubeconfig), "--ignore-not-found"]
     subprocess.run([helm, "uninstall", RELEASE, *options], check=False)
-    import_job, store_job = f"import-{BASE_MODEL}", "look-into-store"
-    for resource, name in (("deployment", "standin"), ("service", "standin"), ("job", import_job), ("job", store_job)):
+    ours = (("deployment", "standin"), ("service", "standin"))
+    for resource, name in (*ours, ("job", manifests.IMPORT_JOB), ("job", manifests.CHECK_STORE_JOB)):
         kube.delete(resource, name, settings.namespace)
     print(
         f"rounds, release and stand-in are gone. Kept: the CRDs, the namespaces {settings.namespace} and "

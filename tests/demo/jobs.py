@@ -51,7 +51,7 @@ def logs(kube: Kubectl, name: str, space: str, tail: int = -1) -> str:
     return kube.try_run("-n", space, "logs", f"job/{name}", f"--tail={tail}")[1]
 
 
-def run(kube: Kubectl, job: dict[str, Any], timeout_s: float, advice: str = "") -> str:
+def run(kube: Kubectl, job: dict[str, Any], timeout_s: float, advice: str) -> str:
     """A Job from start to end; its log."""
     name, space = job["metadata"]["name"], job["metadata"]["namespace"]
     start(kube, job)
@@ -61,7 +61,7 @@ def run(kube: Kubectl, job: dict[str, Any], timeout_s: float, advice: str = "") 
 def read_file(kube: Kubectl, settings: Settings, image: str, uri: str) -> bytes:
     """A file of the store, read by a pod: works wherever the store can be reached from."""
     name = f"read-report-{secrets.token_hex(3)}"  # its own: two terminals may look at the end of one round
-    job = manifests.job(name, settings.namespace, image, ["-c", manifests.PRINT_KEY, uri])
+    job = manifests.job(name, settings.namespace, image, ["-c", manifests.PRINT_FILE, uri])
     try:
         text = run(kube, job, 180, f"The file is still in the store: {uri}")
     finally:

@@ -10,6 +10,7 @@ Object = dict[str, Any]
 PART_OF = {"app.kubernetes.io/part-of": "flywheel-demo"}
 USER = 10001  # the user of all our images
 STANDIN_PORT = 8000
+CHECK_STORE_JOB, IMPORT_JOB = "check-store", f"import-{BASE_MODEL}"
 # key of the store Secret -> environment variable, as flywheel_api.stages.STORE_ENV; required keys only
 STORE_ENV = {
     "endpoint": "FLYWHEEL_S3_ENDPOINT",
@@ -24,24 +25,25 @@ OPTIONAL_STORE_ENV = {
     "caBundle": "FLYWHEEL_S3_CA_BUNDLE",
 }
 # says whether the base model is in the store; with the argument `make`, creates the bucket if it is not there
-LOOK = """
-import sys
-from flywheel_jobs.storage.store import Store
-store = Store.from_env()
-if "make" in sys.argv and not store.bucket.exists():
-    store.bucket._client.make_bucket(store.settings.bucket)
-found = store.get_bytes(sys.argv[1])
-print("MODEL PRESENT" if found else "MODEL ABSENT")
+CHECK_STORE = """
+import os, sys
+from flywheel_store.bucket import S3Bucket
+from flywheel_store.connection import Limits, connect
+from flywheel_store.settings import from_env
+settings = from_env(os.environ)
+bucket = S3Bucket(settings)
+if "make" in sys.argv and not bucket.exists():
+    connect(settings, Limits(), repeat=True).make_bucket(settings.bucket)
+print("MODEL PRESENT" if bucket.get(sys.argv[1]) else "MODEL ABSENT")
 """
 # prints a file of the store, base64 in short lines, between marks: logs are the way out of any cluster
-PRINT_KEY = """
-import base64, sys
-from flywheel_jobs.storage.store import Store
-store = Store.from_env()
-uri = sys.argv[1]
-data = store.get_bytes(uri)
+PRINT_FILE = """
+import base64, os, sys
+from flywheel_store.bucket import S3Bucket
+from flywheel_store.settings import from_env
+data = S3Bucket(from_env(os.environ)).get(sys.argv[1])
 if data is None:
-    sys.exit(f"{uri} does not exist")
+    sys.exit(f"{sys.argv[1]} does not exist")
 text = base64.b64encode(data).decode()
 print("BEGIN")
 for at in range(0, len(text), 4000):
@@ -63,16 +65,11 @@ def secret(name: str, space: str, data: dict[str, str]) -> Object:
     return {"apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": metadata, "stringData": data}
 
 
-def _pod(container: Object, *, shared_memory: bool = False, pull_secrets: list[str] | None = None) -> Object:
+def _pod(container: Object) -> Object:
     mounts = {"tmp": "/tmp", "home": "/home/flywheel", "models": "/models"}
-    volumes: list[Object] = [{"name": name, "emptyDir": {}} for name in mounts]
-    if shared_memory:
-        mounts["shm"] = "/dev/shm"
-        volumes.append({"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "2Gi"}})
     return {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "imagePullSecrets": [{"name": name} for name in pull_secrets or []],
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": USER,
@@ -92,15 +89,15 @@ def _pod(container: Object, *, shared_memory: bool = False, pull_secrets: list[s
                 **container,
             }
         ],
-        "volumes": volumes,
+        "volumes": [{"name": name, "emptyDir": {}} for name in mounts],
     }
 
 
-def store_env(secret_name: str = STORE_SECRET) -> list[Object]:
+def store_env() -> list[Object]:
     """Environment of a container that uses the store."""
 
     def entry(key: str, variable: str, optional: bool) -> Object:
-        ref = {"name": secret_name, "key": key} | ({"optional": True} if optional else {})
+        ref = {"name": STORE_SECRET, "key": key} | ({"optional": True} if optional else {})
         return {"name": variable, "valueFrom": {"secretKeyRef": ref}}
 
     required = [entry(key, variable, False) for key, variable in STORE_ENV.items()]
@@ -127,15 +124,15 @@ def job(name: str, space: str, image: str, arguments: list[str], memory: str = "
     }
 
 
-def look_job(space: str, image: str, make_bucket: bool) -> Object:
-    """Looks into the store for the base model, and makes the demo's own bucket."""
-    arguments = ["-c", LOOK, f"models/{BASE_MODEL}/manifest.json", *(["make"] if make_bucket else [])]
-    return job("look-into-store", space, image, arguments)
+def check_store_job(space: str, image: str, make_bucket: bool) -> Object:
+    """Says whether the base model is in the store, and makes the demo's own bucket."""
+    arguments = ["-c", CHECK_STORE, f"models/{BASE_MODEL}/manifest.json", *(["make"] if make_bucket else [])]
+    return job(CHECK_STORE_JOB, space, image, arguments)
 
 
 def import_job(space: str, image: str) -> Object:
     """Converts the model that a Python package of the image carries, and commits it to the store."""
-    return job(f"import-{BASE_MODEL}", space, image, ["-m", "flywheel_jobs", "import-model"], memory="6Gi")
+    return job(IMPORT_JOB, space, image, ["-m", "flywheel_jobs", "import-model"], memory="6Gi")
 
 
 def standin(space: str, image: str) -> list[Object]:

@@ -197,19 +197,17 @@ def prepare(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str
     space = settings.namespace
     kube.apply([*manifests.standin(space, images["jobs"])])
     # asked of the store itself: MinIO's data goes with its pod, while a finished Job stays
-    look = manifests.look_job(space, images["jobs"], make_bucket=not settings.existing)
-    kube.delete("job", look["metadata"]["name"], space)
-    absent = "MODEL PRESENT" not in jobs.run(kube, look, 180, AGAIN)
+    kube.delete("job", manifests.CHECK_STORE_JOB, space)
+    check = manifests.check_store_job(space, images["jobs"], make_bucket=not settings.existing)
+    absent = "MODEL PRESENT" not in jobs.run(kube, check, 180, AGAIN)
     begun = time.monotonic()
-    model = manifests.import_job(space, images["ray-cpu"])
-    name = model["metadata"]["name"]
     if absent:
-        if is_true(kube.get("job", name, space), "Complete"):
-            kube.delete("job", name, space)
-        jobs.start(kube, model)
+        if is_true(kube.get("job", manifests.IMPORT_JOB, space), "Complete"):
+            kube.delete("job", manifests.IMPORT_JOB, space)
+        jobs.start(kube, manifests.import_job(space, images["ray-cpu"]))
     wait_for_operator(kube)
     wait_for("the stand-in", lambda: is_true(kube.get("deployment", "standin", space), "Available"), 180, 0.5)
     if not absent:
         return "base model was there"
-    jobs.finish(kube, name, space, 900, AGAIN)
+    jobs.finish(kube, manifests.IMPORT_JOB, space, 900, AGAIN)
     return f"base model imported in {time.monotonic() - begun:.0f} s"

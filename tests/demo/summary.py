@@ -27,13 +27,13 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def stage_table(status: Json, now: datetime | None = None) -> list[str]:
+def stage_table(status: Json) -> list[str]:
     """Stages with seconds and counts."""
     rows = []
     for stage in status.get("stages") or []:
         counts = stage.get("counts") or {}
         dropped = ", ".join(f"{d['count']} {d['reason']}" for d in stage.get("dropped") or [])
-        took = seconds_between(stage.get("startedAt"), stage.get("finishedAt"), now or datetime.now(UTC))
+        took = seconds_between(stage.get("startedAt"), stage.get("finishedAt"), datetime.now(UTC))
         rows.append(
             [
                 stage["name"],

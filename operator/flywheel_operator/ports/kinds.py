@@ -39,7 +39,8 @@ SECRETS = Resource("v1", "Secret", "secrets")
 EVENTS = Resource("v1", "Event", "events")
 
 OWN = (ROUNDS, POOLS, RLJOBS)
-BY_KIND = {r.kind: r for r in (*OWN, RAYJOBS, RAYSERVICES, RAYCLUSTERS, JOBS, PODS, SERVICES, SECRETS, EVENTS)}
+CHILDREN = (JOBS, PODS, SERVICES, RAYJOBS, RAYSERVICES, RAYCLUSTERS)
+BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, EVENTS)}
 
 
 class KubeApi(Protocol):
@@ -62,8 +63,8 @@ class KubeApi(Protocol):
     async def apply(self, body: Object) -> Object:
         """Server-side apply as the field manager `flywheel`."""
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
-        """Delete exactly that incarnation; gone already is success."""
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Object | None:
+        """Delete exactly that incarnation; gone already is success. What is left while it ends, or None."""
 
     async def patch_status(self, obj: Object, status: Object) -> Object:
         """Server-side apply of the whole status; Conflict when `obj` is not the newest version."""

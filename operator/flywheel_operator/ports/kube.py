@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -19,7 +20,7 @@ from flywheel_operator.ports.errors import Conflict, Forbidden, NotFound, PortEr
 from flywheel_operator.ports.kinds import BY_KIND, Object, Resource
 from flywheel_operator.ports.login import Login
 
-PAGE = 500
+PAGE = 250
 APPLY = "application/apply-patch+yaml"
 _SERVED_FOR = 15.0
 
@@ -31,7 +32,7 @@ class Kube:
         self._login = login
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._served: dict[str, tuple[float, bool]] = {}
-        self.writes = 0
+        self.reads = self.writes = 0
 
     async def __aenter__(self) -> Kube:
         await self._login.open()
@@ -44,7 +45,7 @@ class Kube:
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""
         try:
-            return await self._call("GET", path_of(resource, namespace, name))
+            return await self._read(path_of(resource, namespace, name))
         except NotFound:
             return None
 
@@ -52,25 +53,30 @@ class Kube:
         """See KubeApi."""
         return await self.get(resource, namespace, name)
 
-    async def list(
+    async def pages(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
-    ) -> list[Object]:
-        """See KubeApi. Reads pages of 500."""
+    ) -> AsyncIterator[list[Object]]:
+        """See PagedKube."""
         query = {"limit": str(PAGE)}
         if labels:
             query["labelSelector"] = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))
-        found: list[Object] = []
         while True:
             try:
-                page = await self._call("GET", path_of(resource, namespace), query)
+                page = await self._read(path_of(resource, namespace), query)
             except NotFound:
-                return []
-            for item in page.get("items") or []:
-                found.append({"apiVersion": resource.api_version, "kind": resource.kind, **item})
+                return
+            common = {"apiVersion": resource.api_version, "kind": resource.kind}
+            yield [common | item for item in page.get("items") or []]
             token = page.get("metadata", {}).get("continue")
             if not token:
-                return found
+                return
             query["continue"] = token
+
+    async def list(
+        self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
+    ) -> list[Object]:
+        """See KubeApi."""
+        return [obj async for page in self.pages(resource, namespace, labels) for obj in page]
 
     async def create(self, body: Object) -> Object:
         """See KubeApi."""
@@ -89,16 +95,18 @@ class Kube:
         self.writes += 1
         return await self._apply(path_of(BY_KIND[body["kind"]], meta["namespace"], meta["name"]), body)
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Object | None:
         """See KubeApi."""
         self.writes += 1
         options = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         try:
-            await self._call("DELETE", path_of(resource, namespace, name), None, options)
+            left = await self._call("DELETE", path_of(resource, namespace, name), None, options)
         except NotFound:
-            return
+            return None
         except Conflict:
-            return  # another incarnation has that name: ours is gone
+            return None  # another incarnation has that name: ours is gone
+        # gone at once is answered with a Status, and for some kinds with the object as it was
+        return left if "deletionTimestamp" in left.get("metadata", {}) else None
 
     async def patch_status(self, obj: Object, status: Object) -> Object:
         """See KubeApi. The resource version makes it a compare-and-swap: two operators cannot both start an attempt."""
@@ -118,12 +126,16 @@ class Kube:
         if known and time.monotonic() - known[0] < _SERVED_FOR:
             return known[1]
         try:
-            await self._call("GET", f"/apis/{api_version}")
+            await self._read(f"/apis/{api_version}")
             answer = True
         except NotFound:
             answer = False
         self._served[api_version] = (time.monotonic(), answer)
         return answer
+
+    async def _read(self, path: str, query: dict[str, str] | None = None) -> Object:
+        self.reads += 1
+        return await self._call("GET", path, query)
 
     async def _apply(self, path: str, body: Object) -> Object:
         return await self._call("PATCH", path, {"fieldManager": FIELD_MANAGER, "force": "true"}, body, APPLY)

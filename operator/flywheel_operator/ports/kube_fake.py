@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 
 from flywheel_operator.ports.errors import Conflict, NotFound
 from flywheel_operator.ports.kinds import BY_KIND, RAY_API, Object, Resource, labels_of
@@ -42,6 +42,13 @@ class FakeKube:
         """See KubeApi."""
         return await self.get(resource, namespace, name)
 
+    async def pages(
+        self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
+    ) -> AsyncIterator[list[Object]]:
+        """See PagedKube. An object a page."""
+        for obj in await self.list(resource, namespace, labels):
+            yield [obj]
+
     async def list(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> list[Object]:
@@ -71,7 +78,7 @@ class FakeKube:
 
         return self._write("apply", body["kind"], body["metadata"]["name"], do)
 
-    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> None:
+    async def delete(self, resource: Resource, namespace: str, name: str, uid: str) -> Object | None:
         """See KubeApi. Dependents go at once, as the garbage collector would see to."""
 
         def do() -> Object:
@@ -81,6 +88,7 @@ class FakeKube:
             return {}
 
         self._write("delete", resource.kind, name, do)
+        return None
 
     async def patch_status(self, obj: Object, status: Object) -> Object:
         """See KubeApi."""

@@ -7,14 +7,15 @@ after a call that ran into its limit the others are refused at once until one of
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from flywheel_operator.ports.objects import StoreProblem, StoreSettings
-from flywheel_store.bucket import Bucket, S3Bucket
+from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSettings
+from flywheel_store.bucket import S3Bucket
 from flywheel_store.connection import Limits
 from flywheel_store.errors import StoreRefused, StoreUnavailable
 
@@ -24,46 +25,8 @@ _THREADS = 8  # requests to one store together; the operator reads small objects
 _PATIENCE = 1.0  # seconds in which a request is sent again; the next look comes soon enough
 
 
-class AsyncStore:
-    """Implements `ObjectStore` over a bucket whose calls take no time."""
-
-    def __init__(self, bucket: Bucket) -> None:
-        self._bucket, self.settings = bucket, bucket.settings
-
-    async def get(self, key: str) -> bytes | None:
-        """See ObjectStore."""
-        return await self._run(lambda: self._bucket.get(key))
-
-    async def version_of(self, key: str) -> str | None:
-        """See ObjectStore."""
-        return await self._run(lambda: self._bucket.version_of(key))
-
-    async def size(self, key: str) -> int | None:
-        """See ObjectStore."""
-        return await self._run(lambda: self._bucket.size(key))
-
-    async def keys(self, prefix: str) -> list[str]:
-        """See ObjectStore."""
-        return await self._run(lambda: self._bucket.keys(prefix))
-
-    async def put_new(self, key: str, data: bytes) -> bool:
-        """See ObjectStore."""
-        return await self._run(lambda: self._bucket.put_new(key, data))
-
-    async def remove(self, key: str) -> None:
-        """See ObjectStore."""
-        await self._run(lambda: self._bucket.remove(key))
-
-    async def bucket_exists(self) -> bool:
-        """See ObjectStore."""
-        return await self._run(self._bucket.exists)
-
-    async def _run(self, work: Callable[[], T]) -> T:
-        return work()
-
-
-class S3Store(AsyncStore):
-    """The same over S3; `timeout` seconds are what one call may take, whatever the server does."""
+class S3Store(ObjectStore):
+    """A store over S3; `timeout` seconds are what one call may take, whatever the server does."""
 
     def __init__(self, settings: StoreSettings, timeout: float = 10.0) -> None:
         self.timeout = timeout
@@ -103,14 +66,6 @@ class S3Store(AsyncStore):
                 self._ask_at = now + (1 + _REST) * self.timeout
 
 
-class Stores:
-    """Makes stores, one for all who have the same settings."""
-
-    def __init__(self, timeout: float) -> None:
-        self._timeout = timeout
-        self._known: dict[StoreSettings, S3Store] = {}
-
-    def __call__(self, settings: StoreSettings) -> S3Store:
-        if settings not in self._known:
-            self._known[settings] = S3Store(settings, self._timeout)
-        return self._known[settings]
+def connector(timeout: float) -> Callable[[StoreSettings], S3Store]:
+    """Makes stores, one for all who have the same settings: what was learnt about a slow one is not forgotten."""
+    return functools.cache(lambda settings: S3Store(settings, timeout))

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from flywheel_operator.ports.objects import StoreSettings
-from flywheel_operator.ports.store import AsyncStore
+from flywheel_operator.ports.objects import ObjectStore, StoreSettings
 from flywheel_store.memory import MemoryBucket
 
 
-class FakeStore(AsyncStore):
-    """Implements `ObjectStore`. `conditional=False` plays a server that ignores If-None-Match."""
+class FakeStore(ObjectStore):
+    """A store without a server. `conditional=False` plays a server that ignores If-None-Match."""
 
     def __init__(self, settings: StoreSettings | None = None, conditional: bool = True) -> None:
         self.memory = MemoryBucket(settings)

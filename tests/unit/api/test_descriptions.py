@@ -13,7 +13,7 @@ from pydantic.fields import FieldInfo
 import flywheel_api
 import flywheel_operator.settings
 
-MODULES = [f"flywheel_api.{found.name}" for found in pkgutil.iter_modules(flywheel_api.__path__)]
+MODULES = [found.name for found in pkgutil.walk_packages(flywheel_api.__path__, "flywheel_api.")]
 NOT_YET = {"flywheel_api.artifacts", "flywheel_api.stages"}
 
 

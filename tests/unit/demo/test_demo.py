@@ -115,7 +115,7 @@ class FakeKube:
         self.calls.append(("apply", *[o["kind"] for o in objects]))
         return ""
 
-    def delete(self, kind: str, name: str, namespace: str | None = None, timeout_s: float = 180) -> None:
+    def delete(self, kind: str, name: str, namespace: str | None = None) -> None:
         self.calls.append(("delete", kind, name))
 
 
@@ -351,13 +351,13 @@ def test_the_model_is_imported_when_the_store_lacks_it_whatever_jobs_say(log: st
     objects = {
         ("deployment", "*"): [AVAILABLE],
         ("deployment", "standin"): AVAILABLE,
-        ("job", "look-into-store"): complete,
+        ("job", "check-store"): complete,
         ("job", f"import-{BASE_MODEL}"): complete,
     }
     kube = FakeKube(objects, {"logs": log})
     setup.prepare(kube, Settings(), {"jobs": "j", "ray-cpu": "r"})
     assert (("delete", "job", f"import-{BASE_MODEL}") in kube.calls) is imported
-    assert ("delete", "job", "look-into-store") in kube.calls  # always asked anew
+    assert ("delete", "job", "check-store") in kube.calls  # always asked anew
 
 
 def test_our_pods_meet_pod_security_restricted() -> None:

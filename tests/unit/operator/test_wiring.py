@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from flywheel_operator.app import CHILDREN, build_registry, operator_settings
+from flywheel_operator.app import build_registry, operator_settings
+from flywheel_operator.ports.cache import WATCHED
+from flywheel_operator.ports.kinds import CHILDREN
 from flywheel_operator.ports.login import Login
-from flywheel_operator.queue import Key, WorkQueue
-from flywheel_operator.settings import OperatorConfig
 
 
 def test_kopf_is_silent_and_watches_only_children_of_ours() -> None:
-    settings = operator_settings(OperatorConfig())
+    settings = operator_settings()
     assert not settings.posting.enabled and settings.peering.standalone
     selectors = settings.watching.label_selectors
     assert set(selectors.values()) == {"app.kubernetes.io/managed-by=flywheel"}
@@ -17,12 +17,10 @@ def test_kopf_is_silent_and_watches_only_children_of_ours() -> None:
 
 
 async def test_no_handler_writes_to_an_object() -> None:
-    async def look(key: Key) -> None: ...
+    async def see(event: str | None, obj: object) -> None: ...
 
-    async def farewell(body: object) -> None: ...
-
-    registry = build_registry(Login.__new__(Login), WorkQueue(look), farewell)
-    assert registry._watching.get_all_handlers()  # events only
+    registry = build_registry(Login.__new__(Login), see)
+    assert len(list(registry._watching.get_all_handlers())) == len(WATCHED)  # events only
     assert not registry._changing.get_all_handlers()
     assert not registry._spawning.get_all_handlers()
     assert not registry._indexing.get_all_handlers()
