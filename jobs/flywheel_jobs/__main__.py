@@ -10,28 +10,28 @@ import sys
 
 
 def stage() -> int:
-    """run one CPU stage of a round (FLYWHEEL_STAGE_CONFIG)"""
+    """Run one CPU stage of a round (FLYWHEEL_STAGE_CONFIG)."""
     from flywheel_jobs.stages.main import main
 
     return main()
 
 
 def train() -> int:
-    """run one attempt of an RLJob on a Ray head (FLYWHEEL_TRAIN_CONFIG)"""
+    """Run one attempt of an RLJob on a Ray head (FLYWHEEL_TRAIN_CONFIG)."""
     from flywheel_jobs.trainer.main import main
 
     return main()
 
 
 def fetch_model() -> int:
-    """download and verify a checkpoint"""
+    """Download and verify a checkpoint."""
     from flywheel_jobs.harness.fetch_model import main
 
     return main()
 
 
 def import_model() -> int:
-    """convert the packaged GGUF model and commit it"""
+    """Convert the packaged GGUF model and commit it."""
     from flywheel_jobs.trainer.import_model import main
 
     return main()

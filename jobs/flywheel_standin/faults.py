@@ -4,52 +4,54 @@ from __future__ import annotations
 
 import asyncio
 import random
-from typing import Any
+from collections.abc import Mapping
 
 from aiohttp import web
+from pydantic import BaseModel, ConfigDict
 
-KNOWN = {"status", "share", "first", "retry_after", "hang_seconds", "malformed", "seed"}
+
+class Fault(BaseModel):
+    """What goes wrong, for a `share` of requests or only for the `first` so many."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    status: int | None = None  # HTTP code
+    malformed: bool = False  # a body that is no JSON
+    hang_seconds: float = 0.0
+    retry_after: float | None = None
+    share: float = 1.0
+    first: int | None = None
+    seed: int = 0
 
 
 class Faults:
-    """Which requests go wrong and how.
+    """The fault in force, and how many requests have seen it."""
 
-    `status` (HTTP code), `malformed` (a body that is no JSON) or `hang_seconds`, for a `share` of requests (default
-    all) or only for the `first` so many.
-    """
-
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, object]) -> None:
         self.set(config)
 
-    def set(self, config: dict[str, Any]) -> None:
-        """Takes a new configuration; {} is no fault. Raises ValueError for unknown keys."""
-        unknown = set(config) - KNOWN
-        if unknown:
-            raise ValueError(f"unknown faults {sorted(unknown)}: use {sorted(KNOWN)}")
-        self._config = dict(config)
+    def set(self, config: Mapping[str, object]) -> None:
+        """Takes a new fault; {} is none. Raises ValueError for unknown keys."""
+        if unknown := sorted(set(config) - set(Fault.model_fields)):
+            raise ValueError(f"unknown faults {unknown}: use {sorted(Fault.model_fields)}")
+        self._fault = Fault.model_validate(config)
         self._seen = 0
-        self._rng = random.Random(config.get("seed", 0))
+        self._rng = random.Random(self._fault.seed)
 
-    def show(self) -> dict[str, Any]:
-        """The configuration in force."""
-        return dict(self._config)
+    def show(self) -> dict[str, object]:
+        """The fault in force, as it was given."""
+        return self._fault.model_dump(exclude_unset=True)
 
     async def strike(self, _request: web.Request) -> web.StreamResponse | None:
         """The faulty response to this request, or None to serve it."""
-        if not self._config:
-            return None
+        fault = self._fault
         self._seen += 1
-        if self._seen > self._config.get("first", float("inf")):
+        if (fault.first is not None and self._seen > fault.first) or self._rng.random() >= fault.share:
             return None
-        if self._rng.random() >= self._config.get("share", 1.0):
-            return None
-        if "hang_seconds" in self._config:
-            await asyncio.sleep(float(self._config["hang_seconds"]))
-        if self._config.get("malformed"):
+        await asyncio.sleep(fault.hang_seconds)
+        if fault.malformed:
             return web.Response(text="<html>not json</html>", content_type="text/html")
-        if "status" not in self._config:
+        if fault.status is None:
             return None
-        after = self._config.get("retry_after")
-        headers = {} if after is None else {"Retry-After": str(after)}
+        headers = {} if fault.retry_after is None else {"Retry-After": f"{fault.retry_after:g}"}
         error = {"error": {"message": "injected fault", "type": "server_error"}}
-        return web.json_response(error, status=int(self._config["status"]), headers=headers)
+        return web.json_response(error, status=fault.status, headers=headers)

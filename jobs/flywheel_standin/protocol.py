@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 MODEL_NAME = "flywheel-standin"
 OWNED_BY = "flywheel-standin"
+Data = dict[str, Any]
+"""The data of a request, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,11 @@ class ChatRequest:
     """One choice of a chat request: a request for n choices is asked n times with `choice` 0 to n-1."""
 
     model: str
-    messages: list[dict[str, Any]]
+    messages: Sequence[Mapping[str, object]]
     choice: int = 0
     seed: int | None = None
     temperature: float = 1.0
-    schema: Mapping[str, Any] | None = None
+    schema: Mapping[str, object] | None = None
 
     @property
     def system(self) -> str:
@@ -38,7 +40,7 @@ class ChatRequest:
         return next((str(m.get("content") or "") for m in reversed(self.messages) if m.get("role") == "user"), "")
 
     @property
-    def data(self) -> dict[str, Any] | None:
+    def data(self) -> Data | None:
         """The data of a request for a structured answer: its first user message as a JSON object; None if it is not."""
         text = next((str(m.get("content") or "") for m in self.messages if m.get("role") == "user"), "")
         try:
@@ -60,7 +62,7 @@ class Answer:
     text: str
 
     @classmethod
-    def json(cls, value: Mapping[str, Any]) -> Answer:
+    def json(cls, value: Mapping[str, object]) -> Answer:
         """An answer that is one JSON object."""
         return cls(json.dumps(value))
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import random
 import re
-from typing import Any
 
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.seeds import arithmetic
 from flywheel_jobs.seeds.arithmetic import TEMPLATES, Typed
-from flywheel_standin.protocol import Answer, ChatRequest
+from flywheel_standin.protocol import Answer, ChatRequest, Data
 
 ILL_POSED_SHARE = 0.12
 LOST_VALUE_SHARE = 0.08
@@ -60,7 +59,7 @@ def _teach(request: ChatRequest) -> Answer:
     return _mutate(typed, task["operator"], rng)
 
 
-def _typed(problem: dict[str, Any]) -> Typed | None:
+def _typed(problem: Data) -> Typed | None:
     try:
         return Typed.parse(problem.get("typed"))
     except ValueError:
@@ -91,7 +90,7 @@ def mutated(typed: Typed, operator: str, rng: random.Random) -> Typed:
     return Typed(typed.family, arithmetic.draw_values(typed.family, difficulty, rng))
 
 
-def _reskin(typed: Typed, persona: dict[str, Any], rng: random.Random) -> Answer:
+def _reskin(typed: Typed, persona: Data, rng: random.Random) -> Answer:
     frames = PERSONA_FRAMES.get(typed.family)
     if not frames:
         return Answer.json(

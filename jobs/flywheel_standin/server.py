@@ -14,9 +14,10 @@ import json
 import os
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated
 
 from aiohttp import web
+from pydantic import BaseModel, Field
 
 from flywheel_api.artifacts import STANDIN_NOTICE
 from flywheel_jobs.core import logging as telemetry
@@ -30,6 +31,29 @@ UNKNOWN = "This stand-in has no script for that request."
 MAX_BODY = 8 << 20
 MAX_CHOICES = 256
 log = telemetry.get_logger(__name__)
+
+
+class SchemaForm(BaseModel):
+    """The schema of a request for JSON."""
+
+    schema_: dict[str, object] | None = Field(default=None, alias="schema")
+
+
+class ResponseFormat(BaseModel):
+    """What form of answer is asked for."""
+
+    json_schema: SchemaForm | None = None
+
+
+class ChatBody(BaseModel):
+    """The body of POST /v1/chat/completions, as far as it is read."""
+
+    model: str
+    messages: list[dict[str, object]]
+    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
+    seed: int | None = None
+    temperature: float | None = None
+    response_format: ResponseFormat | None = None
 
 
 class StandIn:
@@ -77,46 +101,43 @@ class StandIn:
         if fault is not None:
             return fault
         try:
-            body = await request.json()
-            choices, n = self._answer(body)
+            body = ChatBody.model_validate_json(await request.read())
+            answers = self._answers(body)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             message = f"bad request: {type(error).__name__}: {error}"[:300]
             return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=400)
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
         self.served += 1
-        return web.json_response(self._completion(body, choices, n))
+        return web.json_response(self._completion(body, answers))
 
-    def _answer(self, body: dict[str, Any]) -> tuple[list[Answer], int]:
-        n = 1 if body.get("n") is None else int(body["n"])
-        if not 1 <= n <= MAX_CHOICES:
-            raise ValueError(f"n must lie in 1..{MAX_CHOICES}")
-        form = (body.get("response_format") or {}).get("json_schema") or {}
-        asked = [
+    def _answers(self, body: ChatBody) -> list[Answer]:
+        form = body.response_format and body.response_format.json_schema
+        asked = (
             ChatRequest(
-                model=str(body["model"]),
-                messages=list(body["messages"]),
+                model=body.model,
+                messages=body.messages,
                 choice=choice,
-                seed=body.get("seed"),
-                temperature=float(body.get("temperature") or 0.0),
-                schema=form.get("schema"),
+                seed=body.seed,
+                temperature=body.temperature or 0.0,
+                schema=form.schema_ if form else None,
             )
-            for choice in range(n)
-        ]
-        return [self._one(request) for request in asked], n
+            for choice in range(1 if body.n is None else body.n)
+        )
+        return [self._one(request) for request in asked]
 
     def _one(self, request: ChatRequest) -> Answer:
         answers = (behaviour(request) for behaviour in self.behaviours)
         return next((a for a in answers if a is not None), Answer(UNKNOWN))
 
-    def _completion(self, body: dict[str, Any], answers: list[Answer], n: int) -> dict[str, Any]:
-        prompt = sum(_tokens(str(m.get("content") or "")) for m in body["messages"])
+    def _completion(self, body: ChatBody, answers: list[Answer]) -> dict[str, object]:
+        prompt = sum(_tokens(str(m.get("content") or "")) for m in body.messages)
         written = sum(_tokens(a.text) for a in answers)
         return {
             "id": f"chatcmpl-standin-{next(self._ids)}",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": body["model"],
+            "model": body.model,
             "standin": True,
             "choices": [
                 {
@@ -126,7 +147,7 @@ class StandIn:
                 }
                 for i, a in enumerate(answers)
             ],
-            "usage": {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written, "n": n},
+            "usage": {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written},
         }
 
     async def set_faults(self, request: web.Request) -> web.Response:

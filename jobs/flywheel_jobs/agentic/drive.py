@@ -5,7 +5,7 @@ An outage is a typed error that passes through (law 6); the stage journals what 
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,7 +67,7 @@ async def run(
     return episode
 
 
-def _scene(task: Task, episode: Episode, asked: int) -> dict[str, Any]:
+def _scene(task: Task, episode: Episode, asked: int) -> dict[str, object]:
     said = [m["content"] for m in episode.said if m["role"] in ("assistant", "user")]
     return {
         "ask": "user",

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flywheel_api.records.agentic import Action, Branch, BranchKind, Seed
+from flywheel_api.records.agentic import Action, Branch, BranchKind, Seed, Tree
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_jobs.agentic.drive import end_group
 from flywheel_jobs.agentic.inversion import card
-from flywheel_jobs.agentic.tree import branch_problems, schema
+from flywheel_jobs.agentic.tree import branch_problems
 from flywheel_jobs.envs.engine import Domain
 
 MIN_TOOLS, MAX_TOOLS, MAX_PARAMETERS = 3, 5, 3  # the paper's; docs/method.md, "Workflows"
@@ -50,7 +50,7 @@ class Workflow(BaseModel):
     rules: Annotated[list[str], Field(min_length=1, max_length=8)]
 
 
-def seed_payload(domain: Domain, persona: Persona, index: int) -> dict[str, Any]:
+def seed_payload(domain: Domain, persona: Persona, index: int) -> dict[str, object]:
     """The data of a seed request."""
     return {
         "ask": "workflow",
@@ -90,11 +90,11 @@ def observed(trajectories: Iterable[Trajectory]) -> dict[str, int]:
 
 
 def expand_instruction() -> str:
-    """What the teacher is told to do."""
-    return EXPAND + json.dumps(schema())
+    """What the teacher is asked to do."""
+    return EXPAND + json.dumps(Tree.model_json_schema())
 
 
-def expand_payload(domain: Domain, seed: Seed, seen: Sequence[Trajectory], branches: int) -> dict[str, Any]:
+def expand_payload(domain: Domain, seed: Seed, seen: Sequence[Trajectory], branches: int) -> dict[str, object]:
     """The data of an expansion request: failures first among the trajectories that are shown."""
     shown = sorted(seen, key=lambda t: (t.score, t.id))[:SHOWN_TRAJECTORIES]
     return {
@@ -109,6 +109,6 @@ def expand_payload(domain: Domain, seed: Seed, seen: Sequence[Trajectory], branc
     }
 
 
-def _shown(trajectory: Trajectory, skip: int) -> dict[str, Any]:
+def _shown(trajectory: Trajectory, skip: int) -> dict[str, object]:
     said = "\n".join(f"{m['role']}: {m['content']}" for m in trajectory.messages[skip:])
     return {"score": trajectory.score, "closed": trajectory.closed, "said": said[:SHOWN_CHARACTERS]}

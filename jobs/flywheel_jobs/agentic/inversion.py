@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -161,8 +161,8 @@ def build_task(
     )
 
 
-def case_of(domain: Domain, branch: Branch, persona: Persona, key: int, push: bool) -> dict[str, Any]:
-    """What the teacher is told of a case."""
+def case_of(domain: Domain, branch: Branch, persona: Persona, key: int, push: bool) -> dict[str, object]:
+    """What the teacher gets to know of a case."""
     return {
         "ask": "invert",
         "domain": card(domain),
@@ -174,7 +174,7 @@ def case_of(domain: Domain, branch: Branch, persona: Persona, key: int, push: bo
     }
 
 
-def card(domain: Domain) -> dict[str, Any]:
+def card(domain: Domain) -> dict[str, object]:
     """A domain in words and names, for prompts."""
     table = domain.table(domain.main_table)
     return {

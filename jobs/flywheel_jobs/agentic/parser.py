@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 _BLOCK = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
@@ -19,7 +19,7 @@ class Call:
     """A call as the agent wrote it. `arguments` is whatever JSON value stood there; the environment checks it."""
 
     name: str
-    arguments: Any
+    arguments: object
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,6 @@ def _call(block: str) -> Call | None:
     return Call(value["name"], value["arguments"])
 
 
-def render(name: str, arguments: dict[str, Any]) -> str:
+def render(name: str, arguments: Mapping[str, object]) -> str:
     """A call in the same format."""
     return f"<tool_call>{json.dumps({'name': name, 'arguments': arguments}, ensure_ascii=False)}</tool_call>"

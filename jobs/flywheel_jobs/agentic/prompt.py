@@ -17,7 +17,6 @@ instead of words with the stem of the write gave 0.0 on one outcome; three examp
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.envs.engine import Domain
@@ -74,7 +73,7 @@ def build(domain: Domain, sop: str, request: str) -> list[Message]:
     messages: list[Message] = [{"role": "system", "content": system_text(domain, sop)}]
     read = domain.reads[0]
     for asked, key, found, write in EXAMPLES.get(domain.name, ()):
-        arguments: dict[str, Any] = {domain.key.name: key}
+        arguments = {domain.key.name: key}
         messages += [
             {"role": "user", "content": asked},
             {"role": "assistant", "content": render(read, arguments)},

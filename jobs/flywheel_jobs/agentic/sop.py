@@ -1,5 +1,6 @@
-"""The policy text of a task: the rules that its branch touches and one or two others, so that the text does not give
-the branch away. Conditions only: a tool's name or a word of order would hand the agent the procedure.
+"""The policy text of a task: the rules that its branch touches, and others so that it does not give the branch away.
+
+Conditions only: a tool's name or a word of order would hand the agent the procedure.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ def rule_ids(domain: Domain, branch: Branch, rng: random.Random) -> list[str]:
     """
     chosen = set(branch.rules)
     others = [r.id for r in domain.rules if r.id not in chosen]
+    usual = {r.id for r in domain.rules if r.ordinary}
     while others and len(chosen) < max(WANTED_RULES, len(branch.rules) + (len(branch.rules) > 1)):
-        ordinary = [r for r in others if r in {x.id for x in domain.rules[:2]}]
-        pick = rng.choice(ordinary or others)
+        pick = rng.choice([r for r in others if r in usual] or others)
         others.remove(pick)
         chosen.add(pick)
     return [r.id for r in domain.rules if r.id in chosen]

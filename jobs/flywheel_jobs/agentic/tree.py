@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 from flywheel_api.records.agentic import Action, Branch, Tree
 from flywheel_jobs.envs.engine import Domain, Tables, replay
-
-
-def schema() -> dict[str, Any]:
-    """JSON schema of a tree, sent to the teacher's server."""
-    return Tree.model_json_schema()
 
 
 def walk(branches: list[Branch], above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Branch]]:

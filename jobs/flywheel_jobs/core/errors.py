@@ -36,7 +36,7 @@ class EndpointUnavailable(FlywheelError):
 
 
 class BudgetExceeded(FlywheelError):
-    """A role's token budget is used up; no retry can mend it."""
+    """A role's token budget is used up; no retry can help."""
 
     cause = Cause.BUDGET
     exit_code = ExitCode.BUDGET

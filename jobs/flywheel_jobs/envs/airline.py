@@ -70,8 +70,8 @@ AIRLINE = Domain(
         Tool("refund", "Refund a booking", (ID,), _undo("refunded"), writes=True, short="refund"),
     ),
     rules=(
-        Rule("cancelable", "A cancelable booking is cancelled."),
-        Rule("refundable", "A refundable booking is refunded."),
+        Rule("cancelable", "A cancelable booking is cancelled.", ordinary=True),
+        Rule("refundable", "A refundable booking is refunded.", ordinary=True),
         Rule("locked", "A locked booking stays as it is."),
         Rule("owner", "A booking of another person stays as it is."),
         Rule("number", "Without a booking number nothing is changed."),

@@ -118,10 +118,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of the domain's policy: one declarative sentence, conditions only, no procedure."""
+    """A rule of the domain's policy: one declarative sentence, conditions only, no procedure.
+
+    `ordinary` rules say what is done where nothing stands against the request.
+    """
 
     id: str
     text: str
+    ordinary: bool = False
 
 
 @dataclass(frozen=True)

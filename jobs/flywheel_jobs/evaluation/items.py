@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict, Unpack
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import record_id
@@ -15,6 +15,17 @@ from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.rewards import math
+
+
+class Scored(TypedDict, total=False):
+    """What a sample came to, as in its row."""
+
+    score: Required[float]
+    outcome: str
+    expected: str | None
+    finish: str
+    reason: str
+    details: dict[str, float]
 
 
 @dataclass(frozen=True)
@@ -35,7 +46,7 @@ class Item:
         """Journal key."""
         return f"{self.suite}/{self.record.id}"
 
-    def row(self, repeat: int, messages: list[dict[str, Any]], **scored: Any) -> EvaluationRow:
+    def row(self, repeat: int, messages: list[dict[str, Any]], **scored: Unpack[Scored]) -> EvaluationRow:
         """The row of one sample."""
         lineage = self.record.lineage.model_copy(update={"parent_ids": [self.record.id], "operator": "evaluate"})
         return EvaluationRow(

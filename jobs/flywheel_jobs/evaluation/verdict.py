@@ -77,8 +77,9 @@ def check(
 def against_champion(
     suites: Sequence[SuiteSpec], champion: Means, candidate: Means, confidence: float, seed: int
 ) -> tuple[list[ChampionGain], list[str]]:
-    """Paired gains over the campaign's champion on common items, and a sentence for each gated suite that fell
-    significantly behind it (the whole interval is below 0).
+    """Paired gains over the campaign's champion on common items, and what is worse.
+
+    A sentence stands for each gated suite that fell significantly behind (the whole interval is below 0).
     """
     compared, worse = [], []
     for suite in suites:

@@ -12,7 +12,7 @@ import sys
 import threading
 import traceback
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict, Unpack
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Claim, Failure, Manifest, Owner, Progress
@@ -31,6 +31,24 @@ log = get_logger(__name__)
 HEARTBEAT_SECONDS = 10.0
 MIN_WRITE_SECONDS = 1.0  # progress that advances faster is written at this pace
 TERMINATION_LOG = "/dev/termination-log"
+
+
+class Advance(TypedDict, total=False):
+    """Fields of Progress that the work itself sets."""
+
+    done: int
+    total: int | None
+    text: str
+    waiting_for: str | None
+    step: int | None
+    reward: float | None
+    tokens_per_second: float | None
+    tokens: dict[str, int]
+    eta_seconds: float | None
+    checkpoint_step: int | None
+    checkpoint_digest: str | None
+    resumed_from_step: int | None
+    manifest: str | None
 
 
 class Attempt:
@@ -91,13 +109,11 @@ class Attempt:
         self._thread = threading.Thread(target=self._beat, name="progress", daemon=True)
         self._thread.start()
 
-    def update(self, **fields: Any) -> None:
-        """Sets fields of Progress. `updatedAt` moves when done, step, checkpoint or (with no total) the text
-        changed.
-        """
+    def update(self, **fields: Unpack[Advance]) -> None:
+        """Sets fields of Progress. `updatedAt` moves with done, step, checkpoint and, unless it waits, the text."""
         with self._write_lock:
             old = self._state
-            new = old.model_copy(update=fields)
+            new = old.model_copy(update=dict(fields))
             advanced = (new.done, new.step, new.checkpoint_step) != (old.done, old.step, old.checkpoint_step)
             advanced = advanced or (new.text != old.text and new.waiting_for is None)
             if new == old:

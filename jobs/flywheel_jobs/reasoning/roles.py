@@ -6,7 +6,7 @@ answer in the same format.
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -67,7 +67,7 @@ def teacher_messages(
     problem: Problem, operator: str, variant: int, persona: Persona | None = None
 ) -> list[dict[str, str]]:
     """The request for one variant. The original's answer is left out: labels come from verification alone."""
-    task: dict[str, Any] = {
+    task: dict[str, object] = {
         "operator": operator,
         "instruction": INSTRUCTIONS[operator],
         "variant": variant,

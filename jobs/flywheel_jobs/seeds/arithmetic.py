@@ -52,7 +52,7 @@ class Typed:
         return {"family": self.family, "values": list(self.values)}
 
     @classmethod
-    def parse(cls, value: Any) -> Typed:
+    def parse(cls, value: object) -> Typed:
         """From a record. Raises ValueError for anything that is not a problem of a known family."""
         if not isinstance(value, dict) or value.get("family") not in ARITY:
             raise ValueError(f"not a typed problem: {value!r}"[:200])

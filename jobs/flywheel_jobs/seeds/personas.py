@@ -49,9 +49,7 @@ def builtin() -> list[Persona]:
 
 
 def load(ref: str, store: Store) -> list[Persona]:
-    """Personas of `builtin://personas`, `sha256:...` or `s3://....jsonl`. Raises ValidationFailure naming the bad
-    record.
-    """
+    """Personas of `builtin://personas`, `sha256:...` or `s3://....jsonl`. Raises ValidationFailure with the bad one."""
     if ref == BUILTIN:
         return builtin()
     if ref.startswith("builtin://"):
@@ -71,7 +69,7 @@ def split(personas: list[Persona], share: float) -> tuple[list[Persona], list[Pe
     training = [p for p in personas if not is_holdout(p.id, share)]
     if not training or (share > 0 and not held):
         raise ValidationFailure(
-            f"{len(personas)} personas cannot be split with holdoutPersonas {share}: give more personas or another "
-            f"share"
+            f"{len(personas)} personas cannot be split with holdoutPersonas {share}: give more personas or "
+            "another share"
         )
     return training, held

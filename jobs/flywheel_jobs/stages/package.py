@@ -9,9 +9,8 @@ from __future__ import annotations
 import io
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
@@ -104,8 +103,8 @@ def check_enough(track: Track, train: Sequence[Example], training: TrackTraining
     }[track]
     raise ValidationFailure(
         f"the {track} track has {len(train)} training rows and one step takes {need}: {more} "
-        f"spec.training.{track}.algorithm.promptsPerStep; the counts of the earlier stages say what was dropped and "
-        f"why",
+        f"spec.training.{track}.algorithm.promptsPerStep; the counts of the earlier stages say what was dropped "
+        "and why",
         reason="TooFewRows",
     )
 
@@ -118,7 +117,7 @@ def numbered(examples: Sequence[Example], side: Split) -> list[Prompt]:
     ]
 
 
-def parquet(values: Sequence[dict[str, Any]]) -> bytes:
+def parquet(values: Sequence[Mapping[str, object]]) -> bytes:
     """The rows as one Parquet file."""
     import pyarrow as pa  # a third of a second that only this stage has to wait for
     import pyarrow.parquet as pq
