@@ -10,7 +10,7 @@ Layout below the store's prefix (every key is a function of facts, never of time
     runs/<owner uid>/<stage>/a<attempt>/claim.json        create-only: one incarnation per attempt (law 10)
     runs/<owner uid>/<stage>/a<attempt>/progress.json     overwritten while the attempt runs
     runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
-    references/sha256/<hex>/<content key>                 that training's kept checkpoints need the blob, others may too
+    references/sha256/<hex>/<namespace>/<content key>     that training's kept checkpoints need the blob, others may too
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
     reports/<namespace>/<round name>-<round uid>/report.html
 
@@ -291,9 +291,9 @@ def references_prefix(sha256_hex: str) -> str:
     return f"references/sha256/{sha256_hex}/"
 
 
-def reference_key(sha256_hex: str, content_key: str) -> str:
-    """Says that a training's kept checkpoint needs a blob."""
-    return references_prefix(sha256_hex) + hex_of(content_key)
+def reference_key(sha256_hex: str, namespace: str, content_key: str) -> str:
+    """Says that a training's kept checkpoint needs a blob. Equal trainings of two namespaces keep it each."""
+    return f"{references_prefix(sha256_hex)}{namespace}/{hex_of(content_key)}"
 
 
 def promotions_prefix(namespace: str, campaign: str | None = None) -> str:

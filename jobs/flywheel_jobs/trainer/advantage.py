@@ -9,25 +9,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Hashable, Sequence
-from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flywheel_jobs.trainer.signals import Groups
+
 EPSILON = 1e-6
-
-
-@dataclass(frozen=True)
-class GroupReport:
-    """How informative a batch was: groups in all, groups whose valid rewards were all equal, masked trajectories."""
-
-    groups: int
-    zero_variance: int
-    masked: int
-
-    def dump(self) -> dict[str, int]:
-        """As plain JSON."""
-        return asdict(self)
 
 
 def group_advantages(
@@ -36,7 +24,7 @@ def group_advantages(
     valid: NDArray[np.bool_],
     normalise: bool = True,
     epsilon: float = EPSILON,
-) -> tuple[NDArray[np.float64], GroupReport]:
+) -> tuple[NDArray[np.float64], Groups]:
     """Advantages of shape (n,) for rewards of shape (n,), the group of each row, and which rows count.
 
     `normalise` False leaves out the division by the standard deviation (Dr. GRPO, arXiv 2503.20783). A group of one row
@@ -59,4 +47,4 @@ def group_advantages(
             continue
         centred = values - values.mean()
         out[kept] = centred / (values.std(ddof=1) + epsilon) if normalise else centred
-    return out, GroupReport(groups=len(rows), zero_variance=flat, masked=int((~valid).sum()))
+    return out, Groups(groups=len(rows), zero_variance=flat, masked=int((~valid).sum()))

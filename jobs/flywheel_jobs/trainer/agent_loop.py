@@ -20,11 +20,11 @@ from verl.experimental.agent_loop.single_turn_agent_loop import SingleTurnAgentL
 from verl.trainer.ppo.reward import get_custom_reward_fn
 from verl.utils.profiler import simple_timer
 
+from flywheel_api.records.agentic import Task
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.trainer import trajectory
-
-Row = dict[str, Any]
+from flywheel_jobs.trainer.trajectory import Row, Sampled
 
 
 class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
@@ -36,36 +36,42 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         self._limit = int(self.rollout_config.response_length)
 
     async def finish(
-        self, output: AgentLoopOutput, row: Row, context: dict[str, Any], outage: str | None
+        self,
+        output: AgentLoopOutput,
+        row: Row,
+        task: Task | None = None,
+        episode: Episode | None = None,
+        outage: str | None = None,
     ) -> AgentLoopOutput:
         """Scores a trajectory, or masks it because of an outage here or before; writes its record."""
         text = await self.loop.run_in_executor(None, self.decode, output.response_ids)
-        result: dict[str, Any] = {}
+        reward: dict[str, Any] = {}
         if outage is None:
             try:
-                result = await trajectory.patiently(lambda: self._score(text, output, row, context))
+                reward = await trajectory.patiently(lambda: self._score(text, output.num_turns, row, episode))
             except InfraError as error:
                 outage = str(error)
-        score = float(result.get("score", 0.0))
+        sampled = Sampled(output.num_turns, len(output.response_ids), text, reward, outage, task, episode)
         if outage is not None:
             output.response_mask = [0] * len(output.response_mask)
-        output.reward_score = score
-        output.extra_fields["reward_extra_info"] = {"score": score, "masked": float(outage is not None)}
-        trajectory.record(row, context, output, {**result, "score": score, "response": text, "outage": outage})
+        output.reward_score = sampled.score
+        output.extra_fields["reward_extra_info"] = {"score": sampled.score, "masked": float(outage is not None)}
+        trajectory.record(row, sampled)
         return output
 
     def decode(self, ids: list[int]) -> str:
         """Text of tokens without special ones."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    async def _score(self, text: str, output: AgentLoopOutput, row: Row, context: dict[str, Any]) -> dict[str, Any]:
+    async def _score(self, text: str, turns: int, row: Row, episode: Episode | None) -> dict[str, Any]:
+        """The reward function's answer. It gets the row as verl's own reward managers hand it on, and the episode."""
         if self._reward is None:
             raise ValueError("no reward function is configured: set reward.custom_reward_function.path and .name")
         result = self._reward(
-            data_source=row["data_source"],
+            data_source=row.raw["data_source"],
             solution_str=text,
-            ground_truth=dict(row["reward_model"])["ground_truth"],
-            extra_info={**dict(row.get("extra_info") or {}), **context, "num_turns": output.num_turns},
+            ground_truth=dict(row.raw["reward_model"])["ground_truth"],
+            extra_info=trajectory.reward_info(row, episode, turns),
         )
         result = await result if inspect.isawaitable(result) else result
         return dict(result) if isinstance(result, dict) else {"score": float(result)}
@@ -77,7 +83,7 @@ class SingleTurnLoop(ScoredLoop, SingleTurnAgentLoop):  # type: ignore[misc]
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
         """One trajectory of a row."""
         output = await SingleTurnAgentLoop.run(self, sampling_params, priority=priority, **row)
-        return await self.finish(output, row, {}, None)
+        return await self.finish(output, Row.read(row))
 
 
 class ToolLoop(ScoredLoop):
@@ -89,7 +95,8 @@ class ToolLoop(ScoredLoop):
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
         """One trajectory of a row."""
-        task = trajectory.parse_task(row)
+        read = Row.read(row)
+        task = trajectory.task_of(read.prompt)
         turns = int(self.rollout_config.multi_turn.max_assistant_turns)
         self.metrics: dict[str, Any] = {"num_preempted": -1}
         self.mask: list[int] = []
@@ -98,15 +105,14 @@ class ToolLoop(ScoredLoop):
         self.turns = 1
         self.ids: list[int] = []
         outage: str | None = None
-        context: dict[str, Any] = {"task": task}
+        ended: Episode | None = None
         try:
             episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, max_turns=turns))
             self.ids = await self.ct_build_initial_tokens(episode.messages)
-            episode = await self._converse(episode, sampling_params, priority)
-            context |= {"env": episode.env, "messages": episode.messages}
+            ended = await self._converse(episode, sampling_params, priority)
         except InfraError as error:
             outage = str(error)
-        return await self.finish(await self._output(row), row, context, outage)
+        return await self.finish(await self._output(read.step), read, task, ended, outage)
 
     async def _converse(self, episode: Episode, sampling: dict[str, Any], priority: int) -> Episode:
         """Turns until the environment closes the episode or tokens run out; returns the episode as it ended."""
@@ -163,12 +169,11 @@ class ToolLoop(ScoredLoop):
         self.turns += 1
         return True
 
-    async def _output(self, row: Row) -> AgentLoopOutput:
+    async def _output(self, step: int) -> AgentLoopOutput:
         """What verl trains on. An episode that an outage ended before its first token gets one masked token."""
         if not self.mask:
             end = self.tokenizer.eos_token_id or 0
             self.ids, self.mask, self.logprobs = [*(self.ids or [end]), end], [0], [0.0]
-        step = int(row.get("global_steps", 1)) - 1
         split = len(self.ids) - len(self.mask)
         return AgentLoopOutput(
             prompt_ids=self.ids[:split],
@@ -178,8 +183,8 @@ class ToolLoop(ScoredLoop):
             num_turns=self.turns,
             metrics=AgentLoopMetrics(**self.metrics),
             extra_fields={
-                "min_global_steps": step,
-                "max_global_steps": step,
+                "min_global_steps": step - 1,  # the weights are those after the step before
+                "max_global_steps": step - 1,
                 **self.extra,
                 "turn_scores": [],
                 "tool_rewards": [],

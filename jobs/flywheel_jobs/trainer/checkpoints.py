@@ -1,24 +1,24 @@
 """Checkpoints beside training: uploaded in parallel parts while verl trains on, committed, kept by policy, restored.
 
 A checkpoint is the tree that verl writes as `global_step_<n>`: one file per rank and kind, on the node of that rank.
-Its commit is a create-only manifest whose `details` carry the curve so far and whose files carry the trajectories so
-far, so that a later attempt has the whole story from the store alone.
+Its commit is a create-only manifest under the content of the training, whose result carries the curve so far and whose
+files carry the trajectories so far: whoever trains the same next has the whole story from the store alone.
 """
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import FileEntry, Manifest, ManifestKind, Owner
+from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_api.results import TrainingStateResult
 from flywheel_api.rljob import CheckpointSpec
-from flywheel_api.stages import TRAIN_STAGE
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.core.logging import get_logger
-from flywheel_jobs.harness.attempt import now
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import retention, rollouts, signals
 from flywheel_jobs.trainer.metrics import Curve
@@ -30,10 +30,12 @@ TRACKER = "latest_checkpointed_iteration.txt"
 DOWNLOADS = 4
 log = get_logger(__name__)
 
+MakeManifest = Callable[[TrainingStateResult, list[FileEntry]], Manifest]
+
 
 @dataclass
 class History:
-    """What a run has produced so far, across its attempts."""
+    """What a training has produced so far, over everybody who trained the same."""
 
     curve: Curve = field(default_factory=Curve)
     rollouts: dict[int, FileEntry] = field(default_factory=dict)
@@ -42,6 +44,37 @@ class History:
     def rollout_files(self, upto: int) -> list[FileEntry]:
         """Trajectory files of steps up to and including `upto`."""
         return [self.rollouts[s] for s in sorted(self.rollouts) if s <= upto]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A committed checkpoint."""
+
+    manifest: Manifest
+    state: TrainingStateResult
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Checkpoint:
+        """Raises CorruptArtifact for a manifest of anything else."""
+        if not isinstance(manifest.result, TrainingStateResult):
+            raise CorruptArtifact(f"{manifest.digest} is a {manifest.kind} where a training's checkpoint was expected")
+        return cls(manifest, manifest.result)
+
+    @property
+    def reward(self) -> float | None:
+        """Mean reward of its own step, where the step's numbers are in the curve."""
+        last = self.state.curve[-1] if self.state.curve else None
+        return last.reward if last is not None and last.step == self.state.step else None
+
+    @property
+    def rollouts(self) -> list[FileEntry]:
+        """Files of trajectories, by step."""
+        return sorted((f for f in self.manifest.files if f.path.startswith(rollouts.PREFIX)), key=rollouts.step_of)
+
+    def history(self) -> History:
+        """What a training that resumes here starts from."""
+        files = {rollouts.step_of(f): f for f in self.rollouts}
+        return History(Curve.of(self.state.curve), files, resumed_from=self.state.step)
 
 
 def upload_tree(directory: str) -> list[tuple[str, str, int]]:
@@ -63,47 +96,55 @@ def download_tree(files: list[tuple[str, str, int]], directory: str, tracker: st
 
 
 class Checkpoints:
-    """The committed checkpoints of a run."""
+    """The committed checkpoints of a training: of all attempts and all RLJobs of its content in its namespace."""
 
-    def __init__(self, store: Store, owner: Owner, policy: CheckpointSpec, root: Path, nodes: Nodes) -> None:
+    def __init__(
+        self, store: Store, namespace: str, content_key: str, policy: CheckpointSpec, root: Path, nodes: Nodes
+    ) -> None:
         self.store = store
-        self.owner = owner
+        self.namespace = namespace
+        self.content_key = content_key
         self.policy = policy
         self.root = root
         self.nodes = nodes
-        self.committed: dict[int, Manifest] = {}
+        self.committed: dict[int, Checkpoint] = {}
 
     def key(self, step: int) -> str:
         """Where the checkpoint of a step is committed."""
-        return artifacts.checkpoint_key(self.owner.uid, TRAIN_STAGE, step)
+        return artifacts.checkpoint_key(self.namespace, self.content_key, step)
 
     def load(self) -> None:
-        """Reads which checkpoints earlier attempts committed."""
-        prefix = artifacts.checkpoints_prefix(self.owner.uid, TRAIN_STAGE)
-        for key in self.store.list_keys(prefix + "/"):
+        """Reads what is committed now. A checkpoint that cannot be read is no checkpoint."""
+        found: dict[int, Checkpoint] = {}
+        for key in self.store.list_keys(artifacts.checkpoints_prefix(self.namespace, self.content_key) + "/"):
             data = self.store.get_bytes(key) if key.endswith("/manifest.json") else None
-            if data is not None:
-                manifest = parse_manifest(data, key)
-                self.committed[int(manifest.details["step"])] = manifest
+            if data is None:
+                continue
+            try:
+                checkpoint = Checkpoint.of(parse_manifest(data, key))
+            except CorruptArtifact as error:
+                log.warning("checkpoint cannot be read", key=key, error=str(error))
+                continue
+            found[checkpoint.state.step] = checkpoint
+        self.committed = found
 
-    def last(self) -> Manifest | None:
+    def last(self) -> Checkpoint | None:
         """The newest committed checkpoint."""
         return self.committed[max(self.committed)] if self.committed else None
 
     def restore(self) -> History:
         """Puts the newest intact checkpoint where verl resumes from; a fresh History when there is none."""
         for step in sorted(self.committed, reverse=True):
-            manifest = self.committed[step]
-            files = [(f.path.removeprefix(STATE), f.sha256, f.size) for f in manifest.files if f.path.startswith(STATE)]
+            checkpoint = self.committed[step]
+            state = [f for f in checkpoint.manifest.files if f.path.startswith(STATE)]
+            files = [(f.path.removeprefix(STATE), f.sha256, f.size) for f in state]
             folder = self.root / f"global_step_{step}"
             try:
                 self.nodes.each(download_tree, files, str(folder), str(self.root / TRACKER), step)
             except CorruptArtifact as error:
                 log.warning("checkpoint is damaged, trying an earlier one", step=step, error=str(error))
                 continue
-            carried = [f for f in manifest.files if f.path.startswith(rollouts.PREFIX)]
-            steps = {int(f.path.rsplit("-", 1)[1].removesuffix(".jsonl")): f for f in carried}
-            return History(Curve.from_points(manifest.details.get("curve", [])), steps, resumed_from=step)
+            return checkpoint.history()
         return History()
 
     def upload(self, directory: str) -> list[FileEntry]:
@@ -114,33 +155,33 @@ class Checkpoints:
                 found[path] = FileEntry(path=STATE + path, sha256=sha, size=size)
         return [found[path] for path in sorted(found)]
 
-    def commit(
-        self, step: int, state: list[FileEntry], history: History, base: Callable[[dict[str, object]], Manifest]
-    ) -> Manifest:
-        """Commits a checkpoint create-only. If another attempt has committed this step before, that one stands."""
-        points = history.curve.upto(step)
-        reward = points[-1].get("reward") if points and points[-1]["step"] == step else None
-        manifest = base(
-            {
-                "kind": ManifestKind.TRAINING_STATE,
-                "step": step,
-                "files": [*state, *history.rollout_files(step)],
-                "metrics": {} if reward is None else {"reward": float(reward)},
-                "details": {"step": step, "curve": points},
-                "created_at": now(),
-            }
-        )
-        retention.refer(self.store, manifest)
-        done = self.store.commit(manifest, self.key(step))
-        standing = manifest if done.won else self.store.get_manifest(done.digest)
+    def commit(self, step: int, state: list[FileEntry], history: History, make: MakeManifest) -> Checkpoint:
+        """Commits a checkpoint create-only. If somebody else has committed this step before, that one stands."""
+        result = TrainingStateResult(step=step, curve=history.curve.upto(step))
+        ours = Checkpoint(make(result, [*state, *history.rollout_files(step)]), result)
+        retention.refer(self.store, ours.manifest)
+        done = self.store.commit(ours.manifest, self.key(step))
+        standing = ours if done.digest == ours.manifest.digest else self._standing(done.digest, ours)
         self.committed[step] = standing
-        signals.mark_committed(self.root / f"global_step_{step}")
+        folder = self.root / f"global_step_{step}"
+        if standing is ours:
+            signals.mark_committed(folder)
+        else:
+            shutil.rmtree(folder, ignore_errors=True)  # what lies here is not what stands, and must not be published
         return standing
 
+    def _standing(self, digest: str, ours: Checkpoint) -> Checkpoint:
+        try:
+            return Checkpoint.of(self.store.get_manifest(digest))
+        except CorruptArtifact as error:  # unreadable, or dropped by its owner's policy just now: ours is whole
+            log.warning("the standing checkpoint cannot be read", digest=digest, error=str(error))
+            return ours
+
     def apply_retention(self) -> None:
-        """Deletes committed checkpoints that the policy does not keep."""
-        kept = retention.keep({s: m.metrics.get("reward") for s, m in self.committed.items()}, self.policy)
+        """Deletes committed checkpoints that the policy does not keep, those of others who train the same included."""
+        self.load()
+        kept = retention.keep({step: c.reward for step, c in self.committed.items()}, self.policy)
         for step in sorted(set(self.committed) - kept):
-            manifest = self.committed.pop(step)
-            freed = retention.drop(self.store, manifest, self.key(step), list(self.committed.values()))
+            manifest = self.committed.pop(step).manifest
+            freed = retention.drop(self.store, manifest, self.key(step), [c.manifest for c in self.committed.values()])
             log.info("checkpoint dropped by policy", step=step, freed_bytes=freed)

@@ -1,7 +1,7 @@
 """One attempt of an RLJob: fetch, resume, train, upload, publish.
 
 The order of effects makes every crash harmless: checkpoints are committed create-only beside training, the final
-manifest comes last, and an attempt that finds all steps already committed only publishes.
+manifest comes last, and an attempt that finds all steps already committed, by whomever, only publishes.
 """
 
 from __future__ import annotations
@@ -12,29 +12,20 @@ import sys
 import threading
 import time
 from types import FrameType
-from typing import Any
 
-from flywheel_api.artifacts import (
-    STANDIN_NOTICE,
-    Counts,
-    Dropped,
-    Manifest,
-    ManifestKind,
-    Usage,
-    canonical_json,
-    digest_of,
-)
+from flywheel_api.artifacts import STANDIN_NOTICE, Counts, FileEntry, Manifest, Usage
+from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult
 from flywheel_api.stages import TRAIN_STAGE, TrainConfig
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.harness.attempt import Attempt, now
 from flywheel_jobs.trainer import inputs, publish, signals
-from flywheel_jobs.trainer.checkpoints import Checkpoints, History
+from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
 from flywheel_jobs.trainer.flavours import is_cpu, rollout_dtype
 from flywheel_jobs.trainer.hydra import UnsupportedSpec, main_ppo_overrides, worker_environment
-from flywheel_jobs.trainer.metrics import parse_step
+from flywheel_jobs.trainer.metrics import joined, parse_step
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
 from flywheel_jobs.trainer.standalone import ray_overrides
@@ -65,13 +56,18 @@ class Driver:
         self.workspace: Workspace = workspace_of(config)
         self.nodes = Nodes(spread=not is_cpu(self.spec) or self.spec.nodes > 1)
         self.checkpoints = Checkpoints(
-            self.store, config.owner, self.spec.checkpoint, self.workspace.checkpoints, self.nodes
+            self.store,
+            config.owner.namespace,
+            config.content_key,
+            self.spec.checkpoint,
+            self.workspace.checkpoints,
+            self.nodes,
         )
         self.started = time.monotonic()
         self.stopping = threading.Event()
         self.history = History()
         self.total = 0
-        self._groups: dict[str, int] = {}
+        self._groups: signals.Groups | None = None
         self._startup = list(STARTUP_SIGNS)
 
     def run(self) -> str:
@@ -86,7 +82,7 @@ class Driver:
         self.history = self.checkpoints.restore()
         resumed = self.history.resumed_from
         if resumed is not None:
-            last = self.checkpoints.committed[resumed]
+            last = self.checkpoints.committed[resumed].manifest
             self.attempt.update(
                 done=resumed,
                 step=resumed,
@@ -94,7 +90,7 @@ class Driver:
                 checkpoint_step=resumed,
                 checkpoint_digest=last.digest,
             )
-            log.info("resuming", step=resumed, digest=last.digest)
+            log.info("resuming", step=resumed, digest=last.digest, made_by=last.owner.name)
         if resumed is None or resumed < self.total:
             self._train()
         return self._publish()
@@ -164,32 +160,36 @@ class Driver:
             raise self.sync.error
 
     def _on_line(self, line: str) -> None:
-        told = signals.parse(line)
-        if told is not None:
-            name, payload = told
-            if name == signals.CHECKPOINT:
-                self.sync.saved(int(payload["step"]), str(payload["directory"]))
-            elif name == signals.GROUPS:
-                self._groups = {"groups": payload["groups"], "zeroVarianceGroups": payload["zero_variance"]}
-            else:
-                log.warning("training waited for uploads", **payload)
-            return
-        point = parse_step(line)
-        if point is not None:
-            self.sync.stepped(point | self._groups)
-            self._groups = {}
+        said = signals.parse(line)
+        if isinstance(said, signals.Saved):
+            self.sync.saved(said)
+        elif isinstance(said, signals.Groups):
+            self._groups = said
+        elif isinstance(said, signals.Stalled):
+            log.warning("training waited for uploads", step=said.step, seconds=said.seconds)
+        elif (point := parse_step(line)) is not None:
+            self.sync.stepped(self._with_groups(point))
+            self._groups = None
         elif self._startup and self._startup[0][0] in line:
             self._text(self._startup.pop(0)[1])
 
-    def _show(self, point: dict[str, Any]) -> None:
+    def _with_groups(self, point: CurvePoint) -> CurvePoint:
+        """The point with what the advantage estimator said of the step's groups, a line before."""
+        said = self._groups
+        if said is None:
+            return point
+        more = CurvePoint(step=point.step, groups=said.groups, zero_variance_groups=said.zero_variance)
+        return joined(point, more)
+
+    def _show(self, point: CurvePoint) -> None:
         """A step on the progress record."""
-        step, reward = int(point["step"]), point.get("reward")
+        step, reward = point.step, point.reward
         pace = self.history.curve.seconds_per_step()
         self.attempt.update(
             done=step,
             step=step,
             reward=reward,
-            tokens_per_second=point.get("tokensPerSecond"),
+            tokens_per_second=point.tokens_per_second,
             eta_seconds=None if pace is None else max(0.0, (self.total - step) * pace),
             text=f"step {step} of {self.total}" + ("" if reward is None else f", reward {reward:.3f}"),
         )
@@ -202,83 +202,67 @@ class Driver:
         self.stopping.set()
 
     # ---- manifests ------------------------------------------------------------------------------------------------
-    def _manifest(self, fields: dict[str, Any]) -> Manifest:
-        """A manifest of this attempt with `fields` filled in."""
+    def _manifest(
+        self,
+        result: Result,
+        files: list[FileEntry],
+        counts: Counts | None = None,
+        metrics: dict[str, float] | None = None,
+    ) -> Manifest:
+        """A manifest of this attempt."""
         standin = self.inputs.standin
         read = dict(self.inputs.digests)
         if self.config.model.startswith("sha256:"):
             read["model"] = self.config.model
-        common: dict[str, Any] = {
-            "owner": self.config.owner,
-            "stage": TRAIN_STAGE,
-            "attempt": self.config.attempt,
-            "inputs": read,
-            "config_digest": digest_of(canonical_json(self.spec.dump())),
-            "usage": Usage(seconds=round(time.monotonic() - self.started, 1)),
-            "standin": standin,
-            "notice": STANDIN_NOTICE if standin else None,
-            "code_version": code_version(),
-            "image": os.environ.get("FLYWHEEL_IMAGE", ""),
-        }
-        return Manifest(**{**common, **fields})
+        return Manifest(
+            owner=self.config.owner,
+            stage=TRAIN_STAGE,
+            attempt=self.config.attempt,
+            content_key=self.config.content_key,
+            made_of=self.config.made_of,
+            inputs=read,
+            files=files,
+            counts=counts or Counts(),
+            usage=Usage(seconds=round(time.monotonic() - self.started, 1)),
+            metrics=metrics or {},
+            result=result,
+            standin=standin,
+            notice=STANDIN_NOTICE if standin else None,
+            code_version=code_version(),
+            image=os.environ.get("FLYWHEEL_IMAGE", ""),
+            created_at=now(),
+        )
 
     def _publish(self) -> str:
-        """Merges the last checkpoint and commits the final manifest."""
-        state = self.checkpoints.last()
-        assert state is not None
-        step = int(state.details["step"])
+        """Merges the last checkpoint and commits the final manifest: its weights, its curve, its trajectories."""
+        last = self.checkpoints.last()
+        assert last is not None
+        step, curve = last.state.step, last.state.curve
         self._text("merging the shards into a model")
         local = self.workspace.checkpoints / f"global_step_{step}"
-        actor = publish.actor_folder(self.store, state, local, self.workspace.root / "last")
+        actor = publish.actor_folder(self.store, last.manifest, local, self.workspace.root / "last")
         publish.merge(actor, self.workspace.merged, self.workspace.model, rollout_dtype(self.spec))
         self._text("uploading the model")
         files = publish.model_files(self.store, self.workspace.merged)
-        curve = self.history.curve.upto(step)
-        masked = sum(int(p.get("masked", 0)) for p in curve)
-        seen = sum(int(p.get("trajectories", 0)) for p in curve)
-        manifest = self._manifest(
-            {
-                "kind": ManifestKind.CHECKPOINT,
-                "step": step,
-                "files": files,
-                "counts": Counts(
-                    **{
-                        "in": seen,
-                        "out": seen - masked,
-                        "dropped": [Dropped(reason="outage", count=masked)] if masked else [],
-                    }
-                ),
-                "metrics": publish.outcome(curve),
-                "details": {
-                    "step": step,
-                    "totalSteps": self.total,
-                    "algorithm": str(self.spec.algorithm.type),
-                    "resumedFromStep": self.history.resumed_from,
-                    "curve": curve,
-                    "trainingState": state.digest,
-                    "rollouts": self._rollouts_dataset(step),
-                },
-                "created_at": now(),
-            }
+        result = TrainingResult(
+            step=step,
+            total_steps=self.total,
+            algorithm=self.spec.algorithm.type.value,
+            resumed_from_step=self.history.resumed_from,
+            curve=curve,
+            training_state=last.manifest.digest,
+            rollouts=self._rollouts_dataset(last),
         )
-        digest = self.attempt.commit(manifest)
+        digest = self.attempt.commit(self._manifest(result, files, publish.counts(curve), publish.outcome(curve)))
         self._text(f"committed step {step} of {self.total}")
         return digest
 
-    def _rollouts_dataset(self, step: int) -> str | None:
+    def _rollouts_dataset(self, last: Checkpoint) -> str | None:
         """The digest of the dataset of all recorded trajectories."""
-        files = self.history.rollout_files(step)
+        files = last.rollouts
         if not files:
             return None
-        records = sum(f.records or 0 for f in files)
-        counts = Counts(**{"in": records, "out": records})
-        dataset = self._manifest(
-            {
-                "kind": ManifestKind.DATASET,
-                "files": files,
-                "counts": counts,
-                "created_at": now(),
-                "details": {"step": step},
-            }
+        n = sum(f.records or 0 for f in files)
+        return self.store.put_manifest(
+            self._manifest(RolloutsResult(step=last.state.step), files, Counts(in_=n, out=n))
         )
-        return self.store.put_manifest(dataset)

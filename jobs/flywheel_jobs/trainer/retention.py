@@ -1,13 +1,14 @@
 """Which training checkpoints stay, and how one is deleted without harm to others.
 
 Blobs are shared by content across the whole store. Only the large shards of a rank (`model_*.pt`, `optim_*.pt`) are
-ever deleted, and each carries a reference key per run, so that a run which wrote the very same bytes keeps its own.
+ever deleted, and each carries a reference key per namespace and content, so that another training which wrote the very
+same bytes keeps its own.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
@@ -32,13 +33,13 @@ def shards(manifest: Manifest) -> list[FileEntry]:
 def refer(store: Store, manifest: Manifest) -> None:
     """Protects a checkpoint's shards. Must come before its commit."""
     for entry in shards(manifest):
-        store.put_bytes(artifacts.reference_key(entry.sha256, manifest.owner.uid), b"")
+        store.put_bytes(_reference(entry, manifest), b"")
 
 
-def drop(store: Store, manifest: Manifest, key: str, kept: list[Manifest]) -> int:
+def drop(store: Store, manifest: Manifest, key: str, kept: Iterable[Manifest]) -> int:
     """Deletes a checkpoint: its commit first, so that nobody resumes from a torn one, then blobs that nobody needs.
 
-    Returns the bytes freed.
+    `kept` are the other checkpoints of the same content. Returns the bytes freed.
     """
     store.delete(key)
     store.delete(artifacts.manifest_digest_key(manifest.digest))
@@ -47,8 +48,12 @@ def drop(store: Store, manifest: Manifest, key: str, kept: list[Manifest]) -> in
     for entry in shards(manifest):
         if entry.sha256 in needed:
             continue
-        store.delete(artifacts.reference_key(entry.sha256, manifest.owner.uid))
+        store.delete(_reference(entry, manifest))
         if not store.list_keys(artifacts.references_prefix(entry.sha256)):
             store.delete(artifacts.blob_key(entry.sha256))
             freed += entry.size
     return freed
+
+
+def _reference(entry: FileEntry, manifest: Manifest) -> str:
+    return artifacts.reference_key(entry.sha256, manifest.owner.namespace, manifest.content_key)

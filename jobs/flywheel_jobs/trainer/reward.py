@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.rewards import math, state_diff
 
 
@@ -21,15 +22,15 @@ def compute_score(
 def score_state(
     data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **_context: Any
 ) -> dict[str, Any]:
-    """Score of what a trajectory did to its environment: {"score": 0..1, "outcome": expected outcome, ...}.
+    """Score of what a trajectory did to its environment: {"score": 0..1, and its facts by name}.
 
-    Needs `extra_info["task"]` (the parsed task) and `extra_info["env"]` (its environment at the end of the
-    trajectory), which the tool agent loop adds.
+    Needs `extra_info["episode"]`, the conversation as it ended, which the tool agent loop adds.
     """
-    info = extra_info or {}
-    if "env" not in info:
+    episode = (extra_info or {}).get("episode")
+    if not isinstance(episode, Episode):
         raise ValueError(
             f"a row of {data_source!r} has no environment to score: reward StateDiff needs agentLoop and rows with "
             f"extra_info.task"
         )
-    return dict(state_diff.score(info["task"], info["env"]))
+    scored = state_diff.score(episode.task, episode.env)
+    return {"score": scored.score, **scored.facts}

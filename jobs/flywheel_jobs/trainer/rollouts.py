@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import statistics
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from flywheel_api.artifacts import FileEntry
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import CurvePoint, OutcomeReward
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.trajectory import line_of
 
-SCHEMA = "trajectory/v1"
 PREFIX = "rollouts/"
 
 
@@ -24,38 +26,46 @@ def read_step(root: str, step: int) -> list[str]:
     return lines
 
 
-def gather(nodes: Nodes, root: Path, step: int) -> list[dict[str, Any]]:
+def gather(nodes: Nodes, root: Path, step: int) -> list[Trajectory]:
     """All trajectories of a step from all nodes, in a stable order."""
-    records = [json.loads(line) for lines in nodes.each(read_step, str(root), step) for line in lines]
-    return sorted(records, key=lambda r: (str(r.get("item")), str(r.get("id"))))
+    found = [Trajectory.model_validate_json(line) for lines in nodes.each(read_step, str(root), step) for line in lines]
+    return sorted(found, key=lambda t: (t.item, t.id))
 
 
-def store_step(store: Store, step: int, records: list[dict[str, Any]]) -> FileEntry:
+def store_step(store: Store, step: int, trajectories: Sequence[Trajectory]) -> FileEntry:
     """Stores a step's trajectories as one blob."""
-    data = "".join(json.dumps(r, ensure_ascii=False, sort_keys=True) + "\n" for r in records).encode()
-    sha, size = store.put_blob(data)
+    sha, size = store.put_blob("".join(line_of(t) + "\n" for t in trajectories).encode())
     return FileEntry(
-        path=f"{PREFIX}step-{step}.jsonl", sha256=sha, size=size, records=len(records), record_schema=SCHEMA
+        path=f"{PREFIX}step-{step}.jsonl",
+        sha256=sha,
+        size=size,
+        records=len(trajectories),
+        record_schema=Trajectory.schema_name(),
     )
 
 
-def summary(records: list[dict[str, Any]]) -> dict[str, Any]:
+def step_of(entry: FileEntry) -> int:
+    """The step of a file of trajectories."""
+    return int(entry.path.rpartition("-")[2].removesuffix(".jsonl"))
+
+
+def summary(step: int, trajectories: Sequence[Trajectory]) -> CurvePoint:
     """What trajectories add to a step's point: reward of those that count, masked ones, reward by expected outcome."""
-    counted = [r for r in records if r.get("score") is not None]
-    scores = [float(r["score"]) for r in counted]
-    out: dict[str, Any] = {"trajectories": len(records), "masked": sum(bool(r.get("masked")) for r in records)}
-    if scores:
-        out["reward"] = statistics.fmean(scores)
-    correct = [float(c) for r in counted if (c := (r.get("details") or {}).get("correct")) is not None]
-    if correct:
-        out["success"] = statistics.fmean(
-            correct
-        )  # the reward may give something for form; this is what evaluation counts
-    by: dict[str, list[float]] = {}
-    for r in counted:
-        outcome = (r.get("details") or {}).get("outcome")
-        if outcome is not None:
-            by.setdefault(str(outcome), []).append(float(r["score"]))
-    if by:
-        out["byOutcome"] = {k: {"reward": statistics.fmean(v), "n": len(v)} for k, v in sorted(by.items())}
-    return out
+    by: dict[str, list[float]] = defaultdict(list)
+    for t in trajectories:
+        if t.score is not None and t.outcome:
+            by[t.outcome].append(t.score)
+    return CurvePoint(
+        step=step,
+        trajectories=len(trajectories),
+        masked=sum(t.masked for t in trajectories),
+        reward=_mean([t.score for t in trajectories if t.score is not None]),
+        # the reward may give something for form; this is what evaluation counts
+        success=_mean([t.correct for t in trajectories if t.score is not None and t.correct is not None]),
+        by_outcome={name: OutcomeReward(reward=statistics.fmean(v), n=len(v)) for name, v in sorted(by.items())},
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """None of nothing: a step whose trajectories were all ended by outages has no reward, not verl's reward 0."""
+    return statistics.fmean(values) if values else None

@@ -6,33 +6,61 @@ Lines: `flywheel-<name> <JSON object>` on stdout of any Ray worker. Files, in th
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
-GROUPS = "groups"
-CHECKPOINT = "checkpoint"
-STALLED = "stalled"
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+
+class Signal(BaseModel):
+    """What a line says."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class Groups(Signal):
+    """How informative a batch was: groups in all, groups whose valid rewards were all equal, masked trajectories."""
+
+    groups: int
+    zero_variance: int
+    masked: int
+
+
+class Saved(Signal):
+    """verl has written the checkpoint of a step, on all ranks."""
+
+    step: int
+    directory: str
+
+
+class Stalled(Signal):
+    """Training waited for uploads."""
+
+    step: int
+    seconds: float
+
+
+_KINDS: dict[str, type[Signal]] = {"groups": Groups, "checkpoint": Saved, "stalled": Stalled}
+_NAMES = {kind: name for name, kind in _KINDS.items()}
 _LINE = re.compile(r"flywheel-(groups|checkpoint|stalled) (\{.*\})\s*(?:\x1b\[[0-9;]*m)?\s*$")
 _STEP = re.compile(r"global_step_(\d+)")
 _UPLOADER = ".uploader"
 _COMMITTED = ".committed"
 
 
-def emit(name: str, payload: dict[str, Any]) -> None:
+def emit(signal: Signal) -> None:
     """Write a line for the driver."""
-    print(f"flywheel-{name} {json.dumps(payload, sort_keys=True)}", flush=True)
+    print(f"flywheel-{_NAMES[type(signal)]} {signal.model_dump_json()}", flush=True)
 
 
-def parse(line: str) -> tuple[str, dict[str, Any]] | None:
+def parse(line: str) -> Signal | None:
     """The signal in a line of verl's output, behind whatever prefix Ray gave it."""
     found = _LINE.search(line)
     if not found:
         return None
     try:
-        return found[1], json.loads(found[2])
-    except json.JSONDecodeError:
+        return _KINDS[found[1]].model_validate_json(found[2])
+    except ValidationError:
         return None
 
 

@@ -6,29 +6,18 @@ import queue
 import shutil
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_api.artifacts import FileEntry
+from flywheel_api.results import CurvePoint
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.trainer import rollouts, signals
-from flywheel_jobs.trainer.checkpoints import Checkpoints, History
+from flywheel_jobs.trainer.checkpoints import Checkpoints, History, MakeManifest
+from flywheel_jobs.trainer.metrics import joined
 from flywheel_jobs.trainer.nodes import Nodes
 
 log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class _Saved:
-    step: int
-    directory: str
-
-
-@dataclass(frozen=True)
-class _Stepped:
-    point: dict[str, Any]
 
 
 class Sync:
@@ -45,8 +34,8 @@ class Sync:
         history: History,
         nodes: Nodes,
         rollouts_root: Path,
-        base: Callable[[dict[str, Any]], Manifest],
-        on_point: Callable[[dict[str, Any]], None],
+        make: MakeManifest,
+        on_point: Callable[[CurvePoint], None],
     ) -> None:
         self.error: BaseException | None = None
         self._attempt = attempt
@@ -54,9 +43,9 @@ class Sync:
         self._history = history
         self._nodes = nodes
         self._rollouts_root = rollouts_root
-        self._base = base
+        self._make = make
         self._on_point = on_point
-        self._events: queue.Queue[_Saved | _Stepped | None] = queue.Queue()
+        self._events: queue.Queue[signals.Saved | CurvePoint | None] = queue.Queue()
         self._uploaded: dict[int, list[FileEntry]] = {}
         self._thread = threading.Thread(target=self._run, name="checkpoint-sync", daemon=True)
 
@@ -64,13 +53,13 @@ class Sync:
         """Starts the thread."""
         self._thread.start()
 
-    def saved(self, step: int, directory: str) -> None:
+    def saved(self, checkpoint: signals.Saved) -> None:
         """verl has written the checkpoint of a step."""
-        self._events.put(_Saved(step, directory))
+        self._events.put(checkpoint)
 
-    def stepped(self, point: dict[str, Any]) -> None:
+    def stepped(self, point: CurvePoint) -> None:
         """verl has reported a step."""
-        self._events.put(_Stepped(point))
+        self._events.put(point)
 
     def finish(self, timeout: float | None = None) -> bool:
         """Finishes all events and commits what is uploaded; False if that took longer than `timeout` seconds."""
@@ -81,32 +70,31 @@ class Sync:
     def _run(self) -> None:
         try:
             while (event := self._events.get()) is not None:
-                if isinstance(event, _Saved):
+                if isinstance(event, signals.Saved):
                     self._uploaded[event.step] = self._checkpoints.upload(event.directory)
                 else:
-                    self._take(event.point)
+                    self._take(event)
             for step in sorted(self._uploaded):
                 self._commit(step)
         except BaseException as error:
             self.error = error
             log.error("checkpoint sync stopped", error=str(error))
 
-    def _take(self, point: dict[str, Any]) -> None:
-        step = int(point["step"])
-        records = rollouts.gather(self._nodes, self._rollouts_root, step)
-        if records:
-            self._history.rollouts[step] = rollouts.store_step(self._attempt.store, step, records)
-            point = {**point, **rollouts.summary(records)}
-        self._history.curve.add(point)
-        self._on_point(point)
+    def _take(self, point: CurvePoint) -> None:
+        step = point.step
+        trajectories = rollouts.gather(self._nodes, self._rollouts_root, step)
+        if trajectories:
+            self._history.rollouts[step] = rollouts.store_step(self._attempt.store, step, trajectories)
+            point = joined(point, rollouts.summary(step, trajectories))
+        self._on_point(self._history.curve.add(point))
         if step in self._uploaded:
             self._commit(step)
 
     def _commit(self, step: int) -> None:
         state = self._uploaded.pop(step)
-        manifest = self._checkpoints.commit(step, state, self._history, self._base)
-        log.info("checkpoint committed", step=step, digest=manifest.digest, bytes=sum(f.size for f in state))
-        self._attempt.update(checkpoint_step=step, checkpoint_digest=manifest.digest)
+        digest = self._checkpoints.commit(step, state, self._history, self._make).manifest.digest
+        log.info("checkpoint committed", step=step, digest=digest, bytes=sum(f.size for f in state))
+        self._attempt.update(checkpoint_step=step, checkpoint_digest=digest)
         self._checkpoints.apply_retention()
         for other, path in signals.local_steps(self._checkpoints.root).items():
             if other < step and (path / ".committed").exists():

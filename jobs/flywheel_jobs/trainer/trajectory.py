@@ -1,14 +1,24 @@
-"""Parts of the agent loops that need no verl: the task of a row, patience with outages, the trajectory's record."""
+"""Parts of the agent loops that need no verl: the row and its task, patience with outages, the trajectory's record."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from pydantic import ValidationError
+
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import Lineage
+from flywheel_api.records.prompt import Prompt
+from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
+from flywheel_api.results import Track
+from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_store.backoff import delay
 
@@ -19,18 +29,62 @@ TRIES = 3
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 4.0  # seconds; an episode holds a vLLM slot while it waits
 
 
-def parse_task(row: dict[str, Any]) -> dict[str, Any]:
-    """The task in `extra_info.task`. Raises ValidationFailure for a row that has none."""
-    info = row.get("extra_info") or {}
-    text = info.get("task") if hasattr(info, "get") else None
-    if not isinstance(text, str):
+@dataclass(frozen=True)
+class Row:
+    """What verl hands to a loop for one trajectory, read once. `raw` is verl's own mapping, for custom rewards."""
+
+    raw: Mapping[str, Any]
+    prompt: Prompt
+    uid: str
+    session: int
+    step: int
+
+    @classmethod
+    def read(cls, raw: Mapping[str, Any]) -> Row:
+        """Rows of any data set; the parts that verl adds have defaults for tests."""
+        return cls(
+            raw=raw,
+            prompt=Prompt.read(raw),
+            uid=str(raw.get("uid") or ""),
+            session=int(raw.get("session_id") or 0),
+            step=int(raw.get("global_steps") or 0),
+        )
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """A trajectory as a loop ends it. `reward` is the reward function's own answer; an outage leaves it empty."""
+
+    turns: int
+    response_tokens: int
+    text: str
+    reward: Mapping[str, Any]
+    outage: str | None = None
+    task: Task | None = None
+    episode: Episode | None = None
+
+    @property
+    def score(self) -> float:
+        """What verl is given; 0 where an outage masks the trajectory."""
+        return float(self.reward.get("score", 0.0))
+
+
+def task_of(prompt: Prompt) -> Task:
+    """The task of a row. Raises ValidationFailure for a row that has none, or one that cannot be played."""
+    where = f"row {prompt.extra_info.index}"
+    try:
+        task = prompt.task
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise ValidationFailure(f"extra_info.task of {where} is no task: {place}: {first['msg']}") from error
+    except ValueError as error:
+        raise ValidationFailure(f"extra_info.task of {where} is not JSON: {error}") from error
+    if task is None:
         raise ValidationFailure(
-            f"row {info.get('index', '?')} has no extra_info.task: agentLoop needs rows with a task; "
+            f"{where} has no extra_info.task: agentLoop needs rows with a task; "
             "leave agentLoop out for single-turn data"
         )
-    task = json.loads(text)
-    if not isinstance(task, dict):
-        raise ValidationFailure(f"extra_info.task of row {info.get('index', '?')} is not a JSON object")
     return task
 
 
@@ -46,7 +100,17 @@ async def patiently(work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
     raise AssertionError("unreachable")
 
 
-def record(row: dict[str, Any], context: dict[str, Any], output: Any, result: dict[str, Any]) -> None:
+def reward_info(row: Row, episode: Episode | None, turns: int) -> dict[str, Any]:
+    """`extra_info` of verl's reward interface: the row's own, with the episode and, as plain JSON, its task."""
+    own = dict(row.raw.get("extra_info") or {})
+    if episode is None:
+        return own | {"num_turns": turns}
+    task = json.loads(row.prompt.extra_info.task)
+    shown = {"task": task, "env": episode.env, "messages": episode.messages, "episode": episode}
+    return own | shown | {"num_turns": turns}
+
+
+def record(row: Row, sampled: Sampled) -> None:
     """Appends a trajectory to `$FLYWHEEL_ROLLOUTS/step-<n>/<pid>.jsonl` on this node; nothing when that is unset.
 
     Trajectories of verl's own validation go to `validation-<n>/`: they are no part of the curve or of the next round.
@@ -54,45 +118,66 @@ def record(row: dict[str, Any], context: dict[str, Any], output: Any, result: di
     root = os.environ.get(ROLLOUTS_ENV)
     if not root:
         return
-    step = int(row.get("global_steps", 0))
-    validation = dict(row.get("extra_info") or {}).get("split") in VALIDATION_SPLITS
-    folder = Path(root) / f"{'validation' if validation else 'step'}-{step}"
+    validation = row.prompt.extra_info.split in VALIDATION_SPLITS
+    folder = Path(root) / f"{'validation' if validation else 'step'}-{row.step}"
     folder.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(describe(row, context, output, result, step), ensure_ascii=False, default=str)
     with (folder / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+        stream.write(line_of(describe(row, sampled)) + "\n")
 
 
-def describe(
-    row: dict[str, Any], context: dict[str, Any], output: Any, result: dict[str, Any], step: int
-) -> dict[str, Any]:
+def line_of(trajectory: Trajectory) -> str:
+    """The record as one line of JSON, without its end. Messages of foreign rows may hold values that JSON lacks."""
+    return trajectory.model_dump_json(by_alias=True, exclude_none=True, fallback=str)
+
+
+def describe(row: Row, sampled: Sampled) -> Trajectory:
     """The record: whose trajectory it is, what was said and done, how it was scored."""
-    info = dict(row.get("extra_info") or {})
-    outage = result.get("outage")
-    item = context.get("task", {}).get("id") or info.get("id") or str(info.get("index", row.get("index", "")))
-    messages = context.get("messages") or [
-        *({"role": m["role"], "content": m["content"]} for m in row.get("raw_prompt", [])),
-        {"role": "assistant", "content": result.get("response", "")},
-    ]
-    scored = {k: v for k, v in result.items() if k not in ("score", "response", "outage") and _plain(v)}
-    return {
-        "id": f"{row.get('uid', '')}-{row.get('session_id', 0)}",
-        "item": item,
-        "step": step,
-        "score": None if outage is not None else result["score"],
-        "masked": outage is not None,
-        "outage": outage,
-        "data_source": row.get("data_source"),
-        "messages": messages,
-        "turns": output.num_turns,
-        "response_tokens": len(output.response_ids),
-        "details": scored,
-        "truth": (row.get("reward_model") or {}).get("ground_truth"),
-        "task": context.get("task"),
-        "closed": getattr(context.get("env"), "closed", None),
-        "lineage": {"parent_ids": list(info.get("parent_ids") or []) or [item], "operator": "training-rollout"},
-    }
+    prompt, task, episode = row.prompt, sampled.task, sampled.episode
+    item = task.id if task is not None else prompt.item
+    parts = {name: value for name, value in sampled.reward.items() if name != "score" and _finite(value)}
+    correct = parts.pop("correct", None)
+    return Trajectory(
+        id=f"{row.uid}-{row.session}",
+        lineage=_lineage(prompt, task, item),
+        track=Track.REASONING if task is None else Track.AGENTIC,
+        item=item,
+        attempt=row.session,
+        step=row.step,
+        messages=_messages(prompt, sampled),
+        calls=[call.dump() for call in episode.env.log] if episode else [],
+        closed=(episode.env.closed or "") if episode else "",
+        score=None if sampled.outage is not None else sampled.score,
+        outage=sampled.outage,
+        correct=None if correct is None else bool(correct),
+        outcome=str(sampled.reward.get("outcome") or (task.outcome if task is not None else "")),
+        details={name: float(value) for name, value in parts.items()},
+        turns=sampled.turns,
+        response_tokens=sampled.response_tokens,
+        truth=(prompt.reward_model.ground_truth or None) if task is None else None,
+        task=task,
+    )
 
 
-def _plain(value: Any) -> bool:
-    return value is None or isinstance(value, str | int | float | bool)
+def _lineage(prompt: Prompt, task: Task | None, item: str) -> Lineage:
+    info = prompt.extra_info
+    return Lineage(
+        parent_ids=[item],
+        round=info.round,
+        operator=TRAINING_ROLLOUT,
+        root_id=info.root_id or None,
+        persona_id=info.persona_id,
+        template=info.template,
+        branch_path=task.lineage.branch_path if task is not None else [],
+        standin=task.lineage.standin if task is not None else False,
+    )
+
+
+def _messages(prompt: Prompt, sampled: Sampled) -> list[dict[str, Any]]:
+    if sampled.episode is not None:
+        return sampled.episode.messages
+    asked = [{"role": m.get("role"), "content": m.get("content")} for m in prompt.prompt]
+    return [*asked, {"role": "assistant", "content": sampled.text}]
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, bool | int | float) and math.isfinite(value)

@@ -40,7 +40,7 @@ def flywheel_grpo(
         valid = (response_mask.sum(dim=-1) > 0).cpu().numpy()
         normalise = bool(config.get("norm_adv_by_std_in_grpo", True)) if config is not None else True
         advantages, report = group_advantages(rewards, list(index), valid, normalise=normalise)
-        signals.emit(signals.GROUPS, report.dump())
+        signals.emit(report)
         scalar = torch.as_tensor(advantages, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
         spread = scalar.unsqueeze(-1) * response_mask
     return spread, spread
@@ -56,7 +56,7 @@ class CheckpointHook(CheckpointCallback):  # type: ignore[misc]
 
         Otherwise a slow store would fill the node's disk. The wait applies where the uploader runs on this node.
         """
-        signals.emit(signals.CHECKPOINT, {"step": int(global_step), "directory": str(checkpoint_dir)})
+        signals.emit(signals.Saved(step=int(global_step), directory=str(checkpoint_dir)))
         root = Path(checkpoint_dir).parent
         limit = signals.stall_limit(root)
         started = time.monotonic()
@@ -64,4 +64,4 @@ class CheckpointHook(CheckpointCallback):  # type: ignore[misc]
             time.sleep(POLL_SECONDS)
         waited = time.monotonic() - started
         if waited > POLL_SECONDS:
-            signals.emit(signals.STALLED, {"step": int(global_step), "seconds": round(waited, 1)})
+            signals.emit(signals.Stalled(step=int(global_step), seconds=round(waited, 1)))

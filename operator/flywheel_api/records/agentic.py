@@ -86,8 +86,8 @@ class Tree(BaseModel):
 class User(StatusModel):
     """The simulated user of a task."""
 
-    task: str = Field(description="What the user wants.")
-    background: str = Field(description="Who the user is.")
+    task: str = Field(default="", description="What the user wants.")
+    background: str = Field(default="", description="Who the user is.")
     hack_background: str = Field(default="", description="Wording that makes the trap look right.")
     escape_strategy: str = Field(default="", description="What the user does when the agent refuses.")
     test_policy: str = Field(default="", description="Which rule the user tests.")
@@ -96,21 +96,24 @@ class User(StatusModel):
 
 
 class Task(Record):
-    """A task (docs/method.md, "Inversion"): state, user and policy for which one branch is the right one."""
+    """A task (docs/method.md, "Inversion"): state, user and policy for which one branch is the right one.
+
+    Required is what an episode and its reward need, so that tasks which others wrote can be trained on.
+    """
 
     schema_: Literal["agentic-task/v1"] = Field(default="agentic-task/v1", alias="schema")
     domain: str = Field(description="Domain whose tools and rules apply.")
     db: dict[str, Any] = Field(description="Database before the episode.")
     expected: dict[str, Any] = Field(description="Database after the right behaviour.")
     messages: list[dict[str, Any]] = Field(description="Prompt: system message and the user's first one.")
-    normal_path: list[Call] = Field(description="Calls of the right behaviour.")
+    normal_path: list[Call] = Field(default_factory=list, description="Calls of the right behaviour.")
     hack_path: list[Call] = Field(default_factory=list, description="Calls of the trap.")
-    outcome: str = Field(description="What the right behaviour ends in, such as cancel, refund or refuse.")
-    kind: str = Field(description="Kind of the branch.")
-    legal: bool = Field(description="Whether the policy of the domain allows the request.")
-    sop: str = Field(description="The domain's policy as the agent reads it.")
-    rule_ids: list[str] = Field(description="Rules that the branch touches.")
-    user: User = Field(description="The simulated user.")
+    outcome: str = Field(default="", description="What the right behaviour ends in: cancel, refund, refuse ...")
+    kind: str = Field(default="", description="Kind of the branch.")
+    legal: bool = Field(default=True, description="Whether the policy of the domain allows the request.")
+    sop: str = Field(default="", description="The domain's policy as the agent reads it.")
+    rule_ids: list[str] = Field(default_factory=list, description="Rules that the branch touches.")
+    user: User = Field(default=User(), description="The simulated user.")
     settle_after: int | None = Field(default=None, description="Turn after which the user accepts the answer.")
     evaluation: str = Field(default="", description="What an evaluator looks at.")
     policy_pass: PassRate | None = Field(default=None, description="How the policy did when it was measured.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.reasoning import Problem
@@ -26,7 +27,7 @@ class ExtraInfo(BaseModel):
     """What travels with a row: id and lineage, and for tasks the task as JSON (Parquet columns have one type)."""
 
     model_config = ConfigDict(frozen=True)
-    index: int = 0
+    index: int | str = 0
     split: str = ""
     id: str = ""
     operator: str = ""
@@ -39,11 +40,16 @@ class ExtraInfo(BaseModel):
     policy_pass: str = ""
     task: str = ""
 
-    @field_validator("parent_ids", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _plain_list(cls, value: Any) -> Any:
-        """verl hands arrays on."""
-        return [] if value is None else list(value)
+    def _ours(cls, value: Any) -> Any:
+        """Rows that others wrote may hold anything under any name: what cannot be ours is left out."""
+        given = dict(value) if isinstance(value, Mapping) else {}
+        known = {name: _scalar(given.get(name)) for name in cls.model_fields}
+        found = {name: v if name == "index" else str(v) for name, v in known.items() if v is not None}
+        parents = given.get("parent_ids")
+        listed = isinstance(parents, Iterable) and not isinstance(parents, str | Mapping)  # verl hands arrays on
+        return found | {"parent_ids": [str(p) for p in parents] if listed else []}
 
 
 class Prompt(BaseModel):
@@ -52,19 +58,47 @@ class Prompt(BaseModel):
     model_config = ConfigDict(frozen=True)
     data_source: str
     agent_name: str | None = None
-    prompt: list[dict[str, str]]
+    prompt: list[dict[str, Any]]
     ability: str
     reward_model: RewardModel
     extra_info: ExtraInfo
 
+    @classmethod
+    def read(cls, row: Mapping[str, Any]) -> Prompt:
+        """The row that verl hands to an agent loop, ours or anybody's: what only our rows have may be missing."""
+        prompt = row["raw_prompt"] if row.get("raw_prompt") is not None else row.get("prompt")
+        truth = dict(row.get("reward_model") or {}).get("ground_truth")
+        return cls(
+            data_source=str(row.get("data_source") or ""),
+            agent_name=row.get("agent_name"),
+            prompt=[] if prompt is None else list(prompt),
+            ability=str(row.get("ability") or ""),
+            reward_model=RewardModel(ground_truth="" if truth is None else str(truth)),
+            extra_info=ExtraInfo.model_validate(row.get("extra_info")),
+        )
+
+    @property
+    def item(self) -> str:
+        """Id of the problem or task; the row's number where others gave it none."""
+        return self.extra_info.id or str(self.extra_info.index)
+
     @property
     def task(self) -> Task | None:
         """The task of the row, if it is one of the agentic track. Raises ValueError when it does not parse."""
-        return Task.model_validate_json(self.extra_info.task) if self.extra_info.task else None
+        if not self.extra_info.task:
+            return None
+        value = json.loads(self.extra_info.task)
+        return Task.model_validate({"id": self.item, **value} if isinstance(value, dict) else value)
 
     def row(self) -> dict[str, Any]:
         """The Parquet row; single-turn rows carry no agent."""
         return self.model_dump(exclude={"agent_name"} if self.agent_name is None else None)
+
+
+def _scalar(value: Any) -> str | int | None:
+    """A value of a column that holds one; None for anything else. numpy's scalars become Python's."""
+    plain = value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
+    return plain if isinstance(plain, str | int) else None
 
 
 def of_problem(problem: Problem) -> Prompt:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 
 def train(arguments: list[str]) -> int:
+    if "FAKE_VERL_LOG" in os.environ:
+        Path(os.environ["FAKE_VERL_LOG"]).write_text("started")
     settings = dict(a.lstrip("+").split("=", 1) for a in arguments)
     root = Path(settings["trainer.default_local_dir"])
     rollouts = Path(settings["ray_kwargs.ray_init.runtime_env.env_vars.FLYWHEEL_ROLLOUTS"])
@@ -26,7 +28,7 @@ def train(arguments: list[str]) -> int:
     for step in range(start + 1, total + 1):
         folder = rollouts / f"step-{step}"
         folder.mkdir(parents=True, exist_ok=True)
-        rows = [{"id": f"{step}-{i}", "item": "i", "score": step / 10, "masked": False} for i in range(2)]
+        rows = [{"id": f"{step}-{i}", "track": "reasoning", "item": "i", "score": step / 10} for i in range(2)]
         (folder / "1.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
         print('(TaskRunnerV1 pid=1) flywheel-groups {"groups": 2, "masked": 0, "zero_variance": 1}', flush=True)
         if step % every == 0 or step == total:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from flywheel_jobs.trainer.advantage import group_advantages
+from flywheel_jobs.trainer.signals import Groups
 
 
 def advantages(rewards: list[float], groups: list[str], valid: list[bool] | None = None, **kwargs: bool) -> list[float]:
@@ -55,4 +56,4 @@ def test_report() -> None:
     rewards = np.array([1.0, 1.0, 0.0, 1.0, 0.0, 1.0])
     valid = np.array([True, True, True, True, True, False])
     _, report = group_advantages(rewards, ["a", "a", "b", "b", "c", "c"], valid)
-    assert report.dump() == {"groups": 3, "zero_variance": 2, "masked": 1}
+    assert report == Groups(groups=3, zero_variance=2, masked=1)

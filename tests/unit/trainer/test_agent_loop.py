@@ -29,12 +29,14 @@ from verl.experimental.agent_loop.agent_loop import DictConfigWrap
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.prompt import of_task
 from flywheel_api.records.reasoning import Persona
+from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError
-from flywheel_jobs.stages.package import agentic_row
 from flywheel_jobs.trainer import agent_loop, trajectory
 from flywheel_jobs.trainer.hydra import RunPaths, main_ppo_overrides
 
@@ -96,7 +98,7 @@ async def run(config: Any, tokenizer: Any, texts: list[str], **kwargs: Any) -> t
         data_config=DictConfigWrap(config.data),
         hf_model_type="llama",
     )
-    row = {**agentic_row(task()), "global_steps": 3, "uid": "u", "session_id": 0}
+    row = {**of_task(Task.model_validate(task())).row(), "global_steps": 3, "uid": "u", "session_id": 0}
     row["raw_prompt"] = row.pop("prompt")
     return await loop.run({"temperature": 1.0}, **row), policy
 
@@ -161,7 +163,7 @@ async def test_an_outage_masks_and_is_flagged(
     assert sum(output.response_mask) == 0
     assert output.extra_fields["reward_extra_info"]["masked"] == 1.0
     (file,) = (tmp_path / "step-3").iterdir()
-    assert json.loads(file.read_text())["score"] is None
+    assert Trajectory.model_validate_json(file.read_text()).masked
 
 
 async def test_single_turn(config: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:

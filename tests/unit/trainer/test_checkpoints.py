@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Manifest, Owner
+from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import CurvePoint, ModelResult, Result, Track
 from flywheel_api.rljob import CheckpointSpec
 from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import retention
+from flywheel_jobs.trainer import retention, signals
 from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.sync import Sync
+from flywheel_jobs.trainer.trajectory import line_of
 from flywheel_store.memory import MemoryBucket
 
 OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
+ANOTHER = Owner(kind="RLJob", namespace="n", name="other", uid="uid-2")
+CONTENT, OTHER_CONTENT = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 SHARD = "actor/model_world_size_1_rank_0.pt"
 
 
@@ -33,13 +37,15 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
 class Run:
     """A run's checkpoints on disk and in the store, without verl."""
 
-    def __init__(self, store: Any, root: Path, owner: Owner = OWNER, **policy: int) -> None:
-        self.store, self.root, self.owner = store, root, owner
-        self.checkpoints = Checkpoints(store, owner, CheckpointSpec(**policy), root / "ckpt", Nodes(spread=False))
+    def __init__(self, store: Any, root: Path, owner: Owner = OWNER, content: str = CONTENT, **policy: int) -> None:
+        self.store, self.root, self.owner, self.content = store, root, owner, content
+        self.checkpoints = Checkpoints(
+            store, owner.namespace, content, CheckpointSpec(**policy), root / "ckpt", Nodes(spread=False)
+        )
         self.checkpoints.load()
         self.history = History()
-        self.attempt = Attempt(store, owner, "Train", 1)
-        self.points: list[dict[str, Any]] = []
+        self.attempt = Attempt(store, owner, "Train", 1, content)
+        self.points: list[CurvePoint] = []
         self.sync = Sync(
             self.attempt,
             self.checkpoints,
@@ -50,9 +56,16 @@ class Run:
             self.points.append,
         )
 
-    def manifest(self, fields: dict[str, Any]) -> Manifest:
-        common = {"owner": self.owner, "stage": "Train", "attempt": 1, "config_digest": "sha256:" + "0" * 64}
-        return Manifest(**{**common, **fields})
+    def manifest(self, result: Result, files: list[FileEntry]) -> Manifest:
+        return Manifest(
+            owner=self.owner,
+            stage="Train",
+            attempt=1,
+            content_key=self.content,
+            files=files,
+            result=result,
+            created_at=f"2026-01-01T00:00:00Z by {self.owner.uid}",
+        )
 
     def save(self, step: int, content: bytes | None = None) -> None:
         folder = self.root / "ckpt" / f"global_step_{step}"
@@ -60,21 +73,21 @@ class Run:
         (folder / SHARD).write_bytes(content or f"weights {step} of {self.owner.uid}".encode())
         (folder / "actor" / "config.json").write_text("{}")
         (folder / "data.pt").write_bytes(b"loader")
-        self.sync.saved(step, str(folder))
+        self.sync.saved(signals.Saved(step=step, directory=str(folder)))
 
     def roll(self, step: int, *scores: float | None) -> None:
         folder = self.root / "rollouts" / f"step-{step}"
         folder.mkdir(parents=True)
         rows = [
-            {"id": str(i), "item": "i", "score": s, "masked": s is None, "details": {"outcome": "cancel"}}
+            Trajectory(id=str(i), track=Track.AGENTIC, item="i", score=s, outcome="cancel")
             for i, s in enumerate(scores)
         ]
-        (folder / "1.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
+        (folder / "1.jsonl").write_text("".join(line_of(r) + "\n" for r in rows))
 
     def step(self, step: int, *scores: float | None) -> None:
         self.roll(step, *scores)
         self.save(step)
-        self.sync.stepped({"step": step, "reward": 0.0, "seconds": 1.0})
+        self.sync.stepped(CurvePoint(step=step, reward=0.0, seconds=1.0))
 
     def end(self) -> None:
         self.sync.start()
@@ -91,8 +104,8 @@ def test_a_second_attempt_has_files_curve_and_trajectories(store: Any, tmp_path:
     second = Run(store, tmp_path / "b", keep_last=2, keep_best=0)
     history = second.checkpoints.restore()
     assert history.resumed_from == 2
-    assert [p["reward"] for p in history.curve.upto(9)] == [0.5, 1.0], "an outage is no reward 0"
-    assert history.curve.upto(9)[1]["masked"] == 1
+    assert [p.reward for p in history.curve.upto(9)] == [0.5, 1.0], "an outage is no reward 0"
+    assert history.curve.upto(9)[1].masked == 1
     assert sorted(history.rollouts) == [1, 2]
     root = second.checkpoints.root
     assert (root / "global_step_2" / SHARD).read_bytes() == b"weights 2 of uid-1"
@@ -110,9 +123,18 @@ def test_a_damaged_checkpoint_falls_back_to_an_earlier_one(store: Any, tmp_path:
     first.step(1, 0.0)
     first.step(2, 1.0)
     first.end()
-    entry = next(f for f in first.checkpoints.committed[2].files if f.path.endswith(SHARD))
+    entry = next(f for f in first.checkpoints.committed[2].manifest.files if f.path.endswith(SHARD))
     store.delete(artifacts.blob_key(entry.sha256))
     assert Run(store, tmp_path / "b", keep_last=2, keep_best=0).checkpoints.restore().resumed_from == 1
+
+
+def test_what_cannot_be_read_is_no_checkpoint(store: Any, tmp_path: Path) -> None:
+    first = Run(store, tmp_path / "a", keep_last=3, keep_best=0)
+    first.step(1, 0.0)
+    first.end()
+    store.put_bytes(first.checkpoints.key(2), b"{torn")
+    store.put_bytes(first.checkpoints.key(3), first.manifest(ModelResult(), []).canonical())
+    assert Run(store, tmp_path / "b").checkpoints.restore().resumed_from == 1
 
 
 def test_a_checkpoint_without_its_numbers_is_committed_at_the_end(store: Any, tmp_path: Path) -> None:
@@ -123,11 +145,64 @@ def test_a_checkpoint_without_its_numbers_is_committed_at_the_end(store: Any, tm
 
 
 def test_the_first_commit_of_a_step_stands(store: Any, tmp_path: Path) -> None:
-    first, second = Run(store, tmp_path / "a"), Run(store, tmp_path / "b")
+    first, second = Run(store, tmp_path / "a"), Run(store, tmp_path / "b", owner=ANOTHER)
     for run, score in ((first, 0.25), (second, 0.75)):
         run.step(1, score)
         run.end()
-    assert second.checkpoints.committed[1].digest == first.checkpoints.committed[1].digest
+    assert second.checkpoints.committed[1].manifest.digest == first.checkpoints.committed[1].manifest.digest
+    assert second.attempt.progress.checkpoint_digest == first.attempt.progress.checkpoint_digest
+    assert not (second.checkpoints.root / "global_step_1").exists(), "what lies there must not be published as it"
+
+
+def test_a_checkpoint_that_its_owner_drops_meanwhile_ends_nobody(store: Any, tmp_path: Path) -> None:
+    first, second = Run(store, tmp_path / "a"), Run(store, tmp_path / "b", owner=ANOTHER)
+    first.step(1, 0.25)
+    first.end()
+    store.delete(artifacts.manifest_digest_key(first.checkpoints.committed[1].manifest.digest))
+    second.step(1, 0.75)
+    second.end()
+
+
+def test_another_rljob_of_the_same_content_goes_on(store: Any, tmp_path: Path) -> None:
+    first = Run(store, tmp_path / "a", keep_last=2, keep_best=0)
+    first.step(1, 0.0, 1.0)
+    first.end()
+    second = Run(store, tmp_path / "b", owner=ANOTHER, keep_last=2, keep_best=0)
+    history = second.checkpoints.restore()
+    assert history.resumed_from == 1
+    assert (second.checkpoints.root / "global_step_1" / SHARD).read_bytes() == b"weights 1 of uid-1"
+    second.sync._history = history
+    second.step(2, 1.0)
+    second.end()
+    last = second.checkpoints.last()
+    assert last is not None and last.manifest.owner == ANOTHER
+    assert [(p.step, p.reward) for p in last.state.curve] == [(1, 0.5), (2, 1.0)]
+    assert [f.path for f in last.rollouts] == ["rollouts/step-1.jsonl", "rollouts/step-2.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("owner", "content"), [(ANOTHER, OTHER_CONTENT), (ANOTHER.model_copy(update={"namespace": "m"}), CONTENT)]
+)
+def test_other_contents_and_other_namespaces_see_nothing(
+    store: Any, tmp_path: Path, owner: Owner, content: str
+) -> None:
+    first = Run(store, tmp_path / "a")
+    first.step(1, 0.0)
+    first.end()
+    assert Run(store, tmp_path / "b", owner, content).checkpoints.restore().resumed_from is None
+
+
+def test_the_policy_counts_everybodys_checkpoints_of_a_content(store: Any, tmp_path: Path) -> None:
+    first = Run(store, tmp_path / "a", keep_last=2, keep_best=0)
+    second = Run(store, tmp_path / "b", owner=ANOTHER, keep_last=2, keep_best=0)
+    first.step(1, 0.0)
+    first.step(2, 0.0)
+    first.end()
+    second.step(3, 0.0)
+    second.end()
+    assert sorted(second.checkpoints.committed) == [2, 3]
+    assert store.get_bytes(first.checkpoints.key(1)) is None
+    assert b"weights 1 of uid-1" not in set(store.bucket.objects.values())
 
 
 def test_retention_deletes_commit_and_shards_but_nothing_shared(store: Any, tmp_path: Path) -> None:
@@ -143,8 +218,13 @@ def test_retention_deletes_commit_and_shards_but_nothing_shared(store: Any, tmp_
     assert list((tmp_path / "ckpt").glob("global_step_*")) == [tmp_path / "ckpt" / "global_step_3"]
 
 
-def test_retention_spares_the_same_bytes_of_another_run(store: Any, tmp_path: Path) -> None:
-    other = Run(store, tmp_path / "other", owner=OWNER.model_copy(update={"uid": "uid-2"}))
+@pytest.mark.parametrize(
+    ("owner", "content"), [(ANOTHER, OTHER_CONTENT), (ANOTHER.model_copy(update={"namespace": "m"}), CONTENT)]
+)
+def test_retention_spares_the_same_bytes_of_another_training(
+    store: Any, tmp_path: Path, owner: Owner, content: str
+) -> None:
+    other = Run(store, tmp_path / "other", owner, content)
     other.roll(1, 1.0)
     other.save(1, b"equal")
     other.end()
@@ -155,6 +235,19 @@ def test_retention_spares_the_same_bytes_of_another_run(store: Any, tmp_path: Pa
     assert sorted(run.checkpoints.committed) == [2]
     assert b"equal" in store.bucket.objects.values()
     assert other.checkpoints.restore().resumed_from == 1
+
+
+def test_retention_spares_the_same_bytes_of_the_same_content(store: Any, tmp_path: Path) -> None:
+    other = Run(store, tmp_path / "other", owner=ANOTHER)
+    other.save(2, b"equal")
+    other.end()
+    run = Run(store, tmp_path / "run", keep_last=1, keep_best=0)
+    run.checkpoints.committed.clear()  # as if the other one had committed after this one looked
+    run.save(1, b"equal")
+    run.end()
+    assert sorted(run.checkpoints.committed) == [2]
+    assert b"equal" in store.bucket.objects.values()
+    assert other.checkpoints.restore().resumed_from == 2
 
 
 def test_an_unreachable_store_is_told_to_the_driver(

@@ -17,6 +17,8 @@ import pytest
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest, Owner
 from flywheel_api.causes import Cause, ExitCode
+from flywheel_api.content import content_key
+from flywheel_api.results import DatasetResult, ModelResult, Result, Split, Track, TrainingResult
 from flywheel_api.rljob import AlgorithmSpec, CheckpointSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TrainConfig
 from flywheel_jobs.storage.store import Store
@@ -25,7 +27,11 @@ from flywheel_store.memory import MemoryBucket
 
 FAKE = (str(Path(__file__).with_name("fake_verl.py")),)
 OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
+LATER = Owner(kind="RLJob", namespace="n", name="again", uid="uid-2")
+MADE_OF = {"stage": "Train", "spec.seed": "sha256:" + "0" * 64}
+CONTENT = content_key(MADE_OF)
 STEPS = 4
+DATASET = DatasetResult(track=Track.REASONING, split=Split.TRAIN)
 
 
 @pytest.fixture
@@ -38,25 +44,36 @@ def store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     monkeypatch.setenv("FLYWHEEL_WORK_DIR", str(tmp_path / "work"))
     monkeypatch.setenv("FLYWHEEL_MODEL_DIR", str(tmp_path / "model"))
     monkeypatch.delenv("FAKE_VERL", raising=False)
+    monkeypatch.setenv("FAKE_VERL_LOG", str(tmp_path / "verl-started"))
     before = signal.getsignal(signal.SIGTERM)
     yield made
     signal.signal(signal.SIGTERM, before)
 
 
-def commit(store: Any, kind: str, path: str, data: bytes, **fields: Any) -> str:
+def commit(store: Any, result: Result, path: str, data: bytes, standin: bool = False) -> str:
     sha, size = store.put_blob(data)
-    entry = FileEntry(path=path, sha256=sha, size=size)
-    common = {
-        "owner": OWNER,
-        "stage": "s",
-        "attempt": 1,
-        "config_digest": "sha256:" + "0" * 64,
-        "created_at": "2026-01-01T00:00:00Z",
-    }
-    return str(store.put_manifest(Manifest(kind=kind, files=[entry], **common, **fields)))
+    manifest = Manifest(
+        owner=OWNER,
+        stage="s",
+        attempt=1,
+        files=[FileEntry(path=path, sha256=sha, size=size)],
+        result=result,
+        standin=standin,
+        created_at="2026-01-01T00:00:00Z",
+    )
+    return str(store.put_manifest(manifest))
 
 
-def run(store: Any, monkeypatch: pytest.MonkeyPatch, attempt: int, fake: str = "", rows: int = 8) -> int:
+def run(
+    store: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    attempt: int,
+    fake: str = "",
+    rows: int = 8,
+    owner: Owner = OWNER,
+    made_of: dict[str, str] = MADE_OF,
+) -> int:
+    """One attempt of an RLJob; `fake` says how the fake verl ends."""
     row = {
         "data_source": "d",
         "prompt": [{"role": "user", "content": "x"}],
@@ -65,8 +82,8 @@ def run(store: Any, monkeypatch: pytest.MonkeyPatch, attempt: int, fake: str = "
     }
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist([row] * rows), buffer)
-    data = commit(store, "Dataset", "train.parquet", buffer.getvalue(), standin=True)
-    model = commit(store, "Checkpoint", "model/tokenizer.json", b"the base's tokenizer")
+    data = commit(store, DATASET, "train.parquet", buffer.getvalue(), standin=True)
+    model = commit(store, ModelResult(), "model/tokenizer.json", b"the base's tokenizer")
     spec = RLJobSpec(
         model=model,
         data=DataSpec(train=[data]),
@@ -75,18 +92,33 @@ def run(store: Any, monkeypatch: pytest.MonkeyPatch, attempt: int, fake: str = "
         algorithm=AlgorithmSpec(prompts_per_step=2, epochs=10, max_steps=STEPS),
         checkpoint=CheckpointSpec(every_steps=2, keep_last=1, keep_best=0),
     )
-    config = TrainConfig(owner=OWNER, attempt=attempt, spec=spec, model=model)
+    key = content_key(made_of)
+    config = TrainConfig(owner=owner, attempt=attempt, content_key=key, made_of=made_of, spec=spec, model=model)
     monkeypatch.setenv(TRAIN_CONFIG_ENV, config.model_dump_json(by_alias=True))
     monkeypatch.setenv("FAKE_VERL", fake)
     return main.main()
 
 
-def record(store: Any, name: str, attempt: int) -> Any:
-    return store.get_json(f"{artifacts.attempt_prefix('uid-1', 'Train', attempt)}/{name}.json")
+def record(store: Any, name: str, attempt: int, owner: Owner = OWNER) -> Any:
+    return store.get_json(f"{artifacts.attempt_prefix(owner.uid, 'Train', attempt)}/{name}.json")
 
 
-def manifest(store: Any, attempt: int) -> Manifest:
-    return Manifest.model_validate(record(store, "manifest", attempt))
+def manifest(store: Any, content: str = CONTENT) -> Manifest:
+    """The commit under a content."""
+    return Manifest.model_validate_json(store.get_bytes(artifacts.manifest_key("n", content)))
+
+
+def training(m: Manifest) -> TrainingResult:
+    assert isinstance(m.result, TrainingResult)
+    return m.result
+
+
+def started(tmp_path: Path) -> bool:
+    """Whether verl was started since the last call."""
+    log = tmp_path / "verl-started"
+    there = log.exists()
+    log.unlink(missing_ok=True)
+    return there
 
 
 def content(store: Any, m: Manifest, path: str) -> bytes:
@@ -95,19 +127,23 @@ def content(store: Any, m: Manifest, path: str) -> bytes:
 
 def test_a_whole_run(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(store, monkeypatch, 1) == 0
-    m = manifest(store, 1)
-    assert (m.kind, m.stage, m.step) == ("Checkpoint", "Train", STEPS)
+    m = manifest(store)
+    result = training(m)
+    assert (m.stage, m.content_key, m.made_of) == ("Train", CONTENT, MADE_OF)
+    assert (result.step, result.total_steps, result.algorithm, result.resumed_from_step) == (STEPS, STEPS, "GRPO", None)
     assert content(store, m, "model/model.safetensors") == b"weights 4"
     assert content(store, m, "model/tokenizer.json") == b"the base's tokenizer"
     assert content(store, m, "model/dtype") == b"float32", "as sampled: bfloat16 would round small updates away"
-    assert [p["reward"] for p in m.details["curve"]] == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    assert m.details["curve"][0]["zeroVarianceGroups"] == 1
+    assert [p.reward for p in result.curve] == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert (result.curve[0].groups, result.curve[0].zero_variance_groups) == (2, 1)
     assert (m.counts.in_, m.counts.out) == (8, 8)
     assert m.standin and m.notice, "the data came from a stand-in, so the model says so"
-    dataset = store.get_manifest(m.details["rollouts"])
+    dataset = store.get_manifest(result.rollouts)
+    assert dataset.kind == "Rollouts" and dataset.standin
     assert [f.path for f in dataset.files] == [f"rollouts/step-{n}.jsonl" for n in (1, 2, 3, 4)]
     progress = record(store, "progress", 1)
     assert (progress["done"], progress["total"], progress["checkpointStep"]) == (4, 4, 4)
+    assert progress["manifest"] == m.digest
     assert record(store, "failure", 1) is None
 
 
@@ -116,14 +152,72 @@ def test_a_crash_is_classified_and_the_next_attempt_resumes(store: Any, monkeypa
     failure = record(store, "failure", 1)
     assert (failure["cause"], failure["reason"]) == (Cause.APP, "OutOfMemory")
     assert "algorithm.microBatchSize" in failure["message"]
-    assert record(store, "manifest", 1) is None
+    assert store.get_bytes(artifacts.manifest_key("n", CONTENT)) is None
+    assert "manifest" not in record(store, "progress", 1)
 
     assert run(store, monkeypatch, 2) == 0
-    m = manifest(store, 2)
-    assert m.details["resumedFromStep"] == 2
-    assert [p["step"] for p in m.details["curve"]] == [1, 2, 3, 4], "the curve spans both attempts"
-    assert len(store.get_manifest(m.details["rollouts"]).files) == 4
+    result = training(manifest(store))
+    assert result.resumed_from_step == 2
+    assert [p.step for p in result.curve] == [1, 2, 3, 4], "the curve spans both attempts"
+    assert len(store.get_manifest(result.rollouts).files) == 4
     assert record(store, "progress", 2)["resumedFromStep"] == 2
+
+
+def test_another_rljob_of_the_same_content_resumes(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, "crash:3") == ExitCode.APP
+    assert run(store, monkeypatch, 1, owner=LATER) == 0
+    m = manifest(store)
+    result = training(m)
+    assert (m.owner, result.resumed_from_step) == (LATER, 2)
+    assert [p.step for p in result.curve] == [1, 2, 3, 4], "with the curve"
+    assert len(store.get_manifest(result.rollouts).files) == 4, "and the trajectories of the first one"
+    progress = record(store, "progress", 1, LATER)
+    assert (progress["resumedFromStep"], progress["manifest"]) == (2, m.digest)
+    assert record(store, "failure", 1, LATER) is None
+
+
+def test_a_content_that_is_finished_ends_at_once(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert run(store, monkeypatch, 1) == 0 and started(tmp_path)
+    before = manifest(store)
+    assert run(store, monkeypatch, 1, "crash:1", owner=LATER) == 0
+    assert not started(tmp_path), "there is nothing left to train"
+    assert manifest(store) == before
+    progress = record(store, "progress", 1, LATER)
+    assert (progress["manifest"], progress["done"], progress["total"]) == (before.digest, STEPS, STEPS)
+    assert progress["reward"] == pytest.approx(0.4) and "job" in progress["text"]
+
+
+def test_another_content_is_trained_from_the_start(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert run(store, monkeypatch, 1) == 0 and started(tmp_path)
+    other = {**MADE_OF, "spec.seed": "sha256:" + "1" * 64}
+    assert run(store, monkeypatch, 1, owner=LATER, made_of=other) == 0 and started(tmp_path)
+    assert training(manifest(store, content_key(other))).resumed_from_step is None
+
+
+def test_what_stands_is_what_is_published(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Two RLJobs train the same at once: the one whose last checkpoint lost publishes the one that stands."""
+    assert run(store, monkeypatch, 1) == 0
+    stands = store.get_manifest(training(manifest(store)).training_state)
+    shard = next(f for f in stands.files if f.path.endswith("rank_0.pt"))
+    sha, size = store.put_blob(b"WEIGHTS 4")
+    assert size == shard.size, "as large as what the second one has on its disk"
+    files = [f if f != shard else f.model_copy(update={"sha256": sha}) for f in stands.files]
+    theirs = stands.model_copy(update={"files": files, "owner": LATER})
+    store.put_manifest(theirs)
+    key = artifacts.checkpoint_key("n", CONTENT, STEPS)
+    store.delete(artifacts.manifest_key("n", CONTENT))
+    store.delete(key)
+    real = store.commit
+
+    def commit_late(m: Manifest, where: str) -> Any:
+        if where == key:
+            store.put_bytes(key, theirs.canonical())
+        return real(m, where)
+
+    monkeypatch.setattr(store, "commit", commit_late)
+    assert run(store, monkeypatch, 2) == 0
+    assert training(manifest(store)).training_state == theirs.digest
+    assert content(store, manifest(store), "model/model.safetensors") == b"WEIGHTS 4"
 
 
 def test_a_second_incarnation_stops(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,20 +228,20 @@ def test_a_second_incarnation_stops(store: Any, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_committed_attempt_is_left_alone(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(store, monkeypatch, 1) == 0
-    before = manifest(store, 1).digest
+    before = manifest(store).digest
     assert run(store, monkeypatch, 1, "crash:1") == 0
-    assert manifest(store, 1).digest == before
+    assert manifest(store).digest == before
 
 
 def test_all_steps_committed_but_not_published(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(store, monkeypatch, 1, "crash:4") == ExitCode.APP
     assert run(store, monkeypatch, 2, "crash:1") == 0, "nothing is left to train"
-    assert content(store, manifest(store, 2), "model/model.safetensors") == b"weights 4"
+    assert content(store, manifest(store), "model/model.safetensors") == b"weights 4"
 
 
 def test_sigterm_keeps_the_last_checkpoint(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def terminate() -> None:
-        key = artifacts.checkpoint_key("uid-1", "Train", 2)
+        key = artifacts.checkpoint_key("n", CONTENT, 2)
         for _ in range(500):
             if store.get_bytes(key) is not None:
                 break
@@ -161,7 +255,7 @@ def test_sigterm_keeps_the_last_checkpoint(store: Any, monkeypatch: pytest.Monke
     failure = record(store, "failure", 1)
     assert (failure["cause"], failure["reason"]) == (Cause.PREEMPTED, "Terminated")
     assert run(store, monkeypatch, 2) == 0
-    assert manifest(store, 2).details["resumedFromStep"] == 2
+    assert training(manifest(store)).resumed_from_step == 2
 
 
 def test_too_little_data_is_refused_before_verl_starts(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

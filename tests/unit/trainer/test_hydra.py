@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flywheel_api.overrides import verl_keys
+from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import (
     AgentLoopSpec,
     Algorithm,
@@ -18,7 +20,14 @@ from flywheel_api.rljob import (
     RewardType,
     RLJobSpec,
 )
-from flywheel_jobs.trainer.hydra import RunPaths, UnsupportedSpec, hydra_value, main_ppo_overrides
+from flywheel_jobs.trainer.hydra import (
+    SINGLE_TURN_AGENT,
+    RunPaths,
+    UnsupportedSpec,
+    hydra_value,
+    main_ppo_overrides,
+)
+from flywheel_jobs.trainer.workspace import agent_loops_file
 
 DIGEST = "sha256:" + "a" * 64
 PATHS = RunPaths(
@@ -168,9 +177,17 @@ def test_agent_loop() -> None:
     got = overrides(spec(reward=RewardSpec(type=RewardType.STATE_DIFF), agent_loop=loop))
     assert got[f"{ROLLOUT}.multi_turn.enable"] == "true"
     assert got[f"{ROLLOUT}.multi_turn.max_assistant_turns"] == "15"
-    assert got[f"{ROLLOUT}.agent.default_agent_loop"] == "flywheel_tool_agent"
+    assert got[f"{ROLLOUT}.agent.default_agent_loop"] == AGENT_NAME
     assert got["reward.custom_reward_function.name"] == "score_state"
     assert overrides(spec())[f"{ROLLOUT}.agent.default_agent_loop"] == "flywheel_single_turn_agent"
+
+
+def test_the_loops_that_are_named_are_registered() -> None:
+    registered = Path(agent_loops_file()).read_text()
+    assert [line.split()[-1] for line in registered.splitlines() if line.startswith("- name:")] == [
+        AGENT_NAME,
+        SINGLE_TURN_AGENT,
+    ]
 
 
 def test_custom_reward() -> None:

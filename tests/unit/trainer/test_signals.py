@@ -10,15 +10,20 @@ from flywheel_jobs.trainer import signals
 
 
 def test_round_trip(capsys: pytest.CaptureFixture[str]) -> None:
-    signals.emit(signals.CHECKPOINT, {"step": 4, "directory": "/w/global_step_4"})
-    line = capsys.readouterr().out
-    assert signals.parse(f"\x1b[36m(TaskRunnerV1 pid=7)\x1b[0m {line}") == (
-        "checkpoint",
-        {"directory": "/w/global_step_4", "step": 4},
-    )
+    for said in (
+        signals.Saved(step=4, directory="/w/global_step_4"),
+        signals.Groups(groups=3, zero_variance=1, masked=0),
+        signals.Stalled(step=4, seconds=1.5),
+    ):
+        signals.emit(said)
+        line = capsys.readouterr().out
+        assert signals.parse(f"\x1b[36m(TaskRunnerV1 pid=7)\x1b[0m {line}") == said
 
 
-@pytest.mark.parametrize("line", ["flywheel-checkpoint {broken", "flywheel-other {}", "step:1 - a:2"])
+@pytest.mark.parametrize(
+    "line",
+    ["flywheel-checkpoint {broken", 'flywheel-checkpoint {"step": "x"}', "flywheel-other {}", "step:1 - a:2"],
+)
 def test_other_lines(line: str) -> None:
     assert signals.parse(line) is None
 

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.prompt import Prompt, of_task
+from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
+from flywheel_api.results import CurvePoint, Track
+from flywheel_jobs.agentic.episode import Episode
+from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
-from flywheel_jobs.trainer import rollouts, trajectory
+from flywheel_jobs.storage.store import Store
+from flywheel_jobs.trainer import reward, rollouts, trajectory
+from flywheel_jobs.trainer.metrics import joined
 from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.trajectory import Row, Sampled
+from flywheel_store.memory import MemoryBucket
 
 
 @pytest.fixture(autouse=True)
@@ -19,14 +31,80 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trajectory, "BACKOFF_BASE", 0.0)
 
 
+PLAYED = {
+    "domain": "airline",
+    "db": {"bookings": {}},
+    "expected": {"bookings": {}},
+    "messages": [{"role": "user", "content": "Undo it."}],
+    "normalPath": [{"name": "get_booking", "arguments": {"id": 47}}],
+    "outcome": "cancel",
+}
+"""What an episode and its reward need of a task, as somebody else writes it: no id, no branch, no lineage."""
+
+
+def row(**extra: Any) -> Row:
+    return Row.read(
+        {
+            "global_steps": 4,
+            "uid": "u",
+            "session_id": 2,
+            "data_source": "arithmetic",
+            "raw_prompt": [{"role": "user", "content": "1+1"}],
+            "reward_model": {"ground_truth": "2"},
+            "extra_info": {"index": 7, **extra},
+        }
+    )
+
+
 def test_task_of_a_row() -> None:
-    assert trajectory.parse_task({"extra_info": {"task": '{"id": "t1"}'}}) == {"id": "t1"}
+    task = trajectory.task_of(row(id="t1", task=json.dumps(PLAYED)).prompt)
+    assert (task.id, task.domain, task.normal_path[0]["name"], task.user.replies) == ("t1", "airline", "get_booking", 0)
+    assert Episode(task).messages == PLAYED["messages"]
 
 
-@pytest.mark.parametrize("info", [None, {}, {"index": 3}, {"task": "[1]"}])
-def test_a_row_without_a_task_says_what_to_do(info: Any) -> None:
-    with pytest.raises(ValidationFailure, match=r"extra_info\.task"):
-        trajectory.parse_task({"extra_info": info})
+def test_our_own_rows_give_their_task_back() -> None:
+    task = Task.model_validate({**PLAYED, "id": "t1", "lineage": {"personaId": "p", "rootId": "r", "round": "one"}})
+    prompt = Prompt.read(of_task(task).row())
+    assert trajectory.task_of(prompt) == task and prompt == of_task(task)
+
+
+@pytest.mark.parametrize(
+    ("info", "says"),
+    [
+        (None, "row 0 has no extra_info.task: agentLoop needs rows with a task"),
+        ({}, "leave agentLoop out for single-turn data"),
+        ({"index": 3}, "row 3 has no extra_info.task"),
+        ({"index": 3, "task": {"id": "t"}}, "row 3 has no extra_info.task"),
+        ({"index": 3, "task": "[1]"}, "extra_info.task of row 3 is no task"),
+        ({"index": 3, "task": "{"}, "extra_info.task of row 3 is not JSON"),
+        ({"index": 3, "task": '{"id": "t", "domain": "airline"}'}, "extra_info.task of row 3 is no task: db: Field"),
+    ],
+)
+def test_a_row_without_a_task_says_what_to_do(info: Any, says: str) -> None:
+    with pytest.raises(ValidationFailure, match=re.escape(says)):
+        trajectory.task_of(Prompt.read({"extra_info": info}))
+
+
+def test_rows_that_others_wrote_can_be_read() -> None:
+    """Parquet files of users: other columns, other types under our names, numpy's values."""
+    prompt = Prompt.read(
+        {
+            "raw_prompt": np.array([{"role": "user", "content": "x"}], dtype=object),
+            "reward_model": {"ground_truth": 5, "style": "rule"},
+            "extra_info": {
+                "index": np.int64(3),
+                "id": None,
+                "outcome": ["a"],
+                "task": {"a": 1},
+                "question": "x",
+                "parent_ids": np.array(["a", "b"]),
+            },
+        }
+    )
+    assert (prompt.item, prompt.reward_model.ground_truth, prompt.ability) == ("3", "5", "")
+    assert (prompt.extra_info.outcome, prompt.extra_info.parent_ids, prompt.task) == ("", ["a", "b"], None)
+    assert Prompt.read({"extra_info": {"index": "test-9"}}).item == "test-9"
+    assert Prompt.read({}).item == "0"
 
 
 async def test_an_outage_is_retried_then_raised() -> None:
@@ -59,53 +137,101 @@ async def test_a_bug_is_not_retried() -> None:
     assert calls == 1
 
 
-def write(root: Path, monkeypatch: pytest.MonkeyPatch, **result: Any) -> dict[str, Any]:
+def write(root: Path, monkeypatch: pytest.MonkeyPatch, sampled: Sampled, **extra: Any) -> Trajectory:
     monkeypatch.setenv(trajectory.ROLLOUTS_ENV, str(root))
-    row = {
-        "global_steps": 4,
-        "uid": "u",
-        "session_id": 2,
-        "data_source": "arithmetic",
-        "raw_prompt": [{"role": "user", "content": "1+1"}],
-        "extra_info": {"index": 7, "id": "item-7"},
-    }
-    output = SimpleNamespace(num_turns=2, response_ids=[1, 2, 3])
-    trajectory.record(row, {}, output, {"score": 1.0, "response": "2", "outage": None, "correct": True, **result})
-    (record,) = rollouts.gather(Nodes(spread=False), root, 4)
-    return record
+    trajectory.record(row(**{"id": "item-7", **extra}), sampled)
+    (found,) = rollouts.gather(Nodes(spread=False), root, 4)
+    return found
+
+
+RIGHT = Sampled(
+    turns=2, response_tokens=3, text="2", reward={"score": 1.0, "correct": True, "bare": True, "answer": "2"}
+)
 
 
 def test_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = write(tmp_path, monkeypatch)
-    assert (record["item"], record["step"], record["score"], record["masked"]) == ("item-7", 4, 1.0, False)
-    assert record["messages"][-1] == {"role": "assistant", "content": "2"}
-    assert record["lineage"]["parent_ids"] == ["item-7"]
-    assert rollouts.summary([record])["success"] == 1.0
+    found = write(tmp_path, monkeypatch, RIGHT, round="one", root_id="seed-1", parent_ids=["seed-1"])
+    assert (found.id, found.item, found.attempt, found.step, found.track) == ("u-2", "item-7", 2, 4, Track.REASONING)
+    assert (found.score, found.masked, found.correct, found.details) == (1.0, False, True, {"bare": 1.0})
+    assert (found.turns, found.response_tokens, found.truth, found.task) == (2, 3, "2", None)
+    assert found.messages == [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]
+    assert (found.lineage.parent_ids, found.lineage.operator) == (["item-7"], TRAINING_ROLLOUT)
+    assert (found.lineage.round, found.lineage.root_id) == ("one", "seed-1")
+    assert rollouts.summary(4, [found]).success == 1.0
+
+
+def test_record_of_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = Task.model_validate({**PLAYED, "id": "t1", "lineage": {"branchPath": ["b"], "standin": True}})
+    episode = Episode(task)
+    episode.agent_says(render("get_booking", {"id": 47}))
+    episode.agent_says("There is none.")
+    facts = reward.score_state("d", "", "", trajectory.reward_info(row(task=json.dumps(PLAYED)), episode, 2))
+    sampled = Sampled(2, 9, "There is none.", facts, None, task, episode)
+    found = write(tmp_path, monkeypatch, sampled)
+    assert (found.track, found.item, found.task, found.outcome, found.closed) == (
+        Track.AGENTIC, "t1", task, "cancel", "answered",
+    )  # fmt: skip
+    assert [(c["name"], c["status"]) for c in found.calls] == [("get_booking", "not-found")]
+    assert found.messages == episode.messages and found.truth is None and found.correct is None
+    assert (found.score, found.details["looked_up"]) == (1.0, 1.0)
+    assert (found.lineage.branch_path, found.lineage.standin) == (["b"], True)
 
 
 def test_a_masked_record_has_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    record = write(tmp_path, monkeypatch, score=0.0, outage="judge away")
-    assert (record["score"], record["masked"], record["outage"]) == (None, True, "judge away")
-    assert rollouts.summary([record]) == {"trajectories": 1, "masked": 1}
+    found = write(tmp_path, monkeypatch, Sampled(2, 3, "2", {}, outage="judge away"))
+    assert (found.score, found.masked, found.outage) == (None, True, "judge away")
+    point = rollouts.summary(4, [found])
+    assert (point.trajectories, point.masked, point.reward, point.success) == (1, 1, None, None)
+
+
+def test_a_step_of_outages_has_no_reward() -> None:
+    """verl counts a masked trajectory as reward 0."""
+    away = Trajectory(id="1", track=Track.AGENTIC, item="i", outage="judge away")
+    assert joined(CurvePoint(step=4, reward=0.0), rollouts.summary(4, [away])).reward is None
+
+
+def test_rewards_of_others_may_say_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = {"score": 0.5, "outcome": "refund", "speed": math.nan, "why": "slow", "depth": 3, "more": {"a": 1}}
+    found = write(tmp_path, monkeypatch, Sampled(1, 3, "2", said))
+    assert (found.score, found.outcome, found.details) == (0.5, "refund", {"depth": 3.0})
+
+
+def test_custom_rewards_get_the_row_and_the_task_as_they_were_written() -> None:
+    task = Task.model_validate({**PLAYED, "id": "t1"})
+    info = trajectory.reward_info(row(task=json.dumps({**PLAYED, "mine": 1}), difficulty="hard"), Episode(task), 2)
+    assert (info["difficulty"], info["num_turns"], info["task"]["mine"]) == ("hard", 2, 1)
+    assert info["env"].tables == PLAYED["db"] and info["messages"] == PLAYED["messages"]
+    assert trajectory.reward_info(row(), None, 1) == {"index": 7, "num_turns": 1}
+
+
+def test_state_diff_needs_an_episode() -> None:
+    with pytest.raises(ValueError, match="needs agentLoop"):
+        reward.score_state("d", "", "", {"index": 1})
 
 
 def test_validation_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(trajectory.ROLLOUTS_ENV, str(tmp_path))
-    row = {"global_steps": 4, "extra_info": {"split": "validation"}}
-    output = SimpleNamespace(num_turns=2, response_ids=[])
-    trajectory.record(row, {}, output, {"score": 1.0, "response": "", "outage": None})
+    trajectory.record(row(split="validation"), RIGHT)
     assert rollouts.gather(Nodes(spread=False), tmp_path, 4) == []
     assert [p.name for p in tmp_path.iterdir()] == ["validation-4"]
 
 
 def test_summary_by_outcome() -> None:
     rows = [
-        {"score": 1.0, "details": {"outcome": "cancel"}},
-        {"score": 0.0, "details": {"outcome": "cancel"}},
-        {"score": 1.0, "details": {"outcome": "refund"}},
-        {"score": None, "masked": True, "details": {"outcome": "refund"}},
+        Trajectory(id=str(n), track=Track.AGENTIC, item="i", score=score, outcome=outcome)
+        for n, (score, outcome) in enumerate([(1.0, "cancel"), (0.0, "cancel"), (1.0, "refund"), (None, "refund")])
     ]
-    got = rollouts.summary(rows)
-    assert got["byOutcome"] == {"cancel": {"reward": 0.5, "n": 2}, "refund": {"reward": 1.0, "n": 1}}
-    assert got["reward"] == pytest.approx(2 / 3)
-    assert json.dumps(got)
+    got = rollouts.summary(4, rows)
+    assert {name: (o.reward, o.n) for name, o in got.by_outcome.items()} == {"cancel": (0.5, 2), "refund": (1.0, 1)}
+    assert got.reward == pytest.approx(2 / 3)
+
+
+def test_a_stored_step_is_read_through_the_same_model() -> None:
+    store = Store(MemoryBucket())
+    rows = [Trajectory(id=str(n), track=Track.REASONING, item="i", step=4, score=s) for n, s in enumerate([1.0, None])]
+    entry = rollouts.store_step(store, 4, rows)
+    assert (entry.path, entry.records, entry.record_schema) == ("rollouts/step-4.jsonl", 2, "trajectory/v2")
+    assert rollouts.step_of(entry) == 4
+    lines = store.get_blob(entry.sha256).decode().splitlines()
+    assert [Trajectory.model_validate_json(line) for line in lines] == rows
+    assert all(json.loads(line)["schema"] == "trajectory/v2" for line in lines)
