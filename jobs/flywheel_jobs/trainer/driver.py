@@ -14,8 +14,9 @@ import time
 from types import FrameType
 
 from flywheel_api.artifacts import STANDIN_NOTICE, Counts, FileEntry, Manifest, Usage
+from flywheel_api.base import HUB
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult
-from flywheel_api.stages import TRAIN_STAGE, TrainConfig
+from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
@@ -102,7 +103,7 @@ class Driver:
 
     # ---- training -------------------------------------------------------------------------------------------------
     def _overrides(self) -> list[str]:
-        hub = self.config.model.removeprefix(inputs.HUB) if self.config.model.startswith(inputs.HUB) else None
+        hub = self.config.model.removeprefix(HUB) if self.config.model.startswith(HUB) else None
         paths = self.workspace.paths(self.inputs.train, self.inputs.validation, hub)
         steps = self.total if self.spec.algorithm.max_steps is not None else None
         owner = self.config.owner
@@ -229,7 +230,7 @@ class Driver:
             standin=standin,
             notice=STANDIN_NOTICE if standin else None,
             code_version=code_version(),
-            image=os.environ.get("FLYWHEEL_IMAGE", ""),
+            image=os.environ.get(IMAGE_ENV, ""),
             created_at=now(),
         )
 

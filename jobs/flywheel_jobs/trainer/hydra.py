@@ -16,8 +16,8 @@ from typing import Any
 from flywheel_api.overrides import hydra_key
 from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
+from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.trainer.flavours import critic, hardware, is_cpu, reference, round_up
-from flywheel_jobs.trainer.trajectory import ROLLOUTS_ENV
 
 SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
 ADVANTAGE = "flywheel_grpo"

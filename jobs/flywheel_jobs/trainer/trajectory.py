@@ -18,12 +18,12 @@ from flywheel_api.records.base import Lineage
 from flywheel_api.records.prompt import Prompt
 from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
 from flywheel_api.results import Track
+from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_store.backoff import delay
 
 T = TypeVar("T")
-ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"
 VALIDATION_SPLITS = frozenset({"validation", "val", "test"})
 TRIES = 3
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 4.0  # seconds; an episode holds a vLLM slot while it waits

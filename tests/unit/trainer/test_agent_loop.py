@@ -34,6 +34,7 @@ from flywheel_api.records.prompt import of_task
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
+from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError
@@ -150,7 +151,7 @@ async def test_an_outage_masks_and_is_flagged(
     config: Any, tokenizer: Any, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(trajectory, "BACKOFF_BASE", 0.0)
-    monkeypatch.setenv(trajectory.ROLLOUTS_ENV, str(tmp_path))
+    monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path))
 
     def away(*_args: Any, **_kwargs: Any) -> Any:
         raise InfraError("sandbox away")

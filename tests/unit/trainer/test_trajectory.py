@@ -15,6 +15,7 @@ from flywheel_api.records.agentic import Task
 from flywheel_api.records.prompt import Prompt, of_task
 from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
 from flywheel_api.results import CurvePoint, Track
+from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
@@ -138,7 +139,7 @@ async def test_a_bug_is_not_retried() -> None:
 
 
 def write(root: Path, monkeypatch: pytest.MonkeyPatch, sampled: Sampled, **extra: Any) -> Trajectory:
-    monkeypatch.setenv(trajectory.ROLLOUTS_ENV, str(root))
+    monkeypatch.setenv(ROLLOUTS_ENV, str(root))
     trajectory.record(row(**{"id": "item-7", **extra}), sampled)
     (found,) = rollouts.gather(Nodes(spread=False), root, 4)
     return found
@@ -210,7 +211,7 @@ def test_state_diff_needs_an_episode() -> None:
 
 
 def test_validation_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(trajectory.ROLLOUTS_ENV, str(tmp_path))
+    monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path))
     trajectory.record(row(split="validation"), RIGHT)
     assert rollouts.gather(Nodes(spread=False), tmp_path, 4) == []
     assert [p.name for p in tmp_path.iterdir()] == ["validation-4"]
