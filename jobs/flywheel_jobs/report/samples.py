@@ -17,9 +17,9 @@ ITEMS_PER_SUITE = 4
 _CALL_TEXT = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
-def clip(text: str, limit: int = TEXT_LIMIT) -> str:
+def clip(text: str) -> str:
     """The start of a long text, saying how much is left out."""
-    return text if len(text) <= limit else f"{text[:limit]}… ({len(text) - limit} more characters)"
+    return text if len(text) <= TEXT_LIMIT else f"{text[:TEXT_LIMIT]}… ({len(text) - TEXT_LIMIT} more characters)"
 
 
 def _text(value: Any) -> str:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+VALUE_PARTS, STEP_PARTS, TIME_PARTS = 4, 6, 6  # parts of an axis, at most
 _TIME_STEPS = (
     1,
     2,
@@ -51,35 +52,35 @@ def nice_step(span: float, count: int) -> float:
     return next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= raw * (1 - 1e-9))
 
 
-def value_axis(values: Sequence[float], count: int = 4) -> tuple[Scale, list[float]]:
+def value_axis(values: Sequence[float]) -> tuple[Scale, list[float]]:
     """An axis that holds all values, ends on ticks and always shows zero where values are not negative."""
     finite = [v for v in values if math.isfinite(v)]
     low, high = (min(0.0, min(finite)), max(finite)) if finite else (0.0, 1.0)
     if high <= low:
         high = low + 1.0
-    step = nice_step(high - low, count)
+    step = nice_step(high - low, VALUE_PARTS)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     ticks = [round(i * step, 10) for i in range(first, last + 1)]
     return Scale(ticks[0], ticks[-1]), ticks
 
 
-def step_ticks(low: float, high: float, count: int = 6) -> list[int]:
+def step_ticks(low: float, high: float) -> list[int]:
     """Whole-numbered ticks for a step axis, with its first and last step."""
     if high <= low:
         return [round(low)]
-    step = max(1, math.ceil(nice_step(high - low, count)))
+    step = max(1, math.ceil(nice_step(high - low, STEP_PARTS)))
     inner = list(range(math.ceil(low / step) * step, math.floor(high) + 1, step))
     keep = [t for t in inner if t - low >= 0.75 * step and high - t >= 0.75 * step]
     return [round(low), *keep, round(high)]
 
 
-def time_ticks(seconds: float, count: int = 6) -> list[int]:
+def time_ticks(seconds: float) -> list[int]:
     """Ticks of an axis of durations that starts at 0, in seconds."""
-    step = next((s for s in _TIME_STEPS if seconds / s <= count), _TIME_STEPS[-1])
+    step = next((s for s in _TIME_STEPS if seconds / s <= TIME_PARTS), _TIME_STEPS[-1])
     return list(range(0, math.floor(seconds) + 1, step))
 
 
-def trailing_mean(values: Sequence[float], window: int = 3) -> list[float]:
+def trailing_mean(values: Sequence[float], window: int) -> list[float]:
     """Mean of each value and those just before it, at most `window` in all."""
     return [
         sum(values[max(0, i + 1 - window) : i + 1]) / len(values[max(0, i + 1 - window) : i + 1])

@@ -57,7 +57,6 @@ class Line:
     points: str
     dots: tuple[Dot, ...]
     last: float
-    last_y: float
 
 
 @dataclass(frozen=True)
@@ -191,7 +190,7 @@ def _line(series: Series, x: Scale, y: Scale) -> Line:
         Dot(x.percent(step), y.percent(value), f"step {number(step)}: {value:.3f}") for step, value in series.points
     )
     points = " ".join(f"{d.x:g},{round(100 - d.y, 3):g}" for d in dots)
-    return Line(series.name, points, dots, series.points[-1][1], dots[-1].y)
+    return Line(series.name, points, dots, series.points[-1][1])
 
 
 def plot(series: Sequence[Series], smooth: bool = False) -> Plot | None:
