@@ -18,41 +18,45 @@ from flywheel_api.stages import TRAIN_STAGE, Stage
 DATA_FORMAT: Final = "2"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
+_EVALUATION = (
+    "seed", "reasoning.mining.maxResponseTokens", "evaluation.temperature", "evaluation.confidence",
+    "evaluation.suites[].name", "evaluation.suites[].repeats",
+)  # fmt: skip
 READS: Mapping[Stage, tuple[str, ...]] = {
     Stage.PREPARE: (
         "seed", "reasoning.seeds", "reasoning.mining.maxProblems", "reasoning.dedup",
         "agentic.personas", "agentic.holdoutPersonas",
         "evaluation.suites[].name", "evaluation.suites[].source", "evaluation.suites[].items",
     ),
-    Stage.EVALUATE_BASE: (
-        "seed", "reasoning.mining.maxResponseTokens", "evaluation.temperature", "evaluation.confidence",
-        "evaluation.suites[].name", "evaluation.suites[].repeats",
-    ),
+    Stage.EVALUATE_BASE: _EVALUATION,
+    Stage.EVALUATE_CANDIDATE: _EVALUATION,
     Stage.MINE_REASONING: ("seed", "reasoning.mining", "reasoning.dedup"),
     Stage.SYNTHESIZE_REASONING: ("seed", "reasoning.synthesis"),
     Stage.VERIFY_REASONING: ("seed", "reasoning.verification", "reasoning.dedup"),
     Stage.SEED_AGENTIC: (
         "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
-        "training.preset", "training.agentic.algorithm",
+        "training.preset", "training.agentic.algorithm.temperature",
     ),
     Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree"),
     Stage.INVERT_AGENTIC: ("seed", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare"),
     Stage.SOLVE_AGENTIC: (
         "seed", "agentic.solver", "agentic.acceptance", "agentic.difficulty",
-        "training.preset", "training.agentic.algorithm",
+        "training.preset", "training.agentic.algorithm.temperature",
     ),
-    Stage.PACKAGE: ("seed", "reasoning?", "agentic?", "training.reasoning.algorithm", "training.agentic.algorithm"),
+    Stage.PACKAGE: (
+        "seed", "reasoning?", "agentic?",
+        "training.reasoning.algorithm.promptsPerStep", "training.agentic.algorithm.promptsPerStep",
+    ),
 }  # fmt: skip
 """Wire paths below `spec`; `x?` is whether x is there at all, `[]` takes every entry of a list."""
 
-READS_CANDIDATE = READS[Stage.EVALUATE_BASE]
 ROLES: Mapping[Stage, tuple[Role, ...]] = {
     Stage.EVALUATE_BASE: (Role.POLICY, Role.USER_SIMULATOR),
     Stage.EVALUATE_CANDIDATE: (Role.POLICY, Role.USER_SIMULATOR),
     Stage.MINE_REASONING: (Role.POLICY,),
     Stage.SYNTHESIZE_REASONING: (Role.TEACHER,),
     Stage.VERIFY_REASONING: (Role.SOLVER,),
-    Stage.SEED_AGENTIC: (Role.TEACHER, Role.POLICY, Role.USER_SIMULATOR),
+    Stage.SEED_AGENTIC: (Role.TEACHER, Role.POLICY),
     Stage.EXPAND_AGENTIC: (Role.TEACHER,),
     Stage.INVERT_AGENTIC: (Role.TEACHER,),
     Stage.SOLVE_AGENTIC: (Role.SOLVER, Role.POLICY, Role.USER_SIMULATOR),
@@ -85,7 +89,7 @@ def stage_content(
     `inputs` are digests by stage; `sources` the versions (entity tags) of files that spec names by address.
     """
     wire = spec.dump()
-    reads = READS_CANDIDATE if stage is Stage.EVALUATE_CANDIDATE else READS.get(stage, ())
+    reads = READS.get(stage, ())
     found = {f"spec.{path}": _digest(read(wire, path)) for path in reads}
     found |= {f"role.{role.value}": _digest(_player(spec, role)) for role in ROLES.get(stage, ())}
     found |= {f"input.{name}": digest for name, digest in inputs.items()}

@@ -10,7 +10,10 @@ from dataclasses import replace
 
 import pytest
 
+from contract.rounds import real_manifests
 from contract.servers import COMMANDS, S3Server, running
+from flywheel_api.artifacts import Manifest
+from flywheel_api.stages import Stage
 from flywheel_jobs.storage.store import Store
 from flywheel_store.bucket import Bucket
 from flywheel_store.memory import MemoryBucket, memory_settings
@@ -49,3 +52,9 @@ def bucket(request: pytest.FixtureRequest) -> Bucket:
 @pytest.fixture
 def store(bucket: Bucket) -> Store:
     return Store(bucket)
+
+
+@pytest.fixture(scope="session")
+def manifests() -> dict[Stage, Manifest]:
+    """What the real stages of a round commit."""
+    return real_manifests(Store(MemoryBucket(memory_settings())))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,6 +11,8 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
+from flywheel_jobs.agentic.parser import render
+from flywheel_standin import agentic as script
 from flywheel_standin import reasoning
 from flywheel_standin.faults import Faults
 from flywheel_standin.protocol import Answer, Behaviour, ChatRequest
@@ -26,6 +29,22 @@ def policy(request: ChatRequest) -> Answer | None:
     if typed is not None and point < 0.35:
         return Answer(str(typed.answer()))
     return Answer(str(rng.randint(100, 199)) if point < 0.8 else "I do not know")
+
+
+def agentic_policy(skill: float) -> Behaviour:
+    """A policy that looks up first with probability `skill` and else writes blindly."""
+
+    def respond(request: ChatRequest) -> Answer | None:
+        if request.model != "policy" or not request.system.startswith("Tools: "):
+            return None
+        right = script.solve(request.messages)
+        if "<tool_call>" not in right:
+            return Answer(right)
+        key = json.loads(right.removeprefix("<tool_call>").removesuffix("</tool_call>"))["arguments"]["id"]
+        blind = request.rng().random() >= skill and request.messages[-1]["role"] == "user"
+        return Answer(render("refund", {"id": key}) if blind else right)
+
+    return respond
 
 
 @dataclass

@@ -1,14 +1,19 @@
-"""A round's CPU stages, run one after another as the operator runs them; trainings are stood in for."""
+"""A round's CPU stages, run one after another as the operator runs them; trainings are stood in for.
+
+`real_manifests` gives what every stage of a round commits, for tests of those who read manifests.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from contract import stages
-from contract.models import Endpoint
+from contract.models import Endpoint, agentic_policy, policy, serving
 from contract.servers import S3Server
 from flywheel_api.artifacts import Manifest
+from flywheel_api.results import Track
 from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round_status import StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageConfig
 
 DEFS = {d.stage: d for d in PIPELINE}
@@ -42,12 +47,15 @@ class Round:
     def until(self, last: Stage) -> Manifest:
         """Runs the stages of the round's tracks in order, evaluations and trainings left out, up to `last`."""
         for one in PIPELINE:
-            on = one.track is None or getattr(self.spec, one.track) is not None
-            if one.runs is Runs.JOB and on and one.stage is not Stage.EVALUATE_BASE:
+            if one.runs is Runs.JOB and self.has(one.track) and one.stage is not Stage.EVALUATE_BASE:
                 self.run(one.stage)
             if one.stage is last:
                 return self.done[last]
         raise AssertionError(f"{last} comes after the trainings")
+
+    def has(self, track: Track | None) -> bool:
+        """Whether the round has that track; what both share belongs to every round."""
+        return track is None or getattr(self.spec, track) is not None
 
     def train(self, stage: Stage, step: int = 4, rollouts: str | None = None) -> str:
         """Stands in for a training; its model is the candidate from now on."""
@@ -59,6 +67,43 @@ class Round:
     def records(self, of: Stage | Manifest, path: str) -> list[dict[str, Any]]:
         """Records of a file of a stage, as they lie in the store."""
         return stages.records(self.store, self.done[of] if isinstance(of, Stage) else of, path)
+
+
+BOTH_TRACKS: dict[str, Any] = {
+    "agentic": {
+        "personas": "builtin://personas",
+        "domains": ["airline"],
+        "branchesPerTree": 8,
+        "maxTasks": 30,
+        "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},
+    },
+    "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 8}, {"name": "airline-heldout", "items": 6}]},
+}
+"""A small round with both tracks: trees with branches that need a user, tasks measured with the policy."""
+
+
+def run_whole(round_: Round) -> None:
+    """Every stage of a round up to Report; the policy gets better where a training would have made it so."""
+    round_.until(Stage.PACKAGE)
+    round_.run(Stage.EVALUATE_BASE)
+    for stage, step in ((Stage.TRAIN_REASONING, 4), (Stage.TRAIN_AGENTIC, 6)):
+        if round_.has(DEFS[stage].track):
+            round_.train(stage, step)
+    round_.run(Stage.EVALUATE_CANDIDATE)
+    round_.run(Stage.GATE)
+    timeline = [
+        StageStatus(name=stage, state=StageState.SUCCEEDED, attempt=1, manifest=manifest.digest)
+        for stage, manifest in round_.done.items()
+    ]
+    round_.run(Stage.REPORT, timeline=timeline)
+
+
+def real_manifests(s3: S3Server, prefix: str) -> dict[Stage, Manifest]:
+    """What every stage of a round with both tracks commits; the two trainings' are made here."""
+    with serving(extra=(agentic_policy(0.5), policy)) as endpoint:
+        round_ = Round(s3, prefix, endpoint, stages.round_spec(**BOTH_TRACKS))
+        run_whole(round_)
+        return round_.done
 
 
 def dropped(manifest: Manifest) -> dict[str, int]:

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from contract import stages
+from contract.models import agentic_policy as policy
 from contract.models import serving
 from contract.rounds import BASE, Round, dropped
 from contract.servers import S3Server
@@ -36,20 +37,6 @@ AGENTIC = {
     "trapShare": "0.5",
 }
 SUITES = [{"name": "airline-heldout", "items": 12, "repeats": 4, "gate": {"minGainOverBase": "0.1"}}]
-
-
-def policy(skill: float) -> Behaviour:
-    """A policy that looks up first with probability `skill` and else writes blindly."""
-
-    def respond(request: ChatRequest) -> Answer | None:
-        if request.model != "policy":
-            return None
-        right = script.solve(request.messages)
-        key = json.loads(right.removeprefix("<tool_call>").removesuffix("</tool_call>"))["arguments"]["id"]
-        blind = request.rng().random() >= skill and request.messages[-1]["role"] == "user"
-        return Answer(render("refund", {"id": key}) if blind else right)
-
-    return respond
 
 
 def wrong_branch(request: ChatRequest) -> Answer | None:
