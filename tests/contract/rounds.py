@@ -15,6 +15,7 @@ from flywheel_api.results import Track
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageConfig
+from flywheel_jobs.storage.store import Store
 
 DEFS = {d.stage: d for d in PIPELINE}
 BASE = "sha256:" + "0" * 64
@@ -23,12 +24,8 @@ BASE = "sha256:" + "0" * 64
 class Round:
     """Stages of one round with what each committed, and the models and rollouts that it is about."""
 
-    def __init__(
-        self, s3: S3Server, prefix: str, endpoint: Endpoint, spec: FlywheelRoundSpec, processes: bool = False
-    ) -> None:
-        self.s3, self.prefix, self.endpoint, self.spec = s3, prefix, endpoint, spec
-        self.processes = processes
-        self.store = s3.store(prefix)
+    def __init__(self, store: Store, endpoint: Endpoint, spec: FlywheelRoundSpec) -> None:
+        self.store, self.endpoint, self.spec = store, endpoint, spec
         self.done: dict[Stage, Manifest] = {}
         self.more: dict[str, Any] = {"base_model": BASE}
 
@@ -40,14 +37,19 @@ class Round:
     def run(self, stage: Stage, **more: Any) -> Manifest:
         """Runs a stage to its commit."""
         config = self.config(stage, **more)
-        (stages.run if self.processes else stages.run_here)(config, self.s3, self.prefix)
+        self.carry_out(config)
         self.done[stage] = stages.manifest_of(self.store, config)
         return self.done[stage]
+
+    def carry_out(self, config: StageConfig) -> None:
+        """Runs a stage in this process."""
+        stages.run_here(config, self.store)
 
     def until(self, last: Stage) -> Manifest:
         """Runs the stages of the round's tracks in order, evaluations and trainings left out, up to `last`."""
         for one in PIPELINE:
-            if one.runs is Runs.JOB and self.has(one.track) and one.stage is not Stage.EVALUATE_BASE:
+            wanted = one.runs is Runs.JOB and self.has(one.track) and one.stage is not Stage.EVALUATE_BASE
+            if wanted and one.stage not in self.done:
                 self.run(one.stage)
             if one.stage is last:
                 return self.done[last]
@@ -67,6 +69,18 @@ class Round:
     def records(self, of: Stage | Manifest, path: str) -> list[dict[str, Any]]:
         """Records of a file of a stage, as they lie in the store."""
         return stages.records(self.store, self.done[of] if isinstance(of, Stage) else of, path)
+
+
+class PodRound(Round):
+    """A round whose stages run as their pods do."""
+
+    def __init__(self, s3: S3Server, prefix: str, endpoint: Endpoint, spec: FlywheelRoundSpec) -> None:
+        super().__init__(s3.store(prefix), endpoint, spec)
+        self.s3, self.prefix = s3, prefix
+
+    def carry_out(self, config: StageConfig) -> None:
+        """Runs a stage in a process of its own."""
+        stages.run(config, self.s3, self.prefix)
 
 
 BOTH_TRACKS: dict[str, Any] = {
@@ -98,10 +112,10 @@ def run_whole(round_: Round) -> None:
     round_.run(Stage.REPORT, timeline=timeline)
 
 
-def real_manifests(s3: S3Server, prefix: str) -> dict[Stage, Manifest]:
+def real_manifests(store: Store) -> dict[Stage, Manifest]:
     """What every stage of a round with both tracks commits; the two trainings' are made here."""
     with serving(extra=(agentic_policy(0.5), policy)) as endpoint:
-        round_ = Round(s3, prefix, endpoint, stages.round_spec(**BOTH_TRACKS))
+        round_ = Round(store, endpoint, stages.round_spec(**BOTH_TRACKS))
         run_whole(round_)
         return round_.done
 

@@ -104,9 +104,9 @@ def run(config: StageConfig, s3: S3Server, prefix: str, expect: int = 0, **env: 
     return log
 
 
-def run_here(config: StageConfig, s3: S3Server, prefix: str) -> str:
+def run_here(config: StageConfig, store: Store) -> str:
     """Runs the stage to its commit in this process, for the steps before what a test is about; returns the digest."""
-    digest = asyncio.run(run_stage(StageContext(config, s3.store(prefix)), STAGES[config.stage]))
+    digest = asyncio.run(run_stage(StageContext(config, store), STAGES[config.stage]))
     assert digest is not None
     return digest
 

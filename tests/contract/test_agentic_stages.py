@@ -14,7 +14,7 @@ import pytest
 from contract import stages
 from contract.models import agentic_policy as policy
 from contract.models import serving
-from contract.rounds import BASE, Round, dropped
+from contract.rounds import BASE, PodRound, dropped
 from contract.servers import S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Promotion
@@ -58,26 +58,26 @@ def never_ends(request: ChatRequest) -> Answer | None:
     return Answer(render("get_booking", {"id": 11}))
 
 
-def to_tasks(round_: Round) -> Manifest:
+def to_tasks(round_: PodRound) -> Manifest:
     return round_.until(Stage.INVERT_AGENTIC)
 
 
 @pytest.fixture
-def make(minio: S3Server) -> Iterator[Callable[..., Round]]:
+def make(minio: S3Server) -> Iterator[Callable[..., PodRound]]:
     opened: list[Any] = []
 
-    def build(*extra: Behaviour, **agentic: Any) -> Round:
+    def build(*extra: Behaviour, **agentic: Any) -> PodRound:
         context = serving(extra=extra or (policy(0.4),))
         opened.append(context)
         spec = stages.round_spec(reasoning=None, agentic={**AGENTIC, **agentic}, evaluation={"suites": SUITES})
-        return Round(minio, f"t-{uuid.uuid4().hex[:8]}", context.__enter__(), spec, processes=True)
+        return PodRound(minio, f"t-{uuid.uuid4().hex[:8]}", context.__enter__(), spec)
 
     yield build
     for context in opened:
         context.__exit__(None, None, None)
 
 
-def test_whole_track_to_parquet(make: Callable[..., Round]) -> None:
+def test_whole_track_to_parquet(make: Callable[..., PodRound]) -> None:
     round_ = make()
     inverted = to_tasks(round_)
     tasks = round_.records(inverted, "tasks.jsonl")
@@ -97,7 +97,7 @@ def test_whole_track_to_parquet(make: Callable[..., Round]) -> None:
     assert rows and all(json.loads(r["extra_info"]["task"])["db"] for r in rows)
 
 
-def test_collected_rollouts_shape_the_trees(make: Callable[..., Round]) -> None:
+def test_collected_rollouts_shape_the_trees(make: Callable[..., PodRound]) -> None:
     round_ = make(policy(0.0))
     round_.run(Stage.PREPARE)
     seeded = round_.run(Stage.SEED_AGENTIC)
@@ -111,7 +111,7 @@ def test_collected_rollouts_shape_the_trees(make: Callable[..., Round]) -> None:
     assert expanded.metrics["depth"] > 1.5
 
 
-def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., Round]) -> None:
+def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., PodRound]) -> None:
     round_ = make(maxTasks=10)
     first = to_tasks(round_)
     tasks = [Task.model_validate(t) for t in round_.records(first, "tasks.jsonl")]
@@ -136,7 +136,7 @@ def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., Round]
 @pytest.mark.parametrize(
     ("solver", "reason"), [(wrong_branch, {"trap-taken", "branch-missed"}), (never_ends, {"never-ended"})]
 )
-def test_negative_controls_are_rejected(make: Callable[..., Round], solver: Behaviour, reason: set[str]) -> None:
+def test_negative_controls_are_rejected(make: Callable[..., PodRound], solver: Behaviour, reason: set[str]) -> None:
     round_ = make(solver, policy(0.4), branchesPerTree=2, maxTasks=6)
     tasks = round_.records(to_tasks(round_), "tasks.jsonl")
     solved = round_.run(Stage.SOLVE_AGENTIC)
@@ -144,14 +144,14 @@ def test_negative_controls_are_rejected(make: Callable[..., Round], solver: Beha
     assert set(dropped(solved)) <= reason and sum(dropped(solved).values()) == len(tasks)
 
 
-def test_band_keeps_what_the_policy_sometimes_solves(make: Callable[..., Round]) -> None:
+def test_band_keeps_what_the_policy_sometimes_solves(make: Callable[..., PodRound]) -> None:
     round_ = make(policy(0.0), branchesPerTree=2, maxTasks=6, difficulty={"low": "0.1", "high": "0.9", "samples": 2})
     to_tasks(round_)
     solved = round_.run(Stage.SOLVE_AGENTIC)
     assert solved.counts.out == 0 and set(dropped(solved)) == {"too-hard-for-policy"}
 
 
-def evaluated(round_: Round) -> VerdictResult:
+def evaluated(round_: PodRound) -> VerdictResult:
     """Base at the endpoint's first skill, candidate at a better one, and the gate's verdict."""
     round_.run(Stage.PREPARE)
     round_.run(Stage.EVALUATE_BASE)
@@ -163,12 +163,12 @@ def evaluated(round_: Round) -> VerdictResult:
     return result
 
 
-def promotion(round_: Round) -> Promotion | None:
+def promotion(round_: PodRound) -> Promotion | None:
     value = round_.store.get_json(artifacts.promotion_key("n", "c", "u1"))
     return None if value is None else Promotion.model_validate(value)
 
 
-def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
+def test_evaluation_and_promotion(make: Callable[..., PodRound]) -> None:
     round_ = make(policy(0.3))
     verdict = evaluated(round_)
     suite, candidate = verdict.suites[0], round_.done[Stage.TRAIN_AGENTIC].digest
@@ -193,7 +193,7 @@ def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     assert isinstance(again, VerdictResult) and [(c.suite, c.gain) for c in again.champion] == [("airline-heldout", 0)]
 
 
-def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:
+def test_no_gain_is_held_and_says_why(make: Callable[..., PodRound]) -> None:
     round_ = make(policy(0.95))
     verdict = evaluated(round_)
     assert verdict.verdict is Verdict.HELD
@@ -201,7 +201,7 @@ def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:
     assert promotion(round_) is None
 
 
-def test_a_verdict_is_about_the_model_that_was_evaluated(make: Callable[..., Round]) -> None:
+def test_a_verdict_is_about_the_model_that_was_evaluated(make: Callable[..., PodRound]) -> None:
     round_ = make(policy(0.3))
     evaluated(round_)
     other = stages.training(round_.store, step=9)

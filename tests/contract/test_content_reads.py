@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
-import uuid
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -18,7 +16,6 @@ from pydantic.alias_generators import to_camel
 from contract import stages
 from contract.models import agentic_policy, policy, serving
 from contract.rounds import BOTH_TRACKS, Round, run_whole
-from contract.servers import BUCKET, S3Server
 from flywheel_api import content
 from flywheel_api.artifacts import Manifest
 from flywheel_api.records.agentic import Task
@@ -29,6 +26,8 @@ from flywheel_api.stages import PIPELINE, ResolvedEndpoint, Runs, Stage, StageCo
 from flywheel_jobs.harness.context import OutputFile, StageContext, store_file
 from flywheel_jobs.harness.runner import run_stage
 from flywheel_jobs.stages.main import STAGES
+from flywheel_jobs.storage.store import Store
+from flywheel_store.memory import MemoryBucket
 
 SHARED = [d.stage for d in PIPELINE if d.runs is Runs.JOB and d.stage not in content.NEVER_REUSED]
 MODELS, OWN = {"base_model", "candidate_model"}, {"champion", "timeline"}
@@ -133,12 +132,12 @@ def rollouts_of(round_: Round) -> str:
 
 
 @pytest.fixture(scope="module")
-def seen(minio: S3Server) -> Iterator[dict[Stage, Seen]]:
+def seen() -> Iterator[dict[Stage, Seen]]:
     """What all stages read in a first round, in the round after it, and in a round of one track."""
     found: dict[Stage, Seen] = defaultdict(Seen)
 
-    def make(**spec: Any) -> WatchedRound:
-        round_ = WatchedRound(minio, f"c-{uuid.uuid4().hex[:8]}", endpoint, stages.round_spec(**spec))
+    def make(store: Store | None = None, **spec: Any) -> WatchedRound:
+        round_ = WatchedRound(store or Store(MemoryBucket()), endpoint, stages.round_spec(**spec))
         round_.seen = found
         return round_
 
@@ -147,8 +146,7 @@ def seen(minio: S3Server) -> Iterator[dict[Stage, Seen]]:
         first.until(Stage.PACKAGE)
         add_a_user(first)
         run_whole(first)
-        second = make(**BOTH_TRACKS, seed=8)
-        second.prefix, second.store = first.prefix, first.store
+        second = make(first.store, **BOTH_TRACKS, seed=8)
         second.more["previous_rollouts"] = [rollouts_of(first)]
         second.until(Stage.PACKAGE)
         run_whole(make(reasoning=None, **BOTH_TRACKS))
@@ -173,18 +171,18 @@ def test_the_key_holds_nothing_that_is_not_read(seen: dict[Stage, Seen], stage: 
 def test_who_is_asked_and_which_models_and_rollouts(seen: dict[Stage, Seen], stage: Stage) -> None:
     made_of = content.stage_content(stage, stages.round_spec(**BOTH_TRACKS), {}, "b", "c", ["d"])
     assert seen[stage].roles == set(content.ROLES.get(stage, ()))
-    assert bool(seen[stage].config & MODELS) == ("model" in made_of)
+    assert (Role.POLICY in seen[stage].roles) == ("model" in made_of), "the weights that are sampled"
+    assert "model" in made_of or not seen[stage].config & MODELS
     assert ("previous_rollouts" in seen[stage].config) == ("rollouts" in made_of)
     assert not seen[stage].config & OWN, "only stages that are never reused may read this"
 
 
-def test_the_sources_are_what_prepare_fetches(minio: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
-    prefix = f"c-{uuid.uuid4().hex[:8]}"
+def test_the_sources_are_what_prepare_fetches(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(MemoryBucket())
 
     def put(name: str, rows: list[dict[str, Any]]) -> str:
-        data = "".join(json.dumps(r) + "\n" for r in rows).encode()
-        minio.client().put_object(BUCKET, f"{prefix}/{name}", io.BytesIO(data), len(data))
-        return f"s3://{BUCKET}/{prefix}/{name}"
+        store.put_bytes(name, "".join(json.dumps(r) + "\n" for r in rows).encode())
+        return store.uri(name)
 
     people = [{"id": f"p{n}", "name": "A", "trade": "cook", "thing": "eggs", "text": str(n)} for n in range(40)]
     problems = [{"id": f"s{n}", "question": f"{n}+1", "answer": str(n + 1)} for n in range(4)]
@@ -198,12 +196,13 @@ def test_the_sources_are_what_prepare_fetches(minio: S3Server, monkeypatch: pyte
             ]
         },
     )
-    context = StageContext(stages.config(Stage.PREPARE, spec, "http://unused/v1", {}), minio.store(prefix))
+    context = StageContext(stages.config(Stage.PREPARE, spec, "http://unused/v1", {}), store)
     fetched: list[str] = []
-    real = context.store.get_uri
-    monkeypatch.setattr(context.store, "get_uri", lambda uri: fetched.append(uri) or real(uri))
+    real = store.get_bytes
+    monkeypatch.setattr(store, "get_bytes", lambda key: fetched.append(key) or real(key))
     assert asyncio.run(run_stage(context, STAGES[Stage.PREPARE]))
-    assert sorted(fetched) == sorted(content.sources_of(spec)) and len(fetched) == 3
+    sources = [key for key in fetched if key.startswith("s3://")]
+    assert sorted(sources) == sorted(content.sources_of(spec)) and len(sources) == 3
 
 
 def _covers(entry: str, path: str) -> bool:

@@ -15,7 +15,7 @@ import pytest
 
 from contract import stages
 from contract.models import Endpoint, serving
-from contract.rounds import Round, dropped
+from contract.rounds import PodRound, Round, dropped
 from contract.servers import BUCKET, S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Failure, Progress
@@ -39,12 +39,12 @@ def prefix() -> str:
     return f"r-{uuid.uuid4().hex[:8]}"
 
 
-def make(s3: S3Server, prefix: str, endpoint: Endpoint, processes: bool = False, **spec: Any) -> Round:
-    return Round(s3, prefix, endpoint, stages.round_spec(**spec), processes)
+def make(s3: S3Server, prefix: str, endpoint: Endpoint, **spec: Any) -> Round:
+    return Round(s3.store(prefix), endpoint, stages.round_spec(**spec))
 
 
 def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = make(minio, prefix, endpoint, processes=True)
+    round_ = PodRound(minio, prefix, endpoint, stages.round_spec())
     package = round_.until(Stage.PACKAGE)
 
     for stage, manifest in round_.done.items():
@@ -131,7 +131,7 @@ def test_failures_of_the_last_training_are_mined_again(minio: S3Server, endpoint
         rollout(planted["question"], planted["answer"], 0.0),
     ]
     config = round_.config(Stage.MINE_REASONING, previous_rollouts=[stages.rollouts(store, kept)])
-    stages.run_here(config, minio, prefix)
+    stages.run_here(config, round_.store)
     manifest = stages.manifest_of(store, config)
     sampled = [s["problemId"] for s in stages.records(store, manifest, "samples.jsonl")]
     assert sampled[0] == "old-8+9+5" and len(sampled) == 24 and "old-8+8" not in sampled
@@ -230,7 +230,7 @@ def test_transient_trouble_is_survived(minio: S3Server, endpoint: Endpoint, pref
     ):
         endpoint.standin.faults.set(fault)
         config = round_.config(Stage.MINE_REASONING, only_for=json.dumps(fault))
-        stages.run_here(config, minio, prefix)
+        stages.run_here(config, round_.store)
         assert stages.manifest_of(round_.store, config).counts.in_ == 24
 
 
