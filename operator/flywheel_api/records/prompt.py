@@ -48,8 +48,9 @@ class ExtraInfo(BaseModel):
         known = {name: _scalar(given.get(name)) for name in cls.model_fields}
         found = {name: v if name == "index" else str(v) for name, v in known.items() if v is not None}
         parents = given.get("parent_ids")
-        listed = isinstance(parents, Iterable) and not isinstance(parents, str | Mapping)  # verl hands arrays on
-        return found | {"parent_ids": [str(p) for p in parents] if listed else []}
+        if not isinstance(parents, Iterable) or isinstance(parents, str | Mapping):  # verl hands arrays on
+            parents = []
+        return found | {"parent_ids": [str(p) for p in parents]}
 
 
 class Prompt(BaseModel):

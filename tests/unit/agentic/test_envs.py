@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_api.records.agentic import Task
@@ -67,6 +67,7 @@ def test_settled_request_closes_the_episode() -> None:
     assert env.tables["bookings"]["50"]["state"] == "booked"
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
