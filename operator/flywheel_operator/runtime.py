@@ -1,4 +1,4 @@
-"""Puts the parts together and runs them: ports, cache, controllers, queue, resync, probes, and the given watcher."""
+"""Puts the parts together and runs them: ports, cache, queue, resync, probes, and the given watcher."""
 
 from __future__ import annotations
 

@@ -106,21 +106,21 @@ async def test_the_token_budget_is_counted_over_stages_and_handed_on() -> None:
 async def test_tokens_of_lost_attempts_and_of_running_stages_count() -> None:
     world = World()
     world.apply(edited(spec__budget__tokens=[{"role": "Teacher", "limit": "5000"}]))
-    world.fail["EvaluateBase"] = (Cause.ENDPOINT, "EndpointUnavailable")
-    await world.run(until="EvaluateBase")
-    say(world, "EvaluateBase", tokens={"Teacher": 120})
+    world.fail["SynthesizeReasoning"] = (Cause.ENDPOINT, "EndpointUnavailable")
+    await world.run(until="SynthesizeReasoning")
+    say(world, "SynthesizeReasoning", tokens={"Teacher": 120})
     await turns(world, 2)
-    assert stage(world, "EvaluateBase")["state"] == "Waiting"
-    assert {"role": "Teacher", "tokens": "120"} in stage(world, "EvaluateBase")["tokens"]
+    assert stage(world, "SynthesizeReasoning")["state"] == "Waiting"
+    assert {"role": "Teacher", "tokens": "120"} in stage(world, "SynthesizeReasoning")["tokens"]
     world.fail.clear()
-    world.holding.add("EvaluateBase")
+    world.holding.add("SynthesizeReasoning")
     world.tick(60)
     await turns(world, 2)
-    job = next(j for j in world.of_kind("Job") if "evaluate-base-a2" in j["metadata"]["name"])
+    job = next(j for j in world.of_kind("Job") if "synthesize-reasoning-a2" in j["metadata"]["name"])
     endpoints = env_json(job["spec"]["template"]["spec"], STAGE_CONFIG_ENV)["endpoints"]
     limit = next(e["tokenLimit"] for e in endpoints if e["role"] == "Teacher")
     assert limit % 150 == 5000 % 150, "other stages took 150 each; its own 120 are the stage's to count"
-    say(world, "EvaluateBase", 2, tokens={"Teacher": 4900})
+    say(world, "SynthesizeReasoning", 2, tokens={"Teacher": 4900})
     await turns(world, 3)
     assert world.status()["verdict"] == "Failed"
     assert "tokens of role Teacher" in world.condition("Ready")["message"]
