@@ -14,25 +14,27 @@ from typing import Any
 
 from demo.arrivals import watching
 from demo.progress import verdict
+from flywheel_api.artifacts import manifest_key
 from flywheel_api.names import LABEL_STAGE, kebab
 from flywheel_api.stages import PIPELINE, Runs, StageDef
+from flywheel_jobs.storage.store import Store
+from flywheel_store.connection import Limits, connect
 from perf import live
 from perf.machine import middle, record
 
+Object = dict[str, Any]
 GRACE_S = 15.0
 STAGE_OF = {kebab(d.stage.value): d.stage.value for d in PIPELINE}  # as labels and keys have it
 
 
-def committed(store: Any, uids: dict[str, str]) -> dict[str, float]:
-    """Unix time of each stage's committed manifest; `uids` maps owner uids to the stage that owns (or '')."""
-    times: dict[str, float] = {}
-    for uid, stage in uids.items():
-        prefix, bucket = store.settings.full_key(f"runs/{uid}/"), store.bucket
-        for item in bucket._client.list_objects(bucket.settings.bucket, prefix=prefix, recursive=True):
-            parts = item.object_name.split("/")
-            if parts[-1] == "manifest.json" and parts[-2].startswith("a"):
-                name = stage or STAGE_OF.get(parts[-3], "")
-                times[name] = max(times.get(name, 0.0), item.last_modified.timestamp())
+def committed(store: Store, round_: Object) -> dict[str, float]:
+    """Unix time of the commit of each stage that the round made itself, by the clock of the S3 server."""
+    namespace, times = round_["metadata"]["namespace"], dict[str, float]()
+    client = connect(store.settings, Limits(), repeat=True)
+    for stage in round_["status"]["stages"]:
+        if stage.get("manifest") and "reusedFrom" not in stage:
+            key = store.settings.full_key(manifest_key(namespace, stage["contentKey"]))
+            times[stage["name"]] = client.stat_object(store.settings.bucket, key).last_modified.timestamp()
     return times
 
 
@@ -58,7 +60,7 @@ def follow(seconds: float) -> None:
     if kube is None:
         sys.exit("no cluster with Flywheel is running: start one with `make demo`")
     children: dict[str, float] = {}
-    uids: dict[str, str] = {}
+    last: Object = {}
     deadline = time.monotonic() + seconds
     began = time.time()
     with watching(kube, "FlywheelRound", "Job", "RLJob") as arrivals:
@@ -69,14 +71,12 @@ def follow(seconds: float) -> None:
                 continue
             stage = STAGE_OF.get(found["metadata"].get("labels", {}).get(LABEL_STAGE, ""), "")
             if kind == "FlywheelRound":
-                uids[found["metadata"]["uid"]] = ""
+                last = found
                 if change == "MODIFIED" and verdict(found) and at - began > GRACE_S:
                     break
             elif change == "ADDED" and at - began > 1 and stage:
                 children.setdefault(stage, at)
-                if kind == "RLJob":
-                    uids[found["metadata"]["uid"]] = stage
-    found_gaps = gaps(children, committed(live.store(kube), uids))
+    found_gaps = gaps(children, committed(live.store(kube), last))
     values = sorted(found_gaps.values())
     record(
         "manifest_to_child",

@@ -15,12 +15,13 @@ from apiserver.actors import Actors, LiveStore, artifacts_now
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import format_time
+from flywheel_api.canonical import canonical_json
 from flywheel_api.names import LABEL_ATTEMPT, LABEL_OWNER_NAME, LABEL_OWNER_UID, LABEL_STAGE
-from flywheel_api.stages import TRAIN_STAGE
+from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE
 from perf.gap import STAGE_OF
 from perf.rest import Object, Refused, Rest
 from perf.shapes import held
-from unit.operator.world import serving_status
+from unit.operator.world import env_json, serving_status
 
 HANDS = 24  # children played at the same time
 RUNNING: Object = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
@@ -82,7 +83,8 @@ class RoundPlayer(Player):
         owner, stage, attempt = identity(job, self.rest.namespace, "FlywheelRound")
         now = format_time(artifacts_now())
         if not held(owner.name, stage):
-            await asyncio.to_thread(self.stories.commit_live, owner, stage, attempt)
+            config = env_json(job["spec"]["template"]["spec"], STAGE_CONFIG_ENV)
+            await asyncio.to_thread(self.stories.commit, owner, stage, attempt, config)
             done = [
                 {"type": t, "status": "True", "lastTransitionTime": now} for t in ("SuccessCriteriaMet", "Complete")
             ]
@@ -132,7 +134,7 @@ class RoundPlayer(Player):
         now = format_time(artifacts_now())
         record = artifacts.Progress(done=done, total=1000, updated_at=now, heartbeat_at=now)
         key = artifacts.progress_key(owner.uid, stage, attempt)
-        await asyncio.to_thread(self.stories.store.put, key, artifacts.canonical_json(record.dump()))
+        await asyncio.to_thread(self.stories.store.put, key, canonical_json(record.dump()))
 
     async def flip(self, owner: str, token: str) -> None:
         """A child's pod waits for a node, in the scheduler's words; the owner's status repeats them."""

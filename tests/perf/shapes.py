@@ -47,6 +47,7 @@ def flywheel_round(number: int, namespace: str) -> Object:
             "reasoning": {"seeds": "builtin://arithmetic"},
             "training": {"preset": "smollm2-135m-cpu"},
             "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+            "reuse": "Never",  # every round does all its work, as rounds that differ do
         },
     }
 

@@ -26,6 +26,7 @@ from cluster.pins import binary_path
 from contract.servers import BUCKET, S3Server, running
 from demo.arrivals import watching
 from demo.settings import NAMESPACE
+from flywheel_api.artifacts import Manifest
 from flywheel_api.names import LABEL_OWNER_UID, LABEL_STAGE
 from flywheel_operator.ports.kinds import ROUNDS
 from flywheel_operator.ports.kube import Kube
@@ -44,9 +45,9 @@ class TimedStore(LiveStore):
 
     def put(self, key: str, data: bytes) -> None:
         super().put(key, data)
-        parts = key.split("/")
-        if parts[0] == "runs" and parts[-1] == "manifest.json":
-            self.committed[parts[1]].setdefault(STAGE_OF.get(parts[2], ""), time.time())
+        if key.startswith("results/") and key.endswith("/manifest.json"):
+            manifest = Manifest.model_validate_json(data)
+            self.committed[manifest.owner.uid].setdefault(manifest.stage, time.time())
 
 
 @contextmanager
@@ -100,6 +101,7 @@ async def _finish_all(api: ApiServer, kube: Kube, names: list[str]) -> None:
     for name in names:
         body = yaml.safe_load(ROUND)
         body["metadata"] = {"name": name, "namespace": NAMESPACE}
+        body["spec"]["reuse"] = "Never"
         await asyncio.to_thread(api.kubectl, "apply", "-f", "-", stdin=json.dumps(body))
     deadline = time.monotonic() + 280
     while time.monotonic() < deadline:
