@@ -12,6 +12,7 @@ from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from yarl import URL
@@ -64,7 +65,7 @@ async def server(tmp_path: Path) -> AsyncIterator[Server]:
 
 @pytest.fixture
 async def kube(server: Server, tmp_path: Path) -> AsyncIterator[Kube]:
-    async with Kube(Login(tmp_path / "config"), timeout=0.5) as found:
+    async with Kube(Login(tmp_path / "config"), timeout=20) as found:
         yield found
 
 
@@ -120,6 +121,7 @@ async def test_a_server_that_is_slow_away_or_mad_is_asked_again_later(kube: Kube
     with pytest.raises(Retryable, match="JSONDecodeError"):
         await kube.get(ROUNDS, "ns", "r")
     server.delay = 5
+    kube._timeout = aiohttp.ClientTimeout(total=0.2)
     with pytest.raises(Retryable, match="TimeoutError"):
         await kube.get(ROUNDS, "ns", "r")
 

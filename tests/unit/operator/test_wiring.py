@@ -16,6 +16,11 @@ def test_kopf_is_silent_and_watches_only_children_of_ours() -> None:
     assert len(selectors) == len(CHILDREN)
 
 
+def test_no_event_waits_for_a_worker_of_another_object() -> None:
+    queueing = operator_settings().queueing
+    assert queueing.worker_limit is None and queueing.idle_timeout <= 0.1
+
+
 async def test_no_handler_writes_to_an_object() -> None:
     async def see(event: str | None, obj: object) -> None: ...
 
