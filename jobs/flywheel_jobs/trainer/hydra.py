@@ -11,7 +11,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
 from flywheel_api.overrides import hydra_key
 from flywheel_api.records.prompt import AGENT_NAME
@@ -44,7 +43,7 @@ class UnsupportedSpec(ValueError):
     """A setting that this trainer does not know; the message says what to write instead."""
 
 
-def hydra_value(value: Any) -> str:
+def hydra_value(value: object) -> str:
     """A value in hydra's override grammar. Strings are quoted unless plain words or paths."""
     if value is None:
         return "null"
@@ -72,7 +71,7 @@ def main_ppo_overrides(
 
     `owner` and `project` name the run in verl's own logs; `total_steps` None lets verl count.
     """
-    settings: dict[str, Any] = {}
+    settings: dict[str, object] = {}
     for part in (
         _data(spec, paths),
         _algorithm(spec.algorithm),
@@ -110,7 +109,7 @@ def worker_environment(spec: RLJobSpec, rollouts: str) -> dict[str, str]:
     }
 
 
-def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     a = spec.algorithm
     return {
         "data.train_files": list(paths.train),
@@ -125,14 +124,14 @@ def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
+def _algorithm(a: AlgorithmSpec) -> dict[str, object]:
     """Estimator, policy loss, clipping and KL.
 
     Values as in the paper's scripts and verl's own recipes of GSPO and DAPO.
     """
     actor = "actor_rollout_ref.actor"
     kl = float(a.kl_coefficient)
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         "algorithm.adv_estimator": "gae" if a.type is Algorithm.PPO else ADVANTAGE,
         "algorithm.norm_adv_by_std_in_grpo": True,
         "algorithm.use_kl_in_reward": False,
@@ -152,7 +151,7 @@ def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
     return out
 
 
-def _actor(spec: RLJobSpec) -> dict[str, Any]:
+def _actor(spec: RLJobSpec) -> dict[str, object]:
     a = spec.algorithm
     actor = "actor_rollout_ref.actor"
     return {
@@ -166,7 +165,7 @@ def _actor(spec: RLJobSpec) -> dict[str, Any]:
     }
 
 
-def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     a = spec.algorithm
     rollout = "actor_rollout_ref.rollout"
     return {
@@ -181,7 +180,7 @@ def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _reward(spec: RLJobSpec) -> dict[str, Any]:
+def _reward(spec: RLJobSpec) -> dict[str, object]:
     module, function = REWARD_MODULE, "score_state" if spec.reward.type is RewardType.STATE_DIFF else "compute_score"
     if spec.reward.type is RewardType.CUSTOM:
         entry, _, name = (spec.reward.entry_point or "").partition(":")
@@ -189,10 +188,10 @@ def _reward(spec: RLJobSpec) -> dict[str, Any]:
     return {"reward.custom_reward_function.path": module, "reward.custom_reward_function.name": function}
 
 
-def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     """Both loops are ours: they score in place, so that an outage can mask a trajectory."""
     agent = "actor_rollout_ref.rollout.agent"
-    out: dict[str, Any] = {
+    out: dict[str, object] = {
         f"{agent}.agent_loop_config_path": paths.agent_loops,
         f"{agent}.default_agent_loop": SINGLE_TURN_AGENT if spec.agent_loop is None else AGENT_NAME,
     }
@@ -209,7 +208,7 @@ def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, Any]:
+def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, object]:
     """Length, cadence and paths. verl's own validation runs on GPUs only: on CPU it costs as much as training does."""
     validates = bool(paths.validation) and not is_cpu(spec)
     return {
@@ -230,6 +229,6 @@ def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_s
     }
 
 
-def _worker_environment(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
+def _worker_environment(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     prefix = "++ray_kwargs.ray_init.runtime_env.env_vars"
     return {f"{prefix}.{name}": value for name, value in worker_environment(spec, paths.rollouts).items()}
