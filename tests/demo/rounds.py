@@ -27,20 +27,26 @@ def read(kube: Kubectl, file: Path) -> dict[str, Any]:
 def start(kube: Kubectl, settings: Settings, model_uri: str | None) -> tuple[str, str]:
     """Applies the round and returns (its name, what was done). A round that is over is deleted first.
 
+    One that failed takes over what it had finished; one that has a verdict is run anew, since that is asked for.
     `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own.
     """
     wanted = read(kube, settings.round_file)
     name = wanted["metadata"]["name"]
     found = kube.get("flywheelround", name, settings.namespace)
-    said = "applied"
+    said, changed = "applied", False
     if found is not None:
         over = verdict(found)
         if not over:
             return name, "is there and at work: going on with it"
         kube.delete("flywheelround", name, settings.namespace)
-        said = f"was over ({over}): deleted, what it made stays in the store, and applied anew"
+        said = f"was over ({over}): deleted and applied again, it takes over what it had finished"
+        if over != "Failed":
+            said = f"was over ({over}): deleted, what it made stays in the store, and applied anew"
+            changed = wanted["spec"].setdefault("reuse", "Never") == "Never"
     if model_uri and str(wanted["spec"]["base"].get("model", "")).startswith("s3://"):
         wanted["spec"]["base"]["model"] = model_uri
+        changed = True
+    if changed:
         wanted["metadata"]["namespace"] = settings.namespace
         kube.apply([wanted])
     else:

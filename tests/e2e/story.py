@@ -18,10 +18,11 @@ PATIENCE_S = 3 * 3600
 QUIET_S = 2.0
 
 
-def load_round(kube: Kubectl, file: str, name: str) -> Json:
-    """A round of a file under another name."""
+def load_round(kube: Kubectl, file: str, name: str, **spec: Any) -> Json:
+    """A round of a file under another name, with other parts of its spec."""
     body: Json = json.loads(kube.run("create", "--dry-run=client", "--validate=false", "-o", "json", "-f", file))
     body["metadata"] = {"name": name, "namespace": NAMESPACE}
+    body["spec"] |= spec
     return body
 
 

@@ -23,7 +23,7 @@ STAGES = {d.stage.value for d in PIPELINE if d.runs is not Runs.OPERATOR}
 def test_a_round_ends_the_same_whatever_goes_away_meanwhile(kube: Kubectl) -> None:
     kube.delete("flywheelround", NAME, NAMESPACE)
     story.scale_teacher(kube, 0)
-    kube.apply([story.load_round(kube, str(Settings().round_file), NAME)])
+    kube.apply([story.load_round(kube, str(Settings().round_file), NAME, reuse="Never")])
     killed: set[str] = set()
     head_lost_at: list[int] = []
     waited: list[str] = []
@@ -67,7 +67,7 @@ def test_applying_a_finished_round_again_changes_nothing(kube: Kubectl) -> None:
     found = kube.get("flywheelround", NAME, NAMESPACE)
     if found is None or not found.get("status", {}).get("verdict"):
         pytest.skip("needs the finished round of the test before")
-    kube.apply([story.load_round(kube, str(Settings().round_file), NAME)])
+    kube.apply([story.load_round(kube, str(Settings().round_file), NAME, reuse="Never")])
     time.sleep(10)
     again = kube.get("flywheelround", NAME, NAMESPACE)
     assert again is not None

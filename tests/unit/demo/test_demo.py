@@ -255,7 +255,15 @@ def test_a_round_that_is_over_is_replaced_and_that_is_said(tmp_path: Path) -> No
     _, said = rounds.start(kube, Settings(round_file=_file(tmp_path)), None)
     assert "was over (Promoted): deleted" in said
     assert ("delete", "flywheelround", "demo-r1") in kube.calls
-    assert any("apply" in c for c in kube.calls)
+    assert ("apply", "FlywheelRound") in kube.calls, "with reuse: Never, it is run anew"
+
+
+def test_a_round_that_failed_takes_over_what_it_had_finished(tmp_path: Path) -> None:
+    failed = {**PROMOTED, "status": {**PROMOTED["status"], "verdict": "Failed"}}
+    kube = _kube_with_round(failed)
+    _, said = rounds.start(kube, Settings(round_file=_file(tmp_path)), None)
+    assert "was over (Failed)" in said and "takes over" in said
+    assert ("apply", "FlywheelRound") not in kube.calls, "the file as it is"
 
 
 def test_the_base_model_of_another_store_is_put_in(tmp_path: Path) -> None:
