@@ -1,0 +1,213 @@
+"""A round's children as they are: current ones by stage, strays, and what they have spent so far."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from flywheel_api.base import ApiModel, StatusModel, parse_time
+from flywheel_api.causes import Cause
+from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition
+from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE, child_name
+from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.round import StageState, StageStatus
+from flywheel_api.stages import Runs, Stage
+from flywheel_operator.model import Child, Ended, Meta, Object, Run, RunState, Training
+from flywheel_operator.observe import jobs as jobfacts
+from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.rayjobs import child_of
+from flywheel_operator.plan import graph
+from flywheel_operator.ports.kinds import JOBS, PODS, POOLS, RLJOBS, Resource, labels_of, owner_uid
+
+_WIND_UP_SECONDS = 60
+_RESOURCES: dict[Runs, Resource] = {Runs.JOB: JOBS, Runs.POOL: POOLS, Runs.RLJOB: RLJOBS}
+
+
+@dataclass
+class Family:
+    """The children of a round as they are sorted: current ones by stage, and the rest."""
+
+    runs: dict[Stage, Run] = field(default_factory=dict)
+    strays: list[Child] = field(default_factory=list)
+    trained: dict[Stage, str] = field(default_factory=dict)
+    trainings: dict[Stage, Training] = field(default_factory=dict)
+    gpu_seconds: dict[Stage, float] = field(default_factory=dict)
+
+
+async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatus], now: datetime) -> Family:
+    """Children of this very round (by uid), sorted into current ones and strays."""
+    current = {
+        child_name(meta.name, meta.uid, stage, entry.attempt): (stage, entry)
+        for stage, entry in stages.items()
+        if entry.attempt and graph.BY_STAGE[stage].runs is not Runs.OPERATOR
+    }
+    jobs, pools, rljobs = [await _children(context, meta, runs, current) for runs in _RESOURCES]
+    pods = await context.owned(PODS, meta) if any(not _complete(j) for j in jobs) else []
+    family = Family()
+    for job in jobs:
+        _add_job(family, job, pods, current.get(job["metadata"]["name"]), now)
+    for pool in pools:
+        _add_pool(family, pool, current.get(pool["metadata"]["name"]), now)
+    for rljob in rljobs:
+        _add_rljob(family, rljob, current.get(rljob["metadata"]["name"]), now)
+    return family
+
+
+async def _children(
+    context: Context, meta: Meta, runs: Runs, current: dict[str, tuple[Stage, StageStatus]]
+) -> list[Object]:
+    """Objects of a kind that this round owns: by label, and by name where somebody took the label off."""
+    resource = _RESOURCES[runs]
+    found = {o["metadata"]["name"]: o for o in await context.owned(resource, meta)}
+    for name, (stage, entry) in current.items():
+        known = entry.child is not None and entry.state is StageState.RUNNING
+        if known and graph.BY_STAGE[stage].runs is runs and name not in found:
+            lost = await context.kube.refresh(resource, meta.namespace, name)
+            if lost is not None:
+                found[name] = lost
+    return [o for o in found.values() if owner_uid(o) == meta.uid]
+
+
+async def pool_pods(context: Context, meta: Meta, stages: dict[Stage, StageStatus]) -> int:
+    """Pods of the round's pools, the last but one attempt's included: they hold memory until they are gone."""
+    count = 0
+    for stage in graph.POOLS:
+        attempt = stages[stage].attempt
+        for number in range(max(1, attempt - 1), attempt + 1):
+            labels = {LABEL_POOL: child_name(meta.name, meta.uid, stage, number)}
+            count += len(await context.kube.list(PODS, meta.namespace, labels))
+    return count
+
+
+Place = tuple[Stage, StageStatus] | None
+
+
+def _add_job(family: Family, job: Object, pods: list[Object], place: Place, now: datetime) -> None:
+    if place is not None and place[1].state is StageState.RUNNING:
+        family.runs[place[0]] = jobfacts.run_of(job, _pods_of(job, pods))
+    elif not _ended(job) and not _winding_up(place, now):
+        family.strays.append(child_of(job))
+
+
+def _ended(job: Object) -> bool:
+    return any(c["status"] == "True" and c["type"] in ("Complete", "Failed") for c in _conditions(job))
+
+
+def _complete(job: Object) -> bool:
+    return any(c["status"] == "True" and c["type"] == "Complete" for c in _conditions(job))
+
+
+def _conditions(job: Object) -> Iterable[Object]:
+    found: list[Object] = (job.get("status") or {}).get("conditions") or []
+    return found
+
+
+def _winding_up(place: Place, now: datetime) -> bool:
+    """A stage is over when its manifest is committed; its pod gets a moment to end by itself and keep its log."""
+    entry = place[1] if place is not None else None
+    if entry is None or entry.state is not StageState.SUCCEEDED or entry.finished_at is None:
+        return False
+    return (now - parse_time(entry.finished_at)).total_seconds() < _WIND_UP_SECONDS
+
+
+def _pods_of(job: Object, pods: list[Object]) -> list[Object]:
+    """Pods of a Job by our own labels: stage and attempt."""
+    wanted = {k: labels_of(job).get(k) for k in (LABEL_STAGE, LABEL_ATTEMPT)}
+    return [p for p in pods if all(labels_of(p).get(k) == v for k, v in wanted.items())]
+
+
+def _add_pool(family: Family, pool: Object, place: Place, now: datetime) -> None:
+    if place is None or place[1].state in (StageState.WAITING, StageState.FAILED, StageState.SKIPPED):
+        family.strays.append(child_of(pool))
+        return
+    stage, entry = place
+    parsed = _parsed(pool, RolloutPoolSpec, RolloutPoolStatus)
+    if parsed is None:
+        family.runs[stage] = Run(child_of(pool), RunState.STARTING, "its status was written by another release", True)
+        return
+    spec, status = parsed
+    family.runs[stage] = pool_run(pool, status)
+    if entry.child is not None or entry.state is StageState.RUNNING:
+        family.gpu_seconds[stage] = _pool_seconds(entry, spec, now)
+
+
+def _add_rljob(family: Family, rljob: Object, place: Place, now: datetime) -> None:
+    parsed = _parsed(rljob, RLJobSpec, RLJobStatus)
+    finished = parsed is not None and parsed[1].finished_at is not None
+    if place is None or (place[1].state is not StageState.RUNNING and not finished):
+        family.strays.append(child_of(rljob))
+        return
+    stage, entry = place
+    if parsed is None:
+        family.runs[stage] = Run(child_of(rljob), RunState.RUNNING, "its status was written by another release", True)
+        return
+    spec, status = parsed
+    family.runs[stage] = rljob_run(rljob, status)
+    if entry.state is StageState.RUNNING:
+        family.trainings[stage] = Training(spec, status.running_since is not None)
+        family.gpu_seconds[stage] = _rljob_seconds(spec, status, now)
+        if status.manifest is not None:
+            family.trained[stage] = status.manifest
+
+
+Sp = TypeVar("Sp", bound=ApiModel)
+St = TypeVar("St", bound=StatusModel)
+
+
+def _parsed(obj: Object, spec: type[Sp], status: type[St]) -> tuple[Sp, St] | None:
+    """Spec and status of one of our own kinds; None where another release, or a stranger, wrote them."""
+    try:
+        return spec.model_validate(obj["spec"]), status.model_validate(obj.get("status") or {})
+    except ValidationError:
+        return None
+
+
+def pool_run(pool: Object, status: RolloutPoolStatus) -> Run:
+    """A pool by its conditions, once they answer its newest spec."""
+    child = child_of(pool)
+    fresh = status.observed_generation == pool["metadata"].get("generation", status.observed_generation)
+    if fresh and _is_true(status.conditions, ConditionType.READY):
+        return Run(child, RunState.RUNNING)
+    text = status.progress or "the pool is starting"
+    stalled = find_condition(status.conditions, ConditionType.STALLED)
+    if fresh and stalled is not None and stalled.status == "True" and stalled.reason == Reason.FAILED:
+        return Run(child, RunState.ENDED, ended=Ended(Cause.APP, "PoolFailed", text))
+    return Run(child, RunState.STARTING, text, _is_true(status.conditions, ConditionType.STALLED))
+
+
+def rljob_run(rljob: Object, status: RLJobStatus) -> Run:
+    """An RLJob, which watches over its own attempts."""
+    child, holds = child_of(rljob), status.finished_at is None or status.child is not None
+    if status.finished_at is None:
+        text = status.progress or "starting"
+        return Run(child, RunState.RUNNING, text, _is_true(status.conditions, ConditionType.STALLED), holds=holds)
+    if status.manifest is not None:
+        return Run(child, RunState.SUCCEEDED, holds=holds)
+    last = status.attempts[-1] if status.attempts else None
+    said = find_condition(status.conditions, ConditionType.READY)
+    ended = Ended(last.cause if last else Cause.APP, "RLJobFailed", said.message if said else "the RLJob failed")
+    return Run(child, RunState.ENDED, ended=ended, holds=holds)
+
+
+def _is_true(conditions: list[Condition], kind: ConditionType) -> bool:
+    found = find_condition(conditions, kind)
+    return found is not None and found.status == "True"
+
+
+def _pool_seconds(entry: StageStatus, spec: RolloutPoolSpec, now: datetime) -> float:
+    if spec.gpus_per_replica == 0 or entry.attempt_started_at is None:
+        return 0.0
+    return (now - parse_time(entry.attempt_started_at)).total_seconds() * spec.gpus_per_replica * spec.replicas
+
+
+def _rljob_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float:
+    gpus = spec.nodes * spec.gpus_per_node
+    spent = float(status.gpu_seconds or 0)
+    if gpus and status.running_since is not None:
+        spent += (now - parse_time(status.running_since)).total_seconds() * gpus
+    return spent
