@@ -92,6 +92,12 @@ async def test_a_round_runs_to_promotion(api: ApiServer, actors: Actors, tmp_pat
         }
         assert "finalizers" not in found["metadata"], "no finalizer of ours or of kopf's"
         assert "flywheel-test-secret" not in operator.log
+        await asyncio.sleep(3)
+        reads, looks = metric(operator, "flywheel_api_reads"), metric(operator, "flywheel_cache_reads")
+        api.kubectl("-n", NS, "label", "fwr", "r1", "touched=yes")
+        await asyncio.sleep(6)
+        assert metric(operator, "flywheel_cache_reads") > looks, "it was looked at"
+        assert metric(operator, "flywheel_api_reads") == reads, "a finished round costs no request"
         print(api.kubectl("-n", NS, "get", "fwr,rlp,rlj"))
         print(api.kubectl("-n", NS, "describe", "fwr", "r1")[-3000:])
         print(operator.rss_mib())
@@ -130,9 +136,11 @@ async def test_nothing_is_written_at_rest(api: ApiServer, actors: Actors, tmp_pa
             api, "r3", lambda s: state(s, "SolveAgentic") == "Succeeded" and state(s, "EvaluateBase") == "Running"
         )
         await asyncio.sleep(5)
-        writes, version = written(operator), read(api, "r3")["metadata"]["resourceVersion"]
+        writes, version = metric(operator, "flywheel_api_writes"), read(api, "r3")["metadata"]["resourceVersion"]
+        reads = metric(operator, "flywheel_api_reads")
         await asyncio.sleep(REST_SECONDS)
-        assert written(operator) == writes
+        assert metric(operator, "flywheel_api_writes") == writes
+        assert metric(operator, "flywheel_api_reads") - reads <= 3, "the store's Secret, and no children"
         assert read(api, "r3")["metadata"]["resourceVersion"] == version
         assert operator.rss_mib() < 150
     actors.holding.clear()
@@ -199,9 +207,9 @@ def condition(status: Object, kind: str) -> Object:
     return next((c for c in status.get("conditions", []) if c["type"] == kind), {})
 
 
-def written(operator: OperatorProcess) -> float:
+def metric(operator: OperatorProcess, name: str) -> float:
     page = operator.page("/metrics") or ""
-    return float(next(line.split()[1] for line in page.splitlines() if line.startswith("flywheel_api_writes ")))
+    return float(next(line.split()[1] for line in page.splitlines() if line.startswith(f"{name} ")))
 
 
 async def test_kuberay_may_come_later(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> None:

@@ -52,7 +52,7 @@ def local(settings: Settings, steps: Steps) -> tuple[Kubectl, Mapping[str, str]]
 def build_images(settings: Settings, defaults: Mapping[str, str] | None = None) -> dict[str, dict[str, str]]:
     """`make images`, and its list; `defaults`: variables of the build that the user has not set."""
     unset = {name: value for name, value in (defaults or {}).items() if not os.environ.get(name)}
-    command: list[str | Path] = [sys.executable, ROOT / "images" / "build.py", *IMAGES]
+    command = [sys.executable, str(ROOT / "images" / "build.py"), *IMAGES]
     stream(command, settings.logs / "images.log", python_env(unset), AGAIN)
     return dict(json.loads((cache_dir() / "images" / "images.json").read_text()))
 

@@ -52,11 +52,11 @@ def at(result: Mapping[str, Any], path: str) -> Any:
 def show(columns: Mapping[str, Mapping[str, Any]], rows: Sequence[Row] = ROWS) -> str:
     """The table as text; a dash where a run has no such figure."""
     width = max(len(title) for title, _, _ in rows)
-    lines = [" " * width + "".join(f"{name:>22}" for name in columns)]
+    lines = [" " * width + "".join(f"{name:>19}" for name in columns)]
     for title, path, form in rows:
         cells = [at(result, path) for result in columns.values()]
         if any(cell is not None for cell in cells):
-            lines.append(f"{title:<{width}}" + "".join(f"{_text(cell, form):>22}" for cell in cells))
+            lines.append(f"{title:<{width}}" + "".join(f"{_text(cell, form):>19}" for cell in cells))
     return "\n".join(lines)
 
 

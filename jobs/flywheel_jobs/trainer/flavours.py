@@ -5,6 +5,8 @@ from __future__ import annotations
 from flywheel_api.rljob import Algorithm, RLJobSpec
 
 CPU_WORKER_EXTENSION = "flywheel_jobs.trainer.cpu_vllm.CpuWorkerExtension"
+CPU_KV_CACHE = 512 << 20
+"""Bytes: 11,600 tokens of the 135M model, more than its steps have at a time; VLLM_CPU_KVCACHE_SPACE, in GiB, wins."""
 CPU_MICRO_BATCH = 2
 """Rows of 570 tokens at micro-batch 6 took 10-12 GB in one worker and ended in Ray's OOM killer; 2 did not."""
 GPU_MEMORY_FRACTION = 0.7  # vLLM's share beside the optimiser; the paper's reasoning run (0.6 to 0.9 in its scripts)
@@ -55,6 +57,7 @@ def _cpu(spec: RLJobSpec) -> dict[str, object]:
         f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 256,
         f"{rollout}.agent.num_workers": 1,
         f"++{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
+        f"++{rollout}.engine_kwargs.vllm.kv_cache_memory_bytes": CPU_KV_CACHE,
         "reward.num_workers": 1,
     }
     if spec.algorithm.type is Algorithm.PPO:

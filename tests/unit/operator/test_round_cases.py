@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -332,10 +333,20 @@ async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
     assert found["reason"] == "InvalidSpec" and "budgets" in found["message"]
 
 
+def secret_key(world: World, key: str, value: str) -> None:
+    """Writes a value into the store's Secret, whose endpoint is https then."""
+    secret = world.kube.objects[("Secret", NS, "flywheel-s3")]
+    for name, text in (("endpoint", "https://fake:9000"), (key, value)):
+        secret["data"][name] = base64.b64encode(text.encode()).decode()
+
+
 @pytest.mark.parametrize(
     ("breakage", "reason", "where"),
     [
         (lambda w: w.kube.remove("Secret", NS, "flywheel-s3"), "SecretNotFound", "StorageReady"),
+        (lambda w: secret_key(w, "caBundle", "/no/such/file"), "SecretKeyInvalid", "StorageReady"),
+        (lambda w: secret_key(w, "endpoint", "http://fake:9000/path"), "SecretKeyInvalid", "StorageReady"),
+        (lambda w: secret_key(w, "accessKey", ""), "SecretKeyMissing", "StorageReady"),
         (lambda w: setattr(w.store.memory, "there", False), "BucketNotFound", "StorageReady"),
         (lambda w: setattr(w.store.memory, "conditional", False), "StoreWithoutConditionalWrites", "StorageReady"),
         (lambda w: setattr(w.store, "broken", True), "StoreUnreachable", "StorageReady"),

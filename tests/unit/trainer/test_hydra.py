@@ -146,6 +146,7 @@ def test_cpu_flavour_has_the_measured_settings() -> None:
     assert got[f"{ACTOR}.fsdp_config.model_dtype"] == "fp32"
     assert got[f"{ROLLOUT}.enforce_eager"] == "true"
     assert got[f"{ROLLOUT}.free_cache_engine"] == "false"
+    assert got[f"{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes"] == "536870912"
     assert got[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == "4"
     assert "ray_kwargs.ray_init.num_cpus" not in got, "a RayJob joins a running cluster, where Ray refuses it"
 
