@@ -15,7 +15,7 @@ PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
-GENERATED := crds docs/reference charts/flywheel/files/crds
+GENERATED := crds docs/reference docs/images charts/flywheel/files/crds
 PYTHON_DIRS := operator jobs tests images
 
 help: ## this list
@@ -55,6 +55,7 @@ format: setup ## let ruff rewrite the code
 generate: setup ## write crds/ and the API reference from flywheel_api
 	@$(PY) -m flywheel_api.generate
 	@$(PY) -m flywheel_operator.config_reference
+	@$(PY) -m maps
 
 golden: setup ## write tests/golden: what the operator makes of the examples
 	$(PY) -m golden

@@ -1,1 +1,4 @@
-"""The control plane: watches the three resources, decides purely, acts once (laws 1 to 3)."""
+"""The control plane: watches the three resources, decides purely, acts once.
+
+Comments cite laws by number: docs/architecture.md.
+"""

@@ -52,17 +52,17 @@ class Branch(BaseModel):
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    id: BranchId
-    kind: BranchKind
-    condition: Sentence
-    validation_step: Sentence | None = None
-    action: Action
-    state: Annotated[dict[str, str], Field(max_length=16)]
-    path: Annotated[list[str], Field(min_length=1, max_length=8)]
-    trap: Annotated[list[str], Field(max_length=8)] = []
-    withheld: bool = False
-    rules: Annotated[list[str], Field(min_length=1, max_length=8)]
-    next: Annotated[list[Branch], Field(max_length=MAX_BRANCHES)] = []
+    id: BranchId = Field(description="Id, unique among its siblings.")
+    kind: BranchKind = Field(description="What makes it differ from the ordinary case.")
+    condition: Sentence = Field(description="When it applies.")
+    validation_step: Sentence | None = Field(default=None, description="How the agent finds out that it applies.")
+    action: Action = Field(description="What the agent should end up doing.")
+    state: Annotated[dict[str, str], Field(max_length=16)] = Field(description="Columns of the row in question.")
+    path: Annotated[list[str], Field(min_length=1, max_length=8)] = Field(description="Tools of the right behaviour.")
+    trap: Annotated[list[str], Field(max_length=8)] = Field(default=[], description="Tools of the wrong behaviour.")
+    withheld: bool = Field(default=False, description="Whether the user names the key only when asked.")
+    rules: Annotated[list[str], Field(min_length=1, max_length=8)] = Field(description="Ids of the rules it touches.")
+    next: Annotated[list[Branch], Field(max_length=MAX_BRANCHES)] = Field(default=[], description="Branches below it.")
 
     @property
     def legal(self) -> bool:
@@ -74,13 +74,19 @@ class Tree(BaseModel):
     """A behaviour tree."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    root_condition: Sentence
-    workflow_steps: Annotated[list[Sentence], Field(min_length=1, max_length=12)]
-    allowed_actions: Annotated[list[Sentence], Field(max_length=16)]
-    disallowed_actions: Annotated[list[Sentence], Field(max_length=16)]
-    refusal_conditions: Annotated[list[Sentence], Field(max_length=16)]
-    transfer_conditions: Annotated[list[Sentence], Field(max_length=16)]
-    branches: Annotated[list[Branch], Field(min_length=1, max_length=MAX_BRANCHES)]
+    root_condition: Sentence = Field(description="The request that every branch starts from.")
+    workflow_steps: Annotated[list[Sentence], Field(min_length=1, max_length=12)] = Field(
+        description="Steps of the ordinary case."
+    )
+    allowed_actions: Annotated[list[Sentence], Field(max_length=16)] = Field(description="What the agent may do.")
+    disallowed_actions: Annotated[list[Sentence], Field(max_length=16)] = Field(description="What it must not do.")
+    refusal_conditions: Annotated[list[Sentence], Field(max_length=16)] = Field(description="When it must refuse.")
+    transfer_conditions: Annotated[list[Sentence], Field(max_length=16)] = Field(
+        description="When it must hand over to a human."
+    )
+    branches: Annotated[list[Branch], Field(min_length=1, max_length=MAX_BRANCHES)] = Field(
+        description="Branches at the root."
+    )
 
 
 class User(StatusModel):

@@ -19,26 +19,26 @@ class RewardModel(BaseModel):
     """What verl hands to the reward function."""
 
     model_config = ConfigDict(frozen=True)
-    style: str = "rule"
-    ground_truth: str = ""
+    style: str = Field(default="rule", description="rule: the reward is computed, no model judges.")
+    ground_truth: str = Field(default="", description="The right answer, or the expected tables as JSON.")
 
 
 class ExtraInfo(BaseModel):
     """What travels with a row: id and lineage, and for tasks the task as JSON (Parquet columns have one type)."""
 
     model_config = ConfigDict(frozen=True)
-    index: int | str = 0
-    split: str = ""
-    id: str = ""
-    operator: str = ""
-    parent_ids: list[str] = Field(default_factory=list)
-    root_id: str = ""
-    round: str = ""
-    persona_id: str = ""
-    template: str = ""
-    outcome: str = ""
-    policy_pass: str = ""
-    task: str = ""
+    index: int | str = Field(default=0, description="Number of the row.")
+    split: str = Field(default="", description="train or validation.")
+    id: str = Field(default="", description="Id of the problem or task.")
+    operator: str = Field(default="", description="How it was made (lineage).")
+    parent_ids: list[str] = Field(default_factory=list, description="Ids of what it was made from (lineage).")
+    root_id: str = Field(default="", description="Id of the seed at its root (lineage).")
+    round: str = Field(default="", description="Round that made it (lineage).")
+    persona_id: str = Field(default="", description="Persona that it is set in (lineage).")
+    template: str = Field(default="", description="Template or workflow that it follows (lineage).")
+    outcome: str = Field(default="", description="Expected outcome of a task.")
+    policy_pass: str = Field(default="", description="PassRate of the policy as JSON, where it was measured.")
+    task: str = Field(default="", description="The task as JSON; empty for problems.")
 
     @model_validator(mode="before")
     @classmethod
@@ -57,10 +57,10 @@ class Prompt(BaseModel):
     """A row of a training or validation set."""
 
     model_config = ConfigDict(frozen=True)
-    data_source: str
-    agent_name: str | None = None
-    prompt: list[dict[str, Any]]
-    ability: str
+    data_source: str = Field(description="Where it comes from: flywheel/<family or domain>.")
+    agent_name: str | None = Field(default=None, description="Agent loop that plays it; unset means a single turn.")
+    prompt: list[dict[str, Any]] = Field(description="Chat messages.")
+    ability: str = Field(description="math or agentic.")
     reward_model: RewardModel
     extra_info: ExtraInfo
 
