@@ -71,8 +71,8 @@ def main_ppo_overrides(
 
     `owner` and `project` name the run in verl's own logs; `total_steps` None lets verl count.
     """
-    settings: dict[str, object] = {}
-    for part in (
+    settings: dict[str, tuple[str, object]] = {}
+    parts: tuple[Mapping[str, object], ...] = (
         _data(spec, paths),
         _algorithm(spec.algorithm),
         _actor(spec),
@@ -85,7 +85,8 @@ def main_ppo_overrides(
         _trainer(spec, paths, owner, project, total_steps),
         _worker_environment(spec, paths),
         {hydra_key(key): value for key, value in spec.overrides.items()},
-    ):
+    )
+    for part in parts:
         for key, value in part.items():
             bare = key.lstrip("+")
             settings.pop(bare, None)  # a later part takes the place of an earlier one

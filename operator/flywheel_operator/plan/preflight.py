@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
@@ -13,9 +14,36 @@ from flywheel_api.presets import PRESETS
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_operator.model import Problem
-from flywheel_operator.settings import AllowList
 
 _PROBLEMS_SHOWN = 3
+
+
+class AllowList(Protocol):
+    """What a person who may create our objects may change of their pods: `settings.AllowList`."""
+
+    @property
+    def image(self) -> bool:
+        """Whether another image may be named."""
+
+    @property
+    def image_prefixes(self) -> list[str]:
+        """Allowed beginnings of images; empty allows every one."""
+
+    @property
+    def resources(self) -> bool:
+        """Whether requests and limits may be set."""
+
+    @property
+    def node_selector(self) -> bool:
+        """Whether nodes may be chosen."""
+
+    @property
+    def tolerations(self) -> bool:
+        """Whether taints may be tolerated."""
+
+    @property
+    def priority_class_names(self) -> list[str]:
+        """Allowed PriorityClasses; empty allows none."""
 
 
 def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:

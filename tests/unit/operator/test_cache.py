@@ -390,7 +390,7 @@ async def test_a_deletion_says_what_is_kept_and_wakes_nobody() -> None:
     await s.feed.see("DELETED", obj)
     assert s.woken() == set()
     (event,) = (o for (kind, _, _), o in s.api.objects.items() if kind == "Event")
-    assert all(word in event["message"] for word in ("runs/r1/", "sha256:m", "s3://b/report"))
+    assert all(word in event["message"] for word in ("results that it committed", "sha256:m", "s3://b/report"))
 
 
 @pytest.mark.parametrize("seed", range(30))
