@@ -42,7 +42,7 @@ def picture(package: str) -> str:
     drawing.text(LEFT, 24, f"{package}: {facts}", 14, bold=True)
     places: dict[str, tuple[float, float, float]] = {}
     for floor, row in enumerate(rows):
-        widths = [len(room) * 8 + 26 for room in row]
+        widths = [len(room) * 8.0 + 26 for room in row]
         gap = (WIDTH - 2 * LEFT - sum(widths)) / (len(row) + 1)
         x = LEFT + gap + (SHIFT if floor % 2 else -SHIFT) * (len(row) == 1)
         for room, width in zip(row, widths, strict=True):
@@ -53,9 +53,9 @@ def picture(package: str) -> str:
         drawing.line((xa + wa / 2, ya + BOX), (xb + wb / 2, yb))
     for floor, row in enumerate(rows):
         for room in row:
-            x, y, width = places[room]
-            drawing.box(x, y, width, BOX, FILL[floor % len(FILL)])
-            drawing.middle(x + width / 2, y + 19, room)
+            left, top, width = places[room]
+            drawing.box(left, top, width, BOX, FILL[floor % len(FILL)])
+            drawing.middle(left + width / 2, top + 19, room)
     source = "drawn from the import graph and the layers of pyproject.toml"
     drawing.text(LEFT, 50 + len(rows) * ROW - 20, source, 10, GREY)
     return drawing.document()

@@ -100,7 +100,7 @@ def definition(where: str) -> ast.FunctionDef | ast.AsyncFunctionDef | ast.Class
         node = next((n for n in body if isinstance(n, kinds) and n.name == part), None)
         if node is None:
             raise LookupError(f"{where} is gone: correct tests/maps/walks.py")
-        body = node.body  # type: ignore[attr-defined]
+        body = node.body
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
     return node
 
