@@ -36,17 +36,17 @@ class Feed:
         self._wake(obj, gone=event == "DELETED")
 
     async def resync(self) -> None:
-        """Lists every kind: the cache is what the API server has. Wakes what changed, and every object of ours."""
+        """Lists every kind, which makes the cache what the API server has, and wakes every object of ours."""
         self._kube.cache.age()
         for namespace in self._scope:
             for resource in WATCHED:
                 try:
-                    async for obj in self._kube.relist(resource, namespace):
-                        self._wake(obj)
+                    if news := await self._kube.relist(resource, namespace):
+                        log.info("listed", kind=resource.kind, namespace=namespace, news=news)
                 except PortError as error:
                     log.warning("resync failed", kind=resource.kind, error=str(error))
-        for kind, namespace, name in self._kube.cache.keys(OWN):
-            self._queue.add(Key(kind, namespace, name))
+        for kind, space, name in self._kube.cache.keys(OWN):
+            self._queue.add(Key(kind, space, name))
 
     def _wake(self, obj: Object, gone: bool = False) -> None:
         """Adds an object of ours, and the owner that its labels name."""

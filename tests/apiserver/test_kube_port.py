@@ -45,8 +45,7 @@ async def kube(request: pytest.FixtureRequest) -> AsyncIterator[KubeApi]:
                 return
             cached = CachedKube(real, ReadCache())
             for resource in WATCHED:
-                async for _ in cached.relist(resource, None):
-                    pass
+                await cached.relist(resource, None)
             reads = real.reads
             yield cached
             assert real.reads - reads <= 3, "conflicts, and children that are not there; the rest is known from answers"

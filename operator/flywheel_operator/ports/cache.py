@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import marshal
 import sys
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -111,13 +111,13 @@ class ReadCache:
         if known is not None and known.mark[0] == uid:
             self._drop((resource.kind, namespace, name))
 
-    def mark(self, resource: Resource, namespace: str, name: str) -> Mark | None:
-        """What is known of it now; compare with a later one."""
+    def uid(self, resource: Resource, namespace: str, name: str) -> str | None:
+        """Which incarnation is known."""
         entry = self._entries.get((resource.kind, namespace, name))
-        return entry.mark if entry is not None else None
+        return entry.mark[0] if entry is not None else None
 
     def marks(self, resource: Resource, namespace: str | None) -> dict[Key, Mark]:
-        """The same of a whole kind."""
+        """What is known of a kind now."""
         token = (resource.kind,) if namespace is None else (resource.kind, namespace)
         return {key: self._entries[key].mark for key in self._index.get(token, ())}
 
@@ -125,13 +125,12 @@ class ReadCache:
         """Of all objects of these kinds."""
         return {key for resource in resources for key in self._index.get((resource.kind,), ())}
 
-    def sweep(self, before: dict[Key, Mark], listed: set[Key]) -> Iterator[Object]:
-        """Drops what was there before a list, is not on it and has not changed since; yields what it dropped."""
-        for key, mark in before.items():
-            entry = self._entries.get(key)
-            if key not in listed and entry is not None and entry.mark == mark:
-                self._drop(key)
-                yield _read(entry)
+    def sweep(self, before: dict[Key, Mark], listed: set[Key]) -> int:
+        """Drops what was there before a list, is not on it and has not changed since; how many that were."""
+        missed = [k for k, mark in before.items() if k not in listed and (e := self._entries.get(k)) and e.mark == mark]
+        for key in missed:
+            self._drop(key)
+        return len(missed)
 
     def age(self) -> None:
         """Called between two resyncs: memories of what is gone last for one to two of them."""
@@ -175,13 +174,12 @@ class CachedKube:
 
     async def refresh(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""
-        before = self.cache.mark(resource, namespace, name)
+        known = self.cache.uid(resource, namespace, name)
         found = await self._kube.refresh(resource, namespace, name)
-        if resource.kind in _KINDS:
-            if found is not None:
-                self.cache.put(found)
-            elif before is not None and self.cache.mark(resource, namespace, name) == before:
-                self.cache.forget(resource, namespace, name, before[0])
+        if found is not None and resource.kind in _KINDS:
+            self.cache.put(found)
+        elif found is None and known is not None:
+            self.cache.forget(resource, namespace, name, known)
         return found
 
     async def list(
@@ -225,17 +223,15 @@ class CachedKube:
         """See KubeApi."""
         return await self._kube.served(api_version)
 
-    async def relist(self, resource: Resource, namespace: str | None) -> AsyncIterator[Object]:
-        """Makes the cache what a list says, so that a missed event lives no longer; yields what was news."""
-        before, listed = self.cache.marks(resource, namespace), set()
+    async def relist(self, resource: Resource, namespace: str | None) -> int:
+        """Makes the cache what a list says, so that a missed event lives no longer; how much was news."""
+        before, listed, news = self.cache.marks(resource, namespace), set(), 0
         async for page in self._kube.pages(resource, namespace, SELECTOR if resource in CHILDREN else None):
-            for obj in page:
-                listed.add(_key(obj))
-                if self.cache.put(obj):
-                    yield obj
-        for obj in self.cache.sweep(before, listed):
-            yield obj
+            listed |= {_key(obj) for obj in page}
+            news += sum(self.cache.put(obj) for obj in page)
+        news += self.cache.sweep(before, listed)
         self.cache.complete(resource, namespace)
+        return news
 
     def _written(self, answer: Object) -> Object:
         if answer["kind"] in _KINDS:
