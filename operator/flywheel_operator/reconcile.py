@@ -71,7 +71,6 @@ class Reconciler:
         try:
             return await self._reconcile(subject, obj)
         except Conflict:
-            await self._kube.refresh(subject.resource, key.namespace, key.name)
             return _AT_ONCE  # somebody wrote meanwhile: read again
         except NotFound:
             return 1.0
