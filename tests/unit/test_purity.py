@@ -70,7 +70,7 @@ def test_a_clock_or_a_file_is_found(breach: str) -> None:
     assert impurities(breach)
 
 
-OURS = ("queue", "execute", "runtime", "logs", "metrics", "reconcile", "observe", "ports", "render", "app")
+OURS = ("settings", "queue", "execute", "runtime", "logs", "metrics", "reconcile", "observe", "ports", "render", "app")
 FOREIGN = ("shutil", "http.client", "urllib.request", "logging", "tempfile", "select", "sqlite3", "time", "random")
 
 
