@@ -107,7 +107,9 @@ class Usage(StatusModel):
 class Manifest(StatusModel):
     """The commit of an attempt. Its digest is the sha256 of its canonical JSON, which is what the store holds."""
 
-    schema_: Literal["flywheel.dev/manifest/v2"] = Field(default=MANIFEST_SCHEMA, alias="schema")
+    schema_: Literal["flywheel.dev/manifest/v2"] = Field(
+        default=MANIFEST_SCHEMA, alias="schema", description="Kind and version."
+    )
     owner: Owner = Field(description="The object whose attempt made it.")
     stage: str = Field(description="Stage that made it.")
     attempt: int = Field(description="Attempt that made it.")
@@ -118,7 +120,7 @@ class Manifest(StatusModel):
     counts: Counts = Field(default=Counts(), description="Items in, out and dropped by reason.")
     usage: Usage = Field(default=Usage(), description="What its owner spent on it.")
     metrics: dict[str, float] = Field(default_factory=dict, description="Numbers to plot, by name.")
-    result: Result
+    result: Result = Field(description="What was made.")
     served_by: list[ServedBy] = Field(default_factory=list, description="Who answered, by role.")
     standin: bool = Field(default=False, description="True when a stand-in served any role here or in any input.")
     notice: str | None = Field(default=None, description="What a reader must know about the result.")
@@ -176,7 +178,9 @@ def _from_v1(old: dict[str, Any]) -> dict[str, Any]:
 class Progress(StatusModel):
     """Where a running attempt stands: the one object that is read while it runs."""
 
-    schema_: Literal["flywheel.dev/progress/v1"] = Field(default=PROGRESS_SCHEMA, alias="schema")
+    schema_: Literal["flywheel.dev/progress/v1"] = Field(
+        default=PROGRESS_SCHEMA, alias="schema", description="Kind and version."
+    )
     done: int = Field(default=0, description="Items or steps that are done.")
     total: int | None = Field(default=None, description="Items or steps in all, once known.")
     text: str = Field(default="", description="What the attempt is doing, for people.")
@@ -199,7 +203,9 @@ class Progress(StatusModel):
 class Failure(StatusModel):
     """Why an attempt ended without a commit."""
 
-    schema_: Literal["flywheel.dev/failure/v1"] = Field(default=FAILURE_SCHEMA, alias="schema")
+    schema_: Literal["flywheel.dev/failure/v1"] = Field(
+        default=FAILURE_SCHEMA, alias="schema", description="Kind and version."
+    )
     cause: Cause = Field(description="Cause class.")
     reason: str = Field(description="CamelCase word for programs.")
     message: str = Field(description="What happened and what to do, for people.")

@@ -141,7 +141,9 @@ ContentKey = Annotated[str, Field(description="Digest of what the result is made
 class StageConfig(StatusModel):
     """What a CPU stage receives, as JSON in FLYWHEEL_STAGE_CONFIG. Holds no secret."""
 
-    schema_: Literal["flywheel.dev/stage/v2"] = Field(default=STAGE_SCHEMA, alias="schema")
+    schema_: Literal["flywheel.dev/stage/v2"] = Field(
+        default=STAGE_SCHEMA, alias="schema", description="Kind and version."
+    )
     stage: Stage = Field(description="Which stage to run.")
     owner: Owner = Field(description="The round.")
     attempt: int = Field(description="Number of the attempt, from 1.")
@@ -168,7 +170,9 @@ class StageConfig(StatusModel):
 class TrainConfig(StatusModel):
     """What an RLJob's entry point receives, as JSON in FLYWHEEL_TRAIN_CONFIG. Holds no secret."""
 
-    schema_: Literal["flywheel.dev/stage/v2"] = Field(default=STAGE_SCHEMA, alias="schema")
+    schema_: Literal["flywheel.dev/stage/v2"] = Field(
+        default=STAGE_SCHEMA, alias="schema", description="Kind and version."
+    )
     owner: Owner = Field(description="The RLJob.")
     attempt: int = Field(description="Number of the attempt, from 1.")
     content_key: ContentKey
@@ -181,7 +185,9 @@ class TrainConfig(StatusModel):
 class PoolConfig(StatusModel):
     """What a pool's fetch and serve steps receive, as JSON in FLYWHEEL_POOL_CONFIG. Holds no secret."""
 
-    schema_: Literal["flywheel.dev/stage/v2"] = Field(default=STAGE_SCHEMA, alias="schema")
+    schema_: Literal["flywheel.dev/stage/v2"] = Field(
+        default=STAGE_SCHEMA, alias="schema", description="Kind and version."
+    )
     owner: Owner = Field(description="The RolloutPool.")
     model: str = Field(description="Digest of the checkpoint manifest, or s3:// or hf:// as in the spec.")
     directory: str = Field(description="Where the pod keeps the weights.")

@@ -24,7 +24,7 @@ REASONS = {
 
 def branch_hit(task: Task, episode: Episode) -> bool:
     """The right path's calls happened in order with equal arguments; others may lie between them."""
-    wanted = [state_diff.key_of(c["name"], c["arguments"]) for c in task.normal_path]
+    wanted = [state_diff.key(c) for c in task.normal_path]
     done = iter(state_diff.key(c) for c in episode.env.log if c.status == "ok")
     return all(call in done for call in wanted)
 

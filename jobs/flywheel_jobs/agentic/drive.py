@@ -93,7 +93,7 @@ def trajectory(task: Task, episode: Episode, role: Role, attempt: int, lineage: 
         role=role,
         attempt=attempt,
         messages=episode.messages,
-        calls=[c.dump() for c in episode.env.log],
+        calls=episode.env.log,
         closed=episode.env.closed or "",
         score=scored.score,
         outcome=scored.outcome,
@@ -108,6 +108,6 @@ def end_group(t: Trajectory) -> str:
     for fact in ("trap_write", "early_write", "wrong_write"):
         if t.details.get(fact):
             return fact.replace("_", "-")
-    if any(c["status"] in ("refused", "bad-arguments", "unknown-tool", "not-found") for c in t.calls):
+    if any(c.status in ("refused", "bad-arguments", "unknown-tool", "not-found") for c in t.calls):
         return "tool-error"
     return "no-write" if t.details.get("no_write") else "other"

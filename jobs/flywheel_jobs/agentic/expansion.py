@@ -101,7 +101,7 @@ def expand_payload(domain: Domain, seed: Seed, seen: Sequence[Trajectory], branc
         "ask": "expand",
         "domain": card(domain),
         "persona": {"name": seed.persona.name, "trade": seed.persona.trade, "text": seed.persona.text},
-        "workflow": seed.workflow,
+        "workflow": seed.workflow.model_dump(exclude_defaults=True),
         "parent": [b.model_dump(mode="json", exclude={"next"}) for b in seed.task.chain],
         "observed": observed(seen),
         "trajectories": [_shown(t, len(seed.task.messages)) for t in shown],

@@ -55,7 +55,7 @@ def choose_key(domain: Domain, rng: random.Random, allowed: list[int]) -> int:
 
 def calls(domain: Domain, names: list[str], key: int) -> list[Call]:
     """A path as calls on the key."""
-    return [{"name": n, "arguments": {domain.key.name: key}} for n in names]
+    return [Call(name=n, arguments={domain.key.name: key}) for n in names]
 
 
 def tables_for(domain: Domain, branch: Branch, key: int, other: int) -> Tables:
@@ -89,9 +89,9 @@ def untraceable(task: Task, domain: Domain) -> list[str]:
     missing = []
     _, log = replay(domain, task.db, task.normal_path)
     for call, done in zip(task.normal_path, log, strict=True):
-        for name, value in call["arguments"].items():
+        for name, value in call.arguments.items():
             if not re.search(rf"(?<!\w){re.escape(str(value))}(?!\w)", known):
-                missing.append(f"{call['name']}.{name}={value}")
+                missing.append(f"{call.name}.{name}={value}")
         known += " " + done.output
     return missing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from flywheel_api.records.agentic import Seed, Task
+from flywheel_api.records.agentic import Seed, Task, Workflow
 from flywheel_api.records.base import record_id
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
@@ -56,7 +56,7 @@ def _seed(task: Task, round_name: str, people: Sequence[Persona]) -> Seed:
     )
     persona = _persona(task, people)
     lineage = lineage.model_copy(update={"persona_id": persona.id})
-    workflow = {"goal": task.chain[0].condition, "workflow": [c["name"] for c in task.normal_path]}
+    workflow = Workflow(goal=task.chain[0].condition, workflow=[c.name for c in task.normal_path])
     return Seed(
         id=record_id("seed", task.id, round_name),
         lineage=lineage,

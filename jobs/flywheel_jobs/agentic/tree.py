@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from flywheel_api.records.agentic import Action, Branch, Tree
+from flywheel_api.records.agentic import Action, Branch, Call, Tree
 from flywheel_jobs.envs.engine import Domain, Tables, replay
 
 
@@ -61,6 +61,6 @@ def branch_problems(branch: Branch, domain: Domain) -> list[str]:
         wrong.append(f"{branch.id}: the trap asks for nothing that the path does not")
     key = domain.key_range[0]
     tables: Tables = {domain.main_table: {str(key): row}}
-    _, log = replay(domain, tables, [{"name": t, "arguments": {domain.key.name: key}} for t in branch.path])
+    _, log = replay(domain, tables, [Call(name=t, arguments={domain.key.name: key}) for t in branch.path])
     wrong += [f"{branch.id}: {c.name} answers {c.output!r} in that state" for c in log if c.status != "ok"]
     return wrong

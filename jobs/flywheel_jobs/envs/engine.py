@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flywheel_api.canonical import canonical_json
-from flywheel_api.records.agentic import Call
+from flywheel_api.records.agentic import Call, LoggedCall
 
 Scalar = str | int | bool
 Row = dict[str, Scalar]
@@ -166,24 +166,6 @@ class Domain:
         return tuple(t.name for t in self.tools if t.writes)
 
 
-@dataclass(frozen=True)
-class LoggedCall:
-    """One call as it was carried out. `status`: ok, not-found, refused, bad-arguments, unknown-tool or closed."""
-
-    turn: int
-    name: str
-    arguments: Mapping[str, object]
-    status: str
-    output: str
-    writes: bool
-    before: str
-    after: str
-
-    def dump(self) -> dict[str, object]:
-        """As JSON."""
-        return dict(self.__dict__)
-
-
 @dataclass
 class Env:
     """One episode's environment: its own copy of the tables, its log, and how it was closed.
@@ -222,7 +204,17 @@ class Env:
         """
         before = self.state_hash()
         status, output, typed, writes = self._run(name, arguments)
-        self.log.append(LoggedCall(self.turn, name, typed, status, output, writes, before, self.state_hash()))
+        logged = LoggedCall(
+            name=name,
+            arguments=typed,
+            turn=self.turn,
+            status=status,
+            output=output,
+            writes=writes,
+            before=before,
+            after=self.state_hash(),
+        )
+        self.log.append(logged)
         self.next_turn()
         if writes and status == "ok" and self.settle_after is not None and self.writes_done() >= self.settle_after:
             self.end("settled")
@@ -260,5 +252,5 @@ def replay(domain: Domain, tables: Tables, calls: Iterable[Call]) -> tuple[Table
     """The tables after `calls` on a copy of `tables`, and the log."""
     env = Env(domain, copy.deepcopy(tables))
     for call in calls:
-        env.call(call["name"], call["arguments"])
+        env.call(call.name, call.arguments)
     return env.state(), env.log

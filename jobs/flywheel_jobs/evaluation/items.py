@@ -93,7 +93,7 @@ async def task(
             episode.messages,
             score=float(done.success),
             outcome=of.outcome,
-            expected=" then ".join(c["name"] for c in of.normal_path),
+            expected=" then ".join(c.name for c in of.normal_path),
             finish=done.closed,
             reason="" if done.success else drive.end_group(done),
             details=done.details,

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 from flywheel_api.presets import rollout_temperature
-from flywheel_api.records.agentic import Seed, Task
+from flywheel_api.records.agentic import Seed, Task, Workflow
 from flywheel_api.records.base import Lineage, record_id
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
@@ -136,7 +136,7 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
         lineage=lineage,
         domain=domain.name,
         persona=plan.persona,
-        workflow=workflow.model_dump(),
+        workflow=Workflow.model_validate(workflow.model_dump()),
         task=task,
     )
 

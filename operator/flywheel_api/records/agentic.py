@@ -15,8 +15,23 @@ BranchId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
 MAX_BRANCHES = 64
 
-Call = dict[str, Any]
-"""{"name": tool, "arguments": {...}}"""
+
+class Call(StatusModel):
+    """A tool call."""
+
+    name: str = Field(description="Name of the tool.")
+    arguments: dict[str, Any] = Field(description="Its arguments, by the tool's own schema.")
+
+
+class LoggedCall(Call):
+    """A call as the environment carried it out."""
+
+    turn: int = Field(description="Turn in which it was made, from 0.")
+    status: str = Field(description="ok, not-found, refused, bad-arguments, unknown-tool or closed.")
+    output: str = Field(description="What the agent was answered.")
+    writes: bool = Field(description="Whether the tool changes tables.")
+    before: str = Field(description="Hash of the tables before it.")
+    after: str = Field(description="Hash of the tables after it.")
 
 
 class BranchKind(StrEnum):
@@ -107,7 +122,9 @@ class Task(Record):
     Required is what an episode and its reward need, so that tasks which others wrote can be trained on.
     """
 
-    schema_: Literal["agentic-task/v1"] = Field(default="agentic-task/v1", alias="schema")
+    schema_: Literal["agentic-task/v1"] = Field(
+        default="agentic-task/v1", alias="schema", description="Kind and version of the record."
+    )
     domain: str = Field(description="Domain whose tools and rules apply.")
     db: dict[str, Any] = Field(description="Database before the episode.")
     expected: dict[str, Any] = Field(description="Database after the right behaviour.")
@@ -131,13 +148,27 @@ class Task(Record):
         return self.user.replies == 0
 
 
+class Workflow(StatusModel):
+    """A linear workflow; a seed of a later round knows goal and steps only."""
+
+    goal: str = Field(description="What the customer wants, in a sentence.")
+    background: str = Field(default="", description="Who the customer is.")
+    tools: list[str] = Field(default_factory=list, description="Tools that it may use.")
+    workflow: list[str] = Field(description="Tools in the order in which they are called.")
+    restriction: str = Field(default="", description="What must not be done.")
+    state: dict[str, str] = Field(default_factory=dict, description="Columns of the row for which it is right.")
+    rules: list[str] = Field(default_factory=list, description="Rules that it touches.")
+
+
 class Seed(Record):
     """What a tree grows from: a linear workflow and its task, or a task of the round before."""
 
-    schema_: Literal["agentic-seed/v1"] = Field(default="agentic-seed/v1", alias="schema")
+    schema_: Literal["agentic-seed/v1"] = Field(
+        default="agentic-seed/v1", alias="schema", description="Kind and version of the record."
+    )
     domain: str = Field(description="Domain of the task.")
     persona: Persona = Field(description="Persona of the user.")
-    workflow: dict[str, Any] = Field(description="Goal and steps of the workflow.")
+    workflow: Workflow = Field(description="What the agent is asked for, step by step.")
     task: Task = Field(description="The task that the tree starts from.")
 
     @property
@@ -149,7 +180,9 @@ class Seed(Record):
 class TreeRecord(Record):
     """A behaviour tree with the seed and the observations that it grew from."""
 
-    schema_: Literal["behaviour-tree/v1"] = Field(default="behaviour-tree/v1", alias="schema")
+    schema_: Literal["behaviour-tree/v1"] = Field(
+        default="behaviour-tree/v1", alias="schema", description="Kind and version of the record."
+    )
     domain: str = Field(description="Domain of the tree.")
     persona: Persona = Field(description="Persona of the user.")
     parent: list[str] = Field(description="Path of the branch that the seed followed.")

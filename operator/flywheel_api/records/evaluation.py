@@ -12,7 +12,9 @@ from flywheel_api.records.base import Record
 class EvaluationRow(Record):
     """One sample of one item of a suite, scored. `results.jsonl` leaves `messages` out, `samples.jsonl` has them."""
 
-    schema_: Literal["evaluation-row/v1"] = Field(default="evaluation-row/v1", alias="schema")
+    schema_: Literal["evaluation-row/v1"] = Field(
+        default="evaluation-row/v1", alias="schema", description="Kind and version of the record."
+    )
     suite: str = Field(description="Name of the suite.")
     item: str = Field(description="Id of the problem or task.")
     repeat: int = Field(description="Number of the sample among those of the same item, from 0.")
@@ -28,7 +30,9 @@ class EvaluationRow(Record):
 class GateRow(Record):
     """A candidate's mean score on one item: what the campaign's next candidate is compared with."""
 
-    schema_: Literal["gate-row/v1"] = Field(default="gate-row/v1", alias="schema")
+    schema_: Literal["gate-row/v1"] = Field(
+        default="gate-row/v1", alias="schema", description="Kind and version of the record."
+    )
     suite: str = Field(description="Name of the suite.")
     item: str = Field(description="Id of the problem or task.")
     score: float = Field(description="Mean score of the item's samples.")

@@ -21,7 +21,9 @@ class Band(StrEnum):
 class Problem(Record):
     """A problem with one checkable final answer."""
 
-    schema_: Literal["reasoning-problem/v1"] = Field(default="reasoning-problem/v1", alias="schema")
+    schema_: Literal["reasoning-problem/v1"] = Field(
+        default="reasoning-problem/v1", alias="schema", description="Kind and version of the record."
+    )
     question: Annotated[str, Field(min_length=1, max_length=20_000)] = Field(description="The question.")
     context: list[Message] = Field(
         default_factory=list, description="Messages before the question: system, worked examples."
@@ -46,7 +48,9 @@ class Problem(Record):
 class Persona(Record):
     """Someone whose world a problem or a task is set in."""
 
-    schema_: Literal["persona/v1"] = Field(default="persona/v1", alias="schema")
+    schema_: Literal["persona/v1"] = Field(
+        default="persona/v1", alias="schema", description="Kind and version of the record."
+    )
     name: str = Field(description="Name of the person.")
     trade: str = Field(description="What the person does.")
     thing: str = Field(description="What this persona counts, in the plural.")
@@ -56,7 +60,9 @@ class Persona(Record):
 class Sample(Record):
     """Samples of the policy on one problem."""
 
-    schema_: Literal["sample/v1"] = Field(default="sample/v1", alias="schema")
+    schema_: Literal["sample/v1"] = Field(
+        default="sample/v1", alias="schema", description="Kind and version of the record."
+    )
     problem_id: str = Field(description="Problem that was sampled.")
     texts: list[str] = Field(description="What the policy wrote, one text per sample.")
     scores: list[float] = Field(description="Reward of each sample.")
@@ -66,7 +72,9 @@ class Sample(Record):
 class Vote(Record):
     """The independent solutions of one candidate."""
 
-    schema_: Literal["vote/v1"] = Field(default="vote/v1", alias="schema")
+    schema_: Literal["vote/v1"] = Field(
+        default="vote/v1", alias="schema", description="Kind and version of the record."
+    )
     problem_id: str = Field(description="Candidate that was solved.")
     answers: list[str] = Field(description="Final answers as they were written.")
     normalised: list[str] = Field(description="Final answers in normal form.")

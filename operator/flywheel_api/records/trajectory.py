@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from flywheel_api.common import Role
-from flywheel_api.records.agentic import Task
+from flywheel_api.records.agentic import LoggedCall, Task
 from flywheel_api.records.base import Record
 from flywheel_api.results import Track
 
@@ -17,14 +17,16 @@ TRAINING_ROLLOUT = "training-rollout"  # `lineage.operator` of what training sam
 class Trajectory(Record):
     """What was said and done in one episode, and how it was scored."""
 
-    schema_: Literal["trajectory/v2"] = Field(default="trajectory/v2", alias="schema")
+    schema_: Literal["trajectory/v2"] = Field(
+        default="trajectory/v2", alias="schema", description="Kind and version of the record."
+    )
     track: Track = Field(description="Track that the item belongs to.")
     item: str = Field(description="Id of the problem or task.")
     role: Role = Field(default=Role.POLICY, description="Role that was sampled: Policy or Solver.")
     attempt: int = Field(default=0, description="Number of the sample among those of the same item.")
     step: int | None = Field(default=None, description="Training step, for rollouts of a training.")
     messages: list[dict[str, Any]] = Field(default_factory=list, description="The whole conversation.")
-    calls: list[dict[str, Any]] = Field(default_factory=list, description="Tool calls with their answers.")
+    calls: list[LoggedCall] = Field(default_factory=list, description="Tool calls with their answers.")
     closed: str = Field(default="", description="How the episode ended.")
     score: float | None = Field(default=None, description="Reward; unset where an outage ended the episode.")
     outage: str | None = Field(default=None, description="What was away, where an outage ended the episode.")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel_api.records.agentic import Task
+from flywheel_api.records.agentic import Call, Task
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import make_env
 from flywheel_jobs.envs.engine import NOTHING_FOUND, replay
@@ -78,7 +78,7 @@ def test_settled_request_closes_the_episode() -> None:
     )
 )
 def test_same_calls_give_same_states_and_nothing_raises(calls: list[tuple[str, Any]]) -> None:
-    wanted = [{"name": n, "arguments": {"id": v}} for n, v in calls]
+    wanted = [Call(name=n, arguments={"id": v}) for n, v in calls]
     untouched = copy.deepcopy(DB)
     first, log = replay(AIRLINE, DB, wanted)
     second, again = replay(AIRLINE, DB, wanted)

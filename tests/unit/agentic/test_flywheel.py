@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from flywheel_api.records.agentic import Seed, Task, TreeRecord
+from flywheel_api.records.agentic import Seed, Task, TreeRecord, Workflow
 from flywheel_api.records.base import Lineage
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Track
@@ -51,7 +51,7 @@ def seed(of: Task | None = None) -> Seed:
         lineage=chosen.lineage,
         domain="airline",
         persona=ANN,
-        workflow={"workflow": ["get_booking", "cancel"]},
+        workflow=Workflow(goal="Undo a booking.", workflow=["get_booking", "cancel"]),
         task=chosen,
     )
 
@@ -78,7 +78,7 @@ def test_heldout_items_share_no_persona_key_or_wording_with_training() -> None:
     items = heldout.build("airline-heldout", 24, held, random.Random("s"))
     assert Counter(t.outcome for t in items) == {"cancel": 12, "refund": 12}
     assert len({t.id for t in items}) == 24
-    used = {t.normal_path[0]["arguments"]["id"] for t in items}
+    used = {t.normal_path[0].arguments["id"] for t in items}
     assert not used & set(heldout.keys(AIRLINE, heldout=False))
     assert not {t.lineage.persona_id for t in items} & {p.id for p in training}
     assert not set(heldout.TEMPLATES["airline"]) & set(script.REQUESTS)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from flywheel_api.records.agentic import Branch, Tree, User
+from flywheel_api.records.agentic import Branch, Call, Tree, User
 from flywheel_api.round import AcceptanceSpec
 from flywheel_jobs.agentic import accept, expansion, inversion, sop, tree
 from flywheel_jobs.agentic.inversion import UserText, text_problems, untraceable
@@ -94,8 +94,8 @@ def test_the_policy_does_not_give_the_outcome_away() -> None:
 def test_a_task_is_computed_on_the_state_machine() -> None:
     made = task(TRAP)
     assert made.expected["bookings"][str(KEY)]["state"] == "cancelled"
-    assert made.normal_path[1] == {"name": "cancel", "arguments": {"id": KEY}}
-    assert made.hack_path[1]["name"] == "refund" and not made.legal
+    assert made.normal_path[1] == Call(name="cancel", arguments={"id": KEY})
+    assert made.hack_path[1].name == "refund" and not made.legal
     assert len(made.db["bookings"]) == 2 and made.outcome == "cancel" and made.settle_after == 1
     assert [b.id for b in made.chain] == ["trap"]
     assert task(LOCKED).expected == task(LOCKED).db and task(LOCKED).outcome == "refuse"

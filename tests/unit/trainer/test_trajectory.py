@@ -59,7 +59,7 @@ def row(**extra: Any) -> Row:
 
 def test_task_of_a_row() -> None:
     task = trajectory.task_of(row(id="t1", task=json.dumps(PLAYED)).prompt)
-    assert (task.id, task.domain, task.normal_path[0]["name"], task.user.replies) == ("t1", "airline", "get_booking", 0)
+    assert (task.id, task.domain, task.normal_path[0].name, task.user.replies) == ("t1", "airline", "get_booking", 0)
     assert Episode(task).messages == PLAYED["messages"]
 
 
@@ -172,7 +172,7 @@ def test_record_of_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert (found.track, found.item, found.task, found.outcome, found.closed) == (
         Track.AGENTIC, "t1", task, "cancel", "answered",
     )  # fmt: skip
-    assert [(c["name"], c["status"]) for c in found.calls] == [("get_booking", "not-found")]
+    assert [(c.name, c.status) for c in found.calls] == [("get_booking", "not-found")]
     assert found.messages == episode.messages and found.truth is None and found.correct is None
     assert (found.score, found.details["looked_up"]) == (1.0, 1.0)
     assert (found.lineage.branch_path, found.lineage.standin) == (["b"], True)
