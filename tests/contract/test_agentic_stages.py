@@ -1,4 +1,4 @@
-"""The agentic track from personas to a verdict: real processes, S3 and HTTP; only the models are scripted."""
+"""The agentic track from personas to a verdict, once as its pods run it; only the models are scripted."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ import pytest
 from contract import stages
 from contract.models import agentic_policy as policy
 from contract.models import serving
-from contract.rounds import BASE, PodRound, dropped
+from contract.rounds import BASE, PodRound, Round, dropped
 from contract.servers import S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Promotion
-from flywheel_api.causes import ExitCode
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import EvaluationResult, GateOutcome, SeededResult, Track, Verdict, VerdictResult
+from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.parser import render
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.storage.store import Store
 from flywheel_standin import agentic as script
 from flywheel_standin.protocol import Answer, Behaviour, ChatRequest
+from flywheel_store.memory import MemoryBucket
 
 ROLLOUTS = "sha256:" + "1" * 64
 AGENTIC = {
@@ -58,27 +61,36 @@ def never_ends(request: ChatRequest) -> Answer | None:
     return Answer(render("get_booking", {"id": 11}))
 
 
-def to_tasks(round_: PodRound) -> Manifest:
+def to_tasks(round_: Round) -> Manifest:
     return round_.until(Stage.INVERT_AGENTIC)
 
 
+def spec_of(**agentic: Any) -> FlywheelRoundSpec:
+    return stages.round_spec(reasoning=None, agentic={**AGENTIC, **agentic}, evaluation={"suites": SUITES})
+
+
 @pytest.fixture
-def make(minio: S3Server) -> Iterator[Callable[..., PodRound]]:
+def make() -> Iterator[Callable[..., Round]]:
     opened: list[Any] = []
 
-    def build(*extra: Behaviour, **agentic: Any) -> PodRound:
+    def build(*extra: Behaviour, **agentic: Any) -> Round:
         context = serving(extra=extra or (policy(0.4),))
         opened.append(context)
-        spec = stages.round_spec(reasoning=None, agentic={**AGENTIC, **agentic}, evaluation={"suites": SUITES})
-        return PodRound(minio, f"t-{uuid.uuid4().hex[:8]}", context.__enter__(), spec)
+        return Round(Store(MemoryBucket()), context.__enter__(), spec_of(**agentic))
 
     yield build
     for context in opened:
         context.__exit__(None, None, None)
 
 
-def test_whole_track_to_parquet(make: Callable[..., PodRound]) -> None:
-    round_ = make()
+@pytest.fixture
+def pods(minio: S3Server) -> Iterator[PodRound]:
+    with serving(extra=(policy(0.4),)) as endpoint:
+        yield PodRound(minio, f"t-{uuid.uuid4().hex[:8]}", endpoint, spec_of())
+
+
+def test_whole_track_to_parquet(pods: PodRound) -> None:
+    round_ = pods
     inverted = to_tasks(round_)
     tasks = round_.records(inverted, "tasks.jsonl")
     assert 20 <= len(tasks) <= 30
@@ -97,7 +109,7 @@ def test_whole_track_to_parquet(make: Callable[..., PodRound]) -> None:
     assert rows and all(json.loads(r["extra_info"]["task"])["db"] for r in rows)
 
 
-def test_collected_rollouts_shape_the_trees(make: Callable[..., PodRound]) -> None:
+def test_collected_rollouts_shape_the_trees(make: Callable[..., Round]) -> None:
     round_ = make(policy(0.0))
     round_.run(Stage.PREPARE)
     seeded = round_.run(Stage.SEED_AGENTIC)
@@ -111,7 +123,7 @@ def test_collected_rollouts_shape_the_trees(make: Callable[..., PodRound]) -> No
     assert expanded.metrics["depth"] > 1.5
 
 
-def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., PodRound]) -> None:
+def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., Round]) -> None:
     round_ = make(maxTasks=10)
     first = to_tasks(round_)
     tasks = [Task.model_validate(t) for t in round_.records(first, "tasks.jsonl")]
@@ -136,7 +148,7 @@ def test_rollouts_of_the_base_round_seed_deeper_trees(make: Callable[..., PodRou
 @pytest.mark.parametrize(
     ("solver", "reason"), [(wrong_branch, {"trap-taken", "branch-missed"}), (never_ends, {"never-ended"})]
 )
-def test_negative_controls_are_rejected(make: Callable[..., PodRound], solver: Behaviour, reason: set[str]) -> None:
+def test_negative_controls_are_rejected(make: Callable[..., Round], solver: Behaviour, reason: set[str]) -> None:
     round_ = make(solver, policy(0.4), branchesPerTree=2, maxTasks=6)
     tasks = round_.records(to_tasks(round_), "tasks.jsonl")
     solved = round_.run(Stage.SOLVE_AGENTIC)
@@ -144,14 +156,14 @@ def test_negative_controls_are_rejected(make: Callable[..., PodRound], solver: B
     assert set(dropped(solved)) <= reason and sum(dropped(solved).values()) == len(tasks)
 
 
-def test_band_keeps_what_the_policy_sometimes_solves(make: Callable[..., PodRound]) -> None:
+def test_band_keeps_what_the_policy_sometimes_solves(make: Callable[..., Round]) -> None:
     round_ = make(policy(0.0), branchesPerTree=2, maxTasks=6, difficulty={"low": "0.1", "high": "0.9", "samples": 2})
     to_tasks(round_)
     solved = round_.run(Stage.SOLVE_AGENTIC)
     assert solved.counts.out == 0 and set(dropped(solved)) == {"too-hard-for-policy"}
 
 
-def evaluated(round_: PodRound) -> VerdictResult:
+def evaluated(round_: Round) -> VerdictResult:
     """Base at the endpoint's first skill, candidate at a better one, and the gate's verdict."""
     round_.run(Stage.PREPARE)
     round_.run(Stage.EVALUATE_BASE)
@@ -163,12 +175,12 @@ def evaluated(round_: PodRound) -> VerdictResult:
     return result
 
 
-def promotion(round_: PodRound) -> Promotion | None:
+def promotion(round_: Round) -> Promotion | None:
     value = round_.store.get_json(artifacts.promotion_key("n", "c", "u1"))
     return None if value is None else Promotion.model_validate(value)
 
 
-def test_evaluation_and_promotion(make: Callable[..., PodRound]) -> None:
+def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     round_ = make(policy(0.3))
     verdict = evaluated(round_)
     suite, candidate = verdict.suites[0], round_.done[Stage.TRAIN_AGENTIC].digest
@@ -193,7 +205,7 @@ def test_evaluation_and_promotion(make: Callable[..., PodRound]) -> None:
     assert isinstance(again, VerdictResult) and [(c.suite, c.gain) for c in again.champion] == [("airline-heldout", 0)]
 
 
-def test_no_gain_is_held_and_says_why(make: Callable[..., PodRound]) -> None:
+def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:
     round_ = make(policy(0.95))
     verdict = evaluated(round_)
     assert verdict.verdict is Verdict.HELD
@@ -201,15 +213,14 @@ def test_no_gain_is_held_and_says_why(make: Callable[..., PodRound]) -> None:
     assert promotion(round_) is None
 
 
-def test_a_verdict_is_about_the_model_that_was_evaluated(make: Callable[..., PodRound]) -> None:
+def test_a_verdict_is_about_the_model_that_was_evaluated(make: Callable[..., Round]) -> None:
     round_ = make(policy(0.3))
     evaluated(round_)
     other = stages.training(round_.store, step=9)
-    wrong = round_.config(Stage.GATE, uid="u2", candidate_model=other)
-    log = stages.run(wrong, round_.s3, round_.prefix, expect=ExitCode.VALIDATION)
-    assert f"but this round's candidate is {other}" in log
+    with pytest.raises(ValidationFailure, match=f"but this round's candidate is {other}"):
+        round_.run(Stage.GATE, uid="u2", candidate_model=other)
     del round_.done[Stage.TRAIN_AGENTIC]
-    log = stages.run(round_.config(Stage.GATE, uid="u3"), round_.s3, round_.prefix, expect=ExitCode.VALIDATION)
-    assert "which no training of this round made" in log
+    with pytest.raises(ValidationFailure, match="which no training of this round made"):
+        round_.run(Stage.GATE, uid="u3")
     for uid in ("u2", "u3"):
         assert round_.store.get_json(artifacts.promotion_key("n", "c", uid)) is None
