@@ -8,7 +8,6 @@ the folder of an imported model. Skipped elsewhere.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 from pathlib import Path
@@ -83,9 +82,9 @@ class Policy:
         )
 
 
-def task() -> dict[str, Any]:
+def task() -> Task:
     person = Persona(id="p", name="Ann", trade="baker", thing="bread", text="Ann is a baker.")
-    return json.loads(json.dumps(heldout.build("airline-heldout", 2, [person], random.Random(0))[0]))
+    return heldout.build("airline-heldout", 2, [person], random.Random(0))[0]
 
 
 async def run(config: Any, tokenizer: Any, texts: list[str], **kwargs: Any) -> tuple[Any, Policy]:
@@ -99,13 +98,13 @@ async def run(config: Any, tokenizer: Any, texts: list[str], **kwargs: Any) -> t
         data_config=DictConfigWrap(config.data),
         hf_model_type="llama",
     )
-    row = {**of_task(Task.model_validate(task())).row(), "global_steps": 3, "uid": "u", "session_id": 0}
+    row = {**of_task(task()).row(), "global_steps": 3, "uid": "u", "session_id": 0}
     row["raw_prompt"] = row.pop("prompt")
     return await loop.run({"temperature": 1.0}, **row), policy
 
 
 def right() -> list[str]:
-    return [render(c["name"], c["arguments"]) for c in task()["normalPath"]]
+    return [render(c.name, c.arguments) for c in task().normal_path]
 
 
 async def test_the_right_branch_settles_with_reward_1(config: Any, tokenizer: Any) -> None:
@@ -121,8 +120,8 @@ async def test_the_right_branch_settles_with_reward_1(config: Any, tokenizer: An
 async def test_tokens_are_those_of_a_full_rendering(config: Any, tokenizer: Any) -> None:
     """What the policy sees in its second turn is what the chat template makes of the whole conversation."""
     _, policy = await run(config, tokenizer, right())
-    fare = next(iter(task()["db"]["bookings"].values()))["fare"]
-    messages = [*task()["messages"], {"role": "assistant", "content": right()[0]}, {"role": "tool", "content": fare}]
+    fare = next(iter(task().db["bookings"].values()))["fare"]
+    messages = [*task().messages, {"role": "assistant", "content": right()[0]}, {"role": "tool", "content": fare}]
     whole = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert tokenizer.decode(policy.prompts[1]) == whole
 
