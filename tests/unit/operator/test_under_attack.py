@@ -173,6 +173,9 @@ async def test_r14_a_refused_effect_is_said_once() -> None:
     before = sum(verb == "status" and kind == "RolloutPool" for verb, kind, _ in world.kube.log)
     await turns(world, 40)
     assert sum(verb == "status" and kind == "RolloutPool" for verb, kind, _ in world.kube.log) == before
+    world.restart()  # what was refused is not remembered, but it is written down
+    await world.look()
+    assert sum(verb == "status" and kind == "RolloutPool" for verb, kind, _ in world.kube.log) == before
     world.kube.before_write = lambda verb, kind: None
     await world.run()
     assert world.status()["verdict"] == "Promoted"
