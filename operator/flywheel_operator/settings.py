@@ -121,7 +121,7 @@ class Timing(Model):
     """Intervals in seconds."""
 
     poll: float = Field(
-        default=1.5, gt=0, description="Between two looks at the store while something runs; reads only."
+        default=2.5, gt=0, description="Between two looks at the store while something runs; reads only."
     )
     preflight: float = Field(default=10, gt=0, description="Between two tries of a failing preflight.")
     resync: float = Field(default=300, gt=0, description="Every object is looked at this often, whatever was watched.")
