@@ -149,9 +149,9 @@ class Meter:
         now = await self.reading()
         found = Stretch(now.at - before.at, rss=rss_mb(self.pid))
         for (verb, resource), count in now.api.items():
-            change = count - before.api[verb, resource]
-            found.api[verb] += change
-            if change > 0:
+            # a request of the load that is under way may be taken off before the API server counts it
+            if (change := count - before.api[verb, resource]) > 0:
+                found.api[verb] += change
                 found.by_resource[f"{verb} {resource}"] += change
         found.s3 = now.s3 - before.s3
         found.cpu = {name: now.cpu[name] - before.cpu.get(name, 0.0) for name in now.cpu}

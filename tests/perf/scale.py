@@ -129,7 +129,11 @@ async def _live(load: Load, seconds: float, running: int) -> dict[str, Any]:
     rate = max(1.0, FLIPS_PER_OBJECT_AND_S * len(load.bodies))
     before = await load.meter.reading()
     programs = asyncio.create_task(_programs(load.player, rate)) if isinstance(load.player, RoundPlayer) else None
-    flips = await Flips(load.owners, load.player, 0).paced(load.names, rate, seconds) if load.names else {}
+    flips: dict[str, Any] = {}
+    if load.names:
+        flips = await Flips(load.owners, load.player, 0).paced(load.names, rate, seconds)
+    else:  # nothing became live: what is it doing instead?
+        await asyncio.sleep(seconds)
     if programs is not None:
         programs.cancel()
     return {"event_to_write": flips, **(await load.meter.since(before)).result(running)}
