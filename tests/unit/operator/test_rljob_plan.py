@@ -165,6 +165,7 @@ def manifest() -> Manifest:
 def test_success_is_a_verified_manifest_and_nothing_else() -> None:
     pending = step(running(), run=Run(CHILD, RunState.SUCCEEDED))
     assert pending.status.finished_at is None, "exit 0 is not success"
+    assert not pending.status.attempts and pending.status.awaited_since, "nor a failure: the manifest may be late"
     late = step(pending.status, NOW + timedelta(minutes=2), run=Run(CHILD, RunState.SUCCEEDED))
     assert late.status.attempts[-1].reason == "ManifestMissing"
     done = step(running(), record=Record(digest=manifest().digest, manifest=manifest()), model_uri="s3://b/k")
