@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -33,8 +34,7 @@ async def execute(
     for effect in effects:
         problem = await _act(kube, written, effect)
         refused = refused or problem  # the other effects may well work
-    for place, note in enumerate(notes):
-        await post_event(kube, written, note, place)
+    await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(notes)))
     return refused
 
 

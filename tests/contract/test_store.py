@@ -13,8 +13,9 @@ from minio.error import S3Error
 
 from contract.servers import S3Server
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Counts, FileEntry, Manifest, ManifestKind, Owner
+from flywheel_api.artifacts import Counts, FileEntry, Manifest, Owner
 from flywheel_api.causes import ExitCode
+from flywheel_api.results import ModelResult, Result, VerifiedResult
 from flywheel_jobs.__main__ import main
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.harness.fetch_model import MARKER
@@ -24,16 +25,17 @@ from flywheel_store.bucket import PART_SIZE, S3Bucket
 from flywheel_store.store import hash_file
 
 OWNER = Owner(kind="FlywheelRound", namespace="n", name="r", uid="u1")
-COMMIT = artifacts.manifest_key("u1", "Prepare", 1)
+CONTENT = "sha256:" + "c" * 64
+COMMIT = artifacts.manifest_key("n", CONTENT)
 
 
-def manifest(files: list[FileEntry], kind: ManifestKind = ManifestKind.DATASET, **more: object) -> Manifest:
+def manifest(files: list[FileEntry], result: Result | None = None, **more: object) -> Manifest:
     return Manifest(
-        kind=kind,
+        result=result or VerifiedResult(),
         owner=OWNER,
         stage="Prepare",
         attempt=1,
-        config_digest="sha256:" + "0" * 64,
+        content_key=CONTENT,
         files=files,
         counts=Counts(in_=1, out=1),
         created_at="2026-01-01T00:00:00Z",
@@ -147,9 +149,7 @@ def test_list_and_delete(store: Store) -> None:
 
 def test_fetch_model_by_digest_and_by_uri(store: Store, tmp_path: Path) -> None:
     sha, size = store.put_blob(b"weights" * 1000)
-    checkpoint = manifest(
-        [FileEntry(path="model/model.safetensors", sha256=sha, size=size)], kind=ManifestKind.CHECKPOINT
-    )
+    checkpoint = manifest([FileEntry(path="model/model.safetensors", sha256=sha, size=size)], ModelResult())
     digest = store.put_manifest(checkpoint)
     store.put_bytes_new("models/tiny/manifest.json", checkpoint.canonical())
     uri = store.uri("models/tiny")
@@ -201,9 +201,7 @@ def test_fetch_model_command(
 ) -> None:
     store = s3.store("command")
     sha, size = store.put_blob(b"weights")
-    digest = store.put_manifest(
-        manifest([FileEntry(path="model/config.json", sha256=sha, size=size)], kind=ManifestKind.CHECKPOINT)
-    )
+    digest = store.put_manifest(manifest([FileEntry(path="model/config.json", sha256=sha, size=size)], ModelResult()))
     for key, value in s3.environ(store.settings.prefix).items():
         monkeypatch.setenv(key, value)
 

@@ -27,6 +27,7 @@ from flywheel_operator.model import (
     RunState,
     Timings,
 )
+from flywheel_operator.plan.retry import FREE_LIMIT, judge
 from flywheel_operator.plan.rljob import is_open, plan_rljob
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -128,10 +129,18 @@ def test_failures_of_the_program_are_limited_and_preemptions_are_not() -> None:
     assert len(status.attempts) == 5
 
 
+def test_free_retries_are_limited_too() -> None:
+    assert judge(Ended(Cause.PREEMPTED, "Drained"), 0, FREE_LIMIT - 1, 3).again
+    over = judge(Ended(Cause.PREEMPTED, "Drained"), 0, FREE_LIMIT, 3)
+    assert not over.again and f"{FREE_LIMIT} attempts were made" in over.why
+
+
 def test_the_next_attempt_waits_for_pods_to_go_and_for_back_off() -> None:
     status = ended(Cause.APP).status
     assert not step(status, run=Run(replace(CHILD, deleting=True), RunState.RUNNING), pods=1).actions
     assert not step(status, pods=1).actions
+    long_after = NOW + timedelta(minutes=5)
+    assert not step(status, long_after, pods=1).actions, "the hardware is not free yet"
     waiting = step(status, NOW + timedelta(seconds=2))
     assert not waiting.actions and waiting.requeue is not None
     assert step(waiting.status, NOW + timedelta(seconds=4)).status == waiting.status, "waiting writes nothing"
