@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from datetime import timedelta
 from typing import Any
 
@@ -70,6 +71,18 @@ def test_r4_a_rayjob_of_an_earlier_attempt_that_comes_back_is_removed() -> None:
     seen = RLJobSeen(run=run, others=(Child("RayJob", "back-again", "u1"),))
     plan = plan_rljob(META, RLJOB, first, seen, START, Timings())
     assert [(a.act, a.name) for a in plan.actions] == [(Act.DELETE, "back-again")]
+
+
+@pytest.mark.parametrize("kind", ["Job", "RolloutPool", "RLJob"])
+async def test_r4_a_child_of_an_earlier_attempt_that_comes_back_is_removed(kind: str) -> None:
+    world = await held({"Job": "Prepare", "RolloutPool": "EvaluateBase", "RLJob": "Train"}[kind])
+    back = copy.deepcopy(world.of_kind(kind)[0])
+    back["metadata"] = {**back["metadata"], "name": "back-again", "uid": "another"}
+    back.pop("status", None)
+    world.kube.seed(back)
+    await turns(world, 3)
+    assert "back-again" not in [o["metadata"]["name"] for o in world.of_kind(kind)]
+    assert "finishedAt" not in world.status()
 
 
 @pytest.mark.parametrize("kind", ["Job", "RLJob"])
