@@ -10,12 +10,16 @@ import pytest
 import yaml
 
 from flywheel_api import artifacts
-from flywheel_api.base import parse_duration
+from flywheel_api.artifacts import Owner
+from flywheel_api.base import format_time, parse_duration
+from flywheel_api.canonical import canonical_json
+from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.names import LABEL_OWNER_UID, child_name
 from flywheel_api.overrides import check_overrides
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.stages import STAGE_CONFIG_ENV
 from flywheel_operator.model import (
     Act,
     Child,
@@ -29,9 +33,11 @@ from flywheel_operator.model import (
     Timings,
 )
 from flywheel_operator.plan.pool import plan_pool
+from flywheel_operator.plan.preflight import pod_template
 from flywheel_operator.plan.rljob import plan_rljob
 from flywheel_operator.ports.errors import Forbidden
-from unit.operator.world import NS, ROUND, START, World
+from flywheel_operator.settings import AllowList
+from unit.operator.world import NS, ROUND, START, World, env_json
 
 Object = dict[str, Any]
 META = Meta("x", NS, "uid-x", 2)
@@ -83,6 +89,45 @@ async def test_r4_a_child_of_an_earlier_attempt_that_comes_back_is_removed(kind:
     await turns(world, 3)
     assert "back-again" not in [o["metadata"]["name"] for o in world.of_kind(kind)]
     assert "finishedAt" not in world.status()
+
+
+async def test_a_committed_stage_has_a_minute_for_its_pod_to_end_and_keep_its_log() -> None:
+    world = await held("Prepare")
+    job = world.of_kind("Job")[0]
+    config = env_json(job["spec"]["template"]["spec"], STAGE_CONFIG_ENV)
+    owner = Owner(**config["owner"])
+    at = format_time(world.now)
+    committed = world.commit(owner, "Prepare", 1, config).digest
+    progress = artifacts.Progress(manifest=committed, updated_at=at, heartbeat_at=at)
+    world.store.put(artifacts.progress_key(owner.uid, "Prepare", 1), canonical_json(progress.dump()))
+    world.holding |= {"EvaluateBase"}
+    name = job["metadata"]["name"]
+    began = world.now
+    while name in [o["metadata"]["name"] for o in world.of_kind("Job")]:
+        await turns(world, 1)
+        assert world.now - began < timedelta(minutes=3), "a pod that never ends is removed"
+    assert stage(world, "Prepare")["state"] == "Succeeded" and world.now - began > timedelta(seconds=55)
+
+
+@pytest.mark.parametrize(
+    ("template", "allowed", "field"),
+    [
+        ({"image": "evil/x:1"}, AllowList(image_prefixes=["ours/"]), "image"),
+        ({"image": "ours/x:1"}, AllowList(image=False), "image"),
+        ({"image": "ours/x:1"}, AllowList(image_prefixes=["ours/"]), None),
+        ({"image": "any/x:1"}, AllowList(), None),
+        ({"resources": {"limits": {"cpu": "1"}}}, AllowList(resources=False), "resources"),
+        ({"nodeSelector": {"a": "b"}}, AllowList(node_selector=False), "nodeSelector"),
+        ({"tolerations": [{"operator": "Exists"}]}, AllowList(tolerations=False), "tolerations"),
+        ({"priorityClassName": "high"}, AllowList(), "priorityClassName"),
+        ({"priorityClassName": "high"}, AllowList(priority_class_names=["high"]), None),
+    ],
+)
+def test_r9_a_pod_template_may_only_say_what_the_chart_allows(
+    template: Object, allowed: AllowList, field: str | None
+) -> None:
+    problem = pod_template(PodTemplate.model_validate(template), allowed)
+    assert (problem is None) if field is None else (problem is not None and f"podTemplate.{field} " in problem.message)
 
 
 @pytest.mark.parametrize("kind", ["Job", "RLJob"])
