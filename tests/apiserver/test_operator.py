@@ -59,6 +59,7 @@ async def actors(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
 def apply(api: ApiServer, name: str, text: str = ROUND) -> None:
     body = yaml.safe_load(text)
     body["metadata"]["name"] = name
+    body["spec"]["reuse"] = "Never"  # each of these rounds does its own work
     api.kubectl("apply", "-f", "-", stdin=json.dumps(body))
 
 
