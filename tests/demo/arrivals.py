@@ -37,14 +37,16 @@ def watching(kube: Kubectl, *kinds: str) -> Iterator[queue.Queue[Arrival]]:
     def read(kind: str) -> None:
         command = kube.command("get", "--raw", f"{RESOURCES[kind]}?watch=1")
         while not stop.is_set():
-            process = processes[kind] = subprocess.Popen(
+            with subprocess.Popen(
                 command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=loopback_env()
-            )
-            assert process.stdout is not None
-            for line in process.stdout:
-                event = json.loads(line)
-                arrivals.put((time.time(), kind, event["type"], event["object"]))
-            process.wait()
+            ) as process:
+                processes[kind] = process
+                assert process.stdout is not None
+                for line in process.stdout:
+                    if stop.is_set():  # the line may have been cut
+                        break
+                    event = json.loads(line)
+                    arrivals.put((time.time(), kind, event["type"], event["object"]))
             stop.wait(0.5)
 
     threads = [threading.Thread(target=read, args=(kind,), daemon=True) for kind in kinds]
