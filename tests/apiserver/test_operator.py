@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,9 @@ def api(tmp_path_factory: pytest.TempPathFactory, s3: S3Server) -> Iterator[ApiS
         yield server
 
 
-@pytest.fixture
-async def actors(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
+@asynccontextmanager
+async def playing(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
+    """Actors at work, with a model to start from."""
     async with Kube(Login(api.kubeconfig)) as kube:
         found = Actors(kube, LiveStore(s3.client(), BUCKET), NS)
         found.put_model("models/tiny/manifest.json")
@@ -53,7 +54,13 @@ async def actors(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
         yield found
         task.cancel()
         with suppress(asyncio.CancelledError):
-            await task
+            await task  # its last request lets go of its connection before the client is closed
+
+
+@pytest.fixture
+async def actors(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
+    async with playing(api, s3) as found:
+        yield found
 
 
 def apply(api: ApiServer, name: str, text: str = ROUND) -> None:
@@ -218,14 +225,10 @@ async def test_kuberay_may_come_later(tmp_path: Path, tmp_path_factory: pytest.T
         install_crds(server, kuberay=False)
         server.kubectl("create", "namespace", NS)
         store_secret(server, NS, s3)
-        async with Kube(Login(server.kubeconfig)) as kube:
-            found = Actors(kube, LiveStore(s3.client(), BUCKET), NS)
-            found.put_model("models/tiny/manifest.json")
-            task = asyncio.create_task(found.play())
+        async with playing(server, s3):
             with operating(server.kubeconfig, tmp_path, FAST):
                 apply(server, "early")
                 await until(server, "early", lambda s: condition(s, "Preflight").get("reason") == "KubeRayNotInstalled")
                 await asyncio.to_thread(install_kuberay, server)
                 await until(server, "early", finished, 150)
                 assert read(server, "early")["status"]["verdict"] == "Promoted"
-            task.cancel()
