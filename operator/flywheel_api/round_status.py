@@ -157,3 +157,8 @@ class FlywheelRoundStatus(StatusModel):
     standin: bool | None = Field(
         default=None, description="True when a stand-in model served a role: scores are not comparable."
     )
+
+    @property
+    def base_digest(self) -> str | None:
+        """Digest of the base model, once it is known."""
+        return self.base_model.digest if self.base_model else None

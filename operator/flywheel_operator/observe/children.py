@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypeVar
@@ -21,7 +20,7 @@ from flywheel_operator.model import Child, Ended, Meta, Object, Run, RunState, T
 from flywheel_operator.observe import jobs as jobfacts
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.rayjobs import child_of
-from flywheel_operator.plan import graph
+from flywheel_operator.plan import budget, graph
 from flywheel_operator.ports.kinds import JOBS, PODS, POOLS, RLJOBS, Resource, labels_of, owner_uid
 
 _WIND_UP_SECONDS = 60
@@ -47,7 +46,7 @@ async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatu
         if entry.attempt and graph.BY_STAGE[stage].runs is not Runs.OPERATOR
     }
     jobs, pools, rljobs = [await _children(context, meta, runs, current) for runs in _RESOURCES]
-    pods = await context.owned(PODS, meta) if any(not _complete(j) for j in jobs) else []
+    pods = await context.owned(PODS, meta) if any("Complete" not in jobfacts.conditions_of(j) for j in jobs) else []
     family = Family()
     for job in jobs:
         _add_job(family, job, pods, current.get(job["metadata"]["name"]), now)
@@ -95,16 +94,7 @@ def _add_job(family: Family, job: Object, pods: list[Object], place: Place, now:
 
 
 def _ended(job: Object) -> bool:
-    return any(c["status"] == "True" and c["type"] in ("Complete", "Failed") for c in _conditions(job))
-
-
-def _complete(job: Object) -> bool:
-    return any(c["status"] == "True" and c["type"] == "Complete" for c in _conditions(job))
-
-
-def _conditions(job: Object) -> Iterable[Object]:
-    found: list[Object] = (job.get("status") or {}).get("conditions") or []
-    return found
+    return not jobfacts.conditions_of(job).keys().isdisjoint(("Complete", "Failed"))
 
 
 def _winding_up(place: Place, now: datetime) -> bool:
@@ -206,8 +196,4 @@ def _pool_seconds(entry: StageStatus, spec: RolloutPoolSpec, now: datetime) -> f
 
 
 def _rljob_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float:
-    gpus = spec.nodes * spec.gpus_per_node
-    spent = float(status.gpu_seconds or 0)
-    if gpus and status.running_since is not None:
-        spent += (now - parse_time(status.running_since)).total_seconds() * gpus
-    return spent
+    return float(status.gpu_seconds or 0) + (budget.running_gpu_seconds(spec, status, now) or 0.0)

@@ -14,7 +14,7 @@ def run_of(job: Object, pods: list[Object]) -> Run:
     """The Job as a Run. A failed Job takes its cause from its pods; without pods, they were lost."""
     status = job.get("status") or {}
     child = child_of(job)
-    conditions = {c["type"]: c for c in status.get("conditions") or [] if c.get("status") == "True"}
+    conditions = conditions_of(job)
     if "Complete" in conditions:
         return Run(child, RunState.SUCCEEDED)
     if "Failed" in conditions:
@@ -25,6 +25,12 @@ def run_of(job: Object, pods: list[Object]) -> Run:
     if not pods and status.get("active", 0) == 0:
         text = "waiting for the Job controller to make the pods (if this lasts, `kubectl describe job` says why)"
     return Run(child, RunState.STARTING, text, act)
+
+
+def conditions_of(job: Object) -> dict[str, dict[str, Any]]:
+    """A Job's conditions that are true, by type."""
+    found = (job.get("status") or {}).get("conditions") or []
+    return {c["type"]: c for c in found if c.get("status") == "True"}
 
 
 def _failed(condition: dict[str, Any], pods: list[Object]) -> Ended:

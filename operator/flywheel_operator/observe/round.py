@@ -154,9 +154,7 @@ class _Store:
             self.digests[stage] = record.digest
 
     async def _package(self) -> PackageResult | None:
-        manifest = await self._manifest(Stage.PACKAGE)
-        result = manifest.result if manifest is not None else None
-        return result if isinstance(result, PackageResult) else None
+        return content.package_of(await self._manifest(Stage.PACKAGE))
 
     async def _manifest(self, stage: Stage) -> Manifest | None:
         record = self.records.get(stage, Record())

@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from flywheel_api.base import parse_decimal, parse_duration, parse_time
 from flywheel_api.conditions import Reason
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.round import BudgetSpec, RoleTokens, StageStatus
 from flywheel_operator.model import Problem
 
@@ -24,6 +25,14 @@ def zero(budget: BudgetSpec) -> Problem | None:
         return None
     text = f"spec.budget allows nothing: {', '.join(empty)} is zero; raise it (budget may be changed at any time)"
     return Problem(Reason.BUDGET_ZERO, text)
+
+
+def running_gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float | None:
+    """GPU-seconds of the attempt that runs now; None when none runs, or it has no GPU."""
+    gpus = spec.nodes * spec.gpus_per_node
+    if gpus == 0 or status.running_since is None:
+        return None
+    return (now - parse_time(status.running_since)).total_seconds() * gpus
 
 
 def tokens_used(stages: Iterable[StageStatus]) -> dict[str, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from flywheel_api.artifacts import Manifest
 from flywheel_api.common import Reuse
 from flywheel_api.content import NEVER_REUSED, content_key, stage_content, training_content
 from flywheel_api.presets import training_spec
@@ -11,7 +12,7 @@ from flywheel_api.results import PackageResult, Split
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.model import Content, Meta
+from flywheel_operator.model import Content, Meta, Record, RoundSeen
 from flywheel_operator.plan import graph
 
 
@@ -39,6 +40,17 @@ def no_data(stage: Stage, package: PackageResult | None) -> bool:
     return track is not None and package is not None and package.dataset(track, Split.TRAIN) is None
 
 
+def package_of(manifest: Manifest | None) -> PackageResult | None:
+    """What Package made, if this is its manifest."""
+    result = manifest.result if manifest is not None else None
+    return result if isinstance(result, PackageResult) else None
+
+
+def seen_package(seen: RoundSeen) -> PackageResult | None:
+    """What Package made, as it was seen: done before, or found just now."""
+    return package_of(seen.manifests.get(Stage.PACKAGE) or seen.records.get(Stage.PACKAGE, Record()).manifest)
+
+
 def of_stage(
     stage: Stage,
     meta: Meta,
@@ -50,13 +62,18 @@ def of_stage(
     own: bool = False,
 ) -> Content:
     """What a stage is made of; with `own` nobody else's result is taken. Raises ValueError when an input is missing."""
-    base = status.base_model.digest if status.base_model else None
     if stage in graph.TRAININGS:
-        training = training_of(stage, spec, base, digests, package)
+        training = training_of(stage, spec, status.base_digest, digests, package)
         made_of = training_content(training, training.model)
     else:
         made_of = stage_content(
-            stage, spec, graph.inputs_of(stage, digests), base, graph.candidate(digests), status.rollouts, sources
+            stage,
+            spec,
+            graph.inputs_of(stage, digests),
+            status.base_digest,
+            graph.candidate(digests),
+            status.rollouts,
+            sources,
         )
     own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED
     return Content(content_key(made_of, meta.uid if own else None), made_of)

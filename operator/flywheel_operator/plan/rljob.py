@@ -26,7 +26,7 @@ from flywheel_operator.model import (
     Timings,
     delete,
 )
-from flywheel_operator.plan import attempt, texts
+from flywheel_operator.plan import attempt, budget, texts
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
 from flywheel_operator.plan.retry import back_off, judge, remember
 
@@ -285,11 +285,9 @@ class _Planner:
         return max(60, int((parse_duration(self.spec.wall_clock) - spent).total_seconds()))
 
     def _gpu_seconds(self) -> str | None:
-        gpus = self.spec.nodes * self.spec.gpus_per_node
-        since = _time(self.status.running_since)
-        if gpus == 0 or since is None:
+        spent = budget.running_gpu_seconds(self.spec, self.status, self.now)
+        if spent is None:
             return self.status.gpu_seconds
-        spent = (self.now - since).total_seconds() * gpus
         return f"{float(self.status.gpu_seconds or 0) + spent:.0f}"
 
     def _name(self, number: int) -> str:

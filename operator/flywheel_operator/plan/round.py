@@ -7,7 +7,7 @@ from datetime import datetime
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.resources import POOL
-from flywheel_api.results import PackageResult, Verdict
+from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
 from flywheel_operator.model import (
@@ -150,7 +150,7 @@ class _Planner:
     def _begin(self, definition: StageDef, status: StageStatus) -> None:
         """A stage whose turn has come: skipped, taken over, or started."""
         view = self._view(definition)
-        if content.no_data(definition.stage, self._package()):
+        if content.no_data(definition.stage, content.seen_package(self.seen)):
             self._set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
         elif view.record.manifest is not None and view.content is not None:
             self._take(definition, reuse(status, view))
@@ -185,18 +185,11 @@ class _Planner:
 
     def _wanted(self, stage: Stage) -> Training | None:
         """The RLJob that would be created for a training now."""
-        base = self.status.base_model.digest if self.status.base_model else None
-        package = self._package()
+        package = content.seen_package(self.seen)
         if package is None:
             return None
-        spec = content.training_of(stage, self.spec, base, graph.digests_of(self.stages), package)
+        spec = content.training_of(stage, self.spec, self.status.base_digest, graph.digests_of(self.stages), package)
         return Training(spec, running=False)
-
-    def _package(self) -> PackageResult | None:
-        record = self.seen.records.get(Stage.PACKAGE, Record())
-        manifest = self.seen.manifests.get(Stage.PACKAGE) or record.manifest
-        result = manifest.result if manifest is not None else None
-        return result if isinstance(result, PackageResult) else None
 
     def _take(self, definition: StageDef, step: Step) -> None:
         stage, old = definition.stage, self.stages[definition.stage]

@@ -11,11 +11,10 @@ from flywheel_api.content import ROLES
 from flywheel_api.names import child_name
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
-from flywheel_api.results import PackageResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
-from flywheel_operator.model import Action, Meta, Object, Record, RoundSeen
+from flywheel_operator.model import Action, Meta, Object, RoundSeen
 from flywheel_operator.plan import budget, content, graph
 from flywheel_operator.plan.pool import endpoint_url
 from flywheel_operator.render.common import labels, metadata
@@ -57,8 +56,7 @@ def pool_spec(
     spec: FlywheelRoundSpec, status: FlywheelRoundStatus, stage: Stage, stages: Mapping[Stage, StageStatus]
 ) -> RolloutPoolSpec:
     """The pool of the base or of the candidate."""
-    base = status.base_model.digest if status.base_model else None
-    model = base if stage is Stage.SERVE_BASE else graph.candidate(graph.digests_of(stages))
+    model = status.base_digest if stage is Stage.SERVE_BASE else graph.candidate(graph.digests_of(stages))
     if model is None:
         raise ValueError(f"{stage} was planned before its model is known")
     template = graph.pool_template(spec)
@@ -74,10 +72,8 @@ def rljob_spec(
     seen: RoundSeen,
 ) -> RLJobSpec:
     """The training of a track, from the checkpoint before it."""
-    manifest = seen.manifests.get(Stage.PACKAGE) or seen.records.get(Stage.PACKAGE, Record()).manifest
-    package = manifest.result if manifest is not None and isinstance(manifest.result, PackageResult) else None
-    base = status.base_model.digest if status.base_model else None
-    return content.training_of(stage, spec, base, graph.digests_of(stages), package)
+    package = content.seen_package(seen)
+    return content.training_of(stage, spec, status.base_digest, graph.digests_of(stages), package)
 
 
 def stage_config(
@@ -103,7 +99,7 @@ def stage_config(
         spec=spec,
         inputs=graph.inputs_of(stage, digests),
         endpoints=endpoints(config, meta, spec, stages, stage),
-        base_model=status.base_model.digest if status.base_model else None,
+        base_model=status.base_digest,
         candidate_model=graph.candidate(digests),
         champion=seen.champion if stage is Stage.GATE else None,
         previous_rollouts=status.rollouts,
