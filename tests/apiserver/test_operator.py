@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,11 @@ async def playing(api: ApiServer, s3: S3Server) -> AsyncIterator[Actors]:
         found = Actors(kube, LiveStore(s3.client(), BUCKET), NS)
         found.put_model("models/tiny/manifest.json")
         task = asyncio.create_task(found.play())
-        yield found
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task  # its last request lets go of its connection before the client is closed
+        try:
+            yield found
+        finally:
+            found.ended = True
+            await task
 
 
 @pytest.fixture

@@ -73,7 +73,8 @@ async def test_manifest_to_child(tmp_path: Path) -> None:
             with operating(api.kubeconfig, tmp_path), watching(kubectl, "Job", "RLJob") as arrivals:
                 for wave in range(WAVES):
                     await _finish_all(api, kube, [f"perf-{wave}-{n}" for n in range(AT_ONCE)])
-            play.cancel()
+            actors.ended = True
+            await play
         children: dict[str, dict[str, float]] = defaultdict(dict)
         while not arrivals.empty():
             at, _, change, found = arrivals.get()
