@@ -17,6 +17,7 @@ from flywheel_api.conditions import Reason
 from flywheel_store.connection import Limits, connect, patiently
 from flywheel_store.errors import HELD, MISSING, StoreProblem
 from flywheel_store.settings import StoreSettings
+from flywheel_store.traffic import MOVED, Moved
 
 T = TypeVar("T")
 CHUNK = 1 << 20
@@ -63,8 +64,8 @@ class Bucket(Protocol):
 class S3Bucket(Bucket):
     """A bucket of a real server."""
 
-    def __init__(self, settings: StoreSettings, limits: Limits | None = None) -> None:
-        self.settings = settings
+    def __init__(self, settings: StoreSettings, limits: Limits | None = None, moved: Moved = MOVED.add) -> None:
+        self.settings, self.moved = settings, moved
         self.limits = limits or Limits()
         try:
             self._client = connect(settings, self.limits, repeat=False)
@@ -75,10 +76,19 @@ class S3Bucket(Bucket):
 
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
         bucket, _, full = locate(self.settings, key).partition("/")
-        return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, consume)))
+
+        def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
+            for chunk in chunks:
+                self.moved(len(chunk))
+                yield chunk
+
+        return self._call(
+            f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, lambda chunks: consume(counted(chunks))))
+        )
 
     def get(self, key: str) -> bytes | None:
-        return self.read(key, b"".join)
+        bucket, _, full = locate(self.settings, key).partition("/")
+        return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, b"".join)))
 
     def version_of(self, key: str) -> str | None:
         """See Bucket."""
@@ -119,6 +129,7 @@ class S3Bucket(Bucket):
             # an answer to the last request may say 200 and carry an error; a lost one is answered by NoSuchUpload
             if size > PART_SIZE and self._size(key) != size:
                 raise ConnectionError("the parts did not become an object")
+            self.moved(size)
 
         self._call(f"upload of {path.name}", upload)
 

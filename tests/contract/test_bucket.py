@@ -91,3 +91,16 @@ def test_an_upload_that_was_cut_is_invisible(s3: S3Server) -> None:
     client._upload_part(BUCKET, "cut/blob", io.BytesIO(b"x" * (5 << 20)).getvalue(), None, upload, 1)
     assert bucket.get("blob") is None and bucket.size("blob") is None and bucket.keys("") == []
     client._abort_multipart_upload(BUCKET, "cut/blob", upload)
+
+
+def test_bytes_of_files_are_told_as_they_move(s3: S3Server, tmp_path: Path) -> None:
+    """Those of small objects are not: a heartbeat that writes its own progress would count as progress."""
+    told: list[int] = []
+    bucket = S3Bucket(s3.settings("moved"), Limits(patience=5.0), told.append)
+    bucket.put("x", b"small")
+    assert bucket.get("x") == b"small" and told == []
+    (tmp_path / "f").write_bytes(b"x" * (3 << 20))
+    bucket.put_file("f", tmp_path / "f")
+    assert sum(told) == 3 << 20
+    bucket.read("f", lambda chunks: [None for _ in chunks])
+    assert sum(told) == 6 << 20 and len(told) > 2

@@ -16,6 +16,7 @@ from flywheel_store.bucket import S3Bucket
 from flywheel_store.connection import Limits
 from flywheel_store.settings import from_env
 from flywheel_store.store import BlobStore, hash_file
+from flywheel_store.traffic import MOVED, Moved
 
 PARALLEL_FILES = 4
 PATIENCE_ENV = "FLYWHEEL_S3_PATIENCE_SECONDS"
@@ -33,11 +34,14 @@ class Store(BlobStore):
     """One bucket and prefix. Safe to use from several threads."""
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
-        """The store that the pod's environment names. Raises StoreProblem naming what is missing or wrong."""
+    def from_env(cls, environ: Mapping[str, str] | None = None, moved: Moved = MOVED.add) -> Self:
+        """The store that the pod's environment names. Raises StoreProblem naming what is missing or wrong.
+
+        `moved` is told of bytes of files as they travel, by default the process's own meter (`traffic.MOVED`).
+        """
         environ = os.environ if environ is None else environ
         limits = Limits(patience=float(environ.get(PATIENCE_ENV) or Limits.patience))
-        return cls(S3Bucket(from_env(environ), limits))
+        return cls(S3Bucket(from_env(environ), limits, moved))
 
     def put_blob_file(self, path: Path | str) -> tuple[str, int]:
         """Stores a file under its sha256, in parallel parts. Raises ValidationFailure if the file changes meanwhile."""

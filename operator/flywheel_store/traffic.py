@@ -1,0 +1,34 @@
+"""Bytes of files that have moved between this process and the store: what keeps a long transfer alive (law 8).
+
+Files only (uploads, and downloads that are read in pieces), not the small objects that a heartbeat writes; a byte that
+travels again after trouble does not count. Whoever writes progress compares `MOVED.total` with what it was.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+Moved = Callable[[int], None]
+"""Is told how many more bytes have moved; called from any thread, must not block."""
+
+
+class Meter:
+    """A sum over all threads."""
+
+    def __init__(self) -> None:
+        self._total, self._lock = 0, threading.Lock()
+
+    @property
+    def total(self) -> int:
+        """Bytes so far."""
+        return self._total
+
+    def add(self, more: int) -> None:
+        """More bytes have moved."""
+        with self._lock:
+            self._total += more
+
+
+MOVED = Meter()
+"""All of this process."""
