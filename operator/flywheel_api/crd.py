@@ -8,12 +8,11 @@ from typing import Any
 import yaml
 
 from flywheel_api import GROUP, VERSION
-from flywheel_api.names import LABEL_PART_OF
+from flywheel_api.names import LABEL_PART_OF, OWN_NAME_LIMIT
 from flywheel_api.resources import KINDS, Column, Kind
 from flywheel_api.schema import Schema, structural_schema, without_item_defaults
 
 HEADER = "# Generated from operator/flywheel_api by `make generate`; change the models, not this file.\n"
-NAME_LIMIT = 40  # leaves room in a child's name (45) and in the names that KubeRay derives from it
 CATEGORIES = ["flywheel", "all"]
 SIZE_LIMIT = 200_000  # bytes of YAML; etcd and client-side apply (262144 bytes of annotation) set the real ones
 
@@ -76,8 +75,8 @@ def root_rules(kind: Kind) -> list[dict[str, str]]:
     """Rules of the whole object: only here does CEL see its name."""
     return [
         {
-            "rule": f"size(self.metadata.name) <= {NAME_LIMIT}",
-            "message": f"a {kind.kind}'s name has at most {NAME_LIMIT} characters, because the names of its pods "
+            "rule": f"size(self.metadata.name) <= {OWN_NAME_LIMIT}",
+            "message": f"a {kind.kind}'s name has at most {OWN_NAME_LIMIT} characters, because the names of its pods "
             "and Services are made from it: choose a shorter one",
         },
         {

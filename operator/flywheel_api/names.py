@@ -8,6 +8,8 @@ import re
 
 RAYJOB_NAME_LIMIT = 47  # KubeRay 1.6 refuses longer names (validation.go), with a ValidationFailed that never clears
 CHILD_NAME_LIMIT = 45
+OWN_NAME_LIMIT = 40
+"""Names of our own kinds: room for what is made from them. The CRDs refuse longer ones, of a round's children, too."""
 
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_PART_OF = "app.kubernetes.io/part-of"

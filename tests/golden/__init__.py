@@ -75,7 +75,7 @@ def round_objects(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec) -
     found = []
     for stage in (Stage.PREPARE, Stage.SERVE_BASE, *graph.TRAININGS):
         runs = graph.BY_STAGE[stage].runs
-        action = Action(Act.CREATE, graph.CHILD_KIND[runs], child_name(meta.name, meta.uid, stage, 1), stage, 1)
+        action = Action(Act.CREATE, graph.CHILD_KIND[runs], graph.child_of(meta, stage, 1), stage, 1)
         body = rounds.child(config, meta, spec, status, seen, action)
         if runs is Runs.JOB:
             found.append(body)
@@ -87,7 +87,7 @@ def round_objects(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec) -
 
 
 def _child(meta: Meta, stage: Stage) -> Meta:
-    name = child_name(meta.name, meta.uid, stage, 1)
+    name = graph.child_of(meta, stage, 1)
     return Meta(name, meta.namespace, f"uid-of-{name}", 1)
 
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from flywheel_api.base import ApiModel, StatusModel, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition
-from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE, child_name
+from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.round import StageState, StageStatus
@@ -41,7 +41,7 @@ class Family:
 async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatus], now: datetime) -> Family:
     """Children of this very round (by uid), sorted into current ones and strays."""
     current = {
-        child_name(meta.name, meta.uid, stage, entry.attempt): (stage, entry)
+        graph.child_of(meta, stage, entry.attempt): (stage, entry)
         for stage, entry in stages.items()
         if entry.attempt and graph.BY_STAGE[stage].runs is not Runs.OPERATOR
     }
@@ -78,7 +78,7 @@ async def pool_pods(context: Context, meta: Meta, stages: dict[Stage, StageStatu
     for stage in graph.POOLS:
         attempt = stages[stage].attempt
         for number in range(max(1, attempt - 1), attempt + 1):
-            labels = {LABEL_POOL: child_name(meta.name, meta.uid, stage, number)}
+            labels = {LABEL_POOL: graph.child_of(meta, stage, number)}
             count += len(await context.kube.list(PODS, meta.namespace, labels))
     return count
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from flywheel_api.names import CHILD_NAME_LIMIT, OWN_NAME_LIMIT, child_name
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.results import Track
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
+from flywheel_operator.model import Meta
 
 DONE = frozenset({StageState.SUCCEEDED, StageState.SKIPPED})
 BY_STAGE: Mapping[Stage, StageDef] = {definition.stage: definition for definition in PIPELINE}
 POOLS = tuple(d.stage for d in PIPELINE if d.runs is Runs.POOL)
 TRAININGS: Mapping[Stage, Track] = {d.stage: d.track for d in PIPELINE if d.runs is Runs.RLJOB and d.track}
 CHILD_KIND = {Runs.JOB: "Job", Runs.POOL: "RolloutPool", Runs.RLJOB: "RLJob"}
+
+
+def child_of(meta: Meta, stage: Stage, attempt: int) -> str:
+    """Name of what carries a stage's attempt out: one that the CRD of its kind takes, however long the round's is."""
+    own = BY_STAGE[stage].runs in (Runs.POOL, Runs.RLJOB)
+    return child_name(meta.name, meta.uid, stage, attempt, OWN_NAME_LIMIT if own else CHILD_NAME_LIMIT)
 
 
 def endpoint_of(spec: FlywheelRoundSpec, role: Role) -> Endpoint | None:

@@ -9,7 +9,6 @@ from flywheel_api.artifacts import Manifest
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef, ReusedFrom
-from flywheel_api.names import child_name
 from flywheel_api.round import StageState, StageStatus
 from flywheel_api.stages import Runs, StageDef
 from flywheel_operator.model import (
@@ -25,8 +24,7 @@ from flywheel_operator.model import (
     Training,
     delete,
 )
-from flywheel_operator.plan import attempt, results, texts
-from flywheel_operator.plan.graph import CHILD_KIND
+from flywheel_operator.plan import attempt, graph, results, texts
 from flywheel_operator.plan.retry import back_off, judge
 
 _OWN_LIMITS = timedelta(days=36500)  # an RLJob watches over its own attempts
@@ -81,8 +79,8 @@ def start(definition: StageDef, status: StageStatus, view: View) -> Step:
 
 def create(definition: StageDef, meta: Meta, number: int) -> Action:
     """Creation of a stage's child."""
-    name = child_name(meta.name, meta.uid, definition.stage, number)
-    return Action(Act.CREATE, CHILD_KIND[definition.runs], name, definition.stage, number)
+    name = graph.child_of(meta, definition.stage, number)
+    return Action(Act.CREATE, graph.CHILD_KIND[definition.runs], name, definition.stage, number)
 
 
 def reuse(status: StageStatus, view: View) -> Step:

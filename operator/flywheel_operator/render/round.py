@@ -8,7 +8,6 @@ from flywheel_api import API_VERSION
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import parse_duration
 from flywheel_api.content import ROLES
-from flywheel_api.names import child_name
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
 from flywheel_api.rljob import RLJobSpec
@@ -141,7 +140,7 @@ def _policy(
     own = graph.endpoint_of(spec, Role.POLICY)
     if pool is Stage.SERVE_BASE and own is not None and own.pool is None:
         return _address(config, meta, own)
-    name = child_name(meta.name, meta.uid, pool, stages[pool].attempt)
+    name = graph.child_of(meta, pool, stages[pool].attempt)
     return endpoint_url(name, meta.namespace, config.cluster_domain), POLICY_MODEL
 
 
