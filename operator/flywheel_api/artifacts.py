@@ -209,6 +209,10 @@ class Failure(StatusModel):
     cause: Cause = Field(description="Cause class.")
     reason: str = Field(description="CamelCase word for programs.")
     message: str = Field(description="What happened and what to do, for people.")
+    node: str | None = Field(
+        default=None,
+        description="Where hardware failed: the address of the pod, in place of which the operator puts its node.",
+    )
     at: Timestamp = Field(description="When it ended.")
 
 

@@ -24,6 +24,7 @@ class Cause(StrEnum):
     STALLED = "Stalled"
     SUPERSEDED = "Superseded"
     ENDPOINT = "Endpoint"
+    CANCELLED = "Cancelled"
 
 
 class ExitCode(IntEnum):
@@ -53,7 +54,7 @@ CAUSE_OF_EXIT: dict[int, Cause] = {
 FREE_RETRIES = frozenset({Cause.PREEMPTED, Cause.CAPACITY, Cause.ENDPOINT, Cause.INFRA, Cause.SUPERSEDED})
 """Causes that do not use up `retries.limit`; back-off and the round's wall clock bound them instead."""
 
-FINAL_CAUSES = frozenset({Cause.VALIDATION, Cause.BUDGET})
+FINAL_CAUSES = frozenset({Cause.VALIDATION, Cause.BUDGET, Cause.CANCELLED})
 """Causes that no retry can change."""
 
 

@@ -139,6 +139,9 @@ class AttemptStatus(StatusModel):
     )
     reason: str = Field(default="", description="One word for what happened, such as OOMKilled or NoProgress.")
     message: Message = Field(default="", description="The evidence in a sentence.")
+    node: str | None = Field(
+        default=None, description="The node whose hardware failed; the attempts after it stay away from it."
+    )
     started_at: Timestamp | None = Field(default=None, description="When the attempt was written down.")
     finished_at: Timestamp | None = Field(default=None, description="When its end was seen.")
     resumed_from_step: int | None = Field(

@@ -37,6 +37,8 @@ class Reason(StrEnum):
     STARTING = "Starting"
     RUNNING = "Running"
     WAITING = "Waiting"
+    QUEUED = "Queued"
+    CAPACITY = "WaitingForCapacity"
     SUCCEEDED = "Succeeded"
     FAILED = "Failed"
     SUSPENDED = "Suspended"

@@ -64,16 +64,18 @@ class Child:
 
 @dataclass(frozen=True)
 class Ended:
-    """Why an attempt ended, as its pods or its child tell it."""
+    """Why an attempt ended, as its pods or its child tell it. `node` is set where the node itself is at fault."""
 
     cause: Cause
     reason: str
     message: str = ""
+    node: str | None = None
 
 
 class RunState(StrEnum):
-    """Where a child stands."""
+    """Where a child stands. QUEUED: somebody holds it back (suspended, gated, no quota); no clock runs (law 8)."""
 
+    QUEUED = "Queued"
     STARTING = "Starting"
     RUNNING = "Running"
     SUCCEEDED = "Succeeded"
@@ -84,15 +86,19 @@ class RunState(StrEnum):
 class Run:
     """A child that runs an attempt: a Job, a RayJob, an RLJob or a pool, mapped to one shape.
 
-    `text` says in plain words where it stands or what it waits for. `refused` says that a person must act. `ended` is
-    set with state Ended only. `holds` says that it has, or will have, pods.
+    `text` says in plain words where it stands or what it waits for, `reason` in a condition's word. `refused` says that
+    a person must act. `ended` is
+    set with state Ended only. `late` is the class of an attempt whose start takes too long because of what `text` says.
+    `holds` says that it has, or will have, pods.
     """
 
     child: Child
     state: RunState
     text: str = ""
     refused: bool = False
+    reason: Reason = Reason.STARTING
     ended: Ended | None = None
+    late: Cause = Cause.INFRA
     holds: bool = True
 
 

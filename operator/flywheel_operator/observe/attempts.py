@@ -100,7 +100,7 @@ class Results:
         if last is not None and last.state == state and self._clock() - last.at < self._poll:
             return last.record
         record = Record()
-        if run is None or run.state is not RunState.STARTING:
+        if run is None or run.state not in (RunState.QUEUED, RunState.STARTING):
             progress = _lenient(Progress, await store.get(progress_key(owner_uid, stage, number)))
             record = Record(progress=progress, advanced_at=_advanced(progress, last, now))
         over = run is None or run.state in (RunState.SUCCEEDED, RunState.ENDED)

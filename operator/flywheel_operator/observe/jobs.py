@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flywheel_api.causes import Cause
+from flywheel_api.conditions import Reason
 from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe.rayjobs import child_of
@@ -19,6 +20,9 @@ def run_of(job: Object, pods: list[Object]) -> Run:
         return Run(child, RunState.SUCCEEDED)
     if "Failed" in conditions:
         return Run(child, RunState.ENDED, ended=_failed(conditions["Failed"], pods))
+    if "Suspended" in conditions or (job.get("spec") or {}).get("suspend"):
+        text = "the Job is suspended: whoever suspended it (Kueue, or a person) lets it go on"
+        return Run(child, RunState.QUEUED, text, reason=Reason.QUEUED)
     if any(p.get("status", {}).get("phase") in ("Running", "Succeeded") for p in pods):
         return Run(child, RunState.RUNNING)
     text, act = podfacts.waiting_text(pods)

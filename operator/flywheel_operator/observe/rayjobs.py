@@ -7,6 +7,7 @@ the RayCluster); Complete with STOPPED is no success; ValidationFailed never cle
 from __future__ import annotations
 
 from flywheel_api.causes import Cause
+from flywheel_api.conditions import Reason
 from flywheel_operator.model import Child, Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 
@@ -45,8 +46,13 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
         return Run(child, RunState.ENDED, ended=Ended(Cause.INFRA, "Stopped", text))
     if deployment in ("Running", "Retrying") and job == "RUNNING":
         return Run(child, RunState.RUNNING)
+    if deployment in ("Suspended", "Suspending", "Retrying"):
+        text = f"the RayJob is {deployment.lower()}: whoever holds it back (Kueue, or a person) lets it go on"
+        return Run(child, RunState.QUEUED, text, reason=Reason.QUEUED)
     waiting, refused = _waiting(deployment, job, cluster, pods)
-    return Run(child, RunState.STARTING, waiting, refused)
+    capacity = "waits for a node" in waiting
+    reason = Reason.CAPACITY if capacity else Reason.STARTING
+    return Run(child, RunState.STARTING, waiting, refused, reason, late=Cause.CAPACITY if capacity else Cause.INFRA)
 
 
 def _failed(reason: str, message: str, pods: list[Object]) -> Ended:

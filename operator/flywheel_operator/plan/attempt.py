@@ -16,6 +16,7 @@ from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef
 from flywheel_api.conditions import Reason
+from flywheel_api.ends import End
 from flywheel_operator.model import Ended, Record, Run, RunState
 
 
@@ -85,7 +86,8 @@ def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now
     if record.manifest is not None:
         return Committed()
     if record.failure is not None:
-        return Over(Ended(record.failure.cause, record.failure.reason, record.failure.message))
+        failure = record.failure
+        return Over(Ended(failure.cause, failure.reason, failure.message, failure.node))
     if record.problem is not None:
         return Over(Ended(Cause.APP, Reason.MANIFEST_INVALID, record.problem))
     if run is None:
@@ -94,6 +96,8 @@ def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now
         return Over(run.ended)
     if run.state is RunState.SUCCEEDED:
         return _without_manifest(attempt, run, limits, now)
+    if run.state is RunState.QUEUED:
+        return Starting(run)  # whoever holds it back may take their time: no clock runs (law 8)
     if run.state is RunState.STARTING:
         return _starting(attempt, run, limits, now)
     return _running(attempt, run, record, limits, now)
@@ -120,7 +124,7 @@ def _starting(attempt: Attempt, run: Run, limits: Limits, now: datetime) -> Stan
         return Starting(run)
     why = run.text or "no reason was given"
     text = f"not running {limits.startup.total_seconds():.0f} s after its start: {why}"
-    return Over(Ended(Cause.CAPACITY, "StartupTimeout", text))
+    return Over(Ended(run.late, End.STARTUP_TIMEOUT, text))
 
 
 def _running(attempt: Attempt, run: Run, record: Record, limits: Limits, now: datetime) -> Standing:

@@ -67,6 +67,7 @@ def remember(
         cause=ended.cause,
         reason=ended.reason,
         message=truncate(ended.message, 512),
+        node=ended.node,
         started_at=started_at,
         finished_at=format_time(now),
         resumed_from_step=resumed_from_step,
