@@ -10,7 +10,7 @@ from flywheel_api.base import parse_time
 from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import check_overrides
-from flywheel_api.presets import PRESETS
+from flywheel_api.presets import PRESETS, uneven_training
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_operator.model import Problem
@@ -56,6 +56,9 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
         problem = pod_template(template, allowed)
         if problem is not None:
             return problem
+    sizes = uneven_training(spec)
+    if sizes is not None:
+        return Problem(Reason.INVALID_SPEC, sizes)
     return _overrides(spec.training.reasoning.overrides) or _overrides(spec.training.agentic.overrides)
 
 
