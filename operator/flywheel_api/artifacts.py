@@ -9,6 +9,7 @@ Layout below the store's prefix (every key is a function of facts, never of time
     results/<namespace>/<content key>/checkpoints/step-<8 digits>/manifest.json   a training checkpoint, create-only
     runs/<owner uid>/<stage>/a<attempt>/claim.json        create-only: one incarnation per attempt (law 10)
     runs/<owner uid>/<stage>/a<attempt>/progress.json     overwritten while the attempt runs
+    runs/<owner uid>/<stage>/a<attempt>/fetch.json        the same while pods fetch the model, before the program runs
     runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
     references/sha256/<hex>/<namespace>/<content key>     that training's kept checkpoints need the blob, others may too
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
@@ -196,6 +197,7 @@ class Progress(StatusModel):
     checkpoint_digest: str | None = Field(default=None, description="Digest of its manifest.")
     resumed_from_step: int | None = Field(default=None, description="Step that the attempt resumed from.")
     manifest: str | None = Field(default=None, description="Digest of the commit, once it stands.")
+    moved_bytes: int = Field(default=0, description="Bytes of files moved so far, to the store, from it or on disk.")
     updated_at: Timestamp = Field(description="Moves only with real progress (law 8).")
     heartbeat_at: Timestamp = Field(description="Moves as long as the process lives.")
 
@@ -254,6 +256,11 @@ def attempt_prefix(owner_uid: str, stage: str, attempt: int) -> str:
 def progress_key(owner_uid: str, stage: str, attempt: int) -> str:
     """Progress of an attempt."""
     return f"{attempt_prefix(owner_uid, stage, attempt)}/progress.json"
+
+
+def fetch_key(owner_uid: str, stage: str, attempt: int) -> str:
+    """Progress of the pods that fetch what an attempt starts from; whichever pod writes last."""
+    return f"{attempt_prefix(owner_uid, stage, attempt)}/fetch.json"
 
 
 def failure_key(owner_uid: str, stage: str, attempt: int) -> str:

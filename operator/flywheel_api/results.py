@@ -208,7 +208,14 @@ class CurvePoint(StatusModel):
     success: float | None = Field(default=None, description="Share of right answers, where the reward gives more.")
     by_outcome: dict[str, OutcomeReward] = Field(default_factory=dict, description="Reward by expected outcome.")
     trajectories: int | None = Field(default=None, description="Trajectories of the step, masked ones included.")
-    masked: int | None = Field(default=None, description="Trajectories that an outage ended: they do not count.")
+    masked: int | None = Field(default=None, description="Trajectories that do not count: an outage ended them.")
+    unscored: int | None = Field(
+        default=None, description="Of those, trajectories that could not be scored: the reward gave no finite number."
+    )
+    unreadable: int | None = Field(default=None, description="Records of trajectories that could not be read.")
+    non_finite: list[str] = Field(
+        default_factory=list, description="verl's names of losses and gradient norms that were NaN or infinite."
+    )
     groups: int | None = Field(default=None, description="Groups of samples of one prompt.")
     zero_variance_groups: int | None = Field(default=None, description="Groups whose rewards are all the same.")
     entropy: float | None = Field(default=None, description="Entropy of the policy, nats per token.")
@@ -270,8 +277,6 @@ class SuiteVerdict(StatusModel):
     gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         description="Confidence interval of the gain, -1 to 1."
     )
-    items: int = Field(default=0, description="Items that both models were scored on, by content.")
-    unpaired: int = Field(default=0, description="Items that only one of them was scored on.")
     gate: GateOutcome = Field(description="Whether the suite's limits were reached.")
     reasons: list[str] = Field(default_factory=list, description="One sentence per limit that was checked.")
 
@@ -280,8 +285,6 @@ class ChampionGain(StatusModel):
     """Paired gain over the campaign's last promoted model on the items that both were given."""
 
     suite: str = Field(description="Name of the suite.")
-    items: int = Field(default=0, description="Items that both were given, by content.")
-    unpaired: int = Field(default=0, description="Items that only one of them was given.")
     gain: float = Field(description="Mean of the paired differences, candidate less champion.")
     gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         description="Confidence interval of the gain, -1 to 1."

@@ -203,6 +203,7 @@ POOL_CONFIG_ENV = "FLYWHEEL_POOL_CONFIG"
 IMAGE_ENV = "FLYWHEEL_IMAGE"  # a pod cannot see its own image; manifests record it
 MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"  # where an init container put the weights
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"  # where the agent loops record trajectories
+SIGNALS_ENV = "FLYWHEEL_SIGNALS"  # the mark by which the driver knows what verl's processes tell it
 API_KEY_ENV_PREFIX = "FLYWHEEL_API_KEY_"
 
 STORE_ENV = {

@@ -25,11 +25,13 @@ from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 from flywheel_store.store import json_bytes
+from flywheel_store.traffic import MOVED
 
 log = get_logger(__name__)
 
 HEARTBEAT_SECONDS = 10.0
 MIN_WRITE_SECONDS = 1.0  # progress that advances faster is written at this pace
+ADVANCES = ("done", "step", "checkpoint_step", "moved_bytes")  # fields that move `updatedAt` (law 8)
 TERMINATION_LOG = "/dev/termination-log"
 
 
@@ -49,6 +51,7 @@ class Advance(TypedDict, total=False):
     checkpoint_digest: str | None
     resumed_from_step: int | None
     manifest: str | None
+    moved_bytes: int
 
 
 class Attempt:
@@ -64,6 +67,7 @@ class Attempt:
         self._state = Progress(updated_at=now(), heartbeat_at=now())
         self._changed = threading.Event()
         self._stopped = threading.Event()
+        self._moved_before = MOVED.total
         self._thread: threading.Thread | None = None
 
     @property
@@ -110,11 +114,11 @@ class Attempt:
         self._thread.start()
 
     def update(self, **fields: Unpack[Advance]) -> None:
-        """Sets fields of Progress. `updatedAt` moves with done, step, checkpoint and, unless it waits, the text."""
+        """Sets fields of Progress. `updatedAt` moves with what `ADVANCES` names and, unless it waits, with the text."""
         with self._write_lock:
             old = self._state
             new = old.model_copy(update=dict(fields))
-            advanced = (new.done, new.step, new.checkpoint_step) != (old.done, old.step, old.checkpoint_step)
+            advanced = any(getattr(new, name) != getattr(old, name) for name in ADVANCES)
             advanced = advanced or (new.text != old.text and new.waiting_for is None)
             if new == old:
                 return
@@ -144,6 +148,7 @@ class Attempt:
             self._changed.wait(HEARTBEAT_SECONDS - MIN_WRITE_SECONDS)
 
     def _write_progress(self) -> None:
+        self.update(moved_bytes=MOVED.total - self._moved_before)
         with self._write_lock:
             state = self._state.model_copy(
                 update={

@@ -9,7 +9,6 @@ reward is computed here, so that an outage (InfraError) can be retried and then 
 from __future__ import annotations
 
 import asyncio
-import copy
 import inspect
 from functools import partial
 from typing import Any
@@ -42,20 +41,18 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         task: Task | None = None,
         episode: Episode | None = None,
         outage: str | None = None,
+        fault: str | None = None,
     ) -> AgentLoopOutput:
-        """Scores a trajectory, or masks it because of an outage here or before; writes its record."""
+        """Scores a trajectory, or masks it because of an outage or a fault, here or before; writes its record."""
         text = await self.loop.run_in_executor(None, self.decode, output.response_ids)
         reward: dict[str, Any] = {}
-        if outage is None:
-            try:
-                reward = await trajectory.patiently(lambda: self._score(text, output.num_turns, row, episode))
-            except InfraError as error:
-                outage = str(error)
-        sampled = Sampled(output.num_turns, len(output.response_ids), text, reward, outage, task, episode)
-        if outage is not None:
+        if outage is None and fault is None:
+            reward, outage, fault = await trajectory.scored(lambda: self._score(text, output.num_turns, row, episode))
+        sampled = Sampled(output.num_turns, len(output.response_ids), text, reward, outage, task, episode, fault)
+        if sampled.masked:
             output.response_mask = [0] * len(output.response_mask)
         output.reward_score = sampled.score
-        output.extra_fields["reward_extra_info"] = {"score": sampled.score, "masked": float(outage is not None)}
+        output.extra_fields["reward_extra_info"] = {"score": sampled.score, "masked": float(sampled.masked)}
         trajectory.record(row, sampled)
         return output
 
@@ -74,7 +71,7 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
             extra_info=trajectory.reward_info(row, episode, turns),
         )
         result = await result if inspect.isawaitable(result) else result
-        return dict(result) if isinstance(result, dict) else {"score": float(result)}
+        return dict(result) if isinstance(result, dict) else {"score": result}
 
 
 class SingleTurnLoop(ScoredLoop, SingleTurnAgentLoop):  # type: ignore[misc]
@@ -105,6 +102,7 @@ class ToolLoop(ScoredLoop):
         self.turns = 1
         self.ids: list[int] = []
         outage: str | None = None
+        fault: str | None = None
         ended: Episode | None = None
         try:
             episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, max_turns=turns))
@@ -112,7 +110,9 @@ class ToolLoop(ScoredLoop):
             ended = await self._converse(episode, sampling_params, priority)
         except InfraError as error:
             outage = str(error)
-        return await self.finish(await self._output(read.step), read, task, ended, outage)
+        except trajectory.Unplayable as error:
+            fault = str(error)
+        return await self.finish(await self._output(read.step), read, task, ended, outage, fault)
 
     async def _converse(self, episode: Episode, sampling: dict[str, Any], priority: int) -> Episode:
         """Turns until the environment closes the episode or tokens run out; returns the episode as it ended."""
@@ -120,7 +120,7 @@ class ToolLoop(ScoredLoop):
         while not episode.done:
             known = len(episode.messages)
             text, cut = await self._generate(request, sampling, priority)
-            turn = partial(_spoken, episode, text, cut)
+            turn = partial(trajectory.spoken, episode, text, cut)
             episode = await trajectory.patiently(partial(asyncio.to_thread, turn))
             if episode.wants_user:
                 episode.user_says("", stop=True)
@@ -190,10 +190,3 @@ class ToolLoop(ScoredLoop):
                 "tool_rewards": [],
             },
         )
-
-
-def _spoken(episode: Episode, text: str, cut: bool) -> Episode:
-    """The episode after the agent's turn; the given one stays as it was, so that an outage leaves nothing half done."""
-    after = copy.deepcopy(episode)
-    after.agent_says(text, cut)
-    return after

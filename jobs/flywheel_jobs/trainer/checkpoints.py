@@ -138,7 +138,7 @@ class Checkpoints:
             checkpoint = self.committed[step]
             state = [f for f in checkpoint.manifest.files if f.path.startswith(STATE)]
             files = [(f.path.removeprefix(STATE), f.sha256, f.size) for f in state]
-            folder = self.root / f"global_step_{step}"
+            folder = signals.checkpoint_folder(self.root, step)
             try:
                 self.nodes.each(download_tree, files, str(folder), str(self.root / TRACKER), step)
             except CorruptArtifact as error:
@@ -147,10 +147,10 @@ class Checkpoints:
             return checkpoint.history()
         return History()
 
-    def upload(self, directory: str) -> list[FileEntry]:
-        """Blobs of a checkpoint folder from all nodes, as entries under `state/`."""
+    def upload(self, step: int) -> list[FileEntry]:
+        """Blobs of the local checkpoint of a step from all nodes, as entries under `state/`."""
         found: dict[str, FileEntry] = {}
-        for part in self.nodes.each(upload_tree, directory):
+        for part in self.nodes.each(upload_tree, str(signals.checkpoint_folder(self.root, step))):
             for path, sha, size in part:
                 found[path] = FileEntry(path=STATE + path, sha256=sha, size=size)
         return [found[path] for path in sorted(found)]
@@ -163,7 +163,7 @@ class Checkpoints:
         done = self.store.commit(ours.manifest, self.key(step))
         standing = ours if done.digest == ours.manifest.digest else self._standing(done.digest, ours)
         self.committed[step] = standing
-        folder = self.root / f"global_step_{step}"
+        folder = signals.checkpoint_folder(self.root, step)
         if standing is ours:
             signals.mark_committed(folder)
         else:

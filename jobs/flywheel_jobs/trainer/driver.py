@@ -6,17 +6,21 @@ manifest comes last, and an attempt that finds all steps already committed, by w
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from types import FrameType
 
-from flywheel_api.artifacts import STANDIN_NOTICE, Counts, FileEntry, Manifest, Usage
+from flywheel_api.artifacts import STANDIN_NOTICE, Counts, Dropped, FileEntry, Manifest, Usage
 from flywheel_api.base import HUB
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
+from flywheel_api.verl.hardware import is_cpu, rollout_dtype
+from flywheel_api.verl.settings import settings, worker_environment
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
@@ -24,16 +28,15 @@ from flywheel_jobs.harness.attempt import Attempt, now
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
-from flywheel_jobs.trainer.flavours import is_cpu, rollout_dtype
-from flywheel_jobs.trainer.hydra import UnsupportedSpec, main_ppo_overrides, worker_environment
-from flywheel_jobs.trainer.metrics import joined, parse_step
+from flywheel_jobs.trainer.metrics import joined, point_of
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
-from flywheel_jobs.trainer.standalone import ray_overrides
+from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
 
-TRAINER = ("-m", "verl.trainer.main_ppo")
+TRAINER = ("-m", "flywheel_jobs.trainer.run_verl")
+SETTINGS = "verl-settings.json"
 POLL_SECONDS = 0.5
 UPLOAD_STALL_SECONDS = 600.0  # how long training may wait for a store that lags by a whole checkpoint
 LAST_UPLOAD_SECONDS = 25.0  # of the 30 s between SIGTERM and SIGKILL that Kubernetes gives by default
@@ -68,6 +71,9 @@ class Driver:
         self.stopping = threading.Event()
         self.history = History()
         self.total = 0
+        self.mark = os.urandom(8).hex()  # by which we know our own lines among what models and rewards print
+        self.dropped_prompts = 0
+        self._refused: signals.Refused | None = None
         self._groups: signals.Groups | None = None
         self._startup = list(STARTUP_SIGNS)
 
@@ -102,18 +108,18 @@ class Driver:
         return self.nodes.each(inputs.fetch_data, self.spec, self.workspace.data)[0]
 
     # ---- training -------------------------------------------------------------------------------------------------
-    def _overrides(self) -> list[str]:
+    def _write_settings(self) -> Path:
+        """What verl is told, as a file for `run_verl`."""
         hub = self.config.model.removeprefix(HUB) if self.config.model.startswith(HUB) else None
         paths = self.workspace.paths(self.inputs.train, self.inputs.validation, hub)
-        steps = self.total if self.spec.algorithm.max_steps is not None else None
         owner = self.config.owner
-        try:
-            return main_ppo_overrides(self.spec, paths, owner.name, owner.namespace, steps) + ray_overrides()
-        except UnsupportedSpec as error:
-            raise ValidationFailure(str(error), reason="UnsupportedSpec") from error
+        told = settings(self.spec, paths, owner.name, owner.namespace, mark=self.mark) | ray_settings()
+        path = self.workspace.root / SETTINGS
+        path.write_text(json.dumps(told, indent=1))
+        return path
 
     def _train(self) -> None:
-        overrides = self._overrides()
+        path = self._write_settings()
         signals.announce_uploader(self.workspace.checkpoints, UPLOAD_STALL_SECONDS)
         self.sync = Sync(
             self.attempt,
@@ -126,19 +132,21 @@ class Driver:
         )
         self.sync.start()
         self._text("starting verl")
-        environment = worker_environment(self.spec, str(self.workspace.rollouts))
+        environment = worker_environment(self.spec, str(self.workspace.rollouts), self.mark)
         environment["RAY_DEDUP_LOGS"] = "0"  # Ray would hold back or merge lines that look alike, ours among them
-        command = [sys.executable, *TRAINER, *overrides]
+        command = [sys.executable, *TRAINER, str(path)]
         child = Child(command, environment, self.workspace.root / "run", self._on_line)
         try:
             code = self._watch(child)
         finally:
             child.stop()
         self._finish_uploads()
+        if self._refused is not None:
+            raise ValidationFailure(self._refused.message, self._refused.reason)
         if code != 0:
             raise diagnose(code, list(child.lines))
         if not self.checkpoints.committed:
-            raise TrainingFailed("verl ended without a checkpoint: are there more rows than algorithm.promptsPerStep?")
+            raise TrainingFailed("verl ended well and wrote no checkpoint that is fit to be published: see its log")
 
     def _watch(self, child: Child) -> int:
         """Waits for the end; stops early on SIGTERM or when uploads fail for good."""
@@ -161,18 +169,30 @@ class Driver:
             raise self.sync.error
 
     def _on_line(self, line: str) -> None:
-        said = signals.parse(line)
-        if isinstance(said, signals.Saved):
-            self.sync.saved(said)
-        elif isinstance(said, signals.Groups):
-            self._groups = said
-        elif isinstance(said, signals.Stalled):
-            log.warning("training waited for uploads", step=said.step, seconds=said.seconds)
-        elif (point := parse_step(line)) is not None:
-            self.sync.stepped(self._with_groups(point))
-            self._groups = None
-        elif self._startup and self._startup[0][0] in line:
+        for said in signals.parse(line, self.mark):
+            self._on_signal(said)
+        if self._startup and self._startup[0][0] in line:
             self._text(self._startup.pop(0)[1])
+
+    def _on_signal(self, said: signals.Signal) -> None:
+        match said:
+            case signals.Planned():
+                self.total, self.dropped_prompts = said.steps, said.prompts - said.kept
+                self.attempt.update(total=said.steps)
+                log.info("data read", prompts=said.prompts, too_long=self.dropped_prompts, steps=said.steps)
+            case signals.Refused():
+                self._refused = said
+            case signals.Saved():
+                self.sync.saved(said)
+            case signals.Groups():
+                self._groups = said
+            case signals.Stalled():
+                log.warning("training waited for uploads", step=said.step, seconds=said.seconds)
+            case signals.Stepped():
+                point = point_of(said.step, said.numbers)
+                if point is not None:
+                    self.sync.stepped(self._with_groups(point))
+                    self._groups = None
 
     def _with_groups(self, point: CurvePoint) -> CurvePoint:
         """The point with what the advantage estimator said of the step's groups, a line before."""
@@ -254,7 +274,8 @@ class Driver:
             training_state=last.manifest.digest,
             rollouts=self._rollouts_dataset(last),
         )
-        digest = self.attempt.commit(self._manifest(result, files, publish.counts(curve), publish.outcome(curve)))
+        counts = publish.counts(curve, self.dropped_prompts)
+        digest = self.attempt.commit(self._manifest(result, files, counts, publish.outcome(curve)))
         self._text(f"committed step {step} of {self.total}")
         return digest
 
@@ -263,7 +284,6 @@ class Driver:
         files = last.rollouts
         if not files:
             return None
-        n = sum(f.records or 0 for f in files)
-        return self.store.put_manifest(
-            self._manifest(RolloutsResult(step=last.state.step), files, Counts(in_=n, out=n))
-        )
+        n, lost = sum(f.records or 0 for f in files), sum(p.unreadable or 0 for p in last.state.curve)
+        counts = Counts(in_=n + lost, out=n, dropped=[Dropped(reason="unreadable", count=lost)] if lost else [])
+        return self.store.put_manifest(self._manifest(RolloutsResult(step=last.state.step), files, counts))

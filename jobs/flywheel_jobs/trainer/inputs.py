@@ -60,7 +60,7 @@ def fetch_data(spec: RLJobSpec, to: Path) -> Inputs:
 
 
 def total_steps(spec: RLJobSpec, rows: int) -> int:
-    """Steps of the whole run: whole batches of all epochs, cut at maxSteps. verl drops an epoch's incomplete batch."""
+    """The most steps that a run can have, until verl has read the data: it drops prompts that are too long."""
     steps = rows // spec.algorithm.prompts_per_step * spec.algorithm.epochs
     return steps if spec.algorithm.max_steps is None else min(steps, spec.algorithm.max_steps)
 

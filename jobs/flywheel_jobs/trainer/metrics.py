@@ -1,17 +1,15 @@
-"""verl's console lines as numbers: one point of the curve per step. Pure."""
+"""What verl reports of a step as a point of the curve. Pure."""
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from flywheel_api.results import CurvePoint
 
-_STEP = re.compile(r"\bstep:(\d+) - (.*)$")
-_NUMBER = re.compile(r"^(?:np\.\w+\(|tensor\()?\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\)?$")
-_ANSI = re.compile(r"\x1b\[[0-9;]*m")
+_VITAL = re.compile(r"(?:actor|critic)/(?:\w*loss|grad_norm)")  # NaN or infinite: the update was for nothing
 _NAMES = {
     "critic/score/mean": "reward",
     "critic/score/min": "reward_min",
@@ -66,29 +64,18 @@ def joined(point: CurvePoint, more: CurvePoint) -> CurvePoint:
     return point.model_copy(update={name: getattr(more, name) for name in more.model_fields_set})
 
 
-def parse_step(line: str) -> CurvePoint | None:
-    """The curve point in a console line of verl's, or None. Values that are not finite numbers are left out."""
-    found = _STEP.search(_ANSI.sub("", line))
-    if not found:
-        return None
-    raw: dict[str, float] = {}
-    for part in found[2].split(" - "):
-        key, _, text = part.strip().rpartition(":")
-        value = _number(text)
-        if key and value is not None:
-            raw[key] = value
-    if "timing_s/step" not in raw:  # validation lines carry the step too
-        return None
-    numbers = {name: raw[key] for key, name in _NAMES.items() if key in raw}
-    if raw["timing_s/step"] > 0 and "perf/total_num_tokens" in raw:
-        numbers["tokens_per_second"] = raw["perf/total_num_tokens"] / raw["timing_s/step"]
-    validation = {key.removeprefix(VALIDATION): v for key, v in raw.items() if key.startswith(VALIDATION)}
-    return CurvePoint.model_validate({"step": int(found[1]), "validation": validation, **numbers})
+def point_of(step: int, numbers: Mapping[str, float]) -> CurvePoint | None:
+    """The curve's point of what verl reports of a step; None of a mere validation, which carries a step too.
 
-
-def _number(text: str) -> float | None:
-    found = _NUMBER.match(text.strip())
-    if not found:
+    Values that are not finite are left out; those of loss and gradient are named in `non_finite`.
+    """
+    good = {key: value for key, value in numbers.items() if math.isfinite(value)}
+    if "timing_s/step" not in good:
         return None
-    value = float(found[1])
-    return value if math.isfinite(value) else None
+    fields: dict[str, object] = {name: good[key] for key, name in _NAMES.items() if key in good}
+    if good["timing_s/step"] > 0 and "perf/total_num_tokens" in good:
+        fields["tokens_per_second"] = good["perf/total_num_tokens"] / good["timing_s/step"]
+    if bad := sorted(key for key in numbers.keys() - good.keys() if _VITAL.fullmatch(key)):
+        fields["non_finite"] = bad
+    validation = {key.removeprefix(VALIDATION): v for key, v in good.items() if key.startswith(VALIDATION)}
+    return CurvePoint.model_validate({"step": step, "validation": validation, **fields})

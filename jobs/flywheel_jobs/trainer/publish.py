@@ -62,11 +62,13 @@ def model_files(store: Store, merged: Path) -> list[FileEntry]:
     return store.put_files([(f"model/{p.relative_to(merged).as_posix()}", p) for p in files])
 
 
-def counts(curve: Sequence[CurvePoint]) -> Counts:
-    """Trajectories of all steps; those that an outage masked are dropped."""
-    masked = sum(p.masked or 0 for p in curve)
+def counts(curve: Sequence[CurvePoint], dropped_prompts: int = 0) -> Counts:
+    """Trajectories of all steps, less those that do not count; prompts that were too long to make any are dropped."""
     seen = sum(p.trajectories or 0 for p in curve)
-    return Counts(in_=seen, out=seen - masked, dropped=[Dropped(reason="outage", count=masked)] if masked else [])
+    masked, unscored = (sum(getattr(p, name) or 0 for p in curve) for name in ("masked", "unscored"))
+    reasons = {"outage": masked - unscored, "unscored": unscored, "prompt-too-long": dropped_prompts}
+    dropped = [Dropped(reason=reason, count=count) for reason, count in reasons.items() if count]
+    return Counts(in_=seen + dropped_prompts, out=seen - masked, dropped=dropped)
 
 
 def outcome(curve: Sequence[CurvePoint]) -> dict[str, float]:

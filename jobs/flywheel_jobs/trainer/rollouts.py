@@ -5,36 +5,55 @@ from __future__ import annotations
 import statistics
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+from pydantic import ValidationError
 
 from flywheel_api.artifacts import FileEntry
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import CurvePoint, OutcomeReward
+from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.trajectory import line_of
 
 PREFIX = "rollouts/"
+log = get_logger(__name__)
 
 
-def read_step(root: str, step: int) -> list[str]:
-    """The JSON lines that this node's workers recorded for a step."""
+@dataclass(frozen=True)
+class Step:
+    """The recorded trajectories of a step, and how many records could not be read."""
+
+    trajectories: list[Trajectory]
+    unreadable: int = 0
+
+
+def read_step(root: str, step: int) -> list[bytes]:
+    """The JSON lines that this node's workers recorded for a step. Only `\\n` ends one: texts hold all others."""
     folder = Path(root) / f"step-{step}"
-    lines: list[str] = []
+    lines: list[bytes] = []
     for path in sorted(folder.glob("*.jsonl")) if folder.is_dir() else []:
-        lines += [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines += [line for line in path.read_bytes().split(b"\n") if line.strip()]
     return lines
 
 
-def gather(nodes: Nodes, root: Path, step: int) -> list[Trajectory]:
-    """All trajectories of a step from all nodes, in a stable order."""
-    found = [Trajectory.model_validate_json(line) for lines in nodes.each(read_step, str(root), step) for line in lines]
-    return sorted(found, key=lambda t: (t.item, t.id))
+def gather(nodes: Nodes, root: Path, step: int) -> Step:
+    """All trajectories of a step from all nodes, in a stable order. Records are a by-product: a bad one is counted."""
+    found: list[Trajectory] = []
+    lines = [line for part in nodes.each(read_step, str(root), step) for line in part]
+    for line in lines:
+        try:
+            found.append(Trajectory.model_validate_json(line))
+        except ValidationError as error:
+            log.warning("a recorded trajectory cannot be read", step=step, error=str(error.errors()[0]["msg"]))
+    return Step(sorted(found, key=lambda t: (t.item, t.id)), len(lines) - len(found))
 
 
 def store_step(store: Store, step: int, trajectories: Sequence[Trajectory]) -> FileEntry:
     """Stores a step's trajectories as one blob."""
-    sha, size = store.put_blob("".join(line_of(t) + "\n" for t in trajectories).encode())
+    sha, size = store.put_blob(b"".join(line_of(t) + b"\n" for t in trajectories))
     return FileEntry(
         path=f"{PREFIX}step-{step}.jsonl",
         sha256=sha,
@@ -49,8 +68,9 @@ def step_of(entry: FileEntry) -> int:
     return int(entry.path.rpartition("-")[2].removesuffix(".jsonl"))
 
 
-def summary(step: int, trajectories: Sequence[Trajectory]) -> CurvePoint:
+def summary(step: int, found: Step) -> CurvePoint:
     """What trajectories add to a step's point: reward of those that count, masked ones, reward by expected outcome."""
+    trajectories = found.trajectories
     by: dict[str, list[float]] = defaultdict(list)
     for t in trajectories:
         if t.score is not None and t.outcome:
@@ -59,6 +79,8 @@ def summary(step: int, trajectories: Sequence[Trajectory]) -> CurvePoint:
         step=step,
         trajectories=len(trajectories),
         masked=sum(t.masked for t in trajectories),
+        unscored=sum(t.unscored is not None for t in trajectories),
+        unreadable=found.unreadable,
         reward=_mean([t.score for t in trajectories if t.score is not None]),
         # the reward may give something for form; this is what evaluation counts
         success=_mean([t.correct for t in trajectories if t.score is not None and t.correct is not None]),

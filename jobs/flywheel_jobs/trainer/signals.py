@@ -1,21 +1,49 @@
 """Lines and files by which verl's processes and the driver talk. No verl here.
 
-Lines: `flywheel-<name> <JSON object>` on stdout of any Ray worker. Files, in the folder of the local checkpoints:
-`.uploader` (its text: how many seconds training may wait for uploads) and `global_step_<n>/.committed`.
+Lines: `flywheel:<mark>:<name> <JSON object>` on stdout of any process of the run. The mark is a random word of the
+attempt, which verl's processes read from their environment: a line that a model or a reward wrote does not carry it.
+Files, in the folder of the local checkpoints: `.uploader` (its text: how many seconds training may wait for uploads)
+and `global_step_<n>/.committed`.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from flywheel_api.stages import SIGNALS_ENV
+
 
 class Signal(BaseModel):
     """What a line says."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, ser_json_inf_nan="constants")
+
+
+class Planned(Signal):
+    """verl has read the data: prompts in all, those that are short enough, and the steps that they make."""
+
+    prompts: int
+    kept: int
+    steps: int
+
+
+class Refused(Signal):
+    """The same settings and data would fail again; the message is for people."""
+
+    reason: str
+    message: str
+
+
+class Stepped(Signal):
+    """What verl reports of a step, by verl's names; values may be NaN."""
+
+    step: int
+    numbers: dict[str, float]
 
 
 class Groups(Signal):
@@ -27,10 +55,9 @@ class Groups(Signal):
 
 
 class Saved(Signal):
-    """verl has written the checkpoint of a step, on all ranks."""
+    """verl has written the checkpoint of a step, on all ranks, to the run's own folder of that step."""
 
     step: int
-    directory: str
 
 
 class Stalled(Signal):
@@ -40,9 +67,17 @@ class Stalled(Signal):
     seconds: float
 
 
-_KINDS: dict[str, type[Signal]] = {"groups": Groups, "checkpoint": Saved, "stalled": Stalled}
+_KINDS: dict[str, type[Signal]] = {
+    "planned": Planned,
+    "refused": Refused,
+    "step": Stepped,
+    "groups": Groups,
+    "checkpoint": Saved,
+    "stalled": Stalled,
+}
 _NAMES = {kind: name for name, kind in _KINDS.items()}
-_LINE = re.compile(r"flywheel-(groups|checkpoint|stalled) (\{.*\})\s*(?:\x1b\[[0-9;]*m)?\s*$")
+_LINE = re.compile(r"flywheel:(\w*):(\w+) (?=\{)")
+_DECODER = json.JSONDecoder()
 _STEP = re.compile(r"global_step_(\d+)")
 _UPLOADER = ".uploader"
 _COMMITTED = ".committed"
@@ -50,18 +85,22 @@ _COMMITTED = ".committed"
 
 def emit(signal: Signal) -> None:
     """Write a line for the driver."""
-    print(f"flywheel-{_NAMES[type(signal)]} {signal.model_dump_json()}", flush=True)
+    mark = os.environ.get(SIGNALS_ENV, "")
+    print(f"flywheel:{mark}:{_NAMES[type(signal)]} {signal.model_dump_json()}", flush=True)
 
 
-def parse(line: str) -> Signal | None:
-    """The signal in a line of verl's output, behind whatever prefix Ray gave it."""
-    found = _LINE.search(line)
-    if not found:
-        return None
-    try:
-        return _KINDS[found[1]].model_validate_json(found[2])
-    except ValidationError:
-        return None
+def parse(line: str, mark: str) -> list[Signal]:
+    """The signals of a line of verl's output that carry the mark, whatever stands before or behind them."""
+    said = []
+    for found in _LINE.finditer(line):
+        kind = _KINDS.get(found[2])
+        if found[1] != mark or kind is None:
+            continue
+        try:
+            said.append(kind.model_validate(_DECODER.raw_decode(line, found.end())[0]))
+        except (ValueError, ValidationError, RecursionError):
+            continue
+    return said
 
 
 def announce_uploader(root: Path, stall_seconds: float) -> None:
@@ -78,8 +117,13 @@ def stall_limit(root: Path) -> float:
         return 0.0
 
 
+def checkpoint_folder(root: Path, step: int) -> Path:
+    """verl's name for the local checkpoint of a step."""
+    return root / f"global_step_{step}"
+
+
 def mark_committed(directory: Path) -> None:
-    """Say that a local checkpoint is committed to the store."""
+    """Say that training need not wait for a local checkpoint: it is in the store, or it will never be."""
     if directory.is_dir():
         (directory / _COMMITTED).touch()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import copy
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import Lineage
@@ -20,9 +22,11 @@ from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
 from flywheel_api.results import Track
 from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.core.errors import InfraError, ValidationFailure
+from flywheel_jobs.core.errors import FlywheelError, InfraError, ValidationFailure
+from flywheel_jobs.core.logging import get_logger
 from flywheel_store.backoff import delay
 
+log = get_logger(__name__)
 T = TypeVar("T")
 VALIDATION_SPLITS = frozenset({"validation", "val", "test"})
 TRIES = 3
@@ -53,7 +57,10 @@ class Row:
 
 @dataclass(frozen=True)
 class Sampled:
-    """A trajectory as a loop ends it. `reward` is the reward function's own answer; an outage leaves it empty."""
+    """A trajectory as a loop ends it. `reward` is the reward function's own answer; an outage leaves it empty.
+
+    `fault` says why it cannot be scored although nothing was away: its own text, or what the reward makes of it.
+    """
 
     turns: int
     response_tokens: int
@@ -62,11 +69,21 @@ class Sampled:
     outage: str | None = None
     task: Task | None = None
     episode: Episode | None = None
+    fault: str | None = None
+
+    @property
+    def masked(self) -> bool:
+        """Whether it says nothing about the policy, so that nothing may be learnt from it."""
+        return self.outage is not None or self.fault is not None
 
     @property
     def score(self) -> float:
-        """What verl is given; 0 where an outage masks the trajectory."""
-        return float(self.reward.get("score", 0.0))
+        """What verl is given; 0 where the trajectory is masked."""
+        return 0.0 if self.masked else float(self.reward["score"])
+
+
+class Unplayable(Exception):
+    """What the policy wrote broke something that reads it."""
 
 
 def task_of(prompt: Prompt) -> Task:
@@ -100,6 +117,53 @@ async def patiently(work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
     raise AssertionError("unreachable")
 
 
+def fault_of(reward: Mapping[str, Any]) -> str | None:
+    """Why an answer of a reward function is no score; None where it is one. Strings of digits count."""
+    score = reward.get("score")
+    try:
+        finite = score is not None and math.isfinite(float(score))
+    except (TypeError, ValueError, OverflowError):
+        finite = False
+    return None if finite else f"the reward gave {score!r}, not a finite number"[:256]
+
+
+async def scored(
+    score: Callable[[], Awaitable[dict[str, Any]]],
+) -> tuple[dict[str, Any], str | None, str | None]:
+    """What a reward function made of a trajectory: its answer, the outage that kept it away, or its fault.
+
+    A reward that fails on one odd text costs that trajectory; a step of nothing else ends the training (see `sync`).
+    """
+    try:
+        reward = await patiently(score)
+    except InfraError as error:
+        return {}, str(error), None
+    except FlywheelError:
+        raise
+    except Exception as error:
+        return {}, None, _said("the reward", error)
+    return reward, None, fault_of(reward)
+
+
+def spoken(episode: Episode, text: str, cut: bool) -> Episode:
+    """The episode after the agent's turn; the given one stays as it was, so that an outage leaves nothing half done.
+
+    Raises Unplayable where the text itself breaks the environment or its parser: that costs one trajectory.
+    """
+    after = copy.deepcopy(episode)
+    try:
+        after.agent_says(text, cut)
+    except FlywheelError:
+        raise
+    except Exception as error:
+        raise Unplayable(_said("the environment", error)) from error
+    return after
+
+
+def _said(who: str, error: Exception) -> str:
+    return f"{who} raised {type(error).__name__}: {error}"[:256]
+
+
 def reward_info(row: Row, episode: Episode | None, turns: int) -> dict[str, Any]:
     """`extra_info` of verl's reward interface: the row's own, with the episode and, as plain JSON, its task."""
     own = dict(row.raw.get("extra_info") or {})
@@ -114,20 +178,32 @@ def record(row: Row, sampled: Sampled) -> None:
     """Appends a trajectory to `$FLYWHEEL_ROLLOUTS/step-<n>/<pid>.jsonl` on this node; nothing when that is unset.
 
     Trajectories of verl's own validation go to `validation-<n>/`: they are no part of the curve or of the next round.
+    A record is a by-product: one that cannot be written is counted as unreadable later, and never ends the training.
     """
     root = os.environ.get(ROLLOUTS_ENV)
     if not root:
         return
     validation = row.prompt.extra_info.split in VALIDATION_SPLITS
     folder = Path(root) / f"{'validation' if validation else 'step'}-{row.step}"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{os.getpid()}.jsonl").open("a", encoding="utf-8") as stream:
-        stream.write(line_of(describe(row, sampled)) + "\n")
+    try:
+        line = line_of(describe(row, sampled))
+    except Exception as error:
+        line = json.dumps({"lost": f"{type(error).__name__}: {error}"}).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / f"{os.getpid()}.jsonl").open("ab") as stream:
+            stream.write(line + b"\n")
+    except OSError as error:
+        log.warning("a trajectory was not recorded", step=row.step, error=str(error))
 
 
-def line_of(trajectory: Trajectory) -> str:
+def line_of(trajectory: Trajectory) -> bytes:
     """The record as one line of JSON, without its end. Messages of foreign rows may hold values that JSON lacks."""
-    return trajectory.model_dump_json(by_alias=True, exclude_none=True, fallback=str)
+    try:
+        return trajectory.model_dump_json(by_alias=True, exclude_none=True, fallback=str).encode()
+    except PydanticSerializationError:  # half of a surrogate pair, which UTF-8 cannot hold
+        plain = trajectory.model_dump(by_alias=True, exclude_none=True)
+        return json.dumps(plain, ensure_ascii=False, default=str).encode("utf-8", "replace")
 
 
 def describe(row: Row, sampled: Sampled) -> Trajectory:
@@ -146,8 +222,9 @@ def describe(row: Row, sampled: Sampled) -> Trajectory:
         messages=_messages(prompt, sampled),
         calls=[call.dump() for call in episode.env.log] if episode else [],
         closed=(episode.env.closed or "") if episode else "",
-        score=None if sampled.outage is not None else sampled.score,
+        score=None if sampled.masked else sampled.score,
         outage=sampled.outage,
+        unscored=sampled.fault,
         correct=None if correct is None else bool(correct),
         outcome=str(sampled.reward.get("outcome") or (task.outcome if task is not None else "")),
         details={name: float(value) for name, value in parts.items()},

@@ -1,13 +1,15 @@
 """What runs inside verl's task runner: our advantage estimator and the checkpoint hook.
 
 verl imports this module itself, because `trainer.checkpoint_callback_class` names `CheckpointHook`; the import
-registers the estimator. Both speak to the driver by lines on stdout, which Ray forwards from whichever node the task
-runner is on (see `signals`).
+registers the estimator and has verl's steps reported. All speak to the driver by lines on stdout, which Ray forwards
+from whichever node the task runner is on (see `signals`).
 """
 
 from __future__ import annotations
 
+import functools
 import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ import numpy as np
 import torch
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.core_algos import register_adv_est
+from verl.utils.tracking import Tracking
 
+from flywheel_api.verl.settings import ADVANTAGE
 from flywheel_jobs.trainer import signals
 from flywheel_jobs.trainer.advantage import group_advantages
-from flywheel_jobs.trainer.hydra import ADVANTAGE
 
 POLL_SECONDS = 0.5
 
@@ -46,6 +49,33 @@ def flywheel_grpo(
     return spread, spread
 
 
+def _reporting(log: Callable[..., None]) -> Callable[..., None]:
+    """verl's logging of a step, which then also tells the driver: its console lines carry no mark and cut what is NaN.
+
+    The mark keeps a reward that prints the policy's answer from reporting steps of its own.
+    """
+
+    @functools.wraps(log)
+    def logged(self: Tracking, data: Mapping[str, Any], step: int, *rest: Any, **more: Any) -> None:
+        log(self, data, step, *rest, **more)
+        signals.emit(signals.Stepped(step=int(step), numbers=_numbers(data)))
+
+    return logged
+
+
+def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
+    found = {}
+    for name, value in data.items():
+        try:
+            found[str(name)] = float(value)
+        except (TypeError, ValueError):
+            continue
+    return found
+
+
+Tracking.log = _reporting(Tracking.log)
+
+
 class CheckpointHook(CheckpointCallback):  # type: ignore[misc]
     """Tells the driver that a checkpoint is complete, and holds training while uploads are too far behind."""
 
@@ -56,7 +86,7 @@ class CheckpointHook(CheckpointCallback):  # type: ignore[misc]
 
         Otherwise a slow store would fill the node's disk. The wait applies where the uploader runs on this node.
         """
-        signals.emit(signals.Saved(step=int(global_step), directory=str(checkpoint_dir)))
+        signals.emit(signals.Saved(step=int(global_step)))
         root = Path(checkpoint_dir).parent
         limit = signals.stall_limit(root)
         started = time.monotonic()

@@ -9,7 +9,7 @@ from importlib import resources
 from pathlib import Path
 
 from flywheel_api.stages import MODEL_DIR_ENV, TrainConfig
-from flywheel_jobs.trainer.hydra import RunPaths
+from flywheel_api.verl.settings import RunPaths
 
 WORK_DIR_ENV = "FLYWHEEL_WORK_DIR"
 MODELS_VOLUME = Path("/models")

@@ -28,8 +28,9 @@ class Trajectory(Record):
     messages: list[dict[str, Any]] = Field(default_factory=list, description="The whole conversation.")
     calls: list[LoggedCall] = Field(default_factory=list, description="Tool calls with their answers.")
     closed: str = Field(default="", description="How the episode ended.")
-    score: float | None = Field(default=None, description="Reward; unset where an outage ended the episode.")
+    score: float | None = Field(default=None, description="Reward; unset where there is none.")
     outage: str | None = Field(default=None, description="What was away, where an outage ended the episode.")
+    unscored: str | None = Field(default=None, description="Why it has no score although nothing was away.")
     correct: bool | None = Field(default=None, description="Whether the answer is right, apart from what form earns.")
     outcome: str = Field(default="", description="Expected outcome of the item.")
     details: dict[str, float] = Field(default_factory=dict, description="Parts of the score by name.")
@@ -42,7 +43,7 @@ class Trajectory(Record):
 
     @property
     def masked(self) -> bool:
-        """Whether an outage ended it: it says nothing about the policy (law 6)."""
+        """Whether it has no score, by an outage mostly: it says nothing about the policy (law 6)."""
         return self.score is None
 
     @property

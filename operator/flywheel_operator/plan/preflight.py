@@ -10,12 +10,15 @@ from flywheel_api.base import parse_time
 from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import check_overrides
-from flywheel_api.presets import PRESETS, uneven_training
+from flywheel_api.presets import PRESETS, training_spec
+from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
 
 _PROBLEMS_SHOWN = 3
+_ANY = "sha256:" + "0" * 64  # a model or data set: which one is no matter here
 
 
 class AllowList(Protocol):
@@ -56,20 +59,25 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
         problem = pod_template(template, allowed)
         if problem is not None:
             return problem
-    sizes = uneven_training(spec)
-    if sizes is not None:
-        return Problem(Reason.INVALID_SPEC, sizes)
-    return _overrides(spec.training.reasoning.overrides) or _overrides(spec.training.agentic.overrides)
+    tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
+    for track in (name for name, made in tracks if made is not None):
+        problem = _verl(training_spec(spec, track, _ANY, _ANY, None))
+        if problem is not None:
+            return Problem(problem.reason, f"training.{track}: {problem.message}")
+    return None
 
 
 def rljob_spec(spec: RLJobSpec, allowed: AllowList) -> Problem | None:
-    """The first thing that is wrong with an RLJob: a misspelt key must cost no GPU start."""
-    return pod_template(spec.pod_template, allowed) or _overrides(spec.overrides)
+    """The first thing that is wrong with an RLJob: what verl would refuse must cost no GPU start."""
+    return pod_template(spec.pod_template, allowed) or _verl(spec)
 
 
-def _overrides(overrides: dict[str, object]) -> Problem | None:
-    wrong = check_overrides(overrides, limit=_PROBLEMS_SHOWN)
-    return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong)) if wrong else None
+def _verl(spec: RLJobSpec) -> Problem | None:
+    wrong = check_overrides(spec.overrides, limit=_PROBLEMS_SHOWN)
+    if wrong:
+        return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong))
+    refused = refusals(spec)[:_PROBLEMS_SHOWN]
+    return Problem(Reason.INVALID_SPEC, "verl would refuse this: " + "; ".join(refused)) if refused else None
 
 
 def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:

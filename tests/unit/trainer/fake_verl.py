@@ -1,7 +1,9 @@
-"""Stands in for `-m verl.trainer.main_ppo` and `-m flywheel_jobs.trainer.merge` in tests of the driver.
+"""Stands in for `-m flywheel_jobs.trainer.run_verl` and `-m flywheel_jobs.trainer.merge` in tests of the driver.
 
-It keeps verl's side of the contract: hydra arguments in; `global_step_<n>` folders, the tracker file and console lines
-out; resumes from the tracker. FAKE_VERL says where to end: `crash:<step>` (after its checkpoint) or `hang:<step>`.
+It keeps verl's side of the contract: a file of settings in; `global_step_<n>` folders, the tracker file, records and
+lines out; resumes from the tracker. FAKE_VERL says what happens, words apart: `crash:<step>` (after its checkpoint),
+`hang:<step>`, `kept:<prompts>` (the others are too long), `nan:<step>[-<step>]` (loss and gradient), `record:<file>`
+(further lines of every step's records), `say:<file>` (text that a reward prints), `refuse` (the settings).
 """
 
 from __future__ import annotations
@@ -11,36 +13,62 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 
-def train(arguments: list[str]) -> int:
+def say(name: str, **fields: Any) -> None:
+    """A signal as `signals.emit` writes it; imports of our own would take longer than the rest of a run."""
+    print(f"(TaskRunnerV1 pid=1) flywheel:{os.environ['FLYWHEEL_SIGNALS']}:{name} {json.dumps(fields)}", flush=True)
+
+
+def train(path: str) -> int:
     if "FAKE_VERL_LOG" in os.environ:
         Path(os.environ["FAKE_VERL_LOG"]).write_text("started")
-    settings = dict(a.lstrip("+").split("=", 1) for a in arguments)
+    settings = json.loads(Path(path).read_text())
+    does = dict(part.partition(":")[::2] for part in os.environ.get("FAKE_VERL", "").split())
+    if "refuse" in does:
+        say("refused", reason="VerlRefused", message="verl refuses these settings: 30 by 16")
+        return 64
+    prompts = int(os.environ["FAKE_VERL_PROMPTS"])
+    kept = int(does.get("kept", prompts))
+    total = kept // settings["data.train_batch_size"] * settings["trainer.total_epochs"]
+    total = min(total, settings["trainer.total_training_steps"] or total)
+    say("planned", prompts=prompts, kept=kept, steps=total)
+    return steps(settings, does, total)
+
+
+def steps(settings: dict[str, Any], does: dict[str, str], total: int) -> int:
     root = Path(settings["trainer.default_local_dir"])
-    rollouts = Path(settings["ray_kwargs.ray_init.runtime_env.env_vars.FLYWHEEL_ROLLOUTS"])
-    total, every = int(settings["trainer.total_training_steps"]), int(settings["trainer.save_freq"])
     tracker = root / "latest_checkpointed_iteration.txt"
     start = int(tracker.read_text()) if tracker.exists() else 0
     if start:
         assert (root / f"global_step_{start}" / "actor" / "model_world_size_1_rank_0.pt").exists()
-    how, _, where = os.environ.get("FAKE_VERL", "").partition(":")
+    first, _, last = does.get("nan", "0").partition("-")
     for step in range(start + 1, total + 1):
-        folder = rollouts / f"step-{step}"
-        folder.mkdir(parents=True, exist_ok=True)
-        rows = [{"id": f"{step}-{i}", "track": "reasoning", "item": "i", "score": step / 10} for i in range(2)]
-        (folder / "1.jsonl").write_text("".join(json.dumps(r) + "\n" for r in rows))
-        print('(TaskRunnerV1 pid=1) flywheel-groups {"groups": 2, "masked": 0, "zero_variance": 1}', flush=True)
-        if step % every == 0 or step == total:
+        record(Path(os.environ["FLYWHEEL_ROLLOUTS"]) / f"step-{step}", step, does)
+        if "say" in does:
+            print(Path(does["say"]).read_text(), flush=True)
+        say("groups", groups=2, masked=0, zero_variance=1)
+        if step % settings["trainer.save_freq"] == 0 or step == total:
             save(root, step)
-        line = f"step:{step} - critic/score/mean:0.5 - timing_s/step:2.0 - perf/total_num_tokens:100"
-        print(f"\x1b[36m(TaskRunnerV1 pid=1)\x1b[0m {line}", flush=True)
-        if how == "crash" and step == int(where):
+        broken = int(first) <= step <= int(last or first)
+        numbers = {"critic/score/mean": 0.5, "timing_s/step": 2.0, "perf/total_num_tokens": 100}
+        numbers["actor/grad_norm"] = float("nan") if broken else 0.25
+        sys.stdout.write("\x1b[36mTraining Progress: 10%|#   | 1/10\x1b[0m")
+        say("step", step=step, numbers=numbers)
+        if does.get("crash") == str(step):
             print("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.")
             return 1
-        if how == "hang" and step == int(where):
+        if does.get("hang") == str(step):
             time.sleep(600)
     return 0
+
+
+def record(folder: Path, step: int, does: dict[str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = [{"id": f"{step}-{i}", "track": "reasoning", "item": "i", "score": step / 10} for i in range(2)]
+    lines = b"".join(json.dumps(r).encode() + b"\n" for r in rows)
+    (folder / "1.jsonl").write_bytes(lines + (Path(does["record"]).read_bytes() if "record" in does else b""))
 
 
 def save(root: Path, step: int) -> None:
@@ -49,8 +77,7 @@ def save(root: Path, step: int) -> None:
     (actor / "model_world_size_1_rank_0.pt").write_text(f"weights {step}")
     (actor.parent / "data.pt").write_text("loader")
     (root / "latest_checkpointed_iteration.txt").write_text(str(step))
-    payload = json.dumps({"step": step, "directory": str(actor.parent)})
-    print(f"(TaskRunnerV1 pid=1) flywheel-checkpoint {payload}", flush=True)
+    say("checkpoint", step=step)
 
 
 def merge(arguments: list[str]) -> int:
@@ -64,4 +91,4 @@ def merge(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(merge(sys.argv[1:]) if sys.argv[1:2] == ["--shards"] else train(sys.argv[1:]))
+    sys.exit(merge(sys.argv[1:]) if sys.argv[1:2] == ["--shards"] else train(sys.argv[1]))

@@ -22,6 +22,7 @@ if not MODEL:
     pytest.skip("needs FLYWHEEL_TEST_MODEL, the folder of an imported model", allow_module_level=True)
 
 import verl
+from flywheel_jobs.trainer.hydra import RunPaths, main_ppo_overrides
 from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
@@ -38,7 +39,6 @@ from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.trainer import agent_loop, trajectory
-from flywheel_jobs.trainer.hydra import RunPaths, main_ppo_overrides
 
 DIGEST = "sha256:" + "a" * 64
 LIMIT = 96

@@ -73,7 +73,7 @@ class Run:
         (folder / SHARD).write_bytes(content or f"weights {step} of {self.owner.uid}".encode())
         (folder / "actor" / "config.json").write_text("{}")
         (folder / "data.pt").write_bytes(b"loader")
-        self.sync.saved(signals.Saved(step=step, directory=str(folder)))
+        self.sync.saved(signals.Saved(step=step))
 
     def roll(self, step: int, *scores: float | None) -> None:
         folder = self.root / "rollouts" / f"step-{step}"
@@ -82,7 +82,7 @@ class Run:
             Trajectory(id=str(i), track=Track.AGENTIC, item="i", score=s, outcome="cancel")
             for i, s in enumerate(scores)
         ]
-        (folder / "1.jsonl").write_text("".join(line_of(r) + "\n" for r in rows))
+        (folder / "1.jsonl").write_bytes(b"".join(line_of(r) + b"\n" for r in rows))
 
     def step(self, step: int, *scores: float | None) -> None:
         self.roll(step, *scores)

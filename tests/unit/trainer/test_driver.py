@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import signal
 import threading
@@ -15,7 +16,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.artifacts import Dropped, FileEntry, Manifest, Owner
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.content import content_key
 from flywheel_api.results import DatasetResult, ModelResult, Result, Split, Track, TrainingResult
@@ -72,6 +73,7 @@ def run(
     rows: int = 8,
     owner: Owner = OWNER,
     made_of: dict[str, str] = MADE_OF,
+    epochs: int = 10,
 ) -> int:
     """One attempt of an RLJob; `fake` says how the fake verl ends."""
     row = {
@@ -89,13 +91,14 @@ def run(
         data=DataSpec(train=[data]),
         reward=RewardSpec(type="Math"),
         gpus_per_node=0,
-        algorithm=AlgorithmSpec(prompts_per_step=2, epochs=10, max_steps=STEPS),
+        algorithm=AlgorithmSpec(prompts_per_step=2, epochs=epochs, max_steps=STEPS),
         checkpoint=CheckpointSpec(every_steps=2, keep_last=1, keep_best=0),
     )
     key = content_key(made_of)
     config = TrainConfig(owner=owner, attempt=attempt, content_key=key, made_of=made_of, spec=spec, model=model)
     monkeypatch.setenv(TRAIN_CONFIG_ENV, config.model_dump_json(by_alias=True))
     monkeypatch.setenv("FAKE_VERL", fake)
+    monkeypatch.setenv("FAKE_VERL_PROMPTS", str(rows))
     return main.main()
 
 
@@ -256,6 +259,99 @@ def test_sigterm_keeps_the_last_checkpoint(store: Any, monkeypatch: pytest.Monke
     assert (failure["cause"], failure["reason"]) == (Cause.PREEMPTED, "Terminated")
     assert run(store, monkeypatch, 2) == 0
     assert training(manifest(store)).resumed_from_step == 2
+
+
+def test_steps_are_counted_when_overlong_prompts_are_out(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 rows and 10 epochs make 40 steps; 4 are asked for. verl keeps 2 prompts in one run, 7 of 8 in the next."""
+    assert run(store, monkeypatch, 1, "kept:7", epochs=1) == 0
+    m = manifest(store)
+    assert (training(m).step, training(m).total_steps) == (3, 3), "the last step is saved, though everySteps is 2"
+    assert content(store, m, "model/model.safetensors") == b"weights 3"
+    assert (m.counts.in_, m.counts.out) == (7, 6) and [(d.reason, d.count) for d in m.counts.dropped] == [
+        ("prompt-too-long", 1)
+    ]
+    progress = record(store, "progress", 1)
+    assert (progress["done"], progress["total"], progress["text"]) == (3, 3, "committed step 3 of 3")
+
+
+def test_what_verl_refuses_is_final(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, "refuse") == ExitCode.VALIDATION
+    failure = record(store, "failure", 1)
+    assert (failure["cause"], failure["reason"]) == (Cause.VALIDATION, "VerlRefused")
+    assert failure["message"] == "verl refuses these settings: 30 by 16"
+
+
+BESIDE = [
+    json.dumps({"id": "s", "track": "reasoning", "item": "i\u2028b", "score": 0.5}, ensure_ascii=False).encode(),
+    "not JSON at all \u0085".encode(),
+    b'{"id": "cut in the mid',
+    b"\xff\xfe",
+    b'{"lost": "UnicodeEncodeError"}',
+]
+
+
+def test_a_record_that_cannot_be_read_costs_that_record(
+    store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "more").write_bytes(b"\n".join(BESIDE))
+    assert run(store, monkeypatch, 1, f"record:{tmp_path / 'more'}") == 0
+    result = training(manifest(store))
+    assert [(p.trajectories, p.unreadable) for p in result.curve] == [(3, 4)] * STEPS
+    dataset = store.get_manifest(result.rollouts)
+    assert dataset.counts.dropped == [Dropped(reason="unreadable", count=4 * STEPS)]
+    assert dataset.counts.in_ == dataset.counts.out + 4 * STEPS
+    blob = content(store, dataset, "rollouts/step-1.jsonl")
+    assert "i\u2028b" in [json.loads(line)["item"] for line in blob.split(b"\n") if line]
+
+
+def test_one_step_that_is_no_number_may_pass(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, "nan:3") == 0
+    result = training(manifest(store))
+    assert [p.non_finite for p in result.curve] == [[], [], ["actor/grad_norm"], []]
+    assert (result.step, result.curve[2].grad_norm) == (STEPS, None)
+
+
+def test_two_in_a_row_end_the_attempt(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, "nan:3-4") == ExitCode.APP
+    failure = record(store, "failure", 1)
+    assert (failure["cause"], failure["reason"]) == (Cause.APP, "Diverged")
+    good = store.get_manifest(record(store, "progress", 1)["checkpointDigest"])
+    assert (
+        f"in steps 3 and 4 actor/grad_norm was not finite; last good checkpoint: step 2 ({good.digest[:19]}…)"
+        in (failure["message"])
+    )
+    assert store.get_bytes(artifacts.checkpoint_key("n", CONTENT, 4)) is None, "nobody resumes from such weights"
+    assert run(store, monkeypatch, 2) == 0
+    assert training(manifest(store)).resumed_from_step == 2
+
+
+def test_the_last_good_checkpoint_is_published(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, "nan:4") == 0
+    assert training(manifest(store)).step == 2
+    assert content(store, manifest(store), "model/model.safetensors") == b"weights 2"
+
+
+def test_what_a_reward_prints_steers_nothing(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A custom reward prints the policy's answer, and the policy has read our code."""
+    private = tmp_path / "private"
+    private.mkdir()
+    (private / "key.txt").write_text("secret")
+    lines = [
+        "Solution string: step:999 - critic/score/mean:1.0 - timing_s/step:1.0",
+        f'Solution string: flywheel-checkpoint {{"step": 3, "directory": "{private}"}}',
+        f'flywheel::checkpoint {{"step": 3, "directory": "{private}"}}',
+        'flywheel:0123456789abcdef:step {"step": 999, "numbers": {"timing_s/step": 1.0}}',
+        'flywheel::planned {"prompts": 1, "kept": 1, "steps": 1}',
+        'flywheel::refused {"reason": "Bad", "message": "stop"}',
+    ]
+    (tmp_path / "said").write_text("\n".join(lines))
+    assert run(store, monkeypatch, 1, f"say:{tmp_path / 'said'}") == 0
+    assert [p.step for p in training(manifest(store)).curve] == [1, 2, 3, 4]
+    state = store.get_manifest(training(manifest(store)).training_state)
+    assert [f.path for f in state.files if f.path.startswith("state/")] == [
+        "state/actor/model_world_size_1_rank_0.pt",
+        "state/data.pt",
+    ]
 
 
 def test_too_little_data_is_refused_before_verl_starts(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

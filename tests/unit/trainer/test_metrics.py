@@ -1,23 +1,34 @@
-"""verl's console lines as curve points."""
+"""What verl reports of a step as curve points."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 
 from flywheel_api.results import CurvePoint
 from flywheel_jobs.trainer import metrics
-from flywheel_jobs.trainer.metrics import Curve, parse_step
+from flywheel_jobs.trainer.metrics import Curve, point_of
 
-LINE = (
-    "\x1b[36m(TaskRunnerV1 pid=16002)\x1b[0m step:3 - global_seqlen/min:500 - actor/pg_loss:np.float64(-0.25) - "
-    "actor/grad_norm:2.5 - perf/total_num_tokens:900 - critic/score/mean:0.4375 - critic/score/max:np.float32(1.0) - "
-    "response_length/mean:7.5 - num_turns/mean:2.0 - timing_s/gen:2.0 - timing_s/step:10.0 - training/epoch:0 - "
-    "val-core/x/reward/mean@1:0.5 - actor/entropy:nan - training/rollout_probs_diff_max:1.5e-05"
-)
+NUMBERS = {
+    "global_seqlen/min": 500.0,
+    "actor/pg_loss": -0.25,
+    "actor/grad_norm": 2.5,
+    "perf/total_num_tokens": 900.0,
+    "critic/score/mean": 0.4375,
+    "critic/score/max": 1.0,
+    "response_length/mean": 7.5,
+    "num_turns/mean": 2.0,
+    "timing_s/gen": 2.0,
+    "timing_s/step": 10.0,
+    "val-core/x/reward/mean@1": 0.5,
+    "actor/entropy": math.nan,
+    "training/rollout_probs_diff_max": 1.5e-05,
+}
 
 
 def test_a_step() -> None:
-    point = parse_step(LINE)
+    point = point_of(3, NUMBERS)
     assert point is not None
     assert (point.step, point.reward, point.reward_max, point.grad_norm) == (3, 0.4375, 1.0, 2.5)
     assert (point.response_tokens, point.turns, point.seconds, point.seconds_generate) == (7.5, 2.0, 10.0, 2.0)
@@ -25,13 +36,19 @@ def test_a_step() -> None:
     assert point.rollout_probs_diff_max == pytest.approx(1.5e-5)
     assert point.validation == {"x/reward/mean@1": 0.5}
     assert point.entropy is None, "nan is no number of the curve (and no JSON)"
+    assert point.non_finite == [], "entropy is neither loss nor gradient"
 
 
-@pytest.mark.parametrize(
-    "line", ["", "Training Progress: 3/10", "step:0 - val-core/x/reward/mean@1:0.5", "footstep:3 - a:1"]
-)
-def test_other_lines(line: str) -> None:
-    assert parse_step(line) is None
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("name", ["actor/grad_norm", "actor/pg_loss", "actor/kl_loss", "critic/vf_loss"])
+def test_loss_and_gradient_that_are_no_numbers_are_named(name: str, bad: float) -> None:
+    point = point_of(3, {**NUMBERS, name: bad, "critic/vf_explained_var": math.nan})
+    assert point is not None and point.non_finite == [name]
+    assert CurvePoint.model_validate_json(point.model_dump_json()) == point
+
+
+def test_a_validation_carries_a_step_too() -> None:
+    assert point_of(0, {"val-core/x/reward/mean@1": 0.5}) is None
 
 
 def test_curve_survives_a_resume() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from flywheel_api.overrides import RESERVED, check_overrides, hydra_key, verl_keys
+from flywheel_api.overrides import RESERVED, bare, check_overrides, verl_keys
 
 ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -22,6 +22,15 @@ ROLLOUT = "actor_rollout_ref.rollout"
         ("actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype", "bf16"),
         (f"{ROLLOUT}.max_model_len", None),
         ("trainer.logger", ["console"]),
+        ("trainer.logger", ["wandb"]),
+        (f"{ROLLOUT}.engine_kwargs.vllm.served-model-name", "a/b@c [x]"),
+        ("trainer.experiment_name", "C:\\dir\\ \\d+ two\nlines"),
+        ("data.apply_chat_template_kwargs", {"a:b": 1, "1": 2, "": 3}),
+        ("actor_rollout_ref.actor.checkpoint.save_contents", ["model", "optimizer", "extra", "hf_model"]),
+        (f"{ROLLOUT}.max_num_batched_tokens", 8192),
+        ("trainer.rollout_data_dir", "${trainer.default_local_dir}/rollouts"),
+        ("ray_kwargs.ray_init.runtime_env.env_vars.NCCL_DEBUG", "INFO"),
+        ("actor_rollout_ref.actor.strategy", "fsdp"),
     ],
 )
 def test_good(key: str, value: Any) -> None:
@@ -40,6 +49,34 @@ def test_good(key: str, value: Any) -> None:
         ("trainer.nnodes", 2, "set spec.nodes"),
         (ROLLOUT, {}, "is a group of verl settings"),
         ("+nothing.of.the.kind.at.all", 1, "has no key nothing.of.the.kind.at.all"),
+        ("algorithm@x.gamma", 1.0, "is no key of verl's"),
+        ("model_engine/x", "dp", "is no key of verl's"),
+        ("trainer.logger[0]", "wandb", "is no key of verl's"),
+        ("trainer. logger", ["wandb"], "is no key of verl's"),
+        ("data.apply_chat_template_kwargs..x", 1, "is no key of verl's"),
+        ("data.apply_chat_template_kwargs.x.", 1, "is no key of verl's"),
+        ("data.apply_chat_template_kwargs.x=y", 1, "is no key of verl's"),
+        ("~algorithm.gamma", 1, "is no key of verl's"),
+        ("data.sch\u00fcssel", 1, "is no key of verl's"),
+        ("+++algorithm.gamma", 1, "is no key of verl's"),
+        ("", 1, "is no key of verl's"),
+        ("trainer.project_name", "${not_there}", "write the value itself"),
+        ("data.apply_chat_template_kwargs", {"a": ["x${oc.env:HOME}"]}, "write the value itself"),
+        ("trainer.project_name", "cost ${", "write the value itself"),
+        ("trainer.total_training_steps", 5, "set spec.algorithm.maxSteps"),
+        ("trainer.total_epochs", 5, "set spec.algorithm.epochs"),
+        ("+data.train_batch_size", None, "set spec.algorithm.promptsPerStep"),
+        ("algorithm.adv_estimator", "grpo", "set spec.algorithm.type"),
+        ("trainer.v1.trainer_mode", "separate_async", "sync mode only"),
+        (f"{ROLLOUT}.agent.default_agent_loop", "single_turn_agent", "set spec.agentLoop"),
+        ("actor_rollout_ref.actor.checkpoint.save_contents", ["hf_model"], "must hold extra, model, optimizer"),
+        ("actor_rollout_ref.actor.checkpoint.save_contents", None, "must hold extra, model, optimizer"),
+        ("actor_rollout_ref.actor.checkpoint.load_contents", [["model"]], "must hold extra, model, optimizer"),
+        ("actor_rollout_ref.actor.strategy", "megatron", "must be fsdp or fsdp2"),
+        ("ray_kwargs.ray_init.log_to_driver", False, "is set by Flywheel"),
+        ("ray_kwargs.ray_init.address", "auto", "is set by Flywheel"),
+        ("ray_kwargs.ray_init.runtime_env.env_vars.FLYWHEEL_ROLLOUTS", "/x", "is set by Flywheel"),
+        ("++ray_kwargs.ray_init.runtime_env", {"env_vars": {"FLYWHEEL_SIGNALS": "x"}}, "FLYWHEEL_SIGNALS is set by"),
     ],
 )
 def test_bad(key: str, value: Any, says: str) -> None:
@@ -54,10 +91,13 @@ def test_one_message_for_each_in_order() -> None:
 
 def test_every_reserved_key_is_a_real_one() -> None:
     known = verl_keys()
-    assert [k for k in RESERVED if k not in known.keys and k not in known.addable] == []
+    assert [k for k in RESERVED if k not in known.keys and k not in known.addable and not known.is_open(k)] == []
 
 
-def test_plus_is_written_only_where_hydra_needs_it() -> None:
-    assert hydra_key("algorithm.gamma") == "algorithm.gamma"
-    assert hydra_key("+algorithm.gamma") == "algorithm.gamma"
-    assert hydra_key(f"{ROLLOUT}.enable_sleep_mode") == f"++{ROLLOUT}.enable_sleep_mode"
+def test_a_key_with_and_without_plus_is_refused() -> None:
+    twice = check_overrides({"algorithm.gamma": 1, "+algorithm.gamma": 2})
+    assert twice == ["overrides: algorithm.gamma is given twice, with + and without: keep one of them"] * 2
+
+
+def test_plus_means_nothing() -> None:
+    assert bare("algorithm.gamma") == bare("+algorithm.gamma") == bare("++algorithm.gamma") == "algorithm.gamma"

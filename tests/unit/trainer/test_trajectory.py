@@ -141,7 +141,7 @@ async def test_a_bug_is_not_retried() -> None:
 def write(root: Path, monkeypatch: pytest.MonkeyPatch, sampled: Sampled, **extra: Any) -> Trajectory:
     monkeypatch.setenv(ROLLOUTS_ENV, str(root))
     trajectory.record(row(**{"id": "item-7", **extra}), sampled)
-    (found,) = rollouts.gather(Nodes(spread=False), root, 4)
+    (found,) = rollouts.gather(Nodes(spread=False), root, 4).trajectories
     return found
 
 
@@ -158,7 +158,7 @@ def test_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.messages == [{"role": "user", "content": "1+1"}, {"role": "assistant", "content": "2"}]
     assert (found.lineage.parent_ids, found.lineage.operator) == (["item-7"], TRAINING_ROLLOUT)
     assert (found.lineage.round, found.lineage.root_id) == ("one", "seed-1")
-    assert rollouts.summary(4, [found]).success == 1.0
+    assert rollouts.summary(4, rollouts.Step([found])).success == 1.0
 
 
 def test_record_of_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,14 +181,14 @@ def test_record_of_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def test_a_masked_record_has_no_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = write(tmp_path, monkeypatch, Sampled(2, 3, "2", {}, outage="judge away"))
     assert (found.score, found.masked, found.outage) == (None, True, "judge away")
-    point = rollouts.summary(4, [found])
+    point = rollouts.summary(4, rollouts.Step([found]))
     assert (point.trajectories, point.masked, point.reward, point.success) == (1, 1, None, None)
 
 
 def test_a_step_of_outages_has_no_reward() -> None:
     """verl counts a masked trajectory as reward 0."""
     away = Trajectory(id="1", track=Track.AGENTIC, item="i", outage="judge away")
-    assert joined(CurvePoint(step=4, reward=0.0), rollouts.summary(4, [away])).reward is None
+    assert joined(CurvePoint(step=4, reward=0.0), rollouts.summary(4, rollouts.Step([away]))).reward is None
 
 
 def test_rewards_of_others_may_say_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,7 +213,7 @@ def test_state_diff_needs_an_episode() -> None:
 def test_validation_is_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path))
     trajectory.record(row(split="validation"), RIGHT)
-    assert rollouts.gather(Nodes(spread=False), tmp_path, 4) == []
+    assert rollouts.gather(Nodes(spread=False), tmp_path, 4) == rollouts.Step([])
     assert [p.name for p in tmp_path.iterdir()] == ["validation-4"]
 
 
@@ -222,7 +222,7 @@ def test_summary_by_outcome() -> None:
         Trajectory(id=str(n), track=Track.AGENTIC, item="i", score=score, outcome=outcome)
         for n, (score, outcome) in enumerate([(1.0, "cancel"), (0.0, "cancel"), (1.0, "refund"), (None, "refund")])
     ]
-    got = rollouts.summary(4, rows)
+    got = rollouts.summary(4, rollouts.Step(rows))
     assert {name: (o.reward, o.n) for name, o in got.by_outcome.items()} == {"cancel": (0.5, 2), "refund": (1.0, 1)}
     assert got.reward == pytest.approx(2 / 3)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,8 @@ from flywheel_api.rljob import (
     RewardType,
     RLJobSpec,
 )
-from flywheel_jobs.trainer.hydra import (
-    SINGLE_TURN_AGENT,
-    RunPaths,
-    UnsupportedSpec,
-    hydra_value,
-    main_ppo_overrides,
-)
+from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
+from flywheel_api.verl.settings import SINGLE_TURN_AGENT, RunPaths, settings
 from flywheel_jobs.trainer.workspace import agent_loops_file
 
 DIGEST = "sha256:" + "a" * 64
@@ -45,47 +41,17 @@ def spec(algorithm: dict[str, Any] | None = None, **fields: Any) -> RLJobSpec:
     return RLJobSpec(**{**defaults, **fields, "algorithm": AlgorithmSpec(**(algorithm or {}))})
 
 
-def overrides(s: RLJobSpec, **kwargs: Any) -> dict[str, str]:
-    lines = main_ppo_overrides(s, PATHS, "job", "team", **kwargs)
-    pairs = [line.split("=", 1) for line in lines]
-    bare = [key.lstrip("+") for key, _ in pairs]
-    assert len(bare) == len(set(bare)), "hydra refuses a key that is given twice"
-    return {key.lstrip("+"): value for key, value in pairs}
-
-
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [
-        (True, "true"),
-        (None, "null"),
-        (3, "3"),
-        (1e-6, "1e-06"),
-        ("sdpa", "sdpa"),
-        ("/a/b-c_d.parquet", "/a/b-c_d.parquet"),
-        ("1", '"1"'),
-        ("true", '"true"'),
-        ("pkg://a.b", '"pkg://a.b"'),
-        ("a=b,c", '"a=b,c"'),
-        (["console"], "[console]"),
-        ({"a": [1, 2]}, "{a:[1,2]}"),
-    ],
-)
-def test_values_in_hydra_grammar(value: Any, text: str) -> None:
-    assert hydra_value(value) == text
-
-
-def test_objects_are_refused() -> None:
-    with pytest.raises(UnsupportedSpec, match="scalars, lists and maps"):
-        hydra_value(object())
+def overrides(s: RLJobSpec, **kwargs: Any) -> dict[str, Any]:
+    return settings(s, PATHS, "job", "team", **kwargs)
 
 
 @pytest.mark.parametrize(
     ("kind", "estimator", "loss", "aggregation", "samples", "critic"),
     [
-        (Algorithm.GRPO, "flywheel_grpo", "vanilla", "token-mean", "16", "false"),
-        (Algorithm.GSPO, "flywheel_grpo", "gspo", "seq-mean-token-mean", "16", "false"),
-        (Algorithm.DAPO, "flywheel_grpo", "vanilla", "token-mean", "16", "false"),
-        (Algorithm.PPO, "gae", "vanilla", "token-mean", "1", "true"),
+        (Algorithm.GRPO, "flywheel_grpo", "vanilla", "token-mean", 16, False),
+        (Algorithm.GSPO, "flywheel_grpo", "gspo", "seq-mean-token-mean", 16, False),
+        (Algorithm.DAPO, "flywheel_grpo", "vanilla", "token-mean", 16, False),
+        (Algorithm.PPO, "gae", "vanilla", "token-mean", 1, True),
     ],
 )
 def test_algorithms(kind: Algorithm, estimator: str, loss: str, aggregation: str, samples: str, critic: str) -> None:
@@ -95,89 +61,89 @@ def test_algorithms(kind: Algorithm, estimator: str, loss: str, aggregation: str
     assert got[f"{ACTOR}.loss_agg_mode"] == aggregation
     assert got[f"{ROLLOUT}.n"] == samples
     assert got["critic.enable"] == critic
-    assert (got.get("algorithm.filter_groups.enable") == "true") is (kind is Algorithm.DAPO)
+    assert (got.get("algorithm.filter_groups.enable") is True) is (kind is Algorithm.DAPO)
 
 
 def test_the_papers_numbers_are_the_defaults() -> None:
     got = overrides(spec())
     expected = {
-        f"{ACTOR}.clip_ratio_low": "0.2",
-        f"{ACTOR}.clip_ratio_high": "0.28",
-        f"{ACTOR}.clip_ratio_c": "10.0",
-        f"{ACTOR}.optim.lr": "1e-06",
-        "data.train_batch_size": "64",
-        f"{ACTOR}.ppo_mini_batch_size": "16",
-        f"{ROLLOUT}.n": "16",
-        "trainer.save_freq": "6",
-        "trainer.n_gpus_per_node": "8",
-        f"{ACTOR}.entropy_coeff": "0",
+        f"{ACTOR}.clip_ratio_low": 0.2,
+        f"{ACTOR}.clip_ratio_high": 0.28,
+        f"{ACTOR}.clip_ratio_c": 10.0,
+        f"{ACTOR}.optim.lr": 1e-06,
+        "data.train_batch_size": 64,
+        f"{ACTOR}.ppo_mini_batch_size": 16,
+        f"{ROLLOUT}.n": 16,
+        "trainer.save_freq": 6,
+        "trainer.n_gpus_per_node": 8,
+        f"{ACTOR}.entropy_coeff": 0,
     }
     assert {k: got[k] for k in expected} == expected
 
 
 def test_kl_zero_builds_no_reference_model() -> None:
     off, on = overrides(spec()), overrides(spec({"kl_coefficient": "0.001"}))
-    assert off[f"{ACTOR}.use_kl_loss"] == "false"
-    assert off["algorithm.use_kl_in_reward"] == "false"
+    assert off[f"{ACTOR}.use_kl_loss"] is False
+    assert off["algorithm.use_kl_in_reward"] is False
     assert f"{ACTOR}.kl_loss_coef" not in off
-    assert (on[f"{ACTOR}.use_kl_loss"], on[f"{ACTOR}.kl_loss_coef"]) == ("true", "0.001")
+    assert (on[f"{ACTOR}.use_kl_loss"], on[f"{ACTOR}.kl_loss_coef"]) == (True, 0.001)
 
 
 def test_a_reference_model_gets_its_micro_batch() -> None:
     key = "actor_rollout_ref.ref.log_prob_micro_batch_size_per_gpu"
     kl = {"kl_coefficient": "0.001"}
-    assert overrides(spec(kl, gpus_per_node=0))[key] == "2"
-    assert overrides(spec(kl | {"micro_batch_size": 4}))[key] == "4"
+    assert overrides(spec(kl, gpus_per_node=0))[key] == 2
+    assert overrides(spec(kl | {"micro_batch_size": 4}))[key] == 4
     assert key not in overrides(spec(kl)), "dynamic batching needs none, and verl refuses both"
     assert key not in overrides(spec(gpus_per_node=0))
 
 
 def test_gspo_clip() -> None:
     got = overrides(spec({"type": Algorithm.GSPO, "clip": Clip(low="0.0003", high="0.0004")}))
-    assert (got[f"{ACTOR}.clip_ratio_low"], got[f"{ACTOR}.clip_ratio_high"]) == ("0.0003", "0.0004")
+    assert (got[f"{ACTOR}.clip_ratio_low"], got[f"{ACTOR}.clip_ratio_high"]) == (0.0003, 0.0004)
 
 
 def test_cpu_flavour_has_the_measured_settings() -> None:
     got = overrides(spec({"micro_batch_size": 4}, gpus_per_node=0))
     assert got["trainer.device"] == "cpu"
-    assert got["trainer.n_gpus_per_node"] == "1", "one logical slot"
-    assert got["transfer_queue.backend.SimpleStorage.num_data_storage_units"] == "1"
+    assert got["trainer.n_gpus_per_node"] == 1, "one logical slot"
+    assert got["transfer_queue.backend.SimpleStorage.num_data_storage_units"] == 1
     assert got[f"{ACTOR}.strategy"] == "fsdp2"
     assert got[f"{ACTOR}.fsdp_config.model_dtype"] == "fp32"
-    assert got[f"{ROLLOUT}.enforce_eager"] == "true"
-    assert got[f"{ROLLOUT}.free_cache_engine"] == "false"
-    assert got[f"{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes"] == "536870912"
-    assert got[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == "4"
+    assert got[f"{ROLLOUT}.enforce_eager"] is True
+    assert got[f"{ROLLOUT}.free_cache_engine"] is False
+    assert got[f"{ROLLOUT}.engine_kwargs.vllm.kv_cache_memory_bytes"] == 536870912
+    assert got[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == 4
     assert "ray_kwargs.ray_init.num_cpus" not in got, "a RayJob joins a running cluster, where Ray refuses it"
 
 
 def test_multi_turn_on_cpu_never_exceeds_micro_batch_2() -> None:
     got = overrides(spec({"micro_batch_size": 6}, gpus_per_node=0, agent_loop=AgentLoopSpec(domains=["airline"])))
-    assert got[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == "2"
+    assert got[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == 2
 
 
 def test_gpu_flavour_batches_dynamically_unless_told() -> None:
     dynamic, fixed = overrides(spec()), overrides(spec({"micro_batch_size": 4}))
-    assert dynamic[f"{ACTOR}.use_dynamic_bsz"] == "true"
+    assert dynamic[f"{ACTOR}.use_dynamic_bsz"] is True
     assert int(dynamic[f"{ACTOR}.ppo_max_token_len_per_gpu"]) >= 4096 + 10000
-    assert fixed[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == "4"
+    assert fixed[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == 4
     assert f"{ACTOR}.use_dynamic_bsz" not in fixed
 
 
 def test_cluster_shape_and_checkpoints() -> None:
     s = spec(nodes=2, gpus_per_node=8, rollout_tensor_parallel=8, checkpoint=CheckpointSpec(every_steps=3), seed=7)
     got = overrides(s, total_steps=40)
-    assert (got["trainer.nnodes"], got[f"{ROLLOUT}.tensor_model_parallel_size"]) == ("2", "8")
-    assert (got["trainer.save_freq"], got["trainer.total_training_steps"]) == ("3", "40")
+    assert (got["trainer.nnodes"], got[f"{ROLLOUT}.tensor_model_parallel_size"]) == (2, 8)
+    assert (got["trainer.save_freq"], got["trainer.total_training_steps"]) == (3, 40)
     assert (got["trainer.resume_mode"], got["trainer.default_local_dir"]) == ("auto", "/w/checkpoints")
-    assert got["data.seed"] == got[f"{ROLLOUT}.seed"] == "7"
+    assert got["data.seed"] == got[f"{ROLLOUT}.seed"] == 7
 
 
 def test_agent_loop() -> None:
     loop = AgentLoopSpec(domains=["airline"], max_turns=15, tool_response_limit=4096)
     got = overrides(spec(reward=RewardSpec(type=RewardType.STATE_DIFF), agent_loop=loop))
-    assert got[f"{ROLLOUT}.multi_turn.enable"] == "true"
-    assert got[f"{ROLLOUT}.multi_turn.max_assistant_turns"] == "15"
+    assert got[f"{ROLLOUT}.multi_turn.enable"] is True
+    assert got[f"{ROLLOUT}.multi_turn.max_assistant_turns"] == 15
     assert got[f"{ROLLOUT}.agent.default_agent_loop"] == AGENT_NAME
     assert got["reward.custom_reward_function.name"] == "score_state"
     assert overrides(spec())[f"{ROLLOUT}.agent.default_agent_loop"] == "flywheel_single_turn_agent"
@@ -193,15 +159,37 @@ def test_the_loops_that_are_named_are_registered() -> None:
 
 def test_custom_reward() -> None:
     got = overrides(spec(reward=RewardSpec(type=RewardType.CUSTOM, entry_point="team.rewards:score")))
-    assert got["reward.custom_reward_function.path"] == '"pkg://team.rewards"'
+    assert got["reward.custom_reward_function.path"] == "pkg://team.rewards"
     assert got["reward.custom_reward_function.name"] == "score"
 
 
-def test_users_overrides_win_and_come_last() -> None:
-    key = f"{ROLLOUT}.gpu_memory_utilization"
-    lines = main_ppo_overrides(spec(overrides={key: 0.9, f"{ROLLOUT}.enable_sleep_mode": True}), PATHS, "job", "team")
-    assert lines[-2:] == [f"{key}=0.9", f"++{ROLLOUT}.enable_sleep_mode=true"]
-    assert sum(key in line for line in lines) == 1
+def test_users_overrides_win_and_keep_their_values() -> None:
+    said = {
+        f"{ROLLOUT}.gpu_memory_utilization": 0.9,
+        f"++{ROLLOUT}.enable_sleep_mode": True,
+        "+data.apply_chat_template_kwargs": {"1": 2, "true": "x", "a:b": None, "": []},
+        "trainer.project_name": "C:\\dir\\ \\d+\\.\\d+ \"two\nlines\" 'q' a=b,c",
+    }
+    told = json.loads(json.dumps(overrides(spec(overrides=said))))
+    assert {key.lstrip("+"): value for key, value in said.items()}.items() <= told.items()
+
+
+@pytest.mark.parametrize(
+    ("said", "loggers"),
+    [(["wandb"], ["console", "wandb"]), (["wandb", "console"], ["console", "wandb"]), ("mlflow", ["console", "mlflow"]),
+     ([], ["console"]), (None, ["console"])],
+)  # fmt: skip
+def test_console_is_always_among_the_loggers(said: Any, loggers: list[str]) -> None:
+    assert overrides(spec(overrides={"trainer.logger": said}))["trainer.logger"] == loggers
+
+
+def test_what_the_driver_lives_on_comes_last() -> None:
+    """A map may carry it inside: whatever is above, our values are set after."""
+    told = list(overrides(spec(overrides={"ray_kwargs.ray_init.runtime_env": {"env_vars": {"A": "b"}}}), mark="m"))
+    above = told.index("ray_kwargs.ray_init.runtime_env")
+    for key in (ROLLOUTS_ENV, SIGNALS_ENV):
+        assert told.index(f"ray_kwargs.ray_init.runtime_env.env_vars.{key}") > above
+    assert told.index("ray_kwargs.ray_init.log_to_driver") > above
 
 
 @pytest.mark.parametrize("gpus", [0, 8])
@@ -212,10 +200,5 @@ def test_every_key_is_verls(gpus: int, kind: Algorithm, agentic: bool, micro: in
     loop = AgentLoopSpec(domains=["airline"]) if agentic else None
     s = spec({"type": kind, "micro_batch_size": micro, "kl_coefficient": "0.01"}, gpus_per_node=gpus, agent_loop=loop)
     known = verl_keys()
-    for line in main_ppo_overrides(s, PATHS, "job", "team", 5):
-        key = line.split("=", 1)[0]
-        if key.startswith("++"):
-            bare = key.removeprefix("++")
-            assert bare in known.keys or bare in known.addable or known.is_open(bare), bare
-        else:
-            assert key in known.keys, f"{key} needs ++ or is unknown"
+    unknown = [k for k in overrides(s) if k not in known.keys and k not in known.addable and not known.is_open(k)]
+    assert unknown == []

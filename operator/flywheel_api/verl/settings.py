@@ -1,30 +1,27 @@
-"""An RLJob's spec as the ordered list of verl overrides for `verl.trainer.main_ppo`. Pure: no verl, no files, no clock.
+"""An RLJob's spec as verl's settings, by dotted key. Pure: no verl, no files, no clock.
 
-The list goes from general to particular, and hydra lets the last one win: sizes and algorithm, flavour (CPU or GPU),
-reward and agent loop, run paths, then the user's own `overrides`. Written for verl 0.9.1 (V1 trainer, sync mode).
+From general to particular, the last one wins: sizes and algorithm, flavour (CPU or GPU), reward and agent loop, run
+paths, the user's own `overrides`, and last what the driver lives on. Values are handed over as they are, in a file:
+no grammar of a command line can change them. Written for verl 0.9.1 (V1 trainer, sync mode).
 """
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
+from typing import Any
 
-from flywheel_api.overrides import hydra_key
+from flywheel_api.overrides import bare
 from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
-from flywheel_api.stages import ROLLOUTS_ENV
-from flywheel_jobs.trainer.flavours import critic, hardware, is_cpu, reference, round_up
+from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
+from flywheel_api.verl.hardware import critic, hardware, is_cpu, reference, round_up
 
 SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
 ADVANTAGE = "flywheel_grpo"
 CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
 CPU_PLUGIN = "flywheel_jobs.trainer.cpu_platform"
 REWARD_MODULE = "pkg://flywheel_jobs.trainer.reward"
-_PLAIN = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
-_RESERVED = frozenset({"true", "false", "null", "nan", "inf"})
 
 
 @dataclass(frozen=True)
@@ -39,40 +36,15 @@ class RunPaths:
     agent_loops: str
 
 
-class UnsupportedSpec(ValueError):
-    """A setting that this trainer does not know; the message says what to write instead."""
+def settings(
+    spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None = None, mark: str = ""
+) -> dict[str, Any]:
+    """All settings by verl's dotted keys, in the order in which they count.
 
-
-def hydra_value(value: object) -> str:
-    """A value in hydra's override grammar. Strings are quoted unless plain words or paths."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, Decimal):
-        return repr(float(value))
-    if isinstance(value, str):
-        if _PLAIN.fullmatch(value) and value.lower() not in _RESERVED:
-            return value
-        return json.dumps(value, ensure_ascii=False)
-    if isinstance(value, list | tuple):
-        return "[" + ",".join(hydra_value(v) for v in value) + "]"
-    if isinstance(value, Mapping):
-        return "{" + ",".join(f"{k}:{hydra_value(v)}" for k, v in value.items()) + "}"
-    raise UnsupportedSpec(f"overrides hold scalars, lists and maps only, not {type(value).__name__}")
-
-
-def main_ppo_overrides(
-    spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None = None
-) -> list[str]:
-    """All overrides, in order. Raises UnsupportedSpec.
-
-    `owner` and `project` name the run in verl's own logs; `total_steps` None lets verl count.
+    `owner` and `project` name the run in verl's own logs; `total_steps` None leaves it at `algorithm.maxSteps`; `mark`
+    is the word by which the driver knows the lines of this attempt.
     """
-    settings: dict[str, tuple[str, object]] = {}
-    parts: tuple[Mapping[str, object], ...] = (
+    parts: tuple[Mapping[str, Any], ...] = (
         _data(spec, paths),
         _algorithm(spec.algorithm),
         _actor(spec),
@@ -83,20 +55,31 @@ def main_ppo_overrides(
         _reward(spec),
         _agent_loop(spec, paths),
         _trainer(spec, paths, owner, project, total_steps),
-        _worker_environment(spec, paths),
-        {hydra_key(key): value for key, value in spec.overrides.items()},
+        {bare(key): value for key, value in spec.overrides.items()},
     )
+    told: dict[str, Any] = {}
     for part in parts:
         for key, value in part.items():
-            bare = key.lstrip("+")
-            settings.pop(bare, None)  # a later part takes the place of an earlier one
-            settings[bare] = (key, value)
-    return [f"{key}={hydra_value(value)}" for key, value in settings.values()]
+            told.pop(key, None)  # a later part takes the place of an earlier one
+            told[key] = value
+    return told | _the_drivers(spec, paths, told.get("trainer.logger"), mark)
 
 
-def worker_environment(spec: RLJobSpec, rollouts: str) -> dict[str, str]:
+def _the_drivers(spec: RLJobSpec, paths: RunPaths, loggers: Any, mark: str) -> dict[str, Any]:
+    """What the driver lives on, last: no override takes it away, whatever map it comes in."""
+    named = [loggers] if isinstance(loggers, str) else list(loggers or [])
+    prefix = "ray_kwargs.ray_init.runtime_env.env_vars"
+    environment = worker_environment(spec, paths.rollouts, mark)
+    return {
+        "trainer.logger": ["console", *(name for name in named if name != "console")],
+        "ray_kwargs.ray_init.log_to_driver": True,
+        **{f"{prefix}.{name}": value for name, value in environment.items()},
+    }
+
+
+def worker_environment(spec: RLJobSpec, rollouts: str, mark: str = "") -> dict[str, str]:
     """Variables that every verl process needs, whatever the image says. `rollouts`: where trajectories are recorded."""
-    common = {ROLLOUTS_ENV: rollouts, "VLLM_NO_USAGE_STATS": "1"}
+    common = {ROLLOUTS_ENV: rollouts, SIGNALS_ENV: mark, "VLLM_NO_USAGE_STATS": "1"}
     if not is_cpu(spec):
         return common
     return common | {
@@ -110,7 +93,7 @@ def worker_environment(spec: RLJobSpec, rollouts: str) -> dict[str, str]:
     }
 
 
-def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
+def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     a = spec.algorithm
     return {
         "data.train_files": list(paths.train),
@@ -125,14 +108,14 @@ def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     }
 
 
-def _algorithm(a: AlgorithmSpec) -> dict[str, object]:
+def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
     """Estimator, policy loss, clipping and KL.
 
     Values as in the paper's scripts and verl's own recipes of GSPO and DAPO.
     """
     actor = "actor_rollout_ref.actor"
     kl = float(a.kl_coefficient)
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         "algorithm.adv_estimator": "gae" if a.type is Algorithm.PPO else ADVANTAGE,
         "algorithm.norm_adv_by_std_in_grpo": True,
         "algorithm.use_kl_in_reward": False,
@@ -152,7 +135,7 @@ def _algorithm(a: AlgorithmSpec) -> dict[str, object]:
     return out
 
 
-def _actor(spec: RLJobSpec) -> dict[str, object]:
+def _actor(spec: RLJobSpec) -> dict[str, Any]:
     a = spec.algorithm
     actor = "actor_rollout_ref.actor"
     return {
@@ -162,11 +145,11 @@ def _actor(spec: RLJobSpec) -> dict[str, object]:
         f"{actor}.fsdp_config.seed": spec.seed,
         f"{actor}.data_loader_seed": spec.seed,
         "actor_rollout_ref.model.use_remove_padding": False,  # packing needs flash-attn, which no image carries
-        "++actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        "actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
     }
 
 
-def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
+def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     a = spec.algorithm
     rollout = "actor_rollout_ref.rollout"
     return {
@@ -181,7 +164,7 @@ def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     }
 
 
-def _reward(spec: RLJobSpec) -> dict[str, object]:
+def _reward(spec: RLJobSpec) -> dict[str, Any]:
     module, function = REWARD_MODULE, "score_state" if spec.reward.type is RewardType.STATE_DIFF else "compute_score"
     if spec.reward.type is RewardType.CUSTOM:
         entry, _, name = (spec.reward.entry_point or "").partition(":")
@@ -189,10 +172,10 @@ def _reward(spec: RLJobSpec) -> dict[str, object]:
     return {"reward.custom_reward_function.path": module, "reward.custom_reward_function.name": function}
 
 
-def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
+def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     """Both loops are ours: they score in place, so that an outage can mask a trajectory."""
     agent = "actor_rollout_ref.rollout.agent"
-    out: dict[str, object] = {
+    out: dict[str, Any] = {
         f"{agent}.agent_loop_config_path": paths.agent_loops,
         f"{agent}.default_agent_loop": SINGLE_TURN_AGENT if spec.agent_loop is None else AGENT_NAME,
     }
@@ -209,7 +192,7 @@ def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
     }
 
 
-def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, object]:
+def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, Any]:
     """Length, cadence and paths. verl's own validation runs on GPUs only: on CPU it costs as much as training does."""
     validates = bool(paths.validation) and not is_cpu(spec)
     return {
@@ -223,13 +206,6 @@ def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_s
         "trainer.resume_mode": "auto",
         "trainer.default_local_dir": paths.checkpoints,
         "trainer.checkpoint_callback_class": CHECKPOINT_HOOK,
-        "trainer.logger": ["console"],
         "trainer.project_name": project,
         "trainer.experiment_name": owner,
-        "++ray_kwargs.ray_init.log_to_driver": True,
     }
-
-
-def _worker_environment(spec: RLJobSpec, paths: RunPaths) -> dict[str, object]:
-    prefix = "++ray_kwargs.ray_init.runtime_env.env_vars"
-    return {f"{prefix}.{name}": value for name, value in worker_environment(spec, paths.rollouts).items()}

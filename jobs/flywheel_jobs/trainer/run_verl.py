@@ -1,0 +1,119 @@
+"""verl's main over a file of settings: `python -m flywheel_jobs.trainer.run_verl settings.json`.
+
+The settings are handed over as values: no string goes through hydra's grammar. verl's own `validate_config` and its own
+data set are asked before Ray is: what they refuse would be refused again (exit code 64), and the steps that are counted
+are those that verl will make, overlong prompts left out.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as parquet
+import verl
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig, OmegaConf
+from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+from verl.trainer.ppo.utils import create_rl_dataset, need_critic, need_reference_policy
+from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
+from verl.utils.config import omega_conf_to_dataclass, validate_config
+from verl.utils.device import auto_set_device
+
+from flywheel_api.causes import ExitCode
+from flywheel_jobs.trainer import signals
+from flywheel_jobs.trainer.signals import Planned, Refused
+
+
+class Refusal(Exception):
+    """What the same settings and data would meet again."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def main(path: str) -> int:
+    """Trains; the exit code."""
+    settings = json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        config = composed(settings)
+        check(config)
+        plan = planned(config)
+    except Refusal as refusal:
+        signals.emit(Refused(reason=refusal.reason, message=str(refusal)))
+        return int(ExitCode.VALIDATION)
+    signals.emit(plan)
+    if plan.steps <= resumed_step(config):
+        return 0
+    config.trainer.total_training_steps = plan.steps  # the last one is saved, whatever saveFreq
+    run_ppo(config, TaskRunnerV1)
+    return 0
+
+
+def composed(settings: Mapping[str, Any]) -> DictConfig:
+    """verl's configuration with the settings in it. Raises Refusal."""
+    folder = os.path.join(os.path.dirname(verl.__file__), "trainer", "config")
+    with initialize_config_dir(folder, version_base=None):
+        config = compose("ppo_trainer")
+    for key, value in settings.items():
+        try:
+            OmegaConf.update(config, key, value, merge=True, force_add=True)
+        except Exception as error:
+            raise Refusal("InvalidOverride", f"verl has no place for {key}: {error}") from error
+    try:
+        OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
+    except Exception as error:
+        raise Refusal("InvalidOverride", f"verl cannot resolve its settings: {error}") from error
+    return config
+
+
+def check(config: DictConfig) -> None:
+    """verl's own checks, and those that it would make on GPUs only. Raises Refusal."""
+    auto_set_device(config)
+    critic = need_critic(config)
+    try:
+        validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=critic)
+        omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
+    except Exception as error:
+        raise Refusal("VerlRefused", f"verl refuses these settings: {error}") from error
+
+
+def planned(config: DictConfig) -> Planned:
+    """Counts the steps as verl will. Raises Refusal when no step can be made."""
+    model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
+    most = int(config.data.get("train_max_samples", -1))
+    data = create_rl_dataset(
+        config.data.train_files, config.data, model.tokenizer, model.processor, is_train=True, max_samples=most
+    )
+    prompts = sum(parquet.read_metadata(path).num_rows for path in config.data.train_files)
+    prompts = min(prompts, most) if most > 0 else prompts
+    return plan_of(config, prompts, len(data))
+
+
+def plan_of(config: DictConfig, prompts: int, kept: int) -> Planned:
+    """Whole batches of all epochs, cut at the steps that were asked for. Raises Refusal when there is none."""
+    batch, asked = int(config.data.train_batch_size), config.trainer.total_training_steps
+    if kept < batch:
+        raise Refusal(
+            "TooLittleData",
+            f"{prompts - kept} of {prompts} prompts are longer than algorithm.maxPromptTokens "
+            f"({config.data.max_prompt_length}), and {kept} are fewer than algorithm.promptsPerStep {batch}: "
+            "raise maxPromptTokens, add data or lower promptsPerStep",
+        )
+    steps = kept // batch * int(config.trainer.total_epochs)
+    return Planned(prompts=prompts, kept=kept, steps=steps if asked is None else min(steps, int(asked)))
+
+
+def resumed_step(config: DictConfig) -> int:
+    """The step that verl will resume from, 0 without a checkpoint."""
+    folder = find_latest_ckpt_path(config.trainer.default_local_dir)
+    return int(folder.rpartition("global_step_")[2]) if folder else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1]))
