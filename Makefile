@@ -55,6 +55,7 @@ format: setup ## let ruff rewrite the code
 generate: setup ## write crds/ and the API reference from flywheel_api
 	@$(PY) -m flywheel_api.generate
 	@$(PY) -m flywheel_operator.config_reference
+	@$(PY) -m flywheel_jobs.endpoints.reference
 	@$(PY) -m maps
 
 golden: setup ## write tests/golden: what the operator makes of the examples

@@ -81,6 +81,13 @@ class RoleUsage(StatusModel):
     calls: int = Field(default=0, description="Requests that were answered.")
     prompt_tokens: int = Field(default=0, description="Tokens sent.")
     completion_tokens: int = Field(default=0, description="Tokens received.")
+    estimated_tokens: int = Field(
+        default=0, description="Tokens among these that are counted from characters: the server did not say."
+    )
+    unconfirmed_tokens: int = Field(
+        default=0,
+        description="Tokens that broken tries may have cost at most; they count for the budget.",
+    )
     seconds: float = Field(default=0.0, description="Seconds of waiting for answers, summed over requests.")
 
 
@@ -88,7 +95,8 @@ class ServedBy(StatusModel):
     """Who answered for a role, as the endpoint itself declares it in GET /v1/models."""
 
     role: str = Field(description="Role that was asked.")
-    model: str = Field(description="Name of the served model.")
+    model: str = Field(description="Name of the served model: the one that the answers name, or else the asked one.")
+    answers: int = Field(default=0, description="Answers under that name.")
     owned_by: str | None = Field(default=None, description="Who serves it, as the server says.")
     standin: bool = Field(default=False, description="True when a scripted stand-in answered.")
     notice: str | None = Field(default=None, description="What the server says about itself.")

@@ -1,68 +1,81 @@
-"""Client of OpenAI-compatible endpoints: one per role, pooled, bounded, counted.
+"""Client of OpenAI-compatible endpoints: one per role, paced, bounded, counted.
 
-It keeps the endpoint's concurrency and rate, repeats what may pass (429, 5xx, time-outs, broken connections) with
-jittered back-off, and gives up with a typed error once the endpoint has stayed away for its patience. An outage
-never becomes an answer (law 6). It does not know whether a model or a stand-in answers; it records what the endpoint
-says of itself.
+What a response is, `door` decides; this module does what follows (law 6). What is busy or out is asked again until the
+endpoint has stayed away for its patience; an item is at fault only on evidence of its own. It does not know whether a
+model or a stand-in answers; it records what the endpoint says of itself.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import random
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TypeVar
-
-import aiohttp
-from pydantic import BaseModel, ValidationError
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
+from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
-from flywheel_jobs.endpoints.wire import Completion, Listing, TokenCount
+from flywheel_jobs.endpoints import wire
+from flywheel_jobs.endpoints.asking import Ask, Learnt, Less, Message, parts
+from flywheel_jobs.endpoints.door import Outcome, Signs, decide
+from flywheel_jobs.endpoints.guard import Guard, kind_of
+from flywheel_jobs.endpoints.pace import Pace
+from flywheel_jobs.endpoints.purse import Purse
+from flywheel_jobs.endpoints.transport import Http, NoReply, Transport
+from flywheel_jobs.endpoints.wire import Answer, Read
 from flywheel_store.backoff import delay
 
 log = get_logger(__name__)
-
-M = TypeVar("M", bound=BaseModel)
-Message = Mapping[str, object]
-Body = dict[str, object]
+T = TypeVar("T")
 WaitReport = Callable[[str | None], None]
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 15.0
-POISON_TRIES = 6  # failures of one request while the endpoint gives as many answers to others: the request is at fault
-REFUSED_CONFIG = frozenset({401, 403, 404, 405})
-REPEATABLE = frozenset({408, 409, 425, 429})
+SUSPECT = 4  # failures of one request, after which a small request of our own is asked between its tries
+STRIKES = 8  # of those in a row answered while the request failed: by chance less than once in a million
+LONGEST, SLOW_STRIKES = 8, 3  # a time-out doubles up to so many times itself; what is slower still is struck sooner
+REPEATS = 3  # how often equal completions are asked for again
+_CACHED = "several requests are answered by one completion: it comes from a cache, which must be switched off"
+PROBE_TOKENS, MODELS_SECONDS, MODELS_TRIES = 8, 10.0, 3
 
 
 @dataclass(frozen=True)
 class ChatResult:
-    """The `n` answers to one request."""
+    """The `n` answers to one request, each a completion of its own. `finish_reasons` are stop, length or window."""
 
     texts: list[str]
     finish_reasons: list[str]
+    thoughts: list[str] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
 
     @property
     def text(self) -> str:
         """The first answer."""
         return self.texts[0]
 
+    @classmethod
+    def of(cls, answers: Sequence[Answer]) -> ChatResult:
+        """The result of these choices."""
+        return cls(
+            [a.text for a in answers],
+            [a.finish for a in answers],
+            [a.thought for a in answers],
+            [a.id for a in answers],
+        )
+
 
 class RequestRefused(ItemDropped):
-    """The endpoint refuses this very request (400, 413, 422), or fails on it again and again but answers others."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__("request-refused", detail)
+    """The endpoint refuses this very request; `reason` is the door's word. Not final while the guard may still trip."""
 
 
-class Again(Exception):
-    """This try failed in a way that may pass; `after` seconds were asked for by the server."""
+@dataclass
+class Trouble:
+    """What one request has been through."""
 
-    def __init__(self, why: str, after: float | None = None) -> None:
-        super().__init__(why)
-        self.after = after
+    failures: int = 0
+    timeouts: int = 0
+    strikes: int = 0
 
 
 class ChatClient:
@@ -74,22 +87,25 @@ class ChatClient:
         patience_seconds: float = 120.0,
         on_wait: WaitReport | None = None,
         already_used: int = 0,
+        transport: Transport | None = None,
+        steady: str | None = None,
     ) -> None:
+        """`steady`: the only model name that answers may have; the empty text takes the first one's."""
         self.endpoint = endpoint
         self.role = endpoint.role
-        self.usage = RoleUsage(role=endpoint.role)
-        self.served_by: ServedBy | None = None
+        self.purse = Purse(endpoint.role, endpoint.token_limit, already_used)
+        self.pace = Pace(endpoint.concurrency, endpoint.requests_per_minute)
+        self.answered: Counter[str] = Counter()
+        self.learnt = Learnt()
         self._patience = patience_seconds
         self._on_wait = on_wait or (lambda _text: None)
-        self._already_used = already_used
-        self._slots = asyncio.Semaphore(endpoint.concurrency)
-        self._pace = Pace(endpoint.requests_per_minute)
-        self._identity = asyncio.Lock()
-        self._schema_refused = False
+        self._transport = transport or Http(endpoint)
+        self._steady = steady
+        self._guard, self._caches = Guard(), Guard()
         self._down_since: float | None = None
-        self._answers = 0
-        self._session: aiohttp.ClientSession | None = None
-        self._base = endpoint.url.rstrip("/")
+        self._time_out = endpoint.timeout_seconds
+        self._probing: asyncio.Task[bool] | None = None
+        self._identity: asyncio.Task[ServedBy] | None = None
 
     # ---- public ---------------------------------------------------------------------------------------------------
     async def chat(
@@ -100,197 +116,264 @@ class ChatClient:
         max_tokens: int | None = None,
         seed: int | None = None,
         schema: Mapping[str, object] | None = None,
+        seeds: Sequence[int] = (),
     ) -> ChatResult:
-        """Asks for `n` completions.
+        """Exactly `n` completions; with `seeds`, one of its own for each.
 
-        Raises EndpointUnavailable after the patience, BudgetExceeded before a request once the budget is used up, and
+        Raises EndpointUnavailable (the endpoint stays away, or refuses until a person acts), BudgetExceeded, and
         RequestRefused (an ItemDropped) when this request cannot be answered. `schema` asks for JSON of that schema
         where the server can; the text still has to be parsed.
         """
-        body: Body = {
-            "model": self.endpoint.model,
-            "messages": list(messages),
-            "temperature": self.endpoint.temperature if temperature is None else temperature,
-            "top_p": self.endpoint.top_p,
-            "max_tokens": self.endpoint.max_tokens if max_tokens is None else max_tokens,
-        }
-        if n > 1:
-            body["n"] = n
-        if seed is not None:
-            body["seed"] = seed
-        if schema is not None and not self._schema_refused:
-            body["response_format"] = {
-                "type": "json_schema",
-                "json_schema": {"name": "answer", "schema": dict(schema), "strict": True},
-            }
-        async with self._slots:
-            await self._know_server()
-            answer = await self._request("POST", "/chat/completions", Completion, body)
-        if not answer.choices:
-            raise RequestRefused(f"{self._name()} answered without choices")
-        return ChatResult(
-            texts=[c.message.content or "" for c in answer.choices],
-            finish_reasons=[c.finish_reason or "" for c in answer.choices],
+        ask = Ask(
+            self.endpoint.model,
+            tuple(messages),
+            self.endpoint.temperature if temperature is None else temperature,
+            self.endpoint.top_p,
+            self.endpoint.max_tokens if max_tokens is None else max_tokens,
+            schema,
         )
+        self._start_identity()
+        wanted = len(seeds) or n
+        found: list[Answer] = []
+        known: set[str] = set()
+        asked = repeats = 0
+        while len(found) < wanted:
+            missing = wanted - len(found)
+            sizes = [1] * missing if seeds or self.learnt.single else [missing]
+            ask_again = [self._answers(ask, size, _seed(seed, seeds, asked + k)) for k, size in enumerate(sizes)]
+            asked += len(sizes)
+            batches = await _all(ask_again)
+            fresh = _distinct(batches, known)
+            repeats += len(fresh) < len(batches)
+            if repeats > REPEATS:
+                raise self._drop("not-independent", _CACHED, self._caches)
+            found += [answer for batch in fresh for answer in batch]
+        if asked > 1:
+            self._caches.trips(None)
+        return ChatResult.of(found[:wanted])
 
     async def identify(self) -> ServedBy:
-        """What the endpoint says of itself in GET /v1/models; asked once."""
-        await self._know_server()
-        assert self.served_by is not None
-        return self.served_by
+        """What the endpoint says of itself in GET /models, which may be nothing; asked once."""
+        return await asyncio.shield(self._start_identity())
+
+    @property
+    def usage(self) -> RoleUsage:
+        """What this process has used."""
+        return self.purse.usage
 
     @property
     def tokens_used(self) -> int:
-        """Tokens of this role in this stage so far, prompt and completion, over all attempts."""
-        return self._already_used + self.usage.prompt_tokens + self.usage.completion_tokens
+        """Tokens of this role in this stage so far, over all attempts."""
+        return self.purse.used
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for task in (self._identity, self._probing):
+            if task is not None:
+                task.cancel()
+        await self._transport.aclose()
 
-    # ---- one logical request --------------------------------------------------------------------------------------
-    async def _request(self, method: str, path: str, shape: type[M], body: Body | None = None) -> M:
-        attempt, answers_before = 0, self._answers
-        by_schema = body is not None and "response_format" in body
+    # ---- one request ----------------------------------------------------------------------------------------------
+    async def _answers(self, ask: Ask, count: int, seed: int | None) -> tuple[Answer, ...]:
+        """At least one answer to a request for `count` of them."""
+        trouble, less = Trouble(), Less(parts(ask.body(count, seed, self.learnt)))
         while True:
-            self._check_budget()
-            await self._pace.turn()
-            sent = time.monotonic()
-            try:
-                answer = await self._once(method, path, shape, body)
-            except Again as error:
-                await self._wait(error, attempt, self._answers - answers_before)
-                attempt += 1
+            body = ask.body(count, seed, self.learnt, less.without)
+            read = await self._once(body, ask.reserve(count), self._limit(trouble), trouble)
+            if read.outcome is Outcome.ANSWER:
+                self._learn(ask, less, count, read)
+                return read.answers[:count]
+            if read.outcome is Outcome.BUSY or less.again(read, trouble.failures):
                 continue
-            self._answers += 1
-            if by_schema and body is not None and "response_format" not in body and not self._schema_refused:
-                log.info("endpoint without structured output: answers are only parsed", role=self.role)
-                self._schema_refused = True
-            if self._down_since is not None:
-                self._down_since = None
-                self._on_wait(None)
-            if isinstance(answer, Completion) and answer.choices is not None:
-                self._count(answer.usage or TokenCount(), time.monotonic() - sent)
-            return answer
+            if read.outcome is not Outcome.OUTAGE:
+                raise self._end(read)
+            await self._outage(read, trouble)
 
-    async def _once(self, method: str, path: str, shape: type[M], body: Body | None) -> M:
-        try:
-            async with self._open_session().request(method, self._base + path, json=body) as response:
-                if response.status == 200:
-                    return shape.model_validate_json(await response.read())
-                await self._raise_for(response, body)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise Again(f"{type(error).__name__} {error}".strip()[:200]) from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"])) or "body"
-            raise Again(f"the answer cannot be read: {where}: {first['msg']}"[:200]) from error
-        raise AssertionError("unreachable")
+    async def _once(self, body: Mapping[str, object], tokens: int, seconds: float, trouble: Trouble) -> Read:
+        """One try: in its turn, within the budget, counted."""
+        async with self.pace.turn() as began:
+            await self.purse.reserve(tokens)
+            try:
+                reply = await self._transport.send("POST", "/chat/completions", body, seconds)
+                return self._came(body, reply, began)
+            except NoReply as error:
+                trouble.timeouts += error.timed_out
+                if error.sent:
+                    self.purse.broken(tokens)
+                return Read(decide(Signs(0, broken=True)), str(error))
+            finally:
+                await self.purse.settle(tokens)
 
-    async def _raise_for(self, response: aiohttp.ClientResponse, body: Body | None) -> None:
-        status = response.status
-        detail = f"HTTP {status} {redact((await response.text())[:200])}".strip()
-        if status in REPEATABLE or status >= 500:
-            raise Again(detail, parse_retry_after(response.headers.get("Retry-After")))
-        if status in REFUSED_CONFIG:
-            raise EndpointUnavailable(
-                f"{self._name()} refuses requests ({detail}): check the endpoint's url, model and apiKey in the round",
-                reason="EndpointRefused",
+    def _came(self, body: Mapping[str, object], reply: wire.Reply, began: float) -> Read:
+        """Reads a reply, and counts what it cost and says of the endpoint."""
+        most = body.get("max_tokens")
+        read = wire.read(reply, most if isinstance(most, int) else None)
+        if read.outcome is Outcome.ANSWER:
+            self._take(read, Ask.prompt(body), asyncio.get_running_loop().time() - began)
+        elif read.outcome is Outcome.BUSY:
+            self._busy(read, self.pace.busy(began, read.retry_after))
+        elif reply.status == 200:
+            self.purse.broken((read.tokens.prompt or 0) + (read.tokens.completion or 0))
+        return read
+
+    def _take(self, read: Read, prompt: int, seconds: float) -> None:
+        named = read.answers[0].model or self.endpoint.model
+        if self._steady is not None:
+            self._steady = self._steady or named
+            if named != self._steady:
+                raise EndpointUnavailable(
+                    f"{self._name()} answers as {named}, and as {self._steady} before: a score is of one model; serve "
+                    "that one again",
+                    reason="ServedModelChanged",
+                )
+        self.answered[named] += 1
+        self.purse.count(read, prompt, seconds)
+        self.pace.answered()
+        self._up()
+
+    def _up(self) -> None:
+        if self._down_since is not None:
+            self._down_since = None
+            self._on_wait(None)
+
+    def _learn(self, ask: Ask, less: Less, count: int, read: Read) -> None:
+        """What the server turned out not to do, and whether its window cuts."""
+        for word in self.learnt.take(ask, less.without if less.sure else frozenset(), count > read.offered):
+            log.info("the endpoint does not do everything", role=self.role, without=word)
+        cut = next((a for a in read.answers if a.finish == "window"), None)
+        tripped = self._guard.trips("window" if cut else None)
+        if tripped:
+            used = (read.tokens.prompt or 0) + (read.tokens.completion or 0)
+            raise self._refuses(
+                f"{tripped} answers were cut by the server's own window of about {used} tokens, before the "
+                f"{ask.max_tokens} tokens that are asked for: give the server a larger one"
             )
-        if body is not None and body.pop("response_format", None) is not None:
-            raise Again(detail, 0.0)  # without a schema it may answer
-        raise RequestRefused(f"{self._name()}: {detail}")
 
-    async def _wait(self, error: Again, attempt: int, answered_meanwhile: int) -> None:
-        now = time.monotonic()
+    # ---- trouble --------------------------------------------------------------------------------------------------
+    def _limit(self, trouble: Trouble) -> float:
+        """The time-out of a request: the second one doubles, so that nothing is generated over and over in vain."""
+        return self._time_out * min(LONGEST, 1 << max(0, trouble.timeouts - 1))
+
+    def _down(self, read: Read, more: str) -> float:
+        now = asyncio.get_running_loop().time()
         if self._down_since is None:
             self._down_since = now
         down = now - self._down_since
-        if down > self._patience:
-            raise EndpointUnavailable(
-                f"{self._name()} has not answered for {down:.0f} s, last: {redact(str(error))}; the stage goes on from "
-                "its finished items once the endpoint answers again"
-            ) from error
-        if attempt + 1 >= POISON_TRIES and answered_meanwhile >= POISON_TRIES:
-            raise RequestRefused(f"{self._name()} failed {attempt + 1} times on one request: {error}") from error
-        if error.after != 0.0:
-            self._on_wait(f"{self._name()}: {redact(str(error))[:120]}; retrying, {down:.0f} of {self._patience:.0f} s")
-        pause = delay(attempt, BACKOFF_BASE, BACKOFF_CAP) if error.after is None else error.after
+        self._on_wait(f"{self._name()}: {shown(read.said, 120)}; {more}, {down:.0f} of {self._patience:.0f} s")
+        return down
+
+    def _busy(self, read: Read, rest: float) -> None:
+        down = self._down(read, f"resting {rest:.0f} s")
+        if max(down, read.retry_after or 0.0) > self._patience:
+            raise self._unavailable(read, down)
+
+    async def _outage(self, read: Read, trouble: Trouble) -> None:
+        """Waits before the next try. Raises when the endpoint stays away, or when the request is at fault."""
+        trouble.failures += 1
+        down = self._down(read, "retrying")
+        if trouble.failures >= SUSPECT or down > self._patience:
+            alive = await self._alive()
+            trouble.strikes = trouble.strikes + 1 if alive else 0
+            slow = 1 << max(0, trouble.timeouts - 1) > LONGEST
+            if trouble.strikes >= (SLOW_STRIKES if slow else STRIKES):
+                raise self._drop(
+                    "request-refused",
+                    f"failed {trouble.failures} times while others were answered: {shown(read.said)}",
+                )
+            if not alive and down > self._patience:
+                raise self._unavailable(read, down)
+        pause = delay(trouble.failures - 1, BACKOFF_BASE, BACKOFF_CAP)
         await asyncio.sleep(min(pause, max(0.1, self._patience - down + 0.1)))
 
-    # ---- parts ----------------------------------------------------------------------------------------------------
-    def _name(self) -> str:
-        return redact(f"{self.role} at {self._base}")
+    async def _alive(self) -> bool:
+        """Whether a small request of our own is answered now; all that ask at once share one."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
 
-    def _open_session(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            key = os.environ.get(self.endpoint.api_key_env, "") if self.endpoint.api_key_env else ""
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self.endpoint.concurrency + 1, ttl_dns_cache=30),
-                timeout=aiohttp.ClientTimeout(total=self.endpoint.timeout_seconds, sock_connect=10),
-                headers={"Authorization": f"Bearer {key}"} if key else {},
-                trust_env=False,
+    async def _probe(self) -> bool:
+        # a number of its own, so that no cache answers for a dead server
+        text = f"Say {random.randrange(10**6)}."
+        ask = Ask(self.endpoint.model, ({"role": "user", "content": text},), 0.0, 1.0, PROBE_TOKENS)
+        body = ask.body(1, None, self.learnt)
+        read = await self._once(body, ask.reserve(1), self.endpoint.timeout_seconds, Trouble())
+        return read.outcome is Outcome.ANSWER
+
+    def _end(self, read: Read) -> Exception:
+        if read.outcome is Outcome.ENDPOINT_REFUSED:
+            return self._refuses(f"{shown(read.said)}: {read.row.advice}")
+        return self._drop(read.row.word, read.said, most=read.outcome is not Outcome.ITEM_FILTERED)
+
+    def _drop(self, word: str, said: str, guard: Guard | None = None, most: bool = True) -> Exception:
+        tripped = (guard or self._guard).trips(kind_of(word, said), most)
+        if tripped:
+            return self._refuses(
+                f"{tripped} requests were refused alike, so it is not the items: {shown(said)}: check the endpoint's "
+                "model, sampling and limits"
             )
-        return self._session
+        return RequestRefused(word, f"{self._name()}: {shown(said)}")
 
-    def _check_budget(self) -> None:
-        limit = self.endpoint.token_limit
-        if limit is not None and self.tokens_used >= limit:
-            raise BudgetExceeded(
-                f"{self.role} has used {self.tokens_used} tokens and the round's budget leaves {limit}: raise "
-                f"spec.budget.tokens for role {self.role}"
-            )
+    def _refuses(self, why: str) -> EndpointUnavailable:
+        return EndpointUnavailable(f"{self._name()} refuses requests: {why}", reason="EndpointRefused")
 
-    async def _know_server(self) -> None:
-        if self.served_by is not None:
-            return
-        async with self._identity:
-            if self.served_by is None:
-                self.served_by = (await self._models()).served_by(self.role, self.endpoint.model)
-
-    async def _models(self) -> Listing:
-        try:
-            return await self._request("GET", "/models", Listing)
-        except (RequestRefused, EndpointUnavailable) as error:
-            # some gateways serve completions only; a dead one is found by the request that follows
-            if isinstance(error, EndpointUnavailable) and error.reason != "EndpointRefused":
-                raise
-            return Listing()
-
-    def _count(self, used: TokenCount, seconds: float) -> None:
-        self.usage = self.usage.model_copy(
-            update={
-                "calls": self.usage.calls + 1,
-                "prompt_tokens": self.usage.prompt_tokens + (used.prompt_tokens or 0),
-                "completion_tokens": self.usage.completion_tokens + (used.completion_tokens or 0),
-                "seconds": self.usage.seconds + seconds,
-            }
+    def _unavailable(self, read: Read, down: float) -> EndpointUnavailable:
+        return EndpointUnavailable(
+            f"{self._name()} has not answered for {down:.0f} s, last: {shown(read.said)}; the stage goes on from its "
+            "finished items once the endpoint answers again"
         )
 
+    def _name(self) -> str:
+        return redact(f"{self.role} at {self.endpoint.url}")
 
-class Pace:
-    """At most so many requests a minute, evenly spaced; None does not pace."""
+    # ---- who answers ----------------------------------------------------------------------------------------------
+    def _start_identity(self) -> asyncio.Task[ServedBy]:
+        if self._identity is None:
+            self._identity = asyncio.create_task(self._models())
+        return self._identity
 
-    def __init__(self, per_minute: int | None) -> None:
-        self._gap = 60.0 / per_minute if per_minute else 0.0
-        self._next = 0.0
+    async def _models(self) -> ServedBy:
+        """Identity is a courtesy: whatever /models does, the requests are what counts."""
+        for attempt in range(MODELS_TRIES):
+            try:
+                reply = await self._transport.send("GET", "/models", None, MODELS_SECONDS)
+            except NoReply:
+                reply = wire.Reply(503)
+            if reply.status == 200 or decide(Signs(reply.status)).outcome not in (Outcome.BUSY, Outcome.OUTAGE):
+                break
+            await asyncio.sleep(delay(attempt, BACKOFF_BASE, BACKOFF_CAP))
+        listed = wire.parsed(reply.body) if reply.status == 200 else None
+        return wire.served_by(listed, self.role, self.endpoint.model)
 
-    async def turn(self) -> None:
-        """Waits for this request's turn. A cancelled wait only leaves its slot unused; nothing has to be returned."""
-        if not self._gap:
-            return
-        now = time.monotonic()
-        mine = max(now, self._next)
-        self._next = mine + self._gap
-        if mine > now:
-            await asyncio.sleep(mine - now)
+
+def shown(said: str, most: int = 200) -> str:
+    """A server's words as they may be shown: redacted whole, then cut."""
+    return redact(said)[:most]
 
 
-def parse_retry_after(value: str | None) -> float | None:
-    """Seconds of a Retry-After header, at most ten minutes; None if absent or a date (back-off then decides)."""
+def _seed(seed: int | None, seeds: Sequence[int], number: int) -> int | None:
+    if number < len(seeds):
+        return seeds[number]
+    first = seeds[0] if seeds else seed
+    return None if first is None else (first + 7919 * number) % (1 << 31)
+
+
+def _distinct(batches: Iterable[tuple[Answer, ...]], known: set[str]) -> list[tuple[Answer, ...]]:
+    """Batches whose completion was not there before; a server without ids is believed."""
+    fresh = []
+    for batch in batches:
+        if not batch[0].id or batch[0].id not in known:
+            fresh.append(batch)
+            known.add(batch[0].id)
+    return fresh
+
+
+async def _all(work: Sequence[Coroutine[object, object, T]]) -> list[T]:
+    """All results; the first error ends the others."""
+    if len(work) == 1:
+        return [await work[0]]
+    tasks = [asyncio.ensure_future(one) for one in work]
     try:
-        return None if value is None else min(600.0, max(0.05, float(value)))
-    except ValueError:
-        return None
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -14,7 +14,8 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from flywheel_jobs.core.errors import ItemDropped
-from flywheel_jobs.endpoints.llm import ChatClient, Message
+from flywheel_jobs.endpoints.asking import Message
+from flywheel_jobs.endpoints.llm import ChatClient
 
 M = TypeVar("M", bound=BaseModel)
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)

@@ -1,74 +1,273 @@
-"""What OpenAI-compatible endpoints answer, as far as it is read. Pure."""
+"""Reading what OpenAI-compatible endpoints send, tolerantly and totally: no body makes it raise. Pure.
+
+A model's words are data: they are cleaned here once, and by nobody after. Thought, where the server tells it apart, is
+kept beside the text; calls that the server's own parser took out of the text are written back into it.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import BaseModel, BeforeValidator, ValidationError
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from flywheel_api.artifacts import ServedBy
+from flywheel_jobs.endpoints.door import CUT, STOPPED, Outcome, Row, Signs, decide
+
+_SAID = 2000  # characters of an error that are kept; nothing is cut before it is redacted
+_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error": 500, "invalid_api_key": 401}
+_PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
+_COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 
 
-class Said(BaseModel):
-    """The message of a choice."""
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP response, headers in lower case."""
 
-    content: str | None = None
-
-
-class Choice(BaseModel):
-    """One answer."""
-
-    message: Said = Said()
-    finish_reason: str | None = None
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
-class TokenCount(BaseModel):
-    """What an endpoint says that a request has cost."""
+@dataclass(frozen=True)
+class Answer:
+    """One choice that is an answer. `finish` is stop, length or window: the last two were cut."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class Completion(BaseModel):
-    """The answer to POST /chat/completions."""
-
-    choices: list[Choice] | None = None
-    usage: TokenCount | None = None
+    text: str
+    thought: str = ""
+    finish: str = "stop"
+    id: str = ""
+    model: str = ""
 
 
-class Entry(BaseModel):
-    """A model in the answer to GET /models; `standin`, `notice` and `weights` are ours."""
+@dataclass(frozen=True)
+class Tokens:
+    """Tokens of a reply; None where the server says nothing that can be true."""
 
-    id: str | None = None
-    owned_by: str | None = None
-    standin: bool | None = None
-    notice: str | None = None
-    weights: str | None = None
+    prompt: int | None = None
+    completion: int | None = None
 
 
-def _entries(found: object) -> list[Entry]:
-    entries = []
-    for value in found if isinstance(found, list) else []:
-        try:
-            entries.append(Entry.model_validate(value))
-        except ValidationError:
+@dataclass(frozen=True)
+class Read:
+    """A response as the door takes it: its row, what the server said, the choices that are answers, and the cost."""
+
+    row: Row
+    said: str = ""
+    answers: tuple[Answer, ...] = ()
+    offered: int = 0  # choices in the body, answers or not
+    tokens: Tokens = Tokens()
+    retry_after: float | None = None
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it is."""
+        return self.row.outcome
+
+
+def read(reply: Reply, asked_tokens: int | None = None) -> Read:
+    """What a response to a chat request is. Where one choice of several is no answer, the others still are."""
+    after = retry_after(reply.headers)
+    body = parsed(reply.body)
+    if reply.status != 200:
+        words, said, _ = _error(body, whole=True)
+        said = said or reply.body[:_SAID].decode(errors="replace").strip()
+        row = decide(Signs(reply.status, words or said.lower()[:300], retry_after=after is not None))
+        where = reply.headers.get("location", "") if row.word == "moved" else ""
+        return Read(row, f"HTTP {reply.status} {where} {said}".strip(), retry_after=after)
+    if not isinstance(body, Mapping):
+        return Read(decide(Signs(broken=True)), "the answer is not a JSON object")
+    tokens = usage(body.get("usage"))
+    choices = body.get("choices")
+    choices = choices if isinstance(choices, list) else []
+    for place in (body, *choices, *(c.get("message") for c in choices if isinstance(c, Mapping))):
+        words, said, status = _error(place, whole=place is body and not choices)
+        if words:
+            row = decide(Signs(status or 200, words, retry_after=after is not None, broken=True))
+            return Read(row, f"an error inside a 200: {said}", tokens=tokens, retry_after=after)
+    return _choices(body, choices, tokens, asked_tokens)
+
+
+def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_tokens: int | None) -> Read:
+    if not choices:
+        return Read(decide(Signs(broken=True)), "it answered without choices", tokens=tokens)
+    if all(isinstance(c, Mapping) and isinstance(c.get("index"), int) for c in choices):
+        choices = sorted(choices, key=lambda c: c["index"])
+    found, worst, said = [], None, ""
+    for choice in choices:
+        answer, row, why = _choice(choice)
+        if answer is None:
+            if worst is None or row.outcome is Outcome.ITEM_FILTERED:
+                worst, said = row, why
             continue
-    return entries
+        found.append(Answer(**answer, id=clean(str(body.get("id") or "")), model=clean(str(body.get("model") or ""))))
+    cut = [a for a in found if a.finish == "length"]
+    short = tokens.completion is not None and asked_tokens is not None and len(found) == len(choices)
+    # a choice that ended by `length` has used what was asked for, unless the server's window was smaller
+    if cut and short and (tokens.completion or 0) + 1 < len(cut) * (asked_tokens or 0):
+        found = [Answer(a.text, a.thought, "window", a.id, a.model) if a.finish == "length" else a for a in found]
+    if worst is not None and (not found or worst.outcome is Outcome.ITEM_FILTERED):
+        return Read(worst, said, offered=len(choices), tokens=tokens)
+    return Read(decide(Signs(finish="stop")), said, tuple(found), len(choices), tokens)
 
 
-class Listing(BaseModel):
-    """The answer to GET /models. Gateways list all sorts of things; what is no model is skipped."""
+def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:
+    """Text, thought and finish of a choice; or None with its row and why it is no answer."""
+    outage = decide(Signs(broken=True))
+    message = choice.get("message") if isinstance(choice, Mapping) else None
+    if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
+        return None, outage, "a choice without a message"
+    reason = choice.get("finish_reason")
+    if not isinstance(reason, (str, type(None))):
+        return None, outage, "a finish reason that is no word"
+    text, thought = _content(message.get("content"))
+    for name in ("reasoning_content", "reasoning"):
+        if isinstance(message.get(name), str) and not thought:
+            thought = message[name]
+    calls = _calls(message)
+    finish = (reason or "").strip().lower()
+    if not finish and (text or calls):
+        finish = "stop"
+    row = decide(Signs(finish=finish))
+    if row.outcome is not Outcome.ANSWER:
+        return None, row, f"it ended with finish_reason {clean(finish)[:40]!r}" if finish else "an empty answer"
+    if text is None and isinstance(message.get("refusal"), str):
+        text = message["refusal"]
+    if text is None and message.get("content") is not None:
+        return None, outage, "content that is no text"
+    if text is None and finish in STOPPED and not calls and not thought:
+        return None, outage, "an answer without any content"
+    whole = text or ""
+    if calls and "<tool_call>" not in whole:
+        whole = "\n".join(part for part in (whole, *calls) if part)
+    found = {"text": clean(whole), "thought": clean(thought), "finish": "length" if finish in CUT else "stop"}
+    return found, row, ""
 
-    data: Annotated[list[Entry], BeforeValidator(_entries)] = []
 
-    def served_by(self, role: str, model: str) -> ServedBy:
-        """The entry of the asked model, or the first; a bare record if the endpoint says nothing."""
-        entry = next((e for e in self.data if e.id == model), self.data[0] if self.data else Entry())
-        return ServedBy(
-            role=role,
-            model=model,
-            owned_by=entry.owned_by,
-            standin=entry.standin is True,
-            notice=entry.notice,
-            weights=entry.weights,
-        )
+def _content(content: object) -> tuple[str | None, str]:
+    """Text and thought of a message's content: a string, or a list of typed parts. None for anything else."""
+    if isinstance(content, str):
+        return content, ""
+    if not isinstance(content, list):
+        return None, ""
+    text, thought = [], []
+    for part in content:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if isinstance(part, str):
+            text.append(part)
+        elif kind in ("text", "output_text") and isinstance(part.get("text"), str):
+            text.append(part["text"])
+        elif kind in ("thinking", "reasoning"):
+            inner = part.get("thinking", part.get("reasoning", part.get("text")))
+            thought.append(_content(inner)[0] or "")
+        else:
+            return None, ""
+    return "".join(text), "".join(thought)
+
+
+def _calls(message: Mapping[str, Any]) -> list[str]:
+    """Calls that the server took out of the text, in the text's own form."""
+    listed = message.get("tool_calls")
+    found = [c.get("function") for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []
+    if isinstance(message.get("function_call"), Mapping):
+        found.append(message["function_call"])
+    calls = []
+    for function in found:
+        if isinstance(function, Mapping) and isinstance(function.get("name"), str):
+            given = function.get("arguments")
+            arguments = given if isinstance(given, str) else json.dumps(given)
+            name = json.dumps(function["name"], ensure_ascii=False)
+            calls.append(f'<tool_call>{{"name": {name}, "arguments": {arguments or "{}"}}}</tool_call>')
+    return calls
+
+
+def _error(place: object, whole: bool) -> tuple[str, str, int]:
+    """(words in lower case, what it says, HTTP status that it names or 0) of an error; empty if there is none.
+
+    `whole`: the place is a body without choices, which may be an error as a whole (FastAPI's `detail`, a `message`).
+    """
+    if not isinstance(place, Mapping):
+        return "", "", 0
+    error = place.get("error")
+    if not error and whole:
+        error = place.get("detail") or (place if isinstance(place.get("message"), str) else None)
+    if not error:
+        return "", "", 0
+    if isinstance(error, list):  # pydantic's: their `input` repeats the request, and is not what the server says
+        error = "; ".join(str(e.get("msg")) for e in error if isinstance(e, Mapping))
+    named = ("code", "type", "status", "message", "metadata")
+    parts = [error.get(name) for name in named] if isinstance(error, Mapping) else [error]
+    texts = [p if isinstance(p, str) else json.dumps(p) for p in parts if p is not None]
+    code = error.get("code", error.get("status")) if isinstance(error, Mapping) else None
+    status = int(code) if isinstance(code, (int, str)) and re.fullmatch(r"[45]\d\d", str(code)) else 0
+    status = status or _STATUS_OF.get(str(code), 0)
+    said = clean(" ".join(texts)) or "an error without words"
+    return said[:300].lower(), said[:_SAID], status
+
+
+def parsed(body: bytes) -> object:
+    """The JSON value of a body, or None: also for numbers and depths that Python does not take."""
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def clean(text: str) -> str:
+    """Text that can be stored: surrogate pairs joined, lone ones and control characters replaced by U+FFFD."""
+    if not _CONTROL.search(text):
+        return text
+    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return _CONTROL.sub("�", joined)
+
+
+def usage(value: object) -> Tokens:
+    """Tokens by whatever names a server uses; numbers that cannot be true count as not said."""
+    if not isinstance(value, Mapping):
+        return Tokens()
+    prompt = next((n for n in (_count(value.get(name)) for name in _PROMPT) if n is not None), None)
+    completion = next((n for n in (_count(value.get(name)) for name in _COMPLETION) if n is not None), None)
+    return Tokens(prompt or None, completion or None)
+
+
+def _count(value: object) -> int | None:
+    try:
+        number = float(value) if isinstance(value, (int, float, str)) and not isinstance(value, bool) else math.nan
+    except (ValueError, OverflowError):
+        return None
+    return int(number) if 0 <= number < 1e9 else None
+
+
+def retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait, at most ten minutes; None if it says nothing or a date (back-off decides)."""
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        try:
+            seconds = float(headers[name]) * unit
+        except (KeyError, ValueError):
+            continue
+        if math.isfinite(seconds):
+            return min(600.0, max(0.05, seconds))
+    return None
+
+
+def served_by(listed: object, role: str, model: str) -> ServedBy:
+    """What a listing of models (`data`, or a bare list) says of the asked one; a bare record if it says nothing."""
+    entries = listed.get("data") if isinstance(listed, Mapping) else listed
+    mine = [e for e in entries if isinstance(e, Mapping) and e.get("id") == model] if isinstance(entries, list) else []
+    entry = mine[0] if mine else {}
+
+    def text(name: str) -> str | None:
+        value = entry.get(name)
+        return clean(value) if isinstance(value, str) else None
+
+    return ServedBy(
+        role=role,
+        model=model,
+        owned_by=text("owned_by"),
+        standin=entry.get("standin") is True,
+        notice=text("notice"),
+        weights=text("weights"),
+    )

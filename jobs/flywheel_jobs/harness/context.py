@@ -86,6 +86,7 @@ class StageContext:
         self.journal = Journal(store, config.owner, config.content_key, config.attempt)
         self._clients: dict[Role, ChatClient] = {}
         self._flushed: dict[Role, RoleUsage] = {}
+        self._told: dict[Role, Counter[str]] = {}
         self._waits: dict[Role, str] = {}
         self._flushing = asyncio.Lock()
         self._started = time.monotonic()
@@ -235,16 +236,25 @@ class StageContext:
         async with self._flushing:
             now_used = {role: client.usage for role, client in self._clients.items()}
             spent = [subtract_usage(used, self._flushed.get(role)) for role, used in now_used.items()]
-            served = [self._served(c.served_by) for c in self._clients.values() if c.served_by is not None]
-            await self.journal.flush([u for u in spent if u.calls], served)
-            self._flushed = now_used
+            named = {role: Counter(client.answered) for role, client in self._clients.items()}
+            served = [s for role, names in named.items() for s in await self._served(role, names)]
+            await self.journal.flush([u for u in spent if u.calls or u.unconfirmed_tokens], served)
+            self._flushed, self._told = now_used, named
         self.attempt.update(tokens=dict(self.journal.tokens))
 
-    def _served(self, server: ServedBy) -> ServedBy:
-        """With the digest of the weights where the endpoint does not say it: the operator serves that checkpoint."""
-        if server.role != Role.POLICY or server.weights or server.standin:
-            return server
-        return server.model_copy(update={"weights": self.config.candidate_model or self.config.base_model})
+    async def _served(self, role: Role, names: Counter[str]) -> list[ServedBy]:
+        """Who answered since the last flush, by the model that the answers name.
+
+        With the digest of the weights where the endpoint does not say it: the operator serves that checkpoint.
+        """
+        new = names - self._told.get(role, Counter())
+        if not new:
+            return []
+        server = await self._clients[role].identify()
+        if role is Role.POLICY and not server.weights and not server.standin:
+            weights = self.config.candidate_model or self.config.base_model
+            server = server.model_copy(update={"weights": weights})
+        return [server.model_copy(update={"model": name, "answers": count}) for name, count in new.items()]
 
     def counts(self, out: int, dropped: Mapping[str, int] | None = None) -> Counts:
         """Counts of `out` kept items and the drops so far (or those given); in is their sum."""

@@ -43,7 +43,7 @@ class Segment(StatusModel):
     attempt: int = Field(description="Number of that attempt.")
     items: list[Item] = Field(description="The items.")
     usage: list[RoleUsage] = Field(default_factory=list, description="What was spent since the last segment.")
-    served_by: list[ServedBy] = Field(default_factory=list, description="Who answered so far.")
+    served_by: list[ServedBy] = Field(default_factory=list, description="Who answered since the last segment.")
 
 
 @dataclass
@@ -67,8 +67,8 @@ class Journal:
 
     @property
     def tokens(self) -> dict[str, int]:
-        """Prompt and completion tokens that the owner spent, by role."""
-        return {role: used.prompt_tokens + used.completion_tokens for role, used in self.usage.items()}
+        """Tokens that count against the owner's budget, by role."""
+        return {role: u.prompt_tokens + u.completion_tokens + u.unconfirmed_tokens for role, u in self.usage.items()}
 
     def load(self) -> None:
         """Reads segments that were not read yet; blocking."""
@@ -88,7 +88,9 @@ class Journal:
     def _account(self, segment: Segment) -> None:
         _add(self.usage if segment.owner_uid == self.owner.uid else self.taken_over, segment.usage)
         for server in segment.served_by:
-            self.served_by[(server.role, server.model, server.weights)] = server
+            key = (server.role, server.model, server.weights)
+            before = self.served_by[key].answers if key in self.served_by else 0
+            self.served_by[key] = server.model_copy(update={"answers": before + server.answers})
 
     def add(self, item: Item) -> bool:
         """Takes a finished item; True when the open segment is full."""
@@ -98,7 +100,7 @@ class Journal:
 
     async def flush(self, usage: list[RoleUsage], served_by: list[ServedBy]) -> None:
         """Writes the open segment with what was spent since the last one. Raises StoreUnavailable."""
-        if not self._open and not any(u.calls for u in usage):
+        if not self._open and not usage:
             return
         items, self._open = self._open, []
         uid = self.owner.uid
@@ -119,27 +121,18 @@ def _add(to: dict[str, RoleUsage], usage: Iterable[RoleUsage]) -> None:
         to[used.role] = add_usage(to.get(used.role), used)
 
 
+_COUNTED = ("calls", "prompt_tokens", "completion_tokens", "estimated_tokens", "unconfirmed_tokens", "seconds")
+
+
 def add_usage(one: RoleUsage | None, other: RoleUsage) -> RoleUsage:
     """The sum of two usages of a role."""
-    if one is None:
-        return other
-    return RoleUsage(
-        role=one.role,
-        calls=one.calls + other.calls,
-        prompt_tokens=one.prompt_tokens + other.prompt_tokens,
-        completion_tokens=one.completion_tokens + other.completion_tokens,
-        seconds=one.seconds + other.seconds,
-    )
+    return other if one is None else _combined(one, other, 1)
 
 
 def subtract_usage(one: RoleUsage, other: RoleUsage | None) -> RoleUsage:
     """What was spent since `other`."""
-    if other is None:
-        return one
-    return RoleUsage(
-        role=one.role,
-        calls=one.calls - other.calls,
-        prompt_tokens=one.prompt_tokens - other.prompt_tokens,
-        completion_tokens=one.completion_tokens - other.completion_tokens,
-        seconds=one.seconds - other.seconds,
-    )
+    return one if other is None else _combined(one, other, -1)
+
+
+def _combined(one: RoleUsage, other: RoleUsage, sign: int) -> RoleUsage:
+    return one.model_copy(update={n: getattr(one, n) + sign * getattr(other, n) for n in _COUNTED})

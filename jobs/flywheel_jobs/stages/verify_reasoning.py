@@ -6,7 +6,6 @@ verified.jsonl and votes.jsonl (every vote of every candidate that was voted on,
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 
 from flywheel_api.records.reasoning import Problem, Vote
@@ -31,8 +30,8 @@ async def run(ctx: StageContext) -> StageResult:
     async def vote(problem: Problem) -> Vote:
         seeds = [ctx.seed("vote", problem.id, i) for i in range(rules.votes)]
         messages = roles.solver_messages(problem.question)
-        asked = await asyncio.gather(*(solver.chat(messages, seed=seed) for seed in seeds))
-        return count_votes(problem, [a.text for a in asked], seeds, solver.endpoint.model, rules)
+        asked = await solver.chat(messages, seeds=seeds)
+        return count_votes(problem, asked.texts, seeds, solver.endpoint.model, rules)
 
     votes = await ctx.map_items(distinct, lambda p: p.id, vote, Vote, text="voting on answers")
     verified = []

@@ -14,8 +14,8 @@ from pydantic import BaseModel
 
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
-from flywheel_jobs.endpoints import llm
-from flywheel_jobs.endpoints.llm import ChatClient, Pace, RequestRefused
+from flywheel_jobs.endpoints import llm, pace
+from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
 from flywheel_jobs.endpoints.structured import ask, parse
 
 ASK = [{"role": "user", "content": "hi"}]
@@ -25,6 +25,8 @@ ASK = [{"role": "user", "content": "hi"}]
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(llm, "BACKOFF_BASE", 0.01)
     monkeypatch.setattr(llm, "BACKOFF_CAP", 0.05)
+    monkeypatch.setattr(pace, "BASE", 0.01)
+    monkeypatch.setattr(pace, "CAP", 0.05)
 
 
 @pytest.fixture
@@ -100,39 +102,11 @@ async def test_nobody_listening_is_an_endpoint_failure() -> None:
     await client.aclose()
 
 
-async def test_one_poisoned_request_does_not_stop_the_others() -> None:
-    async def handle(request: web.Request) -> web.Response:
-        body = await request.json()
-        if body["messages"][0]["content"] == "poison":
-            return web.json_response({}, status=500)
-        return web.json_response({"choices": [{"message": {"content": "ok"}}]})
-
-    app = web.Application()
-    app.router.add_post("/v1/chat/completions", handle)
-    async with TestServer(app) as running:
-        endpoint = ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m")
-        client = ChatClient(endpoint, patience_seconds=30)
-
-        async def others() -> set[str]:
-            answers = set()
-            for _ in range(60):
-                answers.add((await client.chat(ASK)).text)
-                await asyncio.sleep(0.01)
-            return answers
-
-        good = asyncio.create_task(others())
-        with pytest.raises(RequestRefused, match="failed 6 times"):
-            await client.chat([{"role": "user", "content": "poison"}])
-        assert await good == {"ok"}
-        assert not (await client.identify()).standin  # no /models: served by an unlabelled model
-        await client.aclose()
-
-
 @pytest.mark.parametrize("status", [401, 403, 404])
 async def test_a_refusing_endpoint_stops_at_once_with_the_fix(server: Any, client: ChatClient, status: int) -> None:
     await client.chat(ASK)
     server.standin.faults.set({"status": status})
-    with pytest.raises(EndpointUnavailable, match="url, model and apiKey") as refused:
+    with pytest.raises(EndpointUnavailable, match=r"check its (url|apiKey)") as refused:
         await client.chat(ASK)
     assert refused.value.reason == "EndpointRefused"
 
@@ -178,7 +152,7 @@ async def test_concurrency_is_bounded() -> None:
         return web.json_response({"choices": [{"message": {"content": "x"}}], "data": []})
 
     app = web.Application()
-    app.router.add_route("*", "/v1/{rest:.*}", handle)
+    app.router.add_post("/v1/{rest:.*}", handle)
     async with TestServer(app) as running:
         url = str(running.make_url("/v1"))
         client = ChatClient(ResolvedEndpoint(role="Teacher", url=url, model="m", concurrency=5))
@@ -201,19 +175,6 @@ async def test_permits_survive_cancelled_and_failed_requests(server: Any) -> Non
         answers = await asyncio.gather(*(client.chat(ASK) for _ in range(200)))
     assert len(answers) == 200
     await client.aclose()
-
-
-async def test_pace_spreads_requests() -> None:
-    pace = Pace(600)  # one each 100 ms
-    started = time.monotonic()
-    await asyncio.gather(*(pace.turn() for _ in range(4)))
-    assert 0.28 < time.monotonic() - started < 1.0
-
-
-@pytest.mark.parametrize(("value", "seconds"), [(None, None), ("2", 2.0), ("99999", 600.0), ("-1", 0.05),
-                                                ("Wed, 21 Oct 2026 07:28:00 GMT", None)])  # fmt: skip
-def test_retry_after(value: str | None, seconds: float | None) -> None:
-    assert llm.parse_retry_after(value) == seconds
 
 
 async def test_an_answer_of_another_shape_is_asked_for_again() -> None:

@@ -1,0 +1,136 @@
+"""What a chat request says, and how it asks for less where a server cannot do everything. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flywheel_jobs.endpoints.door import Outcome
+from flywheel_jobs.endpoints.purse import most_tokens, prompt_tokens
+from flywheel_jobs.endpoints.wire import Read
+
+Message = Mapping[str, object]
+SCHEMA, N, SEED = "response_format", "n", "seed"
+_NAMES = {SCHEMA: r"response_format|schema|grammar|json", N: r"\bn\b|choices|samples", SEED: r"seed"}
+"""What can be left out, in the order in which that is tried, and the words by which an error names it."""
+
+
+@dataclass
+class Learnt:
+    """What this role's server turned out not to do; found by asking once without."""
+
+    single: bool = False
+    no_seed: bool = False
+    no_schema: set[str] = field(default_factory=set)
+
+    def take(self, ask: Ask, without: frozenset[str], fewer: bool) -> list[str]:
+        """Notes what an answered request was without, or that it gave fewer choices; what of it is new."""
+        new = []
+        if (N in without or fewer) and not self.single:
+            self.single = True
+            new.append(N)
+        if SEED in without and not self.no_seed:
+            self.no_seed = True
+            new.append(SEED)
+        if SCHEMA in without and ask.title not in self.no_schema:
+            self.no_schema.add(ask.title)
+            new.append(SCHEMA)
+        return new
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One logical request."""
+
+    model: str
+    messages: tuple[Message, ...]
+    temperature: float
+    top_p: float
+    max_tokens: int
+    schema: Mapping[str, object] | None = None
+
+    @property
+    def title(self) -> str:
+        """The schema's name."""
+        return str((self.schema or {}).get("title", "answer"))
+
+    def body(
+        self, count: int, seed: int | None, learnt: Learnt, without: frozenset[str] = frozenset()
+    ) -> dict[str, object]:
+        """The request's body."""
+        body: dict[str, object] = {
+            "model": self.model,
+            "messages": list(self.messages),
+            "temperature": self.temperature,
+            "top_p": self.top_p,
+            "max_tokens": self.max_tokens,
+        }
+        if count > 1:
+            body[N] = count
+        if seed is not None and not learnt.no_seed:
+            body[SEED] = seed
+        if self.schema is not None and self.title not in learnt.no_schema:
+            form = {"name": "answer", "schema": dict(self.schema), "strict": strict(self.schema)}
+            body[SCHEMA] = {"type": "json_schema", "json_schema": form}
+        return {k: v for k, v in body.items() if k not in without}
+
+    def reserve(self, count: int) -> int:
+        """Tokens that this can cost at most."""
+        return most_tokens(self.messages) + count * self.max_tokens
+
+    @staticmethod
+    def prompt(body: Mapping[str, object]) -> int:
+        """Tokens of a body's prompt, estimated."""
+        messages = body["messages"]
+        return prompt_tokens(messages) if isinstance(messages, list) else 0
+
+
+@dataclass
+class Less:
+    """How one request asks for less: which parts it leaves out now, and which it has tried."""
+
+    there: list[str]
+    without: frozenset[str] = frozenset()
+    tried: list[frozenset[str]] = field(default_factory=list)
+    sure: bool = False  # the server refused: an answer without a part says that it cannot do the part
+
+    def again(self, read: Read, failures: int) -> bool:
+        """Whether to ask at once with less. Not when the parts cannot be the reason, or all was tried."""
+        named = any(re.search(_NAMES[name], read.said.lower()) for name in self.there)
+        refused = read.outcome is Outcome.ITEM_REFUSED and read.row.word == "request-refused"
+        refused = refused or read.said.startswith("HTTP 501")
+        if not refused and not (read.said.startswith("HTTP 500") and failures):
+            return False
+        fewer = next((one for one in self._steps(read.said.lower()) if one not in self.tried), None)
+        if fewer is None:
+            return False
+        self.sure = refused or named
+        self.without = fewer
+        self.tried.append(fewer)
+        return True
+
+    def _steps(self, said: str) -> Iterator[frozenset[str]]:
+        named = [name for name in self.there if re.search(_NAMES[name], said)]
+        yield from (frozenset({name}) for name in dict.fromkeys([*named, *self.there]))
+        if self.there:
+            yield frozenset(self.there)
+
+
+def parts(body: Mapping[str, object]) -> list[str]:
+    """What can be left out of a body."""
+    return [name for name in _NAMES if name in body]
+
+
+def strict(schema: object) -> bool:
+    """Whether OpenAI's strict mode takes a schema: closed objects, all fields required, no defaults."""
+    if isinstance(schema, list):
+        return all(strict(one) for one in schema)
+    if not isinstance(schema, Mapping):
+        return True
+    if schema.get("type") == "object":
+        fields: Mapping[str, Any] = schema.get("properties", {})
+        if schema.get("additionalProperties") is not False or set(schema.get("required", ())) != set(fields):
+            return False
+    return "default" not in schema and all(strict(value) for value in schema.values())

@@ -1,0 +1,277 @@
+"""The one door: what a response of an endpoint is, by one table. Pure.
+
+Every response becomes one of six outcomes (law 6). The first row of `TABLE` that fits decides. The same rows are the
+table in docs/reference/endpoints.md and, by their examples, the test of this module.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class Outcome(StrEnum):
+    """What a response is."""
+
+    ANSWER = "Answer"
+    BUSY = "Busy"
+    OUTAGE = "Outage"
+    ITEM_REFUSED = "ItemRefused"
+    ITEM_FILTERED = "ItemFiltered"
+    ENDPOINT_REFUSED = "EndpointRefused"
+
+
+MEANING: Final = {
+    Outcome.ANSWER: "Taken as what the model said.",
+    Outcome.BUSY: "Never the item's fault, however often: the whole role waits as long as it is told, or backs off.",
+    Outcome.OUTAGE: "Asked again. An item is at fault only where a small request of our own is answered every time "
+    "between its failures.",
+    Outcome.ITEM_REFUSED: "The item is dropped and counted. Where items are refused alike, it is the endpoint.",
+    Outcome.ITEM_FILTERED: "The item is dropped and counted, never scored.",
+    Outcome.ENDPOINT_REFUSED: "The stage stops, its finished items are kept, and a person must do what is said here.",
+}
+"""What is done with each outcome."""
+
+
+@dataclass(frozen=True)
+class Signs:
+    """What can be seen of a response: the HTTP status, or the one that an error inside a 200 names.
+
+    `words` are code, type and message of the error in lower case; `finish` is the reason of one choice; `broken` says
+    that a 200 holds an error, no choice, or nothing that can be read.
+    """
+
+    status: int = 200
+    words: str = ""
+    finish: str = ""
+    retry_after: bool = False
+    broken: bool = False
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. A row without a condition fits everything; all conditions that are given must fit."""
+
+    what: str
+    outcome: Outcome
+    word: str  # in counts and messages
+    statuses: frozenset[int] = frozenset()
+    words: str = ""  # a regular expression, searched in Signs.words
+    finish: frozenset[str] = frozenset()
+    retry_after: bool | None = None
+    broken: bool | None = None
+    advice: str = ""
+    examples: tuple[Signs, ...] = field(default=(), repr=False)
+
+    def fits(self, seen: Signs) -> bool:
+        """Whether a response with these signs belongs here."""
+        return (
+            (not self.statuses or seen.status in self.statuses)
+            and (not self.words or re.search(self.words, seen.words) is not None)
+            and (not self.finish or seen.finish in self.finish)
+            and self.retry_after in (None, seen.retry_after)
+            and self.broken in (None, seen.broken)
+        )
+
+
+STOPPED: Final = frozenset(
+    {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "tool_calls", "tool_use", "function_call"}
+)
+CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+_FILTERS = frozenset(
+    {"content_filter", "content-filter", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
+     "guardrail_intervened", "error_toxic"}
+)  # fmt: skip
+_REFUSALS = frozenset(range(400, 500))
+_ITEM = frozenset({400, 413, 422})
+_SPACE = (
+    r"context.?(length|window|size)|maximum context|max_model_len|too many (input )?tokens|(prompt|input) is too long"
+    r"|exceed\w* (the )?(available |model.?s |maximum )?(context|number of tokens|token limit)|reduce the length"
+)
+_MONEY = (
+    r"insufficient.?(quota|balance|funds|credit)|credit.?balance|(no|out of|not enough) (balance|credits?|money|funds)"
+    r"|exceeded your current quota|billing.{0,30}(limit|disabled|details|not |required)|payment required"
+    r"|quota.{0,60}(per.?day|daily|month)|(per.?day|daily|monthly).{0,40}(quota|limit)|(requests|tokens) per day"
+)
+_FILTER = r"content.?(filter|policy|management)|responsibleai|moderation|flagged|safety system|prohibited content"
+_LOADING = r"(still|is|being|currently) loading|loading (the )?model|model_not_ready|warming up|not (yet )?ready"
+
+TABLE: Final[tuple[Row, ...]] = (
+    Row(
+        "402 with Retry-After",
+        Outcome.BUSY,
+        "busy",
+        frozenset({402}),
+        retry_after=True,
+        examples=(Signs(402, "no balance left", retry_after=True),),
+    ),
+    Row(
+        "402 (payment required)",
+        Outcome.ENDPOINT_REFUSED,
+        "no-money",
+        frozenset({402}),
+        advice="the account has no money or quota left: pay, or raise its limit",
+        examples=(Signs(402, "no balance left"),),
+    ),
+    Row(
+        "429 that speaks of a limit by the minute",
+        Outcome.BUSY,
+        "busy",
+        frozenset({429}),
+        r"per.?minute|(retry|try again) (in|after) [\d.]+ ?m?s",
+        examples=(Signs(429, "you exceeded your current quota generaterequestsperminute"),),
+    ),
+    Row(
+        "400, 403, 429 or an error inside a 200 that speaks of money, or of a quota by the day or month",
+        Outcome.ENDPOINT_REFUSED,
+        "no-money",
+        frozenset({200, 400, 403, 429}),
+        _MONEY,
+        advice="the account has no money or quota left: pay, or raise its limit",
+        examples=(
+            Signs(429, "insufficient_quota you exceeded your current quota, please check your plan"),
+            Signs(429, "credit_balance_exhausted"),
+            Signs(400, "your credit balance is too low to access the api"),
+            Signs(429, "quota exceeded for metric: generate_requests_per_model_per_day"),
+            Signs(403, "billing is disabled for this project"),
+        ),
+    ),
+    Row(
+        "any refusal that says that the model is still being loaded",
+        Outcome.BUSY,
+        "loading",
+        _REFUSALS | {200, 500, 503},
+        _LOADING,
+        examples=(Signs(400, "model is still loading"), Signs(404, "loading model"), Signs(503, "loading model")),
+    ),
+    Row(
+        "408, 409, 425, 429, 503, 529",
+        Outcome.BUSY,
+        "busy",
+        frozenset({408, 409, 425, 429, 503, 529}),
+        examples=(Signs(429, "slow down"), Signs(503), Signs(529, "overloaded_error"), Signs(425), Signs(408)),
+    ),
+    Row(
+        "400, 403, 413, 422, 451, 500 or an error inside a 200 that speaks of a filter",
+        Outcome.ITEM_FILTERED,
+        "filtered",
+        _ITEM | {200, 403, 451, 500},
+        _FILTER,
+        examples=(
+            Signs(400, "content_filter the response was filtered due to azure's content management policy"),
+            Signs(403, "your input was flagged"),
+        ),
+    ),
+    Row(
+        "400, 413, 422, 500 or an error inside a 200 that speaks of the context's length",
+        Outcome.ITEM_REFUSED,
+        "too-long",
+        _ITEM | {200, 500},
+        _SPACE,
+        examples=(
+            Signs(400, "the request exceeds the available context size, try increasing it"),
+            Signs(400, "this model's maximum context length is 4096 tokens"),
+            Signs(400, "prompt is too long: 210000 tokens > 200000 maximum"),
+            Signs(500, "exceed_context_size_error the request exceeds the available context size"),
+        ),
+    ),
+    Row("413", Outcome.ITEM_REFUSED, "too-long", frozenset({413}), examples=(Signs(413),)),
+    Row(
+        "any other 400 or 422",
+        Outcome.ITEM_REFUSED,
+        "request-refused",
+        _ITEM,
+        examples=(Signs(400, "bad request"), Signs(422, "unprocessable")),
+    ),
+    Row(
+        "401, 403, 407, 498",
+        Outcome.ENDPOINT_REFUSED,
+        "no-permission",
+        frozenset({401, 403, 407, 498}),
+        advice="check its apiKey: it is wrong, too old, or may not use this model",
+        examples=(Signs(401, "invalid api key"), Signs(403, "forbidden"), Signs(498, "token expired")),
+    ),
+    Row(
+        "404, 405, 410",
+        Outcome.ENDPOINT_REFUSED,
+        "not-there",
+        frozenset({404, 405, 410}),
+        advice="check its url and model: this address does not serve them",
+        examples=(Signs(404, "the model `m` does not exist"), Signs(405), Signs(410)),
+    ),
+    Row(
+        "a redirect",
+        Outcome.ENDPOINT_REFUSED,
+        "moved",
+        frozenset(range(300, 400)),
+        advice="it has moved: prompt and key go to no other address than the spec's, so write the new one as url",
+        examples=(Signs(301), Signs(307), Signs(308)),
+    ),
+    Row(
+        "421, 499 (gateways say them of their own trouble)",
+        Outcome.OUTAGE,
+        "outage",
+        frozenset({421, 499}),
+        examples=(Signs(421), Signs(499)),
+    ),
+    Row(
+        "any other 4xx, 501, 505",
+        Outcome.ENDPOINT_REFUSED,
+        "refused",
+        _REFUSALS | {501, 505},
+        advice="it cannot do what it is asked for: check url, model and the server's own log",
+        examples=(Signs(418), Signs(423, "locked"), Signs(451), Signs(415), Signs(501), Signs(505)),
+    ),
+    Row(
+        "any other 5xx",
+        Outcome.OUTAGE,
+        "outage",
+        frozenset(range(500, 600)),
+        examples=(Signs(500, "internal error"), Signs(502), Signs(504), Signs(520)),
+    ),
+    Row(
+        "a time-out, a broken connection, a 200 that holds an error, no choice or nothing readable (an error with a "
+        "status inside a 200 is read by that status)",
+        Outcome.OUTAGE,
+        "outage",
+        broken=True,
+        examples=(Signs(200, "upstream failed", broken=True), Signs(0, broken=True)),
+    ),
+    Row(
+        "a choice that ended by `content_filter` or another filter's word",
+        Outcome.ITEM_FILTERED,
+        "filtered",
+        finish=_FILTERS,
+        examples=(Signs(finish="content_filter"), Signs(finish="safety")),
+    ),
+    Row(
+        "a choice that ended by `stop`, `tool_calls`, or without a reason and with text",
+        Outcome.ANSWER,
+        "stop",
+        frozenset({200}),
+        finish=STOPPED,
+        examples=(Signs(finish="stop"), Signs(finish="tool_calls"), Signs(finish="eos")),
+    ),
+    Row(
+        "a choice that ended by `length`: an answer that is never right; counted as `window` where the server cut it "
+        "before `max_tokens`",
+        Outcome.ANSWER,
+        "length",
+        frozenset({200}),
+        finish=CUT,
+        examples=(Signs(finish="length"), Signs(finish="max_tokens")),
+    ),
+    Row(
+        "a choice that ended in any other way, such as `abort` or `error`, or empty and without a reason",
+        Outcome.OUTAGE,
+        "outage",
+        examples=(Signs(finish="abort"), Signs(finish="error"), Signs(finish=""), Signs(206)),
+    ),
+)
+
+
+def decide(seen: Signs) -> Row:
+    """The row of a response: the first that fits; the last one fits everything."""
+    return next(row for row in TABLE if row.fits(seen))

@@ -1,0 +1,91 @@
+"""HTTP to one endpoint: pooled, with its key, never to another address; and nothing else than a reply or none."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Protocol
+from urllib.parse import urlsplit, urlunsplit
+
+import aiohttp
+
+from flywheel_api.stages import ResolvedEndpoint
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.endpoints.wire import Reply
+
+CONNECT_SECONDS = 10
+
+
+class NoReply(Exception):
+    """Nothing that can be read came back. `sent`: the server may have worked on it; `timed_out`: it had its time."""
+
+    def __init__(self, why: str, sent: bool = True, timed_out: bool = False) -> None:
+        super().__init__(why)
+        self.sent = sent
+        self.timed_out = timed_out
+
+
+class Transport(Protocol):
+    """How requests reach an endpoint."""
+
+    async def send(self, method: str, path: str, body: Mapping[str, object] | None, seconds: float) -> Reply:
+        """The reply. Raises NoReply, and ValidationFailure for a request that cannot be made at all."""
+        ...
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        ...
+
+
+def joined(base: str, path: str) -> str:
+    """The address of a path below a base URL, whose query is kept (`?api-version=` of some vendors)."""
+    parts = urlsplit(base)
+    return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+class Http:
+    """The transport of production. Create inside a running loop."""
+
+    def __init__(self, endpoint: ResolvedEndpoint) -> None:
+        self._role = endpoint.role
+        self._base = endpoint.url
+        name = endpoint.api_key_env
+        self._key = os.environ.get(name, "").strip() if name else ""
+        self._limit = endpoint.concurrency + 1
+        self._session: aiohttp.ClientSession | None = None
+
+    async def send(self, method: str, path: str, body: Mapping[str, object] | None, seconds: float) -> Reply:
+        """One request; redirects are replies like any other."""
+        limit = aiohttp.ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        try:
+            async with self._open().request(
+                method, joined(self._base, path), json=body, timeout=limit, allow_redirects=False
+            ) as response:
+                headers = {k.lower(): v for k, v in response.headers.items()}
+                return Reply(response.status, await response.read(), headers)
+        except TimeoutError as error:
+            connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
+            raise NoReply(f"no answer within {seconds:g} s", sent=not connecting, timed_out=not connecting) from error
+        except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
+            raise NoReply(f"{type(error).__name__} {error}".strip(), sent=False) from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise NoReply(f"{type(error).__name__} {error}".strip()) from error
+        except ValueError as error:
+            raise ValidationFailure(
+                f"no request can be made for role {self._role}: {error}; check the endpoint's url and apiKey"
+            ) from error
+
+    def _open(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # a vote is a sample of its own: no gateway should answer it from a cache
+            headers = {"Cache-Control": "no-cache", **({"Authorization": f"Bearer {self._key}"} if self._key else {})}
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30), headers=headers, trust_env=False
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Closes the connections."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None

@@ -1,0 +1,376 @@
+"""What follows from what the door says: nothing is dropped for weather, and what a person must do is said."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import pytest
+
+from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
+from flywheel_jobs.endpoints.asking import strict
+from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
+from flywheel_jobs.endpoints.transport import NoReply
+from flywheel_jobs.endpoints.wire import Reply
+from unit.jobs.virtual import ASK, Body, Wire, client, err, is_probe, many, now, ok, run
+
+Work = Callable[[ChatClient], Coroutine[Any, Any, Any]]
+
+
+def play(answer: Any, work: Work = lambda c: c.chat(ASK), **settings: Any) -> tuple[Any, Wire, ChatClient]:
+    """What the work came to, its error included."""
+    wire = Wire(answer)
+
+    async def go() -> tuple[Any, ChatClient]:
+        made = client(wire, **settings)
+        try:
+            return await work(made), made
+        except Exception as error:
+            return error, made
+        finally:
+            await made.aclose()
+
+    result, made = run(go())
+    return result, wire, made
+
+
+class Limited:
+    """At most `rate` answers in a window of so many seconds; the rest are refused in a server's own way."""
+
+    def __init__(self, rate: int, seconds: float, refusal: Reply) -> None:
+        self.rate, self.seconds, self.refusal = rate, seconds, refusal
+        self.began, self.count = 0.0, 0
+
+    def __call__(self, body: Body, number: int) -> Reply:
+        if now() - self.began >= self.seconds:
+            self.began, self.count = now(), 0
+        self.count += 1
+        return ok() if self.count <= self.rate else self.refusal
+
+
+@pytest.mark.parametrize(
+    ("limit", "items"),
+    [
+        (Limited(5, 1, err(429, "slow down", **{"retry-after": "1"})), 150),
+        (Limited(60, 60, err(429, "slow down")), 150),
+        (Limited(60, 60, err(429, "", **{"retry-after": "Wed, 21 Oct 2026 07:28:00 GMT"})), 150),
+        (Limited(20, 1, err(429, "", **{"retry-after": "0"})), 100),
+        (Limited(20, 1, err(429, "", **{"retry-after-ms": "900"})), 100),
+        (Limited(10, 1, err(503, "busy")), 100),
+        (Limited(10, 1, Reply(200, b'{"error": {"code": 429, "message": "slow down"}}')), 100),
+    ],
+)
+def test_a_limit_costs_time_and_no_item(limit: Limited, items: int) -> None:
+    ends, wire, _ = play(limit, lambda c: many(c, range(items)), concurrency=64)
+    assert ends == {"answered": items}
+    assert len(wire.bodies) < 4 * items  # and asks less while it is refused
+
+
+@pytest.mark.parametrize("share", [50, 80])
+@pytest.mark.parametrize("fault", [err(503), err(500), ok("", finish="abort"), Reply(200, b'{"choices": []}'), None])
+def test_bad_weather_costs_no_item(share: int, fault: Reply | None) -> None:
+    def answer(body: Body, number: int) -> Reply:
+        if (number * 7919) % 101 % 100 < share:
+            if fault is None:
+                raise NoReply("reset by peer")
+            return fault
+        return ok()
+
+    ends, _, _ = play(answer, lambda c: many(c, range(150)), concurrency=64)
+    assert ends == {"answered": 150}
+
+
+def test_everybody_that_is_told_to_wait_comes_back_one_after_the_other() -> None:
+    _, wire, _ = play(Limited(5, 1, err(429, "", **{"retry-after": "1"})), lambda c: many(c, range(64)), concurrency=64)
+    assert max(Counter(round(t, 3) for t in wire.times).values()) <= 8
+
+
+@pytest.mark.parametrize("beside", [0, 1, 5, 12])
+def test_poison_is_found_by_a_request_of_our_own_whoever_is_beside_it(beside: int) -> None:
+    """A stage whose last item is poisoned could never end: nobody answered beside it."""
+
+    def answer(body: Body, number: int) -> Reply:
+        return err(500, "boom") if body["messages"][0]["content"] == "0" else ok()
+
+    ends, wire, _ = play(answer, lambda c: many(c, range(beside + 1)), patience=5.0)
+    assert ends == Counter({"answered": beside, "RequestRefused": 1})
+    assert sum(is_probe(b) for b in wire.bodies) == 8
+
+
+def test_no_item_is_poison_while_our_own_requests_fail_too() -> None:
+    def answer(body: Body, number: int) -> Reply:
+        return ok() if body["messages"][0]["content"] == "good" else err(500)
+
+    error, wire, _ = play(answer, lambda c: c.chat(ASK), patience=600.0)
+    assert isinstance(error, EndpointUnavailable) and error.reason == "EndpointUnavailable"
+    assert "has not answered for" in str(error) and any(map(is_probe, wire.bodies))
+
+
+@pytest.mark.parametrize(
+    ("reply", "says"),
+    [
+        (err(402, "no balance left"), "pay"),
+        (err(429, "You exceeded your current quota (insufficient_quota)"), "pay"),
+        (err(429, "credit_balance_exhausted"), "pay"),
+        (err(498, "token expired"), "apiKey"),
+        (err(401, "bad key"), "apiKey"),
+        (err(404, "no such model"), "url and model"),
+        (err(451, "not here"), "server's own log"),
+        (err(423, "locked"), "server's own log"),
+        (err(501, "no"), "server's own log"),
+        (Reply(308, b"", {"location": "http://elsewhere/v1"}), "elsewhere"),
+    ],
+)
+def test_what_a_person_must_do_ends_the_stage_and_drops_nothing(reply: Reply, says: str) -> None:
+    ends, _, _ = play(lambda b, n: reply, lambda c: many(c, range(20)))
+    assert ends == {"EndpointUnavailable": 20}
+    error, _, _ = play(lambda b, n: reply)
+    assert isinstance(error, EndpointUnavailable) and error.reason == "EndpointRefused" and says in str(error)
+
+
+@pytest.mark.parametrize("fault", [err(402, "", **{"retry-after": "2"}), err(400, "model is still loading"),
+                                   err(404, "loading model"), err(499), err(421)])  # fmt: skip
+def test_what_passes_is_waited_for(fault: Reply) -> None:
+    got, _, _ = play(lambda b, n: fault if n < 2 else ok("right"))
+    assert got.text == "right"
+
+
+def test_refusals_alike_are_the_endpoint_s_and_single_ones_the_item_s() -> None:
+    ends, _, _ = play(lambda b, n: err(400, f"strange refusal {n}"), lambda c: many(c, range(30)))
+    assert ends["RequestRefused"] == 4 and ends["EndpointUnavailable"] == 26
+
+    def some(body: Body, number: int) -> Reply:
+        return err(400, "too odd") if int(body["messages"][0]["content"]) % 3 == 1 else ok()
+
+    ends, _, _ = play(some, lambda c: many(c, range(90)), concurrency=1)
+    assert ends == {"answered": 60, "RequestRefused": 30}
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("this model's maximum context length is 512 tokens", "too-long"),
+        ("prompt is too long: 9000 tokens > 8192 maximum", "too-long"),
+        ("content_filter", "filtered"),
+        ("bad request", "request-refused"),
+    ],
+)
+def test_a_dropped_item_says_why(text: str, word: str) -> None:
+    error, wire, _ = play(lambda b, n: err(400, text))
+    assert isinstance(error, RequestRefused) and error.reason == word and len(wire.bodies) == 1
+
+
+# ---- n choices ------------------------------------------------------------------------------------------------------
+def eight(c: ChatClient) -> Coroutine[Any, Any, Any]:
+    return c.chat(ASK, n=8, seed=3)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda b, n: ok("a"),  # Ollama: n is ignored
+        lambda b, n: err(400, "n must lie in 1..4") if b.get("n", 1) > 4 else ok(*"a" * b.get("n", 1)),
+        lambda b, n: err(422, "extra fields not permitted") if "n" in b else ok("a"),
+        lambda b, n: err(500, "n > 1 is not implemented") if "n" in b else ok("a"),
+        lambda b, n: ok(*"abcdefghij"),  # more than asked
+        lambda b, n: ok(*"abcdefgh") if n else ok(*"abcde"),
+        lambda b, n: ok(*"a" * b.get("n", 1), finish="stop" if n else "abort"),
+    ],
+)
+def test_n_means_n_samples(answer: Any) -> None:
+    got, wire, _ = play(lambda b, n: ok() if is_probe(b) else answer(b, n), eight)
+    assert len(got.texts) == 8
+    seeds = [b["seed"] for b in wire.bodies if not is_probe(b)]
+    singles = [b["seed"] for b in wire.bodies if "n" not in b and not is_probe(b)]
+    assert seeds[0] == 3 and len(set(singles)) == len(singles)  # each sample has a seed of its own
+
+
+def test_a_server_without_n_is_asked_so_once() -> None:
+    def answer(body: Body, number: int) -> Reply:
+        return err(400, "n is not supported") if "n" in body else ok("a")
+
+    async def twice(c: ChatClient) -> None:
+        await c.chat(ASK, n=3)
+        await c.chat(ASK, n=3)
+
+    _, wire, _ = play(answer, twice)
+    assert sum("n" in b for b in wire.bodies) == 1 and len(wire.bodies) == 7
+
+
+def test_one_cached_completion_is_one_sample() -> None:
+    """A gateway that answers by messages and ignores the seed made 14 of 30 verified labels wrong."""
+    error, wire, _ = play(lambda b, n: ok("a", id="same"), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
+    assert isinstance(error, RequestRefused) and error.reason == "not-independent" and "cache" in str(error)
+    assert len({b["seed"] for b in wire.bodies}) == len(wire.bodies)
+
+    async def votes(c: ChatClient) -> list[Any]:
+        return [await asyncio.gather(c.chat(ASK, seeds=[k, k + 1]), return_exceptions=True) for k in range(9)]
+
+    ends, _, _ = play(lambda b, n: ok("a", id="same"), votes)
+    assert isinstance(ends[-1][0], EndpointUnavailable) and "cache" in str(ends[-1][0])
+    own, _, _ = play(lambda b, n: ok("a", id=str(n)), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
+    assert own.ids == ["0", "1", "2"]
+    none, _, _ = play(lambda b, n: ok("a"), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
+    assert none.texts == ["a"] * 3
+
+
+# ---- what a server cannot do --------------------------------------------------------------------------------------
+SCHEMA = {"title": "Reply", "type": "object", "properties": {}}
+
+
+@pytest.mark.parametrize(
+    ("part", "refusal"),
+    [
+        ("response_format", err(400, "response_format is not supported")),
+        ("response_format", err(500, "Grammar error: unimplemented")),
+        ("response_format", err(501, "not implemented")),
+        ("response_format", err(400, "failed to parse grammar")),
+        ("seed", err(400, "seed is not supported")),
+        ("seed", err(422, "extra fields")),
+    ],
+)
+def test_what_a_server_cannot_do_is_left_out_and_remembered(part: str, refusal: Reply) -> None:
+    async def twice(c: ChatClient) -> Any:
+        await c.chat(ASK, seed=1, schema=SCHEMA)
+        return await c.chat(ASK, seed=1, schema=SCHEMA)
+
+    got, wire, made = play(lambda b, n: refusal if part in b else ok("right"), twice)
+    assert got.text == "right" and part not in wire.bodies[-1]
+    assert bool(made.learnt.no_schema) == (part == "response_format")  # and nothing else is given up
+    assert made.learnt.no_seed == (part == "seed")
+
+
+def test_a_schema_survives_weather_and_another_schema_s_refusal() -> None:
+    def answer(body: Body, number: int) -> Reply:
+        name = body["response_format"]["json_schema"]["schema"]["title"] if "response_format" in body else ""
+        return err(500) if number in (0, 1) else err(400, "schema") if name == "Tree" else ok("right")
+
+    async def three(c: ChatClient) -> None:
+        await c.chat(ASK, schema=SCHEMA)
+        await c.chat(ASK, schema={**SCHEMA, "title": "Tree"})
+        await c.chat(ASK, schema=SCHEMA)
+
+    _, wire, made = play(answer, three)
+    assert made.learnt.no_schema == {"Tree"} and "response_format" in wire.bodies[-1]
+
+
+def test_strict_is_said_only_of_what_strict_mode_takes() -> None:
+    closed: dict[str, Any] = {"type": "object", "properties": {"x": {"type": "string"}}, "required": ["x"],
+                              "additionalProperties": False}  # fmt: skip
+    assert strict(closed)
+    broken: dict[str, Any]
+    for broken in ({"required": []}, {"additionalProperties": True}, {"properties": {"x": {"default": 1}}}):
+        assert not strict({**closed, **broken})
+    assert not strict({"anyOf": [closed, {"type": "object"}]})
+
+
+# ---- usage and budgets ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("usage", [None, (0, 0), (-500, -100)])
+def test_a_budget_fires_also_where_the_server_does_not_count(usage: tuple[int, int] | None) -> None:
+    text = "x" * 1200
+
+    async def calls(c: ChatClient) -> int:
+        for n in range(200):
+            try:
+                await c.chat(ASK)
+            except BudgetExceeded:
+                return n
+        return 200
+
+    n, _, made = play(lambda b, n: ok(text, usage=usage), calls, tokenLimit=1000)
+    assert n == 4 and made.usage.estimated_tokens == made.tokens_used >= 1000
+
+
+def test_a_budget_holds_within_one_request_with_64_in_flight() -> None:
+    async def slow() -> Reply:
+        await asyncio.sleep(1)
+        return ok(usage=(6, 50))
+
+    ends, _, made = play(
+        lambda b, n: slow(), lambda c: many(c, range(64)), concurrency=64, tokenLimit=1000, maxTokens=50
+    )
+    assert 1000 <= made.tokens_used < 1056 and ends["answered"] == 18 and ends["BudgetExceeded"] == 46
+
+
+def test_time_outs_double_and_count_for_the_budget() -> None:
+    limits: list[float] = []
+
+    async def answer(body: Body, number: int) -> Reply:
+        raise NoReply("no answer", timed_out=True)
+
+    class Slow(Wire):
+        async def send(self, method: str, path: str, body: Body | None, seconds: float) -> Reply:
+            if body is not None and not is_probe(body):
+                limits.append(seconds)
+                if seconds < 300:
+                    await asyncio.sleep(seconds)
+                    raise NoReply("no answer", timed_out=True)
+                return ok(usage=(10, 20))
+            return ok(usage=(1, 1))
+
+    async def go() -> ChatClient:
+        made = client(Slow(answer), timeoutSeconds=90.0, maxTokens=100)
+        await made.chat(ASK)
+        return made
+
+    made = run(go())
+    assert limits == [90, 90, 180, 360]
+    assert made.usage.unconfirmed_tokens == 3 * 138 and made.tokens_used >= 3 * 138 + 30
+
+
+def test_what_is_too_slow_for_any_time_is_given_up() -> None:
+    def answer(body: Body, number: int) -> Reply:
+        if is_probe(body):
+            return ok()
+        raise NoReply("no answer", timed_out=True)
+
+    error, wire, _ = play(answer)
+    assert isinstance(error, RequestRefused) and sum(not is_probe(b) for b in wire.bodies) < 10
+
+
+# ---- who answers, and how much of it ------------------------------------------------------------------------------
+def test_answers_are_counted_by_the_model_that_they_name() -> None:
+    def answer(body: Body, number: int) -> Reply:
+        return ok(model="m-2026-05-13" if number < 3 else "cheap-fallback-8b")
+
+    ends, _, made = play(answer, lambda c: many(c, range(8)))
+    assert ends == {"answered": 8} and made.answered == {"m-2026-05-13": 3, "cheap-fallback-8b": 5}
+    error, _, made = play(answer, lambda c: c.chat(ASK, seeds=range(8)), steady="", concurrency=1)
+    assert isinstance(error, EndpointUnavailable) and error.reason == "ServedModelChanged"
+    assert "cheap-fallback-8b" in str(error) and made.answered == {"m-2026-05-13": 3}
+
+
+@pytest.mark.parametrize("models", [Reply(500), Reply(501), Reply(429), Reply(200, b"<html>"), Reply(200), Reply(401)])
+def test_whatever_models_does_the_chat_is_what_counts(models: Reply) -> None:
+    wire = Wire(lambda b, n: ok("right"), models)
+
+    async def go() -> str:
+        made = client(wire)
+        text = (await made.chat(ASK)).text
+        assert not (await made.identify()).standin
+        return text
+
+    assert run(go()) == "right"
+
+
+def test_a_window_that_cuts_everything_is_the_server_s() -> None:
+    def answer(body: Body, number: int) -> Reply:
+        return ok("cut", finish="length", usage=(916, 108))
+
+    got, _, _ = play(answer, lambda c: c.chat(ASK, max_tokens=500))
+    assert got.finish_reasons == ["window"]
+    ends, _, _ = play(answer, lambda c: many(c, range(10)), maxTokens=500)
+    assert ends["EndpointUnavailable"] == 6
+    error, _, _ = play(answer, lambda c: c.chat(ASK, seeds=range(5)), maxTokens=500)
+    assert "window of about 1024 tokens" in str(error) and "500 tokens" in str(error)
+
+
+def test_nothing_is_cut_before_it_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "sk-live-" + "9f8e7d6c5b4a3210" * 3
+    monkeypatch.setenv("FLYWHEEL_API_KEY_TEACHER", key)
+    for before in range(0, 220, 7):
+        error, _, _ = play(lambda b, n, k=before: err(401, "x" * k + json.dumps({"param": key})))
+        assert key[:12] not in str(error)

@@ -1,0 +1,101 @@
+"""A loop whose clock jumps to the next thing that is due, and an endpoint without a network: an hour in a second."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+from collections import Counter
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from typing import Any, TypeVar
+
+from flywheel_api.stages import ResolvedEndpoint
+from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.wire import Reply
+
+T = TypeVar("T")
+Body = Mapping[str, Any]
+Play = Callable[[Body, int], Reply | Awaitable[Reply]]
+ASK = [{"role": "user", "content": "hi"}]
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Nothing here waits: where nothing is ready, it is later at once."""
+
+    _now = 0.0
+
+    def time(self) -> float:
+        return self._now
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            self._now = max(self._now, self._scheduled[0]._when)  # type: ignore[attr-defined]
+        super()._run_once()  # type: ignore[misc]
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine, in virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        return runner.run(work)
+
+
+def now() -> float:
+    """Seconds of virtual time."""
+    return asyncio.get_running_loop().time()
+
+
+class Wire:
+    """A transport that plays a function of (body, number of the request)."""
+
+    def __init__(self, play: Play, models: Reply | None = None) -> None:
+        self.play = play
+        self.models = models or Reply(200, b'{"data": []}')
+        self.bodies: list[Body] = []
+        self.times: list[float] = []
+
+    async def send(self, method: str, path: str, body: Body | None, seconds: float) -> Reply:
+        if body is None:
+            return self.models
+        self.bodies.append(body)
+        self.times.append(now())
+        got = self.play(body, len(self.bodies) - 1)
+        return await got if inspect.isawaitable(got) else got
+
+    async def aclose(self) -> None:
+        pass
+
+
+def ok(*texts: str, finish: str = "stop", usage: tuple[int, int] | None = (3, 5), **more: Any) -> Reply:
+    """A completion with these choices."""
+    choices = [
+        {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
+        for i, text in enumerate(texts or ("hi",))
+    ]
+    counts = {"usage": {"prompt_tokens": usage[0], "completion_tokens": usage[1]}} if usage else {}
+    return Reply(200, json.dumps({"choices": choices, **counts, **more}).encode())
+
+
+def err(status: int, message: str = "", **headers: str) -> Reply:
+    """An error."""
+    return Reply(status, json.dumps({"error": {"message": message}}).encode(), headers)
+
+
+def is_probe(body: Body) -> bool:
+    """Whether it is the client's own small request."""
+    return str(body["messages"][0]["content"]).startswith("Say ")
+
+
+def client(
+    wire: Wire, patience: float = 120.0, steady: str | None = None, used: int = 0, **endpoint: Any
+) -> ChatClient:
+    """A client behind that wire."""
+    fields = {"role": "Teacher", "url": "http://models.test/v1", "model": "m", **endpoint}
+    resolved = ResolvedEndpoint.model_validate(fields)
+    return ChatClient(resolved, patience, transport=wire, steady=steady)
+
+
+async def many(of: ChatClient, items: Iterable[object]) -> Counter[str]:
+    """How requests for these items end."""
+    work = [of.chat([{"role": "user", "content": str(item)}]) for item in items]
+    ends = await asyncio.gather(*work, return_exceptions=True)
+    return Counter(type(end).__name__ if isinstance(end, BaseException) else "answered" for end in ends)
