@@ -1,4 +1,4 @@
-"""Base classes and scalar types that every API model shares."""
+"""Base classes and scalar types that every API model shares; what limits a scalar is in `bounds`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 from pydantic.alias_generators import to_camel
 
+from flywheel_api.bounds import Rule
+
 _DURATION_PART = re.compile(r"([0-9]+)(ms|s|m|h|d)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _CENTURY = 36_500 * 86_400
 DURATION_PATTERN = r"^([0-9]+(ms|s|m|h|d))+$"
 
+_A_SECOND_PATTERN = r"(^|[a-z])0*[1-9][0-9]*(s|m|h|d)([0-9]|$)|[1-9][0-9]{3,}ms"
 Duration = Annotated[
     str,
     StringConstraints(pattern=DURATION_PATTERN, max_length=32),
+    Rule("write a duration of at least 1s, such as 90s, 36h or 1h30m", like=_A_SECOND_PATTERN),
     Field(description="A duration such as 90s, 36h or 1h30m."),
 ]
-DECIMAL_PATTERN = r"^-?[0-9]+(\.[0-9]+)?([eE]-?[0-9]{1,2})?$"
-DecimalString = Annotated[str, StringConstraints(pattern=DECIMAL_PATTERN, max_length=32)]
-FRACTION_PATTERN = r"^(0(\.[0-9]+)?|1(\.0+)?)$"
-Fraction = Annotated[str, StringConstraints(pattern=FRACTION_PATTERN, max_length=16)]
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
 SECRET_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -34,7 +34,9 @@ Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
 
 HUB = "hf://"  # the scheme of models that the engine fetches by itself
-MODEL_REF_PATTERN = r"^(sha256:[0-9a-f]{64}|s3://.+|hf://.+/.+)$"
+_S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(\S([^\r\n]*\S)?)?)?"
+_HUB_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+MODEL_REF_PATTERN = rf"^(sha256:[0-9a-f]{{64}}|{_S3}|hf://{_HUB_WORD}/{_HUB_WORD})$"
 ModelRef = Annotated[
     str,
     StringConstraints(pattern=MODEL_REF_PATTERN, max_length=512),
@@ -42,28 +44,47 @@ ModelRef = Annotated[
         description="sha256:<digest> of a committed checkpoint, s3://bucket/prefix of an HF directory, or hf://org/name."
     ),
 ]
-DATA_REF_PATTERN = r"^(sha256:[0-9a-f]{64}|s3://.+)$"
+DATA_REF_PATTERN = rf"^(sha256:[0-9a-f]{{64}}|{_S3})$"
 DataRef = Annotated[
     str,
     StringConstraints(pattern=DATA_REF_PATTERN, max_length=512),
     Field(description="sha256:<digest> of a dataset manifest in the store, or s3:// of a Parquet file."),
 ]
-SOURCE_PATTERN = r"^(builtin://[a-z0-9-]+|s3://.+|sha256:[0-9a-f]{64})$"
+SOURCE_PATTERN = rf"^(builtin://[a-z0-9-]+|{_S3}|sha256:[0-9a-f]{{64}})$"
 SourceRef = Annotated[
     str,
     StringConstraints(pattern=SOURCE_PATTERN, max_length=512),
     Field(description="builtin://<name> from the image, s3://bucket/prefix, or sha256:<digest> of a dataset manifest."),
 ]
 URL_PATTERN = r"^https?://[^\s]+$"
+EndpointUrl = Annotated[
+    str,
+    StringConstraints(pattern=URL_PATTERN, max_length=512),
+    Rule(
+        "leave user, password and key out of the url, which everybody may read: "
+        "put the key into a Secret and name it in apiKey",
+        unlike=r"(?i)^https?://[^/?#]*@|[?&](api[-_]?key|key|(access[-_]?)?token|sig|signature|secret|password)=",
+    ),
+    Rule(
+        "localhost is the pod that asks: write an address that pods reach, such as http://teacher.models.svc:8000/v1",
+        unlike=r"(?i)^https?://(localhost|localhost\.localdomain|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/?#]|$)",
+    ),
+]
 ENTRY_POINT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 SERVED_NAME_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_./]*$"
 PRESET_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
 INTEGER_PATTERN = r"^[0-9]+$"
+SECRET_KEY_PATTERN = r"^[-._a-zA-Z0-9]+$"
+LABEL_VALUE_PATTERN = r"^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$"
+_REPOSITORY = r"[a-z0-9]+([._-]+[a-z0-9]+)*"
+IMAGE_PATTERN = (
+    r"^(([A-Za-z0-9][-A-Za-z0-9._]*|\[[0-9a-fA-F:]+\])(:[0-9]+)?/)?"
+    rf"{_REPOSITORY}(/{_REPOSITORY})*(:[A-Za-z0-9_][-A-Za-z0-9_.]*)?(@[a-z0-9]+:[0-9a-f]{{32,128}})?$"
+)
+"""As the container runtime reads it: no scheme, lower case below the registry, a tag, a digest, or both."""
 
 PATTERN_MESSAGES = {
     DURATION_PATTERN: "write a duration such as 90s, 36h or 1h30m",
-    DECIMAL_PATTERN: 'write a number in quotes, such as "300", "0.5" or "1e-6"',
-    FRACTION_PATTERN: 'write a fraction from 0 to 1 in quotes, such as "0.5"',
     NAME_PATTERN: "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
     SECRET_NAME_PATTERN: "write the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'",
     MODEL_REF_PATTERN: "write sha256:<64 hex digits> of a committed checkpoint, s3://bucket/prefix, or hf://org/name",
@@ -73,6 +94,10 @@ PATTERN_MESSAGES = {
     ENTRY_POINT_PATTERN: "write module:function, such as my_rewards.sql:score",
     SERVED_NAME_PATTERN: "write a model name of letters, digits and - _ . / that starts with a letter or digit",
     PRESET_PATTERN: "write a preset's name, such as agenticqwen-8b; docs/reference/presets.md lists them",
+    SECRET_KEY_PATTERN: "write a key of the Secret: letters, digits and - _ .",
+    LABEL_VALUE_PATTERN: "write a label's value: at most 63 letters, digits and - _ . that start and end with a "
+    "letter or digit",
+    IMAGE_PATTERN: "write an image without https:// or oci://, such as registry.example.com/flywheel/jobs:0.1.0",
     INTEGER_PATTERN: 'write a whole number in quotes, such as "41200000"',
 }
 """What the API server says when a string does not match: every pattern of a spec has a line here."""

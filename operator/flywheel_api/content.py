@@ -15,7 +15,7 @@ from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, Stage
 
-DATA_FORMAT: Final = "2"
+DATA_FORMAT: Final = "3"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (
@@ -49,6 +49,11 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Wire paths below `spec`; `x?` is whether x is there at all, `[]` takes every entry of a list."""
+
+CHECKED: Mapping[Stage, tuple[str, ...]] = {
+    Stage.PREPARE: ("evaluation.suites[].gate", "evaluation.confidence"),
+}
+"""What a stage reads only to refuse it early: another value makes no other result, and a later stage looks again."""
 
 ROLES: Mapping[Stage, tuple[Role, ...]] = {
     Stage.EVALUATE_BASE: (Role.POLICY, Role.USER_SIMULATOR),

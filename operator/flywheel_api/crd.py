@@ -13,7 +13,7 @@ from flywheel_api.resources import KINDS, Column, Kind
 from flywheel_api.schema import Schema, structural_schema, without_item_defaults
 
 HEADER = "# Generated from operator/flywheel_api by `make generate`; change the models, not this file.\n"
-CATEGORIES = ["flywheel", "all"]
+CATEGORIES = ["flywheel"]  # not in `all`: `kubectl delete all --all`, the usual clean-up, would take rounds with it
 SIZE_LIMIT = 200_000  # bytes of YAML; etcd and client-side apply (262144 bytes of annotation) set the real ones
 
 

@@ -8,6 +8,7 @@ machinery and learns a little; it says nothing about the method's quality.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from flywheel_api.results import Track
@@ -22,6 +23,7 @@ from flywheel_api.rljob import (
     RewardSpec,
     RewardType,
     RLJobSpec,
+    uneven,
 )
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
 
@@ -123,6 +125,17 @@ def training_spec(
     )
 
 
+def uneven_training(round_spec: FlywheelRoundSpec) -> str | None:
+    """The first size of a round's trainings that does not divide as verl wants. Raises UnknownPreset."""
+    some = "sha256:" + "0" * 64
+    for track in Track:
+        if getattr(round_spec, track) is not None:
+            problem = uneven(training_spec(round_spec, track, some, some, None))
+            if problem is not None:
+                return f"training.{track}: {problem}"
+    return None
+
+
 def algorithm_of(round_spec: FlywheelRoundSpec, track: Track) -> AlgorithmSpec:
     """The algorithm that a round trains a track with: the preset's, with what the round says. Raises UnknownPreset."""
     own: TrackTraining = getattr(round_spec.training, track)
@@ -159,7 +172,8 @@ def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, A
         fields["nodes"] = training.nodes
     if training.gpus_per_node is not None:
         fields["gpus_per_node"] = training.gpus_per_node
-        fields["rollout_tensor_parallel"] = min(
-            preset.get("rollout_tensor_parallel", 1), max(training.gpus_per_node, 1)
-        )
+        # as much of the preset's as divides the node
+        fields["rollout_tensor_parallel"] = math.gcd(preset.get("rollout_tensor_parallel", 1), training.gpus_per_node)
+        if training.gpus_per_node == 0:
+            fields["rollout_tensor_parallel"] = 1
     return fields

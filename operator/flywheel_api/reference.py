@@ -85,7 +85,7 @@ def _type(schema: Schema) -> str:
         return f"list of {_type(schema['items'])}"
     if isinstance(schema.get("additionalProperties"), dict):
         return f"map of {_type(schema['additionalProperties'])}"
-    return str(schema.get("type", "any value"))
+    return str(schema.get("type", "quantity" if "x-kubernetes-int-or-string" in schema else "any value"))
 
 
 def _limits(schema: Schema) -> list[str]:

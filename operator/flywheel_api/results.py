@@ -277,6 +277,8 @@ class SuiteVerdict(StatusModel):
     gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         description="Confidence interval of the gain, -1 to 1."
     )
+    items: int = Field(default=0, description="Items that both models were scored on, by content.")
+    unpaired: int = Field(default=0, description="Items that only one of them was scored on.")
     gate: GateOutcome = Field(description="Whether the suite's limits were reached.")
     reasons: list[str] = Field(default_factory=list, description="One sentence per limit that was checked.")
 
@@ -285,6 +287,8 @@ class ChampionGain(StatusModel):
     """Paired gain over the campaign's last promoted model on the items that both were given."""
 
     suite: str = Field(description="Name of the suite.")
+    items: int = Field(default=0, description="Items that both were given, by content.")
+    unpaired: int = Field(default=0, description="Items that only one of them was given.")
     gain: float = Field(description="Mean of the paired differences, candidate less champion.")
     gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
         description="Confidence interval of the gain, -1 to 1."

@@ -12,7 +12,6 @@ from flywheel_api.base import (
     ENTRY_POINT_PATTERN,
     ApiModel,
     DataRef,
-    DecimalString,
     Duration,
     Message,
     ModelRef,
@@ -22,6 +21,7 @@ from flywheel_api.base import (
     config_with_rules,
     only_these_change,
 )
+from flywheel_api.bounds import ClipHigh, ClipLow, DualClip, KLWeight, LearningRate, PositiveTemperature
 from flywheel_api.common import (
     BUILTIN_DOMAINS_RULE,
     AttemptStatus,
@@ -58,9 +58,9 @@ class RewardType(StrEnum):
 class Clip(ApiModel):
     """PPO clipping: ratio in [1-low, 1+high]; `c` is the dual clip's bound for negative advantages."""
 
-    low: DecimalString = Field(default="0.2", description="Lower bound: the ratio stays above 1 - low.")
-    high: DecimalString = Field(default="0.28", description="Upper bound: the ratio stays below 1 + high.")
-    c: DecimalString = Field(default="10", description="Dual clip: bound of the ratio where the advantage is negative.")
+    low: ClipLow = Field(default="0.2", description="Lower bound: the ratio stays above 1 - low.")
+    high: ClipHigh = Field(default="0.28", description="Upper bound: the ratio stays below 1 + high.")
+    c: DualClip = Field(default="10", description="Dual clip: bound of the ratio where the advantage is negative.")
 
 
 class AlgorithmSpec(ApiModel):
@@ -79,11 +79,11 @@ class AlgorithmSpec(ApiModel):
         description="Sequences per forward pass and GPU; default: verl's dynamic batching on GPUs, 2 on CPU.",
     )
     clip: Clip = Clip()
-    kl_coefficient: DecimalString = Field(
+    kl_coefficient: KLWeight = Field(
         default="0", description="Weight of the KL loss to the starting model; 0 turns it off."
     )
-    learning_rate: DecimalString = Field(default="1e-6", description="Peak learning rate.")
-    temperature: DecimalString = Field(default="1.0", description="Sampling temperature of rollouts.")
+    learning_rate: LearningRate = Field(default="1e-6", description="Peak learning rate.")
+    temperature: PositiveTemperature = Field(default="1.0", description="Sampling temperature of rollouts.")
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="Passes over the training data.")
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Stop after this many steps even if epochs are left."
@@ -159,6 +159,42 @@ class RetriesSpec(ApiModel):
     )
 
 
+_ROLLOUTS = "(self.algorithm.type == 'PPO' ? 1 : self.algorithm.groupSize)"
+_MINI = (
+    "(has(self.algorithm.miniBatchPrompts) ? self.algorithm.miniBatchPrompts : "
+    "self.algorithm.promptsPerStep < 4 ? 1 : self.algorithm.promptsPerStep / 4)"
+)
+_WORKERS = "(self.gpusPerNode == 0 ? 1 : self.nodes * self.gpusPerNode)"
+_MICRO = (
+    "(self.gpusPerNode > 0 ? (has(self.algorithm.microBatchSize) ? self.algorithm.microBatchSize : 1) : "
+    "has(self.algorithm.microBatchSize) && (!has(self.agentLoop) || self.algorithm.microBatchSize < 2) "
+    "? self.algorithm.microBatchSize : 2)"
+)
+MINI_UNEVEN = (
+    "samples of an update (algorithm.miniBatchPrompts times groupSize; miniBatchPrompts is a quarter of promptsPerStep "
+    "by default, groupSize is 1 with PPO) must be a multiple of nodes times gpusPerNode: each GPU takes its share"
+)
+STEP_UNEVEN = (
+    "samples of a step (algorithm.promptsPerStep times groupSize; groupSize is 1 with PPO) must be a multiple of nodes "
+    "times gpusPerNode where microBatchSize is set: each GPU takes its share"
+)
+MICRO_UNEVEN = (
+    "each GPU's samples of an update (algorithm.miniBatchPrompts times groupSize over nodes times gpusPerNode) must be "
+    "a multiple of microBatchSize (on CPU 2 by default, and at most with an agentLoop)"
+)
+TENSOR_UNEVEN = "gpusPerNode must be a multiple of rolloutTensorParallel: rollout servers share a node's GPUs evenly"
+ONE_CPU_NODE = "training on CPU (gpusPerNode 0) takes one node and rolloutTensorParallel 1"
+_SIZES: list[Any] = [  # what verl 0.9.1 asserts after the GPUs are up; `uneven` is the same in Python
+    {"rule": f"{_MINI} * {_ROLLOUTS} % {_WORKERS} == 0", "message": MINI_UNEVEN},
+    {
+        "rule": f"!has(self.algorithm.microBatchSize) || self.algorithm.promptsPerStep * {_ROLLOUTS} % {_WORKERS} == 0",
+        "message": STEP_UNEVEN,
+    },
+    {"rule": f"{_MINI} * {_ROLLOUTS} / {_WORKERS} % {_MICRO} == 0", "message": MICRO_UNEVEN},
+    {"rule": "self.gpusPerNode % self.rolloutTensorParallel == 0", "message": TENSOR_UNEVEN},
+    {"rule": "self.gpusPerNode > 0 || self.nodes == 1 && self.rolloutTensorParallel == 1", "message": ONE_CPU_NODE},
+]
+
 _SHAPE = ("podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
     "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
@@ -218,10 +254,7 @@ class RLJobSpec(ApiModel):
                     "|| self.algorithm.miniBatchPrompts <= self.algorithm.promptsPerStep",
                     "message": "algorithm.miniBatchPrompts must not exceed algorithm.promptsPerStep",
                 },
-                {
-                    "rule": "self.gpusPerNode == 0 || self.rolloutTensorParallel <= self.gpusPerNode",
-                    "message": "rolloutTensorParallel must not exceed gpusPerNode: a rollout replica lives on one node",
-                },
+                *_SIZES,
                 {
                     "rule": "self.reward.type != 'StateDiff' || has(self.agentLoop)",
                     "message": "reward.type StateDiff scores tool environments: "
@@ -235,6 +268,24 @@ class RLJobSpec(ApiModel):
             ]
         },
     )
+
+
+def uneven(spec: RLJobSpec) -> str | None:
+    """The first size of a run that does not divide as verl wants: for runs that a round makes of a preset."""
+    a, workers = spec.algorithm, spec.nodes * spec.gpus_per_node or 1
+    rollouts = 1 if a.type is Algorithm.PPO else a.group_size
+    update = (a.mini_batch_prompts or max(1, a.prompts_per_step // 4)) * rollouts
+    micro = a.micro_batch_size or (1 if spec.gpus_per_node else 2)
+    if not spec.gpus_per_node and spec.agent_loop is not None:
+        micro = min(micro, 2)
+    problems = {
+        MINI_UNEVEN: update % workers,
+        STEP_UNEVEN: a.micro_batch_size and a.prompts_per_step * rollouts % workers,
+        MICRO_UNEVEN: update // workers % micro,
+        TENSOR_UNEVEN: spec.gpus_per_node % spec.rollout_tensor_parallel,
+        ONE_CPU_NODE: spec.gpus_per_node == 0 and (spec.nodes, spec.rollout_tensor_parallel) != (1, 1),
+    }
+    return next((text for text, wrong in problems.items() if wrong), None)
 
 
 class CheckpointStatus(StatusModel):

@@ -9,17 +9,26 @@ from pydantic import Field
 from flywheel_api.base import (
     INTEGER_PATTERN,
     PRESET_PATTERN,
-    URL_PATTERN,
     ApiModel,
-    DecimalString,
     Duration,
-    Fraction,
+    EndpointUrl,
     ModelRef,
     Name,
     SourceRef,
     config_with_rules,
     only_these_change,
     unchanged,
+)
+from flywheel_api.bounds import (
+    Confidence,
+    Gain,
+    Hours,
+    KLWeight,
+    LearningRate,
+    PositiveFraction,
+    PositiveTemperature,
+    Score,
+    Temperature,
 )
 from flywheel_api.common import PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
@@ -110,8 +119,8 @@ class BaseSpec(ApiModel):
 class Sampling(ApiModel):
     """Sampling parameters of a role."""
 
-    temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
-    top_p: DecimalString = Field(default="1.0", description="Nucleus sampling.")
+    temperature: Temperature = Field(default="1.0", description="Sampling temperature.")
+    top_p: PositiveFraction = Field(default="1.0", description="Nucleus sampling.")
     max_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(default=4096, description="Tokens of one completion.")
 
 
@@ -119,14 +128,14 @@ class Endpoint(ApiModel):
     """A role's model: an OpenAI-compatible URL, an existing RolloutPool, or a pool of the round's own (Policy only)."""
 
     role: Role = Field(description="Policy, Teacher, Solver or UserSimulator; this version has these four.")
-    url: Annotated[str, Field(pattern=URL_PATTERN, max_length=512)] | None = Field(
+    url: EndpointUrl | None = Field(
         default=None, description="Base URL of an OpenAI-compatible API, such as https://models.internal/v1."
     )
     pool_ref: Name | None = Field(default=None, description="Name of a RolloutPool in this namespace.")
     pool: PoolTemplate | None = Field(
         default=None, description="Shape of a pool that the round makes, and deletes when it no longer needs it."
     )
-    model: Annotated[str, Field(max_length=253)] | None = Field(
+    model: Annotated[str, Field(min_length=1, max_length=253)] | None = Field(
         default=None, description="Model name sent in requests."
     )
     api_key: SecretKeyRef | None = Field(default=None, description="Where the API key is; sent as a bearer token.")
@@ -173,11 +182,9 @@ class AlgorithmOverrides(ApiModel):
     micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         default=None, description="Sequences per forward pass and GPU."
     )
-    kl_coefficient: DecimalString | None = Field(
-        default=None, description="Weight of the KL loss to the starting model."
-    )
-    learning_rate: DecimalString | None = Field(default=None, description="Peak learning rate.")
-    temperature: DecimalString | None = Field(default=None, description="Sampling temperature of rollouts.")
+    kl_coefficient: KLWeight | None = Field(default=None, description="Weight of the KL loss to the starting model.")
+    learning_rate: LearningRate | None = Field(default=None, description="Peak learning rate.")
+    temperature: PositiveTemperature | None = Field(default=None, description="Sampling temperature of rollouts.")
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Passes over the training data."
     )
@@ -250,8 +257,8 @@ class TrainingSpec(ApiModel):
 class GateSpec(ApiModel):
     """Lower limits; a suite without a gate is only reported. Gains are paired differences on the same items."""
 
-    min_score: DecimalString | None = Field(default=None, description="Lowest score of the candidate, 0 to 1.")
-    min_gain_over_base: DecimalString | None = Field(
+    min_score: Score | None = Field(default=None, description="Lowest score of the candidate, 0 to 1.")
+    min_gain_over_base: Gain | None = Field(
         default=None, description="Lowest gain over the base, in score; may be negative."
     )
     require_significance: Literal["Point", "Interval"] = Field(
@@ -299,8 +306,8 @@ class EvaluationSpec(ApiModel):
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
         ),
     ] = Field(description="Held-out suites; both models answer the same items.")
-    temperature: DecimalString = Field(default="0.8", description="Sampling temperature.")
-    confidence: Fraction = Field(default="0.95", description="Confidence level of intervals.")
+    temperature: Temperature = Field(default="0.8", description="Sampling temperature.")
+    confidence: Confidence = Field(default="0.95", description="Confidence level of intervals.")
 
 
 class TokenBudget(ApiModel):
@@ -315,7 +322,7 @@ class TokenBudget(ApiModel):
 class BudgetSpec(ApiModel):
     """Hard stops that survive retries."""
 
-    gpu_hours: DecimalString | None = Field(
+    gpu_hours: Hours | None = Field(
         default=None, description="GPU-hours over all stages and attempts; unset is unlimited."
     )
     wall_clock: Duration = Field(default="48h", description="Time from the passed preflight to the end.")
@@ -346,7 +353,7 @@ class FlywheelRoundSpec(ApiModel):
         list[Endpoint],
         Field(
             min_length=1,
-            max_length=8,
+            max_length=4,  # the roles that are played; what an older API server thinks rules cost grows with it
             json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["role"]},
         ),
     ] = Field(description="Who plays each role; roles that are not listed fall back to Teacher.")

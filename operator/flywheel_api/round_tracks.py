@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flywheel_api.base import ApiModel, DecimalString, Fraction, Name, SourceRef, config_with_rules
+from flywheel_api.base import ApiModel, Name, SourceRef, config_with_rules
+from flywheel_api.bounds import Fraction, PartialFraction, PositiveFraction, Temperature
 from flywheel_api.common import BUILTIN_DOMAINS_RULE
 
 
@@ -15,7 +16,7 @@ class MiningSpec(ApiModel):
     """Failure mining: how often each seed problem is tried, and which pass rates are worth training on."""
 
     samples: Annotated[int, Field(ge=1, le=256, description="Samples per problem.")] = 8
-    temperature: DecimalString = Field(default="1.0", description="Sampling temperature.")
+    temperature: Temperature = Field(default="1.0", description="Sampling temperature.")
     max_response_tokens: Annotated[int, Field(ge=1, le=1_048_576)] = Field(
         default=8192, description="Tokens of one sample."
     )
@@ -26,6 +27,17 @@ class MiningSpec(ApiModel):
         default="0", description="Pass rate above this and at most frontierUpTo: trained on directly."
     )
     frontier_up_to: Fraction = Field(default="0.5", description="Upper end of the frontier band.")
+
+    model_config = config_with_rules(
+        (
+            "double(self.frontierAbove) < double(self.frontierUpTo)",
+            "mining.frontierAbove must be below mining.frontierUpTo",
+        ),
+        (
+            "self.samples == 1 || double(self.temperature) > 0.0",
+            "several samples at temperature 0 are all the same: set mining.temperature above 0, or samples: 1",
+        ),
+    )
 
 
 class SynthesisSpec(ApiModel):
@@ -61,7 +73,7 @@ class VerificationSpec(ApiModel):
 class DedupSpec(ApiModel):
     """Limits from which a problem counts as a duplicate, or as known from a held-out suite."""
 
-    minhash_threshold: Fraction = Field(
+    minhash_threshold: PositiveFraction = Field(
         default="0.8", description="Jaccard similarity above which two problems with the same numbers count as one."
     )
     decontamination_ngram: Annotated[int, Field(ge=3, le=64, description="Words.")] = 13
@@ -125,6 +137,10 @@ class BandSpec(ApiModel):
     high: Fraction = Field(default="1", description="Highest pass rate kept.")
     samples: Annotated[int, Field(ge=0, le=256, description="Rollouts per task; 0 does not measure.")] = 0
 
+    model_config = config_with_rules(
+        ("double(self.low) <= double(self.high)", "difficulty.low must not exceed difficulty.high")
+    )
+
 
 class AgenticSpec(ApiModel):
     """The agentic flywheel."""
@@ -154,7 +170,7 @@ class AgenticSpec(ApiModel):
     solver: SolverSpec = SolverSpec()
     acceptance: AcceptanceSpec = AcceptanceSpec()
     difficulty: BandSpec = BandSpec()
-    holdout_personas: Fraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
+    holdout_personas: PartialFraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
 
     model_config = config_with_rules(
         BUILTIN_DOMAINS_RULE,

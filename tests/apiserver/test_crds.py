@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
 from cluster.errors import ClusterError
 from flywheel_api.crd import crd_yaml
 from flywheel_api.resources import KINDS
+from flywheel_api.rljob import RLJobSpec, uneven
 from flywheel_api.round import FlywheelRoundSpec
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
@@ -35,6 +37,13 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         for name in NAMESPACES:
             api.kubectl("create", "namespace", name)
         yield api
+
+
+@pytest.fixture(scope="module")
+def dry(server: ApiServer) -> Iterator[DryRun]:
+    found = DryRun(server.kubeconfig)
+    yield found
+    found.close()
 
 
 def document(name: str) -> Object:
@@ -114,9 +123,9 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "unknown nested field": (ROUND, put("reasoning", "minning", to={}), 'unknown field "spec.reasoning.minning"'),
     "wrong type": (ROUND, put("seed", to="seven"), "spec.seed: Invalid value: \"string\": "),
     "unquoted number": (ROUND, put("budget", "gpuHours", to=300), "must be of type string"),
-    "word for a number": (ROUND, put("budget", "gpuHours", to="many"), 'write a number in quotes, such as "300"'),
+    "word for a number": (ROUND, put("budget", "gpuHours", to="many"), 'write hours from 0 in quotes, such as "300"'),
     "bad duration": (ROUND, put("budget", "wallClock", to="2 days"), "write a duration such as 90s, 36h or 1h30m"),
-    "bad fraction": (ROUND, put("evaluation", "confidence", to="95"), "write a fraction from 0 to 1 in quotes"),
+    "bad fraction": (ROUND, put("agentic", "legalShare", to="50"), "write a fraction from 0 to 1 in quotes"),
     "two bases": (ROUND, put("base", "round", to="r0"), "set exactly one of base.round and base.model"),
     "no base": (ROUND, put("base", to={}), "set exactly one of base.round and base.model"),
     "bad model": (ROUND, put("base", "model", to="Qwen/Qwen3-8B"), "or hf://org/name"),
@@ -151,7 +160,7 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "code without custom": (JOB, put("reward", "entryPoint", to="a:b"), "reward.entryPoint goes with"),
     "bad entry point": (JOB, put("reward", to={"type": "Custom", "entryPoint": "a.b"}), "write module:function"),
     "mini batch too large": (JOB, put("algorithm", "miniBatchPrompts", to=65), "must not exceed algorithm.promptsPer"),
-    "tensor parallel too wide": (JOB, put("rolloutTensorParallel", to=16), "must not exceed gpusPerNode"),
+    "tensor parallel too wide": (JOB, put("rolloutTensorParallel", to=16), "multiple of rolloutTensorParallel"),
     "tools without a loop": (JOB, drop("agentLoop"), "add agentLoop.domains, or use reward.type Math"),
     "no data": (JOB, put("data", "train", to=[]), "should have at least 1 items"),
     "bad data": (JOB, put("data", "train", to=["train.parquet"]), "or s3://bucket/key of a Parquet file"),
@@ -161,15 +170,157 @@ BAD: dict[str, tuple[str, Edit, str]] = {
 }  # fmt: skip
 
 
+def each(words: str, file: str, *path: str | int, values: list[object]) -> dict[str, tuple[str, Edit, str]]:
+    """One row for each value at `path` that is refused with `words`."""
+    return {f"{path[-1]} {value}": (file, put(*path, to=value), words) for value in values}
+
+
+SUITE_GATE = ("evaluation", "suites", 0, "gate")
+POD = "podTemplate"
+BAD |= {
+    **each("write a score from 0 to 1", ROUND, *SUITE_GATE, "minScore", values=["95", "-0.1", "1.01", "1e400", "half"]),
+    **each("write a gain in score from -1 to 1", ROUND, *SUITE_GATE, "minGainOverBase", values=["5", "-1.5", "2 %"]),
+    **each("write a temperature from 0 to 2", ROUND, "evaluation", "temperature", values=["-1", "2.5", "NaN", ".5"]),
+    **each("write a confidence between 0 and 1", ROUND, "evaluation", "confidence", values=["0", "1", "95"]),
+    **each("write a fraction above 0", ROUND, "endpoints", 1, "sampling", "topP", values=["95", "0", "1.1"]),
+    **each("write a temperature from", ROUND, "endpoints", 1, "sampling", "temperature", values=["3", "-0.1"]),
+    **each("write hours from 0", ROUND, "budget", "gpuHours", values=["-1", "Infinity"]),
+    **each("write a fraction from 0 to below 1", ROUND, "agentic", "holdoutPersonas", values=["1", "1.0", "20"]),
+    **each("write a duration of at least 1s", ROUND, "budget", "wallClock", values=["0s", "0h0m", "1ms", "999ms"]),
+    **each("write a duration of at least 1s", ROUND, "endpoints", 0, "timeout", values=["0s", "1ms", "000m"]),
+    **each("startupTimeout", ROUND, "endpoints", 1, "pool", "startupTimeout", values=["0s", "-5m"]),
+    **each("stallAfter", JOB, "stallAfter", values=["0s", "0d", "00ms"]),
+    **each("startupTimeout", JOB, "startupTimeout", values=["0s", "1ms"]),
+    **each("wallClock", JOB, "wallClock", values=["0s"]),
+    **each(
+        "write a learning rate above 0", JOB, "algorithm", "learningRate", values=["0", "-1e-6", "1e400", "1e9", "0e-9"]
+    ),
+    **each("write a temperature above 0", JOB, "algorithm", "temperature", values=["0", "0.0", "-1", "9"]),
+    **each("write a weight from 0 to 10", JOB, "algorithm", "klCoefficient", values=["-0.1", "11"]),
+    **each("write a clip above 0 and at most 1", JOB, "algorithm", "clip", "low", values=["-0.2", "0", "20"]),
+    **each("write a clip above 0 and at most 10", JOB, "algorithm", "clip", "high", values=["-0.2", "0", "28"]),
+    **each("write a bound above 1", JOB, "algorithm", "clip", "c", values=["1", "0", "-3"]),
+    **each(
+        "learning rate above 0", ROUND, "training", "agentic", "algorithm", "learningRate", values=["0", "1e-400", "2"]
+    ),
+    **each("temperature above 0", ROUND, "training", "agentic", "algorithm", "temperature", values=["0"]),
+    **each("reach, such as http://teacher", ROUND, "endpoints", 0, "url", values=[
+        "http://localhost:8000/v1", "http://LOCALHOST", "http://127.0.0.1:8000/v1", "http://127.1", "http://[::1]:8000",
+        "https://0.0.0.0/v1", "http://[::]/v1"]),
+    **each("put the key into a Secret", ROUND, "endpoints", 0, "url", values=[
+        "https://robot:hunter2@models.internal/v1", "https://m/v1?api-key=abc", "https://m/v1?a=1&API_KEY=abc",
+        "https://m/v1?key=abc", "https://m/v1?sig=abc", "https://m/v1?access_token=x", "https://sk-live@m/v1"]),
+    **each("write the name of a Secret", ROUND, "store", "secretName", values=["My Secret", "", "a_b"]),
+    **each("or hf://org/name", JOB, "model", values=[
+        "hf://https://huggingface.co/Qwen/Qwen3-8B", "hf://Qwen/Qwen3-8B ", "hf://Qwen", "hf:///Qwen3", "hf://a/b/c",
+        "https://huggingface.co/Qwen/Qwen3-8B", "s3:///prefix", "s3://b/k ", "sha256:abc"]),
+    **each("write an image without https://", JOB, POD, "image", values=[
+        "https://registry.example.com/trainer:1", "oci://registry/trainer", "Registry/Trainer:1 ", "trainer:", "a b",
+        "registry.example.com/trainer@sha256:abc", "docker://debian"]),
+    **each("write a Kubernetes quantity", JOB, POD, "resources", "limits", "memory", values=[
+        "16GB", "16 Gi", "", "four", "-1Gi", "16gi"]),
+    **each("write a Kubernetes quantity", ROUND, "training", POD, "resources", "requests", "cpu", values=["4 cores"]),
+    **each("write a Kubernetes quantity", ROUND, "endpoints", 1, "pool", POD, "resources", "requests", "cpu", values=[
+        "1,5", -1]),
+    **each("write a Kubernetes quantity", POOL, POD, "resources", "limits", "cpu", values=["2c"]),
+    **each("write a label's value", JOB, POD, "nodeSelector", "gpu", values=["h100 sxm", "-h100", "h100!"]),
+    **each('supported values: "Exists", "Equal"', JOB, POD, "tolerations", values=[[{"operator": "exists"}]]),
+    **each('supported values: "NoSchedule"', JOB, POD, "tolerations", values=[[{"key": "a", "effect": "NoScedule"}]]),
+    **each("without key needs operator: Exists", JOB, POD, "tolerations", values=[[{"value": "a"}], [{}]]),
+    **each("Exists has no value", JOB, POD, "tolerations", values=[[{"key": "a", "operator": "Exists", "value": "b"}]]),
+    **each("goes with effect: NoExecute", JOB, POD, "tolerations", values=[[{"key": "a", "tolerationSeconds": 3}]]),
+    **each("greater than or equal to 0", JOB, POD, "tolerations", values=[
+        [{"key": "a", "effect": "NoExecute", "tolerationSeconds": -1}]]),
+    "requests above limits": (
+        JOB, put(POD, "resources", to={"requests": {"memory": "2Gi"}, "limits": {"memory": "1500M"}}),
+        "requests.memory must not exceed limits.memory"),
+    "requests above limits as numbers": (
+        POOL, put(POD, "resources", to={"requests": {"cpu": 4}, "limits": {"cpu": "3500m"}}),
+        "requests.cpu must not exceed limits.cpu"),
+    "a key that no Secret has": (
+        ROUND, put("endpoints", 0, "apiKey", to={"secretName": "s", "key": "a key"}), "write a key of the Secret"),
+    "an empty model name": (ROUND, put("endpoints", 0, "model", to=""), "should be at least 1 chars"),
+    "bands that cross": (
+        ROUND, put("reasoning", "mining", to={"frontierAbove": "0.5", "frontierUpTo": "0.2"}),
+        "mining.frontierAbove must be below"),
+    "eight equal samples": (ROUND, put("reasoning", "mining", "temperature", to="0"), "set mining.temperature above 0"),
+    "difficulty upside down": (
+        ROUND, put("agentic", "difficulty", to={"low": "0.8", "high": "0.2"}), "difficulty.low must not exceed"),
+    "verl's batch": (
+        JOB, lambda body: body["spec"].update(
+            nodes=2, algorithm={"promptsPerStep": 5, "groupSize": 6, "microBatchSize": 2, "miniBatchPrompts": 8}
+        ), "must not exceed algorithm.promptsPer"),
+    "update of 24 samples on 16 GPUs": (
+        JOB, lambda body: body["spec"].update(
+            nodes=2, algorithm={"promptsPerStep": 16, "groupSize": 6, "miniBatchPrompts": 4}
+        ), "samples of an update"),
+    "step of 30 samples on 16 GPUs": (
+        JOB, lambda body: body["spec"].update(
+            nodes=2, algorithm={"promptsPerStep": 5, "groupSize": 6, "microBatchSize": 2}
+        ), "samples of a step"),
+    "micro-batch of 3": (JOB, put("algorithm", "microBatchSize", to=3), "a multiple of microBatchSize"),
+    "PPO has one rollout a prompt": (
+        JOB, put("algorithm", to={"type": "PPO", "promptsPerStep": 16, "groupSize": 16}), "samples of an update"),
+    "tensor parallel 3 of 8": (JOB, put("rolloutTensorParallel", to=3), "multiple of rolloutTensorParallel"),
+    "two CPU nodes": (
+        JOB, lambda body: body["spec"].update(gpusPerNode=0, nodes=2, rolloutTensorParallel=1), "takes one node"),
+    "odd samples on CPU": (
+        JOB, lambda body: body["spec"].update(
+            gpusPerNode=0, rolloutTensorParallel=1, algorithm={"promptsPerStep": 1, "groupSize": 3}
+        ), "on CPU 2 by default"),
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_refused_with_a_sentence_that_says_what_to_write(server: ApiServer, case: str) -> None:
+def test_bad_input_is_refused_with_a_sentence_that_says_what_to_write(dry: DryRun, case: str) -> None:
     file, edit, words = BAD[case]
     body = document(file)
     body["metadata"]["name"] = "bad"
     edit(body)
-    with pytest.raises(ClusterError) as refused:
-        apply(server, body)
+    with pytest.raises(Refused) as refused:
+        dry.create(body)
     assert words in str(refused.value)
+
+
+GOOD: dict[str, tuple[str, Edit]] = {
+    f"{path[-1]} {value}": (file, put(*path, to=value))
+    for file, path, values in (
+        (ROUND, (*SUITE_GATE, "minScore"), ["0", "1", "0.95", "1.0", "5e-1"]),
+        (ROUND, (*SUITE_GATE, "minGainOverBase"), ["-0.02", "0", "1"]),
+        (ROUND, ("evaluation", "confidence"), ["0.5", "0.999"]),
+        (ROUND, ("budget", "wallClock"), ["1s", "1500ms", "1d12h", "90m", "0h1m"]),
+        (ROUND, ("endpoints", 0, "url"), [
+            "http://[fd00::1]:8000/v1", "https://m.openai.azure.com/openai?api-version=2024-06-01",
+            "http://localhost.example.com/v1", "https://models.internal/v1?keyspace=a", "http://128.0.0.1:8000"]),
+        (JOB, ("algorithm", "learningRate"), ["1e-6", "0.00002", "5E-7"]),
+        (JOB, ("model",), ["hf://Qwen/Qwen2.5-7B-Instruct", "hf://01-ai/Yi_1.5", "s3://b/a key/of words", "s3://b.c"]),
+        (JOB, (POD, "image"), [
+            "localhost:5000/flywheel/trainer-gpu:0.1.0", "debian", "[fd00::1]:5000/x:1", "docker.io/library/a_b.c:V1",
+            "registry.example.com/trainer@sha256:" + "a" * 64, "r.io/t:1@sha256:" + "a" * 64]),
+        (JOB, (POD, "resources"), [
+            {"limits": {"cpu": 4, "memory": 137438953472}}, {"requests": {"cpu": "0.5", "memory": "1e3"}},
+            {"requests": {"cpu": 1, "memory": "1024Mi"}, "limits": {"cpu": "1000m", "memory": "1Gi"}}]),
+        (JOB, (POD, "tolerations"), [
+            [{"operator": "Exists"}, {"key": "a", "value": "b"}, {"key": "a", "operator": "Exists"},
+             {"key": "a", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 0}]]),
+        (JOB, (POD, "nodeSelector"), [{"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3", "gpu": ""}]),
+        (JOB, ("algorithm", "microBatchSize"), [2, 4]),
+        (JOB, ("rolloutTensorParallel",), [1, 2, 4, 8]),
+        (JOB, ("algorithm",), [{"type": "PPO", "promptsPerStep": 256}, {"promptsPerStep": 8, "groupSize": 8}]),
+    )
+    for value in values
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_what_can_work_is_taken_and_reads_back(dry: DryRun, case: str) -> None:
+    file, edit = GOOD[case]
+    body = document(file)
+    body["metadata"]["name"] = "good"
+    edit(body)
+    taken = dry.create(body)
+    spec = {kind.kind: kind.spec for kind in KINDS}[body["kind"]].model_validate(taken["spec"])
+    assert not isinstance(spec, RLJobSpec) or uneven(spec) is None
 
 
 CHANGES: dict[str, tuple[str, Edit, str]] = {

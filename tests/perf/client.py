@@ -20,7 +20,7 @@ SPEC = FlywheelRoundSpec.model_validate(
     {
         "campaign": "perf",
         "base": {"model": "s3://perf/model"},
-        "endpoints": [{"role": "Teacher", "url": "http://127.0.0.1:1/v1", "model": "stub"}],
+        "endpoints": [{"role": "Teacher", "url": "http://stub:1/v1", "model": "stub"}],
         "reasoning": {"seeds": "builtin://arithmetic"},
         "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
     }

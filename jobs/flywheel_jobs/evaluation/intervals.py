@@ -1,76 +1,63 @@
-"""Confidence intervals: Wilson's for a score, a paired bootstrap over items for a gain; all draws are seeded.
+"""Confidence intervals of means over items, from the items' own means: for a score, and for a paired gain.
 
-Repeats of one item are alike, so a score's interval counts effective samples: n / (1 + (m - 1) r) with m repeats an
-item and r the items' intraclass correlation (one-way analysis of variance, clipped to [0, 1]).
+An item is one effective sample, however often it was repeated: its repeats only make its own mean steadier. The
+interval is Gaffke's (2005; also Learned-Miller and Thomas, 2019): each end is a quantile of the mean under random
+weights of the items and of one more item at the worst possible value. For items that are right or wrong it is the
+exact interval of Clopper and Pearson; it needs neither normality nor many items, and is never empty: what was not seen
+among n items may still be there. Coverage was simulated for 3 to 200 items and 1 to 16 repeats (tests/unit/agentic).
 """
 
 from __future__ import annotations
 
-import math
-import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from statistics import NormalDist, fmean
+from fractions import Fraction
 
-RESAMPLES = 4000
+DRAWS = 20_000  # a 2.5 % tail is then met to within 0.1 % of the probability
+SEED = 20260117  # fixed: the same scores have the same interval in every stage and round
+MAX_REPEATS = 1000  # above what the API allows: a mean of 0/1 repeats is read back from a float without error
 Interval = tuple[float, float]
 
 
-def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
-    """Wilson's score interval of a proportion. Raises ValueError for n <= 0.
-
-    `n` may be an effective number of samples.
-    """
-    if n <= 0 or not 0 <= successes <= n:
-        raise ValueError(f"{successes} of {n} is not a proportion")
-    z = NormalDist().inv_cdf(0.5 + confidence / 2)
-    p = successes / n
-    centre = p + z * z / (2 * n)
-    half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
-    return max(0.0, (centre - half) / (1 + z * z / n)), min(1.0, (centre + half) / (1 + z * z / n))
+def exact(score: float) -> Fraction:
+    """The mean of at most MAX_REPEATS 0/1 scores that a float stands for: 0.6 is 3/5."""
+    return Fraction(score).limit_denominator(MAX_REPEATS)
 
 
-def effective(groups: Sequence[Sequence[float]]) -> float:
-    """Effective number of samples of items' repeats."""
-    total = sum(len(g) for g in groups)
-    many = [g for g in groups if g]
-    k = len(many)
-    if k < 2 or total == k:
-        return float(total)
-    m = total / k
-    mean = sum(sum(g) for g in many) / total
-    between = sum(len(g) * (fmean(g) - mean) ** 2 for g in many) / (k - 1)
-    within = sum((x - fmean(g)) ** 2 for g in many for x in g) / (total - k)
-    spread = between + (m - 1) * within
-    r = min(1.0, max(0.0, (between - within) / spread)) if spread > 0 else 1.0
-    return total / (1 + (m - 1) * r)
+def mean_interval(values: Sequence[Fraction], worst: int, best: int, confidence: float = 0.95) -> Interval:
+    """Interval of the mean of independent items whose values lie in [worst, best]. Raises ValueError without items."""
+    import numpy as np  # a tenth of a second that only the stages which score have to wait for
+
+    if not values:
+        raise ValueError("no item to give an interval for")
+    if confidence >= 1:
+        return float(worst), float(best)
+    counts = Counter(values)
+    points = np.array([float(v) for v in counts])
+    draws = np.random.RandomState(SEED)  # unlike default_rng, its numbers are promised never to change
+    weights = draws.standard_gamma(np.array(list(counts.values()), dtype=float), size=(DRAWS, len(points)))
+    one_more = draws.standard_exponential(DRAWS)
+    seen, total = weights @ points, weights.sum(axis=1) + one_more
+    tail = (1 - confidence) / 2
+    low = float(np.quantile((seen + one_more * worst) / total, tail))
+    high = float(np.quantile((seen + one_more * best) / total, 1 - tail))
+    mean = float(sum(values) / len(values))
+    return max(float(worst), min(low, mean)), min(float(best), max(high, mean))
 
 
 def score_interval(groups: Sequence[Sequence[float]], confidence: float = 0.95) -> Interval:
     """Interval of the mean of 0/1 scores in groups of repeats. Raises ValueError when there are none."""
-    total = sum(len(g) for g in groups)
-    if total == 0:
-        raise ValueError("no score to give an interval for")
-    n = effective(groups)
-    return wilson(sum(sum(g) for g in groups) / total * n, n, confidence)
+    return mean_interval([sum(map(Fraction, g), Fraction(0)) / len(g) for g in groups if g], 0, 1, confidence)
 
 
 def paired_gain(
-    base: Mapping[str, float], candidate: Mapping[str, float], confidence: float = 0.95, seed: int = 0
+    base: Mapping[str, Fraction], candidate: Mapping[str, Fraction], confidence: float = 0.95
 ) -> tuple[float, Interval]:
-    """Mean over the items of both of candidate - base, and its percentile bootstrap interval over items.
+    """Mean over the items of both of candidate - base, and its interval. Raises ValueError without a common item.
 
-    Keys are items, values their mean scores. Raises ValueError without a common item. With one item, or all differences
-    equal, resampling shows no spread: the interval then is the widest that items between -1 and 1 allow at that number.
+    Keys are items by content, values their mean scores: differences are exact, so that equal ones are equal.
     """
-    items = sorted(base.keys() & candidate.keys())
-    if not items:
+    differences = [candidate[i] - base[i] for i in sorted(base.keys() & candidate.keys())]
+    if not differences:
         raise ValueError("base and candidate share no item: their gain is not defined")
-    differences = [candidate[i] - base[i] for i in items]
-    gain = fmean(differences)
-    if len(set(differences)) == 1:
-        room = 1 - (1 - confidence) ** (1 / len(items))  # an unseen outcome this frequent would have shown itself
-        return gain, (max(-1.0, gain - room), min(1.0, gain + room))
-    rng = random.Random(f"paired-gain/{seed}/{len(items)}")
-    means = sorted(fmean(rng.choices(differences, k=len(items))) for _ in range(RESAMPLES))
-    tail = (1 - confidence) / 2
-    return gain, (means[math.floor(tail * RESAMPLES)], means[math.ceil((1 - tail) * RESAMPLES) - 1])
+    return float(sum(differences) / len(differences)), mean_interval(differences, -1, 1, confidence)

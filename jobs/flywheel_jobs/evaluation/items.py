@@ -54,6 +54,7 @@ class Item:
             lineage=lineage,
             suite=self.suite,
             item=self.record.id,
+            content=self.record.content,
             repeat=repeat,
             messages=messages,
             **scored,

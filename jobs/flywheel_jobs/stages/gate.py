@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Promotion
@@ -26,15 +27,15 @@ async def run(ctx: StageContext) -> StageResult:
     evaluation = ctx.spec.evaluation
     base, candidate = (_scores(ctx, stage) for stage in EVALUATIONS)
     model = _evaluated(ctx)
-    means, new = (verdict.item_means(ctx.records(s, "results.jsonl", EvaluationRow)) for s in EVALUATIONS)
-    confidence, seed = float(evaluation.confidence), ctx.spec.seed
+    old_rows, rows = (ctx.records(s, "results.jsonl", EvaluationRow) for s in EVALUATIONS)
+    old, new = verdict.item_means(old_rows), verdict.item_means(rows)
+    confidence = float(evaluation.confidence)
     judged = [
-        verdict.judge_suite(s, base[s.name], candidate[s.name], (means, new), confidence, seed)
-        for s in evaluation.suites
+        verdict.judge_suite(s, base[s.name], candidate[s.name], (old, new), confidence) for s in evaluation.suites
     ]
     champion = await asyncio.to_thread(_champion_means, ctx)
-    compared, worse = verdict.against_champion(evaluation.suites, champion, new, confidence, seed)
-    decision, reasons = verdict.decide(judged, worse)
+    compared, worse, apart = verdict.against_champion(evaluation.suites, champion, new, confidence)
+    decision, reasons = verdict.decide(judged, worse, apart)
     trainings = {ctx.config.inputs[s]: ctx.result(s, TrainingResult) for s in TRAININGS if s in ctx.inputs}
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
@@ -46,7 +47,7 @@ async def run(ctx: StageContext) -> StageResult:
         suites=judged,
         champion=compared,
     )
-    files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, ctx.config.owner.name))]
+    files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, rows, ctx.config.owner.name))]
     if decision is Verdict.PROMOTED:
         await _promote(ctx, result, files, [t.rollouts for t in trainings.values() if t.rollouts])
     metrics = {f"gain/{s.suite}": s.gain for s in judged}
@@ -74,17 +75,18 @@ def _evaluated(ctx: StageContext) -> str:
     return model
 
 
-def _rows(means: verdict.Means, round_name: str) -> list[GateRow]:
+def _rows(means: verdict.Means, rows: Sequence[EvaluationRow], round_name: str) -> list[GateRow]:
+    items = {(row.suite, verdict.item_key(row)): row for row in rows}
     return [
         GateRow(
-            id=record_id("gate", round_name, suite, item),
-            lineage=Lineage(parent_ids=[item], round=round_name, operator="gate"),
+            id=record_id("gate", round_name, suite, key),
+            lineage=Lineage(parent_ids=[row.item], round=round_name, operator="gate"),
             suite=suite,
-            item=item,
-            score=score,
+            item=row.item,
+            content=row.content,
+            score=float(means[suite][key]),
         )
-        for suite, by_item in means.items()
-        for item, score in sorted(by_item.items())
+        for (suite, key), row in sorted(items.items())
     ]
 
 

@@ -11,6 +11,7 @@ from flywheel_api.records.reasoning import Persona, Problem
 from flywheel_api.results import PreparedResult
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation import suites
+from flywheel_jobs.evaluation.verdict import too_few
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.seeds import arithmetic, personas
@@ -28,6 +29,7 @@ async def run(ctx: StageContext) -> StageResult:
     ctx.progress(0, None, "building held-out suites")
     training, heldout = load_personas(ctx)
     built = [suites.build(spec, heldout, ctx.store) for spec in ctx.spec.evaluation.suites]
+    check_gates(ctx, built)
     ctx.progress(1, 3, "drawing seed problems")
     seeds = load_seeds(ctx)
     kept, dropped = clean(ctx, seeds, built)
@@ -38,6 +40,15 @@ async def run(ctx: StageContext) -> StageResult:
     files.append(OutputFile.of("seeds/reasoning.jsonl", Problem, kept))
     files.append(OutputFile.of("seeds/personas.jsonl", Persona, training))
     return StageResult(PreparedResult(suites=[s.info for s in built]), files, counts=ctx.counts(len(kept), dropped))
+
+
+def check_gates(ctx: StageContext, built: list[suites.Suite]) -> None:
+    """Raises ValidationFailure for a gate that its suite's items cannot decide, before a GPU is used for it."""
+    confidence = float(ctx.spec.evaluation.confidence)
+    for spec, suite in zip(ctx.spec.evaluation.suites, built, strict=True):
+        few = too_few(spec.name, spec.gate, suite.info.items, confidence) if spec.gate else None
+        if few:
+            raise ValidationFailure(f"suite {few}", reason="TooFewItems")
 
 
 def load_personas(ctx: StageContext) -> tuple[list[Persona], list[Persona]]:

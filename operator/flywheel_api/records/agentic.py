@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from flywheel_api.base import StatusModel
-from flywheel_api.records.base import PassRate, Record
+from flywheel_api.records.base import PassRate, Record, content_digest
 from flywheel_api.records.reasoning import Persona
 
 BranchId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
@@ -141,6 +141,12 @@ class Task(Record):
     evaluation: str = Field(default="", description="What an evaluator looks at.")
     policy_pass: PassRate | None = Field(default=None, description="How the policy did when it was measured.")
     chain: list[Branch] = Field(default_factory=list, description="Branches from the tree's root to this task's.")
+
+    @property
+    def content(self) -> str:
+        """Digest of the prompt, the tables before and after, and the user."""
+        said = self.dump()
+        return content_digest(*(said.get(name) for name in ("domain", "db", "expected", "messages", "user")))
 
     @property
     def single_turn(self) -> bool:

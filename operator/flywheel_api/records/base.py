@@ -59,6 +59,11 @@ class Message(StatusModel):
     content: str = Field(description="What is said.")
 
 
+def content_digest(*parts: Any) -> str:
+    """What a record says, whatever it is called: splits, pairs and repeats go by this, never by an id alone."""
+    return hashlib.sha256(canonical_json(list(parts))).hexdigest()[:32]
+
+
 def record_id(kind: str, *parts: Any) -> str:
     """A short id that is a function of content: the same record has the same id in every attempt."""
     return f"{kind}-{hashlib.sha256(canonical_json(list(parts))).hexdigest()[:16]}"

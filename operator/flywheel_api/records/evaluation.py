@@ -17,6 +17,7 @@ class EvaluationRow(Record):
     )
     suite: str = Field(description="Name of the suite.")
     item: str = Field(description="Id of the problem or task.")
+    content: str = Field(default="", description="Digest of the problem or task: rows of two evaluations pair by it.")
     repeat: int = Field(description="Number of the sample among those of the same item, from 0.")
     score: float = Field(description="1 when right, 0 when not.")
     outcome: str = Field(default="", description="Expected outcome, by which scores are grouped.")
@@ -35,4 +36,5 @@ class GateRow(Record):
     )
     suite: str = Field(description="Name of the suite.")
     item: str = Field(description="Id of the problem or task.")
+    content: str = Field(default="", description="Digest of the problem or task, by which it is compared.")
     score: float = Field(description="Mean score of the item's samples.")

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from flywheel_api.records.base import Message, PassRate, Record
+from flywheel_api.records.base import Message, PassRate, Record, content_digest
 
 
 class Band(StrEnum):
@@ -36,6 +36,11 @@ class Problem(Record):
     persona_id: str | None = Field(default=None, description="Persona that it is set in.")
     policy_pass: PassRate | None = Field(default=None, description="How the policy did when it was mined.")
     band: Band | None = Field(default=None, description="How hard it is for the policy.")
+
+    @property
+    def content(self) -> str:
+        """Digest of what is asked and of its answer."""
+        return content_digest(self.messages(), self.answer)
 
     def messages(self) -> list[dict[str, str]]:
         """The chat prompt of this problem."""

@@ -18,8 +18,6 @@ def zero(budget: BudgetSpec) -> Problem | None:
     empty = []
     if budget.gpu_hours is not None and parse_decimal(budget.gpu_hours) <= 0:
         empty.append("gpuHours")
-    if parse_duration(budget.wall_clock).total_seconds() <= 0:
-        empty.append("wallClock")
     empty += [f"tokens of {t.role.value}" for t in budget.tokens if int(t.limit) == 0]
     if not empty:
         return None

@@ -56,7 +56,8 @@ def test_schemas_hold_nothing_that_a_structural_schema_refuses(kind: Kind) -> No
     for path, node in nodes(root_of(kind)):
         assert not {"$ref", "anyOf", "allOf", "oneOf", "title", "const", "$defs", "pattern"} & set(node), path
         assert node.get("additionalProperties") is not False, path
-        assert "type" in node or node.get("x-kubernetes-preserve-unknown-fields"), path
+        free = ("x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string")
+        assert "type" in node or any(node.get(mark) for mark in free), path
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
@@ -70,6 +71,17 @@ def test_everything_a_user_writes_is_bounded_and_described(kind: Kind) -> None:
             assert "maxProperties" in node, f"{path} has no maxProperties"
         if path and not path.endswith(("[]", "{}")):
             assert node.get("description"), f"{path} has no description"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)
+def test_every_number_a_user_writes_has_both_bounds(kind: Kind) -> None:
+    """Numbers as strings have them in a rule, which `test_bounds` tries."""
+    for path, node in nodes(structural_schema(kind.spec), "spec"):
+        if node.get("type") in ("integer", "number"):
+            assert {"minimum", "maximum"} <= set(node), path
+        if re.fullmatch(r"-?[0-9.e-]+", str(node.get("default", ""))) and node.get("type") == "string":
+            rule = node["x-kubernetes-validations"][0]["rule"]
+            assert "double(self) >" in rule and "double(self) <" in rule, path
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=KIND_IDS)

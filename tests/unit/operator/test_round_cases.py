@@ -66,7 +66,6 @@ async def test_every_condition_exists_after_the_first_visit() -> None:
     ("changes", "named"),
     [
         ({"spec__budget__gpuHours": "0"}, "gpuHours"),
-        ({"spec__budget__wallClock": "0s"}, "wallClock"),
         ({"spec__budget__tokens": [{"role": "Teacher", "limit": "0"}]}, "tokens of Teacher"),
     ],
 )
@@ -331,6 +330,15 @@ async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
     assert world.status()["verdict"] == "Promoted"
     found = world.condition("Ready", name="bad")
     assert found["reason"] == "InvalidSpec" and "budgets" in found["message"]
+
+
+async def test_sizes_of_a_preset_that_do_not_divide_are_said_before_anything_is_spent() -> None:
+    world = World()
+    world.apply(edited(spec__training={"preset": "agenticqwen-8b", "gpusPerNode": 3}))
+    await turns(world, 5)
+    found = world.condition("Preflight")
+    assert found["reason"] == "InvalidSpec" and "multiple of nodes times gpusPerNode" in found["message"]
+    assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
 
 
 def secret_key(world: World, key: str, value: str) -> None:

@@ -44,13 +44,15 @@ SPEC = FlywheelRoundSpec.model_validate(
         "base": {"model": BASE_MODEL},
         "endpoints": [
             {"role": "Policy", "pool": {"gpusPerReplica": 0}},
-            {"role": "Teacher", "url": "http://user:hunter2@standin.flywheel-demo.svc:8000/v1", "model": "teacher"},
+            {"role": "Teacher", "url": "http://standin.flywheel-demo.svc:8000/v1", "model": "teacher"},
         ],
         "reasoning": {"seeds": "builtin://arithmetic"},
         "agentic": {"personas": "builtin://personas", "domains": ["airline"]},
         "evaluation": {"suites": [{"name": "arithmetic-heldout", "gate": {"minGainOverBase": "0"}}]},
     }
 )
+_SECRET = {"url": "http://user:hunter2@standin.flywheel-demo.svc:8000/v1"}  # as older CRDs took it
+SPEC = SPEC.model_copy(update={"endpoints": [SPEC.endpoints[0], SPEC.endpoints[1].model_copy(update=_SECRET)]})
 # stage, start and end in minutes, in, out, drops, tokens of the Teacher
 _STAGES: tuple[tuple[str, float, float, int, int, dict[str, int], int], ...] = (
     ("Preflight", 0.0, 0.02, 0, 0, {}, 0),
