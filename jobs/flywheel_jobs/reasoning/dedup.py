@@ -1,45 +1,50 @@
 """Exact and near duplicates, and contamination by evaluation suites (docs/method.md, "Dedup and decontamination").
 
-Near duplicates are found by MinHash over word 3-grams. Two problems of nearly the same wording but with other
-numbers are different problems, so a near duplicate must also have the same numbers.
+A problem is judged with its context: the same question after another story is another problem. Two problems of nearly
+the same wording but with other numbers or other signs of mathematics are different problems.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
+import hashlib
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 
-from rensa import RMinHash
-
 from flywheel_api.records.reasoning import Problem
-from flywheel_jobs.reasoning.text import ngrams, normalised, numbers, words
+from flywheel_jobs.reasoning.neighbours import Neighbours
+from flywheel_jobs.reasoning.text import Reading, read
 from flywheel_jobs.rewards.math import normalise
 
-PERMUTATIONS = 128  # standard error of the Jaccard estimate about 0.04 at 0.8
 SHINGLE = 3
-SEED = 20260117
+PHRASE = 3  # items of the suites from which a shared n-gram is a phrase of the language ("find the sum of all ...")
+
+
+def _digest(*parts: Iterable[str]) -> bytes:
+    text = "\n".join(["\t".join(part) for part in parts])  # no token holds a blank
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def _whole(problem: Problem) -> str:
+    return "\n".join([*(m.content for m in problem.context), problem.question])
 
 
 class Duplicates:
-    """Texts seen so far."""
+    """Problems seen so far."""
 
     def __init__(self, threshold: float) -> None:
-        self._threshold = threshold
-        self._exact: set[str] = set()
-        self._near: dict[tuple[str, ...], list[RMinHash]] = defaultdict(list)
+        self._exact: set[bytes] = set()
+        self._near = Neighbours(threshold)
 
-    def add(self, text: str) -> str | None:
-        """Takes a text; the reason if it repeats an earlier one (it is then not kept), else None."""
-        key = normalised(text)
+    def add(self, problem: Problem) -> str | None:
+        """Takes a problem; the reason if it repeats an earlier one (it is then not kept), else None."""
+        text = read(_whole(problem))
+        key = _digest(text.words)
         if key in self._exact:
             return "duplicate"
-        sketch = RMinHash(num_perm=PERMUTATIONS, seed=SEED)
-        sketch.update(sorted(ngrams(text, SHINGLE)))
-        same_numbers = self._near[numbers(text)]
-        if any(sketch.jaccard(other) > self._threshold for other in same_numbers):
+        kind = int.from_bytes(_digest(text.numbers, text.signs)[:8], "big")
+        if not self._near.add(text.ngrams(SHINGLE), kind):
             return "near-duplicate"
         self._exact.add(key)
-        same_numbers.append(sketch)
         return None
 
 
@@ -49,21 +54,44 @@ class Contamination:
     def __init__(self, items: Iterable[Problem], ngram: int) -> None:
         """`items` of every evaluation suite; `ngram` is in words."""
         self._ngram = ngram
-        self._grams: set[str] = set()
+        self._short: dict[bytes, set[bytes]] = defaultdict(set)  # question -> contexts and answers it stands with
         self._values: set[tuple[tuple[str, ...], str]] = set()
-        for item in items:
-            self._grams |= ngrams(item.question, ngram)
-            if len(words(item.question)) < ngram and numbers(item.question) and item.answer:
-                self._values.add((numbers(item.question), normalise(item.answer)))
+        seen: Counter[str] = Counter()
+        for item in {item.content: item for item in items}.values():
+            question = read(item.question)
+            seen.update({gram for text in self._texts(item, question) for gram in text.ngrams(ngram)})
+            if len(question.words) < ngram:
+                self._short[_digest(question.words)] |= self._standing(item)
+                if question.numbers and item.answer:
+                    self._values.add((question.numbers, normalise(item.answer)))
+        self._grams = {gram for gram, items_with in seen.items() if items_with < PHRASE}
 
-    def reason(self, question: str, answer: str | None = None) -> str | None:
+    def _texts(self, problem: Problem, question: Reading) -> list[Reading]:
+        """The messages that are long enough to have n-grams; those of the system are no problem's own."""
+        said = [read(m.content) for m in problem.context if m.role != "system"]
+        return [text for text in (*said, question) if len(text.words) >= self._ngram]
+
+    def _standing(self, problem: Problem) -> set[bytes]:
+        found = {_digest(*(read(m.content).words for m in problem.context))}
+        return found | ({_digest(("the answer",), (normalise(problem.answer),))} if problem.answer else set())
+
+    def reason(self, problem: Problem) -> str | None:
         """Why a problem may not be trained on.
 
-        A shared n-gram; or the numbers and the answer of an evaluation item too short to have n-grams, whatever the
-        wording. (Among longer items equal numbers say nothing.)
+        A message of it shares an n-gram with an item; a message is a short item, with its context or its answer; or
+        the numbers and the answer are those of a short item, whatever the wording. (Among longer items equal numbers
+        say nothing.)
         """
-        if not self._grams.isdisjoint(ngrams(question, self._ngram)):
+        question = read(problem.question)
+        for text in self._texts(problem, question):
+            if not self._grams.isdisjoint(text.ngrams(self._ngram)):
+                return "contaminated"
+        if self._short.get(_digest(question.words), set()) & self._standing(problem) or self._example(problem):
             return "contaminated"
-        if answer is not None and (numbers(question), normalise(answer)) in self._values:
+        if problem.answer is not None and (question.numbers, normalise(problem.answer)) in self._values:
             return "contaminated-values"
         return None
+
+    def _example(self, problem: Problem) -> bool:
+        """Whether a message before the question is a short item: a worked example, mostly."""
+        return any(_digest(read(m.content).words) in self._short for m in problem.context if m.role != "system")

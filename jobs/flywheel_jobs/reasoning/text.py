@@ -1,32 +1,153 @@
-"""Text as duplicates and contamination are judged: folded case, digits and operators kept, punctuation gone."""
+"""Text as duplicates and contamination are judged: tokens of the folded text.
+
+Words, numbers by value, and every sign that mathematics may mean; punctuation of prose is gone. Where a script has no
+blanks, each character is a token.
+"""
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from itertools import chain
 
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_TOKEN = re.compile(r"\d+(?:\.\d+)?|[^\W\d_]+|[+\-*/=<>^%]")
+from flywheel_jobs.reasoning.folding import decimal, fold
+
+_ALONE = (
+    "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
+"""Scripts that are written without blanks."""
+
+
+def _classes() -> dict[str, str]:
+    """The characters above ASCII by the first letter of their category, as the inside of a class of a pattern."""
+    found: dict[str, list[str]] = {}
+    last = ""
+    alone = re.compile(f"[{_ALONE}]")
+    for code in range(0x80, 0x20000):
+        char = chr(code)
+        kind = "" if alone.match(char) else unicodedata.category(char).replace("No", "L")[:1]
+        if kind == last:
+            found[kind][-1] = f"{found[kind][-1][0]}-{char}"
+        else:
+            found.setdefault(kind, []).append(char)
+            last = kind
+    return {kind: "".join(ranges) for kind, ranges in found.items()}
+
+
+_CLASS = _classes()
+_NUMBER = r"\d{1,3}(?:,\d{2,3})*,\d{3}(?:\.\d+)?(?!\d)|\d+(?:\.\d+)?|(?<![\w.])\.\d+"
+_MARK = _CLASS["M"]  # vowel signs: they belong to their word
+_WORD = f"[a-z{_CLASS['L']}{_MARK}]+"
+_SIGN = rf"[+\-*/=<>^%~|{_CLASS['S']}]"
+_OPEN = r"[(\[{](?=[\d\\(\[{|+\-√^.]|[^\W\d_](?![^\W\d_]))"  # a bracket of a formula, not of prose
+_AFTER = r"(?:(?<=[\d)\]}|%!'])|(?<=[\W\d_][^\W\d_]))"  # what a formula may end with: a digit, a bracket, one letter
+_TOKEN = re.compile(rf"{_WORD}|{_NUMBER}|[{_ALONE}][{_MARK}]*|{_SIGN}|{_OPEN}|{_AFTER}[)\]}}!'_]|(?<=\d):(?=\d)")
+_NUMBERS = re.compile(rf"(?<![\d/.^])(\d+)/(\d+)(?![\d/.])|\\frac\{{(\d+)\}}\{{(\d+)\}}|({_NUMBER})")
+_OPENED, _CLOSED, _BETWEEN = re.compile(r"([(\[{|]) +"), re.compile(r" +([)\]}])"), re.compile(r"(\d) *([:/]) *(?=\d)")
+_HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
+_APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")
+_CACHED = 40  # characters of a piece whose reading is remembered: texts are made of the same words
+
+_UNITS = [
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+]  # fmt: skip
+_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
+_SAID = {word: str(n) for n, word in enumerate(_UNITS)} | {word: str(n) for word, n in _TENS.items()}
+_COMPOUND = re.compile(rf"\b({'|'.join(_TENS)})[- ]({'|'.join(_UNITS[1:10])})\b")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A text as it is compared."""
+
+    words: tuple[str, ...]
+    """Tokens: words, numbers by value (also those said in English), signs of mathematics."""
+    numbers: tuple[str, ...]
+    """The numbers written in digits, by value, in order of size: what a re-skinning must preserve; `½` is 0.5."""
+
+    @property
+    def signs(self) -> tuple[str, ...]:
+        """The signs of mathematics, in order: texts that differ in one are different problems."""
+        return tuple([w for w in self.words if len(w) == 1 and not w.isalnum()])
+
+    def ngrams(self, n: int) -> set[str]:
+        """All n-grams of words; the whole text when it is shorter, so that short problems can be contaminated too."""
+        if len(self.words) <= n:
+            return {" ".join(self.words)}
+        return set(map(" ".join, zip(*(self.words[i:] for i in range(n)), strict=False)))
+
+
+def read(text: str) -> Reading:
+    """The reading of a text. Linear in its length; never raises."""
+    pieces = _pieces(text)
+    read_piece = _remembered if max(map(len, pieces), default=0) <= _CACHED else _piece
+    parts = list(map(read_piece, pieces))
+    found = [value for _, values in parts if values for value in values]
+    tokens = chain.from_iterable([tokens for tokens, _ in parts])
+    return Reading(tuple(tokens), tuple(sorted(found, key=lambda n: (_size(n), n))))
 
 
 def words(text: str) -> list[str]:
-    """Tokens of a normalised text: numbers, words and operators."""
-    return _TOKEN.findall(unicodedata.normalize("NFKC", text).lower().replace("−", "-").replace("×", "*"))
+    """Tokens of a text."""
+    return list(read(text).words)
 
 
 def normalised(text: str) -> str:
-    """The tokens joined by one blank: equal for texts that differ in case, spacing or punctuation only."""
-    return " ".join(words(text))
+    """The tokens joined by one blank: equal for texts that differ in case, spacing, punctuation or spelling only."""
+    return " ".join(read(text).words)
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """The numbers of a text, in order of size then text: what a re-skinning must preserve."""
-    return tuple(sorted(_NUMBER.findall(unicodedata.normalize("NFKC", text)), key=lambda n: (float(n), n)))
+    """The numbers of a text by value."""
+    return read(text).numbers
 
 
-def ngrams(text: str, n: int) -> set[str]:
-    """All n-grams of tokens; the whole text when it is shorter, so that short problems can be contaminated too."""
-    tokens = words(text)
-    if len(tokens) < n:
-        return {" ".join(tokens)}
-    return {" ".join(tokens[i : i + n]) for i in range(len(tokens) - n + 1)}
+def _pieces(text: str) -> list[str]:
+    """What no blank is in, after blanks inside formulas are gone."""
+    text = fold(text)
+    if any(c in text for c in "([{|"):
+        text = _CLOSED.sub(r"\1", _OPENED.sub(r"\1", text))
+    if ":" in text or "/" in text:
+        text = _BETWEEN.sub(r"\1\2", text)
+    if "ty" in text:
+        text = _COMPOUND.sub(lambda m: str(_TENS[m[1]] + _UNITS.index(m[2])), text)
+    if "-" in text:
+        text = _HYPHEN.sub(" ", text)
+    return (_APOSTROPHE.sub("", text) if "'" in text else text).split()
+
+
+def _piece(piece: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    text = f" {piece}"  # the blank: what looks back two characters may
+    tokens = tuple(_SAID.get(t) or _value(t) for t in _TOKEN.findall(text))
+    found: list[str] = []
+    for m in _NUMBERS.finditer(text):
+        top, bottom = m[1] or m[3], m[2] or m[4]
+        if top is None:
+            found.append(_value(m[5]))
+        elif len(top) + len(bottom) < 40 and bottom.strip("0"):
+            found.append(decimal(Fraction(int(top), int(bottom))))
+        else:
+            found += (_value(top), _value(bottom))
+    return tokens, tuple(found)
+
+
+_remembered = lru_cache(1 << 16)(_piece)
+
+
+def _value(token: str) -> str:
+    """A number as it is written shortest: 1,000 and 1000.0 are 1000. Other tokens as they are."""
+    if len(token) == 1 or token[-1] not in "0123456789":
+        return token
+    token = token.replace(",", "").lstrip("0")
+    if "." in token:
+        token = token.rstrip("0").rstrip(".")
+    return f"0{token}" if token[:1] == "." else token or "0"
+
+
+def _size(number: str) -> float:
+    top, _, bottom = number.partition("/")
+    return float(top[:300]) / float(bottom[:300] or 1)

@@ -62,7 +62,7 @@ def choose(ctx: StageContext) -> list[Problem]:
     found: dict[str, Problem] = {}
     for digest in ctx.config.previous_rollouts:
         for problem in failed_problems(read_rollouts(ctx.store, digest)):
-            reason = contamination.reason(problem.question, problem.answer)
+            reason = contamination.reason(problem)
             if reason:
                 ctx.dropped[reason] += 1
             else:

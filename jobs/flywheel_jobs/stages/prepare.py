@@ -90,7 +90,7 @@ def clean(ctx: StageContext, seeds: list[Problem], built: list[suites.Suite]) ->
     duplicates = Duplicates(float(reasoning.dedup.minhash_threshold))
     kept = []
     for problem in seeds:
-        reason = contamination.reason(problem.question, problem.answer) or duplicates.add(problem.question)
+        reason = contamination.reason(problem) or duplicates.add(problem)
         if reason:
             dropped[reason] += 1
         else:

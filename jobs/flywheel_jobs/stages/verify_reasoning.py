@@ -59,10 +59,10 @@ def screen(ctx: StageContext, candidates: list[Problem], contamination: Contamin
     """Candidates worth a vote: no repeat of a seed or of each other, nothing of a suite; drops are counted."""
     duplicates = Duplicates(float(ctx.reasoning.dedup.minhash_threshold))
     for seed in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
-        duplicates.add(seed.question)
+        duplicates.add(seed)
     kept = []
     for problem in candidates:
-        reason = contamination.reason(problem.question) or duplicates.add(problem.question)
+        reason = contamination.reason(problem) or duplicates.add(problem)
         if reason:
             ctx.dropped[reason] += 1
         else:
@@ -95,7 +95,6 @@ def labelled(problem: Problem, vote: Vote, contamination: Contamination) -> tupl
         return None, "votes-disagree" if any(vote.normalised) else "no-answer"
     if math.value_of(vote.answer) is None and vote.answer[:1] not in "{([":
         return None, "answer-not-checkable"
-    reason = contamination.reason(problem.question, vote.answer)
-    if reason:
-        return None, reason
-    return problem.model_copy(update={"answer": vote.answer}), ""
+    label = problem.model_copy(update={"answer": vote.answer})
+    reason = contamination.reason(label)
+    return (None, reason) if reason else (label, "")

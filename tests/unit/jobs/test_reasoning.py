@@ -1,4 +1,4 @@
-"""Families, text, dedup, contamination and the scripted teacher and solver."""
+"""Families and the scripted teacher and solver."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.envs import DOMAINS
 from flywheel_jobs.evaluation import suites
 from flywheel_jobs.reasoning import roles
-from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.rollouts import failed_problems
-from flywheel_jobs.reasoning.text import ngrams, normalised, numbers
+from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.seeds.arithmetic import ARITY, TEMPLATES, Typed
 from flywheel_standin import reasoning as standin
@@ -30,10 +29,6 @@ from flywheel_standin.protocol import ChatRequest
 
 FAMILIES = tuple(ARITY)
 NO_STORE: Any = None  # built-in suites read nothing
-
-
-def problem(question: str, answer: str = "7") -> Problem:
-    return Problem(id=question, question=question, answer=answer)
 
 
 @settings(deadline=None)
@@ -90,34 +85,6 @@ def test_the_api_knows_the_suites_and_domains_that_are_built_in() -> None:
 def test_typed_problems_are_parsed_strictly(value: object) -> None:
     with pytest.raises(ValueError):
         Typed.parse(value)
-
-
-def test_text_is_folded_and_numbers_are_kept_apart() -> None:
-    assert normalised("  What is 3 + 4 ?") == normalised("what is 3+4") == "what is 3 + 4"
-    assert numbers("12 hens, 3 pots and 3.5 l") == ("3", "3.5", "12")
-    assert ngrams("a b c", 13) == {"a b c"}
-    assert len(ngrams("a b c d", 3)) == 2
-
-
-def test_duplicates_by_text_and_by_wording_with_the_same_numbers() -> None:
-    seen = Duplicates(0.8)
-    long = "Ann the baker counts 3 buns in the morning and then bakes 4 more buns before noon for the market"
-    assert seen.add(long) is None
-    assert seen.add(long.upper() + "!") == "duplicate"
-    assert seen.add(long + " today") == "near-duplicate"
-    assert seen.add(long.replace("4", "5")) is None  # other numbers: another problem
-    assert seen.add("3+4") is None and seen.add("3 + 4") == "duplicate" and seen.add("3+5") is None
-
-
-def test_planted_evaluation_item_is_found() -> None:
-    long = "a train leaves the station at nine with 30 people and takes on 12 more at each of 4 stops"
-    check = Contamination([problem("sum of 3 and 4"), problem(long, "78")], 13)
-    assert check.reason("Sum of 3 and 4?") == "contaminated"  # shorter than 13 words: the whole text
-    assert check.reason("Yesterday " + long + " how many are on it") == "contaminated"
-    assert check.reason("4+3") is None
-    assert check.reason("4+3", "7") == "contaminated-values"
-    assert check.reason("4+3", "12") is None
-    assert check.reason("with 30, 12 and 4", "78") is None  # a long item's numbers are no evidence
 
 
 def ask(operator: str, typed: Typed, variant: int = 0, persona: personas.Persona | None = None) -> ChatRequest:
