@@ -15,7 +15,7 @@ PY := $(VENV)/bin/python
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
-GENERATED := crds docs/reference docs/images charts/flywheel/files/crds
+GENERATED := crds docs/reference docs/images charts/flywheel/files charts/flywheel/values.schema.json
 PYTHON_DIRS := operator jobs tests images
 
 help: ## this list

@@ -63,7 +63,8 @@ EndpointUrl = Annotated[
     Rule(
         "leave user, password and key out of the url, which everybody may read: "
         "put the key into a Secret and name it in apiKey",
-        unlike=r"(?i)^https?://[^/?#]*@|[?&](api[-_]?key|key|(access[-_]?)?token|sig|signature|secret|password)=",
+        unlike=r"(?i)^https?://[^/?#]*@|"
+        r"[?&]([a-z0-9]+[-_])*(api)?(key|token|sig|signature|secret|pass|password|code)=",
     ),
     Rule(
         "localhost is the pod that asks: write an address that pods reach, such as http://teacher.models.svc:8000/v1",
@@ -83,6 +84,8 @@ IMAGE_PATTERN = (
 )
 """As the container runtime reads it: no scheme, lower case below the registry, a tag, a digest, or both."""
 
+RAY_VERSION_PATTERN = r"^[0-9]+\.[0-9]+\.[0-9]+$"
+
 PATTERN_MESSAGES = {
     DURATION_PATTERN: "write a duration such as 90s, 36h or 1h30m",
     NAME_PATTERN: "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
@@ -98,6 +101,7 @@ PATTERN_MESSAGES = {
     LABEL_VALUE_PATTERN: "write a label's value: at most 63 letters, digits and - _ . that start and end with a "
     "letter or digit",
     IMAGE_PATTERN: "write an image without https:// or oci://, such as registry.example.com/flywheel/jobs:0.1.0",
+    RAY_VERSION_PATTERN: 'write all three parts in quotes, such as "2.60.0"',
     INTEGER_PATTERN: 'write a whole number in quotes, such as "41200000"',
 }
 """What the API server says when a string does not match: every pattern of a spec has a line here."""

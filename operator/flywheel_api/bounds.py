@@ -153,12 +153,20 @@ class _Quantity:
 
 
 def _quantity_text(value: Any) -> Any:
-    """Numbers as YAML writes them: 4, 0.5, and 1.4e11, which is what Helm makes of a long whole number."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(int(value)) if value == int(value) else str(value)
+    if not isinstance(value, bool):
+        value = scalar_text(value)
     if isinstance(value, str):
         quantity(value)
     return value
+
+
+def scalar_text(value: Any) -> Any:
+    """Numbers and booleans as YAML writes them, as text; Helm makes 1.4e+11 of a long whole number. Others stay."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, int | float) else value
 
 
 Quantity = Annotated[str, _Short, _Quantity()]

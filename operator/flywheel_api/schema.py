@@ -64,7 +64,7 @@ def without_item_defaults(schema: Schema, inside: bool = False) -> Schema:
 
 
 def _convert(node: Schema, defs: dict[str, Schema], where: str, seen: tuple[str, ...]) -> Schema:
-    node, seen = _resolved(node, defs, where, seen)
+    node, seen = resolved(node, defs, where, seen)
     unknown = set(node) - set(_KEPT) - _DROPPED
     if unknown:
         raise SchemaError(f"{where}: a structural schema has no {', '.join(sorted(unknown))}")
@@ -82,10 +82,13 @@ def _convert(node: Schema, defs: dict[str, Schema], where: str, seen: tuple[str,
     return {key: found[key] for key in _KEPT if key in found}
 
 
-def _resolved(
+def resolved(
     node: Schema, defs: dict[str, Schema], where: str, seen: tuple[str, ...]
 ) -> tuple[Schema, tuple[str, ...]]:
-    """`node` with its reference or its optional's only alternative merged in; the node's own keys win."""
+    """`node` with its reference or its optional's only alternative merged in; the node's own keys win.
+
+    `seen` are the models around it. Raises SchemaError for unions and recursion.
+    """
     while True:
         if "$ref" in node:
             name = str(node["$ref"]).rpartition("/")[2]

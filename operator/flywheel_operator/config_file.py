@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from flywheel_operator.settings import OperatorConfig
 
 CONFIG_ENV = "FLYWHEEL_CONFIG"
+POD_IP_ENV = "POD_IP"
 DEFAULT_PATH = "/etc/flywheel/config.yaml"
 
 
@@ -26,29 +27,44 @@ def load_config(path: str | None = None) -> OperatorConfig:
     if not file.exists():
         if chosen:
             raise ConfigError(f"{file} does not exist: point {CONFIG_ENV} at the operator's configuration")
-        return OperatorConfig()
+        return OperatorConfig.model_validate(_defaults(os.environ.get(POD_IP_ENV, "")))
     try:
         data = yaml.safe_load(file.read_text()) or {}
-        return OperatorConfig.model_validate(merge(OperatorConfig().model_dump(by_alias=True), data))
+        return OperatorConfig.model_validate(merge(_defaults(os.environ.get(POD_IP_ENV, "")), data))
     except (yaml.YAMLError, ValidationError, TypeError) as error:
         raise ConfigError(f"{file} is not a valid operator configuration: {error}") from error
 
 
-_FREE_KEYS = frozenset({"requests", "limits", "env", "headRayStartParams", "workerRayStartParams", "overrides"})
+# maps whose keys are the user's: merged by key, and null removes a key, so that a default variable can be unset
+_FREE_KEYS = frozenset(
+    {"requests", "limits", "env", "headRayStartParams", "workerRayStartParams", "overrides", "nodeSelector", "labels"}
+    | {"annotations", "commonLabels", "commonAnnotations"}
+)
 
 
-def merge(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """`over` laid on `base`, field by field; maps with free keys (env, limits...) are merged by key as well.
+def merge(base: dict[str, Any], over: dict[str, Any], free: bool = False) -> dict[str, Any]:
+    """`over` laid on `base`, key by key. Null, as YAML reads a section without lines, leaves the default.
 
-    A free key set to null is removed, so that a default environment variable can be unset.
+    `free`: the keys are the user's, and null removes one. Raises TypeError when `over` is no mapping.
     """
     if not isinstance(over, dict):
         raise TypeError("the configuration must be a mapping")
     merged = dict(base)
     for key, value in over.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            inner = merge(base[key], value)
-            merged[key] = {k: v for k, v in inner.items() if v is not None} if key in _FREE_KEYS else inner
-        else:
+        if value is None and free:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(base.get(key), dict):
+            merged[key] = merge(base[key], value, key in _FREE_KEYS)
+        elif value is not None or key not in base:  # a key that does not exist is refused, with null as well
             merged[key] = value
     return merged
+
+
+def _defaults(pod_ip: str) -> dict[str, Any]:
+    """The defaults where pods have addresses like `pod_ip`: Ray listens on one family, and IPv6 is asked for."""
+    found = OperatorConfig().model_dump(by_alias=True)
+    if ":" in pod_ip:
+        shapes = (found[flavour][part] for flavour in ("cpu", "gpu") for part in ("trainer", "rollout"))
+        for shape in shapes:
+            shape["headRayStartParams"]["dashboard-host"] = "::"
+    return found

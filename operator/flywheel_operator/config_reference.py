@@ -1,18 +1,31 @@
-"""docs/reference/config.md from OperatorConfig: `python -m flywheel_operator.config_reference`."""
+"""What follows from OperatorConfig: its page, its part of the chart's values.schema.json, and the chart's defaults.
+
+`python -m flywheel_operator.config_reference` writes them.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from flywheel_api.reference import HEADER, sections
-from flywheel_api.schema import Schema, structural_schema
+from flywheel_api.schema import Schema, resolved, structural_schema
 from flywheel_operator.settings import OperatorConfig
 
+CHART = "charts/flywheel"
+DEFAULTS = f"{CHART}/files/defaults.yaml"
+VALUES_SCHEMA = f"{CHART}/values.schema.json"
+_DEFAULTS_HEADER = "# Generated from values.yaml by `make generate`, because templates cannot read that file.\n"
+_LIMITS = ("minimum", "exclusiveMinimum", "maximum", "minLength", "maxLength", "pattern", "description")
+_SCALAR = {"type": ["string", "number", "boolean", "null"]}
 PAGE = "docs/reference/config.md"
 _TITLE = """# The operator's configuration
 
-The chart's value `config` is laid over these defaults, map by map; unknown fields stop the operator at its start.
+The chart's value `config` is laid over these defaults, map by map; unknown fields are refused at install, and
+by the operator at its start.
 Images, namespaces and pull settings follow from the chart's other values.
 """
 
@@ -33,11 +46,55 @@ def _with_defaults(schema: Schema, values: Any) -> Schema:
     return schema if values in (None, {}, []) else schema | {"default": values}
 
 
+def config_schema() -> Schema:
+    """What `config` may hold in values: any part of OperatorConfig, numbers as YAML writes them, null for a default."""
+    raw = OperatorConfig.model_json_schema(by_alias=True)
+    return _values(raw, raw["$defs"])
+
+
+def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
+    node, _ = resolved(raw, defs, "config", ())
+    found: Schema = {key: node[key] for key in _LIMITS if key in node}
+    if "x-kubernetes-int-or-string" in node:
+        return {"type": ["string", "number", "null"], "description": node.get("description", "")}
+    if "enum" in node or "const" in node:
+        return found | {"enum": [*node.get("enum", [node.get("const")]), None]}
+    found["type"] = [node["type"], "null"]
+    values = node.get("additionalProperties")
+    if "properties" in node:
+        found["additionalProperties"] = False
+        found["properties"] = {name: _values(child, defs) for name, child in node["properties"].items()}
+    elif isinstance(values, dict) and values:
+        item = _values(values, defs)
+        found["additionalProperties"] = _SCALAR if item["type"] == ["string", "null"] else item
+    if "items" in node:
+        found["items"] = _values(node["items"], defs)
+    return found
+
+
+def values_schema(committed: str) -> str:
+    """values.schema.json with what `config` holds as OperatorConfig says today."""
+    schema = json.loads(committed)
+    schema["properties"]["config"] = config_schema()
+    return json.dumps(schema, indent=2) + "\n"
+
+
+def defaults(values: str) -> str:
+    """values.yaml as the templates read it."""
+    return _DEFAULTS_HEADER + yaml.safe_dump(yaml.safe_load(values), sort_keys=False)
+
+
 def main() -> None:
     """Command line: writes into the repository that this file belongs to."""
     root = Path(__file__).resolve().parents[2]
-    (root / PAGE).write_text(config_page(), encoding="utf-8")
-    print(PAGE)
+    texts = {
+        PAGE: config_page(),
+        DEFAULTS: defaults((root / CHART / "values.yaml").read_text()),
+        VALUES_SCHEMA: values_schema((root / VALUES_SCHEMA).read_text()),
+    }
+    for name, text in texts.items():
+        (root / name).write_text(text, encoding="utf-8")
+        print(name)
 
 
 if __name__ == "__main__":

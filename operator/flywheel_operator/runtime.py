@@ -65,6 +65,11 @@ def probe(queue: WorkQueue, config: OperatorConfig) -> http.Answer:
     return 200, "text/plain", f"ok, {queue.depth()} keys, oldest {age:.1f} s\n"
 
 
+def ready(listed: asyncio.Event) -> http.Answer:
+    """Ready once the configuration was taken and every object was listed: a rollout ends the old pod then."""
+    return (200, "text/plain", "ok\n") if listed.is_set() else (503, "text/plain", "objects are not listed yet\n")
+
+
 async def run(api: Kube, connect: Connect, config: OperatorConfig, watch: Watch) -> None:
     """Runs until the watcher ends."""
     kube = CachedKube(api, ReadCache())
@@ -74,6 +79,7 @@ async def run(api: Kube, connect: Connect, config: OperatorConfig, watch: Watch)
         config.http_port,
         {
             "/healthz": lambda: probe(queue, config),
+            "/readyz": lambda: ready(listed),
             "/metrics": lambda: (200, "text/plain", metrics.page(queue, api, kube)),
         },
     )

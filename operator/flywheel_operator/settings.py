@@ -6,10 +6,20 @@ a look at the first install. What every process of an image needs is in that ima
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
+
+from flywheel_api.base import IMAGE_PATTERN, RAY_VERSION_PATTERN
+from flywheel_api.bounds import Quantity, scalar_text
+from flywheel_api.common import LabelKey, LabelValue, Toleration
+
+Text = Annotated[str, BeforeValidator(scalar_text)]
+Labels = dict[LabelKey, Annotated[LabelValue, BeforeValidator(scalar_text)]]
+Image = Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)]
+ANY_ADDRESS = "0.0.0.0"
+"""`dashboard-host` of the head; where pods have IPv6 addresses `config_file` makes it `::`."""
 
 
 class Model(BaseModel):
@@ -21,23 +31,24 @@ class Model(BaseModel):
 class Sizes(Model):
     """Requests and limits of a container, as Kubernetes quantities."""
 
-    requests: dict[str, str] = Field(default_factory=dict, description="What the scheduler sets aside.")
-    limits: dict[str, str] = Field(default_factory=dict, description="What the container may use at most.")
+    requests: dict[str, Quantity] = Field(default_factory=dict, description="What the scheduler sets aside.")
+    limits: dict[str, Quantity] = Field(default_factory=dict, description="What the container may use at most.")
 
 
 class PodDefaults(Model):
     """Where pods of ours may run."""
 
-    node_selector: dict[str, str] = Field(default_factory=dict, description="Labels that a node must have.")
-    tolerations: list[dict[str, Any]] = Field(
-        default_factory=list, description="Taints that the pods tolerate, as core/v1 tolerations."
-    )
+    node_selector: Labels = Field(default_factory=dict, description="Labels that a node must have.")
+    tolerations: list[Toleration] = Field(default_factory=list, description="Taints that the pods tolerate.")
     priority_class_name: str | None = Field(
         default=None, description="PriorityClass of the pods; an object's own wins."
     )
     runtime_class_name: str | None = Field(default=None, description="RuntimeClass of the pods, such as nvidia.")
-    labels: dict[str, str] = Field(
+    labels: Labels = Field(
         default_factory=dict, description="Labels of the pods beside ours, for policies that want some."
+    )
+    annotations: dict[str, Text] = Field(
+        default_factory=dict, description="Annotations of the pods, such as sidecar.istio.io/inject."
     )
 
 
@@ -48,22 +59,24 @@ class RayShape(Model):
     `nvidia.com/gpu: gpusPerNode` in requests and limits; the head runs only the driver.
     """
 
-    image: str = Field(description="Image of every container, the init container included.")
+    image: Image = Field(description="Image of every container, the init container included.")
     head: Sizes = Field(description="Sizes of the head.")
     worker: Sizes = Field(default=Sizes(), description="Sizes of a worker.")
-    head_ray_start_params: dict[str, str] = Field(
+    head_ray_start_params: dict[str, Text] = Field(
         default_factory=dict, description="Arguments of ray start on the head. CPUs and GPUs named here are logical."
     )
-    worker_ray_start_params: dict[str, str] = Field(
+    worker_ray_start_params: dict[str, Text] = Field(
         default_factory=dict, description="Arguments of ray start on workers."
     )
-    env: dict[str, str] = Field(
+    env: dict[str, Text] = Field(
         default_factory=dict, description="Environment of the Ray containers; null unsets a default."
     )
-    shm_size: str = Field(
+    shm_size: Quantity = Field(
         default="2Gi", description="sizeLimit of /dev/shm, which holds Ray's object store; it counts as memory."
     )
-    model_dir_size: str | None = Field(default=None, description="sizeLimit of the emptyDir that holds the weights.")
+    model_dir_size: Quantity | None = Field(
+        default=None, description="sizeLimit of the emptyDir that holds the weights."
+    )
     pod: PodDefaults = Field(default=PodDefaults(), description="Where these pods may run.")
 
 
@@ -84,12 +97,12 @@ class Flavour(Model):
 class JobShape(Model):
     """Pods of the CPU stages."""
 
-    image: str = Field(default="localhost/flywheel/jobs:dev", description="Image of the stages.")
+    image: Image = Field(default="localhost/flywheel/jobs:dev", description="Image of the stages.")
     resources: Sizes = Field(
         default=Sizes(requests={"cpu": "100m", "memory": "256Mi"}, limits={"memory": "2Gi"}),
         description="Sizes of a stage's container.",
     )
-    env: dict[str, str] = Field(default_factory=dict, description="Environment of the stages; null unsets a default.")
+    env: dict[str, Text] = Field(default_factory=dict, description="Environment of the stages; null unsets a default.")
     pod: PodDefaults = Field(default=PodDefaults(), description="Where these pods may run.")
     shards: int = Field(default=1, ge=1, le=1024, description="Indexed Job completions of a stage.")
     stall_after_seconds: float = Field(
@@ -157,7 +170,7 @@ def _cpu_flavour() -> Flavour:
                 "num-cpus": "16",
                 "num-gpus": "1",
                 "object-store-memory": "500000000",
-                "dashboard-host": "0.0.0.0",
+                "dashboard-host": ANY_ADDRESS,
             },
             env=_CPU_TRAINER_ENV,
         ),
@@ -168,7 +181,7 @@ def _cpu_flavour() -> Flavour:
                 "num-cpus": "8",
                 "num-gpus": "0",
                 "object-store-memory": "200000000",
-                "dashboard-host": "0.0.0.0",
+                "dashboard-host": ANY_ADDRESS,
             },
             env=_CPU_ROLLOUT_ENV,
         ),
@@ -178,7 +191,7 @@ def _cpu_flavour() -> Flavour:
 def _gpu_flavour() -> Flavour:
     """One pod a node with all its GPUs; the head has no GPU and schedules nothing."""
     head = Sizes(requests={"cpu": "4", "memory": "16Gi"}, limits={"memory": "64Gi"})
-    params = {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"}
+    params = {"num-cpus": "0", "num-gpus": "0", "dashboard-host": ANY_ADDRESS}
     return Flavour(
         trainer=RayShape(
             image="localhost/flywheel/trainer-gpu:dev",
@@ -202,6 +215,12 @@ class OperatorConfig(Model):
     """The whole file. Every field has a default, so an empty file is a working CPU configuration."""
 
     namespaces: list[str] = Field(default_factory=list, description="Namespaces to serve; empty serves all.")
+    common_labels: Labels = Field(
+        default_factory=dict, description="Labels of every object and pod of ours; ours and a pod's own win."
+    )
+    common_annotations: dict[str, Text] = Field(
+        default_factory=dict, description="Annotations of every object and pod of ours; a pod's own win."
+    )
     cpu: Flavour = Field(default_factory=_cpu_flavour, description="Used when gpusPerNode or gpusPerReplica is 0.")
     gpu: Flavour = Field(default_factory=_gpu_flavour, description="Used when they are 1 or more.")
     job: JobShape = Field(default=JobShape(), description="Pods of the CPU stages.")
@@ -214,9 +233,17 @@ class OperatorConfig(Model):
     service_account_name: str | None = Field(default=None, description="Of all pods of ours; they never get its token.")
     gpu_resource: str = Field(default="nvidia.com/gpu", description="Extended resource that GPUs are asked for as.")
     run_as_user: int = Field(
-        default=10001, description="User and group of all our processes; images are built for 10001."
+        default=10001,
+        ge=1,
+        le=2**31 - 1,
+        description="User and group of all our processes; images are built for 10001.",
     )
-    ray_version: str = Field(default="2.60.0", description="Ray of the images; KubeRay wants to be told.")
+    ray_version: str = Field(
+        default="2.60.0",
+        pattern=RAY_VERSION_PATTERN,
+        max_length=32,
+        description="Ray of the images, all three parts; KubeRay wants to be told.",
+    )
     ray_service_token_auth: bool = Field(
         default=True,
         description="Token authentication of a pool's Ray dashboard; the OpenAI port is not touched by it.",
@@ -230,7 +257,7 @@ class OperatorConfig(Model):
     )
     timing: Timing = Field(default=Timing(), description="Intervals and time limits, in seconds.")
     workers: int = Field(default=8, ge=1, le=256, description="Objects reconciled at the same time.")
-    http_port: int = Field(default=8080, description="/healthz and /metrics.")
+    http_port: int = Field(default=8080, ge=1, le=65535, description="/healthz and /metrics.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="Lowest level that is logged; kopf's own lines from WARNING on."
     )

@@ -24,6 +24,7 @@ from flywheel_operator.ports.kinds import POOLS, RLJOBS, ROUNDS, KubeApi
 from flywheel_operator.reconcile import Subject
 from flywheel_operator.render import rayjob, rayservice
 from flywheel_operator.render import round as rounds
+from flywheel_operator.render.common import marked
 from flywheel_operator.settings import OperatorConfig
 
 
@@ -57,7 +58,7 @@ def subjects(
             FlywheelRoundStatus,
             partial(see_round, context),
             partial(plan_round, times=times),
-            partial(rounds.child, config),
+            partial(marked, rounds.child, config),
         ),
         Subject(
             POOLS,
@@ -65,7 +66,7 @@ def subjects(
             RolloutPoolStatus,
             partial(see_pool, context),
             partial(plan_pool, times=times),
-            partial(rayservice.child, config),
+            partial(marked, rayservice.child, config),
         ),
         Subject(
             RLJOBS,
@@ -73,7 +74,7 @@ def subjects(
             RLJobStatus,
             partial(see_rljob, context),
             partial(plan_rljob, times=times),
-            partial(rayjob.ray_job, config),
+            partial(marked, rayjob.ray_job, config),
         ),
     )
     return {subject.resource.kind: subject for subject in made}

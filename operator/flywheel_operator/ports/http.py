@@ -17,7 +17,7 @@ async def serve(port: int, routes: dict[str, Handler]) -> web.AppRunner:
         app.router.add_get(path, _adapt(handler))
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, "0.0.0.0", port).start()  # the kubelet dials the pod's address
+    await web.TCPSite(runner, None, port).start()  # the kubelet dials the pod's address, of either family
     return runner
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from flywheel_api import API_VERSION
 from flywheel_api.base import StatusModel
@@ -56,6 +56,27 @@ def metadata(meta: Meta, kind: str, name: str, marks: dict[str, str]) -> Object:
         "blockOwnerDeletion": True,
     }
     return {"name": name, "namespace": meta.namespace, "labels": marks, "ownerReferences": [owner]}
+
+
+def marked(render: Callable[..., Object], config: OperatorConfig, *facts: Any) -> Object:
+    """A child as `render` makes it, with the chart's common labels and annotations beneath its own and its pods'."""
+    body = render(config, *facts)
+    spec = body["spec"]
+    cluster = spec.get("rayClusterSpec") or spec.get("rayClusterConfig") or {}
+    groups = [cluster[key] for key in ("headGroupSpec",) if key in cluster] + cluster.get("workerGroupSpecs", [])
+    jobs = [spec] if body["kind"] == "Job" else []
+    for place in (body, *(group["template"] for group in (*jobs, *groups))):
+        own = place["metadata"]
+        for key, common in (("labels", config.common_labels), ("annotations", config.common_annotations)):
+            if common:
+                own[key] = common | own.get(key, {})
+    return body
+
+
+def pod_metadata(defaults: PodDefaults, marks: dict[str, str]) -> Object:
+    """Metadata of a pod template: the chart's labels and annotations; ours win."""
+    found: Object = {"labels": {**defaults.labels, **marks}}
+    return found | ({"annotations": dict(defaults.annotations)} if defaults.annotations else {})
 
 
 def store_env(store: StoreRef) -> list[Object]:
@@ -151,7 +172,7 @@ def pod_spec(
     selector = defaults.node_selector | (template.node_selector if template else {})
     if selector:
         spec["nodeSelector"] = selector
-    tolerations = copy.deepcopy(defaults.tolerations) + [t.dump() for t in (template.tolerations if template else [])]
+    tolerations = [t.dump() for t in [*defaults.tolerations, *(template.tolerations if template else [])]]
     if tolerations:
         spec["tolerations"] = tolerations
     priority = (template.priority_class_name if template else None) or defaults.priority_class_name

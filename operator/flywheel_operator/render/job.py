@@ -13,6 +13,7 @@ from flywheel_operator.render.common import (
     metadata,
     mounts,
     plain_env,
+    pod_metadata,
     pod_spec,
     sizes,
     store_env,
@@ -56,7 +57,7 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
             "parallelism": stage.shards,
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "template": {"metadata": {"labels": {**shape.pod.labels, **marks}}, "spec": pod},
+            "template": {"metadata": pod_metadata(shape.pod, marks), "spec": pod},
         },
     }
 

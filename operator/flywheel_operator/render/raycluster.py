@@ -12,6 +12,7 @@ from flywheel_operator.render.common import (
     MODEL_DIR,
     mounts,
     plain_env,
+    pod_metadata,
     pod_spec,
     sizes,
     store_env,
@@ -74,7 +75,7 @@ def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request
     template = request.template if does_the_work else None
     spec = pod_spec(config, shape.pod, template, [main], [init], volumes(shape.shm_size, shape.model_dir_size))
     spec["terminationGracePeriodSeconds"] = _GRACE
-    return {"metadata": {"labels": {**shape.pod.labels, **request.labels}}, "spec": spec}
+    return {"metadata": pod_metadata(shape.pod, request.labels), "spec": spec}
 
 
 def _main_container(

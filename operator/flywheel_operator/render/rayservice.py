@@ -17,7 +17,7 @@ from flywheel_api.stages import POOL_CONFIG_ENV, PoolConfig
 from flywheel_operator.model import Act, Action, Meta, Object, PoolSeen
 from flywheel_operator.render.common import MODEL_DIR, config_env, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
-from flywheel_operator.settings import OperatorConfig
+from flywheel_operator.settings import OperatorConfig, RayShape
 
 LABEL_REVISION = "flywheel.dev/revision"
 IMPORT_PATH = "flywheel_jobs.rollout.app:build"
@@ -72,10 +72,18 @@ def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, diges
         "kind": "RayService",
         "metadata": metadata(meta, POOL.kind, action.name, marks),
         "spec": {
-            "serveConfigV2": yaml.safe_dump({"applications": [application]}, sort_keys=False),
+            "serveConfigV2": yaml.safe_dump(
+                _listening(flavour.rollout) | {"applications": [application]}, sort_keys=False
+            ),
             "rayClusterConfig": ray_cluster(config, flavour, flavour.rollout, request),
         },
     }
+
+
+def _listening(shape: RayShape) -> Object:
+    """Ray Serve listens on one family, IPv4 unless told: it follows the dashboard's."""
+    host = shape.head_ray_start_params.get("dashboard-host", "")
+    return {"http_options": {"host": host}} if ":" in host else {}
 
 
 def pool_config(meta: Meta, spec: RolloutPoolSpec, digest: str) -> PoolConfig:
