@@ -58,9 +58,9 @@ def test_another_round_takes_the_commit_and_asks_nobody(round_: Round, endpoint:
     before = endpoint.standin.served
     config = round_.config(Stage.MINE_REASONING, **SECOND)
     context = StageContext(config, round_.store)
-    context.attempt.start_heartbeat()
+    context.attempt.pulse.start()
     assert asyncio.run(run_stage(context, STAGES[config.stage])) == first.digest
-    context.attempt.stop_heartbeat()
+    context.attempt.pulse.stop()
     assert endpoint.standin.served == before
     key = artifacts.progress_key("u2", Stage.MINE_REASONING, 1)
     assert Progress.model_validate(round_.store.get_json(key)).manifest == first.digest
@@ -94,7 +94,7 @@ def test_who_commits_second_returns_what_stands(round_: Round) -> None:
         digests = [await c.commit(r) for c, r in zip(contexts, results, strict=True)]
         for context in contexts:
             await context.close()
-        return [*digests, *(str(c.attempt.progress.manifest) for c in contexts)]
+        return [*digests, *(str(c.attempt.pulse.progress.manifest) for c in contexts)]
 
     digests = asyncio.run(both())
     assert len(set(digests)) == 1

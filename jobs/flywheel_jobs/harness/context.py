@@ -28,8 +28,9 @@ from flywheel_api.stages import IMAGE_ENV, ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.harness.attempt import Attempt, now
+from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.harness.journal import Journal, subtract_usage
+from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.harness.pump import Pump
 from flywheel_jobs.storage.datasets import read_records
 from flywheel_jobs.storage.store import Store

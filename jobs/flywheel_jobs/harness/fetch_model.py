@@ -8,6 +8,7 @@ from pathlib import Path
 from flywheel_api.base import HUB
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.harness.attempt import end
+from flywheel_jobs.harness.pulse import Pulse
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
 
@@ -20,13 +21,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="sha256:<digest>, s3://bucket/prefix or hf://org/name")
     parser.add_argument("--to", required=True, type=Path, help="directory, made if absent")
+    parser.add_argument("--progress", help="key in the store under which the bytes that have come are told")
     args = parser.parse_args()
     telemetry.configure(command="fetch-model", model=args.model)
+    pulse: Pulse | None = None
     try:
+        if args.progress:
+            pulse = Pulse(Store.from_env(), args.progress)
+            pulse.update(text="fetching the model")
+            pulse.start()
         fetch(args.model, args.to)
         return 0
     except Exception as error:
         return end(error, None)
+    finally:
+        if pulse is not None:
+            pulse.stop()
 
 
 def fetch(model: str, to: Path) -> None:

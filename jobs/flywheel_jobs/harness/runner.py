@@ -80,7 +80,7 @@ def run(stages: Mapping[Stage, Work]) -> int:
         telemetry.configure(stage=config.stage.value, round=config.owner.name, attempt=config.attempt)
         store = Store.from_env()
         attempt = Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
-        attempt.start_heartbeat()
+        attempt.pulse.start()
         ctx = StageContext(config, store, int(os.environ.get("JOB_COMPLETION_INDEX", "0")), attempt)
         digest = asyncio.run(_run_until_terminated(ctx, stages[config.stage]))
         log.info("committed" if digest else "shard done", digest=digest)
@@ -92,4 +92,4 @@ def run(stages: Mapping[Stage, Work]) -> int:
         return end(error, attempt)
     finally:
         if attempt is not None:
-            attempt.stop_heartbeat()
+            attempt.pulse.stop()

@@ -13,8 +13,8 @@ from flywheel_api.results import EvaluationResult, SuiteScore, TrainingResult, V
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
 from flywheel_jobs.evaluation import verdict
-from flywheel_jobs.harness.attempt import now
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model, read_records
 
 ITEMS_FILE = "items.jsonl"

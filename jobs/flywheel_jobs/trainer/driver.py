@@ -24,7 +24,8 @@ from flywheel_api.verl.settings import settings, worker_environment
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
-from flywheel_jobs.harness.attempt import Attempt, now
+from flywheel_jobs.harness.attempt import Attempt
+from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose

@@ -32,11 +32,11 @@ def main() -> int:
         done = attempt.committed()
         if done is not None:
             show_finished(attempt, store.get_manifest(done))
-            attempt.start_heartbeat()
+            attempt.pulse.start()
             log.info("already committed", digest=done)
             return 0
         attempt.claim()
-        attempt.start_heartbeat()
+        attempt.pulse.start()
         digest = Driver(config, attempt).run()
         log.info("committed", digest=digest)
         return 0
@@ -44,7 +44,7 @@ def main() -> int:
         return end(error, attempt)
     finally:
         if attempt is not None:
-            attempt.stop_heartbeat()
+            attempt.pulse.stop()
 
 
 def show_finished(attempt: Attempt, manifest: Manifest) -> None:

@@ -1,16 +1,21 @@
 """Work that must happen on every Ray node: fetching inputs, uploading what a node's ranks wrote.
 
-On one node it is a plain call. On several, each call is a Ray task pinned to its node. The second path is written for
+On one node it is a plain call. On several, each call is a Ray task pinned to its node, and the bytes that it moves are
+told here as they move: a long transfer on any node is progress of the run (law 8). The second path is written for
 clusters with GPU workers and could not be run where this was built (one machine, no GPU).
 """
 
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+from flywheel_store.traffic import MOVED, Meter
+
 T = TypeVar("T")
+REPORT_SECONDS = 5.0
 
 
 class Nodes:
@@ -31,13 +36,59 @@ class Nodes:
 
         if not ray.is_initialized():
             ray.init(address="auto", namespace="flywheel", log_to_driver=True, logging_level="warning")
-        remote = ray.remote(num_cpus=0, max_retries=1)(work)
+        total = ray.remote(num_cpus=0)(Total).remote()
+        remote = ray.remote(num_cpus=0, max_retries=1)(metered)
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
-        pending = [
+        tasks = [
             remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)).remote(
-                *arguments
+                total, work, *arguments
             )
             for node in alive
         ]
-        results: list[T] = ray.get(pending)
+        waiting = list(tasks)
+        while waiting:
+            ready, waiting = ray.wait(waiting, num_returns=1, timeout=REPORT_SECONDS)
+            ray.get(ready)  # raises what a node raised, at once
+            MOVED.add(ray.get(total.take.remote()))
+        results: list[T] = ray.get(tasks)
         return results
+
+
+class Total:
+    """A Ray actor: bytes that the nodes have moved since they were last asked for."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+
+    def add(self, more: int) -> None:
+        """A node has moved more bytes."""
+        self._bytes += more
+
+    def take(self) -> int:
+        """The bytes so far, which are then forgotten."""
+        taken, self._bytes = self._bytes, 0
+        return taken
+
+
+def metered(total: Any, work: Callable[..., T], *arguments: Any) -> T:
+    """`work`, on a node; the bytes that it moves there go to `total` meanwhile."""
+    over = threading.Event()
+    reporter = threading.Thread(target=_report, args=(total, MOVED, over), daemon=True)
+    reporter.start()
+    try:
+        return work(*arguments)
+    finally:
+        over.set()
+        reporter.join()
+
+
+def _report(total: Any, meter: Meter, over: threading.Event) -> None:
+    told = meter.total
+    while True:
+        last = over.wait(REPORT_SECONDS)
+        moved = meter.total - told
+        if moved:
+            total.add.remote(moved)
+            told += moved
+        if last:
+            return

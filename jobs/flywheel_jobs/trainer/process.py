@@ -58,6 +58,14 @@ class Child:
         """The exit code, or None while it runs."""
         return self._process.poll()
 
+    def moved_bytes(self) -> int:
+        """Bytes that it has read and written so far; 0 where the system does not say."""
+        try:
+            said = Path(f"/proc/{self._process.pid}/io").read_text()
+        except OSError:
+            return 0
+        return sum(int(line.split()[1]) for line in said.splitlines() if line.startswith(("rchar", "wchar")))
+
     def wait(self) -> int:
         """Waits for its end and for all of its output."""
         code = self._process.wait()

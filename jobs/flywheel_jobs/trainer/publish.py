@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,9 +14,11 @@ from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
 from flywheel_jobs.trainer.process import Child
+from flywheel_store.traffic import MOVED
 
 MERGER = ("-m", "flywheel_jobs.trainer.merge")
 ACTOR = "actor/"
+POLL_SECONDS = 0.5
 FROM_BASE = (
     "tokenizer.json",
     "tokenizer.model",
@@ -48,12 +51,23 @@ def merge(actor: Path, target: Path, base: Path, dtype: str) -> None:
     """Runs the merger in a process of its own, then restores what belongs to the base model. Raises TrainingFailed."""
     command = [sys.executable, *MERGER, "--shards", str(actor), "--target", str(target), "--dtype", dtype]
     child = Child(command, {"CUDA_VISIBLE_DEVICES": ""}, target.parent, lambda _line: None)
-    code = child.wait()
+    code = _awaited(child)
     if code != 0 or not any(target.glob("*.safetensors")):
         raise TrainingFailed(f"merging the shards ended with exit code {code}; {excerpt(list(child.lines))}")
     for name in FROM_BASE:
         if (base / name).is_file():
             shutil.copyfile(base / name, target / name)
+
+
+def _awaited(child: Child) -> int:
+    """Its exit code. The bytes that it moves meanwhile are progress: hundreds of gigabytes take their time."""
+    told = 0
+    while child.poll() is None:
+        moved = child.moved_bytes()
+        MOVED.add(max(0, moved - told))
+        told = max(told, moved)
+        time.sleep(POLL_SECONDS)
+    return child.wait()
 
 
 def model_files(store: Store, merged: Path) -> list[FileEntry]:

@@ -24,6 +24,7 @@ from flywheel_api.artifacts import (
     Promotion,
     blob_key,
     failure_key,
+    fetch_key,
     manifest_digest_key,
     manifest_key,
     progress_key,
@@ -100,8 +101,10 @@ class Results:
         if last is not None and last.state == state and self._clock() - last.at < self._poll:
             return last.record
         record = Record()
-        if run is None or run.state not in (RunState.QUEUED, RunState.STARTING):
-            progress = _lenient(Progress, await store.get(progress_key(owner_uid, stage, number)))
+        if run is None or run.state is not RunState.QUEUED:
+            # pods that fetch a model are starting still; the bytes that they move keep the start alive (law 8)
+            told = fetch_key if run is not None and run.state is RunState.STARTING else progress_key
+            progress = _lenient(Progress, await store.get(told(owner_uid, stage, number)))
             record = Record(progress=progress, advanced_at=_advanced(progress, last, now))
         over = run is None or run.state in (RunState.SUCCEEDED, RunState.ENDED)
         if over or (record.progress is not None and record.progress.manifest is not None):

@@ -99,7 +99,7 @@ def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now
     if run.state is RunState.QUEUED:
         return Starting(run)  # whoever holds it back may take their time: no clock runs (law 8)
     if run.state is RunState.STARTING:
-        return _starting(attempt, run, limits, now)
+        return _starting(attempt, run, record, limits, now)
     return _running(attempt, run, record, limits, now)
 
 
@@ -119,8 +119,9 @@ def _without_manifest(attempt: Attempt, run: Run, limits: Limits, now: datetime)
     return Over(Ended(Cause.APP, "ManifestMissing", text))
 
 
-def _starting(attempt: Attempt, run: Run, limits: Limits, now: datetime) -> Standing:
-    if now - attempt.started <= limits.startup:
+def _starting(attempt: Attempt, run: Run, record: Record, limits: Limits, now: datetime) -> Standing:
+    alive = max(attempt.started, record.advanced_at or attempt.started)  # bytes of a model that is fetched
+    if now - alive <= limits.startup:
         return Starting(run)
     why = run.text or "no reason was given"
     text = f"not running {limits.startup.total_seconds():.0f} s after its start: {why}"

@@ -28,7 +28,10 @@ _PREFETCH = ("python", "-m", "flywheel_jobs", "fetch-model")
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """What a Ray cluster is for. `workers` of 0 means that the head does the work."""
+    """What a Ray cluster is for. `workers` of 0 means that the head does the work.
+
+    `fetch_progress` is the key under which pods that fetch the model tell so, where somebody judges their start by it.
+    """
 
     model: str
     store: StoreRef
@@ -39,6 +42,7 @@ class ClusterRequest:
     gpus_per_worker: int = 0
     serve_port: int | None = None
     token_auth: bool = True
+    fetch_progress: str | None = None
 
 
 def ray_cluster(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest) -> Object:
@@ -105,11 +109,12 @@ def _main_container(
 
 
 def _fetch_container(config: OperatorConfig, init: Sizes, image: str, request: ClusterRequest) -> Object:
+    told = ["--progress", request.fetch_progress] if request.fetch_progress else []
     return {
         "name": "fetch-model",
         "image": image,
         "imagePullPolicy": config.image_pull_policy,
-        "command": [*_PREFETCH, "--model", request.model, "--to", MODEL_DIR],
+        "command": [*_PREFETCH, "--model", request.model, "--to", MODEL_DIR, *told],
         "env": [*plain_env({"HOME": HOME}), *store_env(request.store)],
         "resources": sizes(init, None),
         "securityContext": CONTAINER_SECURITY,

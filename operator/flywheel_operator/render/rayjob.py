@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from flywheel_api.artifacts import Owner
-from flywheel_api.base import parse_duration
+from flywheel_api.artifacts import Owner, fetch_key
 from flywheel_api.names import RAYJOB_NAME_LIMIT
 from flywheel_api.resources import RLJOB
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
@@ -14,7 +13,6 @@ from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
 ENTRYPOINT = "python -m flywheel_jobs train"
-_STARTUP_SLACK = 60  # our own startup limit speaks first: it knows why
 
 
 def ray_job(
@@ -33,6 +31,7 @@ def ray_job(
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,
         gpus_per_worker=spec.gpus_per_node,
+        fetch_progress=fetch_key(meta.uid, TRAIN_STAGE, action.attempt),
     )
     return {
         "apiVersion": "ray.io/v1",
@@ -45,7 +44,6 @@ def ray_job(
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": config.ttl_seconds_after_finished,
             "activeDeadlineSeconds": int(action.params.get("activeDeadlineSeconds", 365 * 24 * 3600)),
-            "preRunningDeadlineSeconds": int(parse_duration(spec.startup_timeout).total_seconds()) + _STARTUP_SLACK,
             "rayClusterSpec": ray_cluster(config, flavour, flavour.trainer, request),
         },
     }

@@ -43,31 +43,31 @@ def test_second_incarnation_of_an_attempt_stops() -> None:
 
 def test_updated_at_moves_with_progress_only(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(f"2026-01-01T00:00:{i:02}Z" for i in range(60))
-    monkeypatch.setattr("flywheel_jobs.harness.attempt.now", lambda: next(times))
+    monkeypatch.setattr("flywheel_jobs.harness.pulse.now", lambda: next(times))
     one = attempt(memory())
-    start = one.progress.updated_at
+    start = one.pulse.progress.updated_at
     one.update(waiting_for="Teacher")
     one.update(tokens_per_second=5.0)
-    assert one.progress.updated_at == start
+    assert one.pulse.progress.updated_at == start
     one.update(done=1, text="1 of 2")
-    moved = one.progress.updated_at
+    moved = one.pulse.progress.updated_at
     assert moved > start
     one.update(done=1, text="1 of 2", waiting_for=None)
-    assert one.progress.updated_at == moved
+    assert one.pulse.progress.updated_at == moved
 
 
 def test_heartbeat_writes_while_the_main_thread_is_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flywheel_jobs.harness.attempt.MIN_WRITE_SECONDS", 0.02)
-    monkeypatch.setattr("flywheel_jobs.harness.attempt.HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr("flywheel_jobs.harness.pulse.MIN_WRITE_SECONDS", 0.02)
+    monkeypatch.setattr("flywheel_jobs.harness.pulse.HEARTBEAT_SECONDS", 0.05)
     store = memory()
     one = attempt(store)
-    one.start_heartbeat()
+    one.pulse.start()
     one.update(done=3, total=4, text="working")
     time.sleep(0.3)
     key = artifacts.progress_key("u", "Train", 1)
     assert (store.get_json(key) or {})["done"] == 3
     one.update(done=4)
-    one.stop_heartbeat()
+    one.pulse.stop()
     assert (store.get_json(key) or {})["done"] == 4
 
 

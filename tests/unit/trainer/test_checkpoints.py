@@ -150,7 +150,7 @@ def test_the_first_commit_of_a_step_stands(store: Any, tmp_path: Path) -> None:
         run.step(1, score)
         run.end()
     assert second.checkpoints.committed[1].manifest.digest == first.checkpoints.committed[1].manifest.digest
-    assert second.attempt.progress.checkpoint_digest == first.attempt.progress.checkpoint_digest
+    assert second.attempt.pulse.progress.checkpoint_digest == first.attempt.pulse.progress.checkpoint_digest
     assert not (second.checkpoints.root / "global_step_1").exists(), "what lies there must not be published as it"
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import sys
+import time
 import types
 from typing import Any
 
 import pytest
 
+from flywheel_jobs.trainer import nodes
 from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_store.traffic import Meter
 
 
 class RecordedRay(types.ModuleType):
@@ -18,6 +21,7 @@ class RecordedRay(types.ModuleType):
         super().__init__("ray")
         self.pinned: list[str] = []
         self.started: list[dict[str, Any]] = []
+        self.steps: list[int] = []  # bytes that the nodes move between two looks; a task ends when there are none left
 
     def is_initialized(self) -> bool:
         return bool(self.started)
@@ -30,6 +34,9 @@ class RecordedRay(types.ModuleType):
 
     def remote(self, **_options: Any) -> Any:
         def wrap(work: Any) -> Any:
+            if isinstance(work, type):
+                return types.SimpleNamespace(remote=lambda: Actor(work()))
+
             def options(scheduling_strategy: Any) -> Any:
                 self.pinned.append(scheduling_strategy.node_id)
                 assert scheduling_strategy.soft is False
@@ -39,8 +46,24 @@ class RecordedRay(types.ModuleType):
 
         return wrap
 
-    def get(self, pending: list[Any]) -> list[Any]:
+    def wait(self, tasks: list[Any], num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        if not self.steps:
+            return tasks[:num_returns], tasks[num_returns:]
+        tasks[0][1][0].add.remote(self.steps.pop(0))
+        return [], tasks
+
+    def get(self, pending: Any) -> Any:
+        if not isinstance(pending, list):
+            return pending
         return [work(*arguments) for work, arguments in pending]
+
+
+class Actor:
+    """A Ray actor in place: `actor.method.remote(...)` is the method's answer."""
+
+    def __init__(self, instance: Any) -> None:
+        for name in ("add", "take"):
+            setattr(self, name, types.SimpleNamespace(remote=getattr(instance, name)))
 
 
 @pytest.fixture
@@ -66,12 +89,43 @@ def test_without_a_cluster_it_is_a_plain_call_too(ray: RecordedRay, monkeypatch:
 
 
 def test_every_live_node_gets_its_task(ray: RecordedRay) -> None:
-    nodes = Nodes(spread=True)
-    assert nodes.each(lambda a: a * 2, 4) == [8, 8]
+    both = Nodes(spread=True)
+    assert both.each(lambda a: a * 2, 4) == [8, 8]
     assert ray.pinned == ["n1", "n3"]
-    nodes.each(lambda: None)
+    both.each(lambda: None)
     assert len(ray.started) == 1, "one connection for all calls"
     assert ray.started[0]["address"] == "auto"
+
+
+def test_bytes_that_nodes_move_are_told_while_they_move(ray: RecordedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Meter()
+    monkeypatch.setattr(nodes, "MOVED", here)
+    ray.steps = [5, 7]
+    seen: list[int] = []
+    wait = ray.wait
+    monkeypatch.setattr(ray, "wait", lambda *a, **k: (seen.append(here.total), wait(*a, **k))[1])
+    assert Nodes(spread=True).each(lambda: "done") == ["done", "done"]
+    assert seen[:3] == [0, 5, 12]
+
+
+def test_a_node_tells_what_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    there = Meter()
+    monkeypatch.setattr(nodes, "MOVED", there)
+    monkeypatch.setattr(nodes, "REPORT_SECONDS", 0.01)
+    total = nodes.Total()
+
+    def work(size: int) -> str:
+        there.add(size)
+        for _ in range(500):
+            if total._bytes:
+                return "told while it worked"
+            time.sleep(0.01)
+        return "not told"
+
+    there.add(1000)  # what an earlier task of this process moved
+    assert nodes.metered(Actor(total), work, 7) == "told while it worked"
+    there.add(1)
+    assert (total.take(), total.take()) == (7, 0)
 
 
 def test_an_error_of_any_node_is_raised(ray: RecordedRay) -> None:
