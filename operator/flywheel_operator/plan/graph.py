@@ -53,11 +53,12 @@ def applies(definition: StageDef, spec: FlywheelRoundSpec) -> bool:
 def stages_of(spec: FlywheelRoundSpec, known: Iterable[StageStatus]) -> dict[Stage, StageStatus]:
     """All stages in the order of the pipeline, as status has them; a status may be of an older or newer release."""
     found = {s.name: s for s in known}
-    fresh = {
-        d.stage: StageStatus(name=d.stage, state=StageState.PENDING if applies(d, spec) else StageState.SKIPPED)
-        for d in PIPELINE
-    }
-    return {stage: found.get(stage, status) for stage, status in fresh.items()}
+    return {d.stage: found.get(d.stage) or _fresh(d, spec) for d in PIPELINE}
+
+
+def _fresh(definition: StageDef, spec: FlywheelRoundSpec) -> StageStatus:
+    state = StageState.PENDING if applies(definition, spec) else StageState.SKIPPED
+    return StageStatus(name=definition.stage, state=state)
 
 
 def ready(definition: StageDef, stages: Mapping[Stage, StageStatus]) -> bool:
