@@ -102,9 +102,12 @@ demo-down: setup ## remove everything that `make demo` started
 e2e: setup ## the demo's round with faults injected
 	$(PY) -m pytest tests/e2e
 
+gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
+	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)
+
 bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
 	@for name in apiserver kube-controller-manager minio kuberay-operator; do $(PY) -m cluster build --only $$name; done
 	$(PY) -m pytest -s tests/perf
 	$(PY) -m perf.baseline
 
-.PHONY: help setup uv lint format generate golden verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e bench
+.PHONY: help setup uv lint format generate golden verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e gpu-check bench

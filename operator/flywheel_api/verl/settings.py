@@ -15,7 +15,7 @@ from flywheel_api.overrides import bare
 from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
 from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
-from flywheel_api.verl.hardware import critic, hardware, is_cpu, reference, round_up
+from flywheel_api.verl.hardware import critic, hardware, is_cpu, packed, reference, round_up
 
 SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
 ADVANTAGE = "flywheel_grpo"
@@ -144,7 +144,7 @@ def _actor(spec: RLJobSpec) -> dict[str, Any]:
         f"{actor}.ppo_mini_batch_size": a.mini_batch_prompts or max(1, a.prompts_per_step // 4),
         f"{actor}.fsdp_config.seed": spec.seed,
         f"{actor}.data_loader_seed": spec.seed,
-        "actor_rollout_ref.model.use_remove_padding": False,  # packing needs flash-attn, which no image carries
+        "actor_rollout_ref.model.use_remove_padding": packed(spec),
         "actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
     }
 
