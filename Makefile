@@ -69,6 +69,7 @@ test-binaries: setup
 	$(PY) -m cluster build --only apiserver
 	$(PY) -m cluster build --only minio
 	$(PY) -m cluster build --only helm
+	$(PY) -m cluster build --only versitygw
 
 test: setup ## everything that needs no image and no root: lint, verify, unit, contract and apiserver tests
 	@$(MAKE) lint

@@ -11,6 +11,7 @@ Layout below the store's prefix (every key is a function of facts, never of time
     runs/<owner uid>/<stage>/a<attempt>/progress.json     overwritten while the attempt runs
     runs/<owner uid>/<stage>/a<attempt>/fetch.json        the same while pods fetch the model, before the program runs
     runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
+    damaged/sha256/<hex>                                  a reader found other bytes: the next writer writes it anew
     references/sha256/<hex>/<namespace>/<content key>     that training's kept checkpoints need the blob, others may too
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
     reports/<namespace>/<round name>-<round uid>/report.html
@@ -24,7 +25,7 @@ from __future__ import annotations
 import hashlib
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from flywheel_api.base import StatusModel, Timestamp
 from flywheel_api.canonical import canonical_json, digest_of, hex_of
@@ -47,11 +48,17 @@ class Owner(StatusModel):
     uid: str = Field(description="Its uid: another object of the same name has another one.")
 
 
+def _inside(path: str) -> str:
+    if any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError("leads out of its folder")
+    return path
+
+
 class FileEntry(StatusModel):
     """A file of a manifest: `path` relative to the manifest's root, content under `blob_key(sha256)`."""
 
-    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$", max_length=512)] = Field(
-        description="Path below the manifest's root."
+    path: Annotated[str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.\-/]*$", max_length=512), AfterValidator(_inside)] = (
+        Field(description="Path below the manifest's root, without `..`.")
     )
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Digest of the content, in hex.")
     size: Annotated[int, Field(ge=0)] = Field(description="Bytes.")
@@ -249,6 +256,11 @@ class Promotion(StatusModel):
 def blob_key(sha256_hex: str) -> str:
     """Key of a content-addressed file."""
     return f"blobs/sha256/{sha256_hex[:2]}/{sha256_hex}"
+
+
+def damaged_key(sha256_hex: str) -> str:
+    """Says that a blob reads as other bytes than its name's."""
+    return f"damaged/sha256/{sha256_hex}"
 
 
 def manifest_digest_key(digest: str) -> str:

@@ -1,4 +1,4 @@
-"""The few calls that everything in the store is made of, and S3's answer to them through the `minio` client.
+"""The few calls that everything in the store is made of, and an S3 server's answer to them.
 
 Keys are below the settings' prefix; where a key is read, `s3://bucket/key` may stand instead, for any bucket that the
 same credentials reach. Calls block, may be made from several threads, and raise StoreProblem.
@@ -6,23 +6,25 @@ same credentials reach. Calls block, may be made from several threads, and raise
 
 from __future__ import annotations
 
-import io
+import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
+from urllib.parse import unquote_plus
 
-from minio.error import S3Error
+from urllib3 import BaseHTTPResponse
 
 from flywheel_api.conditions import Reason
-from flywheel_store.connection import Limits, connect, patiently
-from flywheel_store.errors import HELD, MISSING, StoreProblem
+from flywheel_store.connection import Limits, patiently
+from flywheel_store.download import Download
+from flywheel_store.errors import NO_S3, Refusal, StoreProblem, StoreRefused
 from flywheel_store.settings import StoreSettings
 from flywheel_store.traffic import MOVED, Moved
+from flywheel_store.upload import Uploads
+from flywheel_store.wire import Bytes, Wire, tag, text_of, xml
 
 T = TypeVar("T")
-CHUNK = 1 << 20
-PART_SIZE = 16 << 20  # larger parts gained nothing on loopback (measured) and cost memory per parallel part
-PARALLEL_PARTS = 4
+log = logging.getLogger(__name__)
 
 
 class Bucket(Protocol):
@@ -55,138 +57,190 @@ class Bucket(Protocol):
         """Create-only: False when something stands there that this call did not write."""
 
     def remove(self, key: str) -> None:
-        """Deletes an object; a missing one is no error."""
+        """Deletes an object, its older versions too where the bucket keeps them; a missing one is no error."""
 
     def exists(self) -> bool:
         """Whether the bucket is there."""
 
 
 class S3Bucket(Bucket):
-    """A bucket of a real server."""
+    """A bucket of a real server. `moved` is told of bytes of files as they travel."""
 
     def __init__(self, settings: StoreSettings, limits: Limits | None = None, moved: Moved = MOVED.add) -> None:
         self.settings, self.moved = settings, moved
         self.limits = limits or Limits()
-        try:
-            self._client = connect(settings, self.limits, repeat=False)
-            self._upload = connect(settings, self.limits, repeat=True)
-        except (OSError, ValueError) as error:
-            text = f"endpoint and region of the store Secret do not make an S3 address: {settings.where}"
-            raise StoreProblem(Reason.SECRET_KEY_INVALID, text) from error
+        self._wire = Wire(settings, self.limits)
+        self._uploads = Uploads(self._wire, settings, self.limits, moved)
+        self._warned = False
 
+    # ---- reading --------------------------------------------------------------------------------------------------
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
-        bucket, _, full = locate(self.settings, key).partition("/")
-
-        def counted(chunks: Iterator[bytes]) -> Iterator[bytes]:
-            for chunk in chunks:
-                self.moved(len(chunk))
-                yield chunk
-
-        return self._call(
-            f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, lambda chunks: consume(counted(chunks))))
-        )
+        return self._read(key, consume, self.moved)
 
     def get(self, key: str) -> bytes | None:
+        return self._read(key, b"".join, lambda _: None)
+
+    def _read(self, key: str, consume: Callable[[Iterator[bytes]], T], moved: Moved) -> T | None:
         bucket, _, full = locate(self.settings, key).partition("/")
-        return self._call(f"GET {key}", lambda: _or_none(lambda: self._once(bucket, full, b"".join)))
+        download = Download(self._wire, (bucket, full), self.settings, self.limits, moved)
+        return self._call(f"GET {key}", lambda: self._or_none(full, lambda: consume(download.pieces())),
+                          lambda: download.reached)  # fmt: skip
 
     def version_of(self, key: str) -> str | None:
         """See Bucket."""
-        bucket, _, full = locate(self.settings, key).partition("/")
-
-        def head() -> str:
-            return str(self._client.stat_object(bucket, full).etag)
-
-        return self._call(f"HEAD {key}", lambda: _or_none(head))
+        head = self._head(key)
+        return None if head is None else head.headers.get("ETag", "").strip('"')
 
     def size(self, key: str) -> int | None:
-        return self._call(f"HEAD {key}", lambda: self._size(key))
+        head = self._head(key)
+        if head is None:
+            return None
+        length = head.headers.get("Content-Length")
+        if length is not None:
+            return int(length)
+        _, _, full = locate(self.settings, key).partition("/")  # a proxy has taken it away: the listing knows
+        return next((size for name, size in self._page(full, "")[0] if name == full), None)
 
+    def _head(self, key: str) -> BaseHTTPResponse | None:
+        bucket, _, full = locate(self.settings, key).partition("/")
+        return self._call(f"HEAD {key}", lambda: self._or_none(full, lambda: self._wire.send("HEAD", bucket, full)))
+
+    def _or_none(self, full: str, work: Callable[[], T]) -> T | None:
+        try:
+            return work()
+        except Refusal as answer:
+            if answer.missing or (answer.status == 403 and self._hidden(answer, full)):
+                return None
+            raise
+
+    def _hidden(self, answer: Refusal, full: str) -> bool:
+        """Whether 403 stands for 404: S3 says so where ListBucket is allowed for a prefix only."""
+        if answer.code not in ("AccessDenied", "HTTP 403") or not full.startswith(self.settings.full_key("")):
+            return False
+        try:
+            return all(name != full for name, _ in self._page(full, "")[0])
+        except Refusal:
+            return False
+
+    # ---- listing --------------------------------------------------------------------------------------------------
     def keys(self, prefix: str) -> list[str]:
         root = self.settings.full_key("")
+        found = self._call(f"LIST {prefix}", lambda: self._list(root + prefix))
+        return sorted(name[len(root) :] for name in found)
 
-        def scan() -> list[str]:
-            found = self._client.list_objects(self.settings.bucket, prefix=root + prefix, recursive=True)
-            return sorted(str(item.object_name)[len(root) :] for item in found if not item.is_dir)
+    def _list(self, prefix: str) -> set[str]:
+        """All keys, page by page. A page that brings nothing new is the last one, or the server lists for ever."""
+        found: set[str] = set()
+        after = ""
+        while True:
+            page, more = self._page(prefix, after)
+            fresh = {name for name, _ in page} - found
+            found |= fresh
+            if not more:
+                return found
+            if not fresh:
+                raise StoreRefused(f"the store at {self.settings.where} lists keys without end")
+            after = max(fresh)
 
-        return self._call(f"LIST {prefix}", scan)
-
-    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
-        to = (self.settings.bucket, self.settings.full_key(key))
-        body = (len(data), content_type)
-        self._call(f"PUT {key}", lambda: self._upload.put_object(*to, io.BytesIO(data), *body))
-
-    def put_file(self, key: str, path: Path) -> None:
-        to = (self.settings.bucket, self.settings.full_key(key), str(path))
-
-        def upload() -> None:
-            size = path.stat().st_size
-            try:
-                self._upload.fput_object(*to, part_size=PART_SIZE, num_parallel_uploads=PARALLEL_PARTS)
-            except S3Error as error:
-                if error.code != "NoSuchUpload":
-                    raise
-            # an answer to the last request may say 200 and carry an error; a lost one is answered by NoSuchUpload
-            if size > PART_SIZE and self._size(key) != size:
-                raise ConnectionError("the parts did not become an object")
-            self.moved(size)
-
-        self._call(f"upload of {path.name}", upload)
-
-    def put_new(self, key: str, data: bytes) -> bool:
-        # a lost answer is resolved by reading: if a later try is refused and the object holds exactly our bytes, an
-        # earlier one landed; minio-py has no public way to pass the header, so its signed transport is used
-        at = (self.settings.bucket, self.settings.full_key(key))
-        headers = {"If-None-Match": "*", "Content-Type": "application/json"}
-        tries = 0
-
-        def create() -> bool:
-            nonlocal tries
-            tries += 1
-            try:
-                self._client._put_object(*at, data, headers=dict(headers))
-                return True
-            except S3Error as error:
-                if error.code not in HELD and error.response.status != 412:
-                    raise
-                return tries > 1 and _or_none(lambda: self._once(*at, b"".join)) == data
-
-        return self._call(f"creation of {key}", create)
-
-    def remove(self, key: str) -> None:
-        at = (self.settings.bucket, self.settings.full_key(key))
-        self._call(f"DELETE {key}", lambda: self._client.remove_object(*at))
+    def _page(self, prefix: str, after: str, **more: str) -> tuple[list[tuple[str, int]], bool]:
+        """Keys and sizes after a key, and whether there are more. Asks by key: tokens of some servers do not move."""
+        query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, **more}
+        if after:
+            query["start-after"] = after
+        root = xml(self._wire.send("GET", self.settings.bucket, query=query).data)
+        if tag(root) != "ListBucketResult":
+            raise Refusal("LIST", 200, NO_S3)
+        plain = unquote_plus if text_of(root, "EncodingType") == "url" else str
+        items = [child for child in root if tag(child) == "Contents"]
+        page = [(plain(text_of(item, "Key")), int(text_of(item, "Size") or 0)) for item in items]
+        return [one for one in page if not one[0].endswith("/")], text_of(root, "IsTruncated") == "true"
 
     def exists(self) -> bool:
-        return bool(self._call("HEAD of the bucket", lambda: self._client.bucket_exists(self.settings.bucket)))
+        try:  # not HEAD of the bucket: it carries no prefix, and a policy for a prefix refuses it
+            self._call("LIST", lambda: self._page(self.settings.full_key("probes/"), "", **{"max-keys": "1"}))
+        except StoreProblem as problem:
+            if problem.reason is not Reason.BUCKET_NOT_FOUND:
+                raise
+            return False
+        return True
 
-    def _size(self, key: str) -> int | None:
-        def head() -> int:
-            return int(self._client.stat_object(self.settings.bucket, self.settings.full_key(key)).size or 0)
+    # ---- writing --------------------------------------------------------------------------------------------------
+    def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
+        body, headers = Bytes(data), {"Content-Type": content_type}
+        self._call(
+            f"PUT {key}", lambda: self._wire.put((self.settings.bucket, self.settings.full_key(key)), body, headers)
+        )
 
-        return _or_none(head)
+    def put_new(self, key: str, data: bytes) -> bool:
+        # after a try whose outcome is not known the store is asked: exactly our bytes are an earlier try that landed,
+        # none mean that it did not
+        headers = {"If-None-Match": "*", "Content-Type": "application/json"}
+        body, at = Bytes(data), self._at(key)
+        uncertain = False
 
-    def _once(self, bucket: str, key: str, consume: Callable[[Iterator[bytes]], T]) -> T:
-        response = self._client.get_object(bucket, key)
+        def create() -> bool:
+            nonlocal uncertain
+            try:
+                self._wire.put(at, body, headers)
+                return True
+            except Refusal as answer:
+                if answer.status != 412 and answer.code != "PreconditionFailed":
+                    uncertain = uncertain or answer.status >= 500 or answer.status == 200
+                    raise  # 409 among them: another write was under way, whether the key is held is not known yet
+            except Exception:
+                uncertain = True
+                raise
+            if not uncertain:
+                return False
+            standing = b"".join(Download(self._wire, at, self.settings, self.limits, lambda _: None).pieces())
+            return standing == data
+
+        def settle() -> bool:
+            try:
+                return create()
+            except Refusal as answer:
+                if answer.missing:  # held, they said, and nothing is there
+                    raise Refusal("PUT", 409, "Conflict") from answer
+                raise
+
+        return self._call(f"creation of {key}", settle)
+
+    def remove(self, key: str) -> None:
+        full = self.settings.full_key(key)
+        gone = self._call(
+            f"DELETE {key}", lambda: self._or_none(full, lambda: self._wire.send("DELETE", self.settings.bucket, full))
+        )
+        if gone is not None and ("x-amz-version-id" in gone.headers or "x-amz-delete-marker" in gone.headers):
+            self._purge(full)
+
+    def _purge(self, full: str) -> None:
+        """Deletes the versions of a key, its delete marker last: in a versioned bucket nothing else frees space."""
+        bucket = self.settings.bucket
         try:
-            return consume(response.stream(CHUNK))
-        finally:
-            response.close()
-            response.release_conn()
+            root = xml(self._wire.send("GET", bucket, query={"versions": "", "prefix": full}).data)
+            items = [item for item in root if tag(item) in ("Version", "DeleteMarker") and text_of(item, "Key") == full]
+            for item in sorted(items, key=lambda item: tag(item) == "DeleteMarker"):
+                query = {"versionId": text_of(item, "VersionId")}
+                self._wire.send("DELETE", bucket, full, query)
+        except Exception as error:
+            if not self._warned:  # the deletion itself stands
+                self._warned = True
+                log.warning(
+                    "the bucket keeps old versions and they cannot be deleted (%s): allow s3:ListBucketVersions and "
+                    "s3:DeleteObjectVersion, or set a lifecycle rule for noncurrent versions",
+                    error.code if isinstance(error, Refusal) else type(error).__name__,
+                )
 
-    def _call(self, what: str, work: Callable[[], T]) -> T:
-        return patiently(what, work, self.settings, self.limits)
+    def put_file(self, key: str, path: Path) -> None:
+        self._uploads.send(self.settings.full_key(key), path, lambda: self.size(key))
+
+    def _at(self, key: str) -> tuple[str, str]:
+        return self.settings.bucket, self.settings.full_key(key)
+
+    def _call(self, what: str, work: Callable[[], T], reached: Callable[[], int] = lambda: 0) -> T:
+        return patiently(what, work, self.settings, self.limits, reached)
 
 
 def locate(settings: StoreSettings, key: str) -> str:
     """`bucket/key` of a key below the prefix or of an `s3://` address."""
     return (key if key.startswith("s3://") else settings.uri(key)).removeprefix("s3://")
-
-
-def _or_none(work: Callable[[], T]) -> T | None:
-    try:
-        return work()
-    except S3Error as error:
-        if error.code not in MISSING:
-            raise
-        return None

@@ -1,16 +1,19 @@
-"""Connections to an S3 server: time limits that hold whatever trickles, certificates from memory, repeated requests.
+"""Connections to an S3 server: time limits that hold whatever trickles, certificates from memory, patience.
 
-urllib3 limits each wait for the socket, not a call: a server that sends a byte every second is never timed out, and a
-whole request body must be sent within one limit. So sockets are our own: every piece sent or received has the limit
-`silence`, and all of a call together `total`.
+urllib3 limits each wait for the socket, not a call, and while a body is sent its limit is the one for connecting: a
+server that sends a byte every second is never timed out, and a slow line never ends. So sockets are our own: every
+piece that is sent or received has the limit `silence`, and all of a call together `total`.
 """
 
 from __future__ import annotations
 
+import fcntl
 import functools
 import logging
 import socket
 import ssl
+import struct
+import termios
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +22,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import urllib3
-from minio import Minio
-from urllib3.connection import HTTPConnection
+from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 from flywheel_store.backoff import delay
@@ -29,7 +31,7 @@ from flywheel_store.settings import StoreSettings, tls_context
 
 T = TypeVar("T")
 BACKOFF_BASE, BACKOFF_CAP = 0.25, 8.0
-PIECE = 256 << 10  # bytes of a request body that are sent under one time limit
+PIECE = 64 << 10  # bytes of a request body that are sent under one time limit
 CONNECTIONS = 32
 _QUIET_TRIES = 2  # trouble that passes within so many tries is not worth a line in the log
 log = logging.getLogger(__name__)
@@ -73,9 +75,19 @@ class _Bounded(socket.socket):
                 raise TimeoutError("the call took too long")
             self.settimeout(min(self.gettimeout() or left, left))
 
+    def _queued(self) -> int:
+        """Bytes that were sent and that the other side has not taken yet."""
+        return int(struct.unpack("i", fcntl.ioctl(self.fileno(), termios.TIOCOUTQ, b"\0" * 4))[0])
+
     def recv_into(self, *args: Any) -> int:
-        self._bound()
-        return super().recv_into(*args)
+        while True:
+            self._bound()
+            queued = self._queued()
+            try:
+                return super().recv_into(*args)
+            except TimeoutError:
+                if self._queued() >= queued:  # else the end of a body is still on its way over a slow line
+                    raise
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         view = memoryview(data).cast("B")
@@ -88,17 +100,28 @@ class _BoundedTls(_Bounded, ssl.SSLSocket):
     """The same over TLS."""
 
 
-class _Connection(HTTPConnection):
-    def connect(self) -> None:
-        super().connect()
-        plain, self.sock = self.sock, None
-        limit = plain.gettimeout()
-        self.sock = _Bounded(fileno=plain.detach())
-        self.sock.settimeout(limit)
+def _pools(silence: float) -> dict[str, type[HTTPConnectionPool]]:
+    """Pools of connections that wait for `silence` seconds once they stand."""
 
+    class Plain(HTTPConnection):
+        def connect(self) -> None:
+            super().connect()
+            plain, self.sock = self.sock, None
+            self.sock = _Bounded(fileno=plain.detach())
+            self.sock.settimeout(silence)
 
-class _Pool(HTTPConnectionPool):
-    ConnectionCls = _Connection
+    class Tls(HTTPSConnection):
+        def connect(self) -> None:
+            super().connect()
+            self.sock.settimeout(silence)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = Plain
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = Tls
+
+    return {"http": PlainPool, "https": TlsPool}
 
 
 @functools.lru_cache(maxsize=32)
@@ -110,56 +133,59 @@ def _context(settings: StoreSettings) -> ssl.SSLContext | None:
     return context
 
 
-def connect(settings: StoreSettings, limits: Limits, repeat: bool) -> Minio:
-    """A client; `patiently` stands around whole calls.
-
-    `repeat`: single requests are sent again after trouble, so that a lost part does not cost a whole multipart upload.
-    Not so for conditional writes, where every outcome must be seen.
-    """
-    again = urllib3.Retry(
-        total=3,
-        backoff_factor=BACKOFF_BASE,
-        backoff_jitter=BACKOFF_BASE,
-        status_forcelist=(500, 502, 503, 504),
-        allowed_methods=None,
-        raise_on_status=False,
-    )
+def pool_of(settings: StoreSettings, limits: Limits) -> urllib3.PoolManager:
+    """Connections to a store that repeat nothing and follow no redirect: every outcome is seen by the caller."""
     pool = urllib3.PoolManager(
         timeout=urllib3.Timeout(connect=limits.connect, read=limits.silence),
         maxsize=CONNECTIONS,
-        retries=again if repeat else False,
+        retries=False,
         ssl_context=_context(settings),
     )
-    pool.pool_classes_by_scheme = {"http": _Pool, "https": HTTPSConnectionPool}
-    return Minio(
-        settings.endpoint,
-        access_key=settings.access_key,
-        secret_key=settings.secret_key,
-        secure=settings.secure,
-        region=settings.region,
-        http_client=pool,
-    )
+    pool.pool_classes_by_scheme = _pools(limits.silence)
+    return pool
 
 
-def patiently(what: str, work: Callable[[], T], settings: StoreSettings, limits: Limits) -> T:
-    """Runs `work`, again after transient trouble for up to `limits.patience`.
+class Patience:
+    """How long one thing has been in trouble. A try that got further than any before it begins anew."""
+
+    def __init__(self, what: str, settings: StoreSettings, limits: Limits) -> None:
+        self._what, self._settings, self._limits = what, settings, limits
+        self._since, self._tries, self._best = time.monotonic(), 0, 0
+
+    def after(self, error: Exception, reached: int = 0) -> None:
+        """Waits before the next try. Raises StoreProblem when none may help, `error` if it is not the store's."""
+        problem = problem_of(error, self._settings.where, self._settings.bucket)
+        if problem is None:
+            raise error
+        if reached > self._best:
+            self._since, self._tries, self._best = time.monotonic(), 0, reached
+        wait = delay(self._tries, BACKOFF_BASE, BACKOFF_CAP)
+        spent, patience = time.monotonic() - self._since, self._limits.patience
+        if not isinstance(problem, StoreUnavailable) or spent + wait > patience:
+            if problem is error:
+                raise problem
+            raise problem from error
+        self._tries += 1
+        if self._tries > _QUIET_TRIES:
+            log.warning("%s: %s (try %d, %.0f of %.0f s)", self._what, problem, self._tries, spent, patience)
+        time.sleep(wait)
+
+
+def patiently(
+    what: str,
+    work: Callable[[], T],
+    settings: StoreSettings,
+    limits: Limits,
+    reached: Callable[[], int] = lambda: 0,
+) -> T:
+    """Runs `work`, again after transient trouble for up to `limits.patience` without getting further.
 
     Raises StoreProblem: StoreUnavailable when the trouble stayed. What `work` raises of its own comes through.
     """
-    started, tries = time.monotonic(), 0
+    patience = Patience(what, settings, limits)
     with within(limits.total):
         while True:
             try:
                 return work()
             except Exception as error:
-                problem = problem_of(error, settings.where, settings.bucket)
-                if problem is None:
-                    raise
-                wait = delay(tries, BACKOFF_BASE, BACKOFF_CAP)
-                spent = time.monotonic() - started
-                if not isinstance(problem, StoreUnavailable) or spent + wait > limits.patience:
-                    raise problem from error
-                tries += 1
-                if tries > _QUIET_TRIES:
-                    log.warning("%s: %s (try %d, %.0f of %.0f s)", what, problem, tries, spent, limits.patience)
-                time.sleep(wait)
+                patience.after(error, reached())

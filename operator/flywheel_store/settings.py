@@ -20,8 +20,10 @@ from flywheel_api.conditions import Reason
 from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_REQUIRED_KEYS
 from flywheel_store.errors import StoreProblem
 
-DEFAULT_REGION = "us-east-1"
-_ENDPOINT = re.compile(r"(?:(https?)://)?((?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?)/*", re.IGNORECASE)
+_ENDPOINT = re.compile(
+    r"(?:(https?)://)?((?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?)(?:/([a-z0-9._-]*))?/*", re.IGNORECASE
+)
+_AWS = re.compile(r"s3(?:[.-](?:dualstack|fips|accelerate))*[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.(?:vpce\.)?amazonaws\.com")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECASE)
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _SECURE = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -39,6 +41,7 @@ class StoreSettings:
     bucket: str
     prefix: str
     region: str
+    """Empty when nobody gave it and the endpoint does not say it: the server is asked."""
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     ca_bundle: str | None = field(default=None, repr=False)
@@ -97,7 +100,9 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
     address = _ENDPOINT.fullmatch(text["endpoint"])
     need("endpoint", address is not None, "is not an S3 address: write https://host:port without a path")
     assert address is not None
-    scheme, host, port = address.groups()
+    scheme, host, port, path = address.groups()
+    host = _without_bucket(host.lower(), text["bucket"])
+    need("endpoint", path in (None, "", text["bucket"]), "is not an S3 address: write https://host:port without a path")
     need("endpoint", int(port or 1) in range(1, 65536), "has a port that does not exist")
     need("secure", text["secure"].lower() in _SECURE, "is neither true nor false")
     need("bucket", _BUCKET.fullmatch(text["bucket"]) is not None, "is not a bucket's name")
@@ -107,7 +112,7 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
         secure=scheme.lower() == "https" if scheme else _SECURE[text["secure"].lower()],
         bucket=text["bucket"],
         prefix=(text["prefix"] or DEFAULT_PREFIX).strip("/"),
-        region=text["region"] or DEFAULT_REGION,
+        region=text["region"] or _region_of(host),
         access_key=text["accessKey"],
         secret_key=text["secretKey"],
         ca_bundle=text["caBundle"] or None,
@@ -118,6 +123,17 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
         what = "holds no certificate in PEM form that can be used" if settings.ca_bundle else f"cannot be used: {error}"
         raise _invalid(source, names["caBundle"] if settings.ca_bundle else "SSL_CERT_FILE", what) from error
     return settings
+
+
+def _without_bucket(host: str, bucket: str) -> str:
+    """The host of an address as AWS's console shows it, which begins with the bucket."""
+    rest = host.removeprefix(f"{bucket.lower()}.")
+    return rest if rest.startswith("s3") and ".amazonaws.com" in rest else host
+
+
+def _region_of(host: str) -> str:
+    found = _AWS.search(host)
+    return found[1] if found else ""
 
 
 def _invalid(source: str, key: str, what: str) -> StoreProblem:

@@ -1,7 +1,8 @@
 """Bytes, JSON, content-addressed blobs and manifests of one bucket and prefix.
 
-Every byte of a blob or manifest that is read back is checked against its sha256; an ETag is never trusted. Calls block:
-asynchronous code uses `asyncio.to_thread`. Raises StoreProblem and CorruptArtifact.
+Every byte of a blob or manifest that is read back is checked against its sha256; an ETag is never trusted. Wrong bytes
+are read again, because proxies and lines damage answers too: only the same wrong ones twice are the store's. Calls
+block: asynchronous code uses `asyncio.to_thread`. Raises StoreProblem and CorruptArtifact.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import hashlib
 import io
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,9 +23,10 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest
 from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_store.bucket import Bucket
-from flywheel_store.errors import CorruptArtifact
+from flywheel_store.errors import CorruptArtifact, StoreProblem, StoreUnavailable
 
 T = TypeVar("T")
+PAUSES = (0.1, 0.5, 2.0)  # seconds before wrong bytes are read again
 
 
 class BlobStore:
@@ -31,8 +35,6 @@ class BlobStore:
     def __init__(self, bucket: Bucket) -> None:
         self.bucket = bucket
         self.settings = bucket.settings
-        self._known: set[str] = set()  # keys of blobs that this process has seen whole
-        self._lock = threading.Lock()
 
     def uri(self, key: str) -> str:
         """`s3://bucket/key` of a key below the prefix."""
@@ -61,8 +63,7 @@ class BlobStore:
 
     def get_json(self, key: str) -> dict[str, Any] | None:
         """The JSON object under a key, or None. Raises CorruptArtifact for anything but a JSON object."""
-        data = self.get_bytes(key)
-        return None if data is None else parse_object(data, key)
+        return self._checked(key, lambda data: parse_object(data, key))
 
     def list_keys(self, prefix: str) -> list[str]:
         """Keys below a prefix (both relative to the store's prefix), sorted."""
@@ -71,8 +72,6 @@ class BlobStore:
     def delete(self, key: str) -> None:
         """Removes a key; a missing one is no error."""
         self.bucket.remove(key)
-        with self._lock:
-            self._known.discard(key)
 
     def fetch(self, key: str, to_path: Path | str) -> int | None:
         """Writes what `get_bytes` would give to a file, which gets its name when it is whole; its size, or None."""
@@ -91,17 +90,13 @@ class BlobStore:
         return sha, len(data)
 
     def put_once(self, sha: str, size: int, write: Callable[[str], None]) -> None:
-        """Calls `write` with the blob's key unless the blob is there, with that size."""
-        key = artifacts.blob_key(sha)
-        if not self.knows(sha) and not self.has_blob(sha, size):
-            write(key)
-        with self._lock:
-            self._known.add(key)
-
-    def knows(self, sha: str) -> bool:
-        """Whether this process has seen the blob whole: written it, or found it with its size."""
-        with self._lock:
-            return artifacts.blob_key(sha) in self._known
+        """Calls `write` with the blob's key unless the blob is there, with that size and not known to be damaged."""
+        mark = artifacts.damaged_key(sha)
+        if not self.has_blob(sha, size):
+            write(artifacts.blob_key(sha))
+        elif self.bucket.size(mark) is not None:
+            write(artifacts.blob_key(sha))
+            self.bucket.remove(mark)
 
     def get_blob(self, sha: str) -> bytes:
         """The bytes of a blob, verified. Raises CorruptArtifact if they are missing or wrong."""
@@ -111,11 +106,46 @@ class BlobStore:
             self._copy(chunks, buffer.write, sha)
             return buffer.getvalue()
 
-        return _there(self.bucket.read(artifacts.blob_key(sha), whole), f"blob {sha}")
+        return self._blob(sha, lambda: self.bucket.read(artifacts.blob_key(sha), whole))
 
     def fetch_blob(self, sha: str, to_path: Path | str) -> int:
         """Writes a blob to a file, verified before it gets its name; returns the size. Raises as `get_blob`."""
-        return _there(self._download(artifacts.blob_key(sha), Path(to_path), sha), f"blob {sha}")
+        return self._blob(sha, lambda: self._download(artifacts.blob_key(sha), Path(to_path), sha))
+
+    def _blob(self, sha: str, read: Callable[[], T | None]) -> T:
+        try:
+            return _there(self._again(read), f"blob {sha}")
+        except CorruptArtifact as error:
+            if error.found:  # whoever makes these bytes next writes them anew
+                with suppress(StoreProblem):
+                    self.bucket.put(artifacts.damaged_key(sha), b"")
+            raise
+
+    def _checked(self, key: str, check: Callable[[bytes], T]) -> T | None:
+        def read() -> T | None:
+            data = self.get_bytes(key)
+            try:
+                return None if data is None else check(data)
+            except CorruptArtifact as error:
+                error.found = digest_of(data or b"")
+                raise
+
+        return self._again(read)
+
+    def _again(self, read: Callable[[], T]) -> T:
+        """What `read` gives; wrong bytes are read again, and the second time the same ones are believed."""
+        seen: set[str] = set()
+        for pause in PAUSES:
+            try:
+                return read()
+            except CorruptArtifact as error:
+                if error.found in seen:
+                    raise
+                seen.add(error.found)
+            time.sleep(pause)
+        raise StoreUnavailable(
+            f"the store at {self.settings.where} gives other bytes at each reading: something in between damages them"
+        )
 
     def _download(self, key: str, target: Path, sha: str | None) -> int | None:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -140,10 +170,13 @@ class BlobStore:
             write(chunk)
             size += len(chunk)
         if sha is not None and digest.hexdigest() != sha:
-            raise CorruptArtifact(
-                f"blob {sha} in {self.uri(artifacts.blob_key(sha))} has sha256 {digest.hexdigest()}: delete that "
-                "object and run the stage that wrote it again"
+            error = CorruptArtifact(
+                f"blob {sha} in {self.uri(artifacts.blob_key(sha))} reads as sha256 {digest.hexdigest()}, twice: bring "
+                "back an older version of it if the bucket keeps them, or run the stage that wrote it again with "
+                "spec.reuse: Never, which writes it anew"
             )
+            error.found = digest.hexdigest()
+            raise error
         return size
 
     # ---- manifests ------------------------------------------------------------------------------------------------
@@ -156,7 +189,12 @@ class BlobStore:
 
     def get_manifest(self, digest: str) -> Manifest:
         """A manifest by digest, verified. Raises CorruptArtifact if it is missing or not what the digest says."""
-        return checked_manifest(self.get_bytes(artifacts.manifest_digest_key(digest)), digest)
+        key = artifacts.manifest_digest_key(digest)
+        return _there(self._checked(key, lambda data: checked_manifest(data, digest)), f"manifest {digest}")
+
+    def manifest_at(self, key: str) -> Manifest | None:
+        """The manifest under a commit key or at `s3://bucket/key`, or None. Raises CorruptArtifact."""
+        return self._checked(key, lambda data: parse_manifest(data, key))
 
 
 def checked_manifest(data: bytes | None, digest: str) -> Manifest:

@@ -68,6 +68,7 @@ MODULES: dict[str, Module] = {
         Module("kuberay", "github.com/ray-project/kuberay/ray-operator"),
         Module("minio", "github.com/minio/minio", _MINIO_VERSION),
         Module("helm", "helm.sh/helm/v4"),
+        Module("versitygw", "github.com/versity/versitygw"),
         Module("pause", "", sources=("main.go",)),
     )
 }
@@ -100,13 +101,14 @@ BINARIES: dict[str, Binary] = {
         Binary("minio", "minio", "github.com/minio/minio", 150),
         Binary("pause", "pause", ".", 1),
         Binary("helm", "helm", "helm.sh/helm/v4/cmd/helm", 170),
+        Binary("versitygw", "versitygw", "github.com/versity/versitygw/cmd/versitygw", 70),
     )
 }
 
 _APISERVER = ("etcd", "kube-apiserver", "kubectl")
 GROUPS: dict[str, tuple[str, ...]] = {
     "apiserver": _APISERVER,
-    "node": tuple(name for name in BINARIES if name != "helm"),
+    "node": tuple(name for name in BINARIES if name not in ("helm", "versitygw")),
     "helm": ("helm",),
 }
 

@@ -10,13 +10,23 @@ from dataclasses import replace
 
 import pytest
 
+import flywheel_store.store
+from contract.relay import bad_weather, relayed
 from contract.rounds import real_manifests
 from contract.servers import COMMANDS, S3Server, running
 from flywheel_api.artifacts import Manifest
 from flywheel_api.stages import Stage
 from flywheel_jobs.storage.store import Store
+from flywheel_store import connection
 from flywheel_store.bucket import Bucket
 from flywheel_store.memory import MemoryBucket, memory_settings
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between tries are a tenth of what they are."""
+    monkeypatch.setattr(connection, "BACKOFF_BASE", 0.025)
+    monkeypatch.setattr(flywheel_store.store, "PAUSES", (0.01, 0.05, 0.1))
 
 
 @pytest.fixture(scope="session")
@@ -41,12 +51,20 @@ def minio(servers: Callable[[str], S3Server]) -> S3Server:
     return servers("minio")
 
 
-@pytest.fixture(params=["memory", *sorted(COMMANDS)])
-def bucket(request: pytest.FixtureRequest) -> Bucket:
+@pytest.fixture(params=["memory", *sorted(COMMANDS), *(f"{name} in bad weather" for name in sorted(COMMANDS))])
+def bucket(request: pytest.FixtureRequest) -> Iterator[Bucket]:
     prefix = f"t-{uuid.uuid4().hex[:8]}"
     if request.param == "memory":
-        return MemoryBucket(replace(memory_settings(), prefix=prefix))
-    return request.getfixturevalue("servers")(request.param).bucket(prefix)
+        yield MemoryBucket(replace(memory_settings(), prefix=prefix))
+        return
+    name, _, weather = request.param.partition(" ")
+    server = request.getfixturevalue("servers")(name)
+    if not weather:
+        yield server.bucket(prefix)
+        return
+    with relayed(server) as relay:
+        relay.weather = bad_weather()
+        yield relay.s3.bucket(prefix)
 
 
 @pytest.fixture

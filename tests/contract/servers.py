@@ -1,4 +1,4 @@
-"""Real S3 servers on loopback for tests: MinIO (built from its pinned module) and SeaweedFS (from its wheel)."""
+"""Real S3 servers on loopback: MinIO and versitygw (built from pinned modules), SeaweedFS and moto (from wheels)."""
 
 from __future__ import annotations
 
@@ -61,7 +61,13 @@ class S3Server:
 
     def client(self) -> Minio:
         """minio-py itself, to look at the bucket and to damage it."""
-        return Minio(self.endpoint.removeprefix("http://"), ACCESS, SECRET, secure=False, region="us-east-1")
+        return Minio(
+            self.endpoint.removeprefix("http://"),
+            ACCESS,
+            SECRET,
+            secure=False,
+            region=REGIONS.get(self.name, "us-east-1"),
+        )
 
 
 def _minio(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
@@ -104,7 +110,27 @@ def _weed(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     return [binary, "server", "-filer", "-s3", *(f"-{k}={v}" for k, v in flags.items())], {}
 
 
-COMMANDS: dict[str, Callable[[Path, int], tuple[list[str], dict[str, str]]]] = {"minio": _minio, "seaweedfs": _weed}
+def _versitygw(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    binary = ensure("versitygw")["versitygw"]
+    for name in ("data", "versions"):
+        (folder / name).mkdir()
+    flags = ["--port", f"127.0.0.1:{port}", "--region", REGIONS["versitygw"], "--quiet"]
+    posix = ["posix", "--versioning-dir", str(folder / "versions"), str(folder / "data")]
+    return [str(binary), *flags, *posix], {"ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
+
+
+def _moto(_: Path, port: int) -> tuple[list[str], dict[str, str]]:
+    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], {}
+
+
+COMMANDS: dict[str, Callable[[Path, int], tuple[list[str], dict[str, str]]]] = {
+    "minio": _minio,
+    "moto": _moto,
+    "seaweedfs": _weed,
+    "versitygw": _versitygw,
+}
+REGIONS = {"versitygw": "eu-central-1"}
+"""Where a server is, if not in the region that everybody guesses; tests do not say it: the client asks."""
 
 
 @contextmanager
@@ -121,12 +147,8 @@ def running(name: str, folder: Path) -> Iterator[S3Server]:
         wait_for(name, lambda: _ready(server, process, folder), START_SECONDS)
         yield server
     finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.kill()  # nobody needs what it holds, and SeaweedFS takes ten seconds to say goodbye
+        process.wait()
 
 
 def _ready(server: S3Server, process: subprocess.Popen[bytes], folder: Path) -> bool:
@@ -137,7 +159,7 @@ def _ready(server: S3Server, process: subprocess.Popen[bytes], folder: Path) -> 
         ACCESS,
         SECRET,
         secure=False,
-        region="us-east-1",
+        region=REGIONS.get(server.name, "us-east-1"),
         http_client=urllib3.PoolManager(timeout=2.0, retries=False),
     )
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,12 @@ def test_problems_name_the_fix_and_no_secret(s3: S3Server) -> None:
     good = s3.settings("problems")
     quick = Limits(connect=2.0, silence=2.0, patience=0.3)
     wrong = S3Bucket(replace(good, secret_key="canary-of-a-secret"), quick)
-    for call in (lambda: wrong.put_new("x", b""), lambda: wrong.get("x"), lambda: wrong.keys("")):
+    calls: list[Callable[[], object]] = [
+        lambda: wrong.put_new("x", b""),
+        lambda: wrong.get("x"),
+        lambda: wrong.keys(""),
+    ]
+    for call in calls if s3.name != "moto" else []:  # moto checks no signature
         with pytest.raises(StoreProblem, match="check accessKey and secretKey") as denied:
             call()
         assert denied.value.reason is Reason.STORE_DENIED and "canary" not in str(denied.value)

@@ -68,6 +68,8 @@ async def test_problems_name_the_fix_and_no_secret(s3: S3Server) -> None:
         ({"endpoint": "127.0.0.1:9"}, Reason.STORE_UNREACHABLE),
     ]
     for changes, reason in cases:
+        if s3.name == "moto" and reason is Reason.STORE_DENIED:
+            continue  # it checks no signature
         with pytest.raises(StoreProblem) as caught:
             await probe(S3Store(replace(s3.settings("op"), **changes), timeout=2.0))  # type: ignore[arg-type]
         assert caught.value.reason is reason, (changes, str(caught.value))
@@ -76,8 +78,9 @@ async def test_problems_name_the_fix_and_no_secret(s3: S3Server) -> None:
 
 async def test_whatever_a_call_raises_is_a_problem() -> None:
     store = S3Store(memory_settings())
-    with pytest.raises(StoreProblem, match="failed: ValueError"):
-        await store.get("s3://")
+    store._bucket = None  # type: ignore[assignment]
+    with pytest.raises(StoreProblem, match="failed: AttributeError"):
+        await store.get("x")
 
 
 @pytest.mark.parametrize("place", ["head", "body", "listing"])

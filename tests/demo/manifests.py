@@ -28,12 +28,11 @@ OPTIONAL_STORE_ENV = {
 CHECK_STORE = """
 import os, sys
 from flywheel_store.bucket import S3Bucket
-from flywheel_store.connection import Limits, connect
 from flywheel_store.settings import from_env
 settings = from_env(os.environ)
 bucket = S3Bucket(settings)
 if "make" in sys.argv and not bucket.exists():
-    connect(settings, Limits(), repeat=True).make_bucket(settings.bucket)
+    bucket._wire.send("PUT", settings.bucket)
 print("MODEL PRESENT" if bucket.get(sys.argv[1]) else "MODEL ABSENT")
 """
 # prints a file of the store, base64 in short lines, between marks: logs are the way out of any cluster

@@ -12,7 +12,6 @@ from pathlib import Path
 import pytest
 
 from contract.servers import running
-from flywheel_store.connection import Limits, connect
 from perf.machine import middle, record
 
 PAIRS = 7
@@ -27,7 +26,7 @@ def test_upload(tmp_path: Path) -> None:
     folder.mkdir()
     with running("minio", folder) as s3:
         store = s3.store("perf")
-        client = connect(store.settings, Limits(), repeat=True)
+        client = s3.client()
         for pair in range(PAIRS):
             file = tmp_path / "file.bin"
             file.write_bytes(b"".join(bytes([pair, i]) + block[2:] for i in range(SIZE // len(block))))

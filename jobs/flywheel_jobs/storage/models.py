@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.storage.store import PARALLEL_FILES, Store
-from flywheel_store.store import hash_file, parse_manifest
+from flywheel_jobs.storage.store import PARALLEL_FILES, Store, inside, need_space
+from flywheel_store.store import hash_file
+
+WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 
 
 def fetch_model(store: Store, ref: str, to_dir: Path) -> Manifest:
@@ -22,14 +22,14 @@ def fetch_model(store: Store, ref: str, to_dir: Path) -> Manifest:
     files = [f for f in manifest.files if f.path.startswith("model/")]
     if not files:
         raise ValidationFailure(f"{ref} is a {manifest.kind} without files under model/: give a checkpoint")
-    need = sum(f.size for f in files)
-    to_dir.mkdir(parents=True, exist_ok=True)
-    if shutil.disk_usage(to_dir).free < need and not _complete(to_dir, files):
-        raise ValidationFailure(f"{ref} needs {need >> 20} MiB in {to_dir}; give that volume more space")
+    where = {f.path: inside(to_dir, f.path.removeprefix("model/")) for f in files}
+    missing = [f for f in files if not _has_size(where[f.path], f.size)]
+    need_space(to_dir, sum(f.size for f in missing), ref)
+    _drop_others(to_dir, set(where.values()))
 
     def one(entry: FileEntry) -> None:
-        path = to_dir / entry.path.removeprefix("model/")
-        if not (path.is_file() and path.stat().st_size == entry.size and hash_file(path) == entry.sha256):
+        path = where[entry.path]
+        if not (_has_size(path, entry.size) and hash_file(path) == entry.sha256):
             store.fetch_blob(entry.sha256, path)
 
     with ThreadPoolExecutor(max_workers=PARALLEL_FILES) as pool:
@@ -37,20 +37,26 @@ def fetch_model(store: Store, ref: str, to_dir: Path) -> Manifest:
     return manifest
 
 
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _drop_others(folder: Path, ours: set[Path]) -> None:
+    """Takes out weights and their index of another model that was here: a loader would read those."""
+    for path in folder.rglob("*"):
+        if path.is_file() and path not in ours and (path.suffix in WEIGHTS or path.name.endswith(".index.json")):
+            path.unlink()
+
+
 def _manifest(store: Store, ref: str) -> Manifest:
     if ref.startswith("sha256:"):
         return store.get_manifest(ref)
     if not ref.startswith("s3://"):
         raise ValidationFailure(f"{ref} is not in the store: give sha256:<digest> or s3://bucket/prefix")
-    data = store.get_bytes(f"{ref.rstrip('/')}/manifest.json")
-    if data is None:
+    manifest = store.manifest_at(f"{ref.rstrip('/')}/manifest.json")
+    if manifest is None:
         raise ValidationFailure(
             f"{ref}/manifest.json does not exist: import the model with `python -m flywheel_jobs import-model`",
             reason="ModelNotFound",
         )
-    return parse_manifest(data, ref)
-
-
-def _complete(target: Path, files: Sequence[FileEntry]) -> bool:
-    paths = [(target / f.path.removeprefix("model/"), f.size) for f in files]
-    return all(p.is_file() and p.stat().st_size == size for p, size in paths)
+    return manifest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -73,8 +74,7 @@ class Store(BlobStore):
         """Stores a manifest by its digest. Raises CorruptArtifact if a blob of it is missing."""
 
         def check(entry: FileEntry) -> str | None:
-            there = self.knows(entry.sha256) or self.has_blob(entry.sha256, entry.size)
-            return None if there else entry.path
+            return None if self.has_blob(entry.sha256, entry.size) else entry.path
 
         with ThreadPoolExecutor(max_workers=8) as pool:
             absent = [path for path in pool.map(check, manifest.files) if path]
@@ -94,3 +94,20 @@ class Store(BlobStore):
         if standing is None:
             raise Superseded(f"{key} was created and removed by someone else while this attempt committed")
         return Committed(digest_of(standing), False)
+
+
+def inside(folder: Path, name: str) -> Path:
+    """Where a file of a manifest goes: a manifest may be anybody's. Raises CorruptArtifact if that is elsewhere."""
+    path = folder / name
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise CorruptArtifact(f"a manifest names {name!r}, which leads out of its folder")
+    return path
+
+
+def need_space(folder: Path, missing: int, what: str) -> None:
+    """Raises ValidationFailure unless `missing` more bytes fit on the folder's volume."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder).free < missing:
+        raise ValidationFailure(
+            f"{what} needs {missing >> 20} MiB in {folder}; give that volume more space", "DiskFull"
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from flywheel_operator.ports.objects import ObjectStore, StoreProblem, StoreSett
 
 Connect = Callable[[StoreSettings], ObjectStore]
 _SECRET_SECONDS = 15.0
+_WRITERS = 8
 
 
 @dataclass
@@ -76,23 +78,34 @@ class StoreBook:
 
 
 async def probe(store: ObjectStore) -> None:
-    """Proves the effect, not the answer: the bucket is there and the second create-only PUT of a key is refused.
+    """Proves effects, not answers: keys are created, refused when held, raced for with one winner, and created again.
 
-    Raises StoreProblem. Leaves nothing behind.
+    Raises StoreProblem. Leaves nothing behind, in a versioned bucket neither where old versions may be deleted.
     """
-    name = store.settings.bucket
+    name, where = store.settings.bucket, store.settings.where
     if not await store.bucket_exists():
-        raise StoreProblem(
-            Reason.BUCKET_NOT_FOUND, f"bucket {name!r} does not exist at {store.settings.endpoint}: create it"
-        )
-    key = f"probes/{uuid.uuid4().hex}.json"
+        raise StoreProblem(Reason.BUCKET_NOT_FOUND, f"bucket {name!r} does not exist at {where}: create it")
+    key, race = (f"probes/{uuid.uuid4().hex}.json" for _ in range(2))
     try:
-        await store.put_new(key, b"1")
-        if await store.put_new(key, b"2") or await store.get(key) != b"1":
-            raise StoreProblem(
-                Reason.STORE_NOT_CONDITIONAL,
-                f"the store at {store.settings.endpoint} ignores If-None-Match: commits would overwrite each other; "
-                "use a server with conditional writes (MinIO, SeaweedFS 3.80 or newer, Amazon S3, Ceph Squid)",
-            )
+        held = await store.put_new(key, b"1") and not await store.put_new(key, b"2") and await store.get(key) == b"1"
+        won = await asyncio.gather(*(store.put_new(race, b"%d" % n) for n in range(_WRITERS))) if held else []
     finally:
         await store.remove(key)
+        await store.remove(race)
+    if not held:
+        raise _unfit(where, "ignores If-None-Match: commits would overwrite each other")
+    if sum(won) != 1:
+        raise _unfit(
+            where, f"lets {sum(won)} of {_WRITERS} writers create one key at once: its front ends share no lock"
+        )
+    if not await store.put_new(key, b"3"):
+        raise _unfit(
+            where, "refuses a key that was deleted, as its delete marker counts: use a bucket without versions"
+        )
+    await store.remove(key)
+
+
+def _unfit(where: str, what: str) -> StoreProblem:
+    servers = "MinIO, SeaweedFS 3.80 or newer, versitygw, Amazon S3, Ceph Squid"
+    text = f"the store at {where} {what}; use a server with conditional writes ({servers})"
+    return StoreProblem(Reason.STORE_NOT_CONDITIONAL, text)

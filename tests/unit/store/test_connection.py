@@ -14,14 +14,13 @@ from typing import Any
 
 import pytest
 import urllib3
-from minio.error import S3Error
 
 from contract.drip import Drip, dripping
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause
 from flywheel_store import connection, errors
 from flywheel_store.bucket import S3Bucket
 from flywheel_store.connection import Limits, patiently
-from flywheel_store.errors import StoreProblem, StoreRefused, StoreUnavailable
+from flywheel_store.errors import Refusal, StoreProblem, StoreRefused, StoreUnavailable
 from flywheel_store.memory import memory_settings
 from flywheel_store.settings import StoreSettings
 
@@ -29,9 +28,8 @@ SETTINGS = memory_settings()
 FAST = Limits(connect=0.5, silence=0.5, patience=0.0)
 
 
-def s3_error(code: str, status: int) -> S3Error:
-    response: Any = SimpleNamespace(status=status, headers={}, data=b"")
-    return S3Error(response, code, code, None, None, None, bucket_name="b")
+def refusal(code: str, status: int, did: str = "PUT") -> Refusal:
+    return Refusal(did, status, code)
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +43,7 @@ def settings(server: Drip, **more: Any) -> StoreSettings:
 
 # ---- how often, how long --------------------------------------------------------------------------------------------
 def test_throttling_is_repeated_and_bounded() -> None:
-    answers = iter([s3_error("SlowDown", 503), s3_error("InternalError", 500), s3_error("Odd", 429), None])
+    answers = iter([refusal("SlowDown", 503), refusal("InternalError", 500), refusal("Odd", 429), None])
 
     def work() -> str:
         error = next(answers)
@@ -56,7 +54,7 @@ def test_throttling_is_repeated_and_bounded() -> None:
     assert patiently("x", work, SETTINGS, Limits(patience=5)) == "done"
 
     def never() -> None:
-        raise s3_error("SlowDown", 503)
+        raise refusal("SlowDown", 503)
 
     with pytest.raises(StoreUnavailable, match="answers SlowDown"):
         patiently("x", never, SETTINGS, Limits(patience=0.2))
@@ -81,7 +79,7 @@ def test_an_error_without_a_plan_is_refused_at_once() -> None:
 
     def odd() -> None:
         calls.append(1)
-        raise s3_error("MalformedXML", 400)
+        raise refusal("MalformedXML", 400)
 
     with pytest.raises(StoreRefused, match="answers MalformedXML"):
         patiently("x", odd, SETTINGS, Limits(patience=5))
@@ -90,27 +88,33 @@ def test_an_error_without_a_plan_is_refused_at_once() -> None:
 
 # ---- create-only writes ---------------------------------------------------------------------------------------------
 class Once:
-    """A client of a server with one key; `first` is what its first PUT raises, whether or not it lands."""
+    """A line to a server with one key; `first` is what its first PUT raises, whether or not it lands."""
 
     def __init__(self, first: Exception | None = None, lands: bool = True, standing: bytes | None = None) -> None:
         self.first, self.lands, self.standing = first, lands, standing
 
-    def _put_object(self, _bucket: str, _key: str, data: bytes, headers: dict[str, str]) -> None:
+    def put(self, _at: object, body: Any, headers: dict[str, str]) -> str:
         assert headers["If-None-Match"] == "*"
         if self.standing is not None:
-            raise s3_error("PreconditionFailed", 412)
+            raise refusal("PreconditionFailed", 412)
         first, self.first = self.first, None
         if first is None or self.lands:
-            self.standing = data
+            self.standing = body.data
         if first is not None:
             raise first
+        return "tag"
 
-    def get_object(self, _bucket: str, _key: str) -> Any:
-        return SimpleNamespace(stream=lambda _n: iter([self.standing]), close=lambda: None, release_conn=lambda: None)
+    def send(self, *_: object, **__: object) -> Any:
+        if self.standing is None:
+            raise refusal("NoSuchKey", 404, "GET")
+        standing = self.standing
+        return SimpleNamespace(
+            stream=lambda _n: iter([standing]), close=lambda: None, release_conn=lambda: None, headers={}, status=200
+        )
 
 
 LOST = urllib3.exceptions.ProtocolError("connection broken")
-CONFLICT = s3_error("ConditionalRequestConflict", 409)
+CONFLICT = refusal("ConditionalRequestConflict", 409)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,7 @@ CONFLICT = s3_error("ConditionalRequestConflict", 409)
 )
 def test_who_has_created_a_key(server: Once, won: bool) -> None:
     bucket = S3Bucket(SETTINGS, Limits(patience=5))
-    bucket._client = server  # type: ignore[assignment]
+    bucket._wire = server  # type: ignore[assignment]
     assert bucket.put_new("k", b"mine") is won
 
 
@@ -183,7 +187,7 @@ def test_a_private_authority_comes_from_memory(tls_server: Drip, certificate: tu
     once = Limits(patience=0.0)
     assert S3Bucket(trusting, once).get("x") == b"well"
     S3Bucket(trusting, once).put("x", b"x" * (1 << 20))
-    with pytest.raises(StoreUnavailable, match=r"SSL|MaxRetry"):
+    with pytest.raises(StoreUnavailable, match="caBundle"):
         S3Bucket(replace(trusting, ca_bundle=None), once).get("x")
 
 
