@@ -67,6 +67,8 @@ def within(seconds: float | None) -> Iterator[None]:
 class _Bounded(socket.socket):
     """Sends in pieces and receives within the call's limit."""
 
+    silence = 60.0
+
     def _bound(self) -> None:
         at = getattr(_deadline, "at", None)
         if at is not None:
@@ -91,6 +93,7 @@ class _Bounded(socket.socket):
 
     def sendall(self, data: Any, flags: int = 0) -> None:
         view = memoryview(data).cast("B")
+        self.settimeout(self.silence)  # urllib3 leaves the limit for connecting here
         for start in range(0, len(view), PIECE):
             self._bound()
             super().sendall(view[start : start + PIECE], flags)
@@ -108,12 +111,12 @@ def _pools(silence: float) -> dict[str, type[HTTPConnectionPool]]:
             super().connect()
             plain, self.sock = self.sock, None
             self.sock = _Bounded(fileno=plain.detach())
-            self.sock.settimeout(silence)
+            self.sock.silence = silence
 
     class Tls(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
-            self.sock.settimeout(silence)
+            self.sock.silence = silence
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain

@@ -10,10 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import urlsplit
 
-from contract.servers import S3Server
+from minio.credentials import Credentials
+from minio.signer import sign_v4_s3
+
+from contract.servers import ACCESS, REGIONS, SECRET, S3Server
 
 
 @dataclass
@@ -65,6 +70,8 @@ class Relay(ThreadingHTTPServer):
     """Headers of requests that never reach the server."""
     rate = 0.0
     """Bytes a second that the line takes towards the server, all connections together; 0: any."""
+    spoils = 0
+    """Requests with a body of which the line damages a bit."""
     weather: Callable[[str, str, bool], Fault | None]
 
     def start(self, server: S3Server) -> None:
@@ -146,6 +153,9 @@ class _Handler(BaseHTTPRequestHandler):
             if stall and left <= half:
                 time.sleep(stall)
                 stall = 0.0
+        if self.server.spoils and len(got) > 1000:
+            self.server.spoils -= 1
+            got[500] ^= 1
         return bytes(got)
 
     def _ask(self, data: bytes) -> tuple[int, dict[str, str], bytes]:
@@ -153,9 +163,8 @@ class _Handler(BaseHTTPRequestHandler):
         up = http.client.HTTPConnection(host, timeout=60)
         try:
             up.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
-            for name, value in self.headers.items():
-                if name.lower() not in ("connection", *self.server.drops):
-                    up.putheader(name, value)
+            for name, value in self._headers().items():
+                up.putheader(name, value)
             up.endheaders(data or None)
             answer = up.getresponse()
             body = answer.read()
@@ -163,6 +172,25 @@ class _Handler(BaseHTTPRequestHandler):
             return answer.status, kept, body
         finally:
             up.close()
+
+    def _headers(self) -> dict[str, str]:
+        """Those of the request; signed anew where some are dropped, as a proxy with keys of its own does it."""
+        kept = {k: v for k, v in self.headers.items() if k.lower() not in ("connection", *self.server.drops)}
+        if len(kept) == len(self.headers) or not self.server.drops:
+            return kept
+        del kept["Authorization"]
+        length = kept.pop("Content-Length")
+        date = datetime.strptime(kept["x-amz-date"], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        signed = sign_v4_s3(
+            method=self.command,
+            url=urlsplit(f"http://{kept['Host']}{self.path}"),
+            region=REGIONS.get(self.server.server.name, "us-east-1"),
+            headers=dict(kept),
+            credentials=Credentials(ACCESS, SECRET),
+            content_sha256=kept["x-amz-content-sha256"],
+            date=date,
+        )
+        return {**{k: str(v) for k, v in signed.items()}, "Content-Length": length}
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, fault: Fault) -> None:
         self.send_response_only(status)
@@ -176,7 +204,8 @@ class _Handler(BaseHTTPRequestHandler):
         if fault.cut >= 0:
             self.wfile.write(body[: fault.cut])
             self.wfile.flush()
-            self._break()
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_WR)
             return
         self.wfile.write(body)
 
