@@ -12,7 +12,7 @@ Layout below the store's prefix (every key is a function of facts, never of time
     runs/<owner uid>/<stage>/a<attempt>/fetch.json        the same while pods fetch the model, before the program runs
     runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
     damaged/sha256/<hex>                                  a reader found other bytes: the next writer writes it anew
-    references/sha256/<hex>/<namespace>/<content key>     that training's kept checkpoints need the blob, others may too
+    references/sha256/<hex>/<namespace>/<content key>-<owner uid>   that training needs the blob, others may too
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
     reports/<namespace>/<round name>-<round uid>/report.html
 
@@ -328,9 +328,9 @@ def references_prefix(sha256_hex: str) -> str:
     return f"references/sha256/{sha256_hex}/"
 
 
-def reference_key(sha256_hex: str, namespace: str, content_key: str) -> str:
-    """Says that a training's kept checkpoint needs a blob. Equal trainings of two namespaces keep it each."""
-    return f"{references_prefix(sha256_hex)}{namespace}/{hex_of(content_key)}"
+def reference_key(sha256_hex: str, namespace: str, content_key: str, owner_uid: str) -> str:
+    """Says that a training needs a blob, from before it looks for it. Equal trainings of two owners need it each."""
+    return f"{references_prefix(sha256_hex)}{namespace}/{hex_of(content_key)}-{owner_uid}"
 
 
 def promotions_prefix(namespace: str, campaign: str | None = None) -> str:

@@ -116,6 +116,7 @@ def _pools(silence: float) -> dict[str, type[HTTPConnectionPool]]:
     class Tls(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
+            assert isinstance(self.sock, _Bounded)
             self.sock.silence = silence
 
     class PlainPool(HTTPConnectionPool):

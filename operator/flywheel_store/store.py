@@ -91,12 +91,15 @@ class BlobStore:
 
     def put_once(self, sha: str, size: int, write: Callable[[str], None]) -> None:
         """Calls `write` with the blob's key unless the blob is there, with that size and not known to be damaged."""
-        mark = artifacts.damaged_key(sha)
         if not self.has_blob(sha, size):
             write(artifacts.blob_key(sha))
-        elif self.bucket.size(mark) is not None:
+        elif self.is_condemned(sha):
             write(artifacts.blob_key(sha))
-            self.bucket.remove(mark)
+            self.bucket.remove(artifacts.damaged_key(sha))
+
+    def is_condemned(self, sha: str) -> bool:
+        """Whether a reader found other bytes under the blob's key than its name says."""
+        return self.bucket.size(artifacts.damaged_key(sha)) is not None
 
     def get_blob(self, sha: str) -> bytes:
         """The bytes of a blob, verified. Raises CorruptArtifact if they are missing or wrong."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from flywheel_store.store import BlobStore, hash_file
 from flywheel_store.traffic import MOVED, Moved
 
 PARALLEL_FILES = 4
+_COMMITS = 3  # tries at a key that is held, and gone when it is read
 PATIENCE_ENV = "FLYWHEEL_S3_PATIENCE_SECONDS"
 
 
@@ -44,11 +45,15 @@ class Store(BlobStore):
         limits = Limits(patience=float(environ.get(PATIENCE_ENV) or Limits.patience))
         return cls(S3Bucket(from_env(environ), limits, moved))
 
-    def put_blob_file(self, path: Path | str) -> tuple[str, int]:
-        """Stores a file under its sha256, in parallel parts. Raises ValidationFailure if the file changes meanwhile."""
+    def put_blob_file(self, path: Path | str, need: Callable[[str], None] = lambda _: None) -> tuple[str, int]:
+        """Stores a file under its sha256, in parallel parts. Raises ValidationFailure if the file changes meanwhile.
+
+        `need` is told the sha256 before anybody looks whether the blob is there.
+        """
         path = Path(path)
         before = path.stat()
         sha = hash_file(path)
+        need(sha)
 
         def upload(key: str) -> None:
             self.bucket.put_file(key, path)
@@ -60,27 +65,38 @@ class Store(BlobStore):
         self.put_once(sha, before.st_size, upload)
         return sha, before.st_size
 
-    def put_files(self, files: Sequence[tuple[str, Path]], parallel: int = PARALLEL_FILES) -> list[FileEntry]:
-        """Stores several files at once as (manifest path, local path); entries in the same order."""
+    def put_files(
+        self,
+        files: Sequence[tuple[str, Path]],
+        parallel: int = PARALLEL_FILES,
+        need: Callable[[FileEntry], None] = lambda _: None,
+    ) -> list[FileEntry]:
+        """Stores several files at once as (manifest path, local path); entries in the same order.
+
+        `need` is told of each before anybody looks whether it is there.
+        """
 
         def one(item: tuple[str, Path]) -> FileEntry:
-            sha, size = self.put_blob_file(item[1])
-            return FileEntry(path=item[0], sha256=sha, size=size)
+            name, path = item
+            size = path.stat().st_size
+            sha, size = self.put_blob_file(path, lambda sha: need(FileEntry(path=name, sha256=sha, size=size)))
+            return FileEntry(path=name, sha256=sha, size=size)
 
         with ThreadPoolExecutor(max_workers=max(1, parallel)) as pool:
             return list(pool.map(one, files))
 
     def put_manifest(self, manifest: Manifest) -> str:
         """Stores a manifest by its digest. Raises CorruptArtifact if a blob of it is missing."""
-
-        def check(entry: FileEntry) -> str | None:
-            return None if self.has_blob(entry.sha256, entry.size) else entry.path
-
-        with ThreadPoolExecutor(max_workers=8) as pool:
-            absent = [path for path in pool.map(check, manifest.files) if path]
+        absent = self.absent(manifest.files)
         if absent:
             raise CorruptArtifact(f"manifest names files whose blobs are not in the store: {', '.join(absent[:5])}")
         return super().put_manifest(manifest)
+
+    def absent(self, files: Sequence[FileEntry]) -> list[str]:
+        """Paths of files whose blobs are not there with their size."""
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            there = pool.map(lambda entry: self.has_blob(entry.sha256, entry.size), files)
+            return [entry.path for entry, found in zip(files, there, strict=True) if not found]
 
     def commit(self, manifest: Manifest, key: str) -> Committed:
         """Stores a manifest by digest, then creates `key`, last: whoever comes second finds the winner's digest.
@@ -88,12 +104,13 @@ class Store(BlobStore):
         Raises CorruptArtifact if a blob of the manifest is missing.
         """
         digest = self.put_manifest(manifest)
-        if self.put_bytes_new(key, manifest.canonical()):
-            return Committed(digest, True)
-        standing = self.get_bytes(key)
-        if standing is None:
-            raise Superseded(f"{key} was created and removed by someone else while this attempt committed")
-        return Committed(digest_of(standing), False)
+        for _ in range(_COMMITS):
+            if self.put_bytes_new(key, manifest.canonical()):
+                return Committed(digest, True)
+            standing = self.get_bytes(key)
+            if standing is not None:
+                return Committed(digest_of(standing), False)
+        raise Superseded(f"{key} is created and removed by someone else again and again")
 
 
 def inside(folder: Path, name: str) -> Path:

@@ -17,17 +17,17 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.results import TrainingStateResult
 from flywheel_api.rljob import CheckpointSpec
-from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.core.errors import CorruptArtifact, Superseded
 from flywheel_jobs.core.logging import get_logger
-from flywheel_jobs.storage.store import Store
+from flywheel_jobs.storage.store import Store, inside, need_space
 from flywheel_jobs.trainer import retention, rollouts, signals
 from flywheel_jobs.trainer.metrics import Curve
 from flywheel_jobs.trainer.nodes import Nodes
-from flywheel_store.store import parse_manifest
 
 STATE = "state/"
 TRACKER = "latest_checkpointed_iteration.txt"
 DOWNLOADS = 4
+_COMMITS = 3
 log = get_logger(__name__)
 
 MakeManifest = Callable[[TrainingStateResult, list[FileEntry]], Manifest]
@@ -77,20 +77,29 @@ class Checkpoint:
         return History(Curve.of(self.state.curve), files, resumed_from=self.state.step)
 
 
-def upload_tree(directory: str) -> list[tuple[str, str, int]]:
+def upload_tree(directory: str, referrer: retention.Referrer) -> list[tuple[str, str, int]]:
     """Stores this node's files of a checkpoint as blobs: (path below the folder, sha256, size). Runs on every node."""
-    root = Path(directory)
+    root, store = Path(directory), Store.from_env()
     files = [p for p in sorted(root.rglob("*")) if p.is_file() and not p.name.startswith(".")] if root.is_dir() else []
-    entries = Store.from_env().put_files([(p.relative_to(root).as_posix(), p) for p in files], parallel=2)
+    named = [(p.relative_to(root).as_posix(), p) for p in files]
+    entries = store.put_files(named, parallel=2, need=lambda entry: retention.refer(store, referrer, entry))
     return [(e.path, e.sha256, e.size) for e in entries]
 
 
 def download_tree(files: list[tuple[str, str, int]], directory: str, tracker: str, step: int) -> None:
-    """Puts a checkpoint's files on this node and points verl at it. Runs on every node."""
+    """Puts a checkpoint's files on this node and points verl at it. Runs on every node.
+
+    Leaves nothing of one that is damaged. Raises CorruptArtifact, ValidationFailure without space.
+    """
     store = Store.from_env()
     root = Path(directory)
-    with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
-        list(pool.map(lambda f: store.fetch_blob(f[1], root / f[0]), files))
+    need_space(root, sum(size for _, _, size in files), f"the checkpoint of step {step}")
+    try:
+        with ThreadPoolExecutor(max_workers=DOWNLOADS) as pool:
+            list(pool.map(lambda f: store.fetch_blob(f[1], inside(root, f[0])), files))
+    except CorruptArtifact:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
     signals.mark_committed(root)
     Path(tracker).write_text(str(step))
 
@@ -108,6 +117,7 @@ class Checkpoints:
         self.root = root
         self.nodes = nodes
         self.committed: dict[int, Checkpoint] = {}
+        self._damaged: set[str] = set()  # digests of checkpoints that could not be restored
 
     def key(self, step: int) -> str:
         """Where the checkpoint of a step is committed."""
@@ -117,16 +127,19 @@ class Checkpoints:
         """Reads what is committed now. A checkpoint that cannot be read is no checkpoint."""
         found: dict[int, Checkpoint] = {}
         for key in self.store.list_keys(artifacts.checkpoints_prefix(self.namespace, self.content_key) + "/"):
-            data = self.store.get_bytes(key) if key.endswith("/manifest.json") else None
-            if data is None:
-                continue
-            try:
-                checkpoint = Checkpoint.of(parse_manifest(data, key))
-            except CorruptArtifact as error:
-                log.warning("checkpoint cannot be read", key=key, error=str(error))
-                continue
-            found[checkpoint.state.step] = checkpoint
+            checkpoint = self._read(key) if key.endswith("/manifest.json") else None
+            if checkpoint is not None:
+                found[checkpoint.state.step] = checkpoint
         self.committed = found
+
+    def _read(self, key: str) -> Checkpoint | None:
+        try:
+            manifest = self.store.manifest_at(key)
+            damaged = manifest is None or manifest.digest in self._damaged
+            return None if damaged or manifest is None else Checkpoint.of(manifest)
+        except CorruptArtifact as error:
+            log.warning("checkpoint cannot be read", key=key, error=str(error))
+            return None
 
     def last(self) -> Checkpoint | None:
         """The newest committed checkpoint."""
@@ -143,25 +156,29 @@ class Checkpoints:
                 self.nodes.each(download_tree, files, str(folder), str(self.root / TRACKER), step)
             except CorruptArtifact as error:
                 log.warning("checkpoint is damaged, trying an earlier one", step=step, error=str(error))
+                self._damaged.add(checkpoint.manifest.digest)
+                del self.committed[step]
                 continue
             return checkpoint.history()
         return History()
 
-    def upload(self, step: int) -> list[FileEntry]:
+    def upload(self, step: int, owner_uid: str) -> list[FileEntry]:
         """Blobs of the local checkpoint of a step from all nodes, as entries under `state/`."""
         found: dict[str, FileEntry] = {}
-        for part in self.nodes.each(upload_tree, str(signals.checkpoint_folder(self.root, step))):
+        referrer = retention.Referrer(self.namespace, self.content_key, owner_uid)
+        for part in self.nodes.each(upload_tree, str(signals.checkpoint_folder(self.root, step)), referrer):
             for path, sha, size in part:
                 found[path] = FileEntry(path=STATE + path, sha256=sha, size=size)
         return [found[path] for path in sorted(found)]
 
     def commit(self, step: int, state: list[FileEntry], history: History, make: MakeManifest) -> Checkpoint:
-        """Commits a checkpoint create-only. If somebody else has committed this step before, that one stands."""
+        """Commits a checkpoint create-only. One of this step that stands already stays, unless it is damaged.
+
+        Raises CorruptArtifact when a blob of ours is gone again: then the files must be uploaded anew.
+        """
         result = TrainingStateResult(step=step, curve=history.curve.upto(step))
         ours = Checkpoint(make(result, [*state, *history.rollout_files(step)]), result)
-        retention.refer(self.store, ours.manifest)
-        done = self.store.commit(ours.manifest, self.key(step))
-        standing = ours if done.digest == ours.manifest.digest else self._standing(done.digest, ours)
+        standing = self._stand(ours, self.key(step))
         self.committed[step] = standing
         folder = signals.checkpoint_folder(self.root, step)
         if standing is ours:
@@ -170,12 +187,21 @@ class Checkpoints:
             shutil.rmtree(folder, ignore_errors=True)  # what lies here is not what stands, and must not be published
         return standing
 
-    def _standing(self, digest: str, ours: Checkpoint) -> Checkpoint:
-        try:
-            return Checkpoint.of(self.store.get_manifest(digest))
-        except CorruptArtifact as error:  # unreadable, or dropped by its owner's policy just now: ours is whole
-            log.warning("the standing checkpoint cannot be read", digest=digest, error=str(error))
-            return ours
+    def _stand(self, ours: Checkpoint, key: str) -> Checkpoint:
+        for _ in range(_COMMITS):
+            done = self.store.commit(ours.manifest, key)
+            if done.digest == ours.manifest.digest:
+                return ours
+            standing = self._read(key)
+            if standing is not None and self._whole(standing):
+                return standing
+            log.warning("the checkpoint that stands is damaged and is replaced", key=key, digest=done.digest)
+            self.store.delete(key)
+        raise Superseded(f"{key} is committed and damaged by someone else again and again")
+
+    def _whole(self, checkpoint: Checkpoint) -> bool:
+        files = checkpoint.manifest.files
+        return not self.store.absent(files) and not any(self.store.is_condemned(f.sha256) for f in files)
 
     def apply_retention(self) -> None:
         """Deletes committed checkpoints that the policy does not keep, those of others who train the same included."""

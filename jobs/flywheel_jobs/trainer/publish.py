@@ -10,10 +10,11 @@ from pathlib import Path
 
 from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest
 from flywheel_api.results import CurvePoint
-from flywheel_jobs.storage.store import Store
+from flywheel_jobs.storage.store import Store, inside
 from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
 from flywheel_jobs.trainer.process import Child
+from flywheel_store.store import hash_file
 from flywheel_store.traffic import MOVED
 
 MERGER = ("-m", "flywheel_jobs.trainer.merge")
@@ -41,8 +42,9 @@ def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> P
         raise TrainingFailed("the last checkpoint holds no actor: actor.checkpoint.save_contents must contain model")
     folder = local if local.is_dir() else scratch
     for entry in files:
-        path = folder / entry.path.removeprefix(STATE)
-        if not path.is_file() or path.stat().st_size != entry.size:
+        path = inside(folder, entry.path.removeprefix(STATE))
+        # by content: a shard of another attempt has the same size
+        if not path.is_file() or path.stat().st_size != entry.size or hash_file(path) != entry.sha256:
             store.fetch_blob(entry.sha256, path)
     return folder / ACTOR
 

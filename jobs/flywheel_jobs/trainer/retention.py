@@ -1,14 +1,17 @@
 """Which training checkpoints stay, and how one is deleted without harm to others.
 
 Blobs are shared by content across the whole store. Only the large shards of a rank (`model_*.pt`, `optim_*.pt`) are
-ever deleted, and each carries a reference key per namespace and content, so that another training which wrote the very
-same bytes keeps its own.
+ever deleted, and each carries a reference key per training, so that another one which wrote the very same bytes keeps
+its own.
 """
 
 from __future__ import annotations
 
 import re
+import time
+import uuid
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
@@ -16,6 +19,8 @@ from flywheel_api.rljob import CheckpointSpec
 from flywheel_jobs.storage.store import Store
 
 _SHARD = re.compile(r"(?:^|/)(?:model|optim)_world_size_\d+_rank_\d+\.pt$")
+_MARK = "~dropping-"
+WAIT_SECONDS, _WAITS = 1.0, 30  # for a deletion that is under way; one that never ends had its pod killed
 
 
 def keep(rewards: Mapping[int, float | None], policy: CheckpointSpec) -> set[int]:
@@ -25,15 +30,41 @@ def keep(rewards: Mapping[int, float | None], policy: CheckpointSpec) -> set[int
     return set(steps[-policy.keep_last :]) | set(best[: policy.keep_best])
 
 
-def shards(manifest: Manifest) -> list[FileEntry]:
-    """Files that retention may delete."""
-    return [f for f in manifest.files if _SHARD.search(f.path)]
+def is_shard(path: str) -> bool:
+    """Whether retention may delete a file."""
+    return _SHARD.search(path) is not None
 
 
-def refer(store: Store, manifest: Manifest) -> None:
-    """Protects a checkpoint's shards. Must come before its commit."""
-    for entry in shards(manifest):
-        store.put_bytes(_reference(entry, manifest), b"")
+@dataclass(frozen=True)
+class Referrer:
+    """Who needs shards: one owner's training of a content."""
+
+    namespace: str
+    content_key: str
+    owner_uid: str
+
+    @classmethod
+    def of(cls, manifest: Manifest) -> Referrer:
+        """Who committed a checkpoint."""
+        return cls(manifest.owner.namespace, manifest.content_key, manifest.owner.uid)
+
+    def key(self, sha: str) -> str:
+        """Its reference to a blob."""
+        return artifacts.reference_key(sha, self.namespace, self.content_key, self.owner_uid)
+
+
+def refer(store: Store, referrer: Referrer, entry: FileEntry) -> None:
+    """Protects a shard. Must come before anybody looks whether it is there.
+
+    Returns when nobody is about to delete it who had looked for references before: after that it is there or it is not.
+    """
+    if not is_shard(entry.path):
+        return
+    store.put_bytes(referrer.key(entry.sha256), b"")
+    for _ in range(_WAITS):
+        if not any(_MARK in key for key in store.list_keys(artifacts.references_prefix(entry.sha256))):
+            return
+        time.sleep(WAIT_SECONDS)
 
 
 def drop(store: Store, manifest: Manifest, key: str, kept: Iterable[Manifest]) -> int:
@@ -43,17 +74,29 @@ def drop(store: Store, manifest: Manifest, key: str, kept: Iterable[Manifest]) -
     """
     store.delete(key)
     store.delete(artifacts.manifest_digest_key(manifest.digest))
-    needed = {f.sha256 for other in kept for f in other.files}
+    others = list(kept)
+    needed = {f.sha256 for other in others for f in other.files}
+    own = {f.sha256 for other in others if other.owner.uid == manifest.owner.uid for f in other.files}
     freed = 0
-    for entry in shards(manifest):
-        if entry.sha256 in needed:
+    for entry in manifest.files:
+        if not is_shard(entry.path):
             continue
-        store.delete(_reference(entry, manifest))
-        if not store.list_keys(artifacts.references_prefix(entry.sha256)):
-            store.delete(artifacts.blob_key(entry.sha256))
+        if entry.sha256 not in own:
+            store.delete(Referrer.of(manifest).key(entry.sha256))
+        if entry.sha256 not in needed and _free(store, entry.sha256):
             freed += entry.size
     return freed
 
 
-def _reference(entry: FileEntry, manifest: Manifest) -> str:
-    return artifacts.reference_key(entry.sha256, manifest.owner.namespace, manifest.content_key)
+def _free(store: Store, sha: str) -> bool:
+    """Deletes a blob that nobody refers to. Whoever refers to it meanwhile sees the mark and waits for the outcome."""
+    prefix = artifacts.references_prefix(sha)
+    mark = f"{prefix}{_MARK}{uuid.uuid4().hex}"
+    store.put_bytes(mark, b"")
+    try:
+        if any(_MARK not in other for other in store.list_keys(prefix)):
+            return False
+        store.delete(artifacts.blob_key(sha))
+        return True
+    finally:
+        store.delete(mark)

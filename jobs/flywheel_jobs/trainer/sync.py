@@ -5,20 +5,29 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 from flywheel_api.artifacts import FileEntry
+from flywheel_api.causes import Cause
+from flywheel_api.conditions import Reason
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import CurvePoint
+from flywheel_jobs.core.errors import CorruptArtifact, StoreProblem
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.trainer import rollouts, signals
-from flywheel_jobs.trainer.checkpoints import Checkpoints, History, MakeManifest
+from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History, MakeManifest
 from flywheel_jobs.trainer.failures import TrainingFailed
 from flywheel_jobs.trainer.metrics import joined
 from flywheel_jobs.trainer.nodes import Nodes
 
+PATIENCE = 600.0
+RETRY_SECONDS = 10.0
+P = ParamSpec("P")
+T = TypeVar("T")
 log = get_logger(__name__)
 
 
@@ -32,7 +41,9 @@ class Sync:
     """Events in the order of verl's output: a checkpoint of a step is announced before the step's own numbers.
 
     A checkpoint's bytes go up at once; it is committed when the step's numbers are in, so that its curve is whole.
-    The first error stops the thread and is in `error`; the driver then ends the run.
+    While training goes on, a store in trouble is asked again for as long as it takes: the checkpoint lies on this
+    disk. After training's end it has `PATIENCE` seconds more, and so have keys that are refused, which only a new pod
+    has anew. Any other error stops the thread and is in `error`; the driver then ends the run.
     """
 
     def __init__(
@@ -55,6 +66,7 @@ class Sync:
         self._on_point = on_point
         self._events: queue.Queue[signals.Saved | CurvePoint | None] = queue.Queue()
         self._uploaded: dict[int, list[FileEntry]] = {}
+        self._ending = threading.Event()
         self._wrong: int | None = None  # the step before, if its numbers were not finite
         self._thread = threading.Thread(target=self._run, name="checkpoint-sync", daemon=True)
 
@@ -72,6 +84,7 @@ class Sync:
 
     def finish(self, timeout: float | None = None) -> bool:
         """Finishes all events and commits what is uploaded; False if that took longer than `timeout` seconds."""
+        self._ending.set()
         self._events.put(None)
         self._thread.join(timeout)
         return not self._thread.is_alive()
@@ -80,7 +93,7 @@ class Sync:
         try:
             while (event := self._events.get()) is not None:
                 if isinstance(event, signals.Saved):
-                    self._uploaded[event.step] = self._checkpoints.upload(event.step)
+                    self._uploaded[event.step] = self._steadily(self._upload, event.step)
                 else:
                     self._take(event)
             for step in sorted(self._uploaded):
@@ -93,7 +106,8 @@ class Sync:
         step = point.step
         found = rollouts.gather(self._nodes, self._rollouts_root, step)
         if found.trajectories:
-            self._history.rollouts[step] = rollouts.store_step(self._attempt.store, step, found.trajectories)
+            store = self._attempt.store
+            self._history.rollouts[step] = self._steadily(rollouts.store_step, store, step, found.trajectories)
         if found.trajectories or found.unreadable:
             point = joined(point, rollouts.summary(step, found))
         point = self._history.curve.add(point)
@@ -126,13 +140,39 @@ class Sync:
 
     def _commit(self, step: int) -> None:
         state = self._uploaded.pop(step)
-        digest = self._checkpoints.commit(step, state, self._history, self._make).manifest.digest
+        digest = self._steadily(self._committed, step, state).manifest.digest
         log.info("checkpoint committed", step=step, digest=digest, bytes=sum(f.size for f in state))
         self._attempt.update(checkpoint_step=step, checkpoint_digest=digest)
-        self._checkpoints.apply_retention()
+        try:
+            self._checkpoints.apply_retention()
+        except StoreProblem as problem:  # costs space, and is tried again after the next step
+            log.warning("checkpoints were not dropped", error=str(problem))
         for other, path in signals.local_steps(self._checkpoints.root).items():
             if other < step and (path / ".committed").exists():
                 shutil.rmtree(path, ignore_errors=True)
+
+    def _upload(self, step: int) -> list[FileEntry]:
+        return self._checkpoints.upload(step, self._attempt.owner.uid)
+
+    def _committed(self, step: int, state: list[FileEntry]) -> Checkpoint:
+        try:
+            return self._checkpoints.commit(step, state, self._history, self._make)
+        except CorruptArtifact as error:
+            log.warning("a blob went away before the commit, uploading again", step=step, error=str(error))
+            return self._checkpoints.commit(step, self._upload(step), self._history, self._make)
+
+    def _steadily(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        since: float | None = None
+        while True:
+            try:
+                return work(*args, **kwargs)
+            except StoreProblem as problem:
+                bounded = self._ending.is_set() or problem.reason is Reason.STORE_DENIED
+                since = (since or time.monotonic()) if bounded else None
+                if problem.cause is not Cause.INFRA or (since and time.monotonic() - since > PATIENCE):
+                    raise
+                log.warning("the store does not take a checkpoint, which stays on this disk", error=str(problem))
+                self._ending.wait(RETRY_SECONDS) if not bounded else time.sleep(RETRY_SECONDS)
 
 
 def wrong_with(point: CurvePoint, trajectories: Sequence[Trajectory]) -> str | None:

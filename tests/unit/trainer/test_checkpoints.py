@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,16 +10,19 @@ import pytest
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.causes import Cause
+from flywheel_api.conditions import Reason
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import CurvePoint, ModelResult, Result, Track
 from flywheel_api.rljob import CheckpointSpec
 from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import retention, signals
+from flywheel_jobs.trainer import publish, retention, signals, sync
 from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.trajectory import line_of
+from flywheel_store.errors import StoreProblem, StoreUnavailable
 from flywheel_store.memory import MemoryBucket
 
 OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
@@ -278,3 +282,194 @@ def test_an_unreachable_store_is_told_to_the_driver(
 )
 def test_policy(rewards: dict[int, float | None], last: int, best: int, kept: set[int]) -> None:
     assert retention.keep(rewards, CheckpointSpec(keep_last=last, keep_best=best)) == kept
+
+
+# ---- damage, other attempts, and stores in trouble -------------------------------------------------------------------
+def shard_of(run: Run, step: int) -> FileEntry:
+    return next(f for f in run.checkpoints.committed[step].manifest.files if f.path.endswith(SHARD))
+
+
+@pytest.mark.parametrize("damage", ["lost", "wrong", "wrong, and the same bytes are made again"])
+def test_a_damaged_step_is_committed_again_by_a_later_attempt(store: Any, tmp_path: Path, damage: str) -> None:
+    first = Run(store, tmp_path / "a", keep_last=3, keep_best=0)
+    first.step(1, 0.0)
+    first.step(2, 0.0)
+    first.end()
+    key = artifacts.blob_key(shard_of(first, 2).sha256)
+    if damage == "lost":
+        store.delete(key)
+    else:
+        store.put_bytes(key, b"weights 9 of uid-1")
+    second = Run(store, tmp_path / "b", keep_last=3, keep_best=0)
+    second.sync._history = second.checkpoints.restore()
+    assert second.sync._history.resumed_from == 1 and second.checkpoints.last() == first.checkpoints.committed[1]
+    assert not signals.checkpoint_folder(second.checkpoints.root, 2).exists(), "training would wait for its upload"
+    second.roll(2, 1.0)
+    second.save(2, b"weights 2 of uid-1" if "same" in damage else b"weights 2 anew")
+    second.sync.stepped(CurvePoint(step=2, reward=0.0, seconds=1.0))
+    second.end()
+    third = Run(store, tmp_path / "c", keep_last=3, keep_best=0)
+    history = third.checkpoints.restore()
+    assert history.resumed_from == 2 and history.curve.upto(2)[-1].reward == 1.0
+
+
+def test_all_steps_damaged_means_a_new_beginning_that_is_committed(store: Any, tmp_path: Path) -> None:
+    first = Run(store, tmp_path / "a", keep_last=3, keep_best=0)
+    first.step(1, 0.0)
+    first.end()
+    store.delete(artifacts.blob_key(shard_of(first, 1).sha256))
+    second = Run(store, tmp_path / "b", keep_last=3, keep_best=0)
+    assert second.checkpoints.restore().resumed_from is None and second.checkpoints.last() is None
+    second.save(1, b"weights of a second beginning")
+    second.end()
+    assert Run(store, tmp_path / "c").checkpoints.restore().resumed_from == 1
+
+
+def test_shards_of_two_attempts_never_meet_in_one_model(store: Any, tmp_path: Path) -> None:
+    """Equal names and sizes: only the content tells them apart."""
+    first = Run(store, tmp_path / "a")
+    first.save(1, b"shard of attempt one")
+    first.end()
+    local = tmp_path / "b" / "global_step_1"
+    (local / "actor").mkdir(parents=True)
+    (local / SHARD).write_bytes(b"shard of attempt two")
+    state = first.checkpoints.committed[1].manifest
+    folder = publish.actor_folder(store, state, local, tmp_path / "scratch")
+    assert (folder / Path(SHARD).name).read_bytes() == b"shard of attempt one"
+
+
+@pytest.mark.parametrize("content", [CONTENT, OTHER_CONTENT])
+def test_retention_between_the_upload_and_the_commit_of_another_run(store: Any, tmp_path: Path, content: str) -> None:
+    first = Run(store, tmp_path / "a", keep_last=1, keep_best=0)
+    first.save(1, b"equal")
+    first.sync.stepped(CurvePoint(step=1, reward=0.0, seconds=1.0))
+    first.save(2, b"later")
+    second = Run(store, tmp_path / "b", ANOTHER, content, keep_last=3, keep_best=0)
+    second.save(1, b"equal")
+    real = second.checkpoints.commit
+
+    def commit(*args: Any) -> Any:
+        first.end()  # drops step 1, and its blob if nobody needs it
+        second.checkpoints.commit = real  # type: ignore[method-assign]
+        return real(*args)
+
+    second.checkpoints.commit = commit  # type: ignore[method-assign]
+    second.end()
+    assert b"equal" in store.bucket.objects.values() and 1 in second.checkpoints.committed
+    assert not store.absent(second.checkpoints.committed[1].manifest.files)
+
+
+def test_a_blob_that_is_gone_at_the_commit_is_uploaded_again(store: Any, tmp_path: Path) -> None:
+    run = Run(store, tmp_path)
+    run.save(1, b"here")
+    real = run.checkpoints.upload
+
+    def upload(*args: Any) -> Any:
+        found = real(*args)
+        run.checkpoints.upload = real  # type: ignore[method-assign]
+        store.delete(artifacts.blob_key(next(f.sha256 for f in found if f.path.endswith(SHARD))))
+        return found
+
+    run.checkpoints.upload = upload  # type: ignore[method-assign]
+    run.end()
+    assert not store.absent(run.checkpoints.committed[1].manifest.files)
+
+
+def test_a_deletion_that_is_under_way_is_waited_for(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who drops has looked for references; who comes then must not find the blob just before it goes."""
+    monkeypatch.setattr(retention, "WAIT_SECONDS", 0.01)
+    first = Run(store, tmp_path / "a", keep_last=1, keep_best=0)
+    first.save(1, b"equal")
+    first.end()
+    second = Run(store, tmp_path / "b", ANOTHER, OTHER_CONTENT)
+    second.save(1, b"equal")
+    real = store.delete
+
+    def delete(key: str) -> None:
+        if key.startswith("blobs/"):
+            second.sync.start()
+            time.sleep(0.1)  # it has referred, and would look now
+        real(key)
+
+    monkeypatch.setattr(store, "delete", delete)
+    first.checkpoints.load()
+    manifest = first.checkpoints.committed[1].manifest
+    retention.drop(store, manifest, first.checkpoints.key(1), [])
+    assert second.sync.finish(10) and second.sync.error is None
+    assert not store.absent(second.checkpoints.committed[1].manifest.files)
+
+
+class Trouble:
+    """A store in which a call fails a number of times."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Any, name: str, error: Exception, times: int) -> None:
+        self.left, real = times, getattr(store.bucket, name)
+
+        def work(*args: Any, **kwargs: Any) -> Any:
+            if self.left > 0:
+                self.left -= 1
+                raise error
+            return real(*args, **kwargs)
+
+        monkeypatch.setattr(store.bucket, name, work)
+
+
+AWAY = StoreUnavailable("no answer")
+FULL = StoreUnavailable("full", Reason.STORE_FULL)
+DENIED = StoreUnavailable("denied", Reason.STORE_DENIED)
+
+
+@pytest.mark.parametrize("error", [AWAY, FULL, DENIED], ids=["away", "full", "denied for a while"])
+@pytest.mark.parametrize("call", ["put_file", "put_new", "keys", "size", "put"])
+def test_training_outlives_a_store_in_trouble(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, call: str
+) -> None:
+    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.001)
+    run = Run(store, tmp_path, keep_last=1, keep_best=0)
+    run.step(1, 0.5)
+    run.step(2, 0.5)
+    trouble = Trouble(monkeypatch, store, call, error, 5)
+    run.end()
+    assert trouble.left < 5 and list(run.checkpoints.committed) == [2]
+
+
+@pytest.mark.parametrize(("error", "during"), [(AWAY, False), (DENIED, True), (DENIED, False)])
+def test_trouble_that_stays_ends_it_after_training_or_for_a_new_pod(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreProblem, during: bool
+) -> None:
+    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(sync, "PATIENCE", 0.05)
+    run = Run(store, tmp_path)
+    Trouble(monkeypatch, store, "put_file", error, 10**9)
+    run.save(1)
+    run.sync.start()
+    if during:
+        run.sync._thread.join(10)
+    assert run.sync.finish(10) and run.sync.error is error and error.cause is Cause.INFRA
+
+
+def test_a_store_that_is_away_while_training_goes_on_ends_nothing(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.001)
+    monkeypatch.setattr(sync, "PATIENCE", 0.1)
+    run = Run(store, tmp_path)
+    trouble = Trouble(monkeypatch, store, "put_file", AWAY, 300)
+    run.save(1)
+    run.sync.start()
+    while trouble.left:
+        time.sleep(0.01)
+    assert run.sync.error is None and run.sync.finish(10) and list(run.checkpoints.committed) == [1]
+
+
+def test_what_retention_may_not_delete_costs_space_and_nothing_else(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Run(store, tmp_path, keep_last=1, keep_best=0)
+    run.step(1, 0.0)
+    run.step(2, 0.0)
+    Trouble(monkeypatch, store, "remove", DENIED, 10**9)
+    run.end()
+    assert 2 in run.checkpoints.committed
