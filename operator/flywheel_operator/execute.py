@@ -30,12 +30,26 @@ async def execute(
 ) -> Problem | None:
     """Carries a plan out; what a person must mend of it, if anything. Raises other port errors for the queue."""
     written = await write_status(kube, obj, status.dump())
+    if written is obj and any(effect.action.act is Act.DELETE for effect in effects):
+        await _still(kube, obj)
     refused: Problem | None = None
     for effect in effects:
         problem = await _act(kube, written, effect)
         refused = refused or problem  # the other effects may well work
     await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(notes)))
     return refused
+
+
+async def _still(kube: KubeApi, obj: Object) -> None:
+    """Deleting follows from what status says: where no write has proved that it is the newest, it is read again.
+
+    In a rolling upgrade two operators act for a moment: the child that one of them has just made is a stray to the
+    other, whose watch has not brought the status yet. Raises Conflict.
+    """
+    meta = obj["metadata"]
+    found = await kube.refresh(BY_KIND[obj["kind"]], meta["namespace"], meta["name"])
+    if found is None or found["metadata"]["resourceVersion"] != meta["resourceVersion"]:
+        raise Conflict(f"{obj['kind']} {meta['name']} has changed")
 
 
 async def _act(kube: KubeApi, owner: Object, effect: Effect) -> Problem | None:

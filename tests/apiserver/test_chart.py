@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
+from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
 from cluster.build import module_source
-from cluster.errors import ClusterError
 from cluster.pins import binary_path
 from golden import pods, rendered
 
@@ -47,6 +47,13 @@ def server(tmp_path_factory: pytest.TempPathFactory, objects: list[Object]) -> I
         yield api
 
 
+@pytest.fixture(scope="module")
+def dry(server: ApiServer) -> Iterator[DryRun]:
+    found = DryRun(server.kubeconfig)
+    yield found
+    found.close()
+
+
 def test_the_whole_chart_applies_twice_without_a_change(server: ApiServer, objects: list[Object]) -> None:
     def versions() -> dict[str, str]:
         found = {}
@@ -64,23 +71,23 @@ def test_the_whole_chart_applies_twice_without_a_change(server: ApiServer, objec
     assert versions() == before
 
 
-def test_pod_security_restricted_takes_the_operators_pod(server: ApiServer, objects: list[Object]) -> None:
+def test_pod_security_restricted_takes_the_operators_pod(dry: DryRun, objects: list[Object]) -> None:
     template = next(o for o in objects if o["kind"] == "Deployment")["spec"]["template"]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": SYSTEM}, "spec": template["spec"]}
-    server.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    dry.create(pod)
     pod["spec"]["containers"][0]["securityContext"]["allowPrivilegeEscalation"] = True
-    with pytest.raises(ClusterError, match="violates PodSecurity"):
-        server.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    with pytest.raises(Refused, match="violates PodSecurity"):
+        dry.create(pod)
 
 
-def test_the_charts_namespace_enforces_restricted(server: ApiServer) -> None:
+def test_the_charts_namespace_enforces_restricted(dry: DryRun) -> None:
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p", "namespace": ROUNDS}}
     pod["spec"] = {"containers": [{"name": "c", "image": "c"}]}
-    with pytest.raises(ClusterError, match="violates PodSecurity"):
-        server.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(pod))
+    with pytest.raises(Refused, match="violates PodSecurity"):
+        dry.create(pod)
 
 
-def can(server: ApiServer, right: str, namespace: str, who: str = OPERATOR) -> bool:
+def can(dry: DryRun, right: str, namespace: str, who: str = OPERATOR) -> bool:
     """Whether `who` has a right such as `get secrets/name` or `patch flywheelrounds.flywheel.dev:status`."""
     verb, target = right.split()
     target, _, subresource = target.partition(":")
@@ -91,10 +98,10 @@ def can(server: ApiServer, right: str, namespace: str, who: str = OPERATOR) -> b
     review = {
         "apiVersion": "authorization.k8s.io/v1",
         "kind": "SubjectAccessReview",
+        "metadata": {},
         "spec": {"user": who, "resourceAttributes": attributes},
     }
-    answer = json.loads(server.kubectl("create", "-o", "json", "-f", "-", stdin=json.dumps(review)))
-    return bool(answer["status"]["allowed"])
+    return bool(dry.create(review)["status"]["allowed"])
 
 
 ALLOWED = """
@@ -121,43 +128,41 @@ def rights(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("right", rights(ALLOWED))
-def test_the_operator_may(server: ApiServer, right: str) -> None:
-    assert can(server, right, ROUNDS)
-    assert not can(server, right, "default")
+def test_the_operator_may(dry: DryRun, right: str) -> None:
+    assert can(dry, right, ROUNDS)
+    assert not can(dry, right, "default")
 
 
 @pytest.mark.parametrize("right", rights(DENIED))
-def test_the_operator_may_not(server: ApiServer, right: str) -> None:
-    assert not can(server, right, ROUNDS)
+def test_the_operator_may_not(dry: DryRun, right: str) -> None:
+    assert not can(dry, right, ROUNDS)
 
 
-def test_the_pods_account_may_nothing(server: ApiServer) -> None:
+def test_the_pods_account_may_nothing(dry: DryRun) -> None:
     for right in rights(ALLOWED):
-        assert not can(server, right, ROUNDS, f"system:serviceaccount:{ROUNDS}:flywheel-jobs")
+        assert not can(dry, right, ROUNDS, f"system:serviceaccount:{ROUNDS}:flywheel-jobs")
 
 
 PODS = [(f"{name}-{n}", pod) for name, objects in rendered().items() for n, pod in enumerate(pods(objects))]
 
 
 @pytest.mark.parametrize(("name", "pod"), PODS, ids=[name for name, _ in PODS])
-def test_pod_security_restricted_takes_every_pod_that_the_operator_makes(
-    server: ApiServer, name: str, pod: Object
-) -> None:
+def test_pod_security_restricted_takes_every_pod_that_the_operator_makes(dry: DryRun, name: str, pod: Object) -> None:
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": ROUNDS}, "spec": pod["spec"]}
-    server.kubectl("apply", "--dry-run=server", "-f", "-", stdin=json.dumps(body))
+    dry.create(body)
 
 
 @pytest.fixture(scope="module")
-def kuberay(server: ApiServer) -> ApiServer:
+def kuberay(server: ApiServer, dry: DryRun) -> DryRun:
     crds = module_source("kuberay") / "config" / "crd" / "bases"
     server.kubectl("apply", "--server-side", "-f", str(crds))
     server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    return server
+    return dry
 
 
 @pytest.mark.parametrize("name", rendered())
-def test_kuberays_schemas_take_what_the_operator_renders(kuberay: ApiServer, name: str) -> None:
+def test_kuberays_schemas_take_what_the_operator_renders(kuberay: DryRun, name: str) -> None:
     for body in rendered()[name]:
         body["metadata"]["namespace"] = ROUNDS
         del body["metadata"]["ownerReferences"]  # its owner is not there
-        kuberay.kubectl("create", "--dry-run=server", "--validate=strict", "-f", "-", stdin=json.dumps(body))
+        kuberay.create(body)

@@ -8,7 +8,8 @@ from typing import Any
 
 from flywheel_api import API_VERSION
 from flywheel_api.base import StatusModel
-from flywheel_api.common import PodTemplate, StoreRef
+from flywheel_api.bounds import quantity
+from flywheel_api.common import PodTemplate, Resources, StoreRef
 from flywheel_api.names import (
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
@@ -119,11 +120,19 @@ def pod_security(config: OperatorConfig) -> Object:
 
 
 def sizes(own: Sizes, template: PodTemplate | None, extra: dict[str, str] | None = None) -> Object:
-    """Requests and limits: the chart's, then the object's own, then what the shape dictates (GPUs)."""
-    requests, limits = dict(own.requests), dict(own.limits)
-    if template is not None and template.resources is not None:
-        requests |= template.resources.requests
-        limits |= template.resources.limits
+    """Requests and limits: the chart's, then the object's own, then what the shape dictates (GPUs).
+
+    Kubernetes refuses a request above its limit: where one comes from the chart and the other from the object, the
+    object's counts for both.
+    """
+    asked = template.resources if template is not None and template.resources is not None else Resources()
+    requests, limits = own.requests | asked.requests, own.limits | asked.limits
+    for name in requests.keys() & limits.keys():
+        if quantity(requests[name]) > quantity(limits[name]):
+            if name in asked.requests:
+                limits[name] = requests[name]
+            else:
+                requests[name] = limits[name]
     found = {"requests": requests | (extra or {}), "limits": limits | (extra or {})}
     return {key: value for key, value in found.items() if value}
 

@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 import yaml
 
+from flywheel_api.common import PodTemplate
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_operator.config_file import ConfigError, load_config
 from flywheel_operator.model import Act, Action, Meta
 from flywheel_operator.ports import http
-from flywheel_operator.render.common import marked
+from flywheel_operator.render.common import marked, sizes
 from flywheel_operator.render.rayservice import ray_service
 from flywheel_operator.runtime import ready
-from flywheel_operator.settings import OperatorConfig
+from flywheel_operator.settings import OperatorConfig, Sizes
 from unit.operator.world import ROUND, World
 
 META = Meta("p", "team", "uid", 1)
@@ -152,3 +153,27 @@ def test_marks_lie_beneath_an_objects_own() -> None:
     assert [p["metadata"]["labels"]["cost-center"] for p in places] == ["1"] * 3  # type: ignore[index]
     assert [p["metadata"]["annotations"] for p in places] == [{"owner": "ml"}] * 3  # type: ignore[index]
     assert found["metadata"]["labels"]["a"] == "own"
+
+
+@pytest.mark.parametrize(
+    ("asked", "memory"),
+    [
+        ({}, ("2Gi", "15Gi")),
+        ({"limits": {"memory": "1Gi"}}, ("1Gi", "1Gi")),
+        ({"requests": {"memory": "24Gi"}}, ("24Gi", "24Gi")),
+        ({"requests": {"memory": 17179869184}}, ("17179869184", "17179869184")),
+        ({"requests": {"memory": "8G"}, "limits": {"memory": "8Gi"}}, ("8G", "8Gi")),
+    ],
+)
+def test_an_objects_request_or_limit_beside_the_charts_makes_a_legal_pod(
+    asked: dict[str, Any], memory: tuple[str, str]
+) -> None:
+    own = Sizes(requests={"cpu": "1", "memory": "2Gi"}, limits={"memory": "15Gi"})
+    found = sizes(own, PodTemplate.model_validate({"resources": asked}), {"nvidia.com/gpu": "8"})
+    assert (found["requests"]["memory"], found["limits"]["memory"]) == memory
+    assert found["requests"]["cpu"] == "1" and "cpu" not in found["limits"]
+
+
+def test_a_limit_of_the_chart_below_its_default_request_makes_a_legal_pod(tmp_path: Path) -> None:
+    config = load(tmp_path, "gpu: {trainer: {worker: {limits: {memory: 256Gi}}}}")
+    assert sizes(config.gpu.trainer.worker, None)["requests"]["memory"] == "256Gi"
