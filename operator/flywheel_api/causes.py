@@ -59,7 +59,10 @@ FINAL_CAUSES = frozenset({Cause.VALIDATION, Cause.BUDGET, Cause.CANCELLED})
 
 
 class FlywheelError(Exception):
-    """Base: an end with a cause. `reason` is a CamelCase word for machines, the message says what to do next."""
+    """Base: an end with a cause. `reason` is a CamelCase word for machines, the message says what to do next.
+
+    `node` is the address of the pod whose hardware failed, where that is known.
+    """
 
     cause: ClassVar[Cause] = Cause.APP
     exit_code: ClassVar[int] = ExitCode.APP
@@ -68,3 +71,4 @@ class FlywheelError(Exception):
     def __init__(self, message: str, reason: str | None = None) -> None:
         super().__init__(message)
         self.reason = reason or self.default_reason
+        self.node: str | None = None

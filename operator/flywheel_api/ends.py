@@ -52,6 +52,7 @@ class End(StrEnum):
     OBJECT_LOST = "ObjectLost"
     HUB_UNAVAILABLE = "HubUnavailable"
     TRACKER_UNAVAILABLE = "TrackerUnavailable"
+    SERVICE_UNAVAILABLE = "ServiceUnavailable"
     HEAD_LOST = "HeadLost"
     JOB_LOST = "JobLost"
     CONTAINER_NOT_STARTED = "ContainerNotStarted"
@@ -245,6 +246,9 @@ MEANINGS: dict[End, Meaning] = {
     ),
     End.TRACKER_UNAVAILABLE: Meaning(
         Cause.INFRA, "the experiment tracker does not answer: it passes by itself, or take it out of trainer.logger"
+    ),
+    End.SERVICE_UNAVAILABLE: Meaning(
+        Cause.INFRA, "a server that the program needs does not answer: the message has its address"
     ),
     End.HEAD_LOST: Meaning(
         Cause.INFRA,

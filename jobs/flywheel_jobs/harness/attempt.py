@@ -87,14 +87,16 @@ class Attempt:
 
 def described(error: BaseException) -> tuple[Failure, int]:
     """The failure record and exit code of an exception."""
+    node = None
     if isinstance(error, FlywheelError):
+        node = error.node
         cause, reason, code, message = error.cause, error.reason, error.exit_code, str(error)
     else:
         cause, reason, code = Cause.APP, type(error).__name__, int(ExitCode.APP)
         frame = traceback.extract_tb(error.__traceback__)[-1:] if error.__traceback__ else []
         where = f" ({os.path.basename(frame[0].filename)}:{frame[0].lineno})" if frame else ""
         message = f"{type(error).__name__}: {error}{where}"
-    return Failure(cause=cause, reason=reason, message=truncate(redact(message)), at=now()), int(code)
+    return Failure(cause=cause, reason=reason, message=truncate(redact(message)), node=node, at=now()), int(code)
 
 
 def write_termination_log(failure: Failure) -> None:

@@ -1,4 +1,7 @@
-"""A batch/v1 Job and its pods mapped to our shape."""
+"""A batch/v1 Job and its pods mapped to our shape.
+
+Judged by the stage's own container, not by the pod's phase: a mesh's sidecar keeps a pod Running after the work ended.
+"""
 
 from __future__ import annotations
 
@@ -6,35 +9,71 @@ from typing import Any
 
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
-from flywheel_operator.model import Ended, Object, Run, RunState
+from flywheel_api.ends import MEANINGS, End
+from flywheel_operator.model import Child, Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
+from flywheel_operator.observe import waiting
 from flywheel_operator.observe.rayjobs import child_of
 
+_STAGE = "stage"
 
-def run_of(job: Object, pods: list[Object]) -> Run:
-    """The Job as a Run. A failed Job takes its cause from its pods; without pods, they were lost."""
-    status = job.get("status") or {}
+
+def run_of(job: Object, pods: list[Object], refusal: str = "") -> Run:
+    """The Job as a Run. `refusal` is what the API server said to the Job controller, which made no pod."""
+    spec, status = job.get("spec") or {}, job.get("status") or {}
     child = child_of(job)
     conditions = conditions_of(job)
     if "Complete" in conditions:
         return Run(child, RunState.SUCCEEDED)
-    if "Failed" in conditions:
-        return Run(child, RunState.ENDED, ended=_failed(conditions["Failed"], pods))
-    if "Suspended" in conditions or (job.get("spec") or {}).get("suspend"):
+    failed = conditions.get("Failed") or conditions.get("FailureTarget")
+    if failed is not None:
+        return Run(child, RunState.ENDED, ended=_failed(failed, pods))
+    if "Suspended" in conditions or spec.get("suspend"):
         text = "the Job is suspended: whoever suspended it (Kueue, or a person) lets it go on"
         return Run(child, RunState.QUEUED, text, reason=Reason.QUEUED)
-    if any(p.get("status", {}).get("phase") in ("Running", "Succeeded") for p in pods):
+    states = [_stage_state(pod) for pod in pods]
+    if any(int(state.get("terminated", {}).get("exitCode", 0)) != 0 for state in states):
+        return Run(child, RunState.ENDED, ended=podfacts.ended(pods))
+    if pods and sum("terminated" in state for state in states) >= int(spec.get("completions") or 1):
+        return Run(child, RunState.SUCCEEDED)
+    if any(_runs(pod, state) for pod, state in zip(pods, states, strict=True)):
         return Run(child, RunState.RUNNING)
-    text, act = podfacts.waiting_text(pods)
     if not pods and status.get("active", 0) == 0:
-        text = "waiting for the Job controller to make the pods (if this lasts, `kubectl describe job` says why)"
-    return Run(child, RunState.STARTING, text, act)
+        return _without_pods(child_of(job), refusal)
+    return waiting.run_of_start(child, pods, "the stage's pods are starting")
+
+
+def lacks_pods(job: Object, pods: list[Object]) -> bool:
+    """Whether the Job controller should have made pods and has not: only events tell why."""
+    status = job.get("status") or {}
+    held = bool((job.get("spec") or {}).get("suspend")) or bool(conditions_of(job))
+    return not pods and not held and status.get("active", 0) == 0
+
+
+def _without_pods(child: Child, refusal: str) -> Run:
+    if not refusal:
+        return Run(child, RunState.STARTING, "waiting for the Job controller to make the pods")
+    if "exceeded quota" in refusal:
+        return Run(child, RunState.QUEUED, f"the namespace's quota is used up: {refusal}", reason=Reason.QUEUED)
+    return Run(child, RunState.QUEUED, f"pods are refused: {refusal}", True, Reason.POD_REFUSED)
 
 
 def conditions_of(job: Object) -> dict[str, dict[str, Any]]:
     """A Job's conditions that are true, by type."""
     found = (job.get("status") or {}).get("conditions") or []
     return {c["type"]: c for c in found if c.get("status") == "True"}
+
+
+def _stage_state(pod: Object) -> dict[str, Any]:
+    statuses = podfacts.container_statuses(pod)
+    return next((dict(s.get("state") or {}) for s in statuses if s.get("name") == _STAGE), {})
+
+
+def _runs(pod: Object, state: dict[str, Any]) -> bool:
+    """By the stage's container; by the phase where kubelet has not told of containers."""
+    return bool(state.keys() & {"running", "terminated"}) or (
+        not state and pod.get("status", {}).get("phase") in ("Running", "Succeeded")
+    )
 
 
 def _failed(condition: dict[str, Any], pods: list[Object]) -> Ended:
@@ -44,4 +83,5 @@ def _failed(condition: dict[str, Any], pods: list[Object]) -> Ended:
     reason, message = str(condition.get("reason", "Failed")), str(condition.get("message", ""))
     if reason == "DeadlineExceeded":
         return Ended(Cause.STALLED, reason, message)
-    return Ended(Cause.INFRA, "PodsGone", f"the Job failed ({reason}) and its pods are gone: {message}")
+    meaning = MEANINGS[End.PODS_GONE]
+    return Ended(meaning.cause, End.PODS_GONE.value, f"{meaning.text} ({reason}): {message}")

@@ -1,117 +1,193 @@
-"""Pods of an attempt: why they do not run, or why they ended. One table for Jobs, Ray heads and workers (law 7)."""
+"""Pods of an attempt: why they ended. One table for Jobs, Ray heads and workers (law 7).
+
+Evidence has ranks. First what our own container told, then how it was killed, then the pod's conditions, then a bare
+exit code. Containers that are not ours (a mesh's proxy, a log shipper) are no evidence. What a container had ended with
+before it was started again counts as well, its exit code last of all.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
 from pydantic import ValidationError
 
+from flywheel_api import signs
 from flywheel_api.artifacts import Failure
-from flywheel_api.causes import CAUSE_OF_EXIT, Cause
+from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
+from flywheel_api.ends import MEANINGS, End
 from flywheel_operator.model import Ended
 
 Pod = dict[str, Any]
 
-_IMAGE_REASONS = frozenset({"ImagePullBackOff", "ErrImagePull", "InvalidImageName", "ErrImageNeverPull"})
-_CONFIG_REASONS = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_DISRUPTION_REASONS = frozenset({"Evicted", "Preempting", "Preempted", "Shutdown", "NodeShutdown", "Terminated"})
-_NODE_REASONS = frozenset({"NodeLost", "NodeAffinity", "UnexpectedAdmissionError", "OutOfcpu", "OutOfmemory"})
-_EXIT_TEXT = re.compile(r"exit(?:ed with)? code:? (\d+)")
+OURS = frozenset({"stage", "ray-head", "ray-worker", "fetch-model"})
+_DISRUPTIONS = frozenset({"Evicted", "Preempting", "Preempted", "Shutdown", "NodeShutdown", "Terminated"})
+_OWN_LIMIT = re.compile(  # kubelet's three; evictions for the node's sake say "The node was low on resource"
+    r"EmptyDir volume \"(?P<volume>[^\"]*)\" exceeds the limit|ephemeral local storage usage exceeds the total limit|"
+    r"exceeded its local ephemeral storage limit"
+)
+_LOW = re.compile(r"low on resource: ([\w.-]+?)\.?[\s,]")
+_NO_COMMAND = re.compile(r"exec format error|executable file not found|exec: .*(?:no such file|permission denied)")
+_RUNTIME = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
+_LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
+_SIZE_OF_VOLUME = {"model": "modelDirSize", "shm": "shmSize"}
 
 
-def waiting_text(pods: Iterable[Pod]) -> tuple[str, bool]:
-    """(why the pods do not run yet, whether a person must act). Empty when nothing is known."""
-    for pod in pods:
-        name = pod["metadata"]["name"]
-        for status in _container_statuses(pod):
-            waiting = status.get("state", {}).get("waiting") or {}
-            reason = waiting.get("reason", "")
-            if reason in _IMAGE_REASONS:
-                image = status.get("image")
-                return f"pod {name} cannot get image {image}: {reason}; check its name and the node's access", True
-            if reason in _CONFIG_REASONS:
-                return f"pod {name}: {reason}: {waiting.get('message', '')}".strip(), True
-        for condition in pod.get("status", {}).get("conditions") or []:
-            if condition.get("type") == "PodScheduled" and condition.get("reason") == "Unschedulable":
-                return f"pod {name} waits for a node: {condition.get('message', '')}".strip(), False
-    return "", False
+class Rank(IntEnum):
+    """Of evidence, the strongest first."""
+
+    TOLD = 0
+    KILLED = 1
+    POD = 2
+    EXIT = 3
+    BARE = 4
+    EARLIER = 5
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One fact of one pod. `at` is when a container ended: of two equal facts the earlier is the cause."""
+
+    rank: Rank
+    ended: Ended
+    at: str = "9"
+
+
+def evidence(pods: Iterable[Pod]) -> Evidence | None:
+    """The strongest fact of these pods."""
+    found = [fact for pod in pods for fact in _facts(pod)]
+    return min(found, key=lambda fact: (fact.rank, fact.at)) if found else None
 
 
 def ended(pods: Iterable[Pod]) -> Ended | None:
-    """Why pods ended, by the strongest fact: what the program wrote, disruption, out of memory, exit code."""
-    best: Ended | None = None
-    for pod in pods:
-        for found in _causes(pod):
-            if best is None or _STRENGTH.index(_rank(found)) < _STRENGTH.index(_rank(best)):
-                best = found
-    return best
+    """Why these pods ended; None when nothing shows it."""
+    found = evidence(pods)
+    return found.ended if found is not None else None
 
 
-_STRENGTH = ("told", "disrupted", "memory", "exit")
-
-
-def _rank(found: Ended) -> str:
-    if found.cause is Cause.PREEMPTED:
-        return "disrupted"
-    if found.reason == "OOMKilled":
-        return "memory"
-    return "exit" if found.reason.startswith("ExitCode") else "told"
-
-
-def _causes(pod: Pod) -> Iterable[Ended]:
-    name, status = pod["metadata"]["name"], pod.get("status", {})
-    for condition in status.get("conditions") or []:
-        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
-            yield Ended(
-                Cause.PREEMPTED,
-                str(condition.get("reason", "Disrupted")),
-                f"pod {name}: {condition.get('message', '')}",
-            )
-    if status.get("reason") in _DISRUPTION_REASONS:
-        yield Ended(Cause.PREEMPTED, status["reason"], f"pod {name}: {status.get('message', '')}")
-    if status.get("reason") in _NODE_REASONS:
-        yield Ended(Cause.INFRA, status["reason"], f"pod {name}: {status.get('message', '')}")
-    for container in _container_statuses(pod):
-        state = container.get("state", {}).get("terminated") or container.get("lastState", {}).get("terminated") or {}
-        code = state.get("exitCode", 0)
-        if not state or code == 0:
-            continue
-        told = _told(state.get("message"))
-        if told is not None:
-            yield told
-        elif state.get("reason") == "OOMKilled":
-            text = f"container {container['name']} of pod {name} was killed for memory: raise its memory limit"
-            yield Ended(Cause.APP, "OOMKilled", text)
-        else:
-            yield of_exit(code, f"container {container['name']} of pod {name}")
+def known(end: End, who: str, words: object = "", advice: str = "") -> Ended:
+    """An end with its meaning; `who` it happened to, and Kubernetes' own words."""
+    said = f": {str(words).strip()}" if words else ""
+    return Ended(MEANINGS[end].cause, end.value, f"{who}{said}: {advice or MEANINGS[end].text}")
 
 
 def of_exit(code: int, who: str) -> Ended:
     """Cause of an exit code; `who` says whose."""
-    cause = CAUSE_OF_EXIT.get(code, Cause.APP)
-    return Ended(cause, f"ExitCode{code}", f"{who} ended with exit code {code}")
+    return Ended(CAUSE_OF_EXIT.get(code, Cause.APP), f"ExitCode{code}", f"{who} ended with exit code {code}")
 
 
-def of_exit_text(message: str) -> Ended | None:
-    """KubeRay hands the driver's exit code on in a sentence."""
-    found = _EXIT_TEXT.search(message)
-    return of_exit(int(found.group(1)), "the entry point") if found else None
+def is_ours(status: dict[str, Any]) -> bool:
+    """Whether a container's status is of one that Flywheel put into the pod."""
+    return status.get("name") in OURS
 
 
-def _told(message: str | None) -> Ended | None:
-    """The line that our entry points write to /dev/termination-log."""
-    if not message:
+def container_statuses(pod: Pod) -> list[dict[str, Any]]:
+    """Statuses of all containers, init containers first."""
+    status = pod.get("status", {})
+    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+
+
+def _facts(pod: Pod) -> Iterator[Evidence]:
+    yield from _of_pod(pod)
+    for container in filter(is_ours, container_statuses(pod)):
+        who = f"container {container['name']} of pod {pod['metadata']['name']}"
+        now = container.get("state", {}).get("terminated")
+        before = container.get("lastState", {}).get("terminated")
+        fact = of_container(now or before or {}, who)
+        if fact is not None and not now and fact.rank >= Rank.EXIT:
+            fact = Evidence(Rank.EARLIER, fact.ended, fact.at)
+        if fact is not None:
+            yield fact
+
+
+def _of_pod(pod: Pod) -> Iterator[Evidence]:
+    who, status = f"pod {pod['metadata']['name']}", pod.get("status", {})
+    reason, message = str(status.get("reason") or ""), str(status.get("message") or "")
+    evicted = own_limit(pod)
+    if evicted is not None:
+        yield Evidence(Rank.POD, evicted)
+        return
+    for condition in status.get("conditions") or []:
+        if condition.get("type") == "DisruptionTarget" and condition.get("status") == "True":
+            words = condition.get("message") or message
+            yield Evidence(Rank.POD, _disrupted(who, str(condition.get("reason") or "Disrupted"), f"{words} {message}"))
+            return
+    if reason in _DISRUPTIONS:
+        yield Evidence(Rank.POD, _disrupted(who, reason, message))
+    elif reason == "DeadlineExceeded":
+        yield Evidence(Rank.POD, known(End.POD_DEADLINE, who, message))
+    elif reason == "NodeLost":
+        yield Evidence(Rank.POD, known(End.NODE_LOST, who, message))
+    elif reason and not any(c.get("state", {}).get("terminated") for c in container_statuses(pod)):
+        # kubelet's admission: OutOf<resource>, UnexpectedAdmissionError, TopologyAffinityError, ... nothing was started
+        yield Evidence(Rank.POD, known(End.NODE_REFUSED, who, f"{reason}: {message}"))
+
+
+def own_limit(pod: Pod) -> Ended | None:
+    """An eviction for a limit of the pod's own; the next pod would go the same way. None if there was none."""
+    status = pod.get("status", {})
+    message = str(status.get("message") or "")
+    found = _OWN_LIMIT.search(message) if status.get("reason") == "Evicted" else None
+    if found is None:
         return None
+    return known(End.STORAGE_LIMIT, f"pod {pod['metadata']['name']}", message, _size_to_raise(found.group("volume")))
+
+
+def _size_to_raise(volume: str | None) -> str:
+    size = next((s for part, s in _SIZE_OF_VOLUME.items() if part in (volume or "")), None)
+    return f"raise {size}, whose limit it is" if size else ""
+
+
+def _disrupted(who: str, reason: str, words: str) -> Ended:
+    low = _LOW.search(words)
+    more = f"; raise the request of {low.group(1)}, so that the pod gets a node that has it" if low else ""
+    return Ended(Cause.PREEMPTED, reason, f"{who}: {words.strip()}{more}")
+
+
+def of_container(state: dict[str, Any], who: str) -> Evidence | None:
+    """What a terminated container shows; None for one that ended well."""
+    code, reason = int(state.get("exitCode", 0)), state.get("reason")
+    message, at = str(state.get("message") or ""), str(state.get("finishedAt") or "9")
+    if not state or (code == 0 and reason != "OOMKilled"):
+        return None
+    told = _told(message)
+    if told is not None:
+        return Evidence(Rank.TOLD, told, at)
+    if reason == "OOMKilled":
+        return Evidence(Rank.KILLED, known(End.OOM_KILLED, who, f"OOMKilled (exit code {code})"), at)
+    if code in CAUSE_OF_EXIT and code != ExitCode.APP:
+        return Evidence(Rank.TOLD, of_exit(code, who), at)
+    end = _end_of(code, str(reason), message)
+    if end is not None:
+        return Evidence(Rank.EXIT, known(end, who, f"{reason} (exit code {code}) {message[-400:]}"), at)
+    read = signs.known(message.splitlines())
+    if read is not None:
+        return Evidence(Rank.EXIT, Ended(read.cause, read.reason, f"{who}: {read.text}", read.address), at)
+    plain = of_exit(code, who)
+    words = f"; {signs.excerpt(message.splitlines())}" if message else ""
+    return Evidence(Rank.BARE, Ended(plain.cause, plain.reason, plain.message + words), at)
+
+
+def _end_of(code: int, reason: str, message: str) -> End | None:
+    if code in (126, 127) and reason not in _RUNTIME:
+        return End.IMAGE_UNUSABLE
+    if _NO_COMMAND.search(message) and "nvidia" not in message:
+        return End.IMAGE_UNUSABLE
+    if reason in _RUNTIME:
+        return End.CONTAINER_NOT_STARTED
+    if reason in _LOST:
+        return End.CONTAINER_LOST
+    return {135: End.SHARED_MEMORY, 143: End.TERMINATED}.get(code)
+
+
+def _told(message: str) -> Ended | None:
+    """The line that our entry points write to /dev/termination-log."""
     try:
         failure = Failure.model_validate(json.loads(message.strip().splitlines()[-1]))
     except (ValueError, ValidationError, IndexError):
         return None
-    return Ended(failure.cause, failure.reason, failure.message)
-
-
-def _container_statuses(pod: Pod) -> list[dict[str, Any]]:
-    status = pod.get("status", {})
-    return [*(status.get("initContainerStatuses") or []), *(status.get("containerStatuses") or [])]
+    return Ended(failure.cause, failure.reason, failure.message, failure.node)

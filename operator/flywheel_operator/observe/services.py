@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from flywheel_api.causes import Cause
+from flywheel_api import signs
+from flywheel_api.ends import End
 from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
-from flywheel_operator.observe.rayjobs import child_of, refusal
+from flywheel_operator.observe import waiting
+from flywheel_operator.observe.rayjobs import child_of, refused_run
 
 
 def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
@@ -18,14 +20,13 @@ def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
     if conditions.get("Ready", {}).get("status") == "True" and _applications_run(status):
         return Run(child, RunState.RUNNING)
     for cluster in clusters:
-        text = refusal(cluster)
-        if text:
-            return Run(child, RunState.STARTING, text, True)
-    failed = _failed_application(status)
-    if failed is not None:
+        refused = refused_run(child, cluster)
+        if refused is not None:
+            return refused
+    start = waiting.run_of_start(child, pods, _starting_text(pods, status), served=bool(_applications(status)))
+    if start.ended is None and (failed := _failed_application(status)) is not None:
         return Run(child, RunState.ENDED, ended=failed)
-    text, act = podfacts.waiting_text(pods)
-    return Run(child, RunState.STARTING, text or _starting_text(pods, status), act)
+    return start
 
 
 def _applications(status: Object) -> dict[str, Any]:
@@ -45,9 +46,11 @@ def _applications_run(status: Object) -> bool:
 def _failed_application(status: Object) -> Ended | None:
     for app in _applications(status).values():
         if app.get("status") == "DEPLOY_FAILED":
-            return Ended(
-                Cause.APP, "DeployFailed", f"Ray Serve could not deploy the model: {app.get('message', '')[-400:]}"
-            )
+            message = str(app.get("message", ""))
+            read = signs.known(message.splitlines())
+            if read is not None:
+                return Ended(read.cause, read.reason, read.text)
+            return podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
     return None
 
 

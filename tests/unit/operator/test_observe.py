@@ -9,7 +9,7 @@ import pytest
 
 from flywheel_api.causes import Cause
 from flywheel_operator.model import RunState
-from flywheel_operator.observe import jobs, pods, rayjobs, services
+from flywheel_operator.observe import jobs, pods, rayjobs, services, waiting
 
 Object = dict[str, Any]
 
@@ -48,7 +48,7 @@ TOLD = json.dumps({"cause": "Endpoint", "reason": "Timeout", "message": "teacher
         (container({"terminated": {"exitCode": 1, "message": TOLD}}), Cause.ENDPOINT, "Timeout"),
         (DISRUPTED, Cause.PREEMPTED, "EvictionByEvictionAPI"),
         ({"reason": "Evicted", "message": "disk"}, Cause.PREEMPTED, "Evicted"),
-        ({"reason": "NodeLost"}, Cause.INFRA, "NodeLost"),
+        ({"reason": "NodeLost"}, Cause.INFRA, "WorkerNodeLost"),
         (DISRUPTED | container({"terminated": {"exitCode": 143}}), Cause.PREEMPTED, "EvictionByEvictionAPI"),
         (
             DISRUPTED | container({"terminated": {"exitCode": 75, "message": TOLD}}),
@@ -81,7 +81,7 @@ def test_a_pod_that_ended_well_has_no_cause() -> None:
     ],
 )
 def test_why_pods_wait(status: Object, said: str, act: bool) -> None:
-    text, must_act = pods.waiting_text([pod(**status)])
+    text, must_act = waiting.waiting_text([pod(**status)])
     assert said in text
     assert must_act is act
 
@@ -92,7 +92,7 @@ EXIT_66 = "Job entrypoint command failed with exit code 66, last available logs:
 @pytest.mark.parametrize(
     ("deployment", "job", "reason", "message", "cause"),
     [
-        ("Complete", "STOPPED", "", "", Cause.INFRA),
+        ("Complete", "STOPPED", "", "", Cause.CANCELLED),
         ("Complete", "", "", "", Cause.INFRA),
         ("ValidationFailed", "", "ValidationFailed", "name too long", Cause.VALIDATION),
         ("Failed", "FAILED", "AppFailed", "Job entrypoint command failed with exit code 1", Cause.APP),

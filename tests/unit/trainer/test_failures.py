@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flywheel_api.causes import Cause
-from flywheel_jobs.trainer.failures import TAIL_CHARACTERS, diagnose, excerpt
+from flywheel_api.signs import TAIL_CHARACTERS
+from flywheel_jobs.trainer.failures import diagnose, excerpt
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ from flywheel_jobs.trainer.failures import TAIL_CHARACTERS, diagnose, excerpt
             "The actor is dead because its worker process has died. Worker exit detail: Worker unexpectedly exits "
             "with a connection error code 2. End of file. (1) the process is killed by SIGKILL by OOM killer",
             Cause.APP,
-            "WorkerKilled",
+            "WorkerDied",
         ),
         (
             "hydra.errors.ConfigCompositionException: Could not override 'data.nope'.",
@@ -42,7 +43,7 @@ from flywheel_jobs.trainer.failures import TAIL_CHARACTERS, diagnose, excerpt
         ),
         ("ConnectionError: Failed to connect to GCS at 10.0.0.1:6379", Cause.INFRA, "RayUnavailable"),
         ("Exception: The current node timed out during startup.", Cause.INFRA, "RayUnavailable"),
-        ("ValueError: something of verl's own", Cause.APP, "TrainingFailed"),
+        ("ValueError: something of verl's own", Cause.APP, "ValueError"),
     ],
 )
 def test_signs(line: str, cause: Cause, reason: str) -> None:
@@ -62,6 +63,6 @@ def test_killed_without_a_word() -> None:
 
 def test_excerpt_prefers_the_last_exception_and_is_short() -> None:
     lines = ["RuntimeError: first", "noise", "\x1b[36m(x pid=1)\x1b[0m ValueError: the cause", "more", "noise"]
-    assert excerpt(lines) == "last: (x pid=1) ValueError: the cause"
+    assert excerpt(lines) == "last: ValueError: the cause"
     assert len(excerpt(["KeyError: " + "x" * 5000])) <= TAIL_CHARACTERS + 10
     assert excerpt([]) == "it wrote nothing"

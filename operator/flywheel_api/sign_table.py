@@ -1,0 +1,365 @@
+"""The signs in the log of a training run: pattern, what it means, where it was seen. Data; `signs` says how it is read.
+
+A line is compared from top to bottom and the first pattern that is found in it counts, so the specific stand before the
+generic. Patterns are anchored to what a program writes (an exception's name, a library's prefix) wherever that can be:
+models write about errors as well. A sign's advice stands in place of its end's own text where that would mislead.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+
+from flywheel_api.ends import End
+
+
+class Rank(IntEnum):
+    """How much a sign says; see `signs`."""
+
+    CAUSE = 0
+    EFFECT = 1
+    VAGUE = 2
+    ECHO = 3
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One row. `source` is a public report of it."""
+
+    pattern: re.Pattern[str]
+    end: End
+    source: str
+    rank: Rank = Rank.CAUSE
+    advice: str = ""
+
+
+def _sign(end: End, source: str, *patterns: str, rank: Rank = Rank.CAUSE, advice: str = "") -> Sign:
+    text = "|".join(patterns)
+    for name, pattern in _PARTS.items():
+        text = text.replace(name, pattern)
+    return Sign(re.compile(text), end, source, rank, advice)
+
+
+_PARTS = {
+    "<raised>": r"^(?:[\w.]+\.)?\w*(?:Error|Exception)\b.*",
+    "<hub>": r"(?:huggingface\.co|hf\.co|hf-mirror\.com|HfHub|modelscope)",
+    "<ray>": r"(?:^\(raylet[^)]*\)|Error:|[Aa]ctor|[Nn]ode\b)",
+    "<tracker>": r"\b(?:wandb|swanlab|mlflow|comet)\b",
+    "<net>": r"(?:Max retries exceeded|Connection|[Tt]imed? ?out|Name or service|name resolution|unreachable)",
+}
+
+SIGNS: tuple[Sign, ...] = (
+    # ---- shared memory and disks ------------------------------------------------------------------------------------
+    _sign(
+        End.SHARED_MEMORY, "NVIDIA/nccl#290, pytorch/pytorch#5040",
+        "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "shared memory segment /dev/shm", r"</torch_\w+>",
+        "[Uu]nexpected bus error", "killed by signal: Bus error", "Fatal Python error: Bus error",
+        r"Bus error \(core dumped\)", r"\bSIGBUS\b", "insufficient shared memory",
+        "unable to (?:open|mmap|allocate|resize|write to) (?:file|shared memory)",
+        "NCCL WARN.*(?:posix_fallocate|shm|[Nn]o space left)", r"(?:signal: 7|[Ss]ignal 7) \(",
+    ),
+    _sign(
+        End.NODE_DISK_FULL, "ray-project/ray#49173",
+        "[Rr]untime_?[Ee]nv.*(?:[Nn]o space left|disk is full|Errno 28)",
+    ),
+    _sign(
+        End.DISK_FULL, "verl-project/verl#3346, pytorch/pytorch#10577, ray-project/ray#49173",
+        r"\[Errno (?:28|122)\]", r"os error (?:28|122)\b", r"\bcode: 28\b", "[Nn]o space left on device",
+        "[Dd]isk quota exceeded", "OutOfDiskError", "[Ll]ocal disk is full", "PytorchStreamWriter failed",
+        "basic_ios::clear", "iostream error", "enforce fail at inline_container", "file write failed",
+        r"unexpected pos \d+ vs \d+",
+    ),
+    _sign(
+        End.DISK_FAULT, "pytorch/pytorch, ray-project/ray",
+        r"\[Errno (?:5|107|108|116|121)\]", r"os error (?:5|116)\b", "[Ii]nput/output error",
+        "[Ss]tale (?:NFS )?file handle", "Transport endpoint is not connected", "Remote I/O error",
+    ),
+    _sign(
+        End.OBJECT_STORE_FULL, "ray-project/ray#13443",
+        "ObjectStoreFullError", "object store is full",
+    ),
+    _sign(
+        End.DISK_FULL, "ray-project/ray#49173",
+        r"is over \d+% full.*Object creation will fail",
+        rank=Rank.EFFECT,
+    ),
+    # ---- processes --------------------------------------------------------------------------------------------------
+    _sign(
+        End.OPEN_FILES, "ray-project/ray",
+        r"\[Errno 24\]", r"os error 24\b", "[Tt]oo many open files",
+    ),
+    _sign(
+        End.PID_LIMIT, "ray-project/ray",
+        "can't start new thread", "pthread_create failed", "Thread creation failed",
+        "unable to create (?:new )?(?:native )?thread", "fork: (?:retry: )?Resource temporarily unavailable",
+        r"BlockingIOError: \[Errno 11\]", "pids? (?:cgroup )?limit",
+    ),
+    # ---- memory of the host -----------------------------------------------------------------------------------------
+    _sign(
+        End.OUT_OF_MEMORY, "verl-project/verl#2950, ray-project/ray#44574",
+        r"\b[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure", r"ray\.exceptions\.OutOfMemoryError",
+        "node running low on memory", "exceeds the memory usage threshold",
+    ),
+    _sign(
+        End.OUT_OF_MEMORY, "ray-project/ray",
+        r"^MemoryError\b", "std::bad_alloc", r"\[Errno 12\]", r"os error 12\b", "<raised>Cannot allocate memory",
+        advice="the pod's memory is full: lower algorithm.microBatchSize, maxPromptTokens or maxResponseTokens, or "
+        "raise its memory limit",
+    ),
+    # ---- memory of the device ---------------------------------------------------------------------------------------
+    _sign(
+        End.KV_CACHE_TOO_SMALL, "OpenRLHF/OpenRLHF#336, vllm-project/vllm#2418",
+        "(?:max(?:imum)? seq(?:uence)? len|max_model_len|at least one request).*KV cache",
+        "KV cache.*max(?:imum)? seq",
+        "larger than the (?:available|maximum number of tokens that can be stored in) KV cache",
+    ),
+    _sign(
+        End.DEVICE_OUT_OF_MEMORY, "vllm-project/vllm#2248",
+        "No available memory for the cache blocks",
+        advice="the GPU has no room for the rollout engine's cache: raise the override "
+        "actor_rollout_ref.rollout.gpu_memory_utilization, or rolloutTensorParallel",
+    ),
+    _sign(
+        End.DEVICE_OUT_OF_MEMORY, "huggingface/trl#2688, verl-project/verl#302",
+        "Free memory on device.*less than desired", "CUDA Error: out of memory", "[Cc]umem.*out of memory",
+        advice="the rollout engine did not get its GPU memory back from training: lower the override "
+        "actor_rollout_ref.rollout.gpu_memory_utilization, or maxResponseTokens",
+    ),
+    _sign(
+        End.DEVICE_OUT_OF_MEMORY, "verl-project/verl#302, vllm-project/vllm#17618",
+        r"OutOfMemoryError\b", r"<raised>\b(?:CUDA|HIP|CUDNN|NPU)\b.*out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
+        "cudaErrorMemoryAllocation", r"Cuda failure (?:\d+ )?'out of memory'",
+    ),
+    _sign(
+        End.DEVICE_OUT_OF_MEMORY, "pytorch/pytorch",
+        "DefaultCPUAllocator: (?:can't allocate|not enough) memory",
+        advice="an allocation of the CPU's memory failed: lower algorithm.microBatchSize, maxPromptTokens or "
+        "maxResponseTokens, or raise the pod's memory limit",
+    ),
+    # ---- GPUs and drivers that do not fit ---------------------------------------------------------------------------
+    _sign(
+        End.GPU_UNSUPPORTED, "vllm-project/vllm#19906, llm-d/llm-d#706, NVIDIA/nvidia-docker#1256",
+        "NVIDIA driver on your system is too old", r"\b[Ee]rror 80[34]\b", "unsupported display driver",
+        "forward compatibility was attempted", "driver version is insufficient", "no kernel image is available",
+        "unsupported toolchain", "is not compatible with the current PyTorch", "not compiled with CUDA enabled",
+        "only supports? Ampere", "(?:requires|only supported on|at least).*compute capability",
+        "cudaErrorNoKernelImage",
+    ),
+    # ---- GPUs that fail ---------------------------------------------------------------------------------------------
+    _sign(
+        End.GPU_FAULT, "verl-project/verl#407, microsoft/pai#4344, NVIDIA/gpu-operator#2842",
+        "[Uu]ncorrectable (?:ECC|NVLink)", r"\bECC error\b", "cudaErrorECCUncorrectable",
+        r"Xid \([^)]*\): (?:48|6[1-4]|74|79|9[245]|119|120|136|14[0-9]|15[0-9])\b", "fallen off the bus",
+        r"GPU(?: [\w:.-]+)? is lost", "GPU_IS_LOST", "cudaErrorDevicesUnavailable", "busy or unavailable",
+        "No CUDA GPUs are available", "no CUDA-capable device", r"\b[Ee]rror (?:100|802|999)\b",
+        "system not yet initialized", "[Ff]abric ?[Mm]anager.*(?:not|fail|error)", "CUDA unknown error",
+        "CUDA error: unknown error",
+        "NVML.*(?:[Uu]nknown [Ee]rror|[Nn]ot [Ll]oaded|[Nn]ot [Ff]ound|mismatch|[Ff]ail)",
+        "(?:[Ff]ailed to initialize|[Cc]an't initialize) NVML", "nvmlInit", "Unable to determine the device handle",
+        "couldn't communicate with the NVIDIA driver", r"libcuda\.so\S* cannot open", "RmInitAdapter failed",
+    ),
+    _sign(
+        End.NOT_A_NUMBER, "verl-project/verl#747",
+        "probability tensor contains either", "(?:[Ll]oss|grad(?:ient)?(?:[ _]norm)?) is (?:nan|inf)",
+    ),
+    # ---- settings ---------------------------------------------------------------------------------------------------
+    _sign(
+        End.NO_CHAT_TEMPLATE, "verl-project/verl#390, OpenRLHF/OpenRLHF#613",
+        r"\bchat[ _]template\b.*(?:is not set|not set|no longer allowed|not (?:have|found|defined))",
+        "(?:not have|no|without|missing) (?:a |any )?(?:default )?chat[ _]template",
+        "Cannot use (?:apply_)?chat.template",
+    ),
+    _sign(
+        End.DATA_UNUSABLE, "allenai/open-instruct#1796",
+        "dataloader is empty", r"filter dataset len: 0\b", "but got num_samples=0", "[Dd]ataset is empty",
+        "[Ee]mpty dataset", "KeyError: '(?:prompt|raw_prompt|data_source|reward_model)'",
+        r"<raised>\b[Cc]olumns?\b.*(?:not|missing|exist)", "CastError: ", "ArrowInvalid: ", "Parquet magic bytes",
+        "DatasetGenerationError", r"FileNotFoundError: .*\.(?:parquet|jsonl?)\b",
+    ),
+    _sign(
+        End.PROMPT_TOO_LONG, "vllm-project/vllm",
+        r"[Pp]rompt (?:\(length|length|of length) ?\(?\d+\)?.*(?:longer|exceed|larger|greater)",
+        "longer than the maximum model length", r"sequence_length=\d+ is larger than max_length",
+        r"maximum context length is \d+", "greater than the derived max_model_len",
+        r"exceeds? the (?:model's )?max(?:imum)?\b.*\b(?:length|len|tokens)\b",
+    ),
+    _sign(
+        End.SIZES_DO_NOT_FIT, "verl-project/verl#473, hiyouga/EasyR1#44",
+        r"<raised>(?:\bdivisible\b|\bevenly\b|\ba multiple of\b|cannot be divided)", "only support equal chunk",
+    ),
+    _sign(
+        End.INVALID_OVERRIDE, "facebookresearch/hydra, verl-project/verl",
+        r"omegaconf\.errors\.\w+", r"hydra\.errors\.(?!InstantiationException)\w+",
+        r"^(?:Config\w+Error|ConfigCompositionException)", "Could not (?:override|append|delete)", "is not in struct",
+        "OverrideParseException", "LexerNoViableAlt", "Error parsing override", "no viable alternative at",
+        "mismatched input", "extraneous input", "token recognition error", "Ambiguous value for argument",
+        "looks like a config group override", r"Interpolation(?:Key|Resolution|\w*)Error", "Missing mandatory value",
+        r"^\w*Error: \[[\w.]+\] (?:Please|You have|Cannot)", "Please set at least one of",
+        "error: unrecognized arguments",
+    ),
+    _sign(
+        End.MODULE_MISSING, "verl-project/verl#4482, ray-project/ray#27015",
+        "^(?:ModuleNotFoundError|ImportError): ", "RaySystemError.*No module named", "Error while finding module",
+        r"flash_attn\b.*(?:not installed|not available)", "Flash ?Attention ?2.*(?:cannot be used|not installed)",
+        r"^\S*python\S*: No module named", "error: Error loading module",
+    ),
+    # ---- the hub and the tracker ------------------------------------------------------------------------------------
+    _sign(
+        End.HUB_UNAVAILABLE, "allenai/open-instruct#1528, vllm-project/vllm#24541",
+        r"\b(?:429|50\d)\b.*(?:Client|Server) Error.*<hub>", r"<hub>.*\b(?:429|50\d)\b", "OfflineModeIsEnabled",
+        "LocalEntryNotFoundError", "[Cc]ouldn't connect to '?https://(?:huggingface|hf)",
+        "cannot find the requested files in the (?:disk|local) cache", "<hub>.*<net>", "<net>.*<hub>",
+    ),
+    _sign(
+        End.HUB_DENIED, "huggingface/huggingface_hub",
+        "gated repo", "GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError",
+        r"\b40[134] Client Error.*<hub>", "not a valid model identifier", "not a local folder and is not",
+        "Access to model .* is restricted",
+    ),
+    _sign(
+        End.TRACKER_DENIED, "verl-project/verl",
+        "api_key not configured", "[Nn]o API[- ]key configured", "API key must",
+        r"<tracker>.*(?:\b40[13]\b|[Pp]ermission denied|[Ii]nvalid|[Uu]nauthorized|not logged in)",
+    ),
+    _sign(
+        End.TRACKER_UNAVAILABLE, "verl-project/verl",
+        r"wandb\S*\.CommError", "Run initialization has timed out",
+        r"<tracker>.*(?:[Tt]imed out|\b50\d\b|Max retries|[Nn]etwork error|Connection)",
+    ),
+    # ---- the model --------------------------------------------------------------------------------------------------
+    _sign(
+        End.MODEL_UNUSABLE, "vllm-project/vllm, huggingface/transformers",
+        "Model architectures .*(?:not supported|failed to be inspected)", "does not recognize this architecture",
+        "Unrecognized (?:model in|configuration class)", "[Cc]an't load (?:the )?(?:tokenizer|model|config)",
+        "Couldn't instantiate the backend tokenizer", r"Tokenizer class \S+ does not exist",
+        "does not appear to have a file", "size mismatch for ", "in loading state_dict", "while deserializing header",
+        "HeaderTooLarge", "trust_remote_code", "contains custom code which must be executed", "[Ii]nvalid load key",
+    ),
+    # ---- network between the workers --------------------------------------------------------------------------------
+    _sign(
+        End.PORT_IN_USE, "vllm-project/vllm#11617, verl-project/verl#5889",
+        "EADDRINUSE", "[Aa]ddress already in use", r"\[Errno 98\]", "failed to listen on any local network address",
+        r"[Pp]ort \S+ (?:is )?(?:already )?(?:in use|taken|occupied)",
+        "[Ff]ailed to bind (?:to )?(?:the )?(?:address|port)",
+    ),
+    _sign(
+        End.TRAINING_FAILED, "NVIDIA/nccl",
+        "ncclInvalid(?:Usage|Argument)", "Duplicate GPU detected",
+        rank=Rank.EFFECT,
+        advice="NCCL was used wrongly (two ranks on one GPU?): check nodes, gpusPerNode and the overrides of "
+        "placement",
+    ),
+    _sign(
+        End.NCCL_TIMEOUT, "hiyouga/LlamaFactory#7396, open-mmlab/mmpretrain#1837",
+        r"(?:NCCL|c10d|collective|[Ww]atchdog).*(?:time-?d? ?out|hang\b)", "[Ww]atchdog caught collective",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.PEER_LOST, "pytorch/pytorch",
+        r"gloo\b.*(?:[Cc]onnection|[Tt]imed out|[Pp]eer)", "Gloo connect", "DistStoreError", "DistNetworkError",
+        "TCPStore.*(?:failed|[Cc]onnection|recv|timed out)", "(?:sendBytes|recvValue|recvVector) failed",
+        "waiting for clients", r"wait timeout after \d+ ?ms",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.NCCL_ERROR, "vllm-project/vllm#10626, llm-d/llm-d#352",
+        r"\bNCCL error", "nccl(?:System|Remote|Internal|UnhandledCuda)Error", "DistBackendError",
+        "NCCL communicator was aborted",
+        r"NCCL WARN (?:NET/|Net|Call to|[Cc]onnect|socket|[Cc]onnection|misc/socket|.*\bibv_)",
+        "NET/(?:OFI|IB) .*(?:rror|fail)", r"ibv_\w+ failed", r"\bEFA\b.*(?:unresponsive|error|fail)",
+        "libfabric.*(?:error|fail)",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.CUDA_ERROR, "vllm-project/vllm#27194",
+        "CUDA error: ", "AcceleratorError", "CUBLAS_STATUS_", "CUDNN_STATUS_", "cudaError", "device-side assert",
+        "HIP error: ",
+        rank=Rank.EFFECT,
+    ),
+    # ---- Ray's nodes ------------------------------------------------------------------------------------------------
+    _sign(
+        End.DRAINED, "ray-project/ray",
+        r"<ray>.*(?:\bdrain(?:ing|ed)\b|preempt(?:ion|ed)\b|spot (?:notice|interrupt))",
+        "DRAIN_NODE_REASON", "preemption notice",
+    ),
+    _sign(
+        End.NODE_LOST, "ray-project/ray#44680, ray-project/kuberay#3827",
+        "(?:its|the|The) node (?:has died|died|was (?:lost|terminated)|is dead)", r"\bnode\b.*marked (?:as )?dead",
+        "NodeDiedError", r"\(raylet[^)]*\).*(?:missed too many heartbeats|node failure)", "LocalRayletDiedError",
+        "NODE_DIED", "exit type: NODE_OUT_OF", "raylet (?:process )?(?:has )?died",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.NOT_ENOUGH_GPUS, "verl-project/verl#2515, ray-project/kuberay#3414",
+        r"Total available GPUs \S+ is less than", "resource request cannot be scheduled",
+        "No available node types can fulfill",
+        "[Pp]lacement group.*(?:timed? ?out|infeasible|cannot be (?:created|scheduled|fulfilled)|not (?:be )?ready)",
+        "Cannot provide a placement group", "[Tt]ime-?out.*placement group", "not enough (?:GPUs|resources)",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.RAY_UNAVAILABLE, "ray-project/ray#42683, ray-project/kuberay#3827",
+        "(?:Actor|Task)UnschedulableError", "[Pp]lacement group.*removed", "ActorUnavailableError",
+        "Failed to connect to GCS", "GCS may have been killed",
+        r"\bGCS (?:server )?(?:is |was )?(?:unavailable|down|dead|killed)", "Failed to get .* from GCS",
+        "gcs_rpc_client.*(?:[Ff]ail|[Tt]imed)", "node timed out during startup", "Ray processes failed to startup",
+        "(?:registered within the|register worker (?:to|with)) (?:timeout|[Rr]aylet)",
+        "Unable to register worker with raylet", "RuntimeEnvSetupError", "runtime_env setup failed",
+        "RaySystemError: System error: (?:Broken pipe|Connection|IOError|Unknown error)", "RpcError.*UNAVAILABLE",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.OBJECT_LOST, "ray-project/ray",
+        r"Object(?:Lost|FetchTimedOut|ReconstructionFailed\w*|Freed)Error", "OwnerDiedError",
+        "ReferenceCountingAssertion", "[Ii]ts owner has died",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.JOB_LOST, "ray-project/ray",
+        "TaskCancelledError", "Ray job .*(?:stopped|cancelled)",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.ENGINE_STALLED, "vllm-project/vllm#17965",
+        r"RPC call to \w+ timed out", "(?:execute_model|sample_tokens) timed out",
+        "No available (?:shared memory )?(?:broadcast )?block",
+        rank=Rank.EFFECT,
+    ),
+    _sign(
+        End.SERVICE_UNAVAILABLE, "facebookresearch/hydra",
+        r"(?:requests|urllib3)\.exceptions\.\w*(?:Connect|Timeout|MaxRetry|NameResolution)\w*",
+        r"(?:httpx|httpcore|aiohttp\.client_exceptions)\.\w*(?:Connect|Timeout|Server)\w*",
+        r"socket\.gaierror", "Temporary failure in name resolution",
+        rank=Rank.EFFECT,
+    ),
+    # ---- vague: a process ended, and something else may say why -----------------------------------------------------
+    _sign(
+        End.WORKER_CRASHED, "verl-project/verl#439",
+        "WorkerCrashedError", r"[1-9]\d* Workers crashed due to other",
+        rank=Rank.VAGUE,
+    ),
+    _sign(
+        End.WORKER_CRASHED, "ray-project/ray",
+        "Fatal Python error", "[Ss]egmentation fault", r"SIGSEGV\b(?! or)", "core dumped",
+        rank=Rank.VAGUE,
+    ),
+    _sign(
+        End.WORKER_DIED, "verl-project/verl#472, #4921; Unakar/Logic-RL#18",
+        "Worker unexpectedly exits", "worker process has died", "The actor died unexpectedly",
+        "The actor is dead because", "exit type: SYSTEM_ERROR", "Worker exit detail",
+        rank=Rank.VAGUE,
+    ),
+    # ---- echoes: they point at something else -----------------------------------------------------------------------
+    _sign(
+        End.TRAINING_FAILED, "vllm-project/vllm#17618",
+        "RayTaskError", "RayActorError", "ActorDiedError", "Failed to unpickle serialized exception",
+        "EngineDeadError", "Engine core initialization failed", "EngineCore (?:encountered|died|failed)",
+        "[Ss]ee (?:root cause|stack trace)", "WorkerProc (?:initialization failed|hit)",
+        "Background loop has errored", "InstantiationException", "Error executing job with overrides",
+        "HYDRA_FULL_ERROR", "CalledProcessError", "ChildFailedError", "ExceptionGroup",
+        r"^(?:asyncio\.\w+\.)?(?:SystemExit|KeyboardInterrupt|CancelledError|BrokenPipeError|ConnectionResetError|EOFError)",
+        "Event loop is closed", "DataLoader worker .* exited unexpectedly",
+        rank=Rank.ECHO,
+    ),
+)  # fmt: skip

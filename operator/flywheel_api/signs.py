@@ -1,0 +1,190 @@
+"""What the last lines of a training run say about its end (law 7): a table of signs, and the rule by which it is read.
+
+The lines come from many processes at once, and one failure has many echoes. So the log is read from its end upwards.
+A CAUSE stands where it is met. An EFFECT is often another process's reaction (NCCL's watchdog, a lost actor): it stands
+unless a cause lies above it; what is VAGUE gives way to effects as well. An ECHO says nothing itself ("see root cause
+above"). An exception that is not in the table ends the reading, unless Python says that another one led to it. A step
+that was trained ends it too: the run survived whatever was said before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flywheel_api.causes import Cause
+from flywheel_api.ends import MEANINGS, End
+from flywheel_api.sign_table import SIGNS, Rank, Sign
+
+TAIL_CHARACTERS = 600  # of the 1,024 that a condition's message holds
+_SPEECH = re.compile(  # what a reward function prints of a sample: the words of a model, which are no evidence
+    r"\[(?:prompt|response|responses|ground_truth|question|answer|score|user|assistant|tool\w*)\]|<\|im_start\|>|"
+    r"(?:Solution string|Model response|Question|Response|Answer):",
+    re.I,
+)
+_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure))(?::\s|$)")
+_CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
+_STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
+_TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook")
+_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+_PREFIX = re.compile(
+    r"\((?!raylet|autoscaler|gcs)[\w.:\-]+ pid=\d+(?:, ip=(?P<ip>[0-9a-fA-F.:]+))?\)\s*"
+    r"|\[rank\d+\]:(?:\[[EWIF][^\]]*\])?\s*"
+    r"|(?:ERROR|WARNING|CRITICAL|INFO)\s+(?:\d\d-\d\d [\d:.]+ )?\[[^\]]*\]\s*"
+)
+_SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
+_BY_SIGNAL = {
+    4: End.WORKER_CRASHED, 6: End.WORKER_CRASHED, 7: End.SHARED_MEMORY, 8: End.WORKER_CRASHED, 9: End.WORKER_KILLED,
+    11: End.WORKER_CRASHED, 15: End.TERMINATED,
+}  # fmt: skip
+_REFUSED = re.compile(r"Set the environment variable HYDRA_FULL_ERROR=1")
+_RAN = re.compile(r"Error executing job with overrides|\(TaskRunner|\[validate_config\]")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Why it ended. `address`: the IP of the pod whose GPU failed, if Ray said it."""
+
+    cause: Cause
+    reason: str
+    text: str
+    address: str | None = None
+
+
+@dataclass(frozen=True)
+class _Line:
+    text: str
+    address: str | None
+
+
+@dataclass(frozen=True)
+class _Met:
+    line: _Line
+    rank: Rank | None  # None: an exception that is not in the table
+    sign: Sign | None = None
+    name: str = ""
+
+
+def read(exit_code: int, lines: Sequence[str]) -> Reading:
+    """What an ended run stands for: its exit code as subprocess reports it, its last lines oldest first."""
+    clean = [line for raw in lines for line in _cleaned(raw)]
+    met = _decide(clean)
+    refused = _hydra_refusal(clean)
+    if refused is not None and (met is None or met.rank is not Rank.CAUSE):
+        return _reading(End.INVALID_OVERRIDE, "", refused)
+    signal = _BY_SIGNAL.get(-exit_code)
+    if signal is not None and not _explains(met, exit_code):
+        named = f"{MEANINGS[signal].text} (signal {-exit_code}, {_SIGNALS[-exit_code]})"
+        return _reading(signal, named, _last(clean))
+    if met is not None and met.sign is not None and met.rank is not Rank.ECHO:
+        return _reading(met.sign.end, met.sign.advice, met.line)
+    ended = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+    reason = met.name if met is not None and met.rank is None else End.TRAINING_FAILED.value
+    return Reading(Cause.APP, reason, f"verl ended with {ended}; {_shown(met.line if met else _last(clean))}")
+
+
+def known(lines: Sequence[str]) -> Reading | None:
+    """What the table says of these lines; None where it says nothing."""
+    met = _decide([line for raw in lines for line in _cleaned(raw)])
+    if met is None or met.sign is None or met.rank is Rank.ECHO:
+        return None
+    return _reading(met.sign.end, met.sign.advice, met.line)
+
+
+def excerpt(lines: Sequence[str]) -> str:
+    """The line that says most: the last exception if there is one, else the end of the log."""
+    clean = [line for raw in lines for line in _cleaned(raw)]
+    raised = [line for line in clean if _EXCEPTION.match(line.text)]
+    return _shown(raised[-1] if raised else _last(clean))
+
+
+def _decide(lines: Sequence[_Line]) -> _Met | None:
+    """The line that tells why, by the rule at the top of this module."""
+    best: _Met | None = None
+    linked = False  # between the exception below and what comes now stands that one led to the other
+    for index in range(len(lines) - 1, -1, -1):
+        line = lines[index]
+        if _STEP.search(line.text):
+            break
+        if _CHAINED.match(line.text):
+            linked = True
+            continue
+        met = _met(line)
+        if met is None or _is_torn_down(met, lines, index):
+            continue
+        if best is not None and best.rank is None and not linked:
+            break
+        linked = False
+        if met.rank is Rank.CAUSE:
+            return met
+        best = _stronger(best, met)
+    return best
+
+
+def _stronger(best: _Met | None, met: _Met) -> _Met:
+    """Of two, the one nearer the end unless the other says more. An unknown exception says more than an echo only."""
+    if best is None or best.rank is Rank.ECHO:
+        return met
+    if best.rank is None:
+        return met if met.rank in (Rank.EFFECT, Rank.VAGUE) else best
+    return met if met.rank is not None and met.rank < best.rank else best
+
+
+def _met(line: _Line) -> _Met | None:
+    if _SPEECH.match(line.text):
+        return None
+    for sign in SIGNS:
+        if sign.pattern.search(line.text):
+            raised = _EXCEPTION.match(line.text)
+            return _Met(line, sign.rank, sign, raised.group(1) if raised else "")
+    raised = _EXCEPTION.match(line.text)
+    return _Met(line, None, None, raised.group(1)) if raised else None
+
+
+def _is_torn_down(met: _Met, lines: Sequence[_Line], index: int) -> bool:
+    """Whether an exception was raised while the interpreter was taken down: the true one stands above."""
+    return met.rank is None and any(_TORN_DOWN.search(line.text) for line in lines[max(0, index - 8) : index])
+
+
+def _hydra_refusal(lines: Sequence[_Line]) -> _Line | None:
+    """What hydra said when it refused the command line. It gives no exception's name, and verl did not run."""
+    for index, line in enumerate(lines):
+        if _RAN.search(line.text):
+            return None
+        if _REFUSED.search(line.text):
+            said = [line.text for line in lines[max(0, index - 8) : index]]
+            return _Line(" | ".join(said) or line.text, None)
+    return None
+
+
+def _explains(met: _Met | None, exit_code: int) -> bool:
+    """Whether what was met explains that signal. A kill and a full /dev/shm need a cause, a request to stop a sign."""
+    if met is None or met.rank is Rank.ECHO:
+        return False
+    if exit_code in (-7, -9):
+        return met.rank is Rank.CAUSE
+    return exit_code != -15 or met.rank is not None
+
+
+def _reading(end: End, advice: str, line: _Line) -> Reading:
+    meaning = MEANINGS[end]
+    address = line.address if end is End.GPU_FAULT else None
+    return Reading(meaning.cause, end.value, f"{advice or meaning.text}; {_shown(line)}", address)
+
+
+def _cleaned(raw: str) -> list[_Line]:
+    """Lines without colours and without the marks of whoever passed them on; none when nothing is left."""
+    text, address = _ANSI.sub("", raw).strip(), None
+    while (mark := _PREFIX.match(text)) is not None and mark.end():
+        address = mark.group("ip") or address
+        text = text[mark.end() :]
+    return [_Line(text, address)] if text else []
+
+
+def _last(lines: Sequence[_Line]) -> _Line:
+    return _Line(" | ".join(line.text for line in lines[-5:]), None)
+
+
+def _shown(line: _Line) -> str:
+    return f"last: {line.text[-TAIL_CHARACTERS:]}" if line.text else "it wrote nothing"
