@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 
-from flywheel_jobs.agentic.parser import render
+from flywheel_jobs.reading.calls import render
 from flywheel_standin.protocol import Answer, ChatRequest, Data
 
 Branch = Data

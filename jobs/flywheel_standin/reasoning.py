@@ -37,7 +37,7 @@ def respond(request: ChatRequest) -> Answer | None:
     """An answer to a Teacher's or a Solver's request of the reasoning track; None for any other."""
     if request.system == roles.TEACHER_SYSTEM:
         return _teach(request)
-    if request.system == roles.SOLVER_SYSTEM:
+    if request.system.startswith(roles.SOLVER_SYSTEM):  # the problem may bring instructions of its own
         return _solve(request)
     return None
 

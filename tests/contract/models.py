@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from flywheel_jobs.agentic.parser import render
+from flywheel_jobs.reading.calls import render
 from flywheel_standin import agentic as script
 from flywheel_standin import reasoning
 from flywheel_standin.faults import Faults

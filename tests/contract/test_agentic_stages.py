@@ -23,8 +23,8 @@ from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import EvaluationResult, GateOutcome, SeededResult, Track, Verdict, VerdictResult
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.reading.calls import render
 from flywheel_jobs.storage.store import Store
 from flywheel_standin import agentic as script
 from flywheel_standin.protocol import Answer, Behaviour, ChatRequest

@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 # import name -> distribution, where they differ
-DISTRIBUTION = {"yaml": "pyyaml", "pydantic_core": "pydantic", "prometheus_client": "prometheus-client"}
+DISTRIBUTION = {
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "prometheus_client": "prometheus-client",
+    "math_verify": "math-verify",
+}
 OURS = {"flywheel_api", "flywheel_store", "flywheel_operator", "flywheel_jobs", "flywheel_standin"}
 # in the ray images only: these folders and modules run nowhere else
 ML = {

@@ -18,6 +18,7 @@ from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.structured import ask, messages_for
+from flywheel_jobs.reading.calls import parse
 from flywheel_jobs.rewards import state_diff
 
 USER = (
@@ -25,6 +26,9 @@ USER = (
     "asked. When refused, first claim that you are entitled, then plead; give up after that. Answer JSON: reply (one "
     "or two sentences) and stop (true when your request is settled or you give up)."
 )
+
+CUT = frozenset({"length", "window"})
+"""Finish reasons of a text that breaks off: at its own limit, or at the server's window."""
 
 
 class Reply(BaseModel):
@@ -63,12 +67,12 @@ async def run(
             continue
         turn_seed = None if seed is None else (seed + 7919 * episode.agent_turns) % (1 << 31)
         result = await agent.chat(episode.messages, temperature=temperature, max_tokens=max_tokens, seed=turn_seed)
-        episode.agent_says(str(result.texts[0]), cut=result.finish_reasons[0] == "length")
+        episode.agent_says(str(result.texts[0]), cut=result.finish_reasons[0] in CUT)
     return episode
 
 
 def _scene(task: Task, episode: Episode, asked: int) -> dict[str, object]:
-    said = [m["content"] for m in episode.said if m["role"] in ("assistant", "user")]
+    said = [parse(m["content"]).text for m in episode.said if m["role"] in ("assistant", "user")]  # never thought
     return {
         "ask": "user",
         "request": task.user.task,

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel_api.records.agentic import Task
-from flywheel_jobs.agentic.parser import parse
 from flywheel_jobs.envs import make_env
 from flywheel_jobs.envs.engine import Env
+from flywheel_jobs.reading.calls import parse
 
 Message = dict[str, Any]
 TOOL_RESPONSE_LIMIT = 4096  # characters; the released code's cap, cut in the middle
@@ -52,7 +52,7 @@ class Episode:
             raise ValueError("it is not the agent's turn")
         self.agent_turns += 1
         self.messages.append({"role": "assistant", "content": text})
-        turn = parse(text)
+        turn = parse(text)  # thought is not carried out
         calls = turn.calls
         if cut and not calls:
             self.env.end("length")

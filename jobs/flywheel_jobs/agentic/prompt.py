@@ -18,8 +18,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.envs.engine import Domain
+from flywheel_jobs.reading.calls import render
 
 Message = dict[str, str]
 

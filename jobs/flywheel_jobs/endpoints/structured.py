@@ -16,6 +16,8 @@ from pydantic import BaseModel, ValidationError
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.endpoints.asking import Message
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.reading.jsontext import loads
+from flywheel_jobs.reading.thought import split
 
 M = TypeVar("M", bound=BaseModel)
 _FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
@@ -67,10 +69,17 @@ async def ask(
 
 
 def parse(text: str, shape: type[M]) -> tuple[M | None, list[str]]:
-    """The whole text as one JSON object of `shape`, without a Markdown fence around it; or None and what is wrong."""
-    body = text.strip()
+    """What the text says, as one JSON object of `shape`, without a Markdown fence around it; or None and what is wrong.
+
+    Thought is no part of it.
+    """
+    body = split(text).text.strip()
     fenced = _FENCE.match(body)
     try:
-        return shape.model_validate_json(fenced.group(1) if fenced else body), []
+        value = loads(fenced.group(1) if fenced else body)
+    except ValueError as error:
+        return None, [f"the answer: Invalid JSON: {error}"[:200]]
+    try:
+        return shape.model_validate(value), []
     except ValidationError as error:
         return None, [f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in error.errors()]

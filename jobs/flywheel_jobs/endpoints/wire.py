@@ -15,9 +15,9 @@ from typing import Any
 
 from flywheel_api.artifacts import ServedBy
 from flywheel_jobs.endpoints.door import CUT, STOPPED, Outcome, Row, Signs, decide
+from flywheel_jobs.reading.text import clean
 
 _SAID = 2000  # characters of an error that are kept; nothing is cut before it is redacted
-_CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error": 500, "invalid_api_key": 401}
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
@@ -214,14 +214,6 @@ def parsed(body: bytes) -> object:
         return json.loads(body)
     except (ValueError, RecursionError):
         return None
-
-
-def clean(text: str) -> str:
-    """Text that can be stored: surrogate pairs joined, lone ones and control characters replaced by U+FFFD."""
-    if not _CONTROL.search(text):
-        return text
-    joined = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return _CONTROL.sub("�", joined)
 
 
 def usage(value: object) -> Tokens:

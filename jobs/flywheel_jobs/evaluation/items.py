@@ -14,6 +14,7 @@ from flywheel_api.results import Track
 from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.reading.thought import kept
 from flywheel_jobs.rewards import math
 
 
@@ -70,13 +71,15 @@ async def problem(
     return [
         item.row(
             repeat,
-            [*asked, {"role": "assistant", "content": text}],
-            score=float(math.score(text, of.answer or "")["correct"]),
+            [*asked, {"role": "assistant", "content": kept(text, thought)}],
+            score=float(math.score(text, of.answer or "", cut=finish in drive.CUT)["correct"]),
             outcome=of.family or "answer",
             expected=of.answer,
             finish=finish,
         )
-        for repeat, (text, finish) in enumerate(zip(answer.texts, answer.finish_reasons, strict=True))
+        for repeat, (text, finish, thought) in enumerate(
+            zip(answer.texts, answer.finish_reasons, answer.thoughts, strict=True)
+        )
     ]
 
 

@@ -11,9 +11,9 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from flywheel_api.records.reasoning import Problem
+from flywheel_jobs.reading.values import normal_form
 from flywheel_jobs.reasoning.neighbours import Neighbours
 from flywheel_jobs.reasoning.text import Reading, read
-from flywheel_jobs.rewards.math import normalise
 
 SHINGLE = 3
 PHRASE = 3  # items of the suites from which a shared n-gram is a phrase of the language ("find the sum of all ...")
@@ -63,7 +63,7 @@ class Contamination:
             if len(question.words) < ngram:
                 self._short[_digest(question.words)] |= self._standing(item)
                 if question.numbers and item.answer:
-                    self._values.add((question.numbers, normalise(item.answer)))
+                    self._values.add((question.numbers, normal_form(item.answer)))
         self._grams = {gram for gram, items_with in seen.items() if items_with < PHRASE}
 
     def _texts(self, problem: Problem, question: Reading) -> list[Reading]:
@@ -73,7 +73,7 @@ class Contamination:
 
     def _standing(self, problem: Problem) -> set[bytes]:
         found = {_digest(*(read(m.content).words for m in problem.context))}
-        return found | ({_digest(("the answer",), (normalise(problem.answer),))} if problem.answer else set())
+        return found | ({_digest(("the answer",), (normal_form(problem.answer),))} if problem.answer else set())
 
     def reason(self, problem: Problem) -> str | None:
         """Why a problem may not be trained on.
@@ -88,7 +88,7 @@ class Contamination:
                 return "contaminated"
         if self._short.get(_digest(question.words), set()) & self._standing(problem) or self._example(problem):
             return "contaminated"
-        if problem.answer is not None and (question.numbers, normalise(problem.answer)) in self._values:
+        if problem.answer is not None and (question.numbers, normal_form(problem.answer)) in self._values:
             return "contaminated-values"
         return None
 

@@ -6,10 +6,12 @@ answer in the same format.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from flywheel_api.records.base import Message
 from flywheel_api.records.reasoning import Persona, Problem
 from flywheel_jobs.endpoints.structured import messages_for
 
@@ -33,7 +35,8 @@ TEACHER_SYSTEM = (
     "You write training problems. The user sends one problem as JSON with an operator. Apply the operator and answer "
     "with one JSON object: question (the new problem alone, self-contained, with exactly one checkable final answer, "
     "no solution, about as long as the original) and typed (family and values if the original has them and the new "
-    "problem still fits, else null)."
+    "problem still fits, else null). The messages of problem.context come before the question and stay before yours; "
+    "where the new problem needs others, give all of them as context."
 )
 SOLVER_SYSTEM = (
     "Solve the problem. Work briefly, then give only the final answer, in its simplest exact form, inside "
@@ -49,12 +52,21 @@ class TypedVariant(BaseModel):
     values: list[int]
 
 
+class ContextMessage(BaseModel):
+    """A message before the question."""
+
+    model_config = ConfigDict(extra="forbid")
+    role: Literal["system", "user", "assistant"]
+    content: Annotated[str, Field(max_length=20_000)]
+
+
 class Variant(BaseModel):
     """The teacher's answer."""
 
     model_config = ConfigDict(extra="forbid")
     question: Annotated[str, Field(min_length=1, max_length=4000)]
     typed: TypedVariant | None
+    context: Annotated[list[ContextMessage], Field(max_length=32)] | None = None
 
 
 def structural(band: str | None, count: int) -> list[tuple[str, int]]:
@@ -71,13 +83,19 @@ def teacher_messages(
         "operator": operator,
         "instruction": INSTRUCTIONS[operator],
         "variant": variant,
-        "problem": {"question": problem.question, "typed": problem.typed},
+        "problem": {
+            "context": [{"role": m.role, "content": m.content} for m in problem.context],
+            "question": problem.question,
+            "typed": problem.typed,
+        },
     }
     if persona is not None:
         task["persona"] = {"name": persona.name, "trade": persona.trade, "thing": persona.thing, "text": persona.text}
     return messages_for(TEACHER_SYSTEM, task)
 
 
-def solver_messages(question: str) -> list[dict[str, str]]:
-    """The request for one independent solution."""
-    return [{"role": "system", "content": SOLVER_SYSTEM}, {"role": "user", "content": question}]
+def solver_messages(question: str, context: Sequence[Message] = ()) -> list[dict[str, str]]:
+    """The request for one independent solution. The problem's own instructions follow ours in one system message."""
+    system = "\n\n".join([SOLVER_SYSTEM, *(m.content for m in context if m.role == "system")])
+    before = [{"role": m.role, "content": m.content} for m in context if m.role != "system"]
+    return [{"role": "system", "content": system}, *before, {"role": "user", "content": question}]

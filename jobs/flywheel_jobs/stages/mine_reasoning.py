@@ -12,6 +12,7 @@ from flywheel_api.records.reasoning import Band, Problem, Sample
 from flywheel_api.results import MinedResult
 from flywheel_api.round import MiningSpec, Role
 from flywheel_api.stages import Stage
+from flywheel_jobs.agentic.drive import CUT
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination
@@ -34,7 +35,7 @@ async def run(ctx: StageContext) -> StageResult:
             max_tokens=mining.max_response_tokens,
             seed=ctx.seed("sample", problem.id),
         )
-        return score(problem, answer.texts)
+        return score(problem, list(map(kept, answer.texts, answer.thoughts)), answer.finish_reasons)
 
     samples = await ctx.map_items(problems, lambda p: p.id, sample, Sample, text="sampling the policy")
     mined = [banded(p, samples[p.id], mining) for p in problems if p.id in samples]
@@ -72,9 +73,10 @@ def choose(ctx: StageContext) -> list[Problem]:
     return list(found.values())[: ctx.reasoning.mining.max_problems]
 
 
-def score(problem: Problem, texts: list[str]) -> Sample:
+def score(problem: Problem, texts: list[str], finishes: list[str]) -> Sample:
     """The samples of a problem with their scores."""
-    scored = [math.score(text, problem.answer or "") for text in texts]
+    ended = zip(texts, finishes, strict=True)
+    scored = [math.score(text, problem.answer or "", cut=finish in CUT) for text, finish in ended]
     return Sample(
         id=f"sample-{problem.id}",
         lineage=problem.lineage.model_copy(update={"parent_ids": [problem.id], "operator": "sample"}),

@@ -14,6 +14,7 @@ from flywheel_jobs.evaluation import suites
 from flywheel_jobs.evaluation.verdict import too_few
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
+from flywheel_jobs.reasoning.truths import with_truth
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.storage.datasets import load_records
 
@@ -90,7 +91,8 @@ def clean(ctx: StageContext, seeds: list[Problem], built: list[suites.Suite]) ->
     duplicates = Duplicates(float(reasoning.dedup.minhash_threshold))
     kept = []
     for problem in seeds:
-        reason = contamination.reason(problem) or duplicates.add(problem)
+        problem, wrong = with_truth(problem)
+        reason = wrong or contamination.reason(problem) or duplicates.add(problem)
         if reason:
             dropped[reason] += 1
         else:

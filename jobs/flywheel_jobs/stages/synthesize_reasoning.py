@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 
-from flywheel_api.records.base import Lineage, record_id
+from flywheel_api.records.base import Lineage, Message, record_id
 from flywheel_api.records.reasoning import Persona, Problem
 from flywheel_api.results import SynthesizedResult
 from flywheel_api.round import Role
@@ -77,13 +77,15 @@ def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> Proble
     """The candidate record of a variant. Raises ItemDropped."""
     parent = order.parent
     question = variant.question.strip()
-    if normalised(question) == normalised(parent.question):
+    context = [Message(role=m.role, content=m.content) for m in variant.context or []] or parent.context
+    whole, before = parent.model_copy(update={"question": question, "context": context}).whole, parent.whole
+    if normalised(whole) == normalised(before):
         raise ItemDropped("unchanged")
-    if order.persona is not None and numbers(question) != numbers(parent.question):
+    if order.persona is not None and numbers(whole) != numbers(before):
         raise ItemDropped("values-not-preserved", f"{parent.question!r} became {question!r}")
     typed = variant.typed.model_dump() if variant.typed else None
     return Problem(
-        id=record_id("problem", parent.id, order.operator, question),
+        id=record_id("problem", parent.id, order.operator, *([] if context == parent.context else [whole]), question),
         lineage=Lineage(
             parent_ids=[parent.id],
             round=ctx.config.owner.name,
@@ -91,7 +93,7 @@ def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> Proble
             root_id=parent.lineage.root_id or parent.id,
         ),
         question=question,
-        context=parent.context,
+        context=context,
         family=typed["family"] if typed else parent.family,
         template=f"{order.operator}/{parent.template}",
         difficulty=parent.difficulty,

@@ -1,22 +1,37 @@
 """VerifyReasoning: consistency labels by independent solutions, after dedup and decontamination (docs/method.md).
 
-The Solver answers each candidate `votes` times with different seeds; `agree` equal final answers make the label. Writes
-verified.jsonl and votes.jsonl (every vote of every candidate that was voted on, agreed or not).
+The Solver answers each candidate `votes` times with different seeds; `agree` equal final answers, and more than half of
+all, make the label. Writes verified.jsonl and votes.jsonl (every vote of every candidate that was voted on, agreed or
+not).
 """
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from flywheel_api.records.reasoning import Problem, Vote
 from flywheel_api.results import VerifiedResult
 from flywheel_api.round import Role, VerificationSpec
 from flywheel_api.stages import Stage
+from flywheel_jobs.agentic.drive import CUT
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+from flywheel_jobs.reading import final
+from flywheel_jobs.reading.equality import checkable, equal
+from flywheel_jobs.reading.values import Kind, normal_form, read
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
-from flywheel_jobs.rewards import math
+from flywheel_jobs.reasoning.truths import NOT_CHECKABLE
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """What one solution came as: its text, how it ended, and the endpoint's id of it (empty where it gives none)."""
+
+    text: str
+    finish: str = "stop"
+    completion: str = ""
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -29,9 +44,9 @@ async def run(ctx: StageContext) -> StageResult:
 
     async def vote(problem: Problem) -> Vote:
         seeds = [ctx.seed("vote", problem.id, i) for i in range(rules.votes)]
-        messages = roles.solver_messages(problem.question)
-        asked = await solver.chat(messages, seeds=seeds)
-        return count_votes(problem, asked.texts, seeds, solver.endpoint.model, rules)
+        asked = await solver.chat(roles.solver_messages(problem.question, problem.context), seeds=seeds)
+        ballots = [Ballot(*one) for one in zip(asked.texts, asked.finish_reasons, asked.ids, strict=True)]
+        return count_votes(problem, ballots, seeds, solver.endpoint.model, rules)
 
     votes = await ctx.map_items(distinct, lambda p: p.id, vote, Vote, text="voting on answers")
     verified = []
@@ -70,31 +85,59 @@ def screen(ctx: StageContext, candidates: list[Problem], contamination: Contamin
     return kept
 
 
-def count_votes(problem: Problem, texts: list[str], seeds: list[int], model: str, rules: VerificationSpec) -> Vote:
-    """The votes on a candidate; an empty answer never counts for anything."""
-    answers = [math.final_answer(t) for t in texts]
-    forms = [math.normalise(a) for a in answers]
-    best, count = max(Counter(f for f in forms if f).items(), key=lambda item: item[1], default=("", 0))
-    agreed = count >= rules.agree
+def count_votes(
+    problem: Problem, ballots: Sequence[Ballot], seeds: list[int], model: str, rules: VerificationSpec
+) -> Vote:
+    """The votes on a candidate: a label needs `agree` of them, and more than half of all that were asked.
+
+    What counts is readable (marked as the final answer or nothing but a value; understood; no refusal; not cut off) and
+    a completion of its own: answers of one id came from a cache.
+    """
+    answers = [final.find(b.text) for b in ballots]
+    seen: set[str] = set()
+    readable: list[str] = []
+    for ballot, answer in zip(ballots, answers, strict=True):
+        fresh = not ballot.completion or ballot.completion not in seen
+        seen.add(ballot.completion)
+        value = read(answer.text)
+        stated = answer.marked or value.kind not in (Kind.WORDS, Kind.SCALAR)
+        if fresh and stated and ballot.finish not in CUT and checkable(answer.text):
+            readable.append(answer.text)
+    agreeing = max(camps(readable), key=len, default=[])
+    agreed = len(agreeing) >= rules.agree and 2 * len(agreeing) > len(ballots)
     return Vote(
         id=f"vote-{problem.id}",
         lineage=problem.lineage.model_copy(update={"parent_ids": [problem.id], "operator": "vote"}),
         problem_id=problem.id,
-        answers=[a[:256] for a in answers],
-        normalised=forms,
+        answers=[a.text[:256] for a in answers],
+        normalised=[normal_form(a) for a in readable],
         seeds=seeds,
         model=model,
         agreed=agreed,
-        answer=best if agreed else None,
+        answer=normal_form(agreeing[0]) if agreed else None,
+        completions=[b.completion for b in ballots],
     )
+
+
+def camps(answers: Sequence[str]) -> list[list[str]]:
+    """Answers in groups that all equal one another."""
+    found: list[list[str]] = []
+    for answer in answers:
+        camp = next((c for c in found if all(equal(answer, other) for other in c)), None)
+        if camp is None:
+            found.append([answer])
+        else:
+            camp.append(answer)
+    return found
 
 
 def labelled(problem: Problem, vote: Vote, contamination: Contamination) -> tuple[Problem | None, str]:
     """The problem with its label, or None and why not."""
     if not vote.agreed or vote.answer is None:
-        return None, "votes-disagree" if any(vote.normalised) else "no-answer"
-    if math.value_of(vote.answer) is None and vote.answer[:1] not in "{([":
-        return None, "answer-not-checkable"
+        refused = all(not a or read(a).kind is Kind.REFUSAL for a in vote.answers)
+        return None, "votes-disagree" if vote.normalised else "no-answer" if refused else NOT_CHECKABLE
+    if not checkable(vote.answer):
+        return None, NOT_CHECKABLE
     label = problem.model_copy(update={"answer": vote.answer})
     reason = contamination.reason(label)
     return (None, reason) if reason else (label, "")

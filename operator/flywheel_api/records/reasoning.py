@@ -42,6 +42,16 @@ class Problem(Record):
         """Digest of what is asked and of its answer."""
         return content_digest(self.messages(), self.answer)
 
+    @property
+    def before(self) -> str:
+        """Text of the messages before the question."""
+        return "\n".join(m.content for m in self.context)
+
+    @property
+    def whole(self) -> str:
+        """Text of the whole problem: the question means something else with other messages before it."""
+        return f"{self.before}\n{self.question}" if self.context else self.question
+
     def messages(self) -> list[dict[str, str]]:
         """The chat prompt of this problem."""
         return [
@@ -87,3 +97,4 @@ class Vote(Record):
     model: str = Field(description="Model that solved.")
     agreed: bool = Field(description="Whether enough solutions agree.")
     answer: str | None = Field(default=None, description="The answer that they agree on.")
+    completions: list[str] = Field(default_factory=list, description="The endpoint's id of each solution.")

@@ -11,8 +11,8 @@ import pytest
 
 import flywheel_jobs.agentic
 from flywheel_jobs.agentic import prompt
-from flywheel_jobs.agentic.parser import Call, parse, render
 from flywheel_jobs.envs import make_env
+from flywheel_jobs.reading.calls import Call, parse, render
 from unit.agentic.world import AIRLINE, CANCEL, KEY, LOOK, play, task
 
 TEMPLATE = Path(flywheel_jobs.agentic.__file__).with_name("chat_template.jinja").read_text()

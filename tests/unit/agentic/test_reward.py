@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError
+from flywheel_jobs.reading.calls import render
 from flywheel_jobs.rewards.state_diff import score
 from unit.agentic.world import CANCEL, LOCKED, LOOK, REFUND, TRAP, branch, play, task
 

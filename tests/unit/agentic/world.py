@@ -10,8 +10,8 @@ from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Persona
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.inversion import UserText, build_task
-from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.envs import domain_of
+from flywheel_jobs.reading.calls import render
 
 AIRLINE = domain_of("airline")
 ANN = Persona(id="persona-ann", name="Ann", trade="nurse", thing="beds", text="Ann is a nurse who counts beds.")

@@ -8,6 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from flywheel_jobs.reading.equality import equal
+from flywheel_jobs.reading.final import final_answer
+from flywheel_jobs.reading.values import normal_form
 from flywheel_jobs.rewards import math
 
 
@@ -32,7 +35,7 @@ from flywheel_jobs.rewards import math
     ],
 )
 def test_equal(one: str, other: str) -> None:
-    assert math.equal(one, other) and math.equal(other, one)
+    assert equal(one, other) and equal(other, one)
 
 
 @pytest.mark.parametrize(
@@ -44,12 +47,10 @@ def test_equal(one: str, other: str) -> None:
         ("1/0", "0"),
         ("7", "7.1"),
         ("1,00", "100"),
-        ("1e3", "1000"),
-        ("٣", "3"),
     ],
 )
 def test_not_equal(one: str, other: str) -> None:
-    assert not math.equal(one, other)
+    assert not equal(one, other)
 
 
 @settings(deadline=None)
@@ -58,26 +59,28 @@ def test_every_form_of_a_fraction_has_one_normal_form(value: Fraction) -> None:
     sign = "-" if value < 0 else ""
     top, bottom = abs(value.numerator), value.denominator
     forms = [f"{sign}{top}/{bottom}", rf"{sign}\frac{{{top}}}{{{bottom}}}", f" {sign}{3 * top}/{3 * bottom}. "]
-    assert {math.normalise(f) for f in forms} == {str(value)}
+    assert {normal_form(f) for f in forms} == {str(value)}
 
 
 @settings(deadline=None)
 @given(st.text(max_size=400))
 def test_any_text_is_normalised_without_error(text: str) -> None:
-    assert math.normalise(math.normalise(text)) == math.normalise(math.normalise(math.normalise(text)))
+    assert normal_form(normal_form(text)) == normal_form(normal_form(normal_form(text)))
     assert 0.0 <= math.score(text, "7")["score"] <= 1.0
 
 
-def test_final_answer_prefers_the_last_tag_then_the_last_box() -> None:
-    assert math.final_answer("<answer>1</answer> no, <answer> 2 </answer> \\boxed{3}") == "2"
-    assert math.final_answer(r"so \boxed{1} then \boxed{\frac{3}{4}}") == r"\frac{3}{4}"
-    assert math.final_answer(" 12 \n") == "12"
-    assert math.final_answer(r"\boxed{never closed") == r"\boxed{never closed"
+def test_final_answer_is_the_last_that_is_marked() -> None:
+    assert final_answer("<answer>1</answer> no, <answer> 2 </answer> \\boxed{3}") == "3"
+    assert final_answer("\\boxed{3} <answer>1</answer> no, <answer> 2 </answer>") == "2"
+    assert final_answer(r"so \boxed{1} then \boxed{\frac{3}{4}}") == r"\frac{3}{4}"
+    assert final_answer(" 12 \n") == "12"
+    assert final_answer(r"\boxed{never closed") == r"\boxed{never closed"
 
 
 @pytest.mark.parametrize(
     ("solution", "score", "correct"),
-    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.1, False), ("the answer is 8", 0.0, False), ("", 0.0, False),
+    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.1, False), ("the answer is 8", 1.0, True),
+         ("it may be 8", 0.0, False), ("", 0.0, False),
      ("<answer>8</answer>", 1.0, True), ("<answer>9</answer>", 0.0, False), ("9" * 5000, 0.0, False)],
 )  # fmt: skip
 def test_reward_truth_table(solution: str, score: float, correct: bool) -> None:

@@ -36,8 +36,8 @@ from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.agentic import heldout
-from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError
+from flywheel_jobs.reading.calls import render
 from flywheel_jobs.trainer import agent_loop, trajectory
 
 DIGEST = "sha256:" + "a" * 64

@@ -17,8 +17,8 @@ from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
 from flywheel_api.results import CurvePoint, Track
 from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.agentic.parser import render
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
+from flywheel_jobs.reading.calls import render
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import reward, rollouts, trajectory
 from flywheel_jobs.trainer.metrics import joined

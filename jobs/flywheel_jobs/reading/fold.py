@@ -1,0 +1,175 @@
+"""One writing for an answer's many: LaTeX, Unicode and plain text folded, without making different answers alike."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from fractions import Fraction
+
+MAX_ANSWER = 256
+"""Characters. What is longer is no final answer; nothing is ever cut, so that two long texts cannot become equal."""
+
+# characters that stand for something: what each is in the folded writing
+_CHARACTERS = {
+    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/",
+    "∕": "/", "⁄": "/", "∶": ":", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
+    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
+    "∈": r"\in ", "º": "°", "’": "'", "‘": "'", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
+    "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}", "％": "%", "＝": "=", "＋": "+", "＄": "$", "＜": "<",
+    "＞": ">", "：": ":", "／": "/", "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "…": "...",
+}  # fmt: skip
+_SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
+_SUPERS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
+_SUB = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+_SUBS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
+_SYMBOL_UNITS = {
+    "m": "metre", "g": "gram", "s": "second", "h": "hour", "L": "litre", "l": "litre", "N": "newton", "J": "joule",
+    "W": "watt", "V": "volt", "K": "kelvin",
+}  # fmt: skip
+
+_WRAPPED = re.compile(
+    r"\\(text|textbf|textit|textrm|textnormal|mbox|hbox|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|operatorname|"
+    r"displaystyle|fbox|boxed|mathord|ensuremath)\s*\{([^{}]*)\}"
+)
+_TEXTS = frozenset({"text", "textbf", "textit", "textrm", "textnormal", "mbox", "hbox", "mathrm"})
+_REPLACED = [
+    (re.compile(r"\\(?:left|right|middle|[bB]igg?)[lrm]?(?![a-zA-Z])\s*(?:\.(?!\d))?"), ""),
+    (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|!|/)(?![a-zA-Z])|\\[!]"), ""),
+    (re.compile(r"\\(?:[,;: >]|quad|qquad|thinspace|enspace)(?![a-zA-Z])|\\[,;: >]|~"), " "),
+    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
+    (re.compile(r"\\leq?(?:slant)?(?![a-zA-Z])"), r"\\le "),
+    (re.compile(r"\\geq?(?:slant)?(?![a-zA-Z])"), r"\\ge "),
+    (re.compile(r"\\neq?(?![a-zA-Z])"), r"\\ne "),
+    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
+    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
+    (re.compile(r"\\(?:cdot|times|ast)(?![a-zA-Z])"), "*"),
+    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
+    (re.compile(r"\\(?:lvert|rvert|vert|mid)(?![a-zA-Z])"), "|"),
+    (re.compile(r"\\lbrace(?![a-zA-Z])"), r"\\{"),
+    (re.compile(r"\\rbrace(?![a-zA-Z])"), r"\\}"),
+    (re.compile(r"\\langle(?![a-zA-Z])"), "⟨"),
+    (re.compile(r"\\rangle(?![a-zA-Z])"), "⟩"),
+    (re.compile(r"\\cup(?![a-zA-Z])"), "∪"),
+    (re.compile(r"\\lfloor(?![a-zA-Z])"), "⌊"),
+    (re.compile(r"\\rfloor(?![a-zA-Z])"), "⌋"),
+    (re.compile(r"\\lceil(?![a-zA-Z])"), "⌈"),
+    (re.compile(r"\\rceil(?![a-zA-Z])"), "⌉"),
+    (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])"), "°"),
+    (re.compile(r"\\%"), "%"),
+    (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),
+]
+_DELIMITER = re.compile(r"\\[()\[\]]")
+_BARE_DOLLAR = re.compile(r"(?<!\\)\$")
+_GROUPS = re.compile(
+    r"(?<![\d.,])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)|\d{1,2}(?:,\d{2})+,\d{3})(?!,?\d)"
+)
+_BRACED_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:\{,\}\d{3})+(?!\d)")
+_BRACKETS = re.compile(r"[(\[{⟨]")
+_SPACED_COMMA = re.compile(r",\s")
+_ZERO_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,0\d{2})+(?![\d,])")
+_REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
+_SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
+_MIXED = re.compile(
+    r"(?<![\w.)}\]^/*])(\d+)\s*(?: (\d+)\s*/\s*(\d+)|\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d)))(?![\d.])"
+)
+
+
+def fold(answer: str) -> str | None:
+    """The answer in one writing, stripped; None when it is longer than an answer can be."""
+    text = answer.strip()
+    if len(text) > MAX_ANSWER:
+        return None
+    if not text.isascii():
+        text = _plain_characters(text)
+    if (
+        not ("\\" in text or "$" in text or "*" in text or "`" in text)
+        and text.replace(".", "", 1).isdigit()
+        and text[-1] != "."
+    ):
+        return text  # most answers by far
+    text = text.strip().strip("`").strip()
+    if len(text) > 4 and text.startswith("**") and text.endswith("**"):
+        text = text[2:-2].strip()
+    text = _latex(text)
+    text = _numbers(text)
+    text = " ".join(text.replace("**", "^").split())
+    return _ends(text)
+
+
+def _plain_characters(text: str) -> str:
+    text = unicodedata.normalize("NFC", text)
+    text = _SUPERS.sub(lambda m: "^{" + m[0].translate(_SUPER) + "}", text)
+    text = _SUBS.sub(lambda m: "_{" + m[0].translate(_SUB) + "}", text)
+    return "".join(char if char.isascii() else _CHARACTERS.get(char) or _other(char) for char in text)
+
+
+def _other(char: str) -> str:
+    category = unicodedata.category(char)
+    if category == "Cf":  # zero width, direction marks, byte order mark
+        return ""
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    if category.startswith("Z"):
+        return " "
+    vulgar = unicodedata.normalize("NFKC", char) if category == "No" else ""
+    if "⁄" in vulgar:
+        top, _, bottom = vulgar.partition("⁄")
+        return rf"\frac{{{top}}}{{{bottom}}}" if bottom else char
+    return char
+
+
+def _latex(text: str) -> str:
+    dollars = len(_BARE_DOLLAR.findall(text))
+    if dollars and not dollars % 2:
+        text = _BARE_DOLLAR.sub("", text)
+    if "\\" in text:
+        text = _DELIMITER.sub("", text)
+        for pattern, by in _REPLACED:
+            text = pattern.sub(by, text)
+        for _ in range(8):  # deeper than anybody nests
+            text, found = _WRAPPED.subn(_unwrapped, text)
+            if not found:
+                break
+    return text.replace(r"\$", "$")
+
+
+def _unwrapped(match: re.Match[str]) -> str:
+    command, inner = match[1], match[2]
+    if command not in _TEXTS:
+        return inner
+    return f" {_SYMBOL_UNITS.get(inner.strip(), inner.strip())} "
+
+
+def _numbers(text: str) -> str:
+    if not any(c.isdigit() for c in text):
+        return text
+    text = _BRACED_GROUPS.sub(lambda m: m[0].replace("{,}", ""), text)
+    bracketed = _BRACKETS.search(text) and "," in text
+    groups = _ZERO_GROUPS if bracketed and not _SPACED_COMMA.search(text) else _GROUPS
+    text = groups.sub(lambda m: re.sub(r"[ ,'_]", "", m[0]), text)
+    if "\\" in text:
+        text = _REPEATING.sub(_repeating, text)
+    text = _SCIENTIFIC.sub(r"(\1*10^{\2})", text)
+    return _MIXED.sub(_mixed, text)
+
+
+def _repeating(match: re.Match[str]) -> str:
+    whole, fixed, again = match[1] or "0", match[2], match[3] or match[4]
+    value = Fraction(int(whole + fixed + again) - int(whole + fixed), (10 ** len(again) - 1) * 10 ** len(fixed))
+    return f"({value})"
+
+
+def _mixed(match: re.Match[str]) -> str:
+    whole, parts = int(match[1]), [g for g in match.groups()[1:] if g]
+    top, bottom = int(parts[0]), int(parts[1])
+    if not bottom or top >= bottom:  # 2 5/3 is no mixed number
+        return match[0]
+    value = whole + Fraction(top, bottom)
+    return f"({value})"
+
+
+def _ends(text: str) -> str:
+    text = text.removeprefix("=").removeprefix(":").strip()
+    if text.endswith(".") and not text.endswith(".."):
+        text = text[:-1].rstrip()
+    return text.rstrip(",;").rstrip()

@@ -1,0 +1,154 @@
+"""math-verify, on sympy, for answers that our own rules cannot read: in a process of its own, with limits.
+
+It is asked only about two answers with the same words, and its "equal" counts only where both sides were parsed whole
+and also agree by value or structure: it calls `\\frac1{2004!}` and `\\frac1{2006!}`, `(1,2)` and `{1,2}` equal.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from typing import Any
+
+SECONDS = 2.0  # for one pair, in the library
+START_SECONDS = 60.0  # importing sympy on a busy node
+MEMORY = 2 << 30  # bytes of address space
+_MATH = re.compile(r"\\[a-zA-Z]+|[\^_=<>]")
+_NEVER = re.compile(r"\\(?:ldots|cdots|dots|approx|sim|pm|mp|input|include|write|def)(?![a-zA-Z])|\.\.\.|≈")
+_WORDS = re.compile(r"(?<!\\)\b[^\W\d_]{3,}")
+_CHILD = "import sys; sys.path[:] = {path!r}; from flywheel_jobs.reading.library import serve; serve()"
+
+
+@lru_cache(maxsize=4096)
+def equal(one: str, other: str) -> bool:
+    """Whether the library finds two folded answers equal, and can be believed. False whenever anything goes wrong."""
+    if not (_MATH.search(one) or _MATH.search(other)) or _NEVER.search(one) or _NEVER.search(other):
+        return False
+    if sorted(_WORDS.findall(one)) != sorted(_WORDS.findall(other)) or not _same_side(one, other):
+        return False
+    return _LIBRARY.ask(one, other)
+
+
+def _same_side(one: str, other: str) -> bool:
+    """The library drops what stands before `=`; of two that have it, it must be the same."""
+    left = [text.partition("=") for text in (one, other)]
+    return not (left[0][1] and left[1][1]) or left[0][0].split() == left[1][0].split()
+
+
+class Library:
+    """The process: started when first asked, again after it was ended for taking too long."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[str] | None = None
+        self._lock = threading.Lock()
+
+    def ask(self, one: str, other: str) -> bool:
+        """One question. Thread-safe."""
+        with self._lock:
+            fresh = self._process is None or self._process.poll() is not None
+            if fresh:
+                self._start()
+            answer = self._exchange(json.dumps([one, other]), SECONDS * 2 + (START_SECONDS if fresh else 0))
+            if answer is None:
+                self.close()
+            return answer == "true"
+
+    def _start(self) -> None:
+        self.close()
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CHILD.format(path=sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+        )
+
+    def _exchange(self, line: str, seconds: float) -> str | None:
+        process = self._process
+        assert process is not None and process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(line + "\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], seconds)
+            return process.stdout.readline().strip() or None if ready else None
+        except OSError:
+            return None
+
+    def close(self) -> None:
+        """Ends the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            with process:
+                pass
+
+
+_LIBRARY = Library()
+atexit.register(_LIBRARY.close)
+
+
+# ---- in the process --------------------------------------------------------------------------------------------------
+def serve() -> None:
+    """Answers questions until its input ends."""
+    import logging
+    import resource
+
+    import math_verify  # noqa: F401  # two seconds that no question should pay for
+
+    logging.disable()
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    signal.signal(signal.SIGALRM, _late)
+    for line in sys.stdin:
+        signal.setitimer(signal.ITIMER_REAL, SECONDS)
+        try:
+            found = _judged(*json.loads(line))
+        except Exception:  # whatever it is, it is no proof of equality
+            found = False
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        print(json.dumps(found), flush=True)
+
+
+def _late(*_: object) -> None:
+    raise TimeoutError
+
+
+def _judged(one: str, other: str) -> bool:
+    from math_verify import verify
+
+    a, b = _parsed(one), _parsed(other)
+    if a is None or b is None or not _sound(a, b):
+        return False
+    options: dict[str, Any] = {"strict": True, "float_rounding": 15, "timeout_seconds": None}
+    return bool(verify(a, b, **options) and verify(b, a, **options))
+
+
+def _parsed(text: str) -> Any:
+    from math_verify import LatexExtractionConfig, parse
+
+    found = parse(f"${text}$", [LatexExtractionConfig()], fallback_mode="no_fallback", parsing_timeout=None)
+    return found[0] if found and not isinstance(found[0], str) else None
+
+
+def _sound(a: Any, b: Any) -> bool:
+    """Whether two of sympy's objects are the same by structure, or by value at points of their symbols."""
+    import sympy
+
+    if isinstance(a, sympy.MatrixBase) and isinstance(b, sympy.MatrixBase):
+        return a.shape == b.shape and all(_sound(x, y) for x, y in zip(list(a), list(b), strict=True))
+    if isinstance(a, sympy.Expr) and isinstance(b, sympy.Expr):
+        symbols = sorted(a.free_symbols | b.free_symbols, key=str)
+        for point in (7, 11):
+            at = {s: sympy.sqrt(point + 3 * number) for number, s in enumerate(symbols)}
+            x, y = (sympy.N(v.subs(at).doit(), 60) for v in (a, b))
+            if not (x.is_number and y.is_number and abs(x - y) <= abs(x) * sympy.Float("1e-40")):
+                return False
+        return True
+    return bool(type(a) is type(b) and a == b)

@@ -1,0 +1,124 @@
+"""What a model thought and what it said, told apart by the marks of every family that writes its thought into the text.
+
+Thought is kept in the record and is never executed, rewarded, voted with or shown to a user. One pass, linear in the
+text.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_NAMES = r"(?:[a-z]{1,16}[:_])?think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue"
+_PAIRS = {
+    "◁think▷": "◁/think▷",  # Kimi
+    "[THINK]": "[/THINK]",  # Mistral
+    "<|begin_of_thought|>": "<|end_of_thought|>",  # OpenThinker, Sky-T1
+    "<|START_THINKING|>": "<|END_THINKING|>",  # Command A
+    "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
+    "<unused94>": "<unused95>",  # MedGemma
+    "<|channel>thought": "<channel|>",  # Gemma
+}
+_CHANNEL = "<|channel|>"  # gpt-oss: analysis, commentary and final in turn
+_WRAPPERS = (
+    "<|begin_of_solution|>", "<|end_of_solution|>", "<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|START_TEXT|>",
+    "<|END_TEXT|>", "<|return|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>",
+)  # fmt: skip
+_AFTER = (
+    rf"(?:(?P<slash>/?)(?P<name>{_NAMES})(?:\s[^<>]{{0,80}})?>"
+    r"|(?P<channel>\|channel\|>\s*(?P<which>[a-z]{1,16})[^<\n]{0,80}?(?=<\|message\|>|[\s<]|$)(?:<\|message\|>)?)"
+    r"|(?P<stop>\|end\|>(?:<\|start\|>assistant)?|\|start\|>assistant|\|message\|>)"
+    r"|(?P<open>" + "|".join(re.escape(m[1:]) for m in _PAIRS) + r")"
+    r"|(?P<close>" + "|".join(re.escape(m[1:]) for m in _PAIRS.values()) + r")"
+    r"|(?P<wrapper>" + "|".join(re.escape(m[1:]) for m in _WRAPPERS) + r"))"
+)
+_MARK = re.compile("<" + _AFTER, re.IGNORECASE)  # `re` skips to a single first character at the speed of memchr
+_ANY_MARK = re.compile(r"[<\[◁]" + _AFTER, re.IGNORECASE)  # several times slower
+_OPENING = {mark.lower(): mark for mark in _PAIRS}
+_CLOSING = {close.lower(): mark for mark, close in _PAIRS.items()}
+# Granite writes sentences; gpt-oss without its special tokens runs the names of its channels into the text.
+_SENTENCES = (
+    ("here is my thought process:", "here is my response:"),
+    ("here's my thought process:", "here's my response:"),
+    ("analysis", "assistantfinal"),
+)
+
+
+@dataclass(frozen=True)
+class Said:
+    """A text, split. `cut` says that a thought never ended: what the model meant to say then was not said."""
+
+    text: str
+    thought: str = ""
+    cut: bool = False
+
+
+def split(text: str) -> Said:
+    """Thought and said text.
+
+    A thought that is not closed reaches to the end. A closing mark without an opening one ends a thought that began
+    with the text (the chat template wrote the opening), however much was said before. Marks of another family inside
+    a thought are part of it.
+    """
+    text, before = _sentences(text)
+    said: list[str] = []
+    thought: list[str] = [before] if before else []
+    inside: str | None = None
+    at, marks = 0, 0
+    marks_of = _ANY_MARK if "[THINK]" in text or "◁" in text else _MARK
+    for mark in marks_of.finditer(text):
+        opens, family = _reading(mark)
+        if inside is not None and (opens or family != inside):
+            continue
+        marks += 1
+        piece, at = text[at : mark.start()], mark.end()
+        if inside is not None:
+            thought.append(piece)
+            inside = None
+        else:
+            said.append(piece)
+            if opens:
+                inside = family
+            elif opens is False and family != _CHANNEL:
+                thought += said
+                said = []
+    rest = text[at:]
+    (said if inside is None else thought).append(rest)
+    if not marks:
+        return Said(text, before)
+    return Said(
+        "\n".join(p.strip() for p in said if p.strip()),
+        "\n".join(p.strip() for p in thought if p.strip()),
+        inside is not None,
+    )
+
+
+def kept(text: str, thought: str) -> str:
+    """A text as it is recorded: with the thought before it that a server told apart."""
+    return f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
+
+
+def _reading(mark: re.Match[str]) -> tuple[bool | None, str]:
+    """Whether a mark opens (True) or closes (False) a thought of that family; None for one that only falls away."""
+    if mark["name"]:
+        return not mark["slash"], mark["name"].lower()
+    if mark["channel"]:
+        return mark["which"].lower() == "analysis", _CHANNEL
+    if mark["stop"]:
+        return False, _CHANNEL
+    if mark["open"]:
+        return True, _OPENING[mark[0].lower()]
+    if mark["close"]:
+        return False, _CLOSING[mark[0].lower()]
+    return None, ""
+
+
+def _sentences(text: str) -> tuple[str, str]:
+    """Thought that sentences mark instead of tags: (the rest, the thought)."""
+    head = text[:64].lstrip().lower()
+    for opening, closing in _SENTENCES:
+        if head.startswith(opening):
+            found = re.search(re.escape(closing), text, re.IGNORECASE)
+            if found:
+                return text[found.end() :].strip(), text[: found.start()].strip()
+    return text, ""

@@ -1,0 +1,88 @@
+"""Units and counted things behind a number: `12 cm^2`, `5 apples`, `$12`, `5 thousand`."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+
+_SPELLINGS = {
+    "metre": "m meter meters metre metres", "cm": "cm centimeter centimeters centimetre centimetres",
+    "mm": "mm millimeter millimeters millimetre millimetres", "km": "km kilometer kilometers kilometre kilometres",
+    "inch": "inch inches", "foot": "ft foot feet", "yard": "yd yard yards", "mile": "mi mile miles",
+    "gram": "gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams", "lb": "lb lbs pound pounds",
+    "ounce": "oz ounce ounces", "ton": "ton tons tonne tonnes", "litre": "litre litres liter liters",
+    "ml": "ml mL milliliter milliliters millilitre millilitres", "gallon": "gallon gallons gal",
+    "second": "sec secs second seconds", "minute": "min mins minute minutes", "hour": "hr hrs hour hours",
+    "day": "day days", "week": "week weeks", "month": "month months", "year": "yr yrs year years",
+    "mph": "mph", "kph": "kph", "°": "° degree degrees deg", "°C": "°C", "°F": "°F", "radian": "rad radian radians",
+    "$": "dollar dollars USD usd bucks", "cent": "cent cents ¢", "€": "euro euros EUR €",
+    "£": "GBP £", "¥": "yen ¥ yuan RMB", "rupee": "rupee rupees ₹ INR",
+    "newton": "newton newtons", "joule": "joule joules", "watt": "watt watts",
+    "kW": "kW", "volt": "volt volts", "kelvin": "kelvin", "Hz": "Hz hertz", "Pa": "Pa pascal pascals",
+    "mol": "mol moles mole",
+    "point": "point points pt pts", "unit": "unit units",
+}  # fmt: skip
+_KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_FACTORS: dict[str, int | Fraction] = {
+    "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
+    "percent": Fraction(1, 100),
+}  # fmt: skip
+_STOP = frozenset(
+    {"squared", "cubed", "factorial", "halves", "half", "third", "thirds", "quarter", "quarters", "fourth", "fourths",
+     "fifths", "sixths", "tenths", "hundredths", "thousandths", "over", "mod", "modulo", "remainder", "plus", "minus",
+     "times", "divided", "and", "not", "less", "more", "than", "least", "most", "about", "approximately", "around",
+     "base", "root", "negative", "positive", "greater", "fewer", "either", "neither", "both", "each", "else",
+     "undefined", "otherwise", "infinity", "power", "choose", "for", "when", "where", "with", "the", "sin", "cos",
+     "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
+)  # fmt: skip
+_WORD = r"(?:°[CF]?|¢|€|£|¥|₹|[A-Za-z]+)"
+_POWERED = rf"(?:square |cubic |sq\.? )?{_WORD}(?:\s*\^\s*\{{?-?[1-9]\}}?)?"
+_UNIT = re.compile(rf"(?P<value>.*[\d)}}\]]|.*\\pi)\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)")
+_CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥₹])\s*(?P<value>[\d.(\\].*)")
+_POWER = re.compile(r"(square |cubic |sq\.? )?([^\s^]+)(?:\s*\^\s*\{?(-?[1-9])\}?)?")
+
+
+def split_unit(text: str) -> tuple[str, str, Fraction]:
+    """(value, unit, factor) of a folded answer; the unit is in one spelling, `factor` is of words like `thousand`."""
+    money = _CURRENCY.fullmatch(text)
+    unit = money["unit"] if money else ""
+    if money:
+        text = money["sign"] + money["value"]
+    factor = Fraction(1)
+    while (
+        text and text[-1].isalpha() and (word := text.rpartition(" ")[2].lower()) in _FACTORS and word != text.lower()
+    ):
+        factor *= _FACTORS[word]
+        text = text[: -len(word)].rstrip()
+    found = _UNIT.fullmatch(text) if not unit else None
+    if found is None:
+        return text, unit, factor
+    value, named = found["value"], _unit(found["unit"], spaced=text[len(found["value"])] == " ")
+    if named is None:
+        return text, unit, factor
+    before = value.rpartition(" ")[2].lower()
+    if before in _FACTORS:
+        factor *= _FACTORS[before]
+        value = value[: -len(before)].rstrip()
+    return value, named, factor
+
+
+def _unit(text: str, spaced: bool) -> str | None:
+    """A unit in one spelling; None for a word that is none."""
+    parts = [_one(part.strip(), spaced) for part in re.split(r"/|\bper\b", text)]
+    return "/".join(p for p in parts if p) if all(parts) else None
+
+
+def _one(text: str, spaced: bool) -> str | None:
+    match = _POWER.fullmatch(text)
+    if match is None:
+        return None
+    prefix, word, power = match.groups()
+    if prefix:
+        power = "2" if prefix.startswith("sq") else "3"
+    known = _KNOWN.get(word) or _KNOWN.get(word.lower()) if len(word) > 1 or not word.isascii() else None
+    if known is None:
+        if not (spaced and len(word) >= 3 and word.isalpha() and word.lower() not in _STOP):
+            return None
+        known = word.lower().removesuffix("s")  # a counted thing: apples
+    return known if power in (None, "1") else f"{known}^{power}"

@@ -1,0 +1,380 @@
+"""What an answer means: a number, an expression, a collection, a choice, a relation, words; with a unit or a name.
+
+Ours come before any library's rules, because a wrong "equal" pays for wrong answers: kinds must agree, every character
+must be understood, and nothing is rounded.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import StrEnum
+from fractions import Fraction
+from functools import lru_cache
+
+from flywheel_jobs.reading import evaluate, expr
+from flywheel_jobs.reading.expr import Node, Unreadable
+from flywheel_jobs.reading.fold import MAX_ANSWER, fold
+from flywheel_jobs.reading.units import split_unit
+
+MAX_PARTS = 64  # entries of a collection
+MAX_NESTED = 6
+
+
+class Kind(StrEnum):
+    """What sort of answer it is."""
+
+    NUMBER = "number"  # an exact rational
+    SCALAR = "scalar"  # an expression with a value at every point
+    ORDERED = "ordered"  # a tuple, vector, interval or row, with its brackets
+    SET = "set"  # a set, or answers side by side
+    CHOICE = "choice"  # the letter of a multiple choice
+    RELATION = "relation"  # an equation or inequality that is no plain `x = ...`
+    WORDS = "words"
+    REFUSAL = "refusal"  # words that say that there is no answer
+    UNFINISHED = "unfinished"  # a computation that was not carried out: equal to its own text alone
+    OTHER = "other"  # not understood: equal to its own text alone
+
+
+CHECKABLE = frozenset({Kind.NUMBER, Kind.SCALAR, Kind.ORDERED, Kind.SET, Kind.CHOICE, Kind.RELATION, Kind.WORDS})
+
+
+@dataclass(frozen=True)
+class Value:
+    """An answer as it is understood. `text` is its folded writing."""
+
+    kind: Kind
+    text: str
+    number: Fraction | None = None
+    node: Node | None = None
+    brackets: str = ""
+    parts: tuple[Value, ...] = field(default=())
+    name: str = ""  # of `x = 3`; a value without one agrees with any
+    unit: str = ""  # of `12 cm`; a value without one agrees with any
+
+    @property
+    def checkable(self) -> bool:
+        """Whether another answer can be told from this one by what it means."""
+        return self.kind in CHECKABLE and all(p.checkable for p in self.parts)
+
+
+NOTHING = Value(Kind.OTHER, "")
+_WORDS = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)*")
+_CHOICE = re.compile(r"(?:option |choice )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s*\S.*)?", re.DOTALL)
+_REFUSED = re.compile(
+    r"\b(?:cannot|can ?not|can't|can’t|could not|unable|unknown|unclear|unanswerable|insufficient|undetermined|sorry|"
+    r"not (?:enough|sufficient|given|provided|known|possible|answerable|specified|available|sure|stated)|don't know|"
+    r"do not know|impossible to (?:determine|tell|say|answer|know)|no (?:final )?answer|n/a|see above|no idea|"
+    r"none given|refuse|as an ai|tbd|to be determined|your answer|final answer|answer)\b",
+    re.IGNORECASE,
+)
+_NAME = re.compile(r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?")
+_RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
+_OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
+_MEMBER = re.compile(rf"({_NAME.pattern})\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
+_AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])")
+_MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
+_PAIRS = {"(": ")", "[": "]", "{": "}", "⟨": "⟩"}
+_COUNT = "zero one two three four five six seven eight nine ten eleven twelve"
+_WORD_NUMBERS = {word: number for number, word in enumerate(_COUNT.split())}
+
+
+def read(answer: str) -> Value:
+    """The meaning of an answer. Never raises."""
+    answer = answer.strip()
+    return _known(answer) if len(answer) <= MAX_ANSWER else NOTHING
+
+
+@lru_cache(maxsize=8192)
+def _known(answer: str) -> Value:
+    text = fold(answer)
+    return _read(text, 0) if text else NOTHING
+
+
+def _read(text: str, depth: int) -> Value:
+    if text.isdigit():
+        return Value(Kind.NUMBER, text, number=Fraction(int(text)))
+    if depth > MAX_NESTED:
+        return Value(Kind.OTHER, text)
+    for reader in (_worded, _related, _several, _bracketed, _plain):
+        found = reader(text, depth)
+        if found is not None:
+            return found
+    return Value(Kind.OTHER, text)
+
+
+def _worded(text: str, _depth: int) -> Value | None:
+    choice = _CHOICE.fullmatch(text)
+    if choice and (not choice[0][1:].strip(").: ") or "=" not in text):
+        return Value(Kind.CHOICE, choice[1] or choice[2])
+    if _REFUSED.search(text):
+        return Value(Kind.REFUSAL, " ".join(text.lower().split()))
+    if not _WORDS.fullmatch(text):
+        return None
+    word = text.lower()
+    if word in _WORD_NUMBERS:
+        return Value(Kind.NUMBER, text, number=Fraction(_WORD_NUMBERS[word]))
+    if (len(max(text.split(), key=len)) < 3 and word not in ("no", "yes")) or word in ("pi", "inf", "infinity"):
+        return None  # letters side by side: variables
+    return Value(Kind.WORDS, " ".join(word.split())) if len(text.split()) <= 8 else None
+
+
+def _related(text: str, depth: int) -> Value | None:
+    """`x = 3` is 3 with a name, `1 < x <= 3` an interval, `x \\in S` S; other relations are what they are."""
+    member = _MEMBER.fullmatch(text)
+    if member:
+        return _named(member[1], _read(member[2].strip(), depth + 1))
+    cuts = [m for m in _RELATIONS.finditer(text) if _level(text, m.start()) == 0]
+    if not cuts or len(split_top(text, ",")) > 1 or _AND_OR.search(text):
+        return None
+    starts, ends = [0, *(m.end() for m in cuts)], [*(m.start() for m in cuts), len(text)]
+    sides = [text[a:b].strip() for a, b in zip(starts, ends, strict=True)]
+    operators = [_OPERATORS.get(m[0], m[0]) for m in cuts]
+    if not all(sides):
+        return None
+    if set(operators) == {"="}:
+        return _equation(text, sides, depth)
+    return _inequality(text, sides, operators)
+
+
+def _equation(text: str, sides: list[str], depth: int) -> Value | None:
+    value = _read(sides[-1], depth + 1)
+    if _NAME.fullmatch(sides[0]) and not _mentions(value, sides[0]):
+        return _named(sides[0], value)
+    if len(sides) != 2:
+        return None
+    left = _read(sides[0], depth + 1)
+    if left.kind is Kind.NUMBER and equal_values(left, value):
+        return value  # `1/2 = 0.5`
+    return _relation("=", text, sides)
+
+
+def _named(name: str, value: Value) -> Value:
+    name = name.replace("{", "").replace("}", "")
+    return Value(value.kind, value.text, value.number, value.node, value.brackets, value.parts, name, value.unit)
+
+
+def _mentions(value: Value, name: str) -> bool:
+    return value.node is not None and name.lstrip("\\") in expr.names(value.node)
+
+
+def _relation(operator: str, text: str, sides: list[str]) -> Value | None:
+    try:
+        left, right = (expr.parse(side) for side in sides)
+    except Unreadable:
+        return None
+    if operator in (">", ">="):
+        left, right, operator = right, left, operator.replace(">", "<")
+    return Value(Kind.RELATION, text, node=("+", left, ("neg", right)), brackets=operator)
+
+
+def _inequality(text: str, sides: list[str], operators: list[str]) -> Value | None:
+    if len(sides) == 2:
+        if operators[0] == "!=":
+            return _relation("!=", text, sides)
+        if _NAME.fullmatch(sides[1]) and not _NAME.fullmatch(sides[0]):
+            sides, operators = sides[::-1], [operators[0].translate(str.maketrans("<>", "><"))]
+        if _NAME.fullmatch(sides[0]):
+            bound = _read(sides[1], MAX_NESTED)
+            if bound.kind in (Kind.NUMBER, Kind.SCALAR) and not (bound.node and expr.names(bound.node)):
+                return _named(sides[0], _ray(text, operators[0], bound))
+        return _relation(operators[0], text, sides)
+    if len(sides) == 3 and _NAME.fullmatch(sides[1]) and len({o[0] for o in operators}) == 1:
+        if operators[0][0] == ">":
+            sides, operators = sides[::-1], operators[::-1]
+        ends = (_read(sides[0], MAX_NESTED), _read(sides[2], MAX_NESTED))
+        if all(e.kind in (Kind.NUMBER, Kind.SCALAR) for e in ends):
+            brackets = ("[" if "=" in operators[0] else "(") + ("]" if "=" in operators[1] else ")")
+            return _named(sides[1], Value(Kind.ORDERED, text, brackets=brackets, parts=ends))
+    return None
+
+
+def _ray(text: str, operator: str, bound: Value) -> Value:
+    endless = Value(Kind.SCALAR, r"\infty", node=("c", "oo"))
+    closed = "=" in operator
+    if operator[0] == ">":
+        return Value(Kind.ORDERED, text, brackets="[)" if closed else "()", parts=(bound, endless))
+    below = Value(Kind.SCALAR, r"-\infty", node=("neg", ("c", "oo")))
+    return Value(Kind.ORDERED, text, brackets="(]" if closed else "()", parts=(below, bound))
+
+
+def _several(text: str, depth: int) -> Value | None:
+    """Answers side by side: `2, 3`, `2 and 3`, `2 ± 1`, a union."""
+    parts = split_top(text, "∪")
+    if len(parts) > 1:
+        return _collection(Kind.SET, text, "∪", parts, depth)
+    parts = (
+        [p for piece in split_top(text, ",") for p in _AND_OR.split(piece)]
+        if "," in text or _AND_OR.search(text)
+        else []
+    )
+    if len(parts) > 1 and all(p.strip() for p in parts):
+        return _collection(Kind.SET, text, "", parts, depth)
+    if text.count(r"\pm") == 1:
+        both = [text.replace(r"\pm", sign) for sign in ("+", "-")]
+        return _collection(Kind.SET, text, "", both, depth)
+    return None
+
+
+def _bracketed(text: str, depth: int) -> Value | None:
+    matrix = _MATRIX.fullmatch(text)
+    if matrix:
+        rows = [f"[{row.replace('&', ',')}]" for row in matrix[2].split(r"\\") if row.strip()]
+        return _collection(Kind.ORDERED, text, "matrix", rows, depth)
+    if text == r"\emptyset":
+        return Value(Kind.SET, text)
+    inner, brackets = text, ""
+    if text.startswith(r"\{") and text.endswith(r"\}"):
+        inner, brackets = text[2:-2], r"\{"
+    elif len(text) > 2 and text[0] in _PAIRS and text[-1] in ")]}⟩" and _spans(text):
+        inner, brackets = text[1:-1], text[0] + text[-1]
+    if not brackets or not inner.strip():
+        return None
+    parts = split_top(inner, ",")
+    if brackets in (r"\{", "{}"):
+        if len(parts) == 1 and brackets == "{}":
+            return _read(inner.strip(), depth + 1)
+        return _collection(Kind.SET, text, "", parts, depth)
+    if len(parts) == 1:
+        return _read(inner.strip(), depth + 1) if brackets == "()" else None
+    return _collection(Kind.ORDERED, text, brackets, parts, depth)
+
+
+def _collection(kind: Kind, text: str, brackets: str, parts: list[str], depth: int) -> Value | None:
+    if len(parts) > MAX_PARTS or not all(p.strip() for p in parts):
+        return None
+    return Value(kind, text, brackets=brackets, parts=tuple(_read(p.strip(), depth + 1) for p in parts))
+
+
+def _plain(text: str, _depth: int) -> Value | None:
+    """A number or an expression, with a unit behind it."""
+    unit = ""
+    bare, unit, factor = split_unit(text)
+    try:
+        node = expr.parse(bare)
+    except Unreadable:
+        return None
+    if factor != 1:
+        node = ("*", node, ("n", factor))
+    if expr.unfinished(node) and factor == 1:
+        return Value(Kind.UNFINISHED, "".join(text.split()))
+    number = expr.rational(node)
+    if number is not None:
+        return Value(Kind.NUMBER, text, number=number, unit=unit)
+    return Value(Kind.SCALAR, "".join(bare.split()) + (f" {unit}" if unit else ""), node=node, unit=unit)
+
+
+def _level(text: str, at: int) -> int:
+    return sum(text.count(c, 0, at) for c in "([{⟨") - sum(text.count(c, 0, at) for c in ")]}⟩")
+
+
+def _spans(text: str) -> bool:
+    """Whether the first bracket is closed by the last one: `(1,2]` is one interval, `(a)(b)` a product."""
+    level = 0
+    for at, char in enumerate(text):
+        level += (char in "([{⟨") - (char in ")]}⟩")
+        if not level:
+            return at == len(text) - 1
+    return False
+
+
+def split_top(text: str, separator: str) -> list[str]:
+    """Parts of a text at a separator outside all brackets."""
+    if separator not in text:
+        return [text]
+    parts, level, start = [], 0, 0
+    for at, char in enumerate(text):
+        level += (char in "([{⟨") - (char in ")]}⟩")
+        if char == separator and level == 0:
+            parts.append(text[start:at])
+            start = at + 1
+    return [*parts, text[start:]]
+
+
+# ---- equality --------------------------------------------------------------------------------------------------------
+def equal_values(one: Value, other: Value) -> bool:
+    """Whether two answers mean the same. A name or unit that only one of them has says nothing against it."""
+    if (one.name and other.name and one.name != other.name) or (one.unit and other.unit and one.unit != other.unit):
+        return _as_relations(one, other)
+    if Kind.RELATION in (one.kind, other.kind):
+        return _as_relations(one, other)
+    if {one.kind, other.kind} <= {Kind.NUMBER, Kind.SCALAR}:
+        return _same_scalar(one, other)
+    if one.kind is not other.kind or len(one.parts) != len(other.parts):
+        return False
+    if one.kind is Kind.ORDERED:
+        if one.brackets != other.brackets:
+            return False
+        if all(p.name for p in (*one.parts, *other.parts)):
+            return _same_members(one.parts, other.parts)
+        return all(map(equal_values, one.parts, other.parts))
+    if one.kind is Kind.SET:
+        return one.brackets == other.brackets and _same_members(one.parts, other.parts)
+    return one.text == other.text != ""
+
+
+def _same_members(some: tuple[Value, ...], others: tuple[Value, ...]) -> bool:
+    left = list(others)
+    for part in some:
+        match = next((p for p in left if equal_values(part, p)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _same_scalar(one: Value, other: Value) -> bool:
+    if one.number is not None and other.number is not None:
+        return one.number == other.number
+    try:
+        return evaluate.values(_node(one)).same(evaluate.values(_node(other)))
+    except Unreadable:
+        return one.text == other.text
+
+
+def _node(value: Value) -> Node:
+    return ("n", value.number) if value.number is not None else value.node or ("n", Fraction(0))
+
+
+def _as_relations(one: Value, other: Value) -> bool:
+    """Equations that differ by a factor are one equation; of inequalities, by a positive one."""
+    sides = [_relation_of(v) for v in (one, other)]
+    if None in sides or (one.brackets != other.brackets and Kind.RELATION is one.kind is other.kind):
+        return False
+    operator = one.brackets if one.kind is Kind.RELATION else other.brackets
+    try:
+        sign = evaluate.values(sides[0] or ()).proportional(evaluate.values(sides[1] or ()))
+    except Unreadable:
+        return one.text == other.text
+    return sign > 0 or (sign < 0 and operator in ("=", "!="))
+
+
+def _relation_of(value: Value) -> Node | None:
+    if value.kind is Kind.RELATION:
+        return value.node
+    if value.name and value.kind in (Kind.NUMBER, Kind.SCALAR):
+        try:
+            return ("+", expr.parse(value.name), ("neg", _node(value)))
+        except Unreadable:
+            return None
+    return None
+
+
+def normal_form(answer: str) -> str:
+    """Canonical text of an answer: `p/q` in lowest terms, `{a,b}` sorted, `(a,b)` in order, else its folded writing.
+
+    Equal forms are equal answers; the reverse holds for numbers and their collections only.
+    """
+    return _form(read(answer))
+
+
+def _form(value: Value) -> str:
+    if value.kind is Kind.NUMBER:
+        return f"{value.number} {value.unit}".rstrip()
+    if value.parts and value.kind is Kind.SET:
+        mark = " ∪ " if value.brackets else ","
+        joined = mark.join(sorted(map(_form, value.parts)))
+        return joined if value.brackets else rf"\{{{joined}\}}"
+    if value.parts and len(value.brackets) == 2:
+        return f"{value.brackets[0]}{','.join(map(_form, value.parts))}{value.brackets[1]}"
+    return value.text

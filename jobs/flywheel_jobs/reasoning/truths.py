@@ -1,0 +1,18 @@
+"""Truths of problems: read like any answer, and refused where nothing could ever be told right by them."""
+
+from __future__ import annotations
+
+from flywheel_api.records.reasoning import Problem
+from flywheel_jobs.reading.equality import checkable
+from flywheel_jobs.reading.final import truth
+
+NOT_CHECKABLE = "answer-not-checkable"
+
+
+def with_truth(problem: Problem) -> tuple[Problem, str]:
+    """The problem with its bare truth (of `... #### 72`, 72), and why it cannot be used, if so.
+
+    The same rule for seeds, suites, variants and rows: the truth must be understood and equal itself.
+    """
+    answer = truth(problem.answer or "")
+    return problem.model_copy(update={"answer": answer}), "" if checkable(answer) else NOT_CHECKABLE

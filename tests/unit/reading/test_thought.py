@@ -1,0 +1,127 @@
+"""Thought is split off, whichever family marked it, and nothing in it is executed, rewarded or read."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel_jobs.reading import calls, text
+from flywheel_jobs.reading.thought import split
+from flywheel_jobs.rewards import math
+
+DRAFT = '<tool_call>{"name": "cancel", "arguments": {"id": 1}}</tool_call>'
+REAL = '<tool_call>{"name": "refund", "arguments": {"id": 1}}</tool_call>'
+FAMILIES = [
+    ("<think>", "</think>"), ("<thinking>", "</thinking>"), ("<Think>", "</THINK>"), ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"), ("<seed:think>", "</seed:think>"), ("<longcat_think>", "</longcat_think>"),
+    ('<think time="3">', "</think >"), ("◁think▷", "◁/think▷"), ("[THINK]", "[/THINK]"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"), ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|inner_prefix|>", "<|inner_suffix|>"), ("<unused94>thought\n", "<unused95>"),
+    ("<|channel>thought\n", "<channel|>"), ("<|channel|>analysis<|message|>", "<|end|>"),
+    ("<|channel|>analysis ", "<|channel|>final "),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("analysis", "assistantfinal"), ("Here is my thought process: ", "\nHere is my response: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("opening", "closing"), FAMILIES)
+def test_a_closed_thought_of_every_family(opening: str, closing: str) -> None:
+    said = split(f"{opening}maybe \\boxed{{12}} {DRAFT}{closing}\n13 {REAL}")
+    assert said.text == f"13 {REAL}" and "12" in said.thought and not said.cut
+    turn = calls.parse(f"{opening}not {DRAFT}{closing}{REAL}")
+    assert [c.name for c in turn.calls] == ["refund"] and not turn.broken
+    for truth in ("12", "15"):
+        assert math.score(f"{opening}try \\boxed{{12}}, <answer>12</answer>{closing}15", truth)["correct"] == (
+            truth == "15"
+        )
+
+
+@pytest.mark.parametrize(("opening", "closing"), [f for f in FAMILIES if f[0] not in ("analysis", FAMILIES[-1][0])])
+def test_a_thought_that_is_cut_off_answers_nothing(opening: str, closing: str) -> None:
+    said = split(f"{opening}so \\boxed{{12}} {DRAFT}")
+    assert said.text == "" and said.cut
+    turn = calls.parse(f"{opening}so {DRAFT}")
+    assert not turn.calls and turn.broken
+    assert math.score(f"{opening}so \\boxed{{12}}", "12")["score"] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("so \\boxed{12}</think>7", "7"),  # the template wrote the opening
+        ("<think>a</think>5<think>b</think>6", "5\n6"),  # side by side they would be 56
+        ("<think>a<think>b</think>c</think>d", "d"),
+        ("<think>a<think>b</think>c", "c"),
+        ("<think>a [THINK] b</think>c", "c"),
+        ("<think></think>\n\n42", "42"),
+        ("42 <think>or", "42"),
+        ("<|begin_of_thought|>x<|end_of_thought|><|begin_of_solution|>8<|end_of_solution|>", "8"),
+        ("<|channel|>commentary<|message|>Looking it up", "Looking it up"),
+        ("x < 5 [1] and a thinking <b>cap</b>", "x < 5 [1] and a thinking <b>cap</b>"),
+    ],
+)
+def test_what_is_said(written: str, said: str) -> None:
+    assert split(written).text == said
+
+
+def test_the_same_model_scores_alike_with_and_without_a_reasoning_parser() -> None:
+    assert math.score("<think>hm</think>\n\n42", "42") == math.score("42", "42")
+
+
+def test_a_turn_of_thought_alone_is_no_refusal() -> None:
+    assert calls.parse("<think>I had better refuse</think>").broken
+    assert not calls.parse("<think>hm</think>I cannot do that.").broken
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text(max_size=60), st.sampled_from(FAMILIES[:9]))
+def test_nothing_is_lost_between_thought_and_said(inner: str, family: tuple[str, str]) -> None:
+    said = split(f"{family[0]}{inner}{family[1]}after")
+    assert said.text.endswith("after")
+    for word in re.findall(r"\w{3,}", inner):
+        assert word in said.thought or word in said.text
+
+
+@pytest.mark.parametrize(
+    "mark",
+    ["<think>", "</think>", "<tool_call>", "<tool_call></tool_call>", "<answer>", "\\boxed{", "<|channel|>", "[THINK]",
+     "<", "answer: ", "#### ", "<think><tool_call>"],
+)  # fmt: skip
+def test_ten_thousand_marks_take_milliseconds(mark: str) -> None:
+    looping = REAL + mark * 10_000
+    started = time.process_time()
+    calls.parse(looping)
+    math.score(looping, "7")
+    assert time.process_time() - started < 1.0  # the old patterns took 52 s
+
+
+def test_blocks_are_those_of_the_pattern_that_verl_uses() -> None:
+    pattern = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
+    pieces = ["<tool_call>", "</tool_call>", "{", "}", "x", "\n", "<tool_", "call>"]
+    import random
+
+    rng = random.Random(3)
+    for _ in range(2000):
+        body = "".join(rng.choice(pieces) for _ in range(rng.randint(0, 14)))
+        blocks = [body[a:b] for a, b in calls._blocks(body)]
+        assert blocks == [m[0] for m in pattern.finditer(body)]
+
+
+@pytest.mark.parametrize(
+    ("dirty", "clean"),
+    [
+        ("12 \ud83d", "12 �"), ("\ud83d\ude00", "😀"), ("a\x00b\x85c", "a�b�c"), ("tab\tline\n\r", "tab\tline\n\r"),
+        ("a\u2028b", "a\u2028b"), ("", ""), ("é", "é"),
+    ],
+)  # fmt: skip
+def test_text_is_cleaned_at_the_door(dirty: str, clean: str) -> None:
+    assert text.clean(dirty) == clean
+    text.clean(dirty).encode()
+
+
+def test_lines_end_at_newlines_only() -> None:
+    assert text.lines("a\u2028b\n\nc\x85d\r\n") == ["a\u2028b", "c\x85d\r"]
