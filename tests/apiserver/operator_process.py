@@ -98,10 +98,10 @@ class OperatorProcess:
         wait_for("the operator", self.alive, 60)
 
     def alive(self) -> bool:
-        """Whether /healthz answers 200."""
+        """Whether /readyz answers 200: what a rollout waits for."""
         if self.process is None or self.process.poll() is not None:
             raise AssertionError(f"the operator ended:\n{self.log[-3000:]}")
-        return self.page("/healthz") is not None
+        return self.page("/readyz") is not None
 
     def page(self, path: str) -> str | None:
         """Text of an HTTP answer, None when there is none."""

@@ -15,7 +15,7 @@ from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
 from cluster.errors import ClusterError
 from flywheel_api.crd import crd_yaml
-from flywheel_api.resources import KINDS
+from flywheel_api.resources import KINDS, Kind
 from flywheel_api.rljob import RLJobSpec, uneven
 from flywheel_api.round import FlywheelRoundSpec
 
@@ -441,3 +441,27 @@ def test_status_is_a_subresource_that_apply_does_not_touch(server: ApiServer) ->
     apply(server, body)
     assert get(server, body)["status"] == status
     assert "Prepare" in server.kubectl("-n", "flywheel-demo", "get", "fwr", "with-status")
+
+
+def test_kustomize_renames_both_ends(server: ApiServer, dry: DryRun) -> None:
+    bodies = list(yaml.safe_load_all(server.kubectl("kustomize", str(ROOT / "examples" / "kustomize"))))
+    names = {(body["kind"], body["metadata"]["name"]) for body in bodies}
+    rounds = [body for body in bodies if body["kind"] == "FlywheelRound"]
+    assert len(rounds) == 2
+    for body in bodies:
+        dry.create(body)
+        if body["kind"] != "Secret":
+            assert ("Secret", body["spec"]["store"]["secretName"]) in names
+    for body in rounds:
+        teacher, users, _ = body["spec"]["endpoints"]
+        assert ("Secret", teacher["apiKey"]["secretName"]) in names
+        assert ("RolloutPool", users["poolRef"]) in names
+    assert ("FlywheelRound", rounds[1]["spec"]["base"]["round"]) in names
+    assert all(name.startswith("emea-") for _, name in names)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.plural)
+def test_the_usual_clean_up_of_a_namespace_takes_none_of_ours(server: ApiServer, kind: Kind) -> None:
+    listed = server.kubectl("api-resources", "--categories=all", "-o", "name").split()
+    ours = server.kubectl("api-resources", "--categories=flywheel", "-o", "name").split()
+    assert f"{kind.plural}.flywheel.dev" in ours and f"{kind.plural}.flywheel.dev" not in listed

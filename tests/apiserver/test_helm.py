@@ -28,13 +28,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         yield api
 
 
-def helm(server: ApiServer, *args: str) -> str:
-    folder = str(server.workdir / "helm")
-    environment = {**os.environ, "HELM_CACHE_HOME": folder, "HELM_CONFIG_HOME": folder, "HELM_DATA_HOME": folder}
-    command = [str(binary_path("helm")), *args, "--kubeconfig", str(server.kubeconfig), "-n", "flywheel-system"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+def helm(server: ApiServer, *args: str, namespace: str = "flywheel-system") -> str:
+    done = attempt(server, *args, namespace=namespace)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def attempt(server: ApiServer, *args: str, namespace: str = "flywheel-system") -> subprocess.CompletedProcess[str]:
+    folder = str(server.workdir / "helm")
+    environment = {**os.environ, "HELM_CACHE_HOME": folder, "HELM_CONFIG_HOME": folder, "HELM_DATA_HOME": folder}
+    command = [str(binary_path("helm")), *args, "--kubeconfig", str(server.kubeconfig), "-n", namespace]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
 
 
 def install(server: ApiServer, *args: str) -> str:
@@ -70,3 +74,46 @@ def test_an_old_crd_is_upgraded(server: ApiServer) -> None:
     assert server.kubectl("get", "crd", name, "-o", columns) == ""
     install(server, "--force-conflicts")
     assert "Reward" in server.kubectl("get", "crd", name, "-o", columns)
+
+
+def test_two_releases_of_one_name_keep_their_rights(server: ApiServer) -> None:
+    for space in ("fw-a", "fw-b"):
+        values = f"images.registry=r,crds.enabled=false,namespaces={{team-{space}}},createNamespaces=true"
+        helm(server, "install", "flywheel", str(CHART), "--create-namespace", "--set", values, namespace=space)
+    for space in ("fw-a", "fw-b"):
+        account = f"--as=system:serviceaccount:{space}:flywheel"
+        assert server.kubectl("auth", "can-i", "watch", "namespaces", account).strip() == "yes"
+        assert server.kubectl("auth", "can-i", "create", "jobs", account, "-n", f"team-{space}").strip() == "yes"
+    helm(server, "uninstall", "flywheel", namespace="fw-a")
+    other = "--as=system:serviceaccount:fw-b:flywheel"
+    assert server.kubectl("auth", "can-i", "watch", "customresourcedefinitions", other).strip() == "yes"
+
+
+@pytest.mark.parametrize("release", ["20261126", "team.c", "1flywheel", "null"])
+def test_names_that_yaml_or_services_read_otherwise_are_installed(
+    server: ApiServer, tmp_path: Path, release: str
+) -> None:
+    values = {
+        "images": {"registry": "r"},
+        "crds": {"enabled": False},
+        "metrics": {"service": True},
+        "operator": {"podAnnotations": {"prometheus.io/port": 8080, "prometheus.io/scrape": True}},
+    }
+    (tmp_path / "values.yaml").write_text(yaml.safe_dump(values))
+    file = ("--values", str(tmp_path / "values.yaml"))
+    helm(server, "install", release, str(CHART), "--create-namespace", *file, namespace="names")
+    helm(server, "uninstall", release, namespace="names")
+
+
+def test_a_typing_error_is_refused_and_changes_nothing(server: ApiServer) -> None:
+    def generation() -> str:
+        return server.kubectl("-n", "typo", "get", "deployment", "flywheel", "-o", "jsonpath={.metadata.generation}")
+
+    values = ("--set", "images.registry=r,crds.enabled=false")
+    helm(server, "install", "flywheel", str(CHART), "--create-namespace", *values, namespace="typo")
+    before = generation()
+    wrong = ("--set", "config.gpu.trainer.shmsize=1Gi")
+    done = attempt(server, "upgrade", "flywheel", str(CHART), *values, *wrong, namespace="typo")
+    assert done.returncode != 0
+    assert "additional properties 'shmsize' not allowed" in done.stderr
+    assert generation() == before
