@@ -199,6 +199,7 @@ class Progress(StatusModel):
     )
     done: int = Field(default=0, description="Items or steps that are done.")
     total: int | None = Field(default=None, description="Items or steps in all, once known.")
+    items: int = Field(default=0, description="Finished items in the stage's journal, over its phases and attempts.")
     text: str = Field(default="", description="What the attempt is doing, for people.")
     waiting_for: str | None = Field(default=None, description="The endpoint that it waits for, for people.")
     step: int | None = Field(default=None, description="Training step.")

@@ -72,8 +72,10 @@ class Reason(StrEnum):
     NAME_CONFLICT = "NameConflict"
     FORBIDDEN = "Forbidden"
     POD_REFUSED = "PodRefused"
+    API_REFUSES = "ApiRefuses"
     MANIFEST_INVALID = "ManifestInvalid"
     RETRIES_EXHAUSTED = "RetriesExhausted"
+    NO_PROGRESS = "NoProgressInRetries"
     SPEC_CHANGED = "SpecChangedAfterCompletion"
     # verdicts
     PROMOTED = "Promoted"

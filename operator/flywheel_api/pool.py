@@ -8,6 +8,7 @@ from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from flywheel_api.base import SERVED_NAME_PATTERN, ApiModel, Duration, Message, ModelRef, StatusModel
+from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef, PodTemplate, StoreRef
 from flywheel_api.conditions import Conditions
 
@@ -81,7 +82,8 @@ class RolloutPoolStatus(StatusModel):
     conditions: Conditions = Field(
         default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady."
     )
-    phase: str | None = Field(default=None, description="For people only: Pending, Starting, Running, Failed.")
+    phase: str | None = Field(default=None, description="For people only: Pending, Queued, Starting, Running, Failed.")
+    cause: Cause | None = Field(default=None, description="Class of why it failed; a round decides by it.")
     endpoint: str | None = Field(
         default=None, description="Base URL of the OpenAI-compatible API; absent while no replica answers."
     )

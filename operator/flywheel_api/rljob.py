@@ -303,7 +303,7 @@ class RLJobStatus(StatusModel):
         default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady."
     )
     phase: str | None = Field(
-        default=None, description="For people only: Pending, Starting, Running, Succeeded, Failed."
+        default=None, description="For people only: Pending, Queued, Starting, Running, Succeeded, Failed."
     )
     step: int | None = Field(default=None, description="Last finished training step.")
     total_steps: int | None = Field(default=None, description="Steps of the whole run.")
@@ -324,14 +324,21 @@ class RLJobStatus(StatusModel):
         default_factory=list, description="The last five attempts that ended, and why."
     )
     failures: int = Field(default=0, description="Attempts that used up a retry.")
+    fruitless: int = Field(
+        default=0, description="Free attempts in a row that committed no new step; five end the job."
+    )
+    from_step: int = Field(
+        default=0, description="Newest step in the store when the current attempt began: what it has to get beyond."
+    )
     child: ChildRef | None = Field(
         default=None, description="The RayJob of the current attempt; absent when the hardware is free."
     )
     started_at: Timestamp | None = Field(
         default=None, description="When the first attempt began; wallClock counts from here."
     )
-    attempt_started_at: Timestamp | None = Field(
-        default=None, description="When the current attempt began; startupTimeout counts from here."
+    attempt_started_at: Timestamp | None = Field(default=None, description="When the current attempt began.")
+    starting_since: Timestamp | None = Field(
+        default=None, description="Since when its pods may start; startupTimeout counts from here. Absent while queued."
     )
     running_since: Timestamp | None = Field(
         default=None, description="Since when the current attempt runs; GPU-seconds count from here."

@@ -55,8 +55,16 @@ class StageStatus(StatusModel):
     )
     attempt: int = Field(default=0, description="Number of the current or last attempt; 0 before the first.")
     failures: int = Field(default=0, description="Attempts that used up a retry.")
+    fruitless: int = Field(default=0, description="Free attempts in a row that finished no new item.")
+    items: int = Field(default=0, description="Most finished items that were seen in the stage's journal.")
     started_at: Timestamp | None = Field(default=None, description="When its first attempt began.")
     attempt_started_at: Timestamp | None = Field(default=None, description="When the current or last attempt began.")
+    starting_since: Timestamp | None = Field(
+        default=None, description="Since when the pods of the current attempt may start. Absent while queued."
+    )
+    queued_since: Timestamp | None = Field(
+        default=None, description="Since when somebody holds the current attempt back, such as a queue or a quota."
+    )
     finished_at: Timestamp | None = Field(default=None, description="When it was done; for a pool, when it was let go.")
     not_before: Timestamp | None = Field(default=None, description="Back-off: the next attempt starts no earlier.")
     counts: StageCounts | None = Field(default=None, description="Items in, out and dropped, from its manifest.")

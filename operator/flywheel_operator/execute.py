@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from flywheel_api.base import StatusModel, format_time
@@ -25,19 +26,30 @@ async def write_status(kube: KubeApi, obj: Object, wire: Object) -> Object:
     return await kube.patch_status(obj, wire)
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """What did not work, first of each: `refused` is for a person to mend, `trouble` may pass by itself."""
+
+    refused: Problem | None = None
+    trouble: PortError | None = None
+
+
 async def execute(
     kube: KubeApi, obj: Object, status: StatusModel, effects: Sequence[Effect], notes: Iterable[Note]
-) -> Problem | None:
-    """Carries a plan out; what a person must mend of it, if anything. Raises other port errors for the queue."""
+) -> Outcome:
+    """Carries a plan out, every effect of it: one that fails says nothing of the others. Raises PortError of status."""
     written = await write_status(kube, obj, status.dump())
     if written is obj and any(effect.action.act is Act.DELETE for effect in effects):
         await _still(kube, obj)
     refused: Problem | None = None
+    trouble: PortError | None = None
     for effect in effects:
-        problem = await _act(kube, written, effect)
-        refused = refused or problem  # the other effects may well work
+        try:
+            refused = await _act(kube, written, effect) or refused
+        except PortError as error:
+            trouble = trouble or error
     await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(notes)))
-    return refused
+    return Outcome(refused, trouble)
 
 
 async def _still(kube: KubeApi, obj: Object) -> None:
@@ -75,13 +87,18 @@ async def _act(kube: KubeApi, owner: Object, effect: Effect) -> Problem | None:
 
 
 async def _create(kube: KubeApi, body: Object, uid: str) -> Problem | None:
-    """Create once: a child of that name and owner is success, anybody else's is a conflict that a person must mend."""
+    """Create once: a child of that name and owner is success, anybody else's is a conflict that a person must mend.
+
+    A conflict without such an object is about something else, such as a quota that was counted twice at once.
+    """
     name, resource = body["metadata"]["name"], BY_KIND[body["kind"]]
     try:
         await kube.create(body)
     except Conflict:
         found = await kube.refresh(resource, body["metadata"]["namespace"], name)
-        if found is None or owner_uid(found) != uid:
+        if found is None:
+            raise
+        if owner_uid(found) != uid:
             text = f"a {resource.kind} {name!r} that is not ours exists: delete it, this goes on by itself then"
             return Problem(Reason.NAME_CONFLICT, text)
     return None

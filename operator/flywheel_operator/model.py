@@ -87,9 +87,9 @@ class Run:
     """A child that runs an attempt: a Job, a RayJob, an RLJob or a pool, mapped to one shape.
 
     `text` says in plain words where it stands or what it waits for, `reason` in a condition's word. `refused` says that
-    a person must act. `ended` is
-    set with state Ended only. `late` is the class of an attempt whose start takes too long because of what `text` says.
-    `holds` says that it has, or will have, pods.
+    a person must act. `ended` is set with state Ended only; `evidence` is what the pods tell of an end that the child
+    does not show: it speaks where the child has only a symptom. `late` is the class of an attempt whose start takes too
+    long because of what `text` says. `holds` says that it has, or will have, pods.
     """
 
     child: Child
@@ -98,6 +98,7 @@ class Run:
     refused: bool = False
     reason: Reason = Reason.STARTING
     ended: Ended | None = None
+    evidence: Ended | None = None
     late: Cause = Cause.INFRA
     holds: bool = True
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -15,12 +15,13 @@ from flywheel_operator.execute import execute, write_status
 from flywheel_operator.logs import get_logger
 from flywheel_operator.model import Act, Action, Effect, Meta, Object, Plan, Problem
 from flywheel_operator.plan.conditions import Conditions
-from flywheel_operator.ports.errors import Conflict, NotFound
+from flywheel_operator.ports.errors import Conflict, NotFound, PortError, Retryable
 from flywheel_operator.ports.kinds import KubeApi, Resource
 from flywheel_operator.queue import Key
 
 log = get_logger(__name__)
 _AT_ONCE = 0.05
+_SAID_AFTER = timedelta(seconds=30)  # trouble that lasts so long is said: most passes before anybody could read of it
 
 
 class Seen(Protocol):
@@ -61,6 +62,7 @@ class Reconciler:
     ) -> None:
         self._kube, self._subjects, self._clock = kube, subjects, clock
         self._refused: dict[str, Problem] = {}  # by uid: news for the next look, which writes them into status
+        self._trouble: dict[str, datetime] = {}  # by uid: since when effects have failed at every look
 
     async def __call__(self, key: Key) -> float | None:
         """Seconds until the next look, or None. Raises port errors: the queue backs off."""
@@ -87,12 +89,25 @@ class Reconciler:
         seen = replace(seen, refused=self._refused.pop(meta.uid, None))
         plan = subject.plan(meta, spec, status, seen, now)
         effects = [self._effect(subject, meta, spec, plan, seen, action) for action in plan.actions]
-        refused = await execute(self._kube, obj, plan.status, effects, plan.notes)
-        if refused is None:
-            return plan.requeue
-        self._refused[meta.uid] = refused
-        known = seen.refused == refused or _says(plan.status.conditions, refused)
-        return plan.requeue if known else _AT_ONCE
+        outcome = await execute(self._kube, obj, plan.status, effects, plan.notes)
+        refused = outcome.refused or self._lasting(meta.uid, outcome.trouble, now)
+        if refused is not None:
+            self._refused[meta.uid] = refused
+            known = seen.refused == refused or _says(plan.status.conditions, refused)
+            return max(plan.requeue or 0.0, _after(outcome.trouble)) if known else _AT_ONCE
+        if outcome.trouble is not None:
+            raise Retryable(str(outcome.trouble), _after(outcome.trouble)) from outcome.trouble
+        return plan.requeue
+
+    def _lasting(self, uid: str, trouble: PortError | None, now: datetime) -> Problem | None:
+        """Trouble with effects as a person should read of it: it has lasted, or the other side asks for much time."""
+        if trouble is None:
+            self._trouble.pop(uid, None)
+            return None
+        since = self._trouble.setdefault(uid, now)
+        if max(now - since, timedelta(seconds=_after(trouble))) < _SAID_AFTER:
+            return None
+        return Problem(Reason.API_REFUSES, f"the API server does not take what is needed, it is asked again: {trouble}")
 
     def _effect(
         self, subject: Subject[Any, Any, Any], meta: Meta, spec: Any, plan: Plan[Any], seen: Any, action: Action
@@ -125,7 +140,12 @@ def meta_of(obj: Object) -> Meta:
 
 
 def _says(conditions: list[Condition], problem: Problem) -> bool:
-    return any(c.type == "Stalled" and c.status == "True" and c.reason == problem.reason for c in conditions)
+    return any(c.type == "Ready" and c.status == "False" and c.reason == problem.reason for c in conditions)
+
+
+def _after(trouble: PortError | None) -> float:
+    """Seconds of patience that the other side asked for."""
+    return (trouble.after if isinstance(trouble, Retryable) else None) or 0.0
 
 
 def _explain(where: str, error: ValidationError) -> str:

@@ -153,7 +153,14 @@ class StageContext:
         if self.shards > 1:
             text = f"shard {self.shard + 1} of {self.shards}: {text}"
         waiting = next(iter(self._waits.values()), None)
-        self.attempt.update(done=done, total=total, text=text, waiting_for=waiting, tokens_per_second=self._speed())
+        self.attempt.update(
+            done=done,
+            total=total,
+            items=len(self.journal.items),
+            text=text,
+            waiting_for=waiting,
+            tokens_per_second=self._speed(),
+        )
 
     def _speed(self) -> float | None:
         tokens = sum(c.usage.completion_tokens for c in self._clients.values())

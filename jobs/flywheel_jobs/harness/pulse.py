@@ -28,6 +28,7 @@ class Advance(TypedDict, total=False):
 
     done: int
     total: int | None
+    items: int
     text: str
     waiting_for: str | None
     step: int | None

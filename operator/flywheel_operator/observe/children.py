@@ -21,6 +21,7 @@ from flywheel_operator.observe import jobs as jobfacts
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.rayjobs import child_of
 from flywheel_operator.plan import budget, graph
+from flywheel_operator.plan.conditions import REFUSALS
 from flywheel_operator.ports.kinds import JOBS, PODS, POOLS, RLJOBS, Resource, labels_of, owner_uid
 
 _WIND_UP_SECONDS = 60
@@ -163,25 +164,35 @@ def pool_run(pool: Object, status: RolloutPoolStatus) -> Run:
     fresh = status.observed_generation == pool["metadata"].get("generation", status.observed_generation)
     if fresh and _is_true(status.conditions, ConditionType.READY):
         return Run(child, RunState.RUNNING)
-    text = status.progress or "the pool is starting"
-    stalled = find_condition(status.conditions, ConditionType.STALLED)
-    if fresh and stalled is not None and stalled.status == "True" and stalled.reason == Reason.FAILED:
-        return Run(child, RunState.ENDED, ended=Ended(Cause.APP, "PoolFailed", text))
-    return Run(child, RunState.STARTING, text, _is_true(status.conditions, ConditionType.STALLED))
+    text, reason = _said(status.conditions, status.progress or "the pool is starting")
+    stalled = _is_true(status.conditions, ConditionType.STALLED)
+    if fresh and stalled and reason is Reason.FAILED:
+        return Run(child, RunState.ENDED, ended=Ended(status.cause or Cause.APP, "PoolFailed", text))
+    state = RunState.QUEUED if fresh and status.phase == "Queued" else RunState.STARTING
+    return Run(child, state, text, stalled, reason)
 
 
 def rljob_run(rljob: Object, status: RLJobStatus) -> Run:
     """An RLJob, which watches over its own attempts."""
     child, holds = child_of(rljob), status.finished_at is None or status.child is not None
     if status.finished_at is None:
-        text = status.progress or "starting"
-        return Run(child, RunState.RUNNING, text, _is_true(status.conditions, ConditionType.STALLED), holds=holds)
+        text, reason = _said(status.conditions, status.progress or "starting")
+        stalled = _is_true(status.conditions, ConditionType.STALLED)
+        return Run(child, RunState.RUNNING, text, stalled, reason, holds=holds)
     if status.manifest is not None:
         return Run(child, RunState.SUCCEEDED, holds=holds)
     last = status.attempts[-1] if status.attempts else None
     said = find_condition(status.conditions, ConditionType.READY)
     ended = Ended(last.cause if last else Cause.APP, "RLJobFailed", said.message if said else "the RLJob failed")
     return Run(child, RunState.ENDED, ended=ended, holds=holds)
+
+
+def _said(conditions: list[Condition], progress: str) -> tuple[str, Reason]:
+    """What one of our own kinds says of itself, and in which word: refusals stand in conditions only."""
+    ready = find_condition(conditions, ConditionType.READY)
+    if ready is None or ready.reason not in set(Reason):
+        return progress, Reason.STARTING
+    return ready.message if ready.reason in REFUSALS else progress, Reason(ready.reason)
 
 
 def _is_true(conditions: list[Condition], kind: ConditionType) -> bool:

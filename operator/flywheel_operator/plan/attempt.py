@@ -1,10 +1,10 @@
 """One attempt's life, the same for a stage's Job and an RLJob's RayJob: what is seen of it, and so where it stands.
 
-    Missing -> Starting -> Running -> Awaiting -> Committed
-                    \\________\\_________\\___ Over
+    Missing -> Queued <-> Starting -> Running -> Awaiting -> Committed
+                   \\________\\_________\\___ Over
 
 A commit ends an attempt well whatever its child says (law 5); what the program itself wrote counts before what its pods
-show, and that before what was inferred from their silence (law 7).
+show, and that before what was inferred from their silence (law 7). While somebody holds the child back no clock runs.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from flywheel_api.base import format_time
+from flywheel_api.artifacts import Failure
+from flywheel_api.base import format_duration, format_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef
 from flywheel_api.conditions import Reason
@@ -22,18 +23,24 @@ from flywheel_operator.model import Ended, Record, Run, RunState
 
 @dataclass(frozen=True)
 class Attempt:
-    """What status says of the current attempt. `awaited_since`: the child had ended well, its manifest was missing."""
+    """What status says of the current attempt.
+
+    `started`: since when its pods may start. `awaited_since`: the child had ended well, its manifest was missing.
+    `refusal`: the API server's words, where it does not take the child.
+    """
 
     started: datetime
     child: ChildRef | None = None
     running_since: datetime | None = None
     awaited_since: datetime | None = None
+    refusal: str = ""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How long what may take."""
+    """How long what may take; `creation` is the time from the intent to a child that the API server takes."""
 
+    creation: timedelta
     startup: timedelta
     stall: timedelta
     manifest_grace: timedelta
@@ -42,6 +49,13 @@ class Limits:
 @dataclass(frozen=True)
 class Missing:
     """The child is not there yet: the intent was written, the effect has to follow."""
+
+
+@dataclass(frozen=True)
+class Queued:
+    """Somebody holds the child back: it keeps its place, and its clocks begin anew when it is let go."""
+
+    run: Run
 
 
 @dataclass(frozen=True)
@@ -78,37 +92,54 @@ class Over:
     ended: Ended
 
 
-Standing = Missing | Starting | Running | Awaiting | Committed | Over
+Standing = Missing | Queued | Starting | Running | Awaiting | Committed | Over
 
 
 def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now: datetime) -> Standing:
     """Where the attempt stands."""
     if record.manifest is not None:
         return Committed()
-    if record.failure is not None:
-        failure = record.failure
-        return Over(Ended(failure.cause, failure.reason, failure.message, failure.node))
+    if record.failure is not None and not _of_before(record.failure, run):
+        return Over(_told(record.failure, run))
     if record.problem is not None:
         return Over(Ended(Cause.APP, Reason.MANIFEST_INVALID, record.problem))
     if run is None:
-        return _without_child(attempt)
+        return _without_child(attempt, limits, now)
     if run.ended is not None:
         return Over(run.ended)
-    if run.state is RunState.SUCCEEDED:
-        return _without_manifest(attempt, run, limits, now)
-    if run.state is RunState.QUEUED:
-        return Starting(run)  # whoever holds it back may take their time: no clock runs (law 8)
-    if run.state is RunState.STARTING:
-        return _starting(attempt, run, record, limits, now)
+    match run.state:
+        case RunState.QUEUED:
+            return Queued(run)
+        case RunState.SUCCEEDED:
+            return _without_manifest(attempt, run, limits, now)
+        case RunState.STARTING:
+            return _starting(attempt, run, record, limits, now)
     return _running(attempt, run, record, limits, now)
 
 
-def _without_child(attempt: Attempt) -> Standing:
-    if attempt.child is None:
-        return Missing()
-    return Over(
-        Ended(Cause.INFRA, "ChildLost", f"{attempt.child.kind} {attempt.child.name} was deleted by somebody else")
-    )
+def _of_before(failure: Failure, run: Run | None) -> bool:
+    """Whether pods that a queue took away told it: they were asked to stop, and will run again."""
+    waits = run is not None and run.state in (RunState.QUEUED, RunState.STARTING)
+    return waits and failure.cause is Cause.PREEMPTED
+
+
+def _told(failure: Failure, run: Run | None) -> Ended:
+    """What the program told. That its head was lost is a symptom: where the pods know why, they are believed."""
+    if failure.reason == End.HEAD_LOST and run is not None:
+        known = next((e for e in (run.evidence, run.ended) if e is not None and e.cause is not Cause.INFRA), None)
+        if known is not None:
+            return known
+    return Ended(failure.cause, failure.reason, failure.message, failure.node)
+
+
+def _without_child(attempt: Attempt, limits: Limits, now: datetime) -> Standing:
+    if attempt.child is not None:
+        text = f"{attempt.child.kind} {attempt.child.name} was deleted by somebody else"
+        return Over(Ended(Cause.INFRA, "ChildLost", text))
+    if attempt.refusal and now - attempt.started > limits.creation:
+        text = f"the API server did not take it for {format_duration(limits.creation)}: {attempt.refusal}"
+        return Over(Ended(Cause.CAPACITY, "NotCreated", text))
+    return Missing()
 
 
 def _without_manifest(attempt: Attempt, run: Run, limits: Limits, now: datetime) -> Standing:
@@ -120,17 +151,28 @@ def _without_manifest(attempt: Attempt, run: Run, limits: Limits, now: datetime)
 
 
 def _starting(attempt: Attempt, run: Run, record: Record, limits: Limits, now: datetime) -> Standing:
+    if attempt.running_since is not None:
+        return Over(_lost_head(run))
     alive = max(attempt.started, record.advanced_at or attempt.started)  # bytes of a model that is fetched
     if now - alive <= limits.startup:
         return Starting(run)
     why = run.text or "no reason was given"
-    text = f"not running {limits.startup.total_seconds():.0f} s after its start: {why}"
-    return Over(Ended(run.late, End.STARTUP_TIMEOUT, text))
+    text = f"not running {format_duration(limits.startup)} after its start: {why}"
+    return Over(run.evidence or Ended(run.late, End.STARTUP_TIMEOUT, text))
+
+
+def _lost_head(run: Run) -> Ended:
+    """It ran, and it starts again: not by us. Waiting for a node is what follows from a loss, never its cause."""
+    if run.evidence is not None and run.evidence.cause is not Cause.CAPACITY:
+        return run.evidence
+    why = f": {run.text}" if run.text else ""
+    text = f"the head of {run.child.kind} {run.child.name} was lost, a new one starts{why}"
+    return Ended(Cause.INFRA, End.HEAD_LOST, text)
 
 
 def _running(attempt: Attempt, run: Run, record: Record, limits: Limits, now: datetime) -> Standing:
     last = max(attempt.running_since or attempt.started, record.advanced_at or attempt.started)
     if now - last <= limits.stall:
         return Running(run)
-    text = f"no progress since {format_time(last)}, longer than {limits.stall.total_seconds():.0f} s"
+    text = f"no progress since {format_time(last)}, longer than {format_duration(limits.stall)}"
     return Over(Ended(Cause.STALLED, "NoProgress", text))

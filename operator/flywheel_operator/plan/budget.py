@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 from flywheel_api.base import parse_decimal, parse_duration, parse_time
@@ -31,6 +31,20 @@ def running_gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> 
     if gpus == 0 or status.running_since is None:
         return None
     return (now - parse_time(status.running_since)).total_seconds() * gpus
+
+
+def gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> str | None:
+    """GPU-seconds of all attempts, the one that runs now included; None without GPUs."""
+    spent = running_gpu_seconds(spec, status, now)
+    return status.gpu_seconds if spent is None else f"{float(status.gpu_seconds or 0) + spent:.0f}"
+
+
+def time_left(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> timedelta:
+    """What an RLJob's own wall clock leaves; a year where it has none."""
+    if spec.wall_clock is None:
+        return timedelta(days=365)
+    began = parse_time(status.started_at) if status.started_at else now
+    return began + parse_duration(spec.wall_clock) - now
 
 
 def tokens_used(stages: Iterable[StageStatus]) -> dict[str, int]:

@@ -22,8 +22,8 @@ STORE_REASONS = frozenset(
 """Reasons that belong to the condition StorageReady as well as to Preflight."""
 
 
-REFUSALS = frozenset({Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.POD_REFUSED})
-"""What the API server may say to an effect; a person must act, and the effect is tried again meanwhile."""
+REFUSALS = frozenset({Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.POD_REFUSED, Reason.API_REFUSES})
+"""What the API server may say to an effect, which is tried again meanwhile; a person must act on all but ApiRefuses."""
 REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
 
 
@@ -75,17 +75,20 @@ class Conditions:
         """
         if problem is None and waiting:
             problem = self._standing_refusal()
-        if problem is not None:
-            self.blocked(problem.reason, problem.message)
-        return problem is not None
+        if problem is None:
+            return False
+        say = self.working if problem.reason is Reason.API_REFUSES else self.blocked
+        say(problem.reason, problem.message)
+        return True
 
-    def is_refused(self) -> bool:
-        """Whether the last write said that an effect was refused."""
-        return self._standing_refusal() is not None
+    def refusal(self, news: Problem | None) -> str:
+        """The API server's words to an effect, said now or at the last write and not taken back since; else empty."""
+        problem = news or self._standing_refusal()
+        return problem.message if problem is not None else ""
 
     def _standing_refusal(self) -> Problem | None:
-        said = find_condition(self._before, C.STALLED)
-        if said is None or said.status != "True" or said.reason not in REFUSALS:
+        said = find_condition(self._before, C.READY)
+        if said is None or said.status == "True" or said.reason not in REFUSALS:
             return None
         return Problem(Reason(said.reason), said.message)
 

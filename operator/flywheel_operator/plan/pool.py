@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import datetime
 
 from flywheel_api.base import format_time, parse_duration, parse_time
+from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef
 from flywheel_api.conditions import ConditionType, Reason, find_condition
+from flywheel_api.ends import End
 from flywheel_api.names import LABEL_POOL, child_name
 from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus, WeightsStatus
 from flywheel_operator.model import (
     Act,
     Action,
+    Ended,
     Meta,
     Note,
     Plan,
@@ -78,10 +81,11 @@ class _Planner:
             text = f"RayService {wanted.run.child.name} is going, it is made anew then"
             return self._transition("Starting", Reason.WAITING, text, {})
         if wanted.run.ended is not None:
-            text = f"{wanted.run.ended.reason}: {wanted.run.ended.message}"
-            return self._not_serving(wanted, "Failed", Reason.FAILED, text)
+            return self._failed(wanted, wanted.run.ended)
         if wanted.run.state is RunState.RUNNING:
             return self._serve(wanted)
+        if wanted.run.state is RunState.QUEUED:
+            return self._queued(wanted)
         return self._starting(wanted)
 
     def _conflict(self) -> Problem | None:
@@ -107,7 +111,7 @@ class _Planner:
         name = revision_name(self.meta, self.seen.wanted)
         text = f"RayService {name} is starting"
         changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name)}
-        if self.seen.refused is None and not self.conditions.is_refused():  # else it is only tried again
+        if not self.conditions.refusal(self.seen.refused):  # else it is only tried again
             changes["started_at"] = format_time(self.now)
             self.notes.append(Note("Starting", text))
         create = Action(Act.CREATE, RAYSERVICE, name, params={"revision": self.seen.wanted})
@@ -118,14 +122,26 @@ class _Planner:
         if self._served_this():  # its head or its replicas were lost
             changes["started_at"] = format_time(self.now)
             self.notes.append(Note("Lost", "the servers stopped answering; KubeRay starts them again", "Warning"))
-        since = parse_time(str(changes.get("started_at") or self.status.started_at or format_time(self.now)))
-        text = wanted.run.text or "the servers are starting"
-        if self.now - since > parse_duration(self.spec.startup_timeout):
-            late = f"not serving {self.spec.startup_timeout} after its start: {text}"
-            return self._not_serving(wanted, "Failed", Reason.FAILED, late)
-        if wanted.run.refused:
+        run, text = wanted.run, wanted.run.text or "the servers are starting"
+        changes.setdefault("started_at", self.status.started_at or format_time(self.now))
+        late = self.now - parse_time(str(changes["started_at"])) > parse_duration(self.spec.startup_timeout)
+        if late and run.late is not Cause.CAPACITY:  # who waits for a node waits on: the wall clock is its owner's
+            why = f"not serving {self.spec.startup_timeout} after its start: {text}"
+            return self._failed(wanted, run.evidence or Ended(Cause.APP, End.STARTUP_TIMEOUT, why))
+        if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
-        return self._transition("Starting", Reason.STARTING, text, changes)
+        return self._transition("Starting", run.reason, text, changes)
+
+    def _queued(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
+        """Somebody else decides when it starts: no clock runs until then."""
+        text = wanted.run.text or "the servers are held back"
+        if wanted.run.refused:
+            return self._not_serving(wanted, "Queued", Reason.POD_REFUSED, text, {"started_at": None})
+        return self._transition("Queued", wanted.run.reason, text, {"started_at": None})
+
+    def _failed(self, wanted: Revision, ended: Ended) -> Plan[RolloutPoolStatus]:
+        text = f"{ended.reason}: {ended.message}"
+        return self._not_serving(wanted, "Failed", Reason.FAILED, text, {"cause": ended.cause})
 
     def _transition(
         self, phase: str, reason: Reason, text: str, changes: Changes, actions: tuple[Action, ...] = ()
@@ -138,12 +154,14 @@ class _Planner:
         changes |= {"phase": phase, "progress": text, "lagging_replicas": self._lagging()}
         return self._answer(changes, actions, self.times.poll)
 
-    def _not_serving(self, wanted: Revision, phase: str, reason: Reason, text: str) -> Plan[RolloutPoolStatus]:
+    def _not_serving(
+        self, wanted: Revision, phase: str, reason: Reason, text: str, more: Changes | None = None
+    ) -> Plan[RolloutPoolStatus]:
         stalled = find_condition(self.status.conditions, ConditionType.STALLED)
         if stalled is None or (stalled.status, stalled.reason) != ("True", reason):
             self.notes.append(Note(reason.value, text, "Warning"))
         self.conditions.blocked(reason, text)
-        changes: Changes = {"phase": phase, "progress": text[:1024], "child": self._ref(wanted)}
+        changes: Changes = {"phase": phase, "progress": text[:1024], "child": self._ref(wanted)} | (more or {})
         if not self._old_serves():
             changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
         return self._answer(changes, requeue=self.times.preflight)
@@ -198,6 +216,7 @@ class _Planner:
             "observed_generation": self.meta.generation,
             "conditions": self.conditions.result(),
             "replicas": self.seen.pods,
+            "cause": None,
             "selector": f"{LABEL_POOL}={self.meta.name}",
         }
         status = self.status.model_copy(update=fixed | changes)

@@ -9,7 +9,6 @@ from typing import Any
 from flywheel_api.artifacts import Manifest
 from flywheel_api.base import format_duration, parse_time
 from flywheel_api.common import ModelStatus
-from flywheel_api.names import child_name
 from flywheel_api.resources import RLJOB
 from flywheel_api.results import EvaluationResult, GateOutcome, ReportResult, TrainingResult, Verdict, VerdictResult
 from flywheel_api.round import (
@@ -33,7 +32,7 @@ def made_by(manifest: Manifest, meta: Meta, status: StageStatus) -> bool:
     owner = manifest.owner
     if owner.uid == meta.uid:
         return True
-    own = {child_name(meta.name, meta.uid, status.name, number + 1) for number in range(status.attempt)}
+    own = {graph.child_of(meta, Stage(status.name), number + 1) for number in range(status.attempt)}
     return owner.kind == RLJOB.kind and owner.name in own
 
 

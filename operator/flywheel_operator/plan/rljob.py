@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.names import child_name
-from flywheel_api.rljob import CheckpointStatus, RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import (
     Act,
@@ -28,12 +27,11 @@ from flywheel_operator.model import (
 )
 from flywheel_operator.plan import attempt, budget, texts
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
-from flywheel_operator.plan.retry import back_off, judge, remember
+from flywheel_operator.plan.figures import Changes, committed_step, figures
+from flywheel_operator.plan.retry import Tries, back_off, bad_nodes, judge, remember
 
 RAYJOB = "RayJob"
-Changes = dict[str, object]
 FIRST_VISIT = {ConditionType.PREFLIGHT: "not checked yet", ConditionType.STORAGE_READY: "not checked yet"}
-_NO_END = 365 * 24 * 3600  # activeDeadlineSeconds when the job has no wall clock of its own
 
 
 def plan_rljob(
@@ -55,7 +53,7 @@ class _Planner:
         self, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, now: datetime, times: Timings
     ) -> None:
         self.meta, self.spec, self.seen, self.now, self.times = meta, spec, seen, now, times
-        self.status = status
+        self.status, self.left = status, budget.time_left(spec, status, now)
         self.conditions = Conditions(status.conditions, meta.generation, now)
         self.conditions.first_visit(FIRST_VISIT)
         self.notes: list[Note] = []
@@ -66,7 +64,7 @@ class _Planner:
             return self._settled()
         if self.seen.record.manifest is not None:
             return self._succeed()
-        if self._time_is_over():
+        if self.left < timedelta(0):
             wall = self.spec.wall_clock
             return self._close(Ended(Cause.BUDGET, "WallClock", f"spec.wallClock {wall} is over: raise it"))
         return self._attempt() if is_open(self.status) else self._between()
@@ -109,10 +107,14 @@ class _Planner:
         if maker is not None and number == 1:
             said = f"goes on from step {maker.step} of {maker.kind} {maker.name}, which trained the same"
             self.notes.append(Note("CheckpointReused", said))
+        if avoided := bad_nodes(self.status.attempts):
+            self.notes.append(Note("NodesAvoided", f"attempt {number} keeps away from {', '.join(avoided)}"))
         changes: Changes = {
             "phase": "Starting",
             "attempt": number,
             "attempt_started_at": format_time(self.now),
+            "starting_since": format_time(self.now),
+            "from_step": committed_step(self.status.model_copy(update={"reused_from": maker}), None),
             "started_at": self.status.started_at or format_time(self.now),
             "content_key": self.seen.content.key if self.seen.content else None,
             "reused_from": maker,
@@ -124,12 +126,14 @@ class _Planner:
         return self._answer(changes, (self._create(number),), self.times.poll)
 
     def _back_off_left(self) -> timedelta:
-        if not self.status.attempts or self.status.attempts[-1].finished_at is None:
+        last = self.status.attempts[-1] if self.status.attempts else None
+        if last is None or last.finished_at is None:
             return timedelta(0)
-        last = self.status.attempts[-1]
-        ended = Ended(last.cause, last.reason)
-        due = parse_time(last.finished_at or "") + back_off(self.meta.uid, TRAIN_STAGE, last.attempt, ended, self.times)
-        return due - self.now
+        wait = back_off(self.meta.uid, TRAIN_STAGE, last.attempt, Ended(last.cause, ""), self._tries(), self.times)
+        return parse_time(last.finished_at) + wait - self.now
+
+    def _tries(self) -> Tries:
+        return Tries(self.status.failures, self.status.fruitless)
 
     # ---- an attempt -----------------------------------------------------------------------------------------------
     def _attempt(self) -> Plan[RLJobStatus]:
@@ -140,19 +144,24 @@ class _Planner:
         self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
         status = self.status
         current = attempt.Attempt(
-            started=_time(status.attempt_started_at) or self.now,
+            started=_time(status.starting_since) or self.now,
             child=status.child,
             running_since=_time(status.running_since),
             awaited_since=_time(status.awaited_since),
+            refusal=self.conditions.refusal(self.seen.refused),
         )
+        startup = parse_duration(self.spec.startup_timeout)
         limits = attempt.Limits(
-            startup=parse_duration(self.spec.startup_timeout),
+            creation=startup,
+            startup=startup,
             stall=parse_duration(self.spec.stall_after),
             manifest_grace=timedelta(seconds=self.times.manifest_grace),
         )
         match attempt.stand(current, self.seen.run, self.seen.record, limits, self.now):
             case attempt.Over(ended):
                 return self._close(ended)
+            case attempt.Queued(run):
+                return self._queued(run)
             case attempt.Starting(run):
                 return self._starting(run)
             case attempt.Running(run):
@@ -165,45 +174,39 @@ class _Planner:
             case attempt.Committed():
                 return self._succeed()
 
+    def _queued(self, run: Run) -> Plan[RLJobStatus]:
+        """Somebody else decides when it runs. What it ran before that is spent; its clocks begin anew afterwards."""
+        changes: Changes = {
+            "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
+            "starting_since": None,
+            "running_since": None,
+        }
+        return self._waits(run, changes | {"phase": "Queued", "awaited_since": None, "eta": None})
+
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
+        since = self.status.starting_since or format_time(self.now)
+        return self._waits(run, {"phase": "Starting", "starting_since": since})
+
+    def _waits(self, run: Run, changes: Changes) -> Plan[RLJobStatus]:
         text = run.text or f"RayJob {run.child.name} is starting"
         if run.refused:
             self.conditions.blocked(Reason.POD_REFUSED, text)
         else:
-            self.conditions.working(Reason.STARTING, text)
-        return self._answer({"phase": "Starting", "child": self._ref(run), "progress": text}, requeue=self.times.poll)
+            self.conditions.working(run.reason, text)
+        return self._answer(changes | {"child": self._ref(run), "progress": text[:1024]}, requeue=self.times.poll)
 
     def _running(self, run: Run) -> Plan[RLJobStatus]:
         changes: Changes = {
             "phase": "Running",
             "child": self._ref(run),
             "awaited_since": None,
+            "starting_since": self.status.starting_since or format_time(self.now),
             "running_since": self.status.running_since or format_time(self.now),
         }
-        changes |= self._figures(self.seen.record.progress)
+        changes |= figures(self.status, self.seen.record.progress)
         said = changes.get("progress") or self.status.progress or "running"
         self.conditions.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
         return self._answer(changes, requeue=self.times.poll)
-
-    def _figures(self, progress: Progress | None) -> Changes:
-        """Step, reward and so on; taken over only when the step moved, so that estimates do not flap."""
-        if progress is None:
-            return {"progress": "the trainer is starting"}
-        changes: Changes = {}
-        if progress.checkpoint_step is not None and progress.checkpoint_digest is not None:
-            changes["checkpoint"] = CheckpointStatus(step=progress.checkpoint_step, digest=progress.checkpoint_digest)
-        if progress.step is None:
-            return changes | {"progress": progress.text or "the trainer is starting"}
-        if progress.step == self.status.step and self.status.running_since is not None:
-            return changes
-        return changes | {
-            "step": progress.step,
-            "total_steps": progress.total,
-            "reward": texts.number(progress.reward) if progress.reward is not None else self.status.reward,
-            "tokens_per_second": texts.number(progress.tokens_per_second) if progress.tokens_per_second else None,
-            "eta": texts.eta(progress.eta_seconds),
-            "progress": texts.training(progress),
-        }
 
     # ---- ends -----------------------------------------------------------------------------------------------------
     def _succeed(self) -> Plan[RLJobStatus]:
@@ -232,7 +235,7 @@ class _Planner:
             "attempts": self._remember(ended) if is_open(self.status) else self.status.attempts,
             "started_at": self.status.started_at or format_time(self.now),
             "finished_at": format_time(self.now),
-            "gpu_seconds": self._gpu_seconds(),
+            "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
             "running_since": None,
             "awaited_since": None,
             "progress": text,
@@ -240,10 +243,12 @@ class _Planner:
         return self._answer(changes, self._deletions(), self.times.poll)
 
     def _close(self, ended: Ended) -> Plan[RLJobStatus]:
-        verdict = judge(ended, self.status.failures, self.status.attempt, self.spec.retries.limit)
+        progressed = committed_step(self.status, self.seen.record.progress) > self.status.from_step
+        verdict = judge(ended, self._tries(), progressed, self.spec.retries.limit)
         changes: Changes = {
-            "failures": verdict.failures,
-            "gpu_seconds": self._gpu_seconds(),
+            "failures": verdict.tries.failures,
+            "fruitless": verdict.tries.fruitless,
+            "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
             "running_since": None,
             "awaited_since": None,
             "eta": None,
@@ -256,11 +261,8 @@ class _Planner:
             self.conditions.working(Reason.WAITING, text)
             self.notes.append(Note("AttemptEnded", text, "Warning"))
             return self._answer(changes | {"phase": "Pending", "progress": text}, self._deletions(), self.times.poll)
-        reason = {Cause.BUDGET: Reason.BUDGET_EXHAUSTED, Cause.VALIDATION: Reason.FAILED}.get(
-            ended.cause, Reason.RETRIES_EXHAUSTED
-        )
         text = f"{said} ({verdict.why})"
-        self.conditions.failed(reason, text)
+        self.conditions.failed(verdict.reason, text)
         self.notes.append(Note("Failed", text, "Warning"))
         changes |= {"phase": "Failed", "finished_at": format_time(self.now), "progress": text[:1024]}
         return self._answer(changes, self._deletions(), self.times.poll)
@@ -272,29 +274,11 @@ class _Planner:
         return self._answer({"child": None})
 
     # ---- small parts ----------------------------------------------------------------------------------------------
-    def _time_is_over(self) -> bool:
-        started = _time(self.status.started_at)
-        if self.spec.wall_clock is None or started is None:
-            return False
-        return self.now > started + parse_duration(self.spec.wall_clock)
-
-    def _remaining_seconds(self) -> int:
-        if self.spec.wall_clock is None:
-            return _NO_END
-        spent = self.now - (_time(self.status.started_at) or self.now)
-        return max(60, int((parse_duration(self.spec.wall_clock) - spent).total_seconds()))
-
-    def _gpu_seconds(self) -> str | None:
-        spent = budget.running_gpu_seconds(self.spec, self.status, self.now)
-        if spent is None:
-            return self.status.gpu_seconds
-        return f"{float(self.status.gpu_seconds or 0) + spent:.0f}"
-
     def _name(self, number: int) -> str:
         return child_name(self.meta.name, self.meta.uid, TRAIN_STAGE, number)
 
     def _create(self, number: int) -> Action:
-        params = {"activeDeadlineSeconds": str(self._remaining_seconds())}
+        params = {"activeDeadlineSeconds": str(max(60, int(self.left.total_seconds())))}
         return Action(Act.CREATE, RAYJOB, self._name(number), TRAIN_STAGE, number, params=params)
 
     def _ref(self, run: Run) -> ChildRef:

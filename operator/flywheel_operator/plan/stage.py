@@ -9,6 +9,7 @@ from flywheel_api.artifacts import Manifest
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef, ReusedFrom
+from flywheel_api.conditions import Reason
 from flywheel_api.round import StageState, StageStatus
 from flywheel_api.stages import Runs, StageDef
 from flywheel_operator.model import (
@@ -25,7 +26,7 @@ from flywheel_operator.model import (
     delete,
 )
 from flywheel_operator.plan import attempt, graph, results, texts
-from flywheel_operator.plan.retry import back_off, judge
+from flywheel_operator.plan.retry import SHAPE_CHANGED, Tries, back_off, judge
 
 _OWN_LIMITS = timedelta(days=36500)  # an RLJob watches over its own attempts
 _SUPERSEDED = "training's shape was changed: the next attempt takes it and goes on from the last checkpoint"
@@ -33,18 +34,22 @@ _SUPERSEDED = "training's shape was changed: the next attempt takes it and goes 
 
 @dataclass(frozen=True)
 class Step:
-    """The next state of a stage. `ended` is set when an attempt ended; `final` when the stage has failed for good."""
+    """The next state of a stage. `ended` is set when an attempt ended; `final` when the stage has failed for good.
+
+    `said` is the reason of a condition where it is another one than that the stage runs.
+    """
 
     status: StageStatus
     actions: tuple[Action, ...] = ()
     ended: Ended | None = None
     final: str = ""
-    blocked: bool = False
+    reason: Reason = Reason.FAILED
+    said: Reason | None = None
 
 
 @dataclass(frozen=True)
 class View:
-    """What a step may look at. `wanted` is the RLJob that would be created now."""
+    """What a step may look at. `wanted` is the RLJob that would be created now, `refusal` what the API server says."""
 
     meta: Meta
     now: datetime
@@ -54,18 +59,24 @@ class View:
     content: Content | None = None
     training: Training | None = None
     wanted: Training | None = None
+    refusal: str = ""
 
 
 def start(definition: StageDef, status: StageStatus, view: View) -> Step:
     """The next attempt: its number and what it is made of go to status before the child exists."""
-    number = status.attempt + 1
+    return resume(definition, status.model_copy(update={"attempt": status.attempt + 1}), view)
+
+
+def resume(definition: StageDef, status: StageStatus, view: View) -> Step:
+    """The same attempt from its beginning: a pool that was let go comes back under its name."""
     moment = format_time(view.now)
     new = status.model_copy(
         update={
             "state": StageState.RUNNING,
-            "attempt": number,
             "started_at": status.started_at or moment,
             "attempt_started_at": moment,
+            "starting_since": moment,
+            "queued_since": None,
             "finished_at": None,
             "not_before": None,
             "awaited_since": None,
@@ -74,7 +85,7 @@ def start(definition: StageDef, status: StageStatus, view: View) -> Step:
             "progress": f"{definition.stage} starting",
         }
     )
-    return Step(new, (create(definition, view.meta, number),))
+    return Step(new, (create(definition, view.meta, new.attempt),))
 
 
 def create(definition: StageDef, meta: Meta, number: int) -> Action:
@@ -96,10 +107,12 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
     if view.record.progress is not None:
         status = status.model_copy(update={"tokens": results.tokens(status.tokens, view.record.progress.tokens)})
     current = attempt.Attempt(
-        started=parse_time(status.attempt_started_at) if status.attempt_started_at else view.now,
+        started=parse_time(status.starting_since) if status.starting_since else view.now,
         child=status.child,
         awaited_since=parse_time(status.awaited_since) if status.awaited_since else None,
+        refusal=view.refusal,
     )
+    began = status.starting_since or format_time(view.now)
     match attempt.stand(current, view.run, view.record, _limits(definition, view.times), view.now):
         case attempt.Committed():
             assert view.record.manifest is not None
@@ -111,19 +124,35 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
         case attempt.Awaiting(run, since):
             changes = {"awaited_since": format_time(since), "progress": "ended; its manifest is awaited"}
             return Step(_with_child(status, run, **changes))
+        case attempt.Queued(run):
+            held = status.queued_since or format_time(view.now)
+            return _waits(status, run, starting_since=None, queued_since=held)
         case attempt.Starting(run):
-            text = f"{status.name}: {run.text}" if run.text else f"{status.name} starting"
-            return Step(_with_child(status, run, progress=text[:256]), blocked=run.refused)
+            return _waits(status, run, starting_since=began, queued_since=None)
         case attempt.Running(run):
-            return _running(definition, status, view, run)
+            clocks = {"starting_since": began, "queued_since": None}
+            return _running(definition, status.model_copy(update=clocks), view, run)
+
+
+def _waits(status: StageStatus, run: Run, **clocks: str | None) -> Step:
+    """The child's pods do not run: they start, or somebody holds them back."""
+    text = f"{status.name}: {run.text}" if run.text else f"{status.name} starting"
+    return Step(_with_child(status, run, progress=text[:256], **clocks), said=_said(run))
+
+
+def _said(run: Run) -> Reason | None:
+    if run.refused:
+        return Reason.POD_REFUSED
+    if run.state is RunState.QUEUED:
+        return Reason.QUEUED
+    return run.reason if run.reason in (Reason.QUEUED, Reason.API_REFUSES) else None
 
 
 def _limits(definition: StageDef, times: Timings) -> attempt.Limits:
-    grace = timedelta(seconds=times.manifest_grace)
+    grace, startup = timedelta(seconds=times.manifest_grace), timedelta(seconds=times.stage_startup)
     if definition.runs is not Runs.JOB:
-        return attempt.Limits(_OWN_LIMITS, _OWN_LIMITS, grace)
-    startup, stall = timedelta(seconds=times.stage_startup), timedelta(seconds=times.stage_stall)
-    return attempt.Limits(startup, stall, grace)
+        return attempt.Limits(startup, _OWN_LIMITS, _OWN_LIMITS, grace)
+    return attempt.Limits(startup, startup, timedelta(seconds=times.stage_stall), grace)
 
 
 def _running(definition: StageDef, status: StageStatus, view: View, run: Run) -> Step:
@@ -133,8 +162,8 @@ def _running(definition: StageDef, status: StageStatus, view: View, run: Run) ->
     if definition.runs is Runs.JOB:
         return Step(_with_child(status, run, progress=texts.stage(status.name, view.record.progress)[:256]))
     if _outdated(view.training, view.wanted):
-        return close(definition, status, view, Ended(Cause.SUPERSEDED, "ShapeChanged", _SUPERSEDED))
-    return Step(_with_child(status, run, progress=run.text[:256]), blocked=run.refused)
+        return close(definition, status, view, Ended(Cause.SUPERSEDED, SHAPE_CHANGED, _SUPERSEDED))
+    return Step(_with_child(status, run, progress=run.text[:256]), said=_said(run))
 
 
 def _outdated(live: Training | None, wanted: Training | None) -> bool:
@@ -168,16 +197,25 @@ def _committed(status: StageStatus, view: View, manifest: Manifest) -> StageStat
 
 def close(definition: StageDef, status: StageStatus, view: View, ended: Ended) -> Step:
     """An attempt ended without a result. RLJobs have retried by themselves: their failure is the stage's."""
-    verdict = judge(ended, status.failures, status.attempt, view.times.stage_retries)
+    items = view.record.progress.items if view.record.progress else 0
+    verdict = judge(ended, Tries(status.failures, status.fruitless), items > status.items, view.times.stage_retries)
     final = verdict.why
-    if definition.runs is Runs.RLJOB and ended.reason not in ("ChildLost", "ShapeChanged"):
+    if definition.runs is Runs.RLJOB and ended.reason not in ("ChildLost", "NotCreated", SHAPE_CHANGED):
         final = final or "the RLJob has used its own retries"
     actions = (delete(view.run.child),) if view.run is not None and _still_runs(definition, view.run) else ()
-    changes: dict[str, object] = {"failures": verdict.failures, "child": None, "awaited_since": None}
+    changes: dict[str, object] = {
+        "failures": verdict.tries.failures,
+        "fruitless": verdict.tries.fruitless,
+        "items": max(items, status.items),
+        "child": None,
+        "awaited_since": None,
+    }
     if final:
         changes |= {"state": StageState.FAILED, "finished_at": format_time(view.now), "progress": ended.message[:256]}
-        return Step(status.model_copy(update=changes), actions, ended, final)
-    due = format_time(view.now + back_off(view.meta.uid, status.name, status.attempt, ended, view.times))
+        reason = verdict.reason if verdict.reason is Reason.NO_PROGRESS else Reason.FAILED
+        return Step(status.model_copy(update=changes), actions, ended, final, reason)
+    wait = back_off(view.meta.uid, status.name, status.attempt, ended, verdict.tries, view.times)
+    due = format_time(view.now + wait)
     text = f"{status.name}: attempt {status.attempt} ended by {ended.cause.value}, the next starts at {due}"
     changes |= {"state": StageState.WAITING, "not_before": due, "progress": text[:256]}
     return Step(status.model_copy(update=changes), actions, ended)

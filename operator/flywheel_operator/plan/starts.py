@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flywheel_api.base import parse_time
 from flywheel_api.resources import POOL
@@ -12,6 +12,8 @@ from flywheel_api.round import StageState, StageStatus
 from flywheel_api.stages import Runs, Stage, StageDef
 from flywheel_operator.model import Record, RoundSeen, RunState
 from flywheel_operator.plan import graph
+
+_QUEUE_GRACE = timedelta(minutes=5)  # many a queue lets go in seconds, and a pool takes minutes to come back
 
 
 @dataclass(frozen=True)
@@ -58,13 +60,20 @@ class Starts:
         """Whether a stage that needs a pool is sure to run: its result is not in the store, or cannot be there."""
         return any(self._will_run(graph.BY_STAGE[user]) for user in graph.users_of(pool))
 
+    def _held(self, stage: Stage) -> bool:
+        """Whether somebody holds a stage back, for who knows how long: a queue, a quota (law 8)."""
+        since = self.stages[stage].queued_since
+        running = self.stages[stage].state is StageState.RUNNING
+        return running and since is not None and self.now - parse_time(since) > _QUEUE_GRACE
+
     def _will_run(self, definition: StageDef) -> bool:
-        if self.stages[definition.stage].state in graph.DONE:
+        if self.stages[definition.stage].state in graph.DONE or self._held(definition.stage):
             return False
         if graph.ready(definition, self.stages):
             return self.seen.records.get(definition.stage, Record()).manifest is None
         # an input that is being made is a new one: nobody can have made anything of it yet
-        return any(self.stages[s].state is StageState.RUNNING for s in graph.before(definition.stage))
+        before = graph.before(definition.stage)
+        return any(self.stages[s].state is StageState.RUNNING and not self._held(s) for s in before)
 
     def training_holds(self) -> bool:
         """Whether an RLJob has, or will have, pods."""
@@ -84,13 +93,18 @@ class Starts:
         return others or strays or (stage not in self.seen.runs and self.seen.pool_pods > 0)
 
     def pool_needed_again(self, definition: StageDef) -> bool:
-        """A pool that somebody deleted, or that a suspension released, while stages still need it."""
+        """A pool that somebody deleted, or that a suspension or a queue let go, while stages still need it."""
         return definition.stage not in self.seen.runs and self.may_start(definition)
 
     def pool_idle(self, stage: Stage) -> bool:
-        """Whether a pool may go: no stage needs it any more, or a suspension has reached its stage boundary."""
+        """Whether a pool may go: no stage needs it any more, or it would only wait.
+
+        So it is at the stage boundary of a suspension, and while whatever would need it is held back by a queue.
+        """
         users = [self.stages[s].state for s in graph.users_of(stage)]
-        return all(s in graph.DONE for s in users) or (self.suspended and StageState.RUNNING not in users)
+        if all(s in graph.DONE for s in users) or (self.suspended and StageState.RUNNING not in users):
+            return True
+        return any(self._held(s) for s in self.stages) and not self._wanted(stage)
 
     def pool_never_needed(self, definition: StageDef) -> bool:
         """Whether every stage that asks a pool is done before the pool was started."""

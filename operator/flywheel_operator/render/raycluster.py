@@ -30,7 +30,8 @@ _PREFETCH = ("python", "-m", "flywheel_jobs", "fetch-model")
 class ClusterRequest:
     """What a Ray cluster is for. `workers` of 0 means that the head does the work.
 
-    `fetch_progress` is the key under which pods that fetch the model tell so, where somebody judges their start by it.
+    `avoid` names nodes; `fetch_progress` is the key under which pods that fetch the model tell so, where their
+    start is judged by it.
     """
 
     model: str
@@ -41,6 +42,7 @@ class ClusterRequest:
     workers: int = 0
     gpus_per_worker: int = 0
     serve_port: int | None = None
+    avoid: tuple[str, ...] = ()
     token_auth: bool = True
     fetch_progress: str | None = None
 
@@ -79,7 +81,16 @@ def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request
     template = request.template if does_the_work else None
     spec = pod_spec(config, shape.pod, template, [main], [init], volumes(shape.shm_size, shape.model_dir_size))
     spec["terminationGracePeriodSeconds"] = _GRACE
+    if request.avoid:
+        spec["affinity"] = _away_from(request.avoid)
     return {"metadata": pod_metadata(shape.pod, request.labels), "spec": spec}
+
+
+def _away_from(nodes: tuple[str, ...]) -> Object:
+    """By the node's name, of which a term takes one value."""
+    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
+    terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
 
 
 def _main_container(

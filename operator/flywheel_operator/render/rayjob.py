@@ -1,4 +1,7 @@
-"""RLJob to one RayJob per attempt. The shape was run: HTTPMode, token auth, no KubeRay retries, never suspended."""
+"""RLJob to one RayJob per attempt. The shape was run: HTTPMode, token auth, no KubeRay retries, not suspended by us.
+
+No `preRunningDeadlineSeconds`: KubeRay counts it while a queue holds the pods back. Our own limit knows the difference.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from flywheel_api.resources import RLJOB
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_operator.model import Action, Meta, Object, RLJobSeen
+from flywheel_operator.plan.retry import bad_nodes
 from flywheel_operator.render.common import config_env, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
@@ -30,6 +34,7 @@ def ray_job(
         env=(config_env(TRAIN_CONFIG_ENV, train_config(config, meta, spec, status, seen, action.attempt)),),
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,
+        avoid=bad_nodes(status.attempts),
         gpus_per_worker=spec.gpus_per_node,
         fetch_progress=fetch_key(meta.uid, TRAIN_STAGE, action.attempt),
     )

@@ -11,6 +11,7 @@ import pytest
 from flywheel_api.artifacts import Failure, Manifest, Owner, Progress
 from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
+from flywheel_api.common import ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
@@ -27,7 +28,7 @@ from flywheel_operator.model import (
     RunState,
     Timings,
 )
-from flywheel_operator.plan.retry import FREE_LIMIT, judge
+from flywheel_operator.plan.retry import FRUITLESS_LIMIT, Tries, Verdict, back_off, bad_nodes, judge
 from flywheel_operator.plan.rljob import is_open, plan_rljob
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -129,10 +130,83 @@ def test_failures_of_the_program_are_limited_and_preemptions_are_not() -> None:
     assert len(status.attempts) == 5
 
 
-def test_free_retries_are_limited_too() -> None:
-    assert judge(Ended(Cause.PREEMPTED, "Drained"), 0, FREE_LIMIT - 1, 3).again
-    over = judge(Ended(Cause.PREEMPTED, "Drained"), 0, FREE_LIMIT, 3)
-    assert not over.again and f"{FREE_LIMIT} attempts were made" in over.why
+@pytest.mark.parametrize("cause", [Cause.PREEMPTED, Cause.INFRA, Cause.SUPERSEDED])
+def test_free_attempts_that_bring_nothing_end_after_five(cause: Cause) -> None:
+    ended = Ended(cause, "Because")
+    assert judge(ended, Tries(2, FRUITLESS_LIMIT - 2), False, 3) == Verdict(True, Tries(2, FRUITLESS_LIMIT - 1))
+    over = judge(ended, Tries(2, FRUITLESS_LIMIT - 1), False, 3)
+    assert not over.again and over.reason == Reason.NO_PROGRESS and over.tries.failures == 2
+    assert judge(ended, Tries(2, FRUITLESS_LIMIT - 1), True, 3) == Verdict(True, Tries(2, 0)), "it got further"
+
+
+@pytest.mark.parametrize("cause", [Cause.CAPACITY, Cause.ENDPOINT])
+def test_who_waits_for_others_is_not_counted(cause: Cause) -> None:
+    assert judge(Ended(cause, "Because"), Tries(0, 4), False, 0) == Verdict(True, Tries(0, 4))
+
+
+def test_failures_of_the_program_stay_counted_whatever_it_brought() -> None:
+    assert judge(Ended(Cause.APP, "Because"), Tries(1, 4), True, 2) == Verdict(True, Tries(2, 0))
+    assert judge(Ended(Cause.APP, "Because"), Tries(2, 4), True, 2).reason == Reason.RETRIES_EXHAUSTED
+
+
+def test_who_gets_further_does_not_wait_longer_each_time() -> None:
+    preempted = Ended(Cause.PREEMPTED, "Drained")
+    assert back_off("u", "Train", 40, preempted, Tries(0, 0), TIMES) == timedelta(0)
+    assert back_off("u", "Train", 40, preempted, Tries(0, 3), TIMES) > timedelta(seconds=30)
+    assert back_off("u", "Train", 40, Ended(Cause.CAPACITY, "x"), Tries(), TIMES) > timedelta(minutes=3)
+
+
+def ended_by(status: RLJobStatus, cause: Cause, now: datetime, step_: int | None = None, **more: Any) -> RLJobStatus:
+    """One attempt from its start to its end; `step_` is the last one that it committed."""
+    run = Run(CHILD, RunState.RUNNING)
+    status = step(status, now, LONG).status
+    at = format_time(now)
+    shown = Progress(step=step_, checkpoint_step=step_, checkpoint_digest="sha256:c", updated_at=at, heartbeat_at=at)
+    record = Record(progress=shown if step_ else None, advanced_at=now)
+    status = step(status, now, LONG, run=run, record=record).status
+    gone = Run(CHILD, RunState.ENDED, ended=Ended(cause, "Because", "it said so", **more))
+    return step(status, now, LONG, run=gone, record=record).status
+
+
+LONG = SPEC.model_copy(update={"wall_clock": "1000d"})
+
+
+def test_a_healthy_spot_run_is_never_counted_out() -> None:
+    status, now = RLJobStatus(), NOW
+    for number in range(1, 100):
+        now += timedelta(hours=4)
+        status = ended_by(status, Cause.PREEMPTED, now, 10 * number)
+        assert (status.finished_at, status.fruitless, status.attempt) == (None, 0, number)
+
+
+def test_five_preemptions_without_a_step_end_the_job_and_say_so() -> None:
+    status, now = RLJobStatus(), NOW
+    for number in range(1, 6):
+        assert status.finished_at is None, number
+        now += timedelta(hours=4)
+        status = ended_by(status, Cause.PREEMPTED, now, 10)
+        assert status.fruitless == number - 1, "the first one committed step 10"
+    now += timedelta(hours=4)
+    status = ended_by(status, Cause.INFRA, now, 10)
+    assert reason(status) == Reason.NO_PROGRESS and status.failures == 0
+    assert "5 attempts in a row" in (status.progress or "")
+
+
+def test_a_checkpoint_that_was_taken_over_is_no_progress() -> None:
+    maker = ReusedFrom(kind="RLJob", name="other", attempt=1, step=10)
+    first = step(RLJobStatus(), reusable=maker).status
+    assert first.from_step == 10
+
+
+def test_the_node_of_a_gpu_fault_is_avoided_until_there_is_no_room_elsewhere() -> None:
+    status = ended_by(RLJobStatus(), Cause.INFRA, NOW, 10, node="gpu-7")
+    assert status.attempts[-1].node == "gpu-7" and bad_nodes(status.attempts) == ("gpu-7",)
+    plan = step(status, NOW + timedelta(hours=1), LONG)
+    assert any(n.reason == "NodesAvoided" and "gpu-7" in n.message for n in plan.notes)
+    again = ended_by(status, Cause.INFRA, NOW + timedelta(hours=1), 20, node="gpu-9")
+    assert set(bad_nodes(again.attempts)) == {"gpu-7", "gpu-9"}
+    nowhere = ended_by(again, Cause.CAPACITY, NOW + timedelta(hours=2), 20)
+    assert bad_nodes(nowhere.attempts) == ()
 
 
 def test_the_next_attempt_waits_for_pods_to_go_and_for_back_off() -> None:

@@ -1,0 +1,95 @@
+"""The next status of a round in the making, with what is to be done and told. Nothing here outlives the plan."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.resources import POOL
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.stages import Stage
+from flywheel_operator.model import Action, Meta, Note, Plan, Problem, RoundSeen, RunState, Timings, delete
+from flywheel_operator.plan import budget, graph, results, texts
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
+
+C = ConditionType
+FIRST_VISIT = {
+    C.PREFLIGHT: "not checked yet",
+    C.BUDGET_AVAILABLE: "not checked yet",
+    C.STORAGE_READY: "not checked yet",
+    C.ENDPOINTS_AVAILABLE: "not used yet",
+    C.PROMOTED: "not decided yet",
+}
+
+
+class Draft:
+    """`old` is the status that was read, `status` and `stages` the next one; `answer` makes a Plan of it."""
+
+    def __init__(
+        self,
+        meta: Meta,
+        spec: FlywheelRoundSpec,
+        status: FlywheelRoundStatus,
+        seen: RoundSeen,
+        now: datetime,
+        times: Timings,
+    ) -> None:
+        self.meta, self.spec, self.seen, self.now, self.times = meta, spec, seen, now, times
+        self.old, self.status = status, status
+        self.conditions = Conditions(status.conditions, meta.generation, now)
+        self.conditions.first_visit(FIRST_VISIT)
+        self.stages = graph.stages_of(spec, status.stages)
+        self.actions: list[Action] = []
+        self.notes: list[Note] = []
+
+    def set(self, stage: Stage, **changes: object) -> None:
+        """Fields of a stage's status."""
+        self.stages[stage] = self.stages[stage].model_copy(update=changes)
+
+    def change(self, **changes: object) -> None:
+        """Fields of the round's status."""
+        self.status = self.status.model_copy(update=changes)
+
+    def note(self, reason: str, message: str, warning: bool = False) -> None:
+        """An Event."""
+        self.notes.append(Note(reason, message, "Warning" if warning else "Normal"))
+
+    def say(self, kind: ConditionType, problem: Problem | None) -> None:
+        """A condition that is true where there is no problem."""
+        reason, message = (problem.reason, problem.message) if problem else (Reason.AVAILABLE, "")
+        self.conditions.set(kind, problem is None, reason, message)
+
+    def account(self, stage: Stage) -> None:
+        """GPU-seconds of what just ended are added to the stage's."""
+        spent = self.seen.gpu_seconds.get(stage, 0.0)
+        if spent:
+            total = float(self.stages[stage].gpu_seconds or 0) + spent
+            self.set(stage, gpu_seconds=f"{total:.0f}")
+
+    def exhausted(self) -> Problem | None:
+        """What of the budget has run out, if anything."""
+        used = budget.tokens_used(self.stages.values())
+        spent = sum(float(s.gpu_seconds or 0) for s in self.stages.values()) + sum(self.seen.gpu_seconds.values())
+        return budget.exhausted(self.spec.budget, self.old.started_at, spent, used, self.now)
+
+    def sweep(self) -> None:
+        """Children that run or hold hardware go; Jobs and RLJobs that ended stay, with their logs and curves."""
+        done = {a.name for a in self.actions}
+        for run in self.seen.runs.values():
+            ended = run.child.kind != POOL.kind and run.state in (RunState.SUCCEEDED, RunState.ENDED)
+            if not ended and not run.child.deleting and run.child.name not in done:
+                self.actions.append(delete(run.child))
+        self.actions += [delete(c) for c in self.seen.strays if not c.deleting and c.name not in done]
+
+    def answer(self, requeue: float | None) -> Plan[FlywheelRoundStatus]:
+        """The plan. A round that is over needs nobody's help: what is refused then is not said."""
+        over = self.status.finished_at is not None
+        refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(self.actions))
+        self.change(
+            observed_generation=self.meta.generation,
+            base=self.old.base or texts.base(self.spec.base),
+            conditions=self.conditions.result(),
+            stages=list(self.stages.values()),
+        )
+        status = results.with_usage(self.old, self.status, self.now)
+        return Plan(status, tuple(self.actions), tuple(self.notes), REFUSED_AGAIN if refused else requeue)

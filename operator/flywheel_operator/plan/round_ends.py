@@ -1,0 +1,66 @@
+"""How a round ends: with a verdict, by a stage that failed, or by its budget. What has ended stays ended (law 5)."""
+
+from __future__ import annotations
+
+from flywheel_api.base import format_time, parse_time
+from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.results import Verdict
+from flywheel_api.round import FlywheelRoundStatus, StageState
+from flywheel_api.stages import Stage
+from flywheel_operator.model import Plan, Problem
+from flywheel_operator.plan import results
+from flywheel_operator.plan.draft import Draft
+
+C = ConditionType
+
+
+def finish(draft: Draft) -> Plan[FlywheelRoundStatus]:
+    """With the gate's verdict."""
+    verdict = draft.status.verdict or Verdict.HELD
+    promoted = verdict is Verdict.PROMOTED
+    text = f"{verdict.value}: {draft.status.score or 'no score'}"
+    why = results.reasons(draft.seen.manifests.get(Stage.GATE))
+    reason = Reason.PROMOTED if promoted else Reason.HELD
+    draft.conditions.done(reason, text)
+    draft.conditions.set(C.PROMOTED, promoted, reason, why or text)
+    draft.note(verdict.value, f"{text}. {why}" if why else text)
+    draft.sweep()
+    took = draft.now - (parse_time(draft.status.started_at) if draft.status.started_at else draft.now)
+    spent = results.spent(draft.stages, draft.seen.manifests, took)
+    draft.change(stage="Done", progress=spent, finished_at=format_time(draft.now))
+    return draft.answer(draft.times.poll)
+
+
+def fail(draft: Draft, stage: Stage, text: str, reason: Reason) -> Plan[FlywheelRoundStatus]:
+    """Without a verdict."""
+    draft.conditions.failed(reason, text)
+    draft.conditions.set(C.PROMOTED, False, Reason.FAILED, "the round failed before a verdict")
+    draft.note("Failed", text, warning=True)
+    draft.sweep()
+    draft.change(stage=stage.value, progress=text[:1024], verdict=Verdict.FAILED, finished_at=format_time(draft.now))
+    return draft.answer(draft.times.poll)
+
+
+def out_of_budget(draft: Draft, out: Problem) -> Plan[FlywheelRoundStatus]:
+    """Whatever runs is ended and paid for. What the API server refused up to now is part of the reason."""
+    draft.say(C.BUDGET_AVAILABLE, out)
+    running = [Stage(s.name) for s in draft.stages.values() if s.state is StageState.RUNNING]
+    for name, status in draft.stages.items():
+        if status.state in (StageState.RUNNING, StageState.WAITING):
+            draft.account(name)
+            draft.set(name, state=StageState.FAILED, finished_at=format_time(draft.now), progress="budget exhausted")
+    refusal = draft.conditions.refusal(draft.seen.refused)
+    text = f"{out.message}; the API server refused to the end: {refusal}" if refusal else out.message
+    return fail(draft, running[0] if running else Stage.PREFLIGHT, text, Reason.BUDGET_EXHAUSTED)
+
+
+def settled(draft: Draft) -> Plan[FlywheelRoundStatus]:
+    """The round is over: nothing runs again, whatever becomes of its spec and its children."""
+    if draft.meta.generation != draft.old.observed_generation:
+        text = (
+            "spec was changed after the round ended: nothing runs again; apply a new round under another name, "
+            "it takes over what is done"
+        )
+        draft.conditions.set(C.RECONCILING, False, Reason.SPEC_CHANGED, text)
+    draft.sweep()
+    return draft.answer(draft.times.poll if draft.actions else None)
