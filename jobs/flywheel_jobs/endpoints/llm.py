@@ -89,12 +89,16 @@ class ChatClient:
         already_used: int = 0,
         transport: Transport | None = None,
         steady: str | None = None,
+        pace: Pace | None = None,
     ) -> None:
-        """`steady`: the only model name that answers may have; the empty text takes the first one's."""
+        """`steady`: the only model name that answers may have; the empty text takes the first one's.
+
+        `pace`: of the endpoint, where several roles share it.
+        """
         self.endpoint = endpoint
         self.role = endpoint.role
         self.purse = Purse(endpoint.role, endpoint.token_limit, already_used)
-        self.pace = Pace(endpoint.concurrency, endpoint.requests_per_minute)
+        self.pace = pace or Pace(endpoint.concurrency, endpoint.requests_per_minute)
         self.answered: Counter[str] = Counter()
         self.learnt = Learnt()
         self._patience = patience_seconds
@@ -152,8 +156,10 @@ class ChatClient:
             self._caches.trips(None)
         return ChatResult.of(found[:wanted])
 
-    async def identify(self) -> ServedBy:
-        """What the endpoint says of itself in GET /models, which may be nothing; asked once."""
+    async def identify(self, again: bool = False) -> ServedBy:
+        """What the endpoint says of itself in GET /models, which may be nothing; asked once, or `again`."""
+        if again and self._identity is not None and self._identity.done():
+            self._identity = None
         return await asyncio.shield(self._start_identity())
 
     @property

@@ -38,6 +38,10 @@ class Purse:
         self._reserved = 0
         self._freed = asyncio.Condition()
 
+    def share(self, part: int | None, already_used: int) -> None:
+        """Takes another limit: this shard's part of it, or all of it once the others have ended."""
+        self.limit, self.already_used = part, already_used
+
     @property
     def used(self) -> int:
         """Tokens that count against the limit."""

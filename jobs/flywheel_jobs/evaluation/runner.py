@@ -45,6 +45,7 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
     every = [item for suite in todo.values() for item in suite]
     text = f"evaluating {len(every)} items"
     done = await ctx.map_items(every, lambda i: i.key, work, Rows, "evaluation", text)
+    await check_weights(ctx, model)  # a pool may have been updated meanwhile
     rows = {name: [r for i in suite if i.key in done for r in done[i.key].rows] for name, suite in todo.items()}
     confidence = float(ctx.spec.evaluation.confidence)
     scores = [summary(name, todo[name], rows[name], confidence) for name in todo]
@@ -62,7 +63,7 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
 
 async def check_weights(ctx: StageContext, model: str | None) -> None:
     """Refuses a pool that declares other weights than those under evaluation."""
-    served = (await ctx.llm(Role.POLICY).identify()).weights
+    served = (await ctx.llm(Role.POLICY).identify(again=True)).weights
     if served and model and model.startswith("sha256:") and not _same(served, model):
         raise InfraError(
             f"the policy's pool serves {served}, the model under evaluation is {model}: waiting for the right weights",

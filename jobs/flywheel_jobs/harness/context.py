@@ -28,8 +28,9 @@ from flywheel_api.stages import IMAGE_ENV, ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.harness.attempt import Attempt
-from flywheel_jobs.harness.journal import Journal, subtract_usage
+from flywheel_jobs.harness.journal import Journal, budgeted, subtract_usage
 from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.harness.pump import Pump
 from flywheel_jobs.storage.datasets import read_records
@@ -84,8 +85,9 @@ class StageContext:
         self.attempt = attempt or Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         self.inputs: dict[str, Manifest] = {}
         self.dropped: Counter[str] = Counter()
-        self.journal = Journal(store, config.owner, config.content_key, config.attempt)
+        self.journal = Journal(store, config.owner, config.content_key, config.attempt, shard)
         self._clients: dict[Role, ChatClient] = {}
+        self._paces: dict[tuple[str, str, str | None], Pace] = {}
         self._flushed: dict[Role, RoleUsage] = {}
         self._told: dict[Role, Counter[str]] = {}
         self._waits: dict[Role, str] = {}
@@ -180,13 +182,48 @@ class StageContext:
     def llm(self, role: Role) -> ChatClient:
         """The client of a role; a role without an endpoint falls back to Teacher. Raises ValidationFailure if none."""
         if role not in self._clients:
+            endpoint = self.endpoint(role).model_copy(update={"role": role})
+            address = (endpoint.url, endpoint.model, endpoint.api_key_env)
+            self._paces.setdefault(address, Pace(*self._limits(endpoint)))
             self._clients[role] = ChatClient(
-                self.endpoint(role).model_copy(update={"role": role}),
+                endpoint,
                 patience_seconds=self.config.endpoint_patience_seconds,
                 on_wait=self._waiting(role),
-                already_used=self.journal.tokens.get(role, 0),
+                steady=self._steady(role),
+                pace=self._paces[address],
             )
+            self._share(self._clients[role])
         return self._clients[role]
+
+    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, float | None]:
+        """Concurrency and requests a minute of one shard: a limit of the spec holds over all of them."""
+        most, rate = endpoint.concurrency, endpoint.requests_per_minute
+        part, rest = divmod(most, self.shards)
+        return max(1, part + (self.shard % self.shards < rest)), rate / self.shards if rate else None
+
+    def _share(self, client: ChatClient) -> None:
+        """Sets this shard's part of the role's budget; a single shard has all that the owner has left."""
+        limit, own = client.endpoint.token_limit, budgeted(client.usage)
+        if self.shards > 1:
+            before = self.journal.of_shard.get(client.role)
+            part = None if limit is None else limit // self.shards
+            client.purse.share(part, budgeted(before) if before else 0)
+        else:
+            client.purse.share(limit, self.journal.tokens.get(client.role, 0) - own)
+
+    def _steady(self, role: Role) -> str | None:
+        """The model name that all answers must have where they make a score; empty until the first one says it."""
+        if role is not Role.POLICY or self.config.stage not in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE):
+            return None
+        return next((s.model for s in self.journal.served_by.values() if s.role == role and s.answers), "")
+
+    async def _alone(self) -> None:
+        """The other shards have ended: their parts of all limits are this one's."""
+        self.shards = 1
+        await self.flush()
+        for client in self._clients.values():
+            client.pace.widen(*self._limits(client.endpoint))
+            self._share(client)
 
     def endpoint(self, role: Role) -> ResolvedEndpoint:
         """The endpoint that plays a role."""
@@ -221,7 +258,7 @@ class StageContext:
             await asyncio.to_thread(self.journal.load)
             if any((phase, k) not in self.journal.items for k in todo):
                 raise ShardDone
-            self.shards = 1
+            await self._alone()
         found = {k: self.journal.items[(phase, k)] for k in todo}
         self.dropped.update(i.dropped for i in found.values() if i.dropped)
         return {k: kind.model_validate(i.result) for k, i in found.items() if i.result is not None}
@@ -233,7 +270,7 @@ class StageContext:
 
     def _concurrency(self) -> int:
         # twice the endpoints' own limit keeps their slots full while other items parse, verify and journal
-        return max([2 * c.endpoint.concurrency for c in self._clients.values()], default=IDLE_ITEMS)
+        return max([2 * c.pace.most for c in self._clients.values()], default=IDLE_ITEMS)
 
     def _report_items(self, phase: str, todo: Mapping[str, object], text: str) -> None:
         done = sum((phase, k) in self.journal.items for k in todo)

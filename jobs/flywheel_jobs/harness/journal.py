@@ -40,6 +40,7 @@ class Segment(StatusModel):
     """Items that finished together."""
 
     owner_uid: str = Field(description="Whose attempt wrote it.")
+    shard: int = Field(default=0, description="Which shard of the attempt.")
     attempt: int = Field(description="Number of that attempt.")
     items: list[Item] = Field(description="The items.")
     usage: list[RoleUsage] = Field(default_factory=list, description="What was spent since the last segment.")
@@ -58,9 +59,11 @@ class Journal:
     owner: Owner
     content_key: str
     attempt: int
+    shard: int = 0
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     usage: dict[str, RoleUsage] = field(default_factory=dict)
     taken_over: dict[str, RoleUsage] = field(default_factory=dict)
+    of_shard: dict[str, RoleUsage] = field(default_factory=dict)  # what this shard of the owner spent
     served_by: dict[tuple[str, str, str | None], ServedBy] = field(default_factory=dict)
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
@@ -86,7 +89,10 @@ class Journal:
         self._account(segment)
 
     def _account(self, segment: Segment) -> None:
-        _add(self.usage if segment.owner_uid == self.owner.uid else self.taken_over, segment.usage)
+        mine = segment.owner_uid == self.owner.uid
+        _add(self.usage if mine else self.taken_over, segment.usage)
+        if mine and segment.shard == self.shard:
+            _add(self.of_shard, segment.usage)
         for server in segment.served_by:
             key = (server.role, server.model, server.weights)
             before = self.served_by[key].answers if key in self.served_by else 0
@@ -104,7 +110,9 @@ class Journal:
             return
         items, self._open = self._open, []
         uid = self.owner.uid
-        segment = Segment(owner_uid=uid, attempt=self.attempt, items=items, usage=usage, served_by=served_by)
+        segment = Segment(
+            owner_uid=uid, shard=self.shard, attempt=self.attempt, items=items, usage=usage, served_by=served_by
+        )
         name = f"segment/{uid}/{self.attempt}/{os.urandom(16).hex()}"
         key = artifacts.item_key(self.owner.namespace, self.content_key, name)
         try:
@@ -119,6 +127,11 @@ class Journal:
 def _add(to: dict[str, RoleUsage], usage: Iterable[RoleUsage]) -> None:
     for used in usage:
         to[used.role] = add_usage(to.get(used.role), used)
+
+
+def budgeted(used: RoleUsage) -> int:
+    """Tokens that count against a budget."""
+    return used.prompt_tokens + used.completion_tokens + used.unconfirmed_tokens
 
 
 _COUNTED = ("calls", "prompt_tokens", "completion_tokens", "estimated_tokens", "unconfirmed_tokens", "seconds")

@@ -29,7 +29,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
 
     def _run_once(self) -> None:
         if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            self._now = max(self._now, self._scheduled[0]._when)  # type: ignore[attr-defined]
+            due = min((h._when for h in self._scheduled if not h._cancelled), default=self._now)  # type: ignore[attr-defined]
+            self._now = max(self._now, due)
         super()._run_once()  # type: ignore[misc]
 
 
