@@ -189,3 +189,16 @@ def only_these_change(paths: Sequence[str], rest: Sequence[str]) -> str:
     For objects with a field that CEL cannot see (a map of anything): changed alone it is noticed by the first half.
     """
     return f"self == oldSelf || (!({unchanged(paths)}) && {unchanged(rest)})"
+
+
+def secret_value(text: str) -> str:
+    """A Secret's value as both halves read it: blanks and line breaks around it do not count.
+
+    Raises ValueError, which never quotes the value, for what can stand in no header.
+    """
+    value = text.strip()
+    if not value:
+        raise ValueError("is empty")
+    if not value.isprintable() or not value.isascii():
+        raise ValueError("holds a line break or another character that no key has")
+    return value

@@ -16,6 +16,7 @@ from typing import Any
 
 import certifi
 
+from flywheel_api.base import secret_value
 from flywheel_api.conditions import Reason
 from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_REQUIRED_KEYS
 from flywheel_store.errors import StoreProblem
@@ -96,7 +97,10 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
     for key, value in text.items():
         need(key, key == "caBundle" or value.isprintable(), "holds a line break or another control character")
     for key in ("accessKey", "secretKey"):
-        need(key, text[key].isascii(), "holds a letter that no S3 key has")
+        try:
+            secret_value(text[key])
+        except ValueError as error:
+            raise _invalid(source, names[key], str(error)) from error
     address = _ENDPOINT.fullmatch(text["endpoint"])
     need("endpoint", address is not None, "is not an S3 address: write https://host:port without a path")
     assert address is not None

@@ -1,5 +1,7 @@
-"""What servers, proxies and lines do to single requests, played before real servers: nothing false is recorded, no
-byte goes twice without need, and what passes is waited for."""
+"""What servers, proxies and lines do to single requests, played before real servers.
+
+Nothing false is recorded, no byte goes twice without need, and what passes is waited for.
+"""
 
 from __future__ import annotations
 

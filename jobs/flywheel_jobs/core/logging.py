@@ -7,29 +7,34 @@ import os
 import re
 import sys
 from collections.abc import Mapping
+from urllib.parse import quote
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 _SECRET_NAME = re.compile(r"(SECRET|PASSWORD|TOKEN|CREDENTIAL|ACCESS_KEY|API_KEY|_KEY$|_KEY_)", re.IGNORECASE)
-_SIGNED_QUERY = re.compile(r"(X-Amz-(?:Signature|Credential|Security-Token)=)[^&\s\"']+", re.IGNORECASE)
+_SIGNED = re.compile(r"((?:X-Amz-)?(?:Signature|Credential|Security-Token)=)[^&,\s\"']+", re.IGNORECASE)
 _USERINFO = re.compile(r"(https?://)[^/\s@]+@")
 _MIN_SECRET = 6  # shorter values would blank ordinary words
 REDACTED = "[redacted]"
 
 
 class Redactor:
-    """Removes the values of secret-looking environment variables, and signatures in URLs, from any text."""
+    """Removes the values of secret-looking environment variables, and signatures, from any text."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        values = {v for k, v in environ.items() if _SECRET_NAME.search(k) and len(v) >= _MIN_SECRET}
-        self._secrets = sorted(values, key=len, reverse=True)
+        values = {v for k, v in environ.items() if _SECRET_NAME.search(k)}
+        # libraries quote what they refuse: a line break stands there as two characters
+        forms = {
+            form for v in values for form in (v, v.strip(), repr(v)[1:-1], repr(v.strip())[1:-1], quote(v.strip()))
+        }
+        self._secrets = sorted((form for form in forms if len(form) >= _MIN_SECRET), key=len, reverse=True)
 
     def text(self, value: str) -> str:
         """The text without any secret."""
         for secret in self._secrets:
             value = value.replace(secret, REDACTED)
-        return _USERINFO.sub(rf"\1{REDACTED}@", _SIGNED_QUERY.sub(rf"\1{REDACTED}", value))
+        return _USERINFO.sub(rf"\1{REDACTED}@", _SIGNED.sub(rf"\1{REDACTED}", value))
 
     def value(self, value: object) -> object:
         """The same for nested values."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import aiohttp
 
+from flywheel_api.base import secret_value
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.wire import Reply
@@ -50,7 +51,12 @@ class Http:
         self._role = endpoint.role
         self._base = endpoint.url
         name = endpoint.api_key_env
-        self._key = os.environ.get(name, "").strip() if name else ""
+        self._key = ""
+        if name and os.environ.get(name):
+            try:
+                self._key = secret_value(os.environ[name])
+            except ValueError as error:
+                raise ValidationFailure(f"the API key of role {endpoint.role} {error}: mend its Secret") from error
         self._limit = endpoint.concurrency + 1
         self._session: aiohttp.ClientSession | None = None
 

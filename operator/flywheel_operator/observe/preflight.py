@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from dataclasses import dataclass
 
+from flywheel_api.base import secret_value
 from flywheel_api.common import ModelStatus
 from flywheel_api.conditions import Reason
 from flywheel_api.results import TrainingResult
@@ -60,6 +63,12 @@ async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Proble
         if ref.key not in (secret.get("data") or {}):
             text = f"Secret {ref.secret_name!r} has no key {ref.key!r} (API key of role {endpoint.role.value}): add it"
             return Problem(Reason.SECRET_KEY_MISSING, text)
+        try:
+            secret_value(base64.b64decode(secret["data"][ref.key], validate=True).decode())
+        except ValueError as error:
+            wrong = "is not base64 of UTF-8 text" if isinstance(error, UnicodeDecodeError | binascii.Error) else error
+            text = f"{ref.key} of Secret {ref.secret_name!r} (API key of role {endpoint.role.value}) {wrong}"
+            return Problem(Reason.SECRET_KEY_INVALID, text)
     if endpoint.pool_ref is not None and await kube.get(POOLS, namespace, endpoint.pool_ref) is None:
         text = f"RolloutPool {endpoint.pool_ref!r} of role {endpoint.role.value} does not exist: apply it"
         return Problem(Reason.ENDPOINT_UNAVAILABLE, text)

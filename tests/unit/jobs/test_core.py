@@ -161,6 +161,16 @@ def test_counts_must_add_up() -> None:
         check_counts(Counts(in_=3, out=2))
 
 
+@pytest.mark.parametrize("value", ["s3-secret-value\n", "s3-secret\nvalue", "s3/secret+value==\r\n"])
+def test_redaction_of_what_libraries_quote(value: str) -> None:
+    """What cannot stand in a header is refused in its quoted form, with the whole header around it."""
+    redactor = Redactor({"FLYWHEEL_S3_ACCESS_KEY": value})
+    header = f"AWS4-HMAC-SHA256 Credential={value}/20261126/us-east-1/s3/aws4_request, Signature=abdafd5d0f"
+    error = ValueError(f"Invalid header value {header.encode()!r}")
+    text = redactor.text(f"{error} {value!r} {value}")
+    assert "s3" not in text.replace("s3/aws4", "") and "secret" not in text and "abdafd" not in text
+
+
 def test_redaction() -> None:
     redactor = Redactor({"FLYWHEEL_S3_SECRET_KEY": "s3-secret-value", "HOME": "/home/x", "A_TOKEN": "abc"})
     event = redactor(None, "info", {"event": "x s3-secret-value y", "deep": [{"apiKey": "q", "v": "s3-secret-value"}],
