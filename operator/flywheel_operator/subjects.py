@@ -13,6 +13,7 @@ from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_operator.model import Timings
 from flywheel_operator.observe.attempts import Results
 from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.events import Refusals
 from flywheel_operator.observe.pool import see_pool
 from flywheel_operator.observe.rljob import see_rljob
 from flywheel_operator.observe.round import see_round
@@ -47,9 +48,8 @@ def subjects(
     kube: KubeApi, connect: Connect, config: OperatorConfig, clock: Callable[[], float] = time.monotonic
 ) -> dict[str, Subject[Any, Any, Any]]:
     """The kinds by name, over the same ports. `clock` paces looks into the store."""
-    context = Context(
-        kube, StoreBook(kube, connect, config.timing.store_probe), Results(config.timing.poll, clock), config
-    )
+    stores, results = StoreBook(kube, connect, config.timing.store_probe), Results(config.timing.poll, clock)
+    context = Context(kube, stores, results, config, Refusals(clock))
     times = timings(config)
     made: tuple[Subject[Any, Any, Any], ...] = (
         Subject(

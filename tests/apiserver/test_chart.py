@@ -112,7 +112,7 @@ create rolloutpools.flywheel.dev, delete rolloutpools.flywheel.dev, patch rollou
 create rayjobs.ray.io, delete rayjobs.ray.io, create rayservices.ray.io, delete rayservices.ray.io
 list rayclusters.ray.io
 create jobs.batch, delete jobs.batch, watch pods, create services, patch services, delete services
-create events, get secrets/flywheel-s3
+create events, list events, get secrets/flywheel-s3
 """.replace("\n", ",")
 DENIED = """
 list secrets, watch secrets, get secrets/teacher, create secrets, get configmaps

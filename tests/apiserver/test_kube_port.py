@@ -77,6 +77,15 @@ async def test_lists_by_label(kube: KubeApi) -> None:
     assert await kube.list(JOBS, NS, {LABEL_OWNER_UID: "nobody"}) == []
 
 
+async def test_events_are_found_by_whom_they_are_about(kube: KubeApi) -> None:
+    for name in ("mine", "other"):
+        about = {"kind": "Job", "apiVersion": "batch/v1", "name": name, "namespace": NS, "uid": f"uid-of-{name}"}
+        body = {"apiVersion": "v1", "kind": "Event", "involvedObject": about, "reason": "FailedCreate", "message": name}
+        await kube.create(body | {"metadata": {"generateName": "e-", "name": f"e-{id(kube)}-{name}", "namespace": NS}})
+    assert [event["message"] for event in await kube.events(NS, "uid-of-mine")][-1:] == ["mine"]
+    assert await kube.events(NS, "uid-of-nobody") == []
+
+
 async def test_a_type_that_is_not_installed_is_empty(kube: KubeApi) -> None:
     assert await kube.list(RAYJOBS, NS, {LABEL_OWNER_UID: "x"}) == []
     assert await kube.get(RAYJOBS, NS, "x") is None

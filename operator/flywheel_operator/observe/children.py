@@ -50,7 +50,9 @@ async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatu
     pods = await context.owned(PODS, meta) if any("Complete" not in jobfacts.conditions_of(j) for j in jobs) else []
     family = Family()
     for job in jobs:
-        _add_job(family, job, pods, current.get(job["metadata"]["name"]), now)
+        mine = _pods_of(job, pods)
+        refusal = await context.refusals.of(context.kube, job) if jobfacts.lacks_pods(job, mine) else ""
+        _add_job(family, job, jobfacts.run_of(job, mine, refusal), current.get(job["metadata"]["name"]), now)
     for pool in pools:
         _add_pool(family, pool, current.get(pool["metadata"]["name"]), now)
     for rljob in rljobs:
@@ -87,9 +89,9 @@ async def pool_pods(context: Context, meta: Meta, stages: dict[Stage, StageStatu
 Place = tuple[Stage, StageStatus] | None
 
 
-def _add_job(family: Family, job: Object, pods: list[Object], place: Place, now: datetime) -> None:
+def _add_job(family: Family, job: Object, run: Run, place: Place, now: datetime) -> None:
     if place is not None and place[1].state is StageState.RUNNING:
-        family.runs[place[0]] = jobfacts.run_of(job, _pods_of(job, pods))
+        family.runs[place[0]] = run
     elif not _ended(job) and not _winding_up(place, now):
         family.strays.append(child_of(job))
 

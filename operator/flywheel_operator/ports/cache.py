@@ -191,6 +191,10 @@ class CachedKube:
         self.hits += 1
         return self.cache.list(resource, namespace, labels)
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """See KubeApi."""
+        return await self._kube.events(namespace, uid)
+
     async def create(self, body: Object) -> Object:
         """See KubeApi."""
         try:

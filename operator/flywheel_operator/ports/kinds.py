@@ -57,6 +57,9 @@ class KubeApi(Protocol):
     ) -> list[Object]:
         """Objects with all of these labels; empty when the type is not installed. None means every namespace."""
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """Events about the object with that uid."""
+
     async def create(self, body: Object) -> Object:
         """Create once. Conflict when the name is taken."""
 

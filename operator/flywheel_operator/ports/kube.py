@@ -17,7 +17,7 @@ import aiohttp
 from flywheel_api import __version__
 from flywheel_api.names import FIELD_MANAGER
 from flywheel_operator.ports.errors import Conflict, Forbidden, NotFound, PortError, Retryable, Terminal
-from flywheel_operator.ports.kinds import BY_KIND, Object, Resource
+from flywheel_operator.ports.kinds import BY_KIND, EVENTS, Object, Resource
 from flywheel_operator.ports.login import Login
 
 PAGE = 250
@@ -77,6 +77,11 @@ class Kube:
     ) -> list[Object]:
         """See KubeApi."""
         return [obj async for page in self.pages(resource, namespace, labels) for obj in page]
+
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """See KubeApi."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)}
+        return list((await self._read(path_of(EVENTS, namespace), query)).get("items") or [])
 
     async def create(self, body: Object) -> Object:
         """See KubeApi."""

@@ -60,6 +60,11 @@ class FakeKube:
             if kind == resource.kind and namespace in (None, space) and wanted <= labels_of(obj).items()
         ]
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """See KubeApi."""
+        found = [obj for (kind, space, _), obj in self.objects.items() if (kind, space) == ("Event", namespace)]
+        return [copy.deepcopy(event) for event in found if event.get("involvedObject", {}).get("uid") == uid]
+
     async def create(self, body: Object) -> Object:
         """See KubeApi."""
         return self._write("create", body["kind"], body["metadata"]["name"], lambda: self._insert(body))
