@@ -75,6 +75,7 @@ class End(StrEnum):
     KV_CACHE_TOO_SMALL = "KvCacheTooSmall"
     PROMPT_TOO_LONG = "PromptTooLong"
     DATA_UNUSABLE = "DataUnusable"
+    TOO_LITTLE_DATA = "TooLittleData"
     MODEL_UNUSABLE = "ModelUnusable"
     NO_CHAT_TEMPLATE = "NoChatTemplate"
     HUB_DENIED = "HubDenied"
@@ -325,6 +326,12 @@ MEANINGS: dict[End, Meaning] = {
     ),
     End.PROMPT_TOO_LONG: Meaning(
         Cause.VALIDATION, "a prompt is longer than maxPromptTokens: raise it, or leave such rows out"
+    ),
+    End.TOO_LITTLE_DATA: Meaning(
+        Cause.VALIDATION,
+        "there are fewer prompts than one step takes: add data, lower promptsPerStep, or raise maxPromptTokens",
+        "Prompts that are longer than `algorithm.maxPromptTokens` are left out before steps are counted; the message "
+        "says how many.",
     ),
     End.DATA_UNUSABLE: Meaning(
         Cause.VALIDATION,

@@ -17,6 +17,8 @@ from types import FrameType
 
 from flywheel_api.artifacts import STANDIN_NOTICE, Counts, Dropped, FileEntry, Manifest, Usage
 from flywheel_api.base import HUB
+from flywheel_api.ends import End
+from flywheel_api.overrides import check_overrides
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
@@ -110,7 +112,10 @@ class Driver:
 
     # ---- training -------------------------------------------------------------------------------------------------
     def _write_settings(self) -> Path:
-        """What verl is told, as a file for `run_verl`."""
+        """What verl is told, as a file for `run_verl`. Overrides of the chart's flavours come here first."""
+        wrong = check_overrides(self.spec.overrides)
+        if wrong:
+            raise ValidationFailure("; ".join(wrong), End.INVALID_OVERRIDE)
         hub = self.config.model.removeprefix(HUB) if self.config.model.startswith(HUB) else None
         paths = self.workspace.paths(self.inputs.train, self.inputs.validation, hub)
         owner = self.config.owner

@@ -9,6 +9,7 @@ import pyarrow.parquet as parquet
 
 from flywheel_api.artifacts import Manifest
 from flywheel_api.base import HUB
+from flywheel_api.ends import End
 from flywheel_api.rljob import RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.fetch_model import fetch
@@ -54,7 +55,7 @@ def fetch_data(spec: RLJobSpec, to: Path) -> Inputs:
         raise ValidationFailure(
             f"data.train has {rows} rows, fewer than algorithm.promptsPerStep {spec.algorithm.prompts_per_step}: "
             "add data or lower promptsPerStep",
-            reason="TooLittleData",
+            reason=End.TOO_LITTLE_DATA,
         )
     return Inputs(train, validation, rows, manifests)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from verl.utils.device import auto_set_device
 
 from flywheel_api.causes import ExitCode
+from flywheel_api.ends import End
 from flywheel_jobs.trainer import signals
 from flywheel_jobs.trainer.signals import Planned, Refused
 
@@ -64,11 +65,11 @@ def composed(settings: Mapping[str, Any]) -> DictConfig:
         try:
             OmegaConf.update(config, key, value, merge=True, force_add=True)
         except Exception as error:
-            raise Refusal("InvalidOverride", f"verl has no place for {key}: {error}") from error
+            raise Refusal(End.INVALID_OVERRIDE, f"verl has no place for {key}: {error}") from error
     try:
         OmegaConf.to_container(config, resolve=True, throw_on_missing=False)
     except Exception as error:
-        raise Refusal("InvalidOverride", f"verl cannot resolve its settings: {error}") from error
+        raise Refusal(End.INVALID_OVERRIDE, f"verl cannot resolve its settings: {error}") from error
     return config
 
 
@@ -80,7 +81,15 @@ def check(config: DictConfig) -> None:
         validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=critic)
         omega_conf_to_dataclass(config.actor_rollout_ref.rollout)
     except Exception as error:
-        raise Refusal("VerlRefused", f"verl refuses these settings: {error}") from error
+        if any(isinstance(cause, OSError) for cause in _causes(error)):
+            raise  # a critic's model is read here, from a disk or a hub that may be away: no matter of settings
+        raise Refusal(End.SIZES_DO_NOT_FIT, f"verl refuses these settings: {error}") from error
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def planned(config: DictConfig) -> Planned:
@@ -100,7 +109,7 @@ def plan_of(config: DictConfig, prompts: int, kept: int) -> Planned:
     batch, asked = int(config.data.train_batch_size), config.trainer.total_training_steps
     if kept < batch:
         raise Refusal(
-            "TooLittleData",
+            End.TOO_LITTLE_DATA,
             f"{prompts - kept} of {prompts} prompts are longer than algorithm.maxPromptTokens "
             f"({config.data.max_prompt_length}), and {kept} are fewer than algorithm.promptsPerStep {batch}: "
             "raise maxPromptTokens, add data or lower promptsPerStep",

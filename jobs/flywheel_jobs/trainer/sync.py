@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 from flywheel_api.artifacts import FileEntry
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
+from flywheel_api.ends import End
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import CurvePoint
 from flywheel_jobs.core.errors import CorruptArtifact, StoreProblem
@@ -34,7 +35,7 @@ log = get_logger(__name__)
 class Diverged(TrainingFailed):
     """Losses, gradients or rewards are no numbers any more."""
 
-    default_reason = "Diverged"
+    default_reason = End.DIVERGED
 
 
 class Sync:

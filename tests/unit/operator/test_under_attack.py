@@ -19,6 +19,7 @@ from flywheel_api.names import LABEL_OWNER_UID, child_name
 from flywheel_api.overrides import check_overrides
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV
 from flywheel_operator.model import (
     Act,
@@ -33,7 +34,7 @@ from flywheel_operator.model import (
     Timings,
 )
 from flywheel_operator.plan.pool import plan_pool
-from flywheel_operator.plan.preflight import pod_template
+from flywheel_operator.plan.preflight import pod_template, rljob_spec, round_spec
 from flywheel_operator.plan.rljob import plan_rljob
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.settings import AllowList
@@ -69,6 +70,24 @@ async def held(name: str) -> World:
 
 def test_r3_a_spec_of_misspelt_overrides_does_not_block_the_loop() -> None:
     assert len(check_overrides({f"actor_rollout_ref.x{n}": n for n in range(256)})) == 3
+
+
+SIZES = {"promptsPerStep": 5, "groupSize": 6, "miniBatchPrompts": 5, "microBatchSize": 2}
+
+
+def test_sizes_that_verl_would_refuse_start_nothing() -> None:
+    """Only verl knew it, and said so on 16 GPUs, four times; a round said so when its data had been paid for."""
+    allowed = AllowList()
+    said = "verl would refuse this: a step has 5 prompts x 6 rollouts = 30 sequences, which do not divide by 16 GPUs"
+    wrong = {"algorithm": SIZES, "nodes": 2, "gpusPerNode": 8}
+    problem = rljob_spec(RLJobSpec.model_validate(RLJOB.dump() | wrong), allowed)
+    assert problem is not None and problem.reason is Reason.INVALID_SPEC and problem.message.startswith(said)
+    spec = yaml.safe_load(ROUND)["spec"]
+    spec["training"]["reasoning"] = {"overrides": {"actor_rollout_ref.actor.loss_agg_mode": "x"}}
+    refused = round_spec(FlywheelRoundSpec.model_validate(spec), allowed)
+    assert refused is not None and refused.message.startswith(
+        "training.reasoning: verl would refuse this: actor_rollout_ref.actor.loss_agg_mode 'x' is none of token-mean"
+    )
 
 
 def test_r4_a_rayjob_of_an_earlier_attempt_that_comes_back_is_removed() -> None:

@@ -27,7 +27,7 @@ def train(path: str) -> int:
     settings = json.loads(Path(path).read_text())
     does = dict(part.partition(":")[::2] for part in os.environ.get("FAKE_VERL", "").split())
     if "refuse" in does:
-        say("refused", reason="VerlRefused", message="verl refuses these settings: 30 by 16")
+        say("refused", reason="SizesDoNotFit", message="verl refuses these settings: 30 by 16")
         return 64
     prompts = int(os.environ["FAKE_VERL_PROMPTS"])
     kept = int(does.get("kept", prompts))

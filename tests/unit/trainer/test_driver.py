@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -277,8 +278,17 @@ def test_steps_are_counted_when_overlong_prompts_are_out(store: Any, monkeypatch
 def test_what_verl_refuses_is_final(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(store, monkeypatch, 1, "refuse") == ExitCode.VALIDATION
     failure = record(store, "failure", 1)
-    assert (failure["cause"], failure["reason"]) == (Cause.VALIDATION, "VerlRefused")
+    assert (failure["cause"], failure["reason"]) == (Cause.VALIDATION, "SizesDoNotFit")
     assert failure["message"] == "verl refuses these settings: 30 by 16"
+
+
+def test_an_unknown_override_of_a_flavour_is_final(store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The operator's Preflight has seen the RLJob's own overrides only."""
+    real = RLJobSpec
+    told = {"overrides": {"trainer.no_such_key": 1}}
+    monkeypatch.setattr(sys.modules[__name__], "RLJobSpec", lambda **fields: real(**fields, **told))
+    assert run(store, monkeypatch, 1) == ExitCode.VALIDATION
+    assert record(store, "failure", 1)["reason"] == "InvalidOverride" and not started(tmp_path)
 
 
 BESIDE = [

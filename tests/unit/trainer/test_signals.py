@@ -15,7 +15,7 @@ MARK = "c0ffee"
 
 SAID = (
     signals.Planned(prompts=9, kept=8, steps=4),
-    signals.Refused(reason="VerlRefused", message='30 by 16 {"a"}'),
+    signals.Refused(reason="SizesDoNotFit", message='30 by 16 {"a"}'),
     signals.Stepped(step=7, numbers={"actor/grad_norm": 0.5, "actor/entropy": float("inf")}),
     signals.Saved(step=4),
     signals.Groups(groups=3, zero_variance=1, masked=0),

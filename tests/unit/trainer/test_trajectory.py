@@ -20,7 +20,7 @@ from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.reading.calls import render
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import reward, rollouts, trajectory
+from flywheel_jobs.trainer import publish, reward, rollouts, trajectory
 from flywheel_jobs.trainer.metrics import joined
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.trajectory import Row, Sampled
@@ -236,3 +236,112 @@ def test_a_stored_step_is_read_through_the_same_model() -> None:
     lines = store.get_blob(entry.sha256).decode().splitlines()
     assert [Trajectory.model_validate_json(line) for line in lines] == rows
     assert all(json.loads(line)["schema"] == "trajectory/v2" for line in lines)
+
+
+ODD = ["a\u2028b", "a\u2029b", "a\u0085b", "a\x0b\x0c\x1c\x1d\x1eb", "a\r\nb", "a\ud83db", "\x00", "\ufeffx"]
+
+
+@pytest.mark.parametrize("text", ODD)
+@pytest.mark.parametrize("where", ["prompt", "response", "call"])
+def test_no_character_costs_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, where: str) -> None:
+    """JSON Lines end at a line feed and nowhere else; half a surrogate pair is written as a question mark."""
+    monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path))
+    asked = Row.read({**row().raw, "raw_prompt": [{"role": "user", "content": text if where == "prompt" else "x"}]})
+    episode = None
+    if where == "call":
+        episode = Episode(Task.model_validate({**PLAYED, "id": "t1"}))
+        episode.agent_says(render("get_booking", {"id": text}))
+    said = text if where == "response" else "2"
+    trajectory.record(asked, Sampled(1, 1, said, {"score": 1.0}, None, None, episode))
+    trajectory.record(asked, RIGHT)
+    found = rollouts.gather(Nodes(spread=False), tmp_path, 4)
+    assert (len(found.trajectories), found.unreadable) == (2, 0)
+    whole = json.dumps([t.dump() for t in found.trajectories], ensure_ascii=False)
+    expected = json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False)[1:-1]
+    assert expected in whole or where == "call", "what a call's arguments become is the parser's to say"
+    store = Store(MemoryBucket())
+    assert store.get_blob(rollouts.store_step(store, 4, found.trajectories).sha256).count(b"\n") == 2
+
+
+def test_a_record_that_cannot_be_made_or_written_never_ends_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path))
+    trajectory.record(row(), Sampled(1, 1, "x", {"score": 1.0, "outcome": "x"}, None, "no task"))  # type: ignore[arg-type]
+    trajectory.record(row(), RIGHT)
+    found = rollouts.gather(Nodes(spread=False), tmp_path, 4)
+    assert (len(found.trajectories), found.unreadable) == (1, 1), "what was lost is counted"
+    point = rollouts.summary(4, found)
+    assert (point.trajectories, point.unreadable, point.reward) == (1, 1, 1.0)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path / "file"))
+    trajectory.record(row(), RIGHT)
+
+
+@pytest.mark.parametrize(
+    ("score", "fault"),
+    [
+        (1, None), (True, None), ("0.5", None), (np.float32(0.5), None), (-2.0, None),
+        (math.nan, "nan"), (math.inf, "inf"), (-math.inf, "-inf"), (np.float64("nan"), "nan"), ("nan", "'nan'"),
+        (None, "None"), ("good", "'good'"), ([1.0], "[1.0]"), (10**400, "1000"),
+    ],
+)  # fmt: skip
+async def test_a_score_that_is_no_number_masks_its_trajectory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, score: Any, fault: str | None
+) -> None:
+    async def answered() -> dict[str, Any]:
+        return {"score": score}
+
+    reward_said, outage, said = await trajectory.scored(answered)
+    sampled = Sampled(1, 3, "2", reward_said, outage, fault=said)
+    assert outage is None and sampled.masked is (fault is not None)
+    assert math.isfinite(sampled.score)
+    found = write(tmp_path, monkeypatch, sampled)
+    point = rollouts.summary(4, rollouts.Step([found]))
+    if fault is None:
+        assert (found.unscored, point.masked, point.unscored, point.reward) == (None, 0, 0, float(score))
+    else:
+        assert "the reward gave" in (found.unscored or "") and fault in (found.unscored or "")
+        assert (found.score, found.outage, found.masked) == (None, None, True)
+        assert (point.masked, point.unscored, point.reward) == (1, 1, None)
+
+
+async def test_a_reward_without_a_score_and_one_that_fails() -> None:
+    async def empty() -> dict[str, Any]:
+        return {}
+
+    async def fails() -> dict[str, Any]:
+        raise KeyError("no answer in this text")
+
+    async def away() -> dict[str, Any]:
+        raise InfraError("judge away")
+
+    async def wrong() -> dict[str, Any]:
+        raise ValidationFailure("row 7 has no truth")
+
+    assert (await trajectory.scored(empty))[2] == "the reward gave None, not a finite number"
+    assert await trajectory.scored(fails) == ({}, None, "the reward raised KeyError: 'no answer in this text'")
+    assert await trajectory.scored(away) == ({}, "judge away", None)
+    with pytest.raises(ValidationFailure):
+        await trajectory.scored(wrong)
+
+
+def test_a_text_that_breaks_its_reader_costs_its_trajectory(monkeypatch: pytest.MonkeyPatch) -> None:
+    episode = Episode(Task.model_validate({**PLAYED, "id": "t1"}))
+    with monkeypatch.context() as broken:
+        broken.setattr(Episode, "agent_says", lambda *_: (_ for _ in ()).throw(RecursionError("too deep")))
+        with pytest.raises(trajectory.Unplayable, match="the environment raised RecursionError: too deep"):
+            trajectory.spoken(episode, "[" * 5000, False)
+        broken.setattr(Episode, "agent_says", lambda *_: (_ for _ in ()).throw(InfraError("sandbox away")))
+        with pytest.raises(InfraError):
+            trajectory.spoken(episode, "x", False)
+    before = list(episode.messages)
+    assert trajectory.spoken(episode, "There is none.", False).done and episode.messages == before
+
+
+def test_counts_of_a_training() -> None:
+    curve = [CurvePoint(step=1, trajectories=8, masked=3, unscored=1), CurvePoint(step=2, trajectories=8, masked=0)]
+    counts = publish.counts(curve, dropped_prompts=5)
+    assert (counts.in_, counts.out) == (21, 13)
+    assert {d.reason: d.count for d in counts.dropped} == {"outage": 2, "unscored": 1, "prompt-too-long": 5}
+    assert counts.in_ == counts.out + sum(d.count for d in counts.dropped)
