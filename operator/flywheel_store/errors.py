@@ -256,7 +256,7 @@ def _why(error: BaseException) -> str:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return next(
                 (says for words, says in _CERTIFICATES if re.search(words, str(cause))),
-                f"its certificate cannot be trusted ({cause.verify_message})",
+                "its certificate cannot be trusted: check caBundle of the store Secret",
             )
     said = " ".join(f"{type(cause).__name__} {cause}" for cause in chain)
     found = next((says for words, says in _SOCKETS if re.search(words, said)), None)

@@ -26,6 +26,7 @@ from flywheel_api.conditions import Reason
 from flywheel_jobs.core.errors import CorruptArtifact, HeadLost
 from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.storage.store import Store
+from flywheel_operator.observe.attempts import Results
 from flywheel_operator.observe.stores import probe
 from flywheel_operator.ports.store import S3Store
 from flywheel_store.bucket import S3Bucket
@@ -160,6 +161,22 @@ def test_a_damaged_manifest_is_read_again(minio_relay: Relay, kind: str) -> None
         assert read() in (made, made.dump())
 
 
+@pytest.mark.parametrize("kind", ["short", "flipped", "page", "empty"])
+async def test_the_operator_judges_no_single_reading(minio_relay: Relay, kind: str) -> None:
+    made, prefix = manifest([]), f"judged-{kind}"
+    minio_relay.server.store(prefix).commit(made, COMMIT)
+    store, results = S3Store(minio_relay.s3.settings(prefix)), Results(0.0)
+    for part in ("results/", "manifests/"):
+        minio_relay.faults = [Fault(**{**vars(DAMAGE[kind]), "part": part})]
+        if part == "results/":
+            found = await results.result(store, "n", made.content_key, made.stage)
+            assert (found.manifest, found.problem, found.digest) == (made, None, made.digest)
+        else:
+            assert await results.manifest(store, made.digest) == made
+    minio_relay.faults = [Fault("GET", "results/", body=b"{}", times=9)]
+    assert (await results.result(store, "n", made.content_key, made.stage)).problem is not None, "twice the same"
+
+
 def test_equal_wrong_bytes_condemn_and_the_next_writer_mends(minio: S3Server) -> None:
     store = minio.store("condemned")
     sha, _ = store.put_blob(DATA)
@@ -279,16 +296,7 @@ async def test_the_probe_refuses_a_proxy_that_drops_the_condition(relay: Relay) 
 
 async def test_the_probe_refuses_a_server_that_lets_two_of_eight_win(minio_relay: Relay) -> None:
     """Each alone is refused rightly: only writers at the same time show it."""
-    creations: dict[str, int] = {}
-
-    def racing(method: str, path: str, conditional: bool) -> Fault | None:
-        if method != "PUT" or not conditional:
-            return None
-        creations[path] = creations.get(path, 0) + 1
-        second = creations[path] == 2 and len(creations) == 2
-        return Fault(status=200, headers={"ETag": '"x"'}) if second else None
-
-    minio_relay.weather = racing
+    minio_relay.forgives = 2
     with pytest.raises(StoreProblem, match="lets 2 of 8 writers") as caught:
         await probe(S3Store(minio_relay.s3.settings("raced")))
     assert caught.value.reason is Reason.STORE_NOT_CONDITIONAL

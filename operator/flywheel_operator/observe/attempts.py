@@ -38,6 +38,7 @@ from flywheel_operator.ports.objects import ObjectStore
 _PARALLEL = 16
 _REMEMBERED = 4096
 _MANIFESTS = 512
+_READINGS = 3  # of bytes that cannot be right, until two are equal
 _LOOK_UP_AGAIN = 60.0  # seconds for which a result that was not there is not asked for again
 M = TypeVar("M", bound=StatusModel)
 V = TypeVar("V")
@@ -127,12 +128,17 @@ class Results:
         return found
 
     async def _with_result(self, store: ObjectStore, record: Record, commit: tuple[str, str], stage: str) -> Record:
-        data = await store.get(manifest_key(*commit))
-        if data is None:
-            return record
-        self._unusable.drop(commit)
-        manifest, problem = await verify(store, data, commit[1], stage)
-        return replace(record, digest=digest_of(data) if manifest else None, manifest=manifest, problem=problem)
+        key, before = manifest_key(*commit), None
+        for _ in range(_READINGS):
+            data = await store.get(key)
+            if data is None:
+                return record
+            self._unusable.drop(commit)
+            manifest, problem = await verify(store, data, commit[1], stage)
+            if problem is None or data == before:  # a proxy's page or a torn answer condemns nothing
+                return replace(record, digest=digest_of(data) if manifest else None, manifest=manifest, problem=problem)
+            before = data
+        return record
 
     async def manifest(self, store: ObjectStore, digest: str) -> Manifest | None:
         """A manifest by digest; None when it is absent or not what the digest says. Raises StoreProblem."""
@@ -190,10 +196,13 @@ async def verify(store: ObjectStore, data: bytes, content_key: str, stage: str) 
 
 async def read_manifest(store: ObjectStore, digest: str) -> Manifest | None:
     """A manifest by digest; None when it is absent or its bytes do not hash to the digest. Raises StoreProblem."""
-    data = await store.get(manifest_digest_key(digest))
-    if data is None or digest_of(data) != digest:
-        return None
-    return _lenient(Manifest, data)
+    for _ in range(_READINGS):
+        data = await store.get(manifest_digest_key(digest))
+        if data is None:
+            return None
+        if digest_of(data) == digest:
+            return _lenient(Manifest, data)
+    return None
 
 
 async def read_promotions(store: ObjectStore, namespace: str, campaign: str | None = None) -> list[Promotion]:

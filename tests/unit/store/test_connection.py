@@ -206,3 +206,51 @@ def test_a_name_that_does_not_resolve_is_a_problem(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     with pytest.raises(StoreProblem, match="no answer"):
         S3Bucket(replace(SETTINGS, endpoint="nowhere.invalid"), FAST).get("x")
+
+
+# ---- which sentence -------------------------------------------------------------------------------------------------
+def made(folder: Path, name: str, subject: str = "IP:127.0.0.1") -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key."""
+    cert, key = folder / f"{name}.pem", folder / f"{name}.key"
+    kind = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "1"]
+    names = ["-subj", "/CN=store", "-addext", f"subjectAltName={subject}"]
+    subprocess.run(["openssl", *kind, "-keyout", key, "-out", cert, *names], check=True, capture_output=True)
+    return cert, key
+
+
+@pytest.mark.parametrize(
+    ("name", "subject", "trusted", "says"),
+    [
+        ("unknown", "IP:127.0.0.1", False, "an authority that is not trusted here: put that authority's PEM"),
+        ("other", "DNS:other.example.org", True, "its certificate is for another name"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_said(
+    tmp_path: Path, name: str, subject: str, trusted: bool, says: str
+) -> None:
+    cert, key = made(tmp_path, name, subject)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(cert, key)
+    bundle = (cert if trusted else made(tmp_path, "another")[0]).read_text()
+    with dripping(context) as server, pytest.raises(StoreUnavailable, match=says):
+        S3Bucket(settings(server, secure=True, ca_bundle=bundle), Limits(patience=0.0)).get("x")
+
+
+def test_a_certificate_out_of_date_is_said() -> None:
+    error = ssl.SSLCertVerificationError(1, "certificate verify failed: certificate has expired (_ssl.c:1016)")
+    wrapped = urllib3.exceptions.SSLError(error)
+    assert "its certificate is out of date" in str(errors.problem_of(wrapped, "https://s3", "b"))
+
+
+def test_what_is_wrong_with_an_address_is_said(tls_server: Drip, monkeypatch: pytest.MonkeyPatch) -> None:
+    def said(**changes: Any) -> str:
+        with pytest.raises(StoreUnavailable) as caught:
+            S3Bucket(replace(SETTINGS, **changes), FAST).get("x")
+        return str(caught.value)
+
+    with dripping() as plain:
+        plain.place = ""
+        assert "it speaks no TLS there: write http://" in said(endpoint=plain.endpoint, secure=True)
+    assert "nobody listens there" in said(endpoint="127.0.0.1:9")
+    assert "does not resolve" in said(endpoint="nowhere.invalid")
+    assert "no answer" in said(endpoint=tls_server.endpoint)
