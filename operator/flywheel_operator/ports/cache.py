@@ -163,6 +163,10 @@ class CachedKube:
         self._kube, self.cache = kube, cache
         self.hits = 0
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """See KubeApi."""
+        return await self._kube.events(namespace, uid)
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""
         if self.cache.covers(resource, namespace):
@@ -190,10 +194,6 @@ class CachedKube:
             return await self._kube.list(resource, namespace, labels)
         self.hits += 1
         return self.cache.list(resource, namespace, labels)
-
-    async def events(self, namespace: str, uid: str) -> list[Object]:
-        """See KubeApi."""
-        return await self._kube.events(namespace, uid)
 
     async def create(self, body: Object) -> Object:
         """See KubeApi."""

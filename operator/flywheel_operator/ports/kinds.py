@@ -46,6 +46,9 @@ BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, EVENTS)}
 class KubeApi(Protocol):
     """What the operator asks of Kubernetes. All calls raise the errors of `ports.errors`."""
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """Events about the object with that uid."""
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, or None when it or its type does not exist."""
 
@@ -56,9 +59,6 @@ class KubeApi(Protocol):
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> list[Object]:
         """Objects with all of these labels; empty when the type is not installed. None means every namespace."""
-
-    async def events(self, namespace: str, uid: str) -> list[Object]:
-        """Events about the object with that uid."""
 
     async def create(self, body: Object) -> Object:
         """Create once. Conflict when the name is taken."""

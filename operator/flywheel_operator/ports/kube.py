@@ -42,6 +42,11 @@ class Kube:
     async def __aexit__(self, *exc: object) -> None:
         await self._login.close()
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """See KubeApi."""
+        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)}
+        return list((await self._read(path_of(EVENTS, namespace), query)).get("items") or [])
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""
         try:
@@ -77,11 +82,6 @@ class Kube:
     ) -> list[Object]:
         """See KubeApi."""
         return [obj async for page in self.pages(resource, namespace, labels) for obj in page]
-
-    async def events(self, namespace: str, uid: str) -> list[Object]:
-        """See KubeApi."""
-        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)}
-        return list((await self._read(path_of(EVENTS, namespace), query)).get("items") or [])
 
     async def create(self, body: Object) -> Object:
         """See KubeApi."""

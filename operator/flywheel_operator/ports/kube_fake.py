@@ -33,6 +33,11 @@ class FakeKube:
         """Put an object there as a user or another controller would; not logged as a write of ours."""
         return self._insert(body)
 
+    async def events(self, namespace: str, uid: str) -> list[Object]:
+        """See KubeApi."""
+        found = [obj for (kind, space, _), obj in self.objects.items() if (kind, space) == ("Event", namespace)]
+        return [copy.deepcopy(event) for event in found if event.get("involvedObject", {}).get("uid") == uid]
+
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""
         found = self.objects.get((resource.kind, namespace, name))
@@ -59,11 +64,6 @@ class FakeKube:
             for (kind, space, _), obj in sorted(self.objects.items())
             if kind == resource.kind and namespace in (None, space) and wanted <= labels_of(obj).items()
         ]
-
-    async def events(self, namespace: str, uid: str) -> list[Object]:
-        """See KubeApi."""
-        found = [obj for (kind, space, _), obj in self.objects.items() if (kind, space) == ("Event", namespace)]
-        return [copy.deepcopy(event) for event in found if event.get("involvedObject", {}).get("uid") == uid]
 
     async def create(self, body: Object) -> Object:
         """See KubeApi."""
