@@ -81,6 +81,8 @@ def _phase(clock: _Clock, phase: str, state: RunState, size: float, rate: float,
     store, run = FakeStore(), Run(Child("RayJob", "j", "u"), state)
     store.objects = store.memory.objects = clock.bucket.objects
     while moved < size:
+        if clock.time - begun > 2 * timedelta(seconds=size / rate):
+            return Seen(phase, _minutes(clock.time - begun), "nobody has noticed that nothing moves")
         clock.time += timedelta(seconds=TICK)
         step = min(rate * TICK, size * until - moved)
         moved += step

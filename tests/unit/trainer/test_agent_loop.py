@@ -21,9 +21,6 @@ MODEL = os.environ.get("FLYWHEEL_TEST_MODEL", "")
 if not MODEL:
     pytest.skip("needs FLYWHEEL_TEST_MODEL, the folder of an imported model", allow_module_level=True)
 
-import verl
-from flywheel_jobs.trainer.hydra import RunPaths, main_ppo_overrides
-from hydra import compose, initialize_config_dir
 from transformers import AutoTokenizer
 from verl.experimental.agent_loop.agent_loop import DictConfigWrap
 from verl.utils.dataset.rl_dataset import RLHFDataset
@@ -35,10 +32,12 @@ from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import ROLLOUTS_ENV
+from flywheel_api.verl.settings import RunPaths, settings
 from flywheel_jobs.agentic import heldout
+from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.reading.calls import render
-from flywheel_jobs.trainer import agent_loop, trajectory
+from flywheel_jobs.trainer import agent_loop, run_verl, trajectory
 
 DIGEST = "sha256:" + "a" * 64
 LIMIT = 96
@@ -60,9 +59,7 @@ def config() -> Any:
         algorithm=AlgorithmSpec(max_prompt_tokens=320, max_response_tokens=LIMIT),
     )
     paths = RunPaths(MODEL, ("/t.parquet",), (), "/c", "/r", "/l.yaml")
-    folder = os.path.join(os.path.dirname(verl.__file__), "trainer", "config")
-    with initialize_config_dir(folder, version_base=None):
-        return compose("ppo_trainer", overrides=main_ppo_overrides(spec, paths, "job", "team"))
+    return run_verl.composed(settings(spec, paths, "job", "team"))
 
 
 class Policy:
@@ -164,6 +161,27 @@ async def test_an_outage_masks_and_is_flagged(
     assert output.extra_fields["reward_extra_info"]["masked"] == 1.0
     (file,) = (tmp_path / "step-3").iterdir()
     assert Trajectory.model_validate_json(file.read_text()).masked
+
+
+def raises(*_args: Any, **_kwargs: Any) -> Any:
+    raise RecursionError("a thousand brackets")
+
+
+@pytest.mark.parametrize("where", ["text", "reward", "nan"])
+async def test_a_fault_masks_and_is_counted(
+    config: Any, tokenizer: Any, where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path))
+    if where == "text":
+        monkeypatch.setattr(Episode, "agent_says", raises)
+    reward = {"reward": raises, "nan": lambda **_: {"score": float("nan")}}.get(where)
+    if reward is not None:
+        monkeypatch.setattr(agent_loop, "get_custom_reward_fn", lambda _config: reward)
+    output, _ = await run(config, tokenizer, right())
+    assert sum(output.response_mask) == 0 and output.reward_score == 0.0
+    (file,) = (tmp_path / "step-3").iterdir()
+    found = Trajectory.model_validate_json(file.read_text())
+    assert found.masked and found.outage is None and found.unscored
 
 
 async def test_single_turn(config: Any, tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> None:
