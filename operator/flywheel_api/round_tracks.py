@@ -66,7 +66,8 @@ class VerificationSpec(ApiModel):
     )
 
     model_config = config_with_rules(
-        ("self.agree <= self.votes", "verification.agree must not exceed verification.votes")
+        ("self.agree <= self.votes", "verification.agree must not exceed verification.votes"),
+        ("2 * self.agree > self.votes", "verification.agree must be more than half of verification.votes"),
     )
 
 

@@ -140,6 +140,8 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "no model name": (ROUND, put("endpoints", to=[{"role": "Teacher", "url": "http://t/v1"}]), "needs model"),
     "teacher's own pool": (ROUND, put("endpoints", to=[{"role": "Teacher", "pool": {}}]), "is for role Policy"),
     "url without scheme": (ROUND, put("endpoints", 0, "url", to="t:8000"), "starts with http:// or https://"),
+    "a label by half of the votes": (
+        ROUND, put("reasoning", "verification", to={"votes": 4, "agree": 2}), "more than half of verification.votes"),
     "more agreement than votes": (ROUND, put("reasoning", "verification", to={"votes": 2}), "must not exceed"),
     "no variants": (ROUND, put("reasoning", "synthesis", to={"structural": 0, "persona": 0}), "at least one variant"),
     "no suite": (ROUND, put("evaluation", "suites", to=[]), "should have at least 1 items"),

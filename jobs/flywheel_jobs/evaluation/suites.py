@@ -18,6 +18,7 @@ from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.context import OutputFile, StageContext
+from flywheel_jobs.reasoning.truths import CONVENTION, with_truth
 from flywheel_jobs.seeds import arithmetic
 from flywheel_jobs.storage.datasets import load_records
 from flywheel_jobs.storage.store import Store
@@ -73,7 +74,15 @@ def own_items(source: str, count: int | None, store: Store) -> list[Problem]:
         raise ValidationFailure(f"problem {bad} of suite {source} has no answer: every item of a suite needs one")
     if len({p.id for p in found}) < len(found):
         raise ValidationFailure(f"suite {source} has an id twice: scores are paired by it, give each item its own")
-    return found
+    read = [with_truth(p) for p in found]
+    wrong = [problem for problem, reason in read if reason]
+    if wrong:
+        raise ValidationFailure(
+            f"{len(wrong)} of {len(found)} answers of suite {source} cannot be compared with any answer, such as "
+            f"{wrong[0].answer!r} of problem {wrong[0].id}: give {CONVENTION}",
+            reason="AnswerNotCheckable",
+        )
+    return [problem for problem, _ in read]
 
 
 def reasoning_items(ctx: StageContext) -> list[Problem]:

@@ -15,7 +15,7 @@ from flywheel_jobs.reading.values import CHECKABLE, Kind, read
 
 _TAG = re.compile(r"<(/?)(?:final_)?answer(?:\s[^<>]{0,80})?>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
-_HASHES = re.compile(r"^[ \t>*]*####[ \t]*(?!#)", re.MULTILINE)
+_HASHES = re.compile(r"(?<![^\s*>])####[ \t]*(?!#)")
 _PHRASE = re.compile(
     r"\b(?:final(?:\s+answer)?|answer)\b[*_:\s]{0,8}(?:\bis\b|=|:|\bshould\s+be\b)[*_:\s]{0,8}|答案\s*(?:[是为][：:]?|[：:])\s*",
     re.IGNORECASE,

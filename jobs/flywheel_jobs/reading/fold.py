@@ -27,6 +27,9 @@ _SYMBOL_UNITS = {
     "W": "watt", "V": "volt", "K": "kelvin",
 }  # fmt: skip
 
+_SYMBOL = re.compile(r"(?<![a-zA-Z])[" + "".join(_SYMBOL_UNITS) + r"](?![a-zA-Z])")
+_UNITS = re.compile(r"[a-zA-Z]{1,4}(?:\^\{?\d\}?)?(?:\s*/\s*[a-zA-Z]{1,4}(?:\^\{?\d\}?)?)?")
+
 _WRAPPED = re.compile(
     r"\\(text|textbf|textit|textrm|textnormal|mbox|hbox|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|operatorname|"
     r"displaystyle|fbox|boxed|mathord|ensuremath)\s*\{([^{}]*)\}"
@@ -35,7 +38,7 @@ _TEXTS = frozenset({"text", "textbf", "textit", "textrm", "textnormal", "mbox", 
 _REPLACED = [
     (re.compile(r"\\(?:left|right|middle|[bB]igg?)[lrm]?(?![a-zA-Z])\s*(?:\.(?!\d))?"), ""),
     (re.compile(r"\\(?:displaystyle|textstyle|limits|nolimits|!|/)(?![a-zA-Z])|\\[!]"), ""),
-    (re.compile(r"\\(?:[,;: >]|quad|qquad|thinspace|enspace)(?![a-zA-Z])|\\[,;: >]|~"), " "),
+    (re.compile(r"\\(?:quad|qquad|thinspace|enspace)(?![a-zA-Z])|(?<!\\)\\[,;: >]|~"), " "),
     (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
     (re.compile(r"\\leq?(?:slant)?(?![a-zA-Z])"), r"\\le "),
     (re.compile(r"\\geq?(?:slant)?(?![a-zA-Z])"), r"\\ge "),
@@ -137,7 +140,8 @@ def _unwrapped(match: re.Match[str]) -> str:
     command, inner = match[1], match[2]
     if command not in _TEXTS:
         return inner
-    return f" {_SYMBOL_UNITS.get(inner.strip(), inner.strip())} "
+    inner = inner.strip()
+    return f" {_SYMBOL.sub(lambda m: _SYMBOL_UNITS[m[0]], inner) if _UNITS.fullmatch(inner) else inner} "
 
 
 def _numbers(text: str) -> str:

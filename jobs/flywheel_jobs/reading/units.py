@@ -23,6 +23,9 @@ _SPELLINGS = {
     "point": "point points pt pts", "unit": "unit units",
 }  # fmt: skip
 _KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
+_LETTER_UNIT = re.compile("^[" + "".join(_LETTERS) + "](?![a-zA-Z])")
+CURRENCIES = "$€£¥"
 _FACTORS: dict[str, int | Fraction] = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
     "percent": Fraction(1, 100),
@@ -38,7 +41,8 @@ _STOP = frozenset(
 _WORD = r"(?:°[CF]?|¢|€|£|¥|₹|[A-Za-z]+)"
 _POWERED = rf"(?:square |cubic |sq\.? )?{_WORD}(?:\s*\^\s*\{{?-?[1-9]\}}?)?"
 _UNIT = re.compile(rf"(?P<value>.*[\d)}}\]]|.*\\pi)\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)")
-_CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥₹])\s*(?P<value>[\d.(\\].*)")
+_CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥])\s*(?P<value>[\d.(\\].*)")
+_LETTER = re.compile("[a-zA-Z]")
 _POWER = re.compile(r"(square |cubic |sq\.? )?([^\s^]+)(?:\s*\^\s*\{?(-?[1-9])\}?)?")
 
 
@@ -55,7 +59,7 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
         factor *= _FACTORS[word]
         text = text[: -len(word)].rstrip()
     found = _UNIT.fullmatch(text) if not unit else None
-    if found is None:
+    if found is None or (found["unit"] == "°" and _LETTER.search(found["value"])):  # of an angle inside an expression
         return text, unit, factor
     value, named = found["value"], _unit(found["unit"], spaced=text[len(found["value"])] == " ")
     if named is None:
@@ -69,7 +73,12 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
 
 def _unit(text: str, spaced: bool) -> str | None:
     """A unit in one spelling; None for a word that is none."""
-    parts = [_one(part.strip(), spaced) for part in re.split(r"/|\bper\b", text)]
+    given = [part.strip() for part in re.split(r"/|\bper\b", text)]
+    if len(given) == 2 and spaced:  # alone, `5 m` is five times m
+        given = [
+            _LETTERS.get(part[:1], part[:1]) + part[1:] if len(part.split("^")[0]) == 1 else part for part in given
+        ]
+    parts = [_one(part, spaced) for part in given]
     return "/".join(p for p in parts if p) if all(parts) else None
 
 

@@ -15,7 +15,7 @@ from functools import lru_cache
 from flywheel_jobs.reading import evaluate, expr
 from flywheel_jobs.reading.expr import Node, Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
-from flywheel_jobs.reading.units import split_unit
+from flywheel_jobs.reading.units import CURRENCIES, split_unit
 
 MAX_PARTS = 64  # entries of a collection
 MAX_NESTED = 6
@@ -64,7 +64,8 @@ _CHOICE = re.compile(r"(?:option |choice )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$
 _REFUSED = re.compile(
     r"\b(?:cannot|can ?not|can't|can’t|could not|unable|unknown|unclear|unanswerable|insufficient|undetermined|sorry|"
     r"not (?:enough|sufficient|given|provided|known|possible|answerable|specified|available|sure|stated)|don't know|"
-    r"do not know|impossible to (?:determine|tell|say|answer|know)|no (?:final )?answer|n/a|see above|no idea|"
+    r"do not know|impossible to (?:determine|tell|say|answer|know)|no (?:final )?answer|n/a|no idea|"
+    r"see (?:above|below|the|solution|figure)|"
     r"none given|refuse|as an ai|tbd|to be determined|your answer|final answer|answer)\b",
     re.IGNORECASE,
 )
@@ -76,6 +77,7 @@ _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])"
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", "⟨": "⟩"}
 _COUNT = "zero one two three four five six seven eight nine ten eleven twelve"
+_COUNTED = re.compile(rf"^({_COUNT.replace(' ', '|')})(?= [a-z])", re.IGNORECASE)
 _WORD_NUMBERS = {word: number for number, word in enumerate(_COUNT.split())}
 
 
@@ -114,6 +116,8 @@ def _worded(text: str, _depth: int) -> Value | None:
     word = text.lower()
     if word in _WORD_NUMBERS:
         return Value(Kind.NUMBER, text, number=Fraction(_WORD_NUMBERS[word]))
+    if word.split()[0] in _WORD_NUMBERS:
+        return None  # twelve apples
     if (len(max(text.split(), key=len)) < 3 and word not in ("no", "yes")) or word in ("pi", "inf", "infinity"):
         return None  # letters side by side: variables
     return Value(Kind.WORDS, " ".join(word.split())) if len(text.split()) <= 8 else None
@@ -249,7 +253,7 @@ def _collection(kind: Kind, text: str, brackets: str, parts: list[str], depth: i
 def _plain(text: str, _depth: int) -> Value | None:
     """A number or an expression, with a unit behind it."""
     unit = ""
-    bare, unit, factor = split_unit(text)
+    bare, unit, factor = split_unit(_COUNTED.sub(lambda m: str(_WORD_NUMBERS[m[1].lower()]), text))
     try:
         node = expr.parse(bare)
     except Unreadable:
@@ -305,15 +309,18 @@ def equal_values(one: Value, other: Value) -> bool:
     if one.kind is Kind.ORDERED:
         if one.brackets != other.brackets:
             return False
-        if all(p.name for p in (*one.parts, *other.parts)):
+        named = {bool(p.name) for p in (*one.parts, *other.parts)}
+        if named == {True}:
             return _same_members(one.parts, other.parts)
-        return all(map(equal_values, one.parts, other.parts))
+        return named == {False} and all(map(equal_values, one.parts, other.parts))
     if one.kind is Kind.SET:
         return one.brackets == other.brackets and _same_members(one.parts, other.parts)
     return one.text == other.text != ""
 
 
 def _same_members(some: tuple[Value, ...], others: tuple[Value, ...]) -> bool:
+    if any(len({p.name for p in parts}) > 1 for parts in (some, others)) and not all(p.name for p in (*some, *others)):
+        return False  # `x=1, y=2` says more than `1, 2`
     left = list(others)
     for part in some:
         match = next((p for p in left if equal_values(part, p)), None)
@@ -370,11 +377,15 @@ def normal_form(answer: str) -> str:
 
 def _form(value: Value) -> str:
     if value.kind is Kind.NUMBER:
-        return f"{value.number} {value.unit}".rstrip()
-    if value.parts and value.kind is Kind.SET:
-        mark = " ∪ " if value.brackets else ","
-        joined = mark.join(sorted(map(_form, value.parts)))
-        return joined if value.brackets else rf"\{{{joined}\}}"
-    if value.parts and len(value.brackets) == 2:
-        return f"{value.brackets[0]}{','.join(map(_form, value.parts))}{value.brackets[1]}"
+        number = value.number or Fraction(0)
+        if value.unit in CURRENCIES:
+            return f"{'-' * (number < 0)}{value.unit}{abs(number)}"
+        return f"{number} {value.unit}".rstrip()
+    forms = [_form(part) for part in value.parts]
+    if len({part.name for part in value.parts}) > 1:
+        forms = [f"{part.name}={form}" if part.name else form for part, form in zip(value.parts, forms, strict=True)]
+    if forms and value.kind is Kind.SET:
+        return " ∪ ".join(sorted(forms)) if value.brackets else rf"\{{{','.join(sorted(forms))}\}}"
+    if forms and len(value.brackets) == 2:
+        return f"{value.brackets[0]}{','.join(forms)}{value.brackets[1]}"
     return value.text

@@ -7,6 +7,8 @@ from flywheel_jobs.reading.equality import checkable
 from flywheel_jobs.reading.final import truth
 
 NOT_CHECKABLE = "answer-not-checkable"
+CONVENTION = "a number, expression, list, interval, choice or word, bare, behind #### or in \\boxed{}"
+"""How a truth may be written."""
 
 
 def with_truth(problem: Problem) -> tuple[Problem, str]:

@@ -15,6 +15,7 @@ from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.drive import CUT
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+from flywheel_jobs.reading import thought
 from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.rewards import math
@@ -35,7 +36,7 @@ async def run(ctx: StageContext) -> StageResult:
             max_tokens=mining.max_response_tokens,
             seed=ctx.seed("sample", problem.id),
         )
-        return score(problem, list(map(kept, answer.texts, answer.thoughts)), answer.finish_reasons)
+        return score(problem, list(map(thought.kept, answer.texts, answer.thoughts)), answer.finish_reasons)
 
     samples = await ctx.map_items(problems, lambda p: p.id, sample, Sample, text="sampling the policy")
     mined = [banded(p, samples[p.id], mining) for p in problems if p.id in samples]

@@ -36,6 +36,7 @@ from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
+from flywheel_jobs.trainer.truths import NOTHING_RIGHT, nothing_right
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
 
 TRAINER = ("-m", "flywheel_jobs.trainer.run_verl")
@@ -212,13 +213,17 @@ class Driver:
         """A step on the progress record."""
         step, reward = point.step, point.reward
         pace = self.history.curve.seconds_per_step()
+        text = f"step {step} of {self.total}" + ("" if reward is None else f", reward {reward:.3f}")
+        if nothing_right(self.history.curve.upto(step)):
+            log.warning(NOTHING_RIGHT, step=step)
+            text += f"; {NOTHING_RIGHT}"
         self.attempt.update(
             done=step,
             step=step,
             reward=reward,
             tokens_per_second=point.tokens_per_second,
             eta_seconds=None if pace is None else max(0.0, (self.total - step) * pace),
-            text=f"step {step} of {self.total}" + ("" if reward is None else f", reward {reward:.3f}"),
+            text=text,
         )
 
     def _text(self, text: str) -> None:

@@ -14,6 +14,7 @@ from flywheel_api.rljob import RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.fetch_model import fetch
 from flywheel_jobs.storage.store import Store
+from flywheel_jobs.trainer import truths
 
 REQUIRED_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
 
@@ -57,6 +58,8 @@ def fetch_data(spec: RLJobSpec, to: Path) -> Inputs:
             "add data or lower promptsPerStep",
             reason=End.TOO_LITTLE_DATA,
         )
+    for path in [*train, *validation]:
+        truths.check(path, spec)
     return Inputs(train, validation, rows, manifests)
 
 

@@ -13,10 +13,14 @@ from flywheel_jobs.rewards import math, state_diff
 
 
 def compute_score(
-    data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **_context: Any
+    data_source: str,
+    solution_str: str,
+    ground_truth: str | float,
+    extra_info: dict[str, Any] | None = None,
+    **_context: Any,
 ) -> dict[str, Any]:
-    """Score of a final answer against the truth: {"score": 0..1, ...}."""
-    return dict(math.score(solution_str, ground_truth))
+    """Score of a final answer against the truth, text or a number: {"score": 0..1, ...}."""
+    return dict(math.score(solution_str, str(ground_truth)))
 
 
 def score_state(

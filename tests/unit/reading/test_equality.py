@@ -1,0 +1,157 @@
+"""Pairs that must agree and pairs that must not: unequal never equal, equal almost never refused."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flywheel_jobs.reading import library
+from flywheel_jobs.reading.equality import checkable, equal
+from flywheel_jobs.reading.values import Kind, normal_form, read
+from flywheel_jobs.stages.verify_reasoning import camps
+
+
+def sections() -> dict[str, list[list[str]]]:
+    """Blocks of answers with one meaning, by section of pairs.txt."""
+    found: dict[str, list[list[str]]] = {}
+    for part in (Path(__file__).with_name("pairs.txt")).read_text(encoding="utf-8").split("\n== ")[1:]:
+        name, _, body = part.partition("\n")
+        found[name] = [[line for line in block.split("\n") if line] for block in body.strip("\n").split("\n\n")]
+    return found
+
+
+SECTIONS = sections()
+BLOCKS = [(name, block) for name, blocks in SECTIONS.items() for block in blocks]
+
+
+@pytest.mark.parametrize(("section", "block"), BLOCKS, ids=[f"{name}: {block[0]}" for name, block in BLOCKS])
+def test_one_meaning(section: str, block: list[str]) -> None:
+    refused = [pair for pair in itertools.product(block, repeat=2) if not equal(*pair)]
+    assert not refused
+    assert all(equal(normal_form(answer), answer) for answer in block)
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_other_meanings(section: str) -> None:
+    pairs = (
+        pair for one, other in itertools.permutations(SECTIONS[section], 2) for pair in itertools.product(one, other)
+    )
+    assert not [pair for pair in pairs if equal(*pair)]
+
+
+def test_the_table_is_large() -> None:
+    same = sum(len(b) * (len(b) - 1) // 2 for _, b in BLOCKS)
+    assert same > 400 and len(BLOCKS) > 150
+
+
+def test_votes_on_the_corpus_fall_into_the_blocks() -> None:
+    """Symmetry and transitivity: whatever the order, a section's answers make exactly its blocks."""
+    for blocks in SECTIONS.values():
+        answers = sorted((a for block in blocks for a in block), key=lambda a: (hash(a), a))
+        assert sorted(map(sorted, camps(answers))) == sorted(map(sorted, blocks))
+
+
+# A name or a unit that only one of the two has says nothing against it, so these are no classes.
+@pytest.mark.parametrize(
+    ("bare", "dressed"),
+    [("3", "x=3"), ("12", "12 cm"), ("12", "\\$12"), ("90", "90^\\circ"), ("2x+1", "y=2x+1"), ("5", "5 apples"),
+     ("12", "12\\text{ cm}^2"), ("-2", "x=-2"), ("(3,\\infty)", "x>3"), ("\\frac12", "0.5 m/s")],
+)  # fmt: skip
+def test_bare_equals_dressed(bare: str, dressed: str) -> None:
+    assert equal(bare, dressed) and equal(dressed, bare)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("5+3", "8"), ("37*41", "1517"), ("1/0", "0"), ("", ""), (" ", " "), ("1,00", "100"),
+        ("5 6", "56"), ("4 2", "42"), ("(1,2)", "(x=1,y=2)"), ("1,2", "x=1,y=2"),
+        ("1 1/2", "11/2"), ("1 1/2", "5.5"), ("2\\text{ or }3", "23"), ("\\text{not }5", "5"),
+        ("(1,000, 2)", "(1,0,2)"),
+        ("{1,1}", "{1}"), ("x=3", "y=3"), ("5%%", "5%"), ("{x=1,y=2}", "{x=2,y=1}"), ("5\\text{ thousand}", "5"),
+        ("50\\%", "50"), ("1.234", "1,234"), ("\\pm2021", "2021"), ("{1,2}", "(1,2)"), ("5 halves", "5"),
+        ("7" * 299 + "1", "7" * 299 + "2"), ("7" * 300, "7" * 300), ("\\frac{d}{dx}x^2", "x"), ("5 less than x", "5"),
+        ("3.14\\ldots", "3.14"), ("\\approx 3", "3"), ("101_2", "5"), ("2^{3}", "23"), ("x_1", "x1"), ("1:2", "1/2"),
+        ("undefined", "0"), ("A or B or C", "A"), ("A, B", "A"), ("12 or 13", "12"), ("5 am", "5 pm"),
+    ],
+)  # fmt: skip
+def test_never_equal(one: str, other: str) -> None:
+    assert not equal(one, other) and not equal(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (r"\int_0^1 x\,dx", r"\frac12", True), (r"\int_0^1 x\,dx", r"\frac13", False),
+        (r"\sum_{k=1}^{n} k", r"\frac{n(n+1)}{2}", True), (r"\sum_{k=1}^{n} k", r"\frac{n(n-1)}{2}", False),
+        (r"\mathbb{R}\setminus\{0\}", r"\mathbb{R} \setminus \{0\}", True),
+        (r"\mathbb{R}\setminus\{0\}", r"\mathbb{R}\setminus\{1\}", False),
+        (r"\frac{d}{dx}x^2", "2x", True), (r"\gcd(4,6)", "2", True), (r"\gcd(4,6)", "3", False),
+        (r"\int e^{x^x} dx", "1", False),
+    ],
+)  # fmt: skip
+def test_what_our_own_rules_cannot_read_goes_to_the_library(one: str, other: str, same: bool) -> None:
+    assert Kind.OTHER in (read(one).kind, read(other).kind)
+    assert equal(one, other) is same and equal(other, one) is same
+
+
+def test_a_library_that_hangs_is_ended_and_the_answer_is_no() -> None:
+    hung = library.Library()
+    assert hung.ask("2", "2")
+    assert hung._process is not None
+    hung._process.kill()
+    assert hung.ask(r"\gcd(4,6)", "2")  # started anew
+    hung.close()
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.fractions(max_denominator=1000))
+def test_every_form_of_a_fraction_has_one_meaning(value: Fraction) -> None:
+    sign = "-" if value < 0 else ""
+    top, bottom = abs(value.numerator), value.denominator
+    forms = [f"{sign}{top}/{bottom}", rf"{sign}\frac{{{top}}}{{{bottom}}}", f" {sign}{3 * top}/{3 * bottom}. "]
+    assert {normal_form(f) for f in forms} == {str(value)}
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.text(max_size=80), st.text(max_size=80))
+def test_any_two_texts_compare_alike_both_ways(one: str, other: str) -> None:
+    assert equal(one, other) == equal(other, one)
+    checkable(one)
+    assert normal_form(normal_form(one)) == normal_form(normal_form(normal_form(one)))
+
+
+def hostile() -> Iterator[str]:
+    pieces = [
+        "(", "{", "[", "\\frac", "\\sqrt{", "^", "9^", "!", "1,", "x=", "<1", "\\text{", "$", "\\{", " or ", "-", "%",
+        "1 ", "a", "\\binom", "|", "e^{", "\\sin", "_", "\\pm", "°", "½", "\\begin{pmatrix}",
+    ]  # fmt: skip
+    for piece in pieces:
+        yield (piece * 200)[:256]
+        yield (piece * 30 + "2")[:256]
+    yield from (
+        "9**9**9",
+        "9^{9^{9^{9}}}",
+        "1e999",
+        "10^{10^{10}}",
+        "(9!)!",
+        "((9!)!)!",
+        "\\binom{10^6}{10^5}",
+        "9" * 256,
+    )
+
+
+@pytest.mark.parametrize("text", list(hostile()))
+def test_hostile_answers_take_no_time(text: str) -> None:
+    equal("\\sqrt{2}", "\\pi")  # mpmath is imported
+    started = time.process_time()
+    equal(text, "2")
+    checkable(text)
+    assert time.process_time() - started < 0.5
