@@ -12,6 +12,7 @@ UV_HOME := $(FLYWHEEL_CACHE)/uv-$(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' images/
 UV := $(UV_HOME)/bin/uv
 VENV := $(FLYWHEEL_CACHE)/venv-$(shell cat images/locks/dev.txt | sha256sum | cut -c1-12)
 PY := $(VENV)/bin/python
+LLAMA := $(FLYWHEEL_CACHE)/llama-cpp-$(shell cat images/locks/llama-cpp.txt | sha256sum | cut -c1-12)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
@@ -100,8 +101,13 @@ demo: setup ## one round from `kubectl apply` to the verdict, on real parts (CLU
 demo-down: setup ## remove everything that `make demo` started
 	$(PY) -m demo down
 
-e2e: setup ## the demo's round with faults injected
-	$(PY) -m pytest tests/e2e
+$(LLAMA)/.complete: | $(UV)
+	@$(UV) venv -q --clear --python $(PYTHON) $(LLAMA)
+	@$(UV) pip install -q --python $(LLAMA)/bin/python --no-deps --require-hashes -r images/locks/llama-cpp.txt
+	@touch $@
+
+e2e: setup $(LLAMA)/.complete ## the demo's round with faults injected, and the stages on a real llama.cpp server
+	LLAMA_CPP_PYTHON=$(LLAMA)/bin/python $(PY) -m pytest tests/e2e
 
 gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
 	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)

@@ -1,0 +1,118 @@
+"""The stages on a real llama.cpp server: another server than vLLM, a real small model, nothing scripted about it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.process import die_with_parent, free_ports, wait_for
+from contract import stages
+from contract.models import Endpoint, serving
+from contract.rounds import DEFS, Round, dropped
+from flywheel_api.artifacts import Manifest
+from flywheel_api.results import EvaluationResult
+from flywheel_api.round import Role
+from flywheel_api.stages import PIPELINE, Runs, Stage, StageConfig
+from flywheel_jobs.storage.store import Store
+from flywheel_store.memory import MemoryBucket
+
+MODEL = "smollm2"
+SPEC: dict[str, Any] = {
+    "reasoning": {
+        "seeds": "builtin://arithmetic",
+        "mining": {"samples": 4, "maxProblems": 6, "maxResponseTokens": 16},
+        "synthesis": {"structural": 1, "persona": 1},
+    },
+    "agentic": {
+        "personas": "builtin://personas",
+        "domains": ["airline"],
+        "branchesPerTree": 4,
+        "maxTasks": 6,
+        "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},
+    },
+    "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 6}, {"name": "airline-heldout", "items": 4}]},
+}
+LAST = Stage.SOLVE_AGENTIC
+
+
+class LlamaRound(Round):
+    """A round whose `asked` roles are played by the llama.cpp server, the others by the stand-in."""
+
+    def __init__(self, url: str, asked: set[Role], standin: Endpoint) -> None:
+        super().__init__(Store(MemoryBucket()), standin, stages.round_spec(**SPEC))
+        self.url, self.asked = url, asked
+
+    def config(self, stage: Stage, **more: Any) -> StageConfig:
+        """The stage's configuration with those roles at the server."""
+        whole = super().config(stage, **more)
+        there = {"url": self.url, "model": MODEL, "concurrency": 4, "timeout_seconds": 120.0}
+        endpoints = [e.model_copy(update=there) if e.role in self.asked else e for e in whole.endpoints]
+        return whole.model_copy(update={"endpoints": endpoints})
+
+    def run_all(self) -> dict[Stage, Manifest]:
+        """Every stage from Prepare to SolveAgentic, the evaluation of the base included."""
+        for one in PIPELINE:
+            if one.runs is Runs.JOB:
+                made = self.run(one.stage)
+                print(f"{one.stage}: in {made.counts.in_}, out {made.counts.out}, dropped {dropped(made)}")
+            if one.stage is LAST:
+                break
+        return self.done
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    python = os.environ.get("LLAMA_CPP_PYTHON")
+    if not python:
+        pytest.skip("LLAMA_CPP_PYTHON names no environment with llama.cpp: `make e2e` makes one")
+    port = free_ports(1)[0]
+    log = tmp_path_factory.mktemp("llama") / "server.log"
+    with log.open("wb") as out:
+        command = [python, str(Path(__file__).with_name("llama_server.py")), str(port)]
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+        server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, preexec_fn=die_with_parent)
+    try:
+        wait_for("llama.cpp", lambda: _answers(port, server, log), 120)
+        yield f"http://127.0.0.1:{port}/v1"
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _answers(port: int, server: subprocess.Popen[bytes], log: Path) -> bool:
+    assert server.poll() is None, log.read_text()[-2000:]
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("asked", [{Role.POLICY}, {Role.POLICY, Role.TEACHER}], ids=["policy", "every role"])
+def test_stages_on_a_real_server(llama: str, asked: set[Role]) -> None:
+    """A 135M model is no teacher: with it in every role the data may run dry, which is counted and no failure."""
+    with serving() as standin:
+        done = LlamaRound(llama, asked, standin).run_all()
+    for stage, manifest in done.items():
+        counts = manifest.counts
+        assert counts.in_ == counts.out + sum(d.count for d in counts.dropped), stage
+        for use in manifest.usage.roles:
+            assert use.calls > 0 and use.prompt_tokens > 0 and use.completion_tokens > 0, (stage, use)
+        assert DEFS[stage].stage.value == manifest.stage
+    base, mined = done[Stage.EVALUATE_BASE], done[Stage.MINE_REASONING]
+    assert isinstance(base.result, EvaluationResult) and not base.standin
+    assert {s.owned_by for m in (base, mined) for s in m.served_by} == {"llamacpp"}
+    assert mined.counts.out == 6
+    if Role.TEACHER in asked:
+        assert not any(m.standin for m in done.values()), "nothing is scripted here"
+    else:
+        assert done[LAST].counts.out > 0
+    sys.stdout.flush()
