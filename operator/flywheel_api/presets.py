@@ -23,7 +23,6 @@ from flywheel_api.rljob import (
     RewardSpec,
     RewardType,
     RLJobSpec,
-    uneven,
 )
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
 
@@ -123,17 +122,6 @@ def training_spec(
         reuse=round_spec.reuse,
         **fields,
     )
-
-
-def uneven_training(round_spec: FlywheelRoundSpec) -> str | None:
-    """The first size of a round's trainings that does not divide as verl wants. Raises UnknownPreset."""
-    some = "sha256:" + "0" * 64
-    for track in Track:
-        if getattr(round_spec, track) is not None:
-            problem = uneven(training_spec(round_spec, track, some, some, None))
-            if problem is not None:
-                return f"training.{track}: {problem}"
-    return None
 
 
 def algorithm_of(round_spec: FlywheelRoundSpec, track: Track) -> AlgorithmSpec:

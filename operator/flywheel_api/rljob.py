@@ -170,29 +170,29 @@ _MICRO = (
     "has(self.algorithm.microBatchSize) && (!has(self.agentLoop) || self.algorithm.microBatchSize < 2) "
     "? self.algorithm.microBatchSize : 2)"
 )
-MINI_UNEVEN = (
+_MINI_UNEVEN = (
     "samples of an update (algorithm.miniBatchPrompts times groupSize; miniBatchPrompts is a quarter of promptsPerStep "
     "by default, groupSize is 1 with PPO) must be a multiple of nodes times gpusPerNode: each GPU takes its share"
 )
-STEP_UNEVEN = (
+_STEP_UNEVEN = (
     "samples of a step (algorithm.promptsPerStep times groupSize; groupSize is 1 with PPO) must be a multiple of nodes "
     "times gpusPerNode where microBatchSize is set: each GPU takes its share"
 )
-MICRO_UNEVEN = (
+_MICRO_UNEVEN = (
     "each GPU's samples of an update (algorithm.miniBatchPrompts times groupSize over nodes times gpusPerNode) must be "
     "a multiple of microBatchSize (on CPU 2 by default, and at most with an agentLoop)"
 )
-TENSOR_UNEVEN = "gpusPerNode must be a multiple of rolloutTensorParallel: rollout servers share a node's GPUs evenly"
-ONE_CPU_NODE = "training on CPU (gpusPerNode 0) takes one node and rolloutTensorParallel 1"
-_SIZES: list[Any] = [  # what verl 0.9.1 asserts after the GPUs are up; `uneven` is the same in Python
-    {"rule": f"{_MINI} * {_ROLLOUTS} % {_WORKERS} == 0", "message": MINI_UNEVEN},
+_TENSOR_UNEVEN = "gpusPerNode must be a multiple of rolloutTensorParallel: rollout servers share a node's GPUs evenly"
+_ONE_CPU_NODE = "training on CPU (gpusPerNode 0) takes one node and rolloutTensorParallel 1"
+_SIZES: list[Any] = [  # `verl.rules` knows what overrides change, and what a round's preset comes to
+    {"rule": f"{_MINI} * {_ROLLOUTS} % {_WORKERS} == 0", "message": _MINI_UNEVEN},
     {
         "rule": f"!has(self.algorithm.microBatchSize) || self.algorithm.promptsPerStep * {_ROLLOUTS} % {_WORKERS} == 0",
-        "message": STEP_UNEVEN,
+        "message": _STEP_UNEVEN,
     },
-    {"rule": f"{_MINI} * {_ROLLOUTS} / {_WORKERS} % {_MICRO} == 0", "message": MICRO_UNEVEN},
-    {"rule": "self.gpusPerNode % self.rolloutTensorParallel == 0", "message": TENSOR_UNEVEN},
-    {"rule": "self.gpusPerNode > 0 || self.nodes == 1 && self.rolloutTensorParallel == 1", "message": ONE_CPU_NODE},
+    {"rule": f"{_MINI} * {_ROLLOUTS} / {_WORKERS} % {_MICRO} == 0", "message": _MICRO_UNEVEN},
+    {"rule": "self.gpusPerNode % self.rolloutTensorParallel == 0", "message": _TENSOR_UNEVEN},
+    {"rule": "self.gpusPerNode > 0 || self.nodes == 1 && self.rolloutTensorParallel == 1", "message": _ONE_CPU_NODE},
 ]
 
 _SHAPE = ("podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
@@ -268,24 +268,6 @@ class RLJobSpec(ApiModel):
             ]
         },
     )
-
-
-def uneven(spec: RLJobSpec) -> str | None:
-    """The first size of a run that does not divide as verl wants: for runs that a round makes of a preset."""
-    a, workers = spec.algorithm, spec.nodes * spec.gpus_per_node or 1
-    rollouts = 1 if a.type is Algorithm.PPO else a.group_size
-    update = (a.mini_batch_prompts or max(1, a.prompts_per_step // 4)) * rollouts
-    micro = a.micro_batch_size or (1 if spec.gpus_per_node else 2)
-    if not spec.gpus_per_node and spec.agent_loop is not None:
-        micro = min(micro, 2)
-    problems = {
-        MINI_UNEVEN: update % workers,
-        STEP_UNEVEN: a.micro_batch_size and a.prompts_per_step * rollouts % workers,
-        MICRO_UNEVEN: update // workers % micro,
-        TENSOR_UNEVEN: spec.gpus_per_node % spec.rollout_tensor_parallel,
-        ONE_CPU_NODE: spec.gpus_per_node == 0 and (spec.nodes, spec.rollout_tensor_parallel) != (1, 1),
-    }
-    return next((text for text, wrong in problems.items() if wrong), None)
 
 
 class CheckpointStatus(StatusModel):

@@ -65,6 +65,7 @@ class _Asked:
 
     def __init__(self, told: Mapping[str, Any], spec: RLJobSpec) -> None:
         self._told = told
+        self.on_cpu = spec.gpus_per_node == 0
         self.gpus_per_node = max(1, spec.gpus_per_node)
         self.gpus = self.gpus_per_node * spec.nodes
         self.asked_mini = spec.algorithm.mini_batch_prompts or 1
@@ -127,6 +128,21 @@ def _mini_over_gpus(a: _Asked) -> str | None:
                 f"{ranks} data-parallel GPUs: change algorithm.miniBatchPrompts, promptsPerStep or groupSize"
             )
     return None
+
+
+def _micro_in_update(a: _Asked) -> str | None:
+    micro = a[f"{_ACTOR}.ppo_micro_batch_size_per_gpu"]
+    rows = a.mini(_ACTOR) * a.group // max(1, a.gpus // a.sequence_parallel(_ACTOR))
+    if a.dynamic or not isinstance(micro, int) or micro < 1 or rows % micro == 0:
+        return None
+    return (
+        f"a GPU's share of an update is {rows} sequences, which do not divide by algorithm.microBatchSize {micro}: "
+        "change it, miniBatchPrompts or groupSize"
+    )
+
+
+def _cpu_nodes(a: _Asked) -> str | None:
+    return "training on CPU (gpusPerNode 0) takes one node: set nodes to 1" if a.on_cpu and a.gpus > 1 else None
 
 
 def _mini_in_batch(a: _Asked) -> str | None:
@@ -215,7 +231,9 @@ def _lora(a: _Asked) -> str | None:
 
 RULES: tuple[Rule, ...] = (
     _batch_over_gpus,
+    _cpu_nodes,
     _mini_over_gpus,
+    _micro_in_update,
     _mini_in_batch,
     _old_micro,
     _log_prob_micro,

@@ -10,7 +10,7 @@ from flywheel_api.base import parse_time
 from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import check_overrides
-from flywheel_api.presets import PRESETS, training_spec, uneven_training
+from flywheel_api.presets import PRESETS, training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
@@ -59,9 +59,6 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
         problem = pod_template(template, allowed)
         if problem is not None:
             return problem
-    sizes = uneven_training(spec)
-    if sizes is not None:
-        return Problem(Reason.INVALID_SPEC, sizes)
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
     for track in (name for name, made in tracks if made is not None):
         problem = _verl(training_spec(spec, track, _ANY, _ANY, None))

@@ -337,7 +337,7 @@ async def test_sizes_of_a_preset_that_do_not_divide_are_said_before_anything_is_
     world.apply(edited(spec__training={"preset": "agenticqwen-8b", "gpusPerNode": 3}))
     await turns(world, 5)
     found = world.condition("Preflight")
-    assert found["reason"] == "InvalidSpec" and "multiple of nodes times gpusPerNode" in found["message"]
+    assert found["reason"] == "InvalidSpec" and "do not divide by 3 data-parallel GPUs" in found["message"]
     assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
 
 
