@@ -14,6 +14,7 @@ from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, Stage
+from flywheel_api.written import HASHES, written
 
 DATA_FORMAT: Final = "3"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
@@ -93,7 +94,7 @@ def stage_content(
 
     `inputs` are digests by stage; `sources` the versions (entity tags) of files that spec names by address.
     """
-    wire = spec.dump()
+    wire = written(spec)
     reads = READS.get(stage, ())
     found = {f"spec.{path}": _digest(read(wire, path)) for path in reads}
     found |= {f"role.{role.value}": _digest(_player(spec, role)) for role in ROLES.get(stage, ())}
@@ -119,7 +120,7 @@ def sources_of(spec: FlywheelRoundSpec) -> list[str]:
 
 def training_content(spec: RLJobSpec, model: str, sources: Mapping[str, str] | None = None) -> dict[str, str]:
     """What a training is made of. `model` is the digest that spec.model stands for, `sources` as in `stage_content`."""
-    wire = {k: v for k, v in spec.dump().items() if k not in _SHAPE and k != "model"}
+    wire = {k: v for k, v in written(spec).items() if k not in _SHAPE and k != "model"}
     found = {f"spec.{name}": _digest(value) for name, value in wire.items()}
     found |= {f"source.{uri}": version for uri, version in (sources or {}).items()}
     return {"stage": TRAIN_STAGE, "model": model, **found}
@@ -127,7 +128,7 @@ def training_content(spec: RLJobSpec, model: str, sources: Mapping[str, str] | N
 
 def content_key(made_of: Mapping[str, str], only_for: str | None = None) -> str:
     """`sha256:<hex>` of what a result is made of. With `only_for`, an owner's uid, nobody else finds it."""
-    return _digest({"format": DATA_FORMAT, "onlyFor": only_for, **made_of})
+    return _digest({"format": DATA_FORMAT, "hashes": HASHES, "onlyFor": only_for, **made_of})
 
 
 def read(wire: Mapping[str, Any], path: str) -> Any:
@@ -149,8 +150,8 @@ def _player(spec: FlywheelRoundSpec, role: Role) -> dict[str, Any] | None:
         own = next((e for e in spec.endpoints if e.role is Role.TEACHER), None)
     if own is None:
         return None
-    engine = own.pool.engine.dump() if own.pool is not None else None
-    return {"model": own.model, "poolRef": own.pool_ref, "sampling": own.sampling.dump(), "engine": engine}
+    engine = written(own.pool.engine) if own.pool is not None else None
+    return {"model": own.model, "poolRef": own.pool_ref, "sampling": written(own.sampling), "engine": engine}
 
 
 def _digest(value: Any) -> str:

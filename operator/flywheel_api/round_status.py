@@ -120,6 +120,10 @@ class FlywheelRoundStatus(StatusModel):
     """What happened so far; under 32 KiB, details live in the store."""
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
+    spec_hash: str | None = Field(
+        default=None,
+        description="Hash of what the spec said while the round ran; later changes are told only.",
+    )
     conditions: Conditions = Field(
         default_factory=list,
         description="Ready, Reconciling and Stalled, and what they rest on: Preflight, BudgetAvailable, StorageReady, "

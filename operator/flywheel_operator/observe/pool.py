@@ -6,14 +6,14 @@ from datetime import datetime
 
 from flywheel_api.names import LABEL_POOL
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
-from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision
+from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision, RunState
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pod_template
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
 from flywheel_operator.ports.objects import StoreProblem
-from flywheel_operator.render.rayservice import LABEL_REVISION, revision
+from flywheel_operator.render.rayservice import LABEL_REVISION, revision, serves
 
 
 async def see_pool(
@@ -24,11 +24,22 @@ async def see_pool(
     services = [s for s in await context.owned(RAYSERVICES, meta) if owner_uid(s) == meta.uid]
     pods = await context.kube.list(PODS, meta.namespace, {LABEL_POOL: meta.name})
     serving, conflict = await _stable(context, meta)
+    revisions = [await _revision(context, meta, service, pods) for service in services]
+    wanted = revision(context.config, spec, digest) if digest else ""
+    unchanged = status.observed_generation == meta.generation
+    good = [
+        made.revision
+        for service, made in zip(services, revisions, strict=True)
+        if made.run.state is RunState.RUNNING and not made.run.child.deleting
+        if digest and serves(service, wanted, digest, unchanged)
+    ]
+    if good and wanted not in good:
+        wanted = serving if serving in good else good[0]
     return PoolSeen(
         problem=problem,
         digest=digest,
-        wanted=revision(context.config, spec, digest) if digest else "",
-        revisions=tuple([await _revision(context, meta, service, pods) for service in services]),
+        wanted=wanted,
+        revisions=tuple(revisions),
         serving=serving,
         service_conflict=conflict,
         pods=len(pods),

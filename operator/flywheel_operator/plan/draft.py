@@ -8,6 +8,7 @@ from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.resources import POOL
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_api.stages import Stage
+from flywheel_api.written import hash_of, written
 from flywheel_operator.model import Action, Meta, Note, Plan, Problem, RoundSeen, RunState, Timings, delete
 from flywheel_operator.plan import budget, graph, results, texts
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
@@ -87,6 +88,7 @@ class Draft:
         refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(self.actions))
         self.change(
             observed_generation=self.meta.generation,
+            spec_hash=self.old.spec_hash if self.old.finished_at else hash_of(written(self.spec)),
             base=self.old.base or texts.base(self.spec.base),
             conditions=self.conditions.result(),
             stages=list(self.stages.values()),

@@ -7,6 +7,7 @@ from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundStatus, StageState
 from flywheel_api.stages import Stage
+from flywheel_api.written import hash_of, moved, written
 from flywheel_operator.model import Plan, Problem
 from flywheel_operator.plan import results
 from flywheel_operator.plan.draft import Draft
@@ -56,7 +57,7 @@ def out_of_budget(draft: Draft, out: Problem) -> Plan[FlywheelRoundStatus]:
 
 def settled(draft: Draft) -> Plan[FlywheelRoundStatus]:
     """The round is over: nothing runs again, whatever becomes of its spec and its children."""
-    if draft.meta.generation != draft.old.observed_generation:
+    if moved(draft.old.spec_hash, hash_of(written(draft.spec))):
         text = (
             "spec was changed after the round ended: nothing runs again; apply a new round under another name, "
             "it takes over what is done"

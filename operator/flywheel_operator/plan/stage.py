@@ -168,7 +168,12 @@ def _running(definition: StageDef, status: StageStatus, view: View, run: Run) ->
 
 def _outdated(live: Training | None, wanted: Training | None) -> bool:
     """Whether an RLJob that is between attempts was made with another shape than it would be made with now."""
-    return live is not None and wanted is not None and not live.running and live.spec != wanted.spec
+    return live is not None and wanted is not None and not live.running and _shape(live) != _shape(wanted)
+
+
+def _shape(training: Training) -> dict[str, object]:
+    """What a round may change of a live RLJob; all else of it is as it was made, whatever this release would make."""
+    return {name: getattr(training.spec, name) for name in ("pod_template", "retries")}
 
 
 def _with_child(status: StageStatus, run: Run, **changes: object) -> StageStatus:

@@ -14,6 +14,7 @@ from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, short_hash, weights_la
 from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.resources import POOL
 from flywheel_api.stages import POOL_CONFIG_ENV, PoolConfig
+from flywheel_api.written import HASHES, hash_of, written
 from flywheel_operator.model import Act, Action, Meta, Object, PoolSeen
 from flywheel_operator.render.common import MODEL_DIR, config_env, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
@@ -24,15 +25,24 @@ IMPORT_PATH = "flywheel_jobs.rollout.app:build"
 
 
 def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str) -> str:
-    """Eight characters that change with the weights and with anything that the pods are made of."""
-    flavour = config.flavour(spec.gpus_per_replica)
-    facts = {
-        "digest": digest,
-        "spec": spec.model_dump(mode="json", exclude={"startup_timeout"}),
-        "shape": flavour.rollout.model_dump(mode="json"),
-        "ray": config.ray_version,
-    }
-    return short_hash(canonical_json(facts).decode(), 8)
+    """`<version>-<what is served>-<what its pods are made of>`, of the operator's configuration: see `serves`."""
+    served = {k: v for k, v in written(spec).items() if k not in ("model", "startupTimeout")}
+    shape = config.flavour(spec.gpus_per_replica).rollout.model_dump(mode="json", exclude_defaults=True)
+    pods = short_hash(canonical_json({"shape": shape, "ray": config.ray_version}).decode(), 4)
+    return f"{hash_of({'digest': digest, 'spec': served}, 6)}-{pods}"
+
+
+def serves(service: Object, wanted: str, digest: str, unchanged: bool) -> bool:
+    """Whether a RayService serves what is wanted, whatever its pods were made of.
+
+    An upgrade or a new configuration makes new pods only where they are needed. A revision of another release's making
+    is judged by its weights, and by whether the pool's spec is `unchanged` since it was looked at last.
+    """
+    marks = service["metadata"].get("labels") or {}
+    own = str(marks.get(LABEL_REVISION, ""))
+    if own.startswith(f"{HASHES}-"):
+        return own.rpartition("-")[0] == wanted.rpartition("-")[0]
+    return unchanged and marks.get(LABEL_WEIGHTS) == weights_value(digest)
 
 
 def child(

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import yaml
 
+from flywheel_api.causes import Cause
+from flywheel_api.conditions import Reason
 from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, weights_label
+from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.results import ModelResult
+from flywheel_operator.model import Child, Ended, Meta, PoolSeen, Revision, Run, RunState, Timings
+from flywheel_operator.plan.pool import plan_pool
+from flywheel_operator.render.rayservice import LABEL_REVISION
+from flywheel_operator.settings import OperatorConfig
 from unit.operator.world import NS, World, serving_status
 
 Object = dict[str, Any]
@@ -130,3 +138,77 @@ async def test_a_pod_template_outside_the_allow_list_is_refused() -> None:
     await turns(world)
     found = ready(world)
     assert found["reason"] == "InvalidSpec" and "priorityClassName" in found["message"]
+
+
+async def serving(world: World) -> str:
+    world.apply(POOL)
+    await turns(world, 6)
+    assert ready(world)["status"] == "True"
+    return str(world.of_kind("RayService")[0]["metadata"]["name"])
+
+
+def other_config() -> OperatorConfig:
+    config = OperatorConfig()
+    shape = config.cpu.rollout.model_copy(update={"image": "registry/rollout:next"})
+    return config.model_copy(update={"cpu": config.cpu.model_copy(update={"rollout": shape})})
+
+
+async def test_an_upgrade_rolls_no_pool_that_serves() -> None:
+    world = World()
+    name = await serving(world)
+    world.config = other_config()
+    world.restart()
+    await turns(world, 6)
+    assert [s["metadata"]["name"] for s in world.of_kind("RayService")] == [name]
+    assert ready(world)["status"] == "True"
+
+
+async def test_what_another_release_made_is_kept_while_weights_and_spec_are_the_same() -> None:
+    world = World()
+    name = await serving(world)
+    for obj in [*world.of_kind("RayService"), *world.of_kind("Pod")]:
+        obj["metadata"]["labels"][LABEL_REVISION] = "vkjnfbh6"
+    world.get("Service", "policy")["spec"]["selector"][LABEL_REVISION] = "vkjnfbh6"
+    await turns(world, 6)
+    assert [s["metadata"]["name"] for s in world.of_kind("RayService")] == [name]
+    spec = yaml.safe_load(POOL)["spec"]
+    world.kube.update("RolloutPool", NS, "policy", spec=spec | {"engine": {"maxModelLen": 2048}})
+    await turns(world, 6)
+    assert name not in [s["metadata"]["name"] for s in world.of_kind("RayService")], "a change of spec is one"
+
+
+async def test_a_pool_that_does_not_serve_takes_the_mended_configuration() -> None:
+    world = World()
+    world.holding.add("serve")
+    world.apply(POOL)
+    await turns(world, 4)
+    name = world.of_kind("RayService")[0]["metadata"]["name"]
+    world.config = other_config()
+    world.restart()
+    world.holding.clear()
+    await turns(world, 8)
+    assert name not in [s["metadata"]["name"] for s in world.of_kind("RayService")]
+    assert ready(world)["status"] == "True"
+
+
+async def test_a_pool_that_waits_for_a_node_waits_and_one_that_cannot_work_tells_its_class() -> None:
+    world = World()
+    world.holding.add("serve")
+    world.apply(POOL)
+    await turns(world, 3)
+    run = {"child": Child("RayService", "x", "u"), "state": RunState.STARTING, "text": "pod p waits for a node"}
+    for late, phase in ((Cause.CAPACITY, "Starting"), (Cause.INFRA, "Failed")):
+        plan = pool_plan(world, Run(**run, late=late, reason=Reason.CAPACITY), timedelta(hours=9))
+        assert plan.phase == phase
+    told = Ended(Cause.VALIDATION, "CorruptArtifact", "a blob is damaged")
+    failed = pool_plan(world, Run(**run | {"state": RunState.ENDED}, ended=told), timedelta(0))
+    assert (failed.phase, failed.cause) == ("Failed", Cause.VALIDATION)
+    held = pool_plan(world, Run(**run | {"state": RunState.QUEUED}, reason=Reason.QUEUED), timedelta(hours=99))
+    assert (held.phase, held.started_at) == ("Queued", None)
+
+
+def pool_plan(world: World, run: Run, after: timedelta) -> RolloutPoolStatus:
+    meta, spec = Meta("policy", NS, "uid", 1), RolloutPoolSpec.model_validate(yaml.safe_load(POOL)["spec"])
+    status = RolloutPoolStatus.model_validate(world.status("RolloutPool", "policy"))
+    seen = PoolSeen(digest="sha256:a", wanted="h1-a-b", revisions=(Revision("h1-a-b", run),))
+    return plan_pool(meta, spec, status, seen, world.now + after, Timings()).status

@@ -470,3 +470,30 @@ async def test_gpu_hours_count_pools_and_trainings_over_all_attempts() -> None:
     assert "gpuHours 2" in world.condition("Ready")["message"]
     assert float(world.status()["usage"]["gpuHours"]) > 2
     assert not world.of_kind("RayJob") and not world.of_kind("RolloutPool")
+
+
+async def test_another_order_after_the_end_is_no_change_and_another_word_is() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run()
+    spec = yaml.safe_load(ROUND)["spec"]
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec | {"endpoints": spec["endpoints"][::-1]})
+    await turns(world, 3)
+    assert world.condition("Reconciling")["reason"] != "SpecChangedAfterCompletion"
+    assert world.status()["observedGeneration"] == 2
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec | {"budget": {"wallClock": "9h"}})
+    await turns(world, 3)
+    assert world.condition("Reconciling")["reason"] == "SpecChangedAfterCompletion"
+
+
+@pytest.mark.parametrize("known", [None, "h0-abcdefgh"])
+async def test_a_round_that_another_release_finished_is_left_as_it_is(known: str | None) -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run()
+    status = {k: v for k, v in world.status().items() if k != "specHash"} | ({"specHash": known} if known else {})
+    world.kube.update("FlywheelRound", NS, "demo-r1", status=status)
+    before = status_writes(world)
+    await turns(world, 3)
+    assert status_writes(world) == before
+    assert world.condition("Reconciling")["reason"] == "Promoted"
