@@ -20,7 +20,7 @@ from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.reading.calls import render
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import publish, reward, rollouts, trajectory
+from flywheel_jobs.trainer import publish, reward, rollouts, sync, trajectory
 from flywheel_jobs.trainer.metrics import joined
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.trajectory import Row, Sampled
@@ -345,3 +345,14 @@ def test_counts_of_a_training() -> None:
     assert (counts.in_, counts.out) == (21, 13)
     assert {d.reason: d.count for d in counts.dropped} == {"outage": 2, "unscored": 1, "prompt-too-long": 5}
     assert counts.in_ == counts.out + sum(d.count for d in counts.dropped)
+
+
+def test_a_step_in_which_nothing_could_be_scored_counts_as_one_that_went_wrong() -> None:
+    lost = Trajectory(id="1", track=Track.REASONING, item="i", unscored="the reward raised KeyError: 'x'")
+    away = Trajectory(id="2", track=Track.REASONING, item="i", outage="judge away")
+
+    def wrong(*rows: Trajectory) -> str | None:
+        return sync.wrong_with(rollouts.summary(4, rollouts.Step(list(rows))), rows)
+
+    assert wrong(lost, lost) == "no trajectory could be scored: the reward raised KeyError: 'x'"
+    assert (wrong(lost, away), wrong()) == (None, None), "an outage is weather, and so is a step without records"

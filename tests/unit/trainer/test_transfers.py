@@ -66,7 +66,8 @@ def test_bytes_that_the_merger_reads_and_writes_are_told(tmp_path: Path, monkeyp
     code = f"""
 import pathlib, time
 pathlib.Path({str(tmp_path / "out")!r}).write_bytes(bytes(3_000_000))
-while not pathlib.Path({str(told)!r}).exists(): time.sleep(0.01)
+until = time.monotonic() + 5
+while not pathlib.Path({str(told)!r}).exists() and time.monotonic() < until: time.sleep(0.01)
 """
     child = Child([sys.executable, "-c", code], dict(os.environ), tmp_path, lambda _line: None)
     poll = child.poll
