@@ -66,6 +66,7 @@ EndpointUrl = Annotated[
         unlike=r"(?i)^https?://[^/?#]*@|"
         r"[?&]([a-z0-9]+[-_])*(api)?(key|token|sig|signature|secret|pass|password|code)=",
     ),
+    Rule("leave # and what follows out of the url: the address of an API has no fragment", unlike="#"),
     Rule(
         "localhost is the pod that asks: write an address that pods reach, such as http://teacher.models.svc:8000/v1",
         unlike=r"(?i)^https?://(localhost|localhost\.localdomain|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/?#]|$)",
@@ -192,13 +193,17 @@ def only_these_change(paths: Sequence[str], rest: Sequence[str]) -> str:
 
 
 def secret_value(text: str) -> str:
-    """A Secret's value as both halves read it: blanks and line breaks around it do not count.
+    """A key as both halves read it: blanks and line breaks around it do not count.
 
     Raises ValueError, which never quotes the value, for what can stand in no header.
     """
     value = text.strip()
     if not value:
         raise ValueError("is empty")
+    if value.lower().startswith("bearer "):
+        raise ValueError("begins with `Bearer `: write the key alone")
+    if value[0] == value[-1] and value[0] in "\"'`":
+        raise ValueError("stands in quotation marks: write the key alone")
     if not value.isprintable() or not value.isascii():
         raise ValueError("holds a line break or another character that no key has")
     return value

@@ -210,6 +210,7 @@ BAD |= {
     **each("reach, such as http://teacher", ROUND, "endpoints", 0, "url", values=[
         "http://localhost:8000/v1", "http://LOCALHOST", "http://127.0.0.1:8000/v1", "http://127.1", "http://[::1]:8000",
         "https://0.0.0.0/v1", "http://[::]/v1"]),
+    **each("has no fragment", ROUND, "endpoints", 0, "url", values=["http://h/v1#f"]),
     **each("put the key into a Secret", ROUND, "endpoints", 0, "url", values=[
         "https://robot:hunter2@models.internal/v1", "https://m/v1?api-key=abc", "https://m/v1?a=1&API_KEY=abc",
         "https://m/v1?key=abc", "https://m/v1?sig=abc", "https://m/v1?access_token=x", "https://sk-live@m/v1"]),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
 import sys
 from collections.abc import Mapping
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
@@ -15,26 +16,36 @@ from structlog.typing import EventDict, FilteringBoundLogger, Processor, Wrapped
 _SECRET_NAME = re.compile(r"(SECRET|PASSWORD|TOKEN|CREDENTIAL|ACCESS_KEY|API_KEY|_KEY$|_KEY_)", re.IGNORECASE)
 _SIGNED = re.compile(r"((?:X-Amz-)?(?:Signature|Credential|Security-Token)=)[^&,\s\"']+", re.IGNORECASE)
 _USERINFO = re.compile(r"(https?://)[^/\s@]+@")
+_KEY_IN_URL = re.compile(
+    r"([?&](?:[a-z0-9]+[-_])*(?:api)?(?:key|token|sig|signature|secret|pass|password)=)[^&\s\"'#]+", re.IGNORECASE
+)
+_LONG, _HEAD = 20, 12  # of a long secret the first characters are enough to know it by: texts are cut elsewhere
 _MIN_SECRET = 6  # shorter values would blank ordinary words
 REDACTED = "[redacted]"
 
 
 class Redactor:
-    """Removes the values of secret-looking environment variables, and signatures, from any text."""
+    """Removes the values of secret-looking environment variables, and keys in URLs, from any text.
+
+    A secret is known in every form in which others write it (JSON with and without `\\/`, repr, URL), with and without
+    the white space around it, and, if it is long, by its beginning: a server may have cut its own words.
+    """
 
     def __init__(self, environ: Mapping[str, str]) -> None:
-        values = {v for k, v in environ.items() if _SECRET_NAME.search(k)}
-        # libraries quote what they refuse: a line break stands there as two characters
-        forms = {
-            form for v in values for form in (v, v.strip(), repr(v)[1:-1], repr(v.strip())[1:-1], quote(v.strip()))
-        }
-        self._secrets = sorted((form for form in forms if len(form) >= _MIN_SECRET), key=len, reverse=True)
+        values = {v for k, v in environ.items() if _SECRET_NAME.search(k) and len(v.strip()) >= _MIN_SECRET}
+        forms = {form for value in values for form in _forms(value)}
+        heads = {form[:_HEAD] for form in forms if len(form) >= _LONG}
+        whole = [re.escape(form) for form in sorted(forms, key=len, reverse=True)]
+        begun = [re.escape(head) + r"[^\s\"'<>&,;}]*" for head in sorted(heads)]
+        self._secrets = re.compile("|".join([*whole, *begun])) if forms else None
 
     def text(self, value: str) -> str:
         """The text without any secret."""
-        for secret in self._secrets:
-            value = value.replace(secret, REDACTED)
-        return _USERINFO.sub(rf"\1{REDACTED}@", _SIGNED.sub(rf"\1{REDACTED}", value))
+        if self._secrets is not None:
+            value = self._secrets.sub(REDACTED, value)
+        for pattern in (_SIGNED, _KEY_IN_URL):
+            value = pattern.sub(rf"\1{REDACTED}", value)
+        return _USERINFO.sub(rf"\1{REDACTED}@", value)
 
     def value(self, value: object) -> object:
         """The same for nested values."""
@@ -53,6 +64,15 @@ class Redactor:
         for key, value in event.items():
             event[key] = REDACTED if _named_secret(key) else self.value(value)
         return event
+
+
+def _forms(value: str) -> set[str]:
+    found = set()
+    for one in (value, value.strip()):
+        in_json = json.dumps(one)[1:-1]
+        found |= {one, in_json, in_json.replace("/", "\\/"), repr(one)[1:-1]}
+        found |= {quote(one), quote(one, safe=""), quote_plus(one)}
+    return found
 
 
 def _named_secret(key: object) -> bool:

@@ -44,19 +44,23 @@ def joined(base: str, path: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
 
 
+def _key(endpoint: ResolvedEndpoint) -> str:
+    """The API key, if the role has one. Raises ValidationFailure for what is none."""
+    if not endpoint.api_key_env:
+        return ""
+    try:
+        return secret_value(os.environ.get(endpoint.api_key_env, ""))
+    except ValueError as error:
+        raise ValidationFailure(f"the API key of role {endpoint.role} {error}") from error
+
+
 class Http:
-    """The transport of production. Create inside a running loop."""
+    """The transport of production. Create inside a running loop; raises ValidationFailure for a key that is none."""
 
     def __init__(self, endpoint: ResolvedEndpoint) -> None:
         self._role = endpoint.role
         self._base = endpoint.url
-        name = endpoint.api_key_env
-        self._key = ""
-        if name and os.environ.get(name):
-            try:
-                self._key = secret_value(os.environ[name])
-            except ValueError as error:
-                raise ValidationFailure(f"the API key of role {endpoint.role} {error}: mend its Secret") from error
+        self._key = _key(endpoint)
         self._limit = endpoint.concurrency + 1
         self._session: aiohttp.ClientSession | None = None
 

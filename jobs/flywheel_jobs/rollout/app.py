@@ -50,8 +50,12 @@ def model_source(config: PoolConfig) -> str:
 
 
 def engine_arguments(config: PoolConfig) -> dict[str, Any]:
-    """vLLM's AsyncEngineArgs: the flavour's defaults, then the pool's own, in snake_case."""
-    own = {key.replace("-", "_"): value for key, value in config.engine.items()}
+    """vLLM's AsyncEngineArgs: the flavour's defaults, then the pool's own, in snake_case.
+
+    What a request leaves open is vLLM's neutral value, not the checkpoint's `generation_config.json` (top_k 20, a
+    repetition penalty ...): training samples so, and a pass rate or score must be of the policy that is trained.
+    """
+    own = {"generation_config": "vllm"} | {key.replace("-", "_"): value for key, value in config.engine.items()}
     if config.gpus_per_replica == 0:
         return CPU_ENGINE | own
     return {"tensor_parallel_size": config.gpus_per_replica} | own

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from urllib.parse import quote, quote_plus
 
 import pytest
 
@@ -177,3 +178,15 @@ def test_redaction() -> None:
                                     "url": "https://u:p@h/b?X-Amz-Signature=abcdef&x=1"})  # fmt: skip
     text = json.dumps(event)
     assert "s3-secret-value" not in text and "abcdef" not in text and "u:p" not in text and '"q"' not in text
+
+
+def test_redaction_knows_a_key_in_every_form_and_by_its_beginning() -> None:
+    """Public proxies put the key into their errors, escaped as their language does it, and cut where they like."""
+    key = "sk-live/+9f8e=7d6c5b4a3210" * 2
+    redactor = Redactor({"FLYWHEEL_API_KEY_TEACHER": key + "\n", "FLYWHEEL_S3_ACCESS_KEY": "flywheel\n"})
+    forms = [key, json.dumps(key), json.dumps(key).replace("/", "\\/"), repr(key + "\n"), quote_plus(key), quote(key)]
+    for form in (*forms, *(f[:n] for f in forms for n in (20, 30, 40))):
+        assert "9f8e" not in redactor.text(f"it is {form}"), form
+    assert "flywheel" not in redactor.text("b'the key flywheel\\n/2026'")
+    for url in ("https://h/v1?api-key=abc&x=1", "https://h/v1?x=1&key=abc", "https://h/v1?Subscription-Key=abc"):
+        assert "abc" not in redactor.text(url) and ("x=1" in redactor.text(url)) == ("x=1" in url)

@@ -13,10 +13,11 @@ from aiohttp.test_utils import TestServer
 from pydantic import BaseModel
 
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped
+from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped, ValidationFailure
 from flywheel_jobs.endpoints import llm, pace
 from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
 from flywheel_jobs.endpoints.structured import ask, parse
+from flywheel_jobs.endpoints.transport import joined
 
 ASK = [{"role": "user", "content": "hi"}]
 
@@ -228,3 +229,53 @@ async def test_a_malformed_answer_is_repaired_once_then_dropped() -> None:
 def test_parsing_is_strict(text: str) -> None:
     answer, wrong = parse(text, Reply)
     assert answer is None and wrong
+
+
+@pytest.mark.parametrize(("value", "says"), [("sk\nlive", "line break"), ("Bearer sk-live", "write the key alone")])
+async def test_a_key_that_cannot_be_sent_is_no_outage(monkeypatch: pytest.MonkeyPatch, value: str, says: str) -> None:
+    """It was `the answer is not JSON`, retried for hours, though no request had left."""
+    monkeypatch.setenv("FLYWHEEL_API_KEY_TEACHER", value)
+    endpoint = ResolvedEndpoint(role="Teacher", url="http://h/v1", model="m", api_key_env="FLYWHEEL_API_KEY_TEACHER")
+    with pytest.raises(ValidationFailure, match=says) as wrong:
+        ChatClient(endpoint)
+    assert "live" not in str(wrong.value)
+
+
+async def test_a_request_that_cannot_be_made_is_a_matter_of_the_spec(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_API_KEY_TEACHER", "sk-live")
+    url = "http://robot:hunter2@127.0.0.1:9/v1"
+    client = ChatClient(ResolvedEndpoint(role="Teacher", url=url, model="m", api_key_env="FLYWHEEL_API_KEY_TEACHER"))
+    with pytest.raises(ValidationFailure, match="url and apiKey") as wrong:
+        await client.chat(ASK)
+    assert "hunter2" not in str(wrong.value)
+    await client.aclose()
+
+
+@pytest.mark.parametrize(
+    ("base", "whole"),
+    [
+        ("https://h/v1", "https://h/v1/chat/completions"),
+        ("https://h/v1///", "https://h/v1/chat/completions"),
+        ("https://h/d?api-version=2024-06-01", "https://h/d/chat/completions?api-version=2024-06-01"),
+        ("http://[::1]:8000/v1#f", "http://[::1]:8000/v1/chat/completions"),
+    ],
+)
+def test_paths_are_joined_and_queries_kept(base: str, whole: str) -> None:
+    assert joined(base, "/chat/completions") == whole
+
+
+async def test_neither_prompt_nor_key_follows_a_redirect() -> None:
+    asked: list[str] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        return web.Response(status=308, headers={"Location": "/elsewhere"})
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", handle)
+    async with TestServer(app) as running:
+        client = ChatClient(ResolvedEndpoint(role="Teacher", url=str(running.make_url("/v1")), model="m"))
+        with pytest.raises(EndpointUnavailable, match="/elsewhere"):
+            await client.chat(ASK)
+        await client.aclose()
+    assert "/elsewhere" not in asked

@@ -376,6 +376,26 @@ async def test_preflight_names_the_fix_and_starts_nothing(breakage: Any, reason:
     assert len(world.kube.log) == before, "a blocked round writes nothing"
 
 
+@pytest.mark.parametrize("value", ["Bearer sk-live", '"sk-live"', "", "sk\nlive", "sk-live\n"])
+async def test_an_api_key_that_no_pod_can_send_is_named_before_anything_starts(value: str) -> None:
+    world = World()
+    secret = {
+        "metadata": {"name": "teacher", "namespace": NS},
+        "data": {"token": base64.b64encode(value.encode()).decode()},
+    }
+    world.kube.seed({"apiVersion": "v1", "kind": "Secret", **secret})
+    endpoints = yaml.safe_load(ROUND)["spec"]["endpoints"]
+    endpoints[0]["apiKey"] = {"secretName": "teacher", "key": "token"}
+    world.apply(edited(spec__endpoints=endpoints))
+    await turns(world, 4)
+    found = world.condition("Preflight")
+    if value.strip() == "sk-live":  # `--from-file` ends with a newline
+        assert found["status"] == "True"
+        return
+    assert found["reason"] == "SecretKeyInvalid" and not world.of_kind("Job")
+    assert "token of Secret 'teacher'" in found["message"] and "live" not in found["message"]
+
+
 async def test_a_foreign_object_in_the_way_is_said_and_left_alone() -> None:
     from flywheel_api.names import child_name
 
