@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import functools
 import logging
+import math
 import socket
 import ssl
 import struct
@@ -154,18 +155,20 @@ class Patience:
 
     def __init__(self, what: str, settings: StoreSettings, limits: Limits) -> None:
         self._what, self._settings, self._limits = what, settings, limits
-        self._since, self._tries, self._best = time.monotonic(), 0, 0
+        self._since, self._tries, self._best = 0.0, 0, 0
 
     def after(self, error: Exception, reached: int = 0) -> None:
         """Waits before the next try. Raises StoreProblem when none may help, `error` if it is not the store's."""
         problem = problem_of(error, self._settings.where, self._settings.bucket)
         if problem is None:
             raise error
-        if reached > self._best:
-            self._since, self._tries, self._best = time.monotonic(), 0, reached
+        now = time.monotonic()
+        if not self._tries or reached > self._best:
+            self._since, self._tries, self._best = now, 0, reached
         wait = delay(self._tries, BACKOFF_BASE, BACKOFF_CAP)
-        spent, patience = time.monotonic() - self._since, self._limits.patience
-        if not isinstance(problem, StoreUnavailable) or spent + wait > patience:
+        spent, patience = now - self._since, self._limits.patience
+        late = now + wait > (getattr(_deadline, "at", None) or math.inf)
+        if not isinstance(problem, StoreUnavailable) or spent + wait > patience or late:
             if problem is error:
                 raise problem
             raise problem from error

@@ -73,7 +73,7 @@ def dripping(tls: ssl.SSLContext | None = None) -> Iterator[Drip]:
     server.server_activate()
     if tls is not None:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield server
     finally:

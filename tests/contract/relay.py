@@ -233,7 +233,7 @@ def relayed(server: S3Server) -> Iterator[Relay]:
     relay.server_bind()
     relay.server_activate()
     relay.start(server)
-    threading.Thread(target=relay.serve_forever, daemon=True).start()
+    threading.Thread(target=relay.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield relay
     finally:
