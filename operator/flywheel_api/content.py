@@ -25,9 +25,10 @@ _EVALUATION = (
 )  # fmt: skip
 READS: Mapping[Stage, tuple[str, ...]] = {
     Stage.PREPARE: (
-        "seed", "reasoning.seeds", "reasoning.mining.maxProblems", "reasoning.dedup",
-        "agentic.personas", "agentic.holdoutPersonas",
-        "evaluation.suites[].name", "evaluation.suites[].source", "evaluation.suites[].items",
+        "seed", "reasoning.seeds", "reasoning.fields", "reasoning.mining.maxProblems", "reasoning.dedup",
+        "agentic.personas", "agentic.personaFields", "agentic.holdoutPersonas",
+        "evaluation.suites[].name", "evaluation.suites[].source", "evaluation.suites[].fields",
+        "evaluation.suites[].items",
     ),
     Stage.EVALUATE_BASE: _EVALUATION,
     Stage.EVALUATE_CANDIDATE: _EVALUATION,

@@ -65,6 +65,9 @@ class PreparedResult(StatusModel):
 
     kind: Literal["Prepared"] = Field(default="Prepared", description="Tells results apart.")
     suites: list[SuiteInfo] = Field(description="The suites that were built.")
+    set_aside: Tally = Field(
+        default_factory=dict, description="Wrong rows by source; they are in the file quarantine.jsonl."
+    )
 
     def suite(self, name: str) -> SuiteInfo | None:
         """What is known of a suite, if it was built."""

@@ -51,6 +51,8 @@ from flywheel_api.round_tracks import (
     DedupSpec,
     EnvironmentMode,
     MiningSpec,
+    PersonaFields,
+    ProblemFields,
     ReasoningSpec,
     SeedMode,
     SolverSpec,
@@ -76,6 +78,8 @@ __all__ = [
     "FlywheelRoundStatus",
     "GateSpec",
     "MiningSpec",
+    "PersonaFields",
+    "ProblemFields",
     "ReasoningSpec",
     "Role",
     "RoleTokens",
@@ -276,7 +280,10 @@ class SuiteSpec(ApiModel):
     name: Name = Field(description=f"Built in are {', '.join(BUILTIN_SUITES)}; with source, a name of your own.")
     source: SourceRef | None = Field(
         default=None,
-        description="JSON Lines of problems, each with question and answer: s3://bucket/key.jsonl or sha256:<digest>.",
+        description="Problems with answers of your own, in files as for reasoning.seeds.",
+    )
+    fields: ProblemFields | None = Field(
+        default=None, description="Columns of the source, where they go by other names."
     )
     items: Annotated[int, Field(ge=1, le=1_000_000)] | None = Field(
         default=None, description="Items evaluated, the first so many; unset takes all of a source, 50 of a built-in."
@@ -291,6 +298,10 @@ class SuiteSpec(ApiModel):
             f"has(self.source) != (self.name in {list(BUILTIN_SUITES)})",
             f"built-in suites are {', '.join(BUILTIN_SUITES)}: name one of them without source, or give another name "
             "and its source",
+        ),
+        (
+            "!has(self.fields) || (has(self.source) && !self.source.startsWith('builtin://'))",
+            "fields are for files of your own: leave them out without a source, and with builtin://",
         ),
     )
 

@@ -80,14 +80,56 @@ class DedupSpec(ApiModel):
     decontamination_ngram: Annotated[int, Field(ge=3, le=64, description="Words.")] = 13
 
 
+ColumnName = Annotated[str, Field(min_length=1, max_length=128)]
+
+
+class Fields(ApiModel):
+    """Which columns of a file are what."""
+
+    def columns(self) -> dict[str, str]:
+        """Our name to the column's, where one is given."""
+        return self.dump()
+
+
+class ProblemFields(Fields):
+    """Which columns of a file of problems are what; a name with dots leads into a struct. Unset ones are found."""
+
+    question: ColumnName | None = Field(default=None, description="The question: a text, or a list of messages.")
+    answer: ColumnName | None = Field(
+        default=None, description="The answer: alone, after ####, or in the last \\boxed{} of a solution."
+    )
+    context: ColumnName | None = Field(default=None, description="Messages, or a text, before the question.")
+    id: ColumnName | None = Field(default=None, description="An id; where there is none it is made of the content.")
+
+
+class PersonaFields(Fields):
+    """Which columns of a file of personas are what. Unset ones are found; only a text is needed."""
+
+    text: ColumnName | None = Field(default=None, description="A description in a sentence or two.")
+    name: ColumnName | None = Field(default=None, description="A first name.")
+    trade: ColumnName | None = Field(default=None, description="What the person does.")
+    id: ColumnName | None = Field(default=None, description="An id; where there is none it is made of the text.")
+
+
+_NO_FIELDS = "fields are for files of your own: leave them out with builtin://"
+
+
 class ReasoningSpec(ApiModel):
     """The reasoning flywheel."""
 
-    seeds: SourceRef = Field(description="Seed problems with answers.")
+    seeds: SourceRef = Field(
+        description="Seed problems with answers: JSON Lines, JSON, CSV or Parquet, plain, gz or zst, in one object "
+        "or in all below a prefix."
+    )
+    fields: ProblemFields | None = Field(
+        default=None, description="Columns of the seeds, where they go by other names."
+    )
     mining: MiningSpec = MiningSpec()
     synthesis: SynthesisSpec = SynthesisSpec()
     verification: VerificationSpec = VerificationSpec()
     dedup: DedupSpec = DedupSpec()
+
+    model_config = config_with_rules(("!has(self.fields) || !self.seeds.startsWith('builtin://')", _NO_FIELDS))
 
 
 class SeedMode(StrEnum):
@@ -146,7 +188,10 @@ class BandSpec(ApiModel):
 class AgenticSpec(ApiModel):
     """The agentic flywheel."""
 
-    personas: SourceRef = Field(description="Personas of simulated users.")
+    personas: SourceRef = Field(description="Personas of simulated users: files as for reasoning.seeds.")
+    persona_fields: PersonaFields | None = Field(
+        default=None, description="Columns of the personas, where they go by other names."
+    )
     domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
         description="Environments, such as airline."
     )
@@ -175,6 +220,7 @@ class AgenticSpec(ApiModel):
 
     model_config = config_with_rules(
         BUILTIN_DOMAINS_RULE,
+        ("!has(self.personaFields) || !self.personas.startsWith('builtin://')", _NO_FIELDS),
         (
             "self.environment == 'State'",
             "environment Hybrid and LLM need a tool simulator, which this version lacks: use State",

@@ -14,6 +14,7 @@ from urllib.parse import unquote_plus
 
 from urllib3 import BaseHTTPResponse
 
+from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.conditions import Reason
 from flywheel_store.connection import Limits, patiently
 from flywheel_store.download import Download
@@ -45,7 +46,7 @@ class Bucket(Protocol):
         """The object's size in bytes, or None."""
 
     def keys(self, prefix: str) -> list[str]:
-        """Keys that begin so, sorted."""
+        """Keys that begin so, sorted; below an address, `s3://` addresses."""
 
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:
         """Writes an object, replacing what was there."""
@@ -124,16 +125,18 @@ class S3Bucket(Bucket):
 
     # ---- listing --------------------------------------------------------------------------------------------------
     def keys(self, prefix: str) -> list[str]:
-        root = self.settings.full_key("")
-        found = self._call(f"LIST {prefix}", lambda: self._list(root + prefix))
-        return sorted(name[len(root) :] for name in found)
+        bucket, _, start = locate(self.settings, prefix).partition("/")
+        found = sorted(self._call(f"LIST {prefix}", lambda: self._list(start, bucket)))
+        if prefix.startswith("s3://"):
+            return [f"s3://{bucket}/{name}" for name in found]
+        return [name[len(self.settings.full_key("")) :] for name in found]
 
-    def _list(self, prefix: str) -> set[str]:
+    def _list(self, prefix: str, bucket: str) -> set[str]:
         """All keys, page by page. A page that brings nothing new is the last one, or the server lists for ever."""
         found: set[str] = set()
         after = ""
         while True:
-            page, more = self._page(prefix, after)
+            page, more = self._page(prefix, after, bucket)
             fresh = {name for name, _ in page} - found
             found |= fresh
             if not more:
@@ -142,12 +145,14 @@ class S3Bucket(Bucket):
                 raise StoreRefused(f"the store at {self.settings.where} lists keys without end")
             after = max(fresh)
 
-    def _page(self, prefix: str, after: str, **more: str) -> tuple[list[tuple[str, int]], bool]:
+    def _page(
+        self, prefix: str, after: str, bucket: str | None = None, **more: str
+    ) -> tuple[list[tuple[str, int]], bool]:
         """Keys and sizes after a key, and whether there are more. Asks by key: tokens of some servers do not move."""
         query = {"list-type": "2", "encoding-type": "url", "prefix": prefix, **more}
         if after:
             query["start-after"] = after
-        root = xml(self._wire.send("GET", self.settings.bucket, query=query).data)
+        root = xml(self._wire.send("GET", bucket or self.settings.bucket, query=query).data)
         if tag(root) != "ListBucketResult":
             raise Refusal("LIST", 200, NO_S3)
         plain = unquote_plus if text_of(root, "EncodingType") == "url" else str
@@ -244,3 +249,16 @@ class S3Bucket(Bucket):
 def locate(settings: StoreSettings, key: str) -> str:
     """`bucket/key` of a key below the prefix or of an `s3://` address."""
     return (key if key.startswith("s3://") else settings.uri(key)).removeprefix("s3://")
+
+
+def objects_at(bucket: Bucket, address: str) -> list[str]:
+    """The object at an `s3://` address, else all objects below it."""
+    return [address] if bucket.version_of(address) is not None else bucket.keys(f"{address.rstrip('/')}/")
+
+
+def version_at(bucket: Bucket, address: str) -> str | None:
+    """Another text when anything at or below an `s3://` address changes. None where nothing is."""
+    found = [(one, bucket.version_of(one)) for one in objects_at(bucket, address)]
+    if not found or found[0][0] == address:
+        return found[0][1] if found else None
+    return digest_of(canonical_json(found))

@@ -51,8 +51,11 @@ class MemoryBucket(Bucket):
 
     def keys(self, prefix: str) -> list[str]:
         self._check()
-        root = self.settings.full_key("")
-        return sorted(key[len(root) :] for key in list(self.objects) if key.startswith(root + prefix))
+        bucket, _, start = locate(self.settings, prefix).partition("/")
+        found = sorted(key for key in list(self.objects) if key.startswith(start) and bucket == self.settings.bucket)
+        if prefix.startswith("s3://"):
+            return [f"s3://{bucket}/{key}" for key in found]
+        return [key[len(self.settings.full_key("")) :] for key in found]
 
     def put(self, key: str, data: bytes, content_type: str = "") -> None:
         self._check()

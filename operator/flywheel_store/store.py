@@ -22,7 +22,7 @@ from pydantic import BaseModel, ValidationError
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest
 from flywheel_api.canonical import canonical_json, digest_of
-from flywheel_store.bucket import Bucket
+from flywheel_store.bucket import Bucket, objects_at
 from flywheel_store.errors import CorruptArtifact, StoreProblem, StoreUnavailable
 
 T = TypeVar("T")
@@ -68,6 +68,10 @@ class BlobStore:
     def list_keys(self, prefix: str) -> list[str]:
         """Keys below a prefix (both relative to the store's prefix), sorted."""
         return self.bucket.keys(prefix)
+
+    def objects_at(self, address: str) -> list[str]:
+        """The object at an `s3://` address, else all objects below it, sorted."""
+        return objects_at(self.bucket, address)
 
     def delete(self, key: str) -> None:
         """Removes a key; a missing one is no error."""

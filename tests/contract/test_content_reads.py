@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -131,6 +131,24 @@ def rollouts_of(round_: Round) -> str:
     return stages.rollouts(round_.store, kept)
 
 
+def bring_own_files(make: Callable[..., WatchedRound]) -> WatchedRound:
+    """A round whose problems and personas come from files with columns of other names."""
+    store = Store(MemoryBucket())
+
+    def put(name: str, column: str, count: int = 40) -> str:
+        rows = [{"q": f"{name} {n} plus 1?", "gold": n + 1, column: f"{name} {n}"} for n in range(count)]
+        store.put_bytes(name, "".join(json.dumps(r) + "\n" for r in rows).encode())
+        return store.uri(name)
+
+    fields = {"question": "q", "answer": "gold"}
+    return make(
+        store,
+        reasoning={"seeds": put("seeds", "note"), "fields": fields},
+        agentic={"personas": put("people", "who"), "personaFields": {"text": "who"}, "domains": ["airline"]},
+        evaluation={"suites": [{"name": "own", "source": put("suite", "note", 9), "fields": fields}]},
+    )
+
+
 @pytest.fixture(scope="module")
 def seen() -> Iterator[dict[Stage, Seen]]:
     """What all stages read in a first round, in the round after it, and in a round of one track."""
@@ -151,6 +169,7 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         second.until(Stage.PACKAGE)
         run_whole(make(reasoning=None, **BOTH_TRACKS))
         run_whole(make())
+        bring_own_files(make).run(Stage.PREPARE)
         yield found
 
 
@@ -198,8 +217,8 @@ def test_the_sources_are_what_prepare_fetches(monkeypatch: pytest.MonkeyPatch) -
     )
     context = StageContext(stages.config(Stage.PREPARE, spec, "http://unused/v1", {}), store)
     fetched: list[str] = []
-    real = store.get_bytes
-    monkeypatch.setattr(store, "get_bytes", lambda key: fetched.append(key) or real(key))
+    real = store.fetch
+    monkeypatch.setattr(store, "fetch", lambda key, path: fetched.append(key) or real(key, path))
     assert asyncio.run(run_stage(context, STAGES[Stage.PREPARE]))
     sources = [key for key in fetched if key.startswith("s3://")]
     assert sorted(sources) == sorted(content.sources_of(spec)) and len(sources) == 3

@@ -270,7 +270,8 @@ def test_a_suite_of_ones_own(minio: S3Server, endpoint: Endpoint, prefix: str) -
         return round_
 
     prepare([*own, {"id": "own-9", "question": "Unanswered?"}][1:], expect=ExitCode.VALIDATION)
-    prepare([own[0], own[0]], expect=ExitCode.VALIDATION)
+    prepare([own[0], own[0]], expect=ExitCode.VALIDATION)  # one item where three are asked for
+    prepare([own[0], {**own[0], "id": "b", "answer": "4"}, own[1]], expect=ExitCode.VALIDATION)
     round_ = prepare(own)
     round_.run(Stage.PREPARE)
     assert [i["id"] for i in round_.records(Stage.PREPARE, "suites/dozens.jsonl")] == ["own-3", "own-5", "own-7"]

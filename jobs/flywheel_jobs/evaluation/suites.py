@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flywheel_api.records.agentic import Task
-from flywheel_api.records.reasoning import Persona, Problem
+from flywheel_api.records.base import content_digest
+from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult, SuiteInfo, Track
 from flywheel_api.round import SuiteSpec
 from flywheel_api.stages import Stage
@@ -20,7 +21,7 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.reasoning.truths import CONVENTION, with_truth
 from flywheel_jobs.seeds import arithmetic
-from flywheel_jobs.storage.datasets import load_records
+from flywheel_jobs.sources.load import Source, load
 from flywheel_jobs.storage.store import Store
 
 DEFAULT_ITEMS = 50
@@ -38,6 +39,9 @@ class Suite:
     name: str
     problems: Sequence[Problem] = ()
     tasks: Sequence[Task] = ()
+    quarantine: Sequence[QuarantinedRow] = ()
+    aside: int = 0
+    """Rows of its source that were set aside, of which the first are in `quarantine`."""
 
     @property
     def info(self) -> SuiteInfo:
@@ -55,7 +59,8 @@ class Suite:
 def build(spec: SuiteSpec, heldout_personas: list[Persona], store: Store) -> Suite:
     """The suite that a round names. Raises ValidationFailure listing the names there are, or the first bad record."""
     if spec.source is not None:
-        return Suite(spec.name, problems=own_items(spec.source, spec.items, store))
+        found = own_items(spec, spec.source, store)
+        return Suite(spec.name, problems=found.records, quarantine=found.quarantine, aside=found.wrong + found.unusable)
     count = spec.items or DEFAULT_ITEMS
     rng = random.Random(f"suite/{spec.name}")
     if spec.name in REASONING:
@@ -66,23 +71,30 @@ def build(spec: SuiteSpec, heldout_personas: list[Persona], store: Store) -> Sui
     raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")
 
 
-def own_items(source: str, count: int | None, store: Store) -> list[Problem]:
-    """The first `count` problems of a source, each with an id of its own and an answer."""
-    found = load_records(store, source, Problem)[:count]
-    bad = next((p.id for p in found if not p.answer), None)
-    if bad is not None:
-        raise ValidationFailure(f"problem {bad} of suite {source} has no answer: every item of a suite needs one")
-    if len({p.id for p in found}) < len(found):
-        raise ValidationFailure(f"suite {source} has an id twice: scores are paired by it, give each item its own")
-    read = [with_truth(p) for p in found]
-    wrong = [problem for problem, reason in read if reason]
-    if wrong:
+def own_items(spec: SuiteSpec, source: str, store: Store) -> Source[Problem]:
+    """The first `items` usable problems of a source. Raises ValidationFailure where there are fewer.
+
+    Set aside are those whose answer nothing could be compared with, and those that ask what an earlier one asks with
+    another answer.
+    """
+    answers: dict[str, Problem] = {}
+
+    def refine(problem: Problem) -> tuple[Problem, str]:
+        problem, wrong = with_truth(problem)
+        if wrong:
+            return problem, f"its answer {problem.answer!r:.80} cannot be compared with any: give {CONVENTION}"
+        first = answers.setdefault(content_digest(problem.messages()), problem)
+        return problem, "" if first.answer == problem.answer else f"{first.id} asks the same, with another answer"
+
+    fields = spec.fields.columns() if spec.fields else {}
+    name = f"spec.evaluation.suites ({spec.name}).fields"
+    found = load(store, source, Problem, name, fields, spec.items, refine=refine)
+    if spec.items is not None and len(found.records) < spec.items:
         raise ValidationFailure(
-            f"{len(wrong)} of {len(found)} answers of suite {source} cannot be compared with any answer, such as "
-            f"{wrong[0].answer!r} of problem {wrong[0].id}: give {CONVENTION}",
-            reason="AnswerNotCheckable",
+            f"suite {spec.name} is to have {spec.items} items and {source} has {len(found.records)} that can be used: "
+            "lower items, or leave it out to take all"
         )
-    return [problem for problem, _ in read]
+    return found
 
 
 def reasoning_items(ctx: StageContext) -> list[Problem]:

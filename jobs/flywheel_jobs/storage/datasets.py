@@ -1,4 +1,4 @@
-"""What is read out of the store as models: records of manifests, records that a user brings, objects of our own."""
+"""What is read out of the store as models: records of manifests, objects of our own. Users' files: `sources`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 from flywheel_api.artifacts import FileEntry
 from flywheel_api.records.base import Record
 from flywheel_api.records.trajectory import Trajectory
-from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
+from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_store.store import BlobStore, parse_object
 
 M = TypeVar("M", bound=BaseModel)
@@ -44,39 +44,9 @@ def read_rollouts(store: BlobStore, digest: str) -> Iterator[Trajectory]:
             yield from read_records(store, entry, Trajectory)
 
 
-def load_records(store: BlobStore, ref: str, kind: type[R]) -> list[R]:
-    """A user's records: `sha256:` of a dataset manifest in the store, or `s3://bucket/key.jsonl`.
-
-    Raises ValidationFailure naming the first bad one.
-    """
-    found: list[R] = []
-    for number, value in enumerate(_raw(store, ref), start=1):
-        try:
-            found.append(kind.model_validate(value))
-        except ValidationError as error:
-            raise ValidationFailure(f"record {number} of {ref}: {_first(error)}") from error
-    if not found:
-        raise ValidationFailure(f"{ref} holds no records")
-    return found
-
-
 def _first(error: ValidationError) -> str:
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}"
-
-
-def _raw(store: BlobStore, ref: str) -> Iterator[dict[str, Any]]:
-    if ref.startswith("sha256:"):
-        files = [f for f in store.get_manifest(ref).files if f.path.endswith(".jsonl")]
-        if not files:
-            raise ValidationFailure(f"{ref} has no .jsonl file")
-        for entry in files:
-            yield from read_jsonl(store, entry)
-        return
-    data = store.get_bytes(ref)
-    if data is None:
-        raise ValidationFailure(f"{ref} does not exist", reason="DataNotFound")
-    yield from _objects(data, ref)
 
 
 def read_jsonl(store: BlobStore, entry: FileEntry) -> Iterator[dict[str, Any]]:
@@ -85,6 +55,6 @@ def read_jsonl(store: BlobStore, entry: FileEntry) -> Iterator[dict[str, Any]]:
 
 
 def _objects(data: bytes, where: str) -> Iterator[dict[str, Any]]:
-    for number, line in enumerate(data.splitlines(), start=1):
+    for number, line in enumerate(data.split(b"\n"), start=1):
         if line.strip():
             yield parse_object(line, f"{where} line {number}")

@@ -63,6 +63,11 @@ class Problem(Record):
 class Persona(Record):
     """Someone whose world a problem or a task is set in."""
 
+    @property
+    def content(self) -> str:
+        """Digest of the description: the same person under two ids is one, also for the split."""
+        return content_digest(" ".join(self.text.split()))
+
     schema_: Literal["persona/v1"] = Field(
         default="persona/v1", alias="schema", description="Kind and version of the record."
     )
@@ -70,6 +75,18 @@ class Persona(Record):
     trade: str = Field(description="What the person does.")
     thing: str = Field(description="What this persona counts, in the plural.")
     text: str = Field(description="A description in a sentence or two.")
+
+
+class QuarantinedRow(Record):
+    """A row of a user's file that is wrong, and was set aside."""
+
+    schema_: Literal["quarantined-row/v1"] = Field(
+        default="quarantined-row/v1", alias="schema", description="Kind and version of the record."
+    )
+    source: str = Field(description="What the round names: an address or a digest.")
+    where: str = Field(description="File and number of the row, from 1.")
+    problem: str = Field(description="What is wrong with it.")
+    text: str = Field(default="", description="How the row begins.")
 
 
 class Sample(Record):

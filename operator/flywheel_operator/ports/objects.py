@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from flywheel_store.bucket import Bucket
+from flywheel_store.bucket import Bucket, version_at
 from flywheel_store.errors import StoreProblem as StoreProblem
 from flywheel_store.settings import StoreSettings as StoreSettings
 from flywheel_store.settings import from_secret as from_secret
@@ -47,8 +47,9 @@ class ObjectStore:
         return await self._run(self._bucket.exists)
 
     async def version_of(self, key: str) -> str | None:
-        """Entity tag of the object: another one when its bytes change. None without an object."""
-        return await self._run(lambda: self._bucket.version_of(key))
+        """Entity tag of the object, or of all below an address: another one when their bytes change. None without."""
+        work = version_at if key.startswith("s3://") else type(self._bucket).version_of
+        return await self._run(lambda: work(self._bucket, key))
 
     async def _run(self, work: Callable[[], T]) -> T:
         return work()

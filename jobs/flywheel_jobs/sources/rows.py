@@ -1,0 +1,252 @@
+"""Rows of a file as people have it: JSON Lines, JSON, CSV or Parquet, plain or packed with gzip or Zstandard.
+
+The kind is found by content, never by name. Rows come one by one: memory does not grow with the file. A row that cannot
+be read is a row with a problem, not an error; a file that cannot be read raises ValidationFailure.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import json
+import re
+import shutil
+import tempfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from flywheel_jobs.core.errors import ValidationFailure
+
+CHUNK = 1 << 20
+MAX_ROW = 64 << 20  # bytes of one row
+MAX_DIGITS = 1000  # of a whole number: a longer one stays text, since Python refuses to read it
+BATCH = 256  # rows of a Parquet file that are in memory together
+_PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
+_FOREIGN = {
+    b"PK\x03\x04": "a zip archive: unpack it", b"BZh": "packed with bzip2: unpack it or use gzip",
+    b"\xfd7zXZ": "packed with xz: unpack it or use gzip", b"ARROW1": "an Arrow file: write it as Parquet",
+    b"Obj\x01": "an Avro file: write it as Parquet", b"ORC": "an ORC file: write it as Parquet",
+    b"SQLite format 3": "an SQLite database: export a table as CSV", b"\x89HDF": "an HDF5 file: write it as Parquet",
+    b"version https://git-lfs": "a pointer of Git LFS: upload the file that it stands for",
+    b"\x80\x04": "a Python pickle: write it as JSON Lines", b"%PDF": "a PDF", b"<": "HTML or XML",
+}  # fmt: skip
+_BETWEEN = re.compile(r"[\s,\[\]]*")  # what separates the objects of a JSON text
+_DELIMITERS = (",", "\t", ";", "|")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a file: a value, or what is wrong with it."""
+
+    where: str
+    """File and number of the row, from 1."""
+    value: dict[str, Any] | None = None
+    problem: str = ""
+    text: str = ""
+    """How a row without a value begins."""
+
+
+def read(path: Path, name: str, columns: Collection[str] = ()) -> Iterator[Row]:
+    """The rows of a local file that is called `name` in messages.
+
+    Of a Parquet file only `columns` are read, unless it has none of them. Raises ValidationFailure.
+    """
+    try:
+        head = _head(path)
+        codec = next((codec for magic, codec in _PACKED.items() if head.startswith(magic)), None)
+        if codec is None and head.startswith(b"PAR1"):
+            yield from _parquet(path, name, columns)
+        elif codec is None:
+            with path.open("rb") as stream:
+                yield from _text(_plain(stream), name)
+        else:
+            yield from _unpacked(path, name, codec, columns)
+    except (OSError, pa.ArrowException, csv.Error, UnicodeError) as error:
+        raise ValidationFailure(f"{name} is damaged: {error}"[:500]) from error
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(32)
+
+
+def _unpacked(path: Path, name: str, codec: str, columns: Collection[str]) -> Iterator[Row]:
+    with pa.CompressedInputStream(pa.OSFile(str(path)), codec) as stream:
+        first = stream.read(32)
+    with pa.CompressedInputStream(pa.OSFile(str(path)), codec) as stream:
+        if first.startswith(tuple(_PACKED)):
+            raise ValidationFailure(f"{name} is packed twice: unpack it once")
+        if not first.startswith(b"PAR1"):
+            yield from _text(_plain(stream), name)
+            return
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".parquet") as whole:  # it is read from its end
+            shutil.copyfileobj(stream, whole, CHUNK)
+            whole.flush()
+            yield from _parquet(Path(whole.name), name, columns)
+
+
+def _parquet(path: Path, name: str, columns: Collection[str]) -> Iterator[Row]:
+    with pq.ParquetFile(path, pre_buffer=False, memory_map=True) as table:
+        wanted = [c for c in table.schema_arrow.names if c in columns] or None
+        number = 0
+        for batch in table.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
+            for value in batch.to_pylist():
+                number += 1
+                yield Row(f"{name} row {number}", value)
+
+
+def _plain(stream: Any) -> Iterator[bytes]:
+    """The bytes of a text in UTF-8, whatever its byte order mark says, in chunks."""
+    chunk = stream.read(CHUNK)
+    decoder = None
+    if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        decoder = codecs.getincrementaldecoder("utf-16")()
+    elif chunk.startswith(codecs.BOM_UTF8):
+        chunk = chunk[len(codecs.BOM_UTF8) :]
+    while chunk:
+        yield decoder.decode(chunk).encode() if decoder else chunk
+        chunk = stream.read(CHUNK)
+
+
+def _lines(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
+    """Lines, split at `\\n` only: U+2028 and its like belong to texts."""
+    parts: list[bytes] = []
+    size = 0
+    for chunk in chunks:
+        first, *rest = chunk.split(b"\n")
+        parts.append(first)
+        size += len(first)
+        if size > MAX_ROW:
+            raise ValidationFailure(f"{name} has a row of more than {MAX_ROW >> 20} MiB: it is no file of rows")
+        if rest:
+            yield b"".join(parts)
+            yield from rest[:-1]
+            parts, size = [rest[-1]], len(rest[-1])
+    if parts:
+        yield b"".join(parts)
+
+
+def _text(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
+    start = b""
+    for chunk in chunks:
+        start += chunk
+        if len(start.lstrip()) > 4096:
+            break
+    shown = start.lstrip()
+    if not shown:
+        raise ValidationFailure(f"{name} is empty")
+    foreign = next((what for magic, what in _FOREIGN.items() if shown.startswith(magic)), None)
+    if foreign:
+        raise ValidationFailure(f"{name} is {foreign}. Rows come as JSON Lines, JSON, CSV or Parquet")
+    lines = shown[: 1 << 16].split(b"\n")
+    everything = _from(start, chunks)
+    if shown[:1] == b"[" or (shown[:1] == b"{" and lines[0].strip().endswith((b"{", b"[", b","))):
+        yield from _documents(everything, name)
+    elif any(line.lstrip().startswith(b"{") for line in lines[:5]):
+        yield from _json_lines(everything, name)
+    elif _delimiter(lines[0]):
+        yield from _csv(everything, name, _delimiter(lines[0]))
+    else:
+        raise ValidationFailure(
+            f"{name} begins with {shown[:40]!r}: that is no JSON Lines, JSON, CSV (with a line of names) or Parquet"
+        )
+
+
+def _from(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield start
+    yield from rest
+
+
+def parse(text: str | bytes) -> Any:
+    """A JSON value. Raises ValueError, also for what is nested too deeply; a huge number stays text."""
+    try:
+        return json.loads(text, parse_int=_integer)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MAX_DIGITS else digits
+
+
+def _json_lines(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
+    number = 0
+    for line in _lines(chunks, name):
+        if not line.strip():
+            continue
+        number += 1
+        where, text = f"{name} row {number}", line[:500].decode(errors="replace")
+        try:
+            yield from _objects(parse(line.decode()), where, text)
+        except UnicodeDecodeError:
+            yield Row(where, problem="its bytes are no UTF-8", text=text)
+        except ValueError as error:
+            yield Row(where, problem=f"is no JSON: {error}", text=text)
+
+
+def _objects(value: Any, where: str, text: str) -> Iterator[Row]:
+    """The row that a value is; the rows of a list that is all of an object but scalars (`{"data": [...]}`)."""
+    if isinstance(value, dict):
+        lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)]
+        if len(lists) == 1 and not any(name in value for name in ("question", "problem", "prompt", "persona")):
+            for number, inner in enumerate(lists[0], start=1):
+                yield Row(f"{where} item {number}", inner)
+            return
+        yield Row(where, value)
+        return
+    yield Row(where, problem=f"is a {type(value).__name__} where an object was expected", text=text)
+
+
+def _documents(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
+    """The objects of a JSON text: of a list, of one object, or one after the other; read as they come."""
+    decode, reader = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder(parse_int=_integer)
+    text, at, number = "", 0, 0
+    while True:
+        match = _BETWEEN.match(text, at)
+        at = match.end() if match else at
+        try:
+            value, end = reader.raw_decode(text, at)
+            complete = end < len(text) or isinstance(value, dict)
+        except (ValueError, RecursionError) as error:
+            complete, problem = False, error
+        if complete:
+            number += 1
+            yield from _objects(value, f"{name} row {number}", text[at : min(end, at + 500)])
+            at = end
+            continue
+        more = next(chunks, None)
+        text, at = text[at:] + decode.decode(more or b"", final=more is None), 0
+        if more is None and not text.strip(" \t\r\n,[]"):
+            return
+        if more is None or len(text) > MAX_ROW:
+            raise ValidationFailure(f"{name} is no JSON after row {number}: {problem}")
+
+
+def _delimiter(header: bytes) -> str:
+    """What separates the names in a CSV file's first line; also of a single name."""
+    line = header.decode(errors="replace").strip()
+    best = max(_DELIMITERS, key=line.count)
+    if line.count(best):
+        return best
+    return "," if re.fullmatch(r"\"?[A-Za-z_][\w .-]{0,63}\"?", line) else ""
+
+
+def _csv(chunks: Iterator[bytes], name: str, delimiter: str) -> Iterator[Row]:
+    csv.field_size_limit(MAX_ROW)
+    lines = (line.decode(errors="surrogateescape") + "\n" for line in _lines(chunks, name))
+    table = csv.DictReader(lines, delimiter=delimiter, restkey="", skipinitialspace=True)
+    for number, value in enumerate(table, start=1):
+        where, text = f"{name} row {number}", delimiter.join(str(v) for v in value.values())[:500]
+        if "" in value and isinstance(value[""], list):
+            yield Row(
+                where, problem=f"has more than the {len(table.fieldnames or ())} fields of the first line", text=text
+            )
+        elif any("\udc80" <= c <= "\udcff" for v in value.values() for c in v or ""):
+            yield Row(where, problem="its bytes are no UTF-8", text=text.encode(errors="replace").decode())
+        else:
+            yield Row(where, {k.strip(): v for k, v in value.items() if k is not None})
