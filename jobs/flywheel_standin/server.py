@@ -180,7 +180,7 @@ def build(environ: dict[str, str] | None = None) -> web.Application:
 def main() -> int:
     """Entry point; returns the exit code."""
     parser = argparse.ArgumentParser(description="Serve scripted stand-ins for the model roles.")
-    parser.add_argument("--host", default="0.0.0.0")
+    parser.add_argument("--host", help="one address; every one of both families if not given")
     parser.add_argument("--port", type=int, default=8000)
     args = parser.parse_args()
     telemetry.configure(command="standin")

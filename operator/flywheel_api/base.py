@@ -56,7 +56,7 @@ SourceRef = Annotated[
     StringConstraints(pattern=SOURCE_PATTERN, max_length=512),
     Field(description="builtin://<name> from the image, s3://bucket/prefix, or sha256:<digest> of a dataset manifest."),
 ]
-URL_PATTERN = r"^https?://[^\s]+$"
+URL_PATTERN = r"^https?://[^\s/?#]+([/?#]\S*)?$"
 EndpointUrl = Annotated[
     str,
     StringConstraints(pattern=URL_PATTERN, max_length=512),
@@ -67,6 +67,10 @@ EndpointUrl = Annotated[
         r"[?&]([a-z0-9]+[-_])*(api)?(key|token|sig|signature|secret|pass|password|code)=",
     ),
     Rule("leave # and what follows out of the url: the address of an API has no fragment", unlike="#"),
+    Rule(
+        "put an IPv6 address in brackets, such as http://[fd00::1]:8000/v1",
+        unlike=r"^https?://[^/?#@\[\]]*:[^/?#@\[\]]*:",
+    ),
     Rule(
         "localhost is the pod that asks: write an address that pods reach, such as http://teacher.models.svc:8000/v1",
         unlike=r"(?i)^https?://(localhost|localhost\.localdomain|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/?#]|$)",

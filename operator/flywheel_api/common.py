@@ -91,7 +91,7 @@ class Resources(ApiModel):
         default_factory=dict, description="What the container may use at most."
     )
 
-    model_config = config_with_rules(_above_limit("cpu"), _above_limit("memory"))
+    model_config = config_with_rules(*map(_above_limit, ("cpu", "memory", "ephemeral-storage")))
 
 
 class Toleration(ApiModel):

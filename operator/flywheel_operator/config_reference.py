@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from flywheel_api.bounds import QUANTITY_PATTERN
 from flywheel_api.reference import HEADER, sections
 from flywheel_api.schema import Schema, resolved, structural_schema
 from flywheel_operator.settings import OperatorConfig
@@ -56,7 +57,7 @@ def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
     node, _ = resolved(raw, defs, "config", ())
     found: Schema = {key: node[key] for key in _LIMITS if key in node}
     if "x-kubernetes-int-or-string" in node:
-        return {"type": ["string", "number", "null"], "description": node.get("description", "")}
+        return found | {"type": ["string", "number", "null"], "pattern": f"^{QUANTITY_PATTERN}$", "minimum": 0}
     if "enum" in node or "const" in node:
         return found | {"enum": [*node.get("enum", [node.get("const")]), None]}
     found["type"] = [node["type"], "null"]
@@ -66,7 +67,7 @@ def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
         found["properties"] = {name: _values(child, defs) for name, child in node["properties"].items()}
     elif isinstance(values, dict) and values:
         item = _values(values, defs)
-        found["additionalProperties"] = _SCALAR if item["type"] == ["string", "null"] else item
+        found["additionalProperties"] = item | _SCALAR if item["type"] == ["string", "null"] else item
     if "items" in node:
         found["items"] = _values(node["items"], defs)
     return found

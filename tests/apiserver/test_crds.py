@@ -214,6 +214,10 @@ BAD |= {
         "http://localhost:8000/v1", "http://LOCALHOST", "http://127.0.0.1:8000/v1", "http://127.1", "http://[::1]:8000",
         "https://0.0.0.0/v1", "http://[::]/v1"]),
     **each("has no fragment", ROUND, "endpoints", 0, "url", values=["http://h/v1#f"]),
+    **each("put an IPv6 address in brackets", ROUND, "endpoints", 0, "url", values=[
+        "http://fd00::1:8000/v1", "http://2001:db8::5/v1"]),
+    **each("starts with http:// or https://", ROUND, "endpoints", 0, "url", values=[
+        "http:///v1", "https://", "ftp://m/v1", "http://m v1", "//m/v1"]),
     **each("put the key into a Secret", ROUND, "endpoints", 0, "url", values=[
         "https://robot:hunter2@models.internal/v1", "https://m/v1?api-key=abc", "https://m/v1?a=1&API_KEY=abc",
         "https://m/v1?key=abc", "https://m/v1?sig=abc", "https://m/v1?access_token=x", "https://sk-live@m/v1"]),
@@ -241,6 +245,10 @@ BAD |= {
     "requests above limits": (
         JOB, put(POD, "resources", to={"requests": {"memory": "2Gi"}, "limits": {"memory": "1500M"}}),
         "requests.memory must not exceed limits.memory"),
+    "requests of disk above limits": (
+        JOB, put(POD, "resources", to={
+            "requests": {"ephemeral-storage": "2Ti"}, "limits": {"ephemeral-storage": "1Ti"}}),
+        "requests.ephemeral-storage must not exceed"),
     "requests above limits as numbers": (
         POOL, put(POD, "resources", to={"requests": {"cpu": 4}, "limits": {"cpu": "3500m"}}),
         "requests.cpu must not exceed limits.cpu"),
