@@ -25,7 +25,7 @@ from verl.utils.config import omega_conf_to_dataclass, validate_config
 from verl.utils.device import auto_set_device
 
 from flywheel_api.causes import ExitCode
-from flywheel_api.ends import End
+from flywheel_api.ends import MEANINGS, End
 from flywheel_jobs.trainer import signals
 from flywheel_jobs.trainer.signals import Planned, Refused
 
@@ -95,6 +95,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 def planned(config: DictConfig) -> Planned:
     """Counts the steps as verl will. Raises Refusal when no step can be made."""
     model = omega_conf_to_dataclass(config.actor_rollout_ref.model)
+    own = config.data.get("apply_chat_template_kwargs") or {}
+    if model.tokenizer.chat_template is None and "chat_template" not in own:
+        raise Refusal(End.NO_CHAT_TEMPLATE, MEANINGS[End.NO_CHAT_TEMPLATE].text)  # verl would drop every prompt
     most = int(config.data.get("train_max_samples", -1))
     data = create_rl_dataset(
         config.data.train_files, config.data, model.tokenizer, model.processor, is_train=True, max_samples=most
@@ -111,8 +114,8 @@ def plan_of(config: DictConfig, prompts: int, kept: int) -> Planned:
         raise Refusal(
             End.TOO_LITTLE_DATA,
             f"{prompts - kept} of {prompts} prompts are longer than algorithm.maxPromptTokens "
-            f"({config.data.max_prompt_length}), and {kept} are fewer than algorithm.promptsPerStep {batch}: "
-            "raise maxPromptTokens, add data or lower promptsPerStep",
+            f"({config.data.max_prompt_length}) or do not go into the chat template, and the {kept} left are fewer "
+            f"than algorithm.promptsPerStep {batch}: raise maxPromptTokens, add data or lower promptsPerStep",
         )
     steps = kept // batch * int(config.trainer.total_epochs)
     return Planned(prompts=prompts, kept=kept, steps=steps if asked is None else min(steps, int(asked)))

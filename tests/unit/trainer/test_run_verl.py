@@ -26,10 +26,11 @@ KEYS = {"1": 2, "true": "x", "a:b": None, "": [], "key/with@[0]": {"b c": 1}}
 
 
 def run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, lengths: list[int], **case: Any
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, lengths: list[int], model: Path = MODEL, **case: Any
 ) -> tuple[int, list[signals.Signal], Any]:
     """The exit code, what was told, and the configuration that Ray would have got."""
-    make_model()
+    if model is MODEL:
+        make_model()
     rows = [
         {"data_source": "d", "prompt": [{"role": "user", "content": "x " * n}], "reward_model": {"ground_truth": "1"},
          "extra_info": {"index": 0}}
@@ -37,7 +38,7 @@ def run(
     ]  # fmt: skip
     parquet.write_table(pa.Table.from_pylist(rows), tmp_path / "t.parquet")
     data = (str(tmp_path / "t.parquet"),)
-    paths = RunPaths(str(MODEL), data, (), str(tmp_path / "c"), str(tmp_path / "r"), "/l.yaml")
+    paths = RunPaths(str(model), data, (), str(tmp_path / "c"), str(tmp_path / "r"), "/l.yaml")
     algorithm = {"max_prompt_tokens": 64, "prompts_per_step": 2, "mini_batch_prompts": 2, "group_size": 2, "epochs": 2}
     made = spec({"gpus_per_node": 0, **case, "algorithm": algorithm | case.get("algorithm", {})})
     (tmp_path / "settings.json").write_text(json.dumps(settings(made, paths, "job", "team", mark="m")))
@@ -68,7 +69,17 @@ def test_prompts_that_are_all_too_long(tmp_path: Path, monkeypatch: pytest.Monke
     assert (code, config) == (64, None)
     (refused,) = told
     assert isinstance(refused, signals.Refused) and refused.reason == "TooLittleData"
-    assert refused.message.startswith("2 of 3 prompts are longer than algorithm.maxPromptTokens (64), and 1 are fewer")
+    assert refused.message.startswith("2 of 3 prompts are longer than algorithm.maxPromptTokens (64) or do")
+    assert "the 1 left are fewer than algorithm.promptsPerStep 2" in refused.message
+
+
+def test_a_model_without_a_chat_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """verl would drop every prompt as if it were too long."""
+    monkeypatch.setattr(run_verl, "create_rl_dataset", lambda *_a, **_k: pytest.fail("data was read"))
+    bare = tmp_path / "bare"
+    make_model(bare, template=None)
+    code, told, _ = run(tmp_path, monkeypatch, capsys, [3] * 8, model=bare)
+    assert code == 64 and isinstance(told[0], signals.Refused) and told[0].reason == "NoChatTemplate"
 
 
 def test_nothing_is_left_to_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

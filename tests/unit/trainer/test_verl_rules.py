@@ -45,6 +45,7 @@ def test_the_installed_verl_says_what_was_recorded() -> None:
     [
         ({"nodes": 2, "algorithm": {"prompts_per_step": 5, "group_size": 6, "micro_batch_size": 2}},
          "5 prompts x 6 rollouts = 30 sequences, which do not divide by 16 GPUs: change algorithm.promptsPerStep"),
+        ({"overrides": {"actor_rollout_ref.rollout.temperature": 0}}, "leaves nothing to compare in a group"),
         ({"rollout_tensor_parallel": 3}, "rolloutTensorParallel 3 does not divide 8 GPUs of a node"),
         ({"algorithm": {"mini_batch_prompts": 3, "group_size": 2}}, "change algorithm.miniBatchPrompts"),
         ({"algorithm": {"mini_batch_prompts": 65}}, "algorithm.miniBatchPrompts 65 exceeds algorithm.promptsPerStep"),

@@ -61,6 +61,8 @@ BY_HAND: list[dict[str, Any]] = [
      "overrides": {"critic.ppo_micro_batch_size": 5, "critic.ppo_micro_batch_size_per_gpu": None}},
     {"algorithm": {"type": "PPO"}, "overrides": {"critic.use_dynamic_bsz": False}},
     {"algorithm": {"type": "PPO", "micro_batch_size": 2}, "overrides": {"critic.ppo_mini_batch_size": 256}},
+    {"overrides": {f"{_ACTOR}.ulysses_sequence_parallel_size": 2, "actor_rollout_ref.model.use_remove_padding": False}},
+    {"overrides": {f"{_ROLLOUT}.temperature": 0.0, f"{_ROLLOUT}.val_kwargs.do_sample": True}},
 ]  # fmt: skip
 
 
@@ -98,8 +100,11 @@ def verdict(case: dict[str, Any]) -> str:
     return ""
 
 
-def make_model() -> None:
-    """A model of nothing, which verl reads where there is a critic."""
+TEMPLATE = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+
+
+def make_model(folder: Path = MODEL, template: str | None = TEMPLATE) -> None:
+    """A model of nothing, which verl reads for its tokenizer and where there is a critic."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import Whitespace
@@ -109,12 +114,12 @@ def make_model() -> None:
     marks = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "</s>"}
     words.pre_tokenizer = Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, **marks)
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
-    tokenizer.save_pretrained(MODEL)
+    tokenizer.chat_template = template
+    tokenizer.save_pretrained(folder)
     sizes = {"num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 2}
     config = LlamaConfig(hidden_size=8, intermediate_size=8, vocab_size=3, **sizes)
     config.architectures = ["LlamaForCausalLM"]
-    config.save_pretrained(MODEL)
+    config.save_pretrained(folder)
 
 
 if __name__ == "__main__":
