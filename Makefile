@@ -79,6 +79,9 @@ test: setup ## everything that needs no image and no root: lint, verify, unit, c
 	@$(MAKE) test-binaries
 	$(PY) -m pytest tests/unit tests/contract tests/apiserver
 
+fuzz: setup ## hostile text through the reader for FUZZ seconds (60), by SEED
+	FLYWHEEL_FUZZ_SECONDS=$(or $(filter-out 0,$(FUZZ)),60) FLYWHEEL_FUZZ_SEED=$(or $(SEED),1) $(PY) -m pytest -q --timeout=0 tests/unit/reading/test_fuzz.py
+
 lock: $(UV) ## rewrite images/locks (UPGRADE=1 takes the newest versions)
 	UV=$(UV) images/lock.sh
 
@@ -117,4 +120,4 @@ bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
 	$(PY) -m pytest -s tests/perf
 	$(PY) -m perf.baseline
 
-.PHONY: help setup uv lint format generate golden verify test-binaries test lock lock-check images cluster-up cluster-down demo demo-down e2e gpu-check bench
+.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e gpu-check bench

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flywheel_jobs.reading import library
-from flywheel_jobs.reading.values import Kind, Value, equal_values, read
+from flywheel_jobs.reading.values import Kind, equal_values, normal_form, read
 
 _LEFT_OPEN = frozenset({Kind.OTHER, Kind.SCALAR, Kind.RELATION, Kind.SET, Kind.ORDERED, Kind.NUMBER})
 
@@ -21,10 +21,11 @@ def equal(one: str, other: str) -> bool:
 
 
 def checkable(answer: str) -> bool:
-    """Whether an answer can serve as a truth: it is understood, it is no refusal, and it equals itself."""
+    """Whether an answer can serve as a truth: it is understood, it is no refusal, and it equals itself.
+
+    In its normal form too, which is what labels are written in.
+    """
     value = read(answer)
-    return (value.checkable and equal_values(value, value)) or _library_reads(value)
-
-
-def _library_reads(value: Value) -> bool:
-    return value.kind is Kind.OTHER and library.equal(value.text, value.text)
+    if value.kind is Kind.OTHER:
+        return library.equal(value.text, value.text)
+    return value.checkable and equal_values(value, value) and equal_values(value, read(normal_form(answer)))

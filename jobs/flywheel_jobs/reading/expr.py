@@ -21,6 +21,7 @@ _FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "asin", "acos", "atan", "sinh", "cosh",
      "tanh", "exp", "ln", "lg", "log", "sqrt", "abs"}
 )  # fmt: skip
+_NO_VARIABLES = frozenset({"and", "or", "not", "no", "if"})
 _ALIAS = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo"}
 _GREEK = frozenset(
@@ -56,7 +57,7 @@ def _letters(token: str) -> list[str]:
         return [token]
     if token.lower() in _FUNCTIONS or token.lower() in ("pi", "infinity", "inf"):
         return ["\\" + token.lower()]
-    if len(token) > 3 or (len(token) == 2 and token[0] == "d"):  # dx is no d times x
+    if len(token) > 3 or token in _NO_VARIABLES or (len(token) == 2 and token[0] == "d"):  # dx is no d times x
         raise Unreadable(token)
     return list(token)
 

@@ -96,7 +96,8 @@ def fold(answer: str) -> str | None:
     text = _latex(text)
     text = _numbers(text)
     text = " ".join(text.replace("**", "^").split())
-    return _ends(text)
+    text = _ends(text)
+    return text if len(text) <= MAX_ANSWER else None
 
 
 def _plain_characters(text: str) -> str:

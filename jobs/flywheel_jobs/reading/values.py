@@ -265,7 +265,7 @@ def _plain(text: str, _depth: int) -> Value | None:
     number = expr.rational(node)
     if number is not None:
         return Value(Kind.NUMBER, text, number=number, unit=unit)
-    return Value(Kind.SCALAR, "".join(bare.split()) + (f" {unit}" if unit else ""), node=node, unit=unit)
+    return Value(Kind.SCALAR, f"{bare} {unit}".rstrip(), node=node, unit=unit)
 
 
 def _level(text: str, at: int) -> int:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.results import Track
+from flywheel_jobs.reading.calls import parse
+from flywheel_jobs.reading.thought import kept
 from flywheel_jobs.report.model import Sample, SampleItem, ToolCall, Turn
 
 TEXT_LIMIT = 6000  # characters of one message; longer ones are cut with a note
 ITEMS_PER_SUITE = 4
-_CALL_TEXT = re.compile(r"<tool_call>\s*(\{.*?\})\s*</tool_call>", re.DOTALL)
 
 
 def clip(text: str) -> str:
@@ -36,15 +36,11 @@ def _call(raw: Any) -> ToolCall:
 
 
 def _calls_in_text(text: str) -> tuple[str, tuple[ToolCall, ...]]:
-    """Text without its `<tool_call>` parts, and those as calls; what is not valid JSON stays as it was written."""
-    calls = []
-    for part in _CALL_TEXT.findall(text):
-        try:
-            raw = json.loads(part)
-        except ValueError:
-            return text, ()
-        calls.append(_call(raw))
-    return (_CALL_TEXT.sub("", text).strip(), tuple(calls)) if calls else (text, ())
+    """Text without its calls, and those; thought stays, and what cannot be read stays as it was written."""
+    turn = parse(text)
+    if turn.malformed or not turn.calls:
+        return text, ()
+    return kept(turn.text, turn.said.thought), tuple(ToolCall(c.name, _text(c.arguments)) for c in turn.calls)
 
 
 def turns_of(messages: Iterable[Mapping[str, Any]]) -> tuple[Turn, ...]:

@@ -1,0 +1,132 @@
+"""Hostile text for a limited time: 20 s here, longer with `make fuzz FUZZ=3600`.
+
+A failure prints its seed and text.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import time
+from fractions import Fraction
+
+import pytest
+
+from flywheel_api.canonical import canonical_json
+from flywheel_jobs.endpoints.structured import parse as parse_structured
+from flywheel_jobs.reading import calls, final, jsontext, text, thought
+from flywheel_jobs.reading.equality import checkable, equal
+from flywheel_jobs.reading.values import normal_form
+from flywheel_jobs.reasoning.roles import Variant
+from flywheel_jobs.rewards import math
+
+SECONDS = float(os.environ.get("FLYWHEEL_FUZZ_SECONDS", "20"))
+SEED = int(os.environ.get("FLYWHEEL_FUZZ_SEED", "20260727"))
+SLOW = 1.0  # seconds of CPU for one text: the longest here have some 100,000 characters
+
+PIECES = [
+    "<think>", "</think>", "<thinking>", "</thinking >", "<think a='b'>", "◁think▷", "◁/think▷", "[THINK]",
+    "[/THINK]", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|>",
+    "<|start|>assistant", "<|channel|>", "<tool_call>", "</tool_call>", '{"name": "f", "arguments": {', '"a": ',
+    "}}", "<answer>", "</answer>", "<answer", "\\boxed{", "\\boxed", "\\fbox{", "####", "\n#### ", "Answer:",
+    "The final answer is ", "答案是", "$", "\\(", "\\text{", "\\frac", "\\sqrt[", "\\pm", "\\begin{pmatrix}",
+    "\\end{pmatrix}", "&", "\\\\", "\\left", "\\infty", "\\in", "x=", "<=", "^", "_", "{", "}", "(", ")", "[",
+    "]", "|", "!", "%", ",", ".", "/", "*", "-", "+", "1", "23", "0.5", "9" * 40, "e", "i", "π", "½", "²", "₁",
+    "°", "1,000", " or ", " and ", "cm", "apples", "thousand", "\ud83d", "\ude00", "\x00", "\x85", "\u2028",
+    "\u200e", "﻿", "１", "٣", "\n", " ", "\t", "```json\n", "```", '"', "'", "null", "NaN", "-Infinity",
+    "1e999", "cannot", "A", "(B)", "yes", "\\", "\\u d800", "\\ud800",
+]  # fmt: skip
+
+
+def hostile(rng: random.Random) -> str:
+    kind = rng.random()
+    if kind < 0.1:
+        return rng.choice(PIECES) * rng.choice([50, 1000, 10_000])
+    if kind < 0.2:
+        pair = "".join(rng.choices(PIECES, k=2))
+        return pair * rng.choice([20, 400, 4000])
+    return "".join(rng.choices(PIECES, k=int(rng.expovariate(1 / 12)) + 1))
+
+
+def number(rng: random.Random, value: Fraction) -> str:
+    """One of the ways in which people write a number."""
+    sign, top, bottom = "-" if value < 0 else "", abs(value.numerator), value.denominator
+    times = rng.randint(1, 5)
+    ways = [
+        f"{sign}{top * times}/{bottom * times}",
+        rf"{sign}\frac{{{top}}}{{{bottom}}}",
+        rf"${sign}\dfrac{{{top}}}{{{bottom}}}$",
+    ]
+    if bottom == 1:
+        ways += [
+            f"{sign}{top}",
+            f"{sign}{top:,}",
+            f"{sign}{top}.0",
+            f"{sign}{top}.",
+            rf"\boxed{{{sign}{top}}}",
+            f"({sign}{top})",
+        ]
+        ways += [f"{sign}{top:_}", f"{sign}{top:,}".replace(",", "{,}"), f"{sign}{top * 100}%"]
+    elif top > bottom:
+        whole, rest = divmod(top, bottom)
+        ways += [rf"{sign}{whole}\frac{{{rest}}}{{{bottom}}}", f"{sign}{whole} {rest}/{bottom}"]
+    return rng.choice(["", " ", "**"]).join(["", rng.choice(ways), ""])
+
+
+def check(said: str) -> None:
+    """What holds for every text."""
+    clean = text.clean(said)
+    clean.encode()
+    assert text.clean(clean) == clean
+    split = thought.split(clean)
+    turn = calls.parse(clean)
+    for call in turn.calls:
+        canonical_json({"name": call.name, "arguments": json.loads(json.dumps(call.arguments))})
+        assert f'"{call.name[:1]}' not in split.thought or call.name in split.text
+    found = final.find(clean)
+    assert len(found.text) <= 4 * final.MAX_ANSWER and (found.text in split.text or not found.text)
+    scored = math.score(clean, "7")
+    assert 0.0 <= scored["score"] <= 1.0 and not (math.score(clean, "7", cut=True)["correct"])
+    assert final.truth(final.truth(clean)) == final.truth(clean) or len(clean) > final.MAX_ANSWER
+    parse_structured(clean, Variant)
+    try:
+        jsontext.loads(clean)
+    except ValueError:
+        pass
+
+
+def check_answer(one: str, other: str) -> None:
+    """What holds for any two answers."""
+    assert equal(one, other) == equal(other, one)
+    form = normal_form(one)
+    assert normal_form(form) == form or not checkable(one)
+    if checkable(one):
+        assert equal(one, one) and equal(form, one)
+
+
+def test_fuzz() -> None:
+    equal("\\sqrt{2}", "\\pi")
+    deadline = time.monotonic() + SECONDS
+    rng, texts = random.Random(SEED), 0
+    for number_of in itertools.count():
+        if time.monotonic() > deadline:
+            break
+        said, value, more = (
+            hostile(rng),
+            Fraction(rng.randint(-2000, 2000), rng.choice([1, 1, 2, 3, 4, 7, 8])),
+            hostile(rng)[:60],
+        )
+        started = time.process_time()
+        try:
+            check(said)
+            check_answer(said[:80], more)
+            other = value + rng.choice([0, 0, 1, Fraction(1, 2), Fraction(-1, 1000)])
+            forms = (number(rng, value), number(rng, other))
+            assert equal(*forms) == (value == other), forms
+        except Exception as error:
+            pytest.fail(f"text {number_of} of seed {SEED}: {type(error).__name__}: {error}: {said[:300]!r} {more!r}")
+        assert time.process_time() - started < SLOW, f"{said[:100]!r} ({len(said)} characters) takes too long"
+        texts = number_of
+    assert texts > 10 * SECONDS
