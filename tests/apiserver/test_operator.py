@@ -18,7 +18,8 @@ from apiserver.operator_process import OperatorProcess, install_crds, install_ku
 from cluster.apiserver import ApiServer, start_apiserver
 from contract import servers
 from contract.servers import BUCKET, S3Server
-from flywheel_api.stages import PIPELINE, Runs
+from flywheel_api.names import OWN_NAME_LIMIT
+from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs
 from flywheel_operator.ports.kube import Kube
 from flywheel_operator.ports.login import Login
 from unit.operator.world import NS, ROUND
@@ -77,10 +78,14 @@ def read(api: ApiServer, name: str, kind: str = "fwr") -> Object:
 
 
 async def until(api: ApiServer, name: str, what: Any, seconds: float = 120) -> Object:
+    return await until_of(api, "fwr", name, what, seconds)
+
+
+async def until_of(api: ApiServer, kind: str, name: str, what: Any, seconds: float = 120) -> Object:
     end = time.monotonic() + seconds
     found: Object = {}
     while time.monotonic() < end:
-        found = await asyncio.to_thread(read, api, name)
+        found = await asyncio.to_thread(read, api, name, kind)
         if what(found.get("status", {})):
             return found
         await asyncio.sleep(0.3)
@@ -110,6 +115,36 @@ async def test_a_round_runs_to_promotion(api: ApiServer, actors: Actors, tmp_pat
         print(api.kubectl("-n", NS, "get", "fwr,rlp,rlj"))
         print(api.kubectl("-n", NS, "describe", "fwr", "r1")[-3000:])
         print(operator.rss_mib())
+
+
+async def test_a_round_of_the_longest_name_ends_well_after_fifty_attempts_of_everything(
+    api: ApiServer, actors: Actors, tmp_path: Path
+) -> None:
+    """Its status says that fifty attempts of each stage, and of its trainings, lie behind: the 51st has the work."""
+    name = "x" * (OWN_NAME_LIMIT - 3) + "-r1"
+    apply(api, name)
+    behind = [
+        {"name": d.stage.value, "state": "Pending", "attempt": 50} for d in PIPELINE if d.runs is not Runs.OPERATOR
+    ]
+    patch_status(api, "fwr", name, {"stages": behind})
+    actors.holding.add(TRAIN_STAGE)
+    with operating(api.kubeconfig, tmp_path, FAST):
+        await until(api, name, lambda s: "TrainReasoning" in running(s), 150)
+        job = json.loads(api.kubectl("-n", NS, "get", "rlj", "-o", "json"))["items"][-1]["metadata"]["name"]
+        await until_of(api, "rlj", job, lambda s: s.get("phase") == "Running")
+    over = {"attempt": 50, "cause": "Infra", "reason": "HeadLost", "finishedAt": "2026-11-23T12:00:00Z"}
+    patch_status(api, "rlj", job, {"attempt": 50, "attempts": [over], "child": None, "phase": "Pending"})
+    with operating(api.kubeconfig, tmp_path, FAST):
+        await until_of(api, "rlj", job, lambda s: (s["attempt"], s["phase"]) == (51, "Running"))
+        actors.holding.clear()
+        found = await until(api, name, finished, 150)
+    assert found["status"]["verdict"] == "Promoted", found["status"].get("progress")
+    assert {s["attempt"] for s in found["status"]["stages"] if s["name"] != "Preflight"} == {51}
+
+
+def patch_status(api: ApiServer, kind: str, name: str, status: Object) -> None:
+    body = json.dumps({"status": status})
+    api.kubectl("-n", NS, "patch", kind, name, "--subresource=status", "--type=merge", "-p", body)
 
 
 async def test_the_operator_killed_in_every_stage(api: ApiServer, actors: Actors, tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def _starting(attempt: Attempt, run: Run, record: Record, limits: Limits, now: d
         return Starting(run)
     why = run.text or "no reason was given"
     text = f"not running {format_duration(limits.startup)} after its start: {why}"
-    return Over(run.evidence or Ended(run.late, End.STARTUP_TIMEOUT, text))
+    return Over(Ended(run.late, End.STARTUP_TIMEOUT, text))
 
 
 def _lost_head(run: Run) -> Ended:

@@ -127,7 +127,7 @@ class _Planner:
         late = self.now - parse_time(str(changes["started_at"])) > parse_duration(self.spec.startup_timeout)
         if late and run.late is not Cause.CAPACITY:  # who waits for a node waits on: the wall clock is its owner's
             why = f"not serving {self.spec.startup_timeout} after its start: {text}"
-            return self._failed(wanted, run.evidence or Ended(Cause.APP, End.STARTUP_TIMEOUT, why))
+            return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
         return self._transition("Starting", run.reason, text, changes)

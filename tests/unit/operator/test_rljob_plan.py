@@ -27,9 +27,13 @@ from flywheel_operator.model import (
     Run,
     RunState,
     Timings,
+    Training,
 )
 from flywheel_operator.plan.retry import FRUITLESS_LIMIT, Tries, Verdict, back_off, bad_nodes, judge
 from flywheel_operator.plan.rljob import is_open, plan_rljob
+from flywheel_operator.plan.stage import _outdated
+from flywheel_operator.render import rayjob
+from flywheel_operator.settings import OperatorConfig
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 META = Meta("train", "team", "uid-1", 1)
@@ -356,3 +360,26 @@ def test_a_finished_job_clears_away_and_frees_its_hardware_once() -> None:
     free = step(done.status)
     assert free.status.child is None and not free.actions and free.requeue is None
     assert step(free.status).status == free.status
+
+
+def test_the_pods_of_the_next_attempt_keep_away_from_the_node() -> None:
+    status = ended_by(RLJobStatus(), Cause.INFRA, NOW, 10, node="gpu-7")
+    status = ended_by(status, Cause.INFRA, NOW + timedelta(hours=1), 20, node="gpu-9")
+    plan = step(status, NOW + timedelta(hours=2), LONG)
+    body = rayjob.ray_job(OperatorConfig(), META, LONG, plan.status, RLJobSeen(), plan.actions[0])
+    cluster = body["spec"]["rayClusterSpec"]
+    for group in (cluster["headGroupSpec"], *cluster["workerGroupSpecs"]):
+        node = group["template"]["spec"]["affinity"]["nodeAffinity"]
+        terms = node["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"]
+        assert [f["values"] for f in terms[0]["matchFields"]] == [["gpu-9"], ["gpu-7"]] and len(terms) == 1
+    first = rayjob.ray_job(OperatorConfig(), META, LONG, RLJobStatus(), RLJobSeen(), plan.actions[0])
+    assert "affinity" not in first["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
+
+
+def test_a_change_of_what_a_release_would_make_is_no_change_of_shape() -> None:
+    made = LONG.model_copy(update={"checkpoint": LONG.checkpoint.model_copy(update={"keep_last": 9})})
+    assert not _outdated(Training(made, running=False), Training(LONG, running=False))
+    template = LONG.pod_template.model_copy(update={"node_selector": {"gpu": "h100"}})
+    other = LONG.model_copy(update={"pod_template": template})
+    assert _outdated(Training(other, running=False), Training(LONG, running=False))
+    assert not _outdated(Training(other, running=True), Training(LONG, running=False))

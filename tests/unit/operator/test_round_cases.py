@@ -517,3 +517,33 @@ async def test_a_round_that_another_release_finished_is_left_as_it_is(known: str
     await turns(world, 3)
     assert status_writes(world) == before
     assert world.condition("Reconciling")["reason"] == "Promoted"
+
+
+@pytest.mark.parametrize(
+    ("cause", "code", "attempts", "ends"),
+    [(Cause.VALIDATION, 64, 1, True), (Cause.APP, 1, 2, False), (Cause.ENDPOINT, 75, 2, False)],
+)
+async def test_a_sidecar_that_runs_on_hides_no_failure(cause: Cause, code: int, attempts: int, ends: bool) -> None:
+    world = World()
+    made = world.apply(ROUND)
+    world.holding.add("Prepare")
+    await world.run(until="Prepare")
+    await turns(world, 2)
+    job = world.of_kind("Job")[0]["metadata"]["name"]
+    told = artifacts.Failure(cause=cause, reason="RowInvalid", message="row 7 has no answer", at=format_time(world.now))
+    world.store.put(artifacts.failure_key(made["metadata"]["uid"], "Prepare", 1), canonical_json(told.dump()))
+    containers = [
+        {"name": "istio-proxy", "state": {"running": {}}},
+        {"name": "stage", "state": {"terminated": {"exitCode": code}}},
+    ]
+    world.kube.update("Pod", NS, f"{job}-pod", status={"phase": "Running", "containerStatuses": containers})
+    began = world.now
+    while not world.status()["attempts"]:
+        await turns(world, 1)
+        assert (world.now - began).total_seconds() < 60
+    last = world.status()["attempts"][-1]
+    assert (last["cause"], last["message"]) == (cause, "row 7 has no answer")
+    await turns(world, 20)
+    assert ("finishedAt" in world.status()) is ends
+    assert stage(world, "Prepare")["attempt"] == attempts
+    assert job not in [j["metadata"]["name"] for j in world.of_kind("Job")], "its pods would run for ever"
