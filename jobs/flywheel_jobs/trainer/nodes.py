@@ -23,6 +23,7 @@ class Nodes:
 
     def __init__(self, spread: bool) -> None:
         self.spread = spread and bool(os.environ.get("RAY_ADDRESS"))
+        self._total: Any = None  # one actor for all calls: each is a process
 
     def each(self, work: Callable[..., T], *arguments: Any) -> list[T]:
         """Results of `work(*arguments)` from every node; the first error of any node is raised.
@@ -36,7 +37,7 @@ class Nodes:
 
         if not ray.is_initialized():
             ray.init(address="auto", namespace="flywheel", log_to_driver=True, logging_level="warning")
-        total = ray.remote(num_cpus=0)(Total).remote()
+        self._total = total = self._total or ray.remote(num_cpus=0)(Total).remote()
         remote = ray.remote(num_cpus=0, max_retries=1)(metered)
         alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         tasks = [

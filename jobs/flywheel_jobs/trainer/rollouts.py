@@ -71,6 +71,8 @@ def step_of(entry: FileEntry) -> int:
 def summary(step: int, found: Step) -> CurvePoint:
     """What trajectories add to a step's point: reward of those that count, masked ones, reward by expected outcome."""
     trajectories = found.trajectories
+    if not trajectories:  # verl's own reward stands where no record is left to say more
+        return CurvePoint(step=step, unreadable=found.unreadable)
     by: dict[str, list[float]] = defaultdict(list)
     for t in trajectories:
         if t.score is not None and t.outcome:

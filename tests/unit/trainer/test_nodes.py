@@ -20,6 +20,7 @@ class RecordedRay(types.ModuleType):
     def __init__(self) -> None:
         super().__init__("ray")
         self.pinned: list[str] = []
+        self.actors = 0
         self.started: list[dict[str, Any]] = []
         self.steps: list[int] = []  # bytes that the nodes move between two looks; a task ends when there are none left
 
@@ -35,6 +36,7 @@ class RecordedRay(types.ModuleType):
     def remote(self, **_options: Any) -> Any:
         def wrap(work: Any) -> Any:
             if isinstance(work, type):
+                self.actors += 1
                 return types.SimpleNamespace(remote=lambda: Actor(work()))
 
             def options(scheduling_strategy: Any) -> Any:
@@ -93,7 +95,7 @@ def test_every_live_node_gets_its_task(ray: RecordedRay) -> None:
     assert both.each(lambda a: a * 2, 4) == [8, 8]
     assert ray.pinned == ["n1", "n3"]
     both.each(lambda: None)
-    assert len(ray.started) == 1, "one connection for all calls"
+    assert (len(ray.started), ray.actors) == (1, 1), "one connection and one actor for all calls"
     assert ray.started[0]["address"] == "auto"
 
 

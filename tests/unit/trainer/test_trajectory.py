@@ -273,6 +273,8 @@ def test_a_record_that_cannot_be_made_or_written_never_ends_training(
     assert (len(found.trajectories), found.unreadable) == (1, 1), "what was lost is counted"
     point = rollouts.summary(4, found)
     assert (point.trajectories, point.unreadable, point.reward) == (1, 1, 1.0)
+    none_left = joined(CurvePoint(step=4, reward=0.25), rollouts.summary(4, rollouts.Step([], 2)))
+    assert (none_left.reward, none_left.unreadable) == (0.25, 2), "verl's own reward stands"
     (tmp_path / "file").write_text("")
     monkeypatch.setenv(ROLLOUTS_ENV, str(tmp_path / "file"))
     trajectory.record(row(), RIGHT)
