@@ -252,8 +252,10 @@ def locate(settings: StoreSettings, key: str) -> str:
 
 
 def objects_at(bucket: Bucket, address: str) -> list[str]:
-    """The object at an `s3://` address, else all objects below it."""
-    return [address] if bucket.version_of(address) is not None else bucket.keys(f"{address.rstrip('/')}/")
+    """The object at an `s3://` address, else all objects below it; some servers have an object for a folder itself."""
+    if not address.endswith("/") and bucket.version_of(address) is not None:
+        return [address]
+    return bucket.keys(f"{address.rstrip('/')}/")
 
 
 def version_at(bucket: Bucket, address: str) -> str | None:

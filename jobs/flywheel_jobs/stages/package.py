@@ -1,7 +1,8 @@
 """Package: training and validation sets of both tracks in verl's Parquet form, one dataset manifest per file.
 
 Reasoning: frontier problems as they are (they have reward variance under GRPO) and verified variants. Agentic: accepted
-tasks. Validation rows share no persona and, as far as there are several, no template with training rows.
+tasks. Validation rows share no persona, no template of a built-in family, no seed of one's own and no prompt with
+training rows.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import io
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import content_digest
 from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
 from flywheel_api.records.reasoning import Band, Problem
+from flywheel_api.records.trajectory import TRAINING_ROLLOUT
 from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, Split, Track
 from flywheel_api.round import TrackTraining
 from flywheel_api.stages import Stage
@@ -65,7 +68,16 @@ def reasoning_examples(ctx: StageContext) -> list[Example]:
     verified = ctx.records(Stage.VERIFY_REASONING, "verified.jsonl", Problem)
     ctx.dropped["hard-kept-as-parent"] += sum(p.band is Band.HARD for p in mined)
     chosen = [p for p in mined if p.band is Band.FRONTIER] + verified
-    return [Example(p.persona_id or f"template {p.template}", of_problem(p)) for p in chosen]
+    return [Example(_group(p), of_problem(p)) for p in chosen]
+
+
+def _group(problem: Problem) -> str:
+    """What a problem shares with its kin: a persona, a template where templates are many, else its seed."""
+    if problem.persona_id:
+        return problem.persona_id
+    if problem.family and TRAINING_ROLLOUT not in problem.template:
+        return f"template {problem.template}"
+    return f"seed {problem.lineage.root_id or problem.id}"
 
 
 def agentic_examples(ctx: StageContext) -> list[Example]:
@@ -75,7 +87,12 @@ def agentic_examples(ctx: StageContext) -> list[Example]:
 
 
 def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example], list[Example]]:
-    """(train, validation) with disjoint groups: whole groups go to validation until it has its share."""
+    """(train, validation) with disjoint groups: whole groups go to validation until it has its share.
+
+    The same prompt is in one group, whatever ids it goes by.
+    """
+    first: dict[str, str] = {}
+    examples = [replace(e, group=first.setdefault(content_digest(e.prompt.prompt), e.group)) for e in examples]
     sizes = Counter(e.group for e in examples)
     groups = sorted(sizes)
     rng.shuffle(groups)

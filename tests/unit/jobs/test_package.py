@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
@@ -20,7 +21,8 @@ from unit.agentic.world import task
 
 
 def examples(groups: dict[str, int]) -> list[Example]:
-    return [Example(g, of_problem(Problem(id=f"{g}{i}", question="?"))) for g, n in groups.items() for i in range(n)]
+    made = {f"{g}{i}": g for g, n in groups.items() for i in range(n)}
+    return [Example(g, of_problem(Problem(id=name, question=f"{name}?"))) for name, g in made.items()]
 
 
 @pytest.mark.parametrize("groups", [{"a": 30, "b": 5, "c": 5}, {f"g{i}": 1 for i in range(40)}, {"only": 10}, {}])
@@ -33,6 +35,25 @@ def test_split_is_by_group_and_bounded(groups: dict[str, int]) -> None:
     assert len(held) <= package.MAX_VALIDATION_SHARE * len(items)
     if len(groups) > 1:
         assert held
+
+
+def test_the_same_prompt_is_on_one_side_whatever_its_ids() -> None:
+    twins = [replace(e, group=f"{e.group}'") for e in examples({f"g{i}": 1 for i in range(40)})]
+    train, held = package.split([*examples({f"g{i}": 1 for i in range(40)}), *twins], random.Random(3))
+    prompts = [{e.prompt.prompt[-1]["content"] for e in side} for side in (train, held)]
+    assert held and prompts[0].isdisjoint(prompts[1]) and len(train) + len(held) == 80
+
+
+def test_problems_of_ones_own_are_no_single_group() -> None:
+    """Seeds of users and problems carried over from a training have no template: each goes with its own variants."""
+    own = [Problem(id=f"s{n}", question=f"{n}?") for n in range(20)]
+    carried = [Problem(id=f"c{n}", question=f"{n}!", template="training-rollout") for n in range(20)]
+    variants = [Problem(id=f"v{p.id}", question=f"more {p.question}", template="change-values/",
+                        lineage=Lineage(root_id=p.id)) for p in own]  # fmt: skip
+    groups = {p.id: package._group(p) for p in [*own, *carried, *variants]}
+    assert len(set(groups.values())) == 40 and all(groups[f"v{p.id}"] == groups[p.id] for p in own)
+    drawn = Problem(id="d", question="3+4", family="add", template="plus")
+    assert package._group(drawn) == "template plus"
 
 
 def test_too_few_rows_name_the_numbers() -> None:
