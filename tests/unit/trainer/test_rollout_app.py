@@ -30,6 +30,7 @@ def test_cpu() -> None:
         "enforce_eager": True,
         "max_num_seqs": 32,
         "max_model_len": 1024,
+        "generation_config": "vllm",
     }
     assert got["deployment_config"] == {"num_replicas": 2}
     assert got["model_loading_config"] == {"model_id": "policy", "model_source": "/models/policy"}
@@ -43,7 +44,8 @@ def test_pod_environment_wins(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_gpu() -> None:
     got = llm_config(config(4, engine={"gpu-memory-utilization": 0.9, "tensor_parallel_size": 2}))
     assert got["placement_group_config"]["bundles"] == [{"GPU": 1, "CPU": 1}] * 4
-    assert got["engine_kwargs"] == {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.9}
+    own = {"tensor_parallel_size": 2, "gpu_memory_utilization": 0.9}
+    assert got["engine_kwargs"] == {**own, "generation_config": "vllm"}, "what a request leaves open is neutral"
     assert "runtime_env" not in got
 
 

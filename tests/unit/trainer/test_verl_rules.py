@@ -34,6 +34,7 @@ def test_the_verdicts_are_those_of_the_cases_and_of_the_version_that_images_carr
     assert len(refused) > 30 and len(RECORDED["verdicts"]) - len(refused) > 20, "both kinds are there"
 
 
+@pytest.mark.timeout(1200)
 def test_the_installed_verl_says_what_was_recorded() -> None:
     pytest.importorskip("verl", reason="needs the ML environment")
     make_model()
