@@ -42,6 +42,15 @@ class Role(StrEnum):
     JUDGE = "Judge"
 
 
+class Dialect(StrEnum):
+    """How a conversation with tools is written for a server."""
+
+    AUTO = "Auto"
+    TEXT = "Text"
+    TOOLS = "Tools"
+    USER_TURNS = "UserTurns"
+
+
 class Reuse(StrEnum):
     """Whether what others have made of the same is taken over."""
 

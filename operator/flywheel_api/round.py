@@ -30,7 +30,7 @@ from flywheel_api.bounds import (
     Score,
     Temperature,
 )
-from flywheel_api.common import PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
+from flywheel_api.common import Dialect, PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
 from flywheel_api.round_status import (
@@ -145,12 +145,19 @@ class Endpoint(ApiModel):
     api_key: SecretKeyRef | None = Field(default=None, description="Where the API key is; sent as a bearer token.")
     sampling: Sampling = Sampling()
     concurrency: Annotated[int, Field(ge=1, le=4096)] = Field(
-        default=64, description="Requests in flight at once, per pod."
+        default=64, description="Requests in flight at once, over all pods of a stage."
     )
     requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
-        default=None, description="Upper bound of the request rate, per pod; unset is none."
+        default=None, description="Upper bound of the request rate, over all pods of a stage; unset is none."
     )
-    timeout: Duration = Field(default="90s", description="Time-out of one request; it is retried.")
+    timeout: Duration = Field(
+        default="90s", description="Time-out of one request; it is repeated, from the third try on with twice the time."
+    )
+    dialect: Dialect = Field(
+        default=Dialect.AUTO,
+        description="How tool results are written: Text as role tool, UserTurns as user turns, Tools as OpenAI's tool "
+        "calls with ids; Auto takes the first of these that the server accepts.",
+    )
 
     model_config = config_with_rules(
         (

@@ -10,6 +10,7 @@ from pydantic import Field
 
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import StatusModel
+from flywheel_api.common import Dialect
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec, Role
@@ -126,10 +127,13 @@ class ResolvedEndpoint(StatusModel):
     temperature: float = Field(default=1.0, description="Sampling temperature.")
     top_p: float = Field(default=1.0, description="Nucleus sampling.")
     max_tokens: int = Field(default=4096, description="Tokens of one completion.")
-    concurrency: int = Field(default=64, description="Requests in flight at once.")
-    requests_per_minute: int | None = Field(default=None, description="Upper bound of the request rate.")
+    concurrency: int = Field(default=64, description="Requests in flight at once, over all shards.")
+    requests_per_minute: int | None = Field(
+        default=None, description="Upper bound of the request rate, over all shards."
+    )
     timeout_seconds: float = Field(default=90.0, description="Time-out of one request.")
     api_key_env: str | None = Field(default=None, description="Environment variable with the API key.")
+    dialect: Dialect = Field(default=Dialect.AUTO, description="How tool results are written.")
     token_limit: int | None = Field(
         default=None, description="What the role may use in this stage, over all its attempts."
     )

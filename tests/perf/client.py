@@ -9,12 +9,12 @@ import aiohttp
 
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import StatusModel
+from flywheel_api.canonical import digest_of
 from flywheel_api.round import FlywheelRoundSpec, Role
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.storage.store import Store
 
-CONCURRENCY = 64
 PROMPT = "Solve the problem and end with the answer on a line of its own. " * 8
 SPEC = FlywheelRoundSpec.model_validate(
     {
@@ -39,11 +39,11 @@ def messages(number: int) -> list[dict[str, str]]:
     return [{"role": "system", "content": PROMPT}, {"role": "user", "content": question}]
 
 
-async def bare(url: str, requests: int) -> tuple[int, float]:
+async def bare(url: str, requests: int, concurrency: int) -> tuple[int, float]:
     """(completion tokens, seconds) of the plainest loop there is: a session, a semaphore, gather."""
-    slots = asyncio.Semaphore(CONCURRENCY)
+    slots = asyncio.Semaphore(concurrency)
     tokens = 0
-    connector = aiohttp.TCPConnector(limit=CONCURRENCY)
+    connector = aiohttp.TCPConnector(limit=concurrency)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
 
         async def one(number: int) -> None:
@@ -58,14 +58,15 @@ async def bare(url: str, requests: int) -> tuple[int, float]:
         return tokens, time.monotonic() - started
 
 
-async def stage(url: str, requests: int, store: Store, uid: str) -> tuple[int, float]:
+async def stage(url: str, requests: int, concurrency: int, store: Store, uid: str) -> tuple[int, float]:
     """(completion tokens, seconds) of the same requests as items of a stage, journaled to a real S3 server."""
     config = StageConfig(
         stage=Stage.SYNTHESIZE_REASONING,
         owner=Owner(kind="FlywheelRound", namespace="perf", name="perf", uid=uid),
         attempt=1,
+        content_key=digest_of(uid.encode()),
         spec=SPEC,
-        endpoints=[ResolvedEndpoint(role="Teacher", url=url, model="stub", concurrency=CONCURRENCY)],
+        endpoints=[ResolvedEndpoint(role="Teacher", url=url, model="stub", concurrency=concurrency)],
     )
     ctx = StageContext(config, store)
     await ctx.open()

@@ -18,6 +18,7 @@ from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.structured import ask, messages_for
+from flywheel_jobs.envs import domain_of
 from flywheel_jobs.reading.calls import parse
 from flywheel_jobs.rewards import state_diff
 
@@ -55,6 +56,7 @@ async def run(
     limits = prompt.limits(task.domain)
     max_tokens = limits.tokens if max_tokens is None else max_tokens
     episode = Episode(task, max_turns=max_turns or limits.turns)
+    tools = [tool.schema() for tool in domain_of(task.domain).tools]
     asked = 0
     while not episode.done:
         if episode.wants_user:
@@ -66,7 +68,9 @@ async def run(
             episode.user_says(answer.reply, stop=answer.stop)
             continue
         turn_seed = None if seed is None else (seed + 7919 * episode.agent_turns) % (1 << 31)
-        result = await agent.chat(episode.messages, temperature=temperature, max_tokens=max_tokens, seed=turn_seed)
+        result = await agent.chat(
+            episode.messages, temperature=temperature, max_tokens=max_tokens, seed=turn_seed, tools=tools
+        )
         episode.agent_says(str(result.texts[0]), cut=result.finish_reasons[0] in CUT)
     return episode
 

@@ -7,20 +7,30 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from flywheel_api.common import Dialect
+from flywheel_jobs.endpoints.dialect import render, tools_of
 from flywheel_jobs.endpoints.door import Outcome
 from flywheel_jobs.endpoints.purse import most_tokens, prompt_tokens
 from flywheel_jobs.endpoints.wire import Read
 
 Message = Mapping[str, object]
 SCHEMA, N, SEED = "response_format", "n", "seed"
-_NAMES = {SCHEMA: r"response_format|schema|grammar|json", N: r"\bn\b|choices|samples", SEED: r"seed"}
-"""What can be left out, in the order in which that is tried, and the words by which an error names it."""
+_ROLES = r"\btool|\brole|template|alternat|messages"
+_NAMES = {
+    SCHEMA: r"response_format|schema|grammar|json",
+    N: r"\bn\b|choices|samples",
+    SEED: r"seed",
+    Dialect.USER_TURNS.value: _ROLES,
+    Dialect.TOOLS.value: _ROLES,
+}
+"""What can be left out or said otherwise, in the order of trying, and the words by which errors name it."""
 
 
 @dataclass
 class Learnt:
     """What this role's server turned out not to do; found by asking once without."""
 
+    dialect: Dialect = Dialect.AUTO
     single: bool = False
     no_seed: bool = False
     no_schema: set[str] = field(default_factory=set)
@@ -37,6 +47,10 @@ class Learnt:
         if SCHEMA in without and ask.title not in self.no_schema:
             self.no_schema.add(ask.title)
             new.append(SCHEMA)
+        other = _dialect(without)
+        if other is not None and self.dialect is Dialect.AUTO:
+            self.dialect = other
+            new.append(Dialect.TEXT)
         return new
 
 
@@ -50,6 +64,7 @@ class Ask:
     top_p: float
     max_tokens: int
     schema: Mapping[str, object] | None = None
+    tools: tuple[Mapping[str, object], ...] = ()  # said in the dialect Tools only: the prompt has them, too
 
     @property
     def title(self) -> str:
@@ -60,13 +75,16 @@ class Ask:
         self, count: int, seed: int | None, learnt: Learnt, without: frozenset[str] = frozenset()
     ) -> dict[str, object]:
         """The request's body."""
+        dialect = _dialect(without) or learnt.dialect
         body: dict[str, object] = {
             "model": self.model,
-            "messages": list(self.messages),
+            "messages": render(self.messages, dialect),
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
         }
+        if dialect is Dialect.TOOLS and self.talks_of_tools:
+            body["tools"] = list(self.tools) or tools_of(self.messages)
         if count > 1:
             body[N] = count
         if seed is not None and not learnt.no_seed:
@@ -75,6 +93,17 @@ class Ask:
             form = {"name": "answer", "schema": dict(self.schema), "strict": strict(self.schema)}
             body[SCHEMA] = {"type": "json_schema", "json_schema": form}
         return {k: v for k, v in body.items() if k not in without}
+
+    @property
+    def talks_of_tools(self) -> bool:
+        """Whether the conversation has results of tools, which servers take in different ways."""
+        return any(message.get("role") == "tool" for message in self.messages)
+
+    def parts(self, body: Mapping[str, object], learnt: Learnt) -> list[str]:
+        """What can be left out of a body or said otherwise."""
+        dialects = [Dialect.USER_TURNS.value, Dialect.TOOLS.value]
+        open_ = learnt.dialect is Dialect.AUTO and self.talks_of_tools
+        return [name for name in (SCHEMA, N, SEED) if name in body] + (dialects if open_ else [])
 
     def reserve(self, count: int) -> int:
         """Tokens that this can cost at most."""
@@ -118,9 +147,8 @@ class Less:
             yield frozenset(self.there)
 
 
-def parts(body: Mapping[str, object]) -> list[str]:
-    """What can be left out of a body."""
-    return [name for name in _NAMES if name in body]
+def _dialect(without: frozenset[str]) -> Dialect | None:
+    return next((d for d in (Dialect.USER_TURNS, Dialect.TOOLS) if d.value in without), None)
 
 
 def strict(schema: object) -> bool:

@@ -6,6 +6,7 @@ table in docs/reference/endpoints.md and, by their examples, the test of this mo
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -272,6 +273,7 @@ TABLE: Final[tuple[Row, ...]] = (
 )
 
 
+@functools.lru_cache(1024)
 def decide(seen: Signs) -> Row:
     """The row of a response: the first that fits; the last one fits everything."""
     return next(row for row in TABLE if row.fits(seen))

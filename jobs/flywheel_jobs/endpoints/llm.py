@@ -19,7 +19,8 @@ from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import wire
-from flywheel_jobs.endpoints.asking import Ask, Learnt, Less, Message, parts
+from flywheel_jobs.endpoints.asking import Ask, Learnt, Less
+from flywheel_jobs.endpoints.dialect import Message
 from flywheel_jobs.endpoints.door import Outcome, Signs, decide
 from flywheel_jobs.endpoints.guard import Guard, kind_of
 from flywheel_jobs.endpoints.pace import Pace
@@ -100,7 +101,7 @@ class ChatClient:
         self.purse = Purse(endpoint.role, endpoint.token_limit, already_used)
         self.pace = pace or Pace(endpoint.concurrency, endpoint.requests_per_minute)
         self.answered: Counter[str] = Counter()
-        self.learnt = Learnt()
+        self.learnt = Learnt(endpoint.dialect)
         self._patience = patience_seconds
         self._on_wait = on_wait or (lambda _text: None)
         self._transport = transport or Http(endpoint)
@@ -121,12 +122,13 @@ class ChatClient:
         seed: int | None = None,
         schema: Mapping[str, object] | None = None,
         seeds: Sequence[int] = (),
+        tools: Sequence[Mapping[str, object]] = (),
     ) -> ChatResult:
         """Exactly `n` completions; with `seeds`, one of its own for each.
 
         Raises EndpointUnavailable (the endpoint stays away, or refuses until a person acts), BudgetExceeded, and
         RequestRefused (an ItemDropped) when this request cannot be answered. `schema` asks for JSON of that schema
-        where the server can; the text still has to be parsed.
+        where the server can; the text still has to be parsed. `tools` are those of the prompt, for dialect Tools.
         """
         ask = Ask(
             self.endpoint.model,
@@ -135,6 +137,7 @@ class ChatClient:
             self.endpoint.top_p,
             self.endpoint.max_tokens if max_tokens is None else max_tokens,
             schema,
+            tuple(tools),
         )
         self._start_identity()
         wanted = len(seeds) or n
@@ -182,7 +185,7 @@ class ChatClient:
     # ---- one request ----------------------------------------------------------------------------------------------
     async def _answers(self, ask: Ask, count: int, seed: int | None) -> tuple[Answer, ...]:
         """At least one answer to a request for `count` of them."""
-        trouble, less = Trouble(), Less(parts(ask.body(count, seed, self.learnt)))
+        trouble, less = Trouble(), Less(ask.parts(ask.body(count, seed, self.learnt), self.learnt))
         while True:
             body = ask.body(count, seed, self.learnt, less.without)
             read = await self._once(body, ask.reserve(count), self._limit(trouble), trouble)

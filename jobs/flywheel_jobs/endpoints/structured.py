@@ -14,7 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from flywheel_jobs.core.errors import ItemDropped
-from flywheel_jobs.endpoints.asking import Message
+from flywheel_jobs.endpoints.dialect import SILENCE, Message
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.reading.jsontext import loads
 from flywheel_jobs.reading.thought import split
@@ -62,7 +62,7 @@ async def ask(
         )
         request = [
             *messages,
-            {"role": "assistant", "content": text[:_SHOWN]},
+            {"role": "assistant", "content": text[:_SHOWN] or SILENCE},
             {"role": "user", "content": complaint},
         ]
     raise ItemDropped(f"invalid-{what}", "; ".join(wrong)[:300])

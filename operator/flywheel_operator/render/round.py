@@ -162,5 +162,6 @@ def _resolved(role: Role, own: Endpoint, url: str, model: str, left: int | None)
         requests_per_minute=own.requests_per_minute,
         timeout_seconds=parse_duration(own.timeout).total_seconds(),
         api_key_env=key_variable(own.role.value) if own.api_key is not None else None,
+        dialect=own.dialect,
         token_limit=left,
     )
