@@ -7,7 +7,7 @@ Layout below the store's prefix (every key is a function of facts, never of time
     results/<namespace>/<content key>/manifest.json       the commit of a stage or training: written last, create-only
     results/<namespace>/<content key>/items/<hex>.json    journal of finished items, shared by all who make the same
     results/<namespace>/<content key>/checkpoints/step-<8 digits>/manifest.json   a training checkpoint, create-only
-    runs/<owner uid>/<stage>/a<attempt>/claim.json        create-only: one incarnation per attempt (law 10)
+    runs/<owner uid>/<stage>/a<attempt>/claim-<Ray cluster>.json   create-only: one incarnation per cluster (law 10)
     runs/<owner uid>/<stage>/a<attempt>/progress.json     overwritten while the attempt runs
     runs/<owner uid>/<stage>/a<attempt>/fetch.json        the same while pods fetch the model, before the program runs
     runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
@@ -289,9 +289,9 @@ def failure_key(owner_uid: str, stage: str, attempt: int) -> str:
     return f"{attempt_prefix(owner_uid, stage, attempt)}/failure.json"
 
 
-def claim_key(owner_uid: str, stage: str, attempt: int) -> str:
-    """Claim of an attempt."""
-    return f"{attempt_prefix(owner_uid, stage, attempt)}/claim.json"
+def claim_key(owner_uid: str, stage: str, attempt: int, cluster: str) -> str:
+    """Claim of an attempt on a Ray cluster: one that a queue took away is made anew under another name."""
+    return f"{attempt_prefix(owner_uid, stage, attempt)}/claim-{cluster}.json"
 
 
 def result_prefix(namespace: str, content_key: str) -> str:

@@ -22,6 +22,7 @@ from flywheel_store.store import json_bytes
 log = get_logger(__name__)
 
 TERMINATION_LOG = "/dev/termination-log"
+RAY_CLUSTER_ENV = "RAY_CLUSTER_NAME"  # KubeRay sets it in every container of a cluster
 
 
 class Attempt:
@@ -43,11 +44,16 @@ class Attempt:
 
     # ---- claim ----------------------------------------------------------------------------------------------------
     def claim(self) -> None:
-        """Claims this attempt for this process. Raises HeadLost if an earlier incarnation already has (law 10)."""
-        key = artifacts.claim_key(self.owner.uid, self.stage, self.number)
+        """Claims this attempt for this process. Raises HeadLost if an earlier incarnation already has (law 10).
+
+        A cluster that a queue suspended and let go again is a new one: the attempt goes on there, and what the pods
+        said when they were stopped is void.
+        """
+        key = artifacts.claim_key(self.owner.uid, self.stage, self.number, os.environ.get(RAY_CLUSTER_ENV, ""))
         incarnation = f"{platform.node()}/{os.getpid()}/{os.urandom(6).hex()}"
         mine = Claim(pod=os.environ.get("POD_NAME", platform.node()), incarnation=incarnation, at=now())
         if self.store.put_json_new(key, mine):
+            self.store.delete(artifacts.failure_key(self.owner.uid, self.stage, self.number))
             return
         holder = read_model(self.store, key, Claim)
         who = f"pod {holder.pod} at {holder.at}" if holder else "a pod whose claim is gone"

@@ -42,6 +42,22 @@ def test_second_incarnation_of_an_attempt_stops() -> None:
     assert described(lost.value)[1] == ExitCode.HEAD_LOST
 
 
+def test_an_attempt_goes_on_where_a_queue_let_it_go_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """KubeRay deletes the cluster of a suspended RayJob, and makes one of another name when it may go on."""
+    store = memory()
+    monkeypatch.setenv("RAY_CLUSTER_NAME", "train-a1-abcde")
+    attempt(store).claim()
+    failure = artifacts.failure_key("u", "Train", 1)
+    store.put_json(failure, Failure(cause=Cause.PREEMPTED, reason="Terminated", message="stopped", at="2026-01-01"))
+    with pytest.raises(HeadLost):
+        attempt(store).claim()
+    monkeypatch.setenv("RAY_CLUSTER_NAME", "train-a1-fghij")
+    attempt(store).claim()
+    assert store.get_json(failure) is None, "what was told when it was stopped is void"
+    with pytest.raises(HeadLost):
+        attempt(store).claim()
+
+
 def test_updated_at_moves_with_progress_only(monkeypatch: pytest.MonkeyPatch) -> None:
     times = iter(f"2026-01-01T00:00:{i:02}Z" for i in range(60))
     monkeypatch.setattr("flywheel_jobs.harness.pulse.now", lambda: next(times))
