@@ -76,6 +76,17 @@ def test_an_old_crd_is_upgraded(server: ApiServer) -> None:
     assert "Reward" in server.kubectl("get", "crd", name, "-o", columns)
 
 
+def test_a_release_of_another_name_takes_kept_crds_over(server: ApiServer) -> None:
+    install(server)
+    helm(server, "uninstall", "flywheel")
+    values = ("--set", "images.registry=r")
+    refused = attempt(server, "install", "other", str(CHART), "--create-namespace", *values, namespace="other")
+    assert "cannot be imported" in refused.stderr
+    again = ("--create-namespace", "--take-ownership", *values)
+    helm(server, "install", "other", str(CHART), *again, namespace="other")
+    helm(server, "uninstall", "other", namespace="other")
+
+
 def test_two_releases_of_one_name_keep_their_rights(server: ApiServer) -> None:
     for space in ("fw-a", "fw-b"):
         values = f"images.registry=r,crds.enabled=false,namespaces={{team-{space}}},createNamespaces=true"

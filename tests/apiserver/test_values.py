@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -90,6 +91,8 @@ def test_the_api_server_takes_it_and_the_operator_reads_its_configuration(
     for body in objects:
         if not body["kind"].startswith("Cluster") and body["kind"] not in ("CustomResourceDefinition", "Namespace"):
             assert body["metadata"]["namespace"], body["kind"]
+        if body["kind"] == "Service":  # as servers before 1.34 want it
+            assert re.fullmatch("[a-z]([-a-z0-9]{0,61}[a-z0-9])?", body["metadata"]["name"])
         if body["kind"].startswith("ClusterRole"):
             assert body["metadata"]["name"].startswith(f"{case.namespace}:")
     deployment = only(objects, "Deployment")["spec"]
@@ -216,6 +219,27 @@ def test_two_releases_of_one_name_share_no_name(tmp_path: Path) -> None:
         return {(kind, meta.get("namespace", ""), meta["name"]) for kind, meta in found}
 
     assert not names("fw-a") & names("fw-b")
+
+
+def test_a_chart_may_hold_two_of_this_one(tmp_path: Path) -> None:
+    parent = tmp_path / "platform"
+    shutil.copytree(CHART, parent / "charts" / "flywheel")
+    both = [{"name": "flywheel", "version": "0.1.0", "alias": alias} for alias in ("flywheel-eu", "flywheel-us")]
+    meta = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": both}
+    (parent / "Chart.yaml").write_text(yaml.safe_dump(meta))
+    values = {
+        alias: {"images": {"registry": "r"}, "namespaces": [alias], "crds": {"enabled": alias == "flywheel-eu"}}
+        for alias in ("flywheel-eu", "flywheel-us")
+    }
+    (parent / "values.yaml").write_text(yaml.safe_dump(values))
+    command = [str(binary_path("helm")), "template", "ml", str(parent), "-n", "ml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    objects = [body for body in yaml.safe_load_all(done.stdout) if body]
+    names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+    assert len(names) == len(set(names))
+    first, second = (o["spec"]["selector"]["matchLabels"] for o in objects if o["kind"] == "Deployment")
+    assert first != second
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -95,7 +95,7 @@ def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:
     return Problem(
         Reason.INVALID_SPEC,
         f"podTemplate.{wrong[0]} is not allowed here: remove it, or ask the cluster's owner to allow it in the chart's "
-        "value podTemplate",
+        "value config.podTemplate",
     )
 
 
