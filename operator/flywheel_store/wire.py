@@ -36,7 +36,7 @@ _QUIET = 300.0  # seconds for which a server may put parts together without a wo
 
 
 class Body(Protocol):
-    """What is sent: of a known length and digest, and read anew for each try."""
+    """What is sent: of a known length and digests (sha256 may be empty), and read anew for each try."""
 
     size: int
     md5: bytes
@@ -139,11 +139,12 @@ class Wire:
         raise self._refusal("LIST" if method == "GET" and not key else method, answer, stream)
 
     def _signed(self, method: str, url: SplitResult, headers: Mapping[str, str], body: Body | None) -> dict[str, str]:
-        """Headers with their signature: over the body by MD5 always, over plain http by sha256 too."""
+        """Headers with their signature: over the body by MD5 always, over plain http by sha256 too if it has one."""
         now, sha256 = datetime.now(UTC), body.sha256 if body is not None else _NOTHING
+        content = sha256 if sha256 and not self._settings.secure else "UNSIGNED-PAYLOAD"
         signed: dict[str, str | list[str] | tuple[str]] = {"Host": url.netloc, "User-Agent": "flywheel", **headers}
         signed["x-amz-date"] = now.strftime("%Y%m%dT%H%M%SZ")
-        signed["x-amz-content-sha256"] = content = "UNSIGNED-PAYLOAD" if self._settings.secure else sha256
+        signed["x-amz-content-sha256"] = content
         if body is not None:
             signed["Content-MD5"] = base64.b64encode(body.md5).decode()
         done = sign_v4_s3(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -17,7 +18,9 @@ from flywheel_jobs.__main__ import main
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.harness.fetch_model import MARKER
 from flywheel_jobs.storage.models import fetch_model
-from flywheel_jobs.storage.store import Store
+from flywheel_jobs.storage.store import Store, inside
+from flywheel_jobs.trainer.checkpoints import download_tree
+from flywheel_store.memory import MemoryBucket
 from flywheel_store.store import hash_file
 
 OWNER = Owner(kind="FlywheelRound", namespace="n", name="r", uid="u1")
@@ -157,6 +160,49 @@ def test_fetch_model_by_digest_and_by_uri(store: Store, tmp_path: Path) -> None:
         fetch_model(store, store.uri("models/absent"), tmp_path / "absent")
     with pytest.raises(ValidationFailure, match="give sha256"):
         fetch_model(store, "hf://org/name", tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "path", ["model/../../escape", "model//abs/path", "model/./x", "..", "model/..", "a/", "model/a/../b"]
+)
+def test_a_manifest_cannot_name_what_lies_outside(path: str) -> None:
+    with pytest.raises(ValueError, match="path"):
+        FileEntry(path=path, sha256="0" * 64, size=1)
+    assert FileEntry(path="model/a..b/.c", sha256="0" * 64, size=1).path == "model/a..b/.c"
+
+
+def test_a_file_of_a_manifest_lands_nowhere_else(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path.parent)
+    for name in ("../x", str(tmp_path.parent / "x"), "link/x"):
+        with pytest.raises(CorruptArtifact, match="leads out of its folder"):
+            inside(tmp_path, name)
+    assert inside(tmp_path, "a/b") == tmp_path / "a" / "b"
+
+
+def test_another_model_in_the_folder_is_taken_out(tmp_path: Path) -> None:
+    """A loader prefers an index, and reads every shard that it finds."""
+    store, to = Store(MemoryBucket()), tmp_path / "m"
+    sha, size = store.put_blob(b"weights")
+    model = manifest([FileEntry(path="model/model.safetensors", sha256=sha, size=size)], ModelResult())
+    to.mkdir()
+    for name in ("model-00001-of-00002.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "notes.txt"):
+        (to / name).write_bytes(b"old")
+    fetch_model(store, store.put_manifest(model), to)
+    assert sorted(p.name for p in to.iterdir()) == ["model.safetensors", "notes.txt"]
+
+
+def test_a_disk_that_is_too_small_is_said_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=5))
+    store = Store(MemoryBucket())
+    sha, size = store.put_blob(b"weights")
+    monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls: store))
+    model = manifest([FileEntry(path="model/x", sha256=sha, size=size)], ModelResult())
+    with pytest.raises(ValidationFailure, match="give that volume more space"):
+        fetch_model(store, store.put_manifest(model), tmp_path / "m")
+    with pytest.raises(ValidationFailure, match="the checkpoint of step 3 needs"):
+        download_tree([("a", sha, size)], str(tmp_path / "c"), str(tmp_path / "t"), 3)
 
 
 def test_fetch_model_command(
