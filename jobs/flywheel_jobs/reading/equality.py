@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from flywheel_jobs.reading import library
-from flywheel_jobs.reading.values import Kind, equal_values, normal_form, read
+from fractions import Fraction
+
+from flywheel_jobs.reading import evaluate, expr, library
+from flywheel_jobs.reading.expr import Node, Unreadable
+from flywheel_jobs.reading.units import CURRENCIES
+from flywheel_jobs.reading.values import Kind, Value, read
 
 _LEFT_OPEN = frozenset({Kind.OTHER, Kind.SCALAR, Kind.RELATION, Kind.SET, Kind.ORDERED, Kind.NUMBER})
 
@@ -29,3 +33,98 @@ def checkable(answer: str) -> bool:
     if value.kind is Kind.OTHER:
         return library.equal(value.text, value.text)
     return value.checkable and equal_values(value, value) and equal_values(value, read(normal_form(answer)))
+
+
+def equal_values(one: Value, other: Value) -> bool:
+    """Whether two answers mean the same. A name or unit that only one of them has says nothing against it."""
+    if (one.name and other.name and one.name != other.name) or (one.unit and other.unit and one.unit != other.unit):
+        return _as_relations(one, other)
+    if Kind.RELATION in (one.kind, other.kind):
+        return _as_relations(one, other)
+    if {one.kind, other.kind} <= {Kind.NUMBER, Kind.SCALAR}:
+        return _same_scalar(one, other)
+    if one.kind is not other.kind or len(one.parts) != len(other.parts):
+        return False
+    if one.kind is Kind.ORDERED:
+        if one.brackets != other.brackets:
+            return False
+        named = {bool(p.name) for p in (*one.parts, *other.parts)}
+        if named == {True}:
+            return _same_members(one.parts, other.parts)
+        return named == {False} and all(map(equal_values, one.parts, other.parts))
+    if one.kind is Kind.SET:
+        return one.brackets == other.brackets and _same_members(one.parts, other.parts)
+    return one.text == other.text != ""
+
+
+def _same_members(some: tuple[Value, ...], others: tuple[Value, ...]) -> bool:
+    if any(len({p.name for p in parts}) > 1 for parts in (some, others)) and not all(p.name for p in (*some, *others)):
+        return False  # `x=1, y=2` says more than `1, 2`
+    left = list(others)
+    for part in some:
+        match = next((p for p in left if equal_values(part, p)), None)
+        if match is None:
+            return False
+        left.remove(match)
+    return True
+
+
+def _same_scalar(one: Value, other: Value) -> bool:
+    if one.number is not None and other.number is not None:
+        return one.number == other.number
+    try:
+        return evaluate.values(_node(one)).same(evaluate.values(_node(other)))
+    except Unreadable:
+        return one.text == other.text
+
+
+def _node(value: Value) -> Node:
+    return ("n", value.number) if value.number is not None else value.node or ("n", Fraction(0))
+
+
+def _as_relations(one: Value, other: Value) -> bool:
+    """Equations that differ by a factor are one equation; of inequalities, by a positive one."""
+    sides = [_relation_of(v) for v in (one, other)]
+    if None in sides or (one.brackets != other.brackets and Kind.RELATION is one.kind is other.kind):
+        return False
+    operator = one.brackets if one.kind is Kind.RELATION else other.brackets
+    try:
+        sign = evaluate.values(sides[0] or ()).proportional(evaluate.values(sides[1] or ()))
+    except Unreadable:
+        return one.text == other.text
+    return sign > 0 or (sign < 0 and operator in ("=", "!="))
+
+
+def _relation_of(value: Value) -> Node | None:
+    if value.kind is Kind.RELATION:
+        return value.node
+    if value.name and value.kind in (Kind.NUMBER, Kind.SCALAR):
+        try:
+            return ("+", expr.parse(value.name), ("neg", _node(value)))
+        except Unreadable:
+            return None
+    return None
+
+
+def normal_form(answer: str) -> str:
+    """Canonical text of an answer: `p/q` in lowest terms, `{a,b}` sorted, `(a,b)` in order, else its folded writing.
+
+    Equal forms are equal answers; the reverse holds for numbers and their collections only.
+    """
+    return _form(read(answer))
+
+
+def _form(value: Value) -> str:
+    if value.kind is Kind.NUMBER:
+        number = value.number or Fraction(0)
+        if value.unit in CURRENCIES:
+            return f"{'-' * (number < 0)}{value.unit}{abs(number)}"
+        return f"{number} {value.unit}".rstrip()
+    forms = [_form(part) for part in value.parts]
+    if len({part.name for part in value.parts}) > 1:
+        forms = [f"{part.name}={form}" if part.name else form for part, form in zip(value.parts, forms, strict=True)]
+    if forms and value.kind is Kind.SET:
+        return " ∪ ".join(sorted(forms)) if value.brackets else rf"\{{{','.join(sorted(forms))}\}}"
+    if forms and len(value.brackets) == 2:
+        return f"{value.brackets[0]}{','.join(forms)}{value.brackets[1]}"
+    return value.text

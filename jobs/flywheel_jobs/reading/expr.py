@@ -152,7 +152,7 @@ class _Parser:
         if depth > MAX_DEPTH:
             raise Unreadable("nested too deep")
         token = self._next()
-        if token[0].isdigit() or (token[0] == "." and len(token) > 1):
+        if token[0].isdecimal() or (token[0] == "." and len(token) > 1):
             return ("n", Fraction(token))
         if token in ("(", "{", "[", "⌊", "⌈", "|"):
             return self._bracketed(token, depth)
@@ -211,7 +211,7 @@ class _Parser:
     def _argument(self, depth: int) -> Node:
         """An argument of a LaTeX command: braces, or the next digit or token."""
         token = self.peek()
-        if token is not None and token.isdigit() and len(token) > 1:
+        if token is not None and token.isdecimal() and len(token) > 1:
             self._tokens[self._at : self._at + 1] = list(token)  # \\frac12 is a half
         return self._atom(depth + 1)
 

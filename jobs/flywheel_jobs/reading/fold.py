@@ -86,7 +86,7 @@ def fold(answer: str) -> str | None:
         text = _plain_characters(text)
     if (
         not ("\\" in text or "$" in text or "*" in text or "`" in text)
-        and text.replace(".", "", 1).isdigit()
+        and text.replace(".", "", 1).isdecimal()
         and text[-1] != "."
     ):
         return text  # most answers by far
@@ -146,7 +146,7 @@ def _unwrapped(match: re.Match[str]) -> str:
 
 
 def _numbers(text: str) -> str:
-    if not any(c.isdigit() for c in text):
+    if not any(c.isdecimal() for c in text):
         return text
     text = _BRACED_GROUPS.sub(lambda m: m[0].replace("{,}", ""), text)
     bracketed = _BRACKETS.search(text) and "," in text

@@ -12,10 +12,10 @@ from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 
-from flywheel_jobs.reading import evaluate, expr
+from flywheel_jobs.reading import expr
 from flywheel_jobs.reading.expr import Node, Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
-from flywheel_jobs.reading.units import CURRENCIES, split_unit
+from flywheel_jobs.reading.units import split_unit
 
 MAX_PARTS = 64  # entries of a collection
 MAX_NESTED = 6
@@ -59,8 +59,12 @@ class Value:
 
 
 NOTHING = Value(Kind.OTHER, "")
-_WORDS = re.compile(r"[^\W\d_]+(?:[ '’-]+[^\W\d_]+)*")
-_CHOICE = re.compile(r"(?:option |choice )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s*\S.*)?", re.DOTALL)
+NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?"
+_WORDS = re.compile(r"[^\W\d_]+(?:[ .'’-]+[^\W\d_]+)*")
+_CHOICE = re.compile(r"(?:option |choice )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s+(\S.*))?", re.DOTALL)
+_CHOICES = re.compile(r"(?<![\w\\])[A-J](?!\w)|^(?:and|or|&)\b")
+_CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
+_SUCH_THAT = re.compile(rf"{NAME}(?:\s*\\in\s*\\mathbb\{{R\}})?\s*[|:]\s*(.+)", re.DOTALL)
 _REFUSED = re.compile(
     r"\b(?:cannot|can ?not|can't|can’t|could not|unable|unknown|unclear|unanswerable|insufficient|undetermined|sorry|"
     r"not (?:enough|sufficient|given|provided|known|possible|answerable|specified|available|sure|stated)|don't know|"
@@ -69,10 +73,10 @@ _REFUSED = re.compile(
     r"none given|refuse|as an ai|tbd|to be determined|your answer|final answer|answer)\b",
     re.IGNORECASE,
 )
-_NAME = re.compile(r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?")
+_NAME = re.compile(NAME)
 _RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
 _OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
-_MEMBER = re.compile(rf"({_NAME.pattern})\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
+_MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
 _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])")
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", "⟨": "⟩"}
@@ -94,7 +98,7 @@ def _known(answer: str) -> Value:
 
 
 def _read(text: str, depth: int) -> Value:
-    if text.isdigit():
+    if text.isdecimal():
         return Value(Kind.NUMBER, text, number=Fraction(int(text)))
     if depth > MAX_NESTED:
         return Value(Kind.OTHER, text)
@@ -107,8 +111,12 @@ def _read(text: str, depth: int) -> Value:
 
 def _worded(text: str, _depth: int) -> Value | None:
     choice = _CHOICE.fullmatch(text)
-    if choice and (not choice[0][1:].strip(").: ") or "=" not in text):
-        return Value(Kind.CHOICE, choice[1] or choice[2])
+    if choice and not _CHOICES.search(choice[3] or ""):  # its words count only where both answers have some
+        return Value(Kind.CHOICE, choice[1] or choice[2], unit=" ".join((choice[3] or "").lower().split()))
+    clock = _CLOCK.fullmatch(text)
+    if clock:
+        parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in clock[1].split(":"))
+        return Value(Kind.ORDERED, text, brackets=":", parts=parts, unit=(clock[2] or "").lower())
     if _REFUSED.search(text):
         return Value(Kind.REFUSAL, " ".join(text.lower().split()))
     if not _WORDS.fullmatch(text):
@@ -148,7 +156,7 @@ def _equation(text: str, sides: list[str], depth: int) -> Value | None:
     if len(sides) != 2:
         return None
     left = _read(sides[0], depth + 1)
-    if left.kind is Kind.NUMBER and equal_values(left, value):
+    if left.number is not None and left.number == value.number:
         return value  # `1/2 = 0.5`
     return _relation("=", text, sides)
 
@@ -230,6 +238,9 @@ def _bracketed(text: str, depth: int) -> Value | None:
     inner, brackets = text, ""
     if text.startswith(r"\{") and text.endswith(r"\}"):
         inner, brackets = text[2:-2], r"\{"
+        such = _SUCH_THAT.fullmatch(inner.strip())
+        if such:
+            return _read(such[1].strip(), depth + 1)
     elif len(text) > 2 and text[0] in _PAIRS and text[-1] in ")]}⟩" and _spans(text):
         inner, brackets = text[1:-1], text[0] + text[-1]
     if not brackets or not inner.strip():
@@ -293,99 +304,3 @@ def split_top(text: str, separator: str) -> list[str]:
             parts.append(text[start:at])
             start = at + 1
     return [*parts, text[start:]]
-
-
-# ---- equality --------------------------------------------------------------------------------------------------------
-def equal_values(one: Value, other: Value) -> bool:
-    """Whether two answers mean the same. A name or unit that only one of them has says nothing against it."""
-    if (one.name and other.name and one.name != other.name) or (one.unit and other.unit and one.unit != other.unit):
-        return _as_relations(one, other)
-    if Kind.RELATION in (one.kind, other.kind):
-        return _as_relations(one, other)
-    if {one.kind, other.kind} <= {Kind.NUMBER, Kind.SCALAR}:
-        return _same_scalar(one, other)
-    if one.kind is not other.kind or len(one.parts) != len(other.parts):
-        return False
-    if one.kind is Kind.ORDERED:
-        if one.brackets != other.brackets:
-            return False
-        named = {bool(p.name) for p in (*one.parts, *other.parts)}
-        if named == {True}:
-            return _same_members(one.parts, other.parts)
-        return named == {False} and all(map(equal_values, one.parts, other.parts))
-    if one.kind is Kind.SET:
-        return one.brackets == other.brackets and _same_members(one.parts, other.parts)
-    return one.text == other.text != ""
-
-
-def _same_members(some: tuple[Value, ...], others: tuple[Value, ...]) -> bool:
-    if any(len({p.name for p in parts}) > 1 for parts in (some, others)) and not all(p.name for p in (*some, *others)):
-        return False  # `x=1, y=2` says more than `1, 2`
-    left = list(others)
-    for part in some:
-        match = next((p for p in left if equal_values(part, p)), None)
-        if match is None:
-            return False
-        left.remove(match)
-    return True
-
-
-def _same_scalar(one: Value, other: Value) -> bool:
-    if one.number is not None and other.number is not None:
-        return one.number == other.number
-    try:
-        return evaluate.values(_node(one)).same(evaluate.values(_node(other)))
-    except Unreadable:
-        return one.text == other.text
-
-
-def _node(value: Value) -> Node:
-    return ("n", value.number) if value.number is not None else value.node or ("n", Fraction(0))
-
-
-def _as_relations(one: Value, other: Value) -> bool:
-    """Equations that differ by a factor are one equation; of inequalities, by a positive one."""
-    sides = [_relation_of(v) for v in (one, other)]
-    if None in sides or (one.brackets != other.brackets and Kind.RELATION is one.kind is other.kind):
-        return False
-    operator = one.brackets if one.kind is Kind.RELATION else other.brackets
-    try:
-        sign = evaluate.values(sides[0] or ()).proportional(evaluate.values(sides[1] or ()))
-    except Unreadable:
-        return one.text == other.text
-    return sign > 0 or (sign < 0 and operator in ("=", "!="))
-
-
-def _relation_of(value: Value) -> Node | None:
-    if value.kind is Kind.RELATION:
-        return value.node
-    if value.name and value.kind in (Kind.NUMBER, Kind.SCALAR):
-        try:
-            return ("+", expr.parse(value.name), ("neg", _node(value)))
-        except Unreadable:
-            return None
-    return None
-
-
-def normal_form(answer: str) -> str:
-    """Canonical text of an answer: `p/q` in lowest terms, `{a,b}` sorted, `(a,b)` in order, else its folded writing.
-
-    Equal forms are equal answers; the reverse holds for numbers and their collections only.
-    """
-    return _form(read(answer))
-
-
-def _form(value: Value) -> str:
-    if value.kind is Kind.NUMBER:
-        number = value.number or Fraction(0)
-        if value.unit in CURRENCIES:
-            return f"{'-' * (number < 0)}{value.unit}{abs(number)}"
-        return f"{number} {value.unit}".rstrip()
-    forms = [_form(part) for part in value.parts]
-    if len({part.name for part in value.parts}) > 1:
-        forms = [f"{part.name}={form}" if part.name else form for part, form in zip(value.parts, forms, strict=True)]
-    if forms and value.kind is Kind.SET:
-        return " ∪ ".join(sorted(forms)) if value.brackets else rf"\{{{','.join(sorted(forms))}\}}"
-    if forms and len(value.brackets) == 2:
-        return f"{value.brackets[0]}{','.join(forms)}{value.brackets[1]}"
-    return value.text

@@ -11,7 +11,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from flywheel_api.records.reasoning import Problem
-from flywheel_jobs.reading.values import normal_form
+from flywheel_jobs.reading.equality import normal_form
 from flywheel_jobs.reasoning.neighbours import Neighbours
 from flywheel_jobs.reasoning.text import Reading, read
 

@@ -18,8 +18,8 @@ from flywheel_jobs.agentic.drive import CUT
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reading import final
-from flywheel_jobs.reading.equality import checkable, equal
-from flywheel_jobs.reading.values import Kind, normal_form, read
+from flywheel_jobs.reading.equality import checkable, equal, normal_form
+from flywheel_jobs.reading.values import Kind, read
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.truths import NOT_CHECKABLE

@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel_jobs.reading.equality import equal
+from flywheel_jobs.reading.equality import equal, normal_form
 from flywheel_jobs.reading.final import final_answer
-from flywheel_jobs.reading.values import normal_form
 from flywheel_jobs.rewards import math
 
 

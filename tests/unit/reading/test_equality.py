@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.reading import library
-from flywheel_jobs.reading.equality import checkable, equal
-from flywheel_jobs.reading.values import Kind, normal_form, read
+from flywheel_jobs.reading.equality import checkable, equal, normal_form
+from flywheel_jobs.reading.values import Kind, read
 from flywheel_jobs.stages.verify_reasoning import camps
 
 
@@ -79,7 +79,9 @@ def test_bare_equals_dressed(bare: str, dressed: str) -> None:
         ("50\\%", "50"), ("1.234", "1,234"), ("\\pm2021", "2021"), ("{1,2}", "(1,2)"), ("5 halves", "5"),
         ("7" * 299 + "1", "7" * 299 + "2"), ("7" * 300, "7" * 300), ("\\frac{d}{dx}x^2", "x"), ("5 less than x", "5"),
         ("3.14\\ldots", "3.14"), ("\\approx 3", "3"), ("101_2", "5"), ("2^{3}", "23"), ("x_1", "x1"), ("1:2", "1/2"),
-        ("undefined", "0"), ("A or B or C", "A"), ("A, B", "A"), ("12 or 13", "12"), ("5 am", "5 pm"),
+        ("undefined", "0"), ("A or B or C", "A"), ("A, B", "A"),
+        ("(A) and (C)", "A"), ("(A), (C)", "A"), ("(A)(B)", "A"), ("A. Paris", "A. London"),
+        ("①", "1"), ("1:2", "2:4"), ("12 or 13", "12"), ("5 am", "5 pm"),
     ],
 )  # fmt: skip
 def test_never_equal(one: str, other: str) -> None:
@@ -102,13 +104,16 @@ def test_what_our_own_rules_cannot_read_goes_to_the_library(one: str, other: str
     assert equal(one, other) is same and equal(other, one) is same
 
 
-def test_a_library_that_hangs_is_ended_and_the_answer_is_no() -> None:
-    hung = library.Library()
-    assert hung.ask("2", "2")
-    assert hung._process is not None
-    hung._process.kill()
-    assert hung.ask(r"\gcd(4,6)", "2")  # started anew
-    hung.close()
+def test_a_library_that_dies_is_started_anew_and_one_that_hangs_is_ended() -> None:
+    eager = library.Library("import sys\nfor _ in sys.stdin: print('true', flush=True)")
+    assert eager.ask("2", "2")
+    assert eager._process is not None
+    eager._process.kill()
+    eager._process.wait()
+    assert eager.ask("2", "2")
+    eager.close()
+    hung = library.Library("import time; time.sleep(60)", patience=0.2, start=0.0)
+    assert not hung.ask("2", "2") and hung._process is None
 
 
 @settings(deadline=None, max_examples=60)
