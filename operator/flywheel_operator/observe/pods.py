@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Any
 
@@ -67,6 +67,15 @@ def ended(pods: Iterable[Pod]) -> Ended | None:
     """Why these pods ended; None when nothing shows it."""
     found = evidence(pods)
     return found.ended if found is not None else None
+
+
+def at_node(ended: Ended, pods: Iterable[Pod]) -> Ended:
+    """The same with the name of the node in place of the pod's address that the program knows; none if it is gone."""
+    if ended.node is None:
+        return ended
+    names = (p.get("spec", {}).get("nodeName") for p in pods if p.get("status", {}).get("podIP") == ended.node)
+    node = next((str(name) for name in names if name), None)
+    return replace(ended, node=node, message=f"on node {node}: {ended.message}" if node else ended.message)
 
 
 def known(end: End, who: str, words: object = "", advice: str = "") -> Ended:

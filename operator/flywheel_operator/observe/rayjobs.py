@@ -69,7 +69,8 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
     if deployment in ("Complete", "Running") and job == "SUCCEEDED":
         return Run(child, RunState.SUCCEEDED)
     if deployment in ("Failed", "Complete") or job in ("FAILED", "STOPPED"):
-        return Run(child, RunState.ENDED, ended=_ended(str(status.get("reason") or ""), job, message, pods))
+        ended = _ended(str(status.get("reason") or ""), job, message, pods)
+        return Run(child, RunState.ENDED, ended=podfacts.at_node(ended, pods))
     if deployment == "Running" and job == "RUNNING":
         return Run(child, RunState.RUNNING)
     start = refused_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))

@@ -11,10 +11,11 @@ from flywheel_api.content import content_key, training_content
 from flywheel_api.names import child_name
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
-from flywheel_operator.model import Content, Meta, Object, Problem, Record, RLJobSeen, Run
+from flywheel_operator.model import Content, Ended, Meta, Object, Problem, Record, RLJobSeen, Run
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.attempts import parse
 from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.pods import at_node
 from flywheel_operator.observe.rayjobs import child_of, run_of
 from flywheel_operator.plan.preflight import rljob_spec
 from flywheel_operator.plan.rljob import is_open
@@ -38,7 +39,9 @@ async def see_rljob(context: Context, meta: Meta, spec: RLJobSpec, status: RLJob
     if status.finished_at is not None:
         return seen
     try:
-        return await (_attempt if is_open(status) else _between)(context, meta, spec, status, seen, now)
+        if is_open(status):
+            return await _attempt(context, meta, spec, status, seen, pods, now)
+        return await _between(context, meta, spec, status, seen, now)
     except StoreProblem as error:
         return replace(seen, store_problem=Problem(error.reason, str(error)))
 
@@ -51,14 +54,30 @@ async def _run(context: Context, meta: Meta, job: Object | None, pods: list[Obje
     return run_of(job, cluster, pods)
 
 
+def _at_node(record: Record, pods: list[Object]) -> Record:
+    """The program knows the address of the pod whose hardware failed; the next attempt has to avoid the node."""
+    failure = record.failure
+    if failure is None or failure.node is None:
+        return record
+    found = at_node(Ended(failure.cause, failure.reason, failure.message, failure.node), pods)
+    return replace(record, failure=failure.model_copy(update={"node": found.node, "message": found.message}))
+
+
 async def _attempt(
-    context: Context, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, now: datetime
+    context: Context,
+    meta: Meta,
+    spec: RLJobSpec,
+    status: RLJobStatus,
+    seen: RLJobSeen,
+    pods: list[Object],
+    now: datetime,
 ) -> RLJobSeen:
     store = await context.stores.store(meta.namespace, spec.store.secret_name)
     key = status.content_key or ""
     record = await context.results.attempt(
         store, meta.uid, TRAIN_STAGE, status.attempt, (meta.namespace, key), seen.run, now
     )
+    record = _at_node(record, pods)
     seen = replace(seen, record=record, model_uri=store.settings.uri(result_prefix(meta.namespace, key)))
     if seen.run is not None:
         return seen

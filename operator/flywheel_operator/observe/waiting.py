@@ -136,21 +136,22 @@ _PROBLEMS = (
 )
 
 
-def run_of_start(child: Child, pods: Iterable[Pod], otherwise: str, served: bool = False) -> Run:
+def run_of_start(child: Child, pods: list[Pod], otherwise: str, served: bool = False) -> Run:
     """The Run of a child whose work does not run yet; `otherwise` is said when its pods show nothing that matters.
 
     Of a child that has `served`, a container that was killed once is started again, and that may be enough.
     """
-    wait = waiting(pods)
+    fact, wait = podfacts.evidence(pods), waiting(pods)
+    evidence = fact.ended if fact is not None and fact.rank <= Rank.POD else None
     if wait is not None and wait.over is not None and wait.over.reason == End.OOM_KILLED and served:
-        return Run(child, RunState.STARTING, wait.text, late=Cause.APP)
+        return Run(child, RunState.STARTING, wait.text, evidence=evidence, late=Cause.APP)
     if wait is None:
-        return Run(child, RunState.STARTING, otherwise)
+        return Run(child, RunState.STARTING, otherwise, evidence=evidence)
     if wait.over is not None:
         return Run(child, RunState.ENDED, wait.text, ended=wait.over)
     state = RunState.QUEUED if wait.reason is Reason.QUEUED else RunState.STARTING
     text = wait.text if wait.weight else f"{otherwise}; {wait.text}"
-    return Run(child, state, text, wait.refused, wait.reason, late=wait.late)
+    return Run(child, state, text, wait.refused, wait.reason, evidence=evidence, late=wait.late)
 
 
 def waiting_text(pods: Iterable[Pod]) -> tuple[str, bool]:
