@@ -16,7 +16,7 @@ LLAMA := $(FLYWHEEL_CACHE)/llama-cpp-$(shell cat images/locks/llama-cpp.txt | sh
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
-GENERATED := crds docs/reference docs/images charts/flywheel/files charts/flywheel/values.schema.json
+GENERATED := crds docs/reference docs/troubleshooting.md docs/images charts/flywheel/files charts/flywheel/values.schema.json
 PYTHON_DIRS := operator jobs tests images
 
 help: ## this list

@@ -38,8 +38,6 @@ class End(StrEnum):
     ENGINE_STALLED = "EngineStalled"
     CRASH_LOOP = "CrashLoop"
     DEPLOY_FAILED = "DeployFailed"
-    IMAGE_NOT_FOUND = "ImageNotFound"
-    IMAGE_DENIED = "ImageDenied"
     # hardware, network, cluster: nothing was wrong with the program
     GPU_FAULT = "GpuFault"
     NCCL_TIMEOUT = "NcclTimeout"
@@ -201,15 +199,6 @@ MEANINGS: dict[End, Meaning] = {
     ),
     End.DEPLOY_FAILED: Meaning(
         Cause.APP, "Ray Serve could not deploy the model: the message and the pods' logs have its error"
-    ),
-    End.IMAGE_NOT_FOUND: Meaning(
-        Cause.APP,
-        "the image does not exist: check its name and tag",
-        "Or the registry hides it from whoever has no access: `crictl pull` on a node tells.",
-    ),
-    End.IMAGE_DENIED: Meaning(
-        Cause.APP,
-        "the registry refuses access to the image: check imagePullSecrets (config.imagePullSecrets) in this namespace",
     ),
     End.GPU_FAULT: Meaning(
         Cause.INFRA,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from flywheel_api.crd import write_crds
 from flywheel_api.reference import write_reference
+from flywheel_api.troubleshooting import write_troubleshooting
 
 CRD_FOLDERS = ("crds", "charts/flywheel/files/crds")  # the chart can only read files of its own
 REFERENCE_FOLDER = "docs/reference"
@@ -14,7 +15,7 @@ REFERENCE_FOLDER = "docs/reference"
 def generate(root: Path) -> list[Path]:
     """Write all generated files below `root`; their paths."""
     written = [path for folder in CRD_FOLDERS for path in write_crds(root / folder)]
-    return written + write_reference(root / REFERENCE_FOLDER)
+    return written + write_reference(root / REFERENCE_FOLDER) + write_troubleshooting(root)
 
 
 def main() -> None:

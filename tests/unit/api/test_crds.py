@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import Reason
 from flywheel_api.crd import crd, crd_yaml
+from flywheel_api.ends import End
 from flywheel_api.generate import generate
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import KINDS, Kind
@@ -168,7 +169,9 @@ def test_every_reason_that_needs_a_person_has_a_section(reason: str) -> None:
 
 def test_troubleshooting_has_no_section_for_a_reason_that_does_not_exist() -> None:
     text = (ROOT / "docs" / "troubleshooting.md").read_text()
-    assert set(re.findall(r"^### (\w+)$", text, re.MULTILINE)) <= {str(reason) for reason in Reason}
+    sections = re.findall(r"^### (\w+)$", text, re.MULTILINE)
+    assert set(sections) <= {*map(str, Reason), *map(str, End)}
+    assert len(sections) == len(set(sections)), "two sections of one name share an address"
 
 
 def said(enum: type[Enum]) -> set[str]:
@@ -191,11 +194,20 @@ def said(enum: type[Enum]) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "enum", [Reason, Cause, ExitCode, StageState, Verdict, GateOutcome, Track, Split], ids=lambda enum: enum.__name__
+    "enum",
+    [Reason, Cause, ExitCode, StageState, Verdict, GateOutcome, Track, Split],
+    ids=lambda enum: enum.__name__,
 )
 def test_every_word_that_we_say_is_said_somewhere(enum: type[Enum]) -> None:
     """A reason that is never set is a promise in the documents that nothing keeps."""
     assert not {member.name for member in enum} - said(enum)
+
+
+def test_every_end_of_an_attempt_is_found_by_something() -> None:
+    """An end in the table that no sign and no observer gives is advice that nobody is ever shown."""
+    sources = [p for half in ("operator", "jobs") for p in (ROOT / half).rglob("*.py") if p.name != "ends.py"]
+    text = "\n".join(path.read_text() for path in sources)
+    assert not [e for e in End if f"End.{e.name}" not in text and f'"{e.value}"' not in text]
 
 
 def test_links_between_documents_lead_somewhere() -> None:

@@ -53,7 +53,7 @@ async def test_the_attempt_that_a_gpu_ended_names_its_node() -> None:
 
 
 def test_without_a_record_the_end_of_the_log_tells() -> None:
-    message = f"Job entrypoint command failed with exit code 1, last available logs (truncated to 20,000 chars):\n{LINE}"
+    message = f"Job entrypoint command failed with exit code 1, last available logs (truncated):\n{LINE}"
     failed = rayjob("Failed", "FAILED", reason="AppFailed", message=message)
     there = pod({}) | {"spec": {"nodeName": "gpu-7"}}
     there["status"]["podIP"] = "10.4.0.7"
