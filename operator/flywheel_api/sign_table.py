@@ -55,7 +55,7 @@ SIGNS: tuple[Sign, ...] = (
         End.SHARED_MEMORY, "NVIDIA/nccl#290, pytorch/pytorch#5040",
         "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "shared memory segment /dev/shm", r"</torch_\w+>",
         "[Uu]nexpected bus error", "killed by signal: Bus error", "Fatal Python error: Bus error",
-        r"Bus error \(core dumped\)", r"\bSIGBUS\b", "insufficient shared memory",
+        r"Bus error \(core dumped\)", r"(?:by|received|signal:?) SIGBUS\b", "insufficient shared memory",
         "unable to (?:open|mmap|allocate|resize|write to) (?:file|shared memory)",
         "NCCL WARN.*(?:posix_fallocate|shm|[Nn]o space left)", r"(?:signal: 7|[Ss]ignal 7) \(",
     ),
@@ -93,7 +93,7 @@ SIGNS: tuple[Sign, ...] = (
         End.PID_LIMIT, "ray-project/ray",
         "can't start new thread", "pthread_create failed", "Thread creation failed",
         "unable to create (?:new )?(?:native )?thread", "fork: (?:retry: )?Resource temporarily unavailable",
-        r"BlockingIOError: \[Errno 11\]", "pids? (?:cgroup )?limit",
+        r"BlockingIOError: \[Errno 11\]", r"(?:code:|os error) 11\b", "pids? (?:cgroup )?limit",
     ),
     # ---- memory of the host -----------------------------------------------------------------------------------------
     _sign(
@@ -157,7 +157,8 @@ SIGNS: tuple[Sign, ...] = (
         "CUDA error: unknown error",
         "NVML.*(?:[Uu]nknown [Ee]rror|[Nn]ot [Ll]oaded|[Nn]ot [Ff]ound|mismatch|[Ff]ail)",
         "(?:[Ff]ailed to initialize|[Cc]an't initialize) NVML", "nvmlInit", "Unable to determine the device handle",
-        "couldn't communicate with the NVIDIA driver", r"libcuda\.so\S* cannot open", "RmInitAdapter failed",
+        "couldn't communicate with the NVIDIA driver", "Found no NVIDIA driver", r"libcuda\.so\S* cannot open",
+        "RmInitAdapter failed",
     ),
     _sign(
         End.NOT_A_NUMBER, "verl-project/verl#747",
@@ -252,7 +253,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NCCL_TIMEOUT, "hiyouga/LlamaFactory#7396, open-mmlab/mmpretrain#1837",
-        r"(?:NCCL|c10d|collective|[Ww]atchdog).*(?:time-?d? ?out|hang\b)", "[Ww]atchdog caught collective",
+        r"(?:NCCL|c10d|collective).*(?:time-?d? ?out|[Tt]iming out|hang\b)", "[Ww]atchdog caught collective",
         rank=Rank.EFFECT,
     ),
     _sign(
@@ -287,6 +288,7 @@ SIGNS: tuple[Sign, ...] = (
         End.NODE_LOST, "ray-project/ray#44680, ray-project/kuberay#3827",
         "(?:its|the|The) node (?:has died|died|was (?:lost|terminated)|is dead)", r"\bnode\b.*marked (?:as )?dead",
         "NodeDiedError", r"\(raylet[^)]*\).*(?:missed too many heartbeats|node failure)", "LocalRayletDiedError",
+        "Raylet is terminated",
         "NODE_DIED", "exit type: NODE_OUT_OF", "raylet (?:process )?(?:has )?died",
         rank=Rank.EFFECT,
     ),

@@ -71,7 +71,7 @@ def read(exit_code: int, lines: Sequence[str]) -> Reading:
     clean = [line for raw in lines for line in _cleaned(raw)]
     met = _decide(clean)
     refused = _hydra_refusal(clean)
-    if refused is not None and (met is None or met.rank is not Rank.CAUSE):
+    if refused is not None and (met is None or met.rank is not Rank.CAUSE or _is_override(met)):
         return _reading(End.INVALID_OVERRIDE, "", refused)
     signal = _BY_SIGNAL.get(-exit_code)
     if signal is not None and not _explains(met, exit_code):
@@ -156,6 +156,10 @@ def _hydra_refusal(lines: Sequence[_Line]) -> _Line | None:
             said = [line.text for line in lines[max(0, index - 8) : index]]
             return _Line(" | ".join(said) or line.text, None)
     return None
+
+
+def _is_override(met: _Met) -> bool:
+    return met.sign is not None and met.sign.end is End.INVALID_OVERRIDE
 
 
 def _explains(met: _Met | None, exit_code: int) -> bool:
