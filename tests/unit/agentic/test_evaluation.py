@@ -11,6 +11,7 @@ import pytest
 from flywheel_api.records.evaluation import GateRow
 from flywheel_api.results import SuiteScore, SuiteVerdict, Track, Verdict
 from flywheel_api.round import GateSpec, SuiteSpec
+from flywheel_jobs.evaluation import intervals
 from flywheel_jobs.evaluation.intervals import mean_interval, paired_gain, score_interval
 from flywheel_jobs.evaluation.verdict import against_champion, decide, item_means, judge_suite, too_few
 
@@ -35,7 +36,8 @@ def test_one_item_is_one_effective_sample() -> None:
 
 @pytest.mark.parametrize("items", [3, 5, 24, 200])
 @pytest.mark.parametrize("repeats", [1, 4, 16])
-def test_intervals_hold_from_few_items_to_many(items: int, repeats: int) -> None:
+def test_intervals_hold_from_few_items_to_many(items: int, repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intervals, "DRAWS", 4000)
     rng, runs, gain_hits, false_gains, score_hits = np.random.RandomState(items * repeats), 40, 0, 0, 0
     for _ in range(runs):
         chances = rng.beta(0.5, 0.5, items)  # most items are easy or hard: repeats of one are alike
@@ -56,6 +58,7 @@ def test_equal_gains_are_no_certainty_however_often_items_are_repeated(repeats: 
     for items in (2, 8):
         base = item_means(rows("s", [k % (repeats - 1) / repeats for k in range(items)]))["s"]
         new = item_means(rows("s", [(k % (repeats - 1) + 1) / repeats for k in range(items)]))["s"]
+        assert {new[item] - base[item] for item in base} == {Fraction(1, repeats)}
         gain, (low, high) = paired_gain(base, new)
         assert gain == pytest.approx(1 / repeats) and low < 0 < gain < high
         assert (gain, (low, high)) == paired_gain(base, new)
