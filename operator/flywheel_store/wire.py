@@ -134,7 +134,7 @@ class Wire:
             preload_content=not stream,
             timeout=urllib3.Timeout(connect=self._limits.connect, read=quiet),
         )
-        if answer.status in (200, 204, 206) and (stream or not _is_error(answer.data)):
+        if answer.status in (200, 204, 206):
             return answer
         raise self._refusal("LIST" if method == "GET" and not key else method, answer, stream)
 
@@ -199,11 +199,6 @@ def _skew(answer: BaseHTTPResponse) -> float:
         return email.utils.parsedate_to_datetime(answer.headers.get("Date", "")).timestamp() - time.time()
     except ValueError:
         return 0.0
-
-
-def _is_error(data: bytes | None) -> bool:
-    """Whether a success carries an error: S3 says 200 before it has put parts together, and may fail then."""
-    return bool(data) and b"<Error" in (data or b"")[:256] and bool(_said(data or b"").get("Code"))
 
 
 def _said(data: bytes) -> dict[str, str]:
