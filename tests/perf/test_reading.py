@@ -8,11 +8,14 @@ from __future__ import annotations
 import random
 import time
 
-from flywheel_jobs.reading import calls, final
+import pytest
+
+from flywheel_jobs.reading import calls, final, library
 from flywheel_jobs.reading.equality import equal
 from perf.machine import middle, record
+from perf.meter import cpu_seconds
 
-RUNS = 5
+RUNS = 3
 CALL = '<tool_call>{"name": "get_booking", "arguments": {"id": 47}}</tool_call>'
 LINE = "Let $x^2 < 5$ be given [1]; then we add 3 to both sides, which \\frac{1}{2} of the cases need.\n"
 
@@ -48,6 +51,12 @@ def pairs(rng: random.Random, count: int) -> list[tuple[str, str]]:
     return found
 
 
+def cpu() -> float:
+    """CPU seconds of this process and of the library's."""
+    child = library._LIBRARY._process
+    return time.process_time() + (cpu_seconds(child.pid) if child else 0.0)
+
+
 def test_reader() -> None:
     corpus = texts(random.Random(5))
     size = sum(len(t) for t in corpus) / 1e6
@@ -74,19 +83,20 @@ def test_reader() -> None:
     )
 
 
+@pytest.mark.timeout(600)
 def test_comparer() -> None:
     equal(r"\sum_{k=1}^{3} k", "6")  # the process is started
     rates: list[float] = []
     for run in range(RUNS):
-        found = pairs(random.Random(run), 8000)
-        started = time.perf_counter()
+        found = pairs(random.Random(run), 4000)
+        started = cpu()
         for pair in found:
             equal(*pair)
-        rates.append(len(found) / (time.perf_counter() - started))
+        rates.append(len(found) / (cpu() - started))
     record(
         "comparer",
         {
-            "what": "pairs/s of answers compared, with the library's process; 70 % are numbers",
+            "what": "pairs per second of CPU, with the library's process; 70 % are numbers",
             "pairs_per_s": round(middle(rates)),
             "runs_pairs_per_s": [round(r) for r in rates],
             "target": 2000,

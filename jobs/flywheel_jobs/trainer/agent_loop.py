@@ -47,7 +47,7 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         text = await self.loop.run_in_executor(None, self.decode, output.response_ids)
         reward: dict[str, Any] = {}
         if outage is None and fault is None:
-            reward, outage, fault = await trajectory.scored(lambda: self._score(text, output.num_turns, row, episode))
+            reward, outage, fault = await trajectory.scored(lambda: self._score(text, output, row, episode))
         sampled = Sampled(output.num_turns, len(output.response_ids), text, reward, outage, task, episode, fault)
         if sampled.masked:
             output.response_mask = [0] * len(output.response_mask)
@@ -60,15 +60,17 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         """Text of tokens without special ones."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    async def _score(self, text: str, turns: int, row: Row, episode: Episode | None) -> dict[str, Any]:
+    async def _score(self, text: str, output: AgentLoopOutput, row: Row, episode: Episode | None) -> dict[str, Any]:
         """The reward function's answer. It gets the row as verl's own reward managers hand it on, and the episode."""
         if self._reward is None:
             raise ValueError("no reward function is configured: set reward.custom_reward_function.path and .name")
+        ids = output.response_ids
+        cut = len(ids) >= self._limit and ids[-1] != self.tokenizer.eos_token_id
         result = self._reward(
             data_source=row.raw["data_source"],
             solution_str=text,
             ground_truth=dict(row.raw["reward_model"])["ground_truth"],
-            extra_info=trajectory.reward_info(row, episode, turns),
+            extra_info=trajectory.reward_info(row, episode, output.num_turns) | {"cut": cut},
         )
         result = await result if inspect.isawaitable(result) else result
         return dict(result) if isinstance(result, dict) else {"score": result}

@@ -19,8 +19,11 @@ def compute_score(
     extra_info: dict[str, Any] | None = None,
     **_context: Any,
 ) -> dict[str, Any]:
-    """Score of a final answer against the truth, text or a number: {"score": 0..1, ...}."""
-    return dict(math.score(solution_str, str(ground_truth)))
+    """Score of a final answer against the truth, text or a number: {"score": 0..1, ...}.
+
+    `extra_info["cut"]` says that the answer ran into its token limit: it is never right, as in evaluation.
+    """
+    return dict(math.score(solution_str, str(ground_truth), cut=bool((extra_info or {}).get("cut"))))
 
 
 def score_state(

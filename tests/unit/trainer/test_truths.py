@@ -50,6 +50,11 @@ def test_truths_that_no_answer_can_meet(tmp_path: Path, values: list[Any], sente
     truths.check(rows(tmp_path, values), spec("Custom", reward={"type": "Custom", "entryPoint": "a:b"}))
 
 
+def test_an_answer_that_was_cut_off_earns_nothing() -> None:
+    assert reward.compute_score("own", "\\boxed{72}", "72", {"cut": False})["score"] == 1.0
+    assert reward.compute_score("own", "\\boxed{72}", "72", {"cut": True})["score"] == 0.0
+
+
 def test_a_few_bad_truths_are_counted(tmp_path: Path) -> None:
     truths.check(rows(tmp_path, ["7"] * 39 + ["?"]), spec("Math"))
 
