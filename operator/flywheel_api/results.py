@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from flywheel_api.base import StatusModel
+from flywheel_api.common import Dialect
 
 Interval = Annotated[list[float], Field(min_length=2, max_length=2, description="Lower and upper end, 0 to 1.")]
 Tally = Annotated[dict[str, int], Field(description="Number of items by name.")]
@@ -60,11 +61,29 @@ class SuiteInfo(StatusModel):
         return f"suites/{self.name}.jsonl"
 
 
+class EndpointFinding(StatusModel):
+    """What a handshake with a role's endpoint found, before anything was spent."""
+
+    role: str = Field(description="Role that was asked.")
+    model: str = Field(description="Model as its answers name it.")
+    window: int | None = Field(default=None, description="Tokens of its context window, if it says them.")
+    dialect: Dialect = Field(default=Dialect.TEXT, description="How results of tools are written for it.")
+    samples: Literal["Many", "One"] = Field(default="Many", description="Samples that one request gives (n).")
+    seed: Literal["Accepted", "Refused"] = Field(default="Accepted", description="Whether it takes a seed.")
+    structured_output: Literal["Json", "Ignored", "Refused"] = Field(
+        default="Json", description="Whether a JSON schema makes it answer JSON."
+    )
+    usage: Literal["Reported", "Estimated"] = Field(
+        default="Reported", description="Whether it counts tokens; else they are estimated from characters."
+    )
+
+
 class PreparedResult(StatusModel):
     """Prepare: suites, seed problems and training personas."""
 
     kind: Literal["Prepared"] = Field(default="Prepared", description="Tells results apart.")
     suites: list[SuiteInfo] = Field(description="The suites that were built.")
+    endpoints: list[EndpointFinding] = Field(default_factory=list, description="What handshakes found, by role.")
     set_aside: Tally = Field(
         default_factory=dict, description="Wrong rows by source; they are in the file quarantine.jsonl."
     )

@@ -10,7 +10,7 @@ from pydantic import Field
 from flywheel_api.base import Message, StatusModel, Timestamp
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import Conditions
-from flywheel_api.results import GateOutcome, Verdict
+from flywheel_api.results import EndpointFinding, GateOutcome, Verdict
 
 
 class StageState(StrEnum):
@@ -146,6 +146,10 @@ class FlywheelRoundStatus(StatusModel):
         default_factory=list, description="The last five attempts that ended, and why."
     )
     usage: UsageStatus = UsageStatus()
+    endpoints: Annotated[list[EndpointFinding], Field(max_length=8)] = Field(
+        default_factory=list,
+        description="What a small request to each role's endpoint found before it was used.",
+    )
     scores: Annotated[list[ScoreStatus], Field(max_length=32)] = Field(
         default_factory=list, description="Scores by suite, in the order of the spec."
     )

@@ -60,6 +60,8 @@ def config(
         ResolvedEndpoint(role=Role.TEACHER, url=url, model="teacher", concurrency=8, timeout_seconds=10),
         ResolvedEndpoint(role=Role.POLICY, url=url, model="policy", concurrency=8, timeout_seconds=10),
     ]
+    if stage is Stage.PREPARE and not more.pop("handshake", False):
+        endpoints = []  # most of these rounds have nobody to shake hands with
     made_of = content.stage_content(
         stage,
         spec,

@@ -102,6 +102,7 @@ class ChatClient:
         self.pace = pace or Pace(endpoint.concurrency, endpoint.requests_per_minute)
         self.answered: Counter[str] = Counter()
         self.learnt = Learnt(endpoint.dialect)
+        self.window: int | None = None  # tokens, once /models has said it
         self._patience = patience_seconds
         self._on_wait = on_wait or (lambda _text: None)
         self._transport = transport or Http(endpoint)
@@ -351,6 +352,7 @@ class ChatClient:
                 break
             await asyncio.sleep(delay(attempt, BACKOFF_BASE, BACKOFF_CAP))
         listed = wire.parsed(reply.body) if reply.status == 200 else None
+        self.window = wire.window(listed, self.endpoint.model)
         return wire.served_by(listed, self.role, self.endpoint.model)
 
 

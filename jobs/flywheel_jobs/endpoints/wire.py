@@ -245,11 +245,24 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return None
 
 
-def served_by(listed: object, role: str, model: str) -> ServedBy:
-    """What a listing of models (`data`, or a bare list) says of the asked one; a bare record if it says nothing."""
+def _entry(listed: object, model: str) -> Mapping[str, Any]:
     entries = listed.get("data") if isinstance(listed, Mapping) else listed
     mine = [e for e in entries if isinstance(e, Mapping) and e.get("id") == model] if isinstance(entries, list) else []
-    entry = mine[0] if mine else {}
+    return mine[0] if mine else {}
+
+
+def window(listed: object, model: str) -> int | None:
+    """Tokens of the asked model's context window, by the names that servers give it."""
+    entry = _entry(listed, model)
+    meta = entry.get("meta")
+    said = [entry.get(n) for n in ("max_model_len", "context_window", "context_length")]
+    said += [meta.get("n_ctx")] if isinstance(meta, Mapping) else []
+    return next((n for n in map(_count, said) if n), None)
+
+
+def served_by(listed: object, role: str, model: str) -> ServedBy:
+    """What a listing of models (`data`, or a bare list) says of the asked one; a bare record if it says nothing."""
+    entry = _entry(listed, model)
 
     def text(name: str) -> str | None:
         value = entry.get(name)

@@ -22,11 +22,12 @@ from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, RoleUsa
 from flywheel_api.base import StatusModel
 from flywheel_api.canonical import canonical_json
 from flywheel_api.records.base import Record
-from flywheel_api.results import Result
+from flywheel_api.results import EndpointFinding, Result
 from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, ReasoningSpec, Role
 from flywheel_api.stages import IMAGE_ENV, ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
+from flywheel_jobs.endpoints.handshake import shake
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.harness.attempt import Attempt
@@ -224,6 +225,15 @@ class StageContext:
         for client in self._clients.values():
             client.pace.widen(*self._limits(client.endpoint))
             self._share(client)
+
+    async def shake_hands(self) -> list[EndpointFinding]:
+        """What handshakes with this stage's endpoints find, by role; one that plays several is asked once."""
+        found: dict[tuple[str, str], EndpointFinding] = {}
+        for endpoint in self.config.endpoints:
+            address = (endpoint.url, endpoint.model)
+            if address not in found:
+                found[address] = await shake(self.llm(endpoint.role), with_tools=self.spec.agentic is not None)
+        return [found[(e.url, e.model)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
 
     def endpoint(self, role: Role) -> ResolvedEndpoint:
         """The endpoint that plays a role."""

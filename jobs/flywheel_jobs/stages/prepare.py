@@ -30,6 +30,8 @@ BUILTIN_LIMIT = 2000  # problems that a built-in source makes at most
 
 async def run(ctx: StageContext) -> StageResult:
     """Seeds, training personas and suites. Raises ValidationFailure when no seed is left for a reasoning track."""
+    ctx.progress(0, None, "shaking hands with endpoints")
+    endpoints = await ctx.shake_hands()
     ctx.progress(0, None, "building held-out suites")
     people = await asyncio.to_thread(load_personas, ctx)
     training, heldout = personas.split(
@@ -50,7 +52,7 @@ async def run(ctx: StageContext) -> StageResult:
     files.append(OutputFile.of("seeds/personas.jsonl", Persona, training))
     if quarantine:
         files.append(OutputFile.of(QUARANTINE, QuarantinedRow, quarantine))
-    result = PreparedResult(suites=[s.info for s in built], set_aside=dict(wrong))
+    result = PreparedResult(suites=[s.info for s in built], endpoints=endpoints, set_aside=dict(wrong))
     metrics = {"renamedIds": float(seeds.renamed + people.renamed), "repeatedPersonas": float(people.repeated)}
     return StageResult(result, files, counts=ctx.counts(len(kept), dropped), metrics=metrics)
 

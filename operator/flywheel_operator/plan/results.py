@@ -10,7 +10,15 @@ from flywheel_api.artifacts import Manifest
 from flywheel_api.base import format_duration, parse_time
 from flywheel_api.common import ModelStatus
 from flywheel_api.resources import RLJOB
-from flywheel_api.results import EvaluationResult, GateOutcome, ReportResult, TrainingResult, Verdict, VerdictResult
+from flywheel_api.results import (
+    EvaluationResult,
+    GateOutcome,
+    PreparedResult,
+    ReportResult,
+    TrainingResult,
+    Verdict,
+    VerdictResult,
+)
 from flywheel_api.round import (
     DropCount,
     FlywheelRoundStatus,
@@ -68,6 +76,8 @@ def counted(manifest: Manifest) -> dict[str, Any]:
 def taken_over(stage: Stage, manifest: Manifest, status: FlywheelRoundStatus, uri: str) -> dict[str, object]:
     """Fields of the round's status that follow from a stage's result. `uri` is where a checkpoint is to be found."""
     match manifest.result:
+        case PreparedResult() as result:
+            return {"endpoints": result.endpoints[:8]}
         case EvaluationResult() as result if stage is Stage.EVALUATE_BASE:
             scores = base_scores(result)
             return {"scores": scores, "score": column(scores)}

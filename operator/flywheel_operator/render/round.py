@@ -115,7 +115,8 @@ def endpoints(
     used = budget.tokens_used(s for name, s in stages.items() if name is not stage)
     teacher = graph.endpoint_of(spec, Role.TEACHER)
     found = []
-    for role in ROLES.get(stage, ()):
+    roles = _asked(spec) if stage is Stage.PREPARE else ROLES.get(stage, ())
+    for role in roles:
         own = graph.endpoint_of(spec, role)
         if role is Role.POLICY:
             url, model = _policy(config, meta, spec, stages, stage)
@@ -131,13 +132,21 @@ def endpoints(
     return found
 
 
+def _asked(spec: FlywheelRoundSpec) -> tuple[Role, ...]:
+    """Roles that the round's stages will ask: Prepare shakes hands with each before anything is spent."""
+    active = [roles for stage, roles in ROLES.items() if graph.applies(graph.BY_STAGE[stage], spec)]
+    return tuple(role for role in Role if any(role in roles for roles in active))
+
+
 def _policy(
     config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, stages: Mapping[Stage, StageStatus], stage: Stage
 ) -> tuple[str | None, str]:
     pool = graph.BY_STAGE[stage].pool
+    own = graph.endpoint_of(spec, Role.POLICY)
+    if stage is Stage.PREPARE and own is not None and own.pool is None:
+        return _address(config, meta, own)
     if pool is None:
         return None, POLICY_MODEL
-    own = graph.endpoint_of(spec, Role.POLICY)
     if pool is Stage.SERVE_BASE and own is not None and own.pool is None:
         return _address(config, meta, own)
     name = graph.child_of(meta, pool, stages[pool].attempt)

@@ -1,0 +1,68 @@
+"""The handshake: each role is asked the shapes that stages send, and what it cannot do is said then."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from flywheel_api.results import EndpointFinding
+from flywheel_jobs.core.errors import EndpointUnavailable
+from flywheel_jobs.endpoints.handshake import shake
+from flywheel_jobs.endpoints.wire import Reply
+from unit.jobs.virtual import Body, Wire, client, err, ok, run
+
+LISTED = Reply(200, json.dumps({"data": [{"id": "m", "max_model_len": 40960}]}).encode())
+JSON = '{"reply": "hi"}'
+
+
+def found(server: Any, models: Reply = LISTED, tools: bool = True) -> EndpointFinding:
+    async def go() -> EndpointFinding:
+        made = client(Wire(server, models))
+        try:
+            return await shake(made, tools)
+        finally:
+            await made.aclose()
+
+    return run(go())
+
+
+def plain(body: Body, number: int) -> Reply:
+    """Takes two roles that take turns, one choice, no seed and no schema, and does not count tokens."""
+    if "n" in body or "seed" in body or "response_format" in body:
+        return err(400, "extra fields are not permitted")
+    if any(m["role"] == "tool" for m in body["messages"]):
+        return err(400, "roles must alternate user/assistant")
+    return ok("hi", usage=None, model="m-2026")
+
+
+def test_what_a_server_can_do() -> None:
+    everything = found(lambda b, n: ok(*[JSON] * b.get("n", 1)))
+    assert everything == EndpointFinding(role="Teacher", model="m", window=40960)
+    least = found(plain, Reply(404))
+    assert least.dump() == {
+        "role": "Teacher", "model": "m-2026", "dialect": "UserTurns", "samples": "One", "seed": "Refused",
+        "structuredOutput": "Refused", "usage": "Estimated",
+    }  # fmt: skip
+    assert found(lambda b, n: ok(*["hi"] * b.get("n", 1))).structured_output == "Ignored"
+    assert found(lambda b, n: ok("hi")).samples == "One"  # n is ignored
+
+
+@pytest.mark.parametrize(
+    ("server", "says"),
+    [
+        (lambda b, n: err(402, "no balance left"), "pay"),
+        (lambda b, n: err(404, "no such model"), "url and model"),
+        (lambda b, n: err(400, "max_tokens is not supported"), "shape that stages send"),
+        (lambda b, n: err(400, "no") if any("look_up" in str(m) for m in b["messages"]) else ok(JSON), "dialect"),
+    ],
+)
+def test_what_cannot_work_is_said_before_anything_is_spent(server: Any, says: str) -> None:
+    with pytest.raises(EndpointUnavailable, match=says) as refused:
+        found(server)
+    assert refused.value.reason == "EndpointRefused"
+
+
+def test_a_round_without_tools_is_not_asked_for_them() -> None:
+    assert found(lambda b, n: err(400, "x") if b["messages"][-1]["role"] == "tool" else ok(JSON), tools=False)
