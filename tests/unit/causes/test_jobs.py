@@ -9,11 +9,12 @@ import pytest
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_operator.model import RunState
-from flywheel_operator.observe import jobs
+from flywheel_operator.observe import jobs, rayjobs
 from flywheel_operator.observe.events import Refusals
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kube_fake import FakeKube
-from unit.causes.test_signatures import pod
+from unit.causes.test_signatures import pod, rayjob
+from unit.operator.world import NS, ROUND, World
 
 Case = dict[str, Any]
 PROXY = {"istio-proxy": {"running": True}, "phase": "Running"}
@@ -121,3 +122,24 @@ def event(name: str, message: str, at: str, uid: str = "u") -> Case:
         "message": message,
         "lastTimestamp": at,
     }
+
+
+def test_what_the_pods_show_while_a_child_starts_is_kept_as_evidence() -> None:
+    drained = rayjobs.run_of(rayjob("Initializing"), None, [pod({"target": "EvictionByEvictionAPI"})])
+    assert drained.state is RunState.STARTING
+    assert drained.evidence is not None and drained.evidence.cause is Cause.PREEMPTED
+
+
+async def test_a_round_says_why_its_stage_has_no_pods() -> None:
+    world = World()
+    world.apply(ROUND)
+    for _ in range(3):
+        await world.look()
+        world.tick()
+    stage = world.of_kind("Job")[0]
+    said = event("e1", f"Error creating: {QUOTA}", "2026-11-26T10:00:00Z", uid=stage["metadata"]["uid"])
+    said["metadata"]["namespace"] = NS
+    world.kube.seed(said)
+    world.tick(30)
+    await world.look()
+    assert any("exceeded quota" in str(s.get("progress")) for s in world.status()["stages"])
