@@ -102,7 +102,7 @@ def test_chunks_may_end_anywhere(kind: str, size: int, monkeypatch: pytest.Monke
     (b" \n ", "empty"), (b"PAR1 but no more", "damaged"), (b"\x00\x01\x02\x03\x04", "that is no JSON Lines, JSON, CSV"),
     (b"[{]", "no JSON after row 0"),
     (b'[{"question": "a', "no JSON after row 0"), (b"12, 13\n14, 15", "name those to take in spec.reasoning.fields"),
-])  # fmt: skip
+], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_what_is_no_file_of_rows_is_named(data: bytes, says: str) -> None:
     with pytest.raises(ValidationFailure, match=says) as caught:
         bring(data)
