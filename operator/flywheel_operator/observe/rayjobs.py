@@ -9,7 +9,6 @@ says of a lost head, a job that it cannot submit or a state that does not change
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 from flywheel_api import signs
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
@@ -73,8 +72,7 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
         return Run(child, RunState.ENDED, ended=podfacts.at_node(ended, pods))
     if deployment == "Running" and job == "RUNNING":
         return Run(child, RunState.RUNNING)
-    start = refused_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))
-    return replace(start, evidence=podfacts.ended(pods))
+    return refused_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))
 
 
 def _ended(reason: str, job: str, message: str, pods: list[Object]) -> Ended:

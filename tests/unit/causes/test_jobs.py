@@ -128,6 +128,12 @@ def test_what_the_pods_show_while_a_child_starts_is_kept_as_evidence() -> None:
     drained = rayjobs.run_of(rayjob("Initializing"), None, [pod({"target": "EvictionByEvictionAPI"})])
     assert drained.state is RunState.STARTING
     assert drained.evidence is not None and drained.evidence.cause is Cause.PREEMPTED
+    worker = {
+        "ray-worker": {"last": {"exitCode": 1}, "running": True},
+        "unschedulable": "3 Insufficient nvidia.com/gpu",
+    }
+    waits = rayjobs.run_of(rayjob("Initializing"), None, [pod(worker)])
+    assert waits.evidence is None and waits.late is Cause.CAPACITY, "a restart long ago does not explain a long start"
 
 
 async def test_a_round_says_why_its_stage_has_no_pods() -> None:
