@@ -313,6 +313,19 @@ def test_a_damaged_step_is_committed_again_by_a_later_attempt(store: Any, tmp_pa
     assert history.resumed_from == 2 and history.curve.upto(2)[-1].reward == 1.0
 
 
+def test_a_step_that_was_damaged_behind_our_back_is_replaced(store: Any, tmp_path: Path) -> None:
+    """Whoever never read it finds out at its own commit."""
+    second = Run(store, tmp_path / "b", owner=ANOTHER)
+    first = Run(store, tmp_path / "a")
+    first.step(1, 0.0)
+    first.end()
+    store.delete(artifacts.blob_key(shard_of(first, 1).sha256))
+    second.step(1, 1.0)
+    second.end()
+    assert second.checkpoints.committed[1].manifest.owner == ANOTHER
+    assert Run(store, tmp_path / "c").checkpoints.restore().resumed_from == 1
+
+
 def test_all_steps_damaged_means_a_new_beginning_that_is_committed(store: Any, tmp_path: Path) -> None:
     first = Run(store, tmp_path / "a", keep_last=3, keep_best=0)
     first.step(1, 0.0)
@@ -380,6 +393,7 @@ def test_a_deletion_that_is_under_way_is_waited_for(
 ) -> None:
     """Who drops has looked for references; who comes then must not find the blob just before it goes."""
     monkeypatch.setattr(retention, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(retention, "_WAITS", 3000)
     first = Run(store, tmp_path / "a", keep_last=1, keep_best=0)
     first.save(1, b"equal")
     first.end()
@@ -390,7 +404,7 @@ def test_a_deletion_that_is_under_way_is_waited_for(
     def delete(key: str) -> None:
         if key.startswith("blobs/"):
             second.sync.start()
-            time.sleep(0.1)  # it has referred, and would look now
+            assert not second.sync.finish(0.5), "it has referred, and waits before it looks"
         real(key)
 
     monkeypatch.setattr(store, "delete", delete)
