@@ -25,7 +25,7 @@ _PULLS = frozenset({
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
     "RegistryUnavailable", "SignatureValidationFailed",
 })  # fmt: skip
-_SANDBOX = "the node makes its sandbox, network and volumes; if that lasts, `kubectl describe pod` tells why"
+_SANDBOX = "its sandbox, network and volumes are being made"
 
 
 @dataclass(frozen=True)
@@ -232,7 +232,7 @@ def _of_waiting_container(container: dict[str, Any], pod: str) -> Iterator[Wait]
         text = f"pod {pod} cannot get image {container.get('image')}: {kind.text} ({said[:_WORDS]})"
         yield Wait(text, kind.refused, kind.late, weight=8 if kind.refused else 7)
     elif reason == "ContainerCreating":
-        yield Wait(f"pod {pod}: {_SANDBOX} ({said[:_WORDS]})")
+        yield Wait(f"pod {pod}: {_SANDBOX}" + (f" ({message[:_WORDS]})" if message else ""))
     elif reason not in ("", "CrashLoopBackOff", "PodInitializing"):
         problem = next((p for p in _PROBLEMS if p.pattern.search(said)), None)
         if problem is not None:
