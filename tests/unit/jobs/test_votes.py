@@ -47,7 +47,7 @@ def test_what_is_kept(answers: list[str], found: str) -> None:
     ("texts", "reason"),
     [
         (tagged("5", "5", "6"), "votes-disagree"), (tagged("1 1/2", "5.5", "11/2"), "votes-disagree"),
-        (tagged("12 cm", "12", "12 m"), "votes-disagree"),
+        (tagged("12 cm", "12", "12 kg"), "votes-disagree"), (tagged("12", "12 cm", "12 kg"), "votes-disagree"),
         (tagged(*["(I cannot answer)"] * 3), "no-answer"), (tagged(*["cannot be determined"] * 3), "no-answer"),
         (tagged(*["[see above]"] * 3), "no-answer"), (["", "<think>5", "<answer></answer>"], "no-answer"),
         (tagged(*['{"answer": 5}'] * 3), "no-answer"), (tagged(*["(approximately) 5"] * 3), NOT_CHECKABLE),
