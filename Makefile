@@ -112,6 +112,9 @@ $(LLAMA)/.complete: | $(UV)
 e2e: setup $(LLAMA)/.complete ## the demo's round with faults injected, and the stages on a real llama.cpp server
 	LLAMA_CPP_PYTHON=$(LLAMA)/bin/python $(PY) -m pytest tests/e2e
 
+estimate: setup ## what ROUND=examples/round-8b.yaml needs and costs (GPU=H100, CONFIG=its model's config.json)
+	@$(PY) -c 'from pathlib import Path as P; from flywheel_api.capacity import estimate; print(estimate(P("$(ROUND)").read_text(), P("$(CONFIG)").read_text() if "$(CONFIG)" else None, "$(or $(GPU),H100)"))'
+
 gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
 	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)
 
@@ -120,4 +123,4 @@ bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
 	$(PY) -m pytest -s tests/perf
 	$(PY) -m perf.baseline
 
-.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e gpu-check bench
+.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e estimate gpu-check bench

@@ -34,6 +34,10 @@ class UnknownPreset(ValueError):
 _PAPER = {"nodes": 1, "gpus_per_node": 8, "checkpoint": CheckpointSpec(every_steps=6), "stall_after": "45m"}
 _PAPER_REASONING = AlgorithmSpec(epochs=3, max_prompt_tokens=2048, max_response_tokens=8192)
 _PAPER_AGENTIC = AlgorithmSpec(epochs=1, max_prompt_tokens=4096, max_response_tokens=10000)
+_SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"
+# beside states that stay on the card while vLLM is awake, and in two nodes of 80 GB (`make estimate`, docs/recipes.md)
+_MEMORY_8B = {"overrides": {_SHARE: 0.6}}
+_MEMORY_30B = {"overrides": {_SHARE: 0.5, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu": 16384}}
 _GSPO = {"type": Algorithm.GSPO, "clip": Clip(low="0.0003", high="0.0004")}
 _TINY = {
     "nodes": 1,
@@ -45,18 +49,20 @@ _TINY = {
 
 PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
     "agenticqwen-8b": {
-        Track.REASONING: {**_PAPER, "algorithm": _PAPER_REASONING, "rollout_tensor_parallel": 2},
-        Track.AGENTIC: {**_PAPER, "algorithm": _PAPER_AGENTIC, "rollout_tensor_parallel": 2},
+        Track.REASONING: {**_PAPER, **_MEMORY_8B, "algorithm": _PAPER_REASONING, "rollout_tensor_parallel": 2},
+        Track.AGENTIC: {**_PAPER, **_MEMORY_8B, "algorithm": _PAPER_AGENTIC, "rollout_tensor_parallel": 2},
     },
     "agenticqwen-30b-a3b": {
         Track.REASONING: {
             **_PAPER,
+            **_MEMORY_30B,
             "nodes": 2,
             "algorithm": _PAPER_REASONING.model_copy(update=_GSPO),
             "rollout_tensor_parallel": 8,
         },
         Track.AGENTIC: {
             **_PAPER,
+            **_MEMORY_30B,
             "nodes": 2,
             "algorithm": _PAPER_AGENTIC.model_copy(update=_GSPO),
             "rollout_tensor_parallel": 8,
@@ -152,7 +158,10 @@ def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, A
     """What the round overrides of its preset."""
     training = round_spec.training
     own: TrackTraining = getattr(training, track)
-    fields: dict[str, Any] = {"algorithm": algorithm_of(round_spec, track), "overrides": own.overrides}
+    fields: dict[str, Any] = {
+        "algorithm": algorithm_of(round_spec, track),
+        "overrides": {**preset.get("overrides", {}), **own.overrides},
+    }
     if own.checkpoint is not None:
         fields["checkpoint"] = own.checkpoint
     fields["retries"] = own.retries or RetriesSpec()

@@ -122,7 +122,7 @@ def presets_page() -> str:
 
 def _flatten(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in fields.items():
-        name = prefix + _camel(key)
+        name = prefix + (key if "." in key else _camel(key))  # verl's keys are as they are
         if hasattr(value, "dump"):
             yield from _flatten(value.dump(), f"{name}.")
         elif isinstance(value, dict):

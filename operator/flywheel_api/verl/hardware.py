@@ -99,7 +99,12 @@ def _gpu(spec: RLJobSpec) -> dict[str, Any]:
         f"{rollout}.max_num_batched_tokens": max(8192, round_up(longest, 64)),
     }
     if _dynamic_batches(spec):
-        out |= {f"{actor}.use_dynamic_bsz": True, f"{actor}.ppo_max_token_len_per_gpu": max(16384, 2 * longest)}
+        out |= {
+            f"{actor}.use_dynamic_bsz": True,
+            f"{actor}.ppo_max_token_len_per_gpu": max(16384, 2 * longest),
+            # logits with entropy are 14 bytes each (capacity.memory.Logits): 2 rows of 14,096 tokens are 60 GB
+            f"{rollout}.log_prob_max_token_len_per_gpu": max(8192, longest),
+        }
     else:
         out |= {
             f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),

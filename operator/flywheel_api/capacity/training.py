@@ -1,0 +1,186 @@
+"""A training on cards of a kind, from the very settings that verl will be told: its needs, and what does not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flywheel_api.capacity import memory, pace
+from flywheel_api.capacity.hardware import GIB, Card
+from flywheel_api.capacity.memory import Layout, Logits, Peak
+from flywheel_api.capacity.shape import Shape
+from flywheel_api.rljob import Algorithm, RLJobSpec
+from flywheel_api.verl.hardware import packed
+from flywheel_api.verl.settings import RunPaths, settings
+
+ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
+TIGHT = 0.9
+"""Share of the card above which a warning is due: fragmentation went up to 1.31 in published logs."""
+ANSWERED = 0.35
+"""Mean answer over the longest that is allowed: an assumption; 0.1 to 0.7 is seen."""
+PROMPTED = 0.5
+"""The same of prompts."""
+_NOWHERE = RunPaths(model="-", train=("-",), validation=(), checkpoints="-", rollouts="-", agent_loops="-")
+_MEND = {
+    "logits": "set overrides {keys} to fewer tokens (at least the longest row, {longest}), or lower maxResponseTokens",
+    "layer": "set overrides {keys} to fewer tokens (at least the longest row, {longest}), or lower maxResponseTokens",
+    "layer inputs": "set overrides {keys} to fewer tokens (at least the longest row, {longest}), or lower "
+    "maxResponseTokens",
+    "sampling engine": f"lower overrides {ROLLOUT}.gpu_memory_utilization, or set {ACTOR}.fsdp_config.param_offload "
+    "and optimizer_offload",
+}
+_MORE = f"train on more or larger GPUs, or set overrides {ACTOR}.fsdp_config.offload_policy: true"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that does not fit (`fits` False) or hardly does, with what to change."""
+
+    fits: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Training:
+    """The estimate of a training. Bytes and seconds; `step` is empty on CPU, where no formula holds."""
+
+    shape: Shape
+    nodes: int
+    gpus: int
+    peaks: Mapping[str, Peak]
+    engine: Mapping[str, float]
+    cache_tokens: float
+    host: float
+    disk: float
+    checkpoint: float
+    merge: float
+    step: Mapping[str, float]
+    findings: tuple[Finding, ...]
+
+
+def training(spec: RLJobSpec, shape: Shape, card: Card) -> Training:
+    """What an RLJob needs on these cards. Overrides must have passed `overrides.check_overrides`."""
+    told = settings(spec, _NOWHERE, "-", "-")
+    gpus = spec.nodes * spec.gpus_per_node
+    cache = 0.0
+    peaks: dict[str, Peak] = {}
+    engine: dict[str, float] = {}
+    step: dict[str, float] = {}
+    findings: tuple[Finding, ...] = ()
+    at = _layout(spec, told)
+    if gpus:
+        share = float(told[f"{ROLLOUT}.gpu_memory_utilization"])
+        slots = int(told.get(f"{ROLLOUT}.max_num_seqs") or pace.SLOTS)
+        parallel = int(told[f"{ROLLOUT}.tensor_model_parallel_size"])
+        engine = memory.engine(shape, card.memory * GIB, share, slots, parallel)
+        cache = memory.cache_tokens(shape, engine["cache"], parallel)
+        peaks = {
+            "update": memory.update(shape, at),
+            "old log-probs": memory.old_log_probs(shape, at),
+            "generation": memory.awake(shape, at, share * card.memory * GIB),
+        }
+        findings = _findings(spec, told, peaks, cache, card)
+        step = _step(spec, shape, card, gpus, engine["cache"], slots) if cache > 0 else {}
+    offloads = at.optimizer_offload or at.param_offload or at.offload_policy
+    return Training(
+        shape=shape,
+        nodes=spec.nodes,
+        gpus=gpus,
+        peaks=peaks,
+        engine=engine,
+        cache_tokens=cache,
+        host=memory.host(shape, spec.nodes, spec.gpus_per_node, offloads),
+        disk=memory.disk(shape, spec.nodes, kept=1),  # a committed checkpoint goes from the nodes' disks
+        checkpoint=memory.checkpoint(shape),
+        merge=memory.merge(shape),
+        step=step,
+        findings=findings,
+    )
+
+
+def _longest(spec: RLJobSpec) -> int:
+    return spec.algorithm.max_prompt_tokens + spec.algorithm.max_response_tokens
+
+
+def _layout(spec: RLJobSpec, told: Mapping[str, Any]) -> Layout:
+    fsdp = f"{ACTOR}.fsdp_config"
+    keys = (f"{ACTOR}.ppo_max_token_len_per_gpu", f"{ROLLOUT}.log_prob_max_token_len_per_gpu")
+    rows = (f"{ACTOR}.ppo_micro_batch_size_per_gpu", f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu")
+    is_packed = bool(told.get("actor_rollout_ref.model.use_remove_padding", packed(spec)))
+    if told.get(f"{ACTOR}.use_dynamic_bsz"):
+        first = int(told[keys[0]])
+        limits = [max(int(told.get(key) or first), _longest(spec)) for key in keys]
+        limits = [n if is_packed else n * memory.PADDED for n in limits]
+    else:
+        limits = [int(told.get(key) or 1) * _longest(spec) for key in rows]
+    sliced = int(told.get(f"{ACTOR}.ulysses_sequence_parallel_size") or 1)
+    others = (12.0 if spec.algorithm.type is Algorithm.PPO else 0.0) + (4.0 if _references(spec) else 0.0)
+    return Layout(
+        gpus=max(1, spec.nodes * spec.gpus_per_node),
+        update_tokens=limits[0] // sliced,
+        old_tokens=limits[1] // sliced,
+        logits=Logits.of(
+            is_packed,
+            float(told[f"{ROLLOUT}.temperature"]),
+            bool(told.get("actor_rollout_ref.model.use_fused_kernels")),
+            bool(told.get(f"{ACTOR}.entropy_from_logits_with_chunking")),
+        ),
+        state=0.5 if told.get(f"{fsdp}.model_dtype") in ("bf16", "bfloat16") else 1.0,
+        optimizer_offload=bool(told.get(f"{fsdp}.optimizer_offload")),
+        param_offload=bool(told.get(f"{fsdp}.param_offload")),
+        offload_policy=bool(told.get(f"{fsdp}.offload_policy")),
+        others=others,
+    )
+
+
+def _references(spec: RLJobSpec) -> int:
+    return int(float(spec.algorithm.kl_coefficient) > 0)
+
+
+def _step(spec: RLJobSpec, shape: Shape, card: Card, gpus: int, cache: float, slots: int) -> dict[str, float]:
+    a = spec.algorithm
+    batch = pace.Batch(
+        sequences=a.prompts_per_step * (1 if a.type is Algorithm.PPO else a.group_size),
+        engines=max(1, gpus // spec.rollout_tensor_parallel),
+        parallel=spec.rollout_tensor_parallel,
+        prompt=PROMPTED * a.max_prompt_tokens,
+        mean=ANSWERED * a.max_response_tokens,
+        longest=a.max_response_tokens,
+        cache=cache,
+        slots=slots,
+    )
+    return pace.step(shape, card, gpus, batch, _references(spec), int(a.type is Algorithm.PPO))
+
+
+def _findings(
+    spec: RLJobSpec, told: Mapping[str, Any], peaks: Mapping[str, Peak], cache: float, card: Card
+) -> tuple[Finding, ...]:
+    keys = {
+        "update": f"{ACTOR}.ppo_max_token_len_per_gpu",
+        "old log-probs": f"{ROLLOUT}.log_prob_max_token_len_per_gpu",
+    }
+    if not told.get(f"{ACTOR}.use_dynamic_bsz"):
+        keys = {"update": "algorithm.microBatchSize", "old log-probs": "algorithm.microBatchSize"}
+    found = []
+    for moment, peak in peaks.items():
+        # an engine's share and resident states do not fragment: vLLM takes its share at once
+        need = (peak.allocated + memory.RESERVE if moment == "generation" else peak.card) / GIB
+        if need <= TIGHT * card.memory:
+            continue
+        part = peak.largest
+        mend = _MEND.get(part, _MORE).format(keys=keys.get(moment, ""), longest=_longest(spec))
+        text = (
+            f"{moment} needs {need:.0f} GiB a GPU, and {card.name} has {card.memory:.0f}; most of it is {part}, "
+            f"{peak.parts[part] / GIB:.0f}: {mend}"
+        )
+        found.append(Finding(need <= card.memory, text))
+    if cache < _longest(spec):
+        found.append(
+            Finding(
+                False,
+                f"one row of {_longest(spec)} tokens does not fit the sampler's cache ({max(0, cache):.0f} tokens): "
+                f"raise rolloutTensorParallel, or overrides {ROLLOUT}.gpu_memory_utilization",
+            )
+        )
+    return tuple(found)
