@@ -53,7 +53,8 @@ SIGNS: tuple[Sign, ...] = (
     # ---- shared memory and disks ------------------------------------------------------------------------------------
     _sign(
         End.SHARED_MEMORY, "NVIDIA/nccl#290, pytorch/pytorch#5040",
-        "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "shared memory segment /dev/shm", r"</torch_\w+>",
+        "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "[Nn]o space left.*/dev/shm",
+        "shared memory segment /dev/shm", r"</torch_\w+>",
         "[Uu]nexpected bus error", "killed by signal: Bus error", "Fatal Python error: Bus error",
         r"Bus error \(core dumped\)", r"(?:by|received|signal:?) SIGBUS\b", "insufficient shared memory",
         "unable to (?:open|mmap|allocate|resize|write to) (?:file|shared memory)",
@@ -78,6 +79,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.OBJECT_STORE_FULL, "ray-project/ray#13443",
         "ObjectStoreFullError", "object store is full",
+        rank=Rank.EFFECT,  # a disk on which nothing can be spilled stands above it
     ),
     _sign(
         End.DISK_FULL, "ray-project/ray#49173",
@@ -103,7 +105,8 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.OUT_OF_MEMORY, "ray-project/ray",
-        r"^MemoryError\b", "std::bad_alloc", r"\[Errno 12\]", r"os error 12\b", "<raised>Cannot allocate memory",
+        r"^MemoryError\b", "ArrayMemoryError", "std::bad_alloc", r"\[Errno 12\]", r"os error 12\b",
+        "<raised>Cannot allocate memory",
         advice="the pod's memory is full: lower algorithm.microBatchSize, maxPromptTokens or maxResponseTokens, or "
         "raise its memory limit",
     ),
@@ -144,7 +147,7 @@ SIGNS: tuple[Sign, ...] = (
         "forward compatibility was attempted", "driver version is insufficient", "no kernel image is available",
         "unsupported toolchain", "is not compatible with the current PyTorch", "not compiled with CUDA enabled",
         "only supports? Ampere", "(?:requires|only supported on|at least).*compute capability",
-        "cudaErrorNoKernelImage",
+        "cudaErrorNoKernelImage", "not supported for the current GPU", "Unsupported FA version",
     ),
     # ---- GPUs that fail ---------------------------------------------------------------------------------------------
     _sign(
@@ -154,7 +157,7 @@ SIGNS: tuple[Sign, ...] = (
         r"GPU(?: [\w:.-]+)? is lost", "GPU_IS_LOST", "cudaErrorDevicesUnavailable", "busy or unavailable",
         "No CUDA GPUs are available", "no CUDA-capable device", r"\b[Ee]rror (?:100|802|999)\b",
         "system not yet initialized", "[Ff]abric ?[Mm]anager.*(?:not|fail|error)", "CUDA unknown error",
-        "CUDA error: unknown error",
+        "CUDA error: unknown error", "CUDA driver initialization failed",
         "NVML.*(?:[Uu]nknown [Ee]rror|[Nn]ot [Ll]oaded|[Nn]ot [Ff]ound|mismatch|[Ff]ail)",
         "(?:[Ff]ailed to initialize|[Cc]an't initialize) NVML", "nvmlInit", "Unable to determine the device handle",
         "couldn't communicate with the NVIDIA driver", "Found no NVIDIA driver", r"libcuda\.so\S* cannot open",
@@ -183,11 +186,18 @@ SIGNS: tuple[Sign, ...] = (
         r"[Pp]rompt (?:\(length|length|of length) ?\(?\d+\)?.*(?:longer|exceed|larger|greater)",
         "longer than the maximum model length", r"sequence_length=\d+ is larger than max_length",
         r"maximum context length is \d+", "greater than the derived max_model_len",
-        r"exceeds? the (?:model's )?max(?:imum)?\b.*\b(?:length|len|tokens)\b",
+        r"exceeds? (?:the )?(?:model's )?max.*(?:length|len|tokens)\b",
     ),
     _sign(
         End.SIZES_DO_NOT_FIT, "verl-project/verl#473, hiyouga/EasyR1#44",
         r"<raised>(?:\bdivisible\b|\bevenly\b|\ba multiple of\b|cannot be divided)", "only support equal chunk",
+    ),
+    _sign(
+        End.SIZES_DO_NOT_FIT, "verl-project/verl, vllm-project/vllm",
+        r"<raised>(?:_size|max_\w+)\b.*(?:must be (?:>|greater|larger|at least)|is (?:smaller|less) than)",
+        r"<raised>larger than the (?:total )?number of (?:available )?GPUs",
+        advice="two sizes contradict each other, and the message names them: correct algorithm, "
+        "rolloutTensorParallel or spec.overrides",
     ),
     _sign(
         End.INVALID_OVERRIDE, "facebookresearch/hydra, verl-project/verl",
@@ -196,14 +206,17 @@ SIGNS: tuple[Sign, ...] = (
         "OverrideParseException", "LexerNoViableAlt", "Error parsing override", "no viable alternative at",
         "mismatched input", "extraneous input", "token recognition error", "Ambiguous value for argument",
         "looks like a config group override", r"Interpolation(?:Key|Resolution|\w*)Error", "Missing mandatory value",
-        r"^\w*Error: \[[\w.]+\] (?:Please|You have|Cannot)", "Please set at least one of",
+        r"^[\w.]*Error: \[[\w.]+\] (?:Please|You have|Cannot)", "Please set at least one of",
+        "Error locating target", r"TypeError: \w*Config\.__init__\(\) got an unexpected keyword",
+        r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w ]*"
+        r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend)\b",
         "error: unrecognized arguments",
     ),
     _sign(
         End.MODULE_MISSING, "verl-project/verl#4482, ray-project/ray#27015",
         "^(?:ModuleNotFoundError|ImportError): ", "RaySystemError.*No module named", "Error while finding module",
         r"flash_attn\b.*(?:not installed|not available)", "Flash ?Attention ?2.*(?:cannot be used|not installed)",
-        r"^\S*python\S*: No module named", "error: Error loading module",
+        r"^\S*python\S*: No module named", "error: Error loading module", "<raised>[Rr]eward function .*not found",
     ),
     # ---- the hub and the tracker ------------------------------------------------------------------------------------
     _sign(
@@ -216,12 +229,12 @@ SIGNS: tuple[Sign, ...] = (
         End.HUB_DENIED, "huggingface/huggingface_hub",
         "gated repo", "GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError",
         r"\b40[134] Client Error.*<hub>", "not a valid model identifier", "not a local folder and is not",
-        "Access to model .* is restricted",
+        "Access to model .* is restricted", "HFValidationError",
     ),
     _sign(
         End.TRACKER_DENIED, "verl-project/verl",
         "api_key not configured", "[Nn]o API[- ]key configured", "API key must",
-        r"<tracker>.*(?:\b40[13]\b|[Pp]ermission denied|[Ii]nvalid|[Uu]nauthorized|not logged in)",
+        r"<tracker>.*(?:\b40[13]\b|[Pp]ermission denied|[Ii]nvalid|[Uu]nauthorized|AuthenticationError|not logged in)",
     ),
     _sign(
         End.TRACKER_UNAVAILABLE, "verl-project/verl",
@@ -234,7 +247,9 @@ SIGNS: tuple[Sign, ...] = (
         "Model architectures .*(?:not supported|failed to be inspected)", "does not recognize this architecture",
         "Unrecognized (?:model in|configuration class)", "[Cc]an't load (?:the )?(?:tokenizer|model|config)",
         "Couldn't instantiate the backend tokenizer", r"Tokenizer class \S+ does not exist",
-        "does not appear to have a file", "size mismatch for ", "in loading state_dict", "while deserializing header",
+        "does not appear to have a file", r"\bno file named \S+.*found in", "Cannot find any model weights",
+        "untagged enum ModelWrapper", "no module or parameter named", r"KeyError: '[\w.]*\blayers\.\d+\.",
+        "size mismatch for ", "in loading state_dict", "while deserializing header",
         "HeaderTooLarge", "trust_remote_code", "contains custom code which must be executed", "[Ii]nvalid load key",
     ),
     # ---- network between the workers --------------------------------------------------------------------------------
@@ -246,7 +261,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.TRAINING_FAILED, "NVIDIA/nccl",
-        "ncclInvalid(?:Usage|Argument)", "Duplicate GPU detected",
+        "ncclInvalid(?:Usage|Argument)", "Duplicate GPU detected", "NCCL error.*invalid (?:usage|argument)",
         rank=Rank.EFFECT,
         advice="NCCL was used wrongly (two ranks on one GPU?): check nodes, gpusPerNode and the overrides of "
         "placement",
@@ -254,6 +269,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.NCCL_TIMEOUT, "hiyouga/LlamaFactory#7396, open-mmlab/mmpretrain#1837",
         r"(?:NCCL|c10d|collective).*(?:time-?d? ?out|[Tt]iming out|hang\b)", "[Ww]atchdog caught collective",
+        "detected by watchdog",
         rank=Rank.EFFECT,
     ),
     _sign(
@@ -288,8 +304,8 @@ SIGNS: tuple[Sign, ...] = (
         End.NODE_LOST, "ray-project/ray#44680, ray-project/kuberay#3827",
         "(?:its|the|The) node (?:has died|died|was (?:lost|terminated)|is dead)", r"\bnode\b.*marked (?:as )?dead",
         "NodeDiedError", r"\(raylet[^)]*\).*(?:missed too many heartbeats|node failure)", "LocalRayletDiedError",
-        "Raylet is terminated",
-        "NODE_DIED", "exit type: NODE_OUT_OF", "raylet (?:process )?(?:has )?died",
+        "Raylet is terminated", "NODE_DIED", "exit type: NODE_OUT_OF",
+        r"\braylet (?:process )?(?:has )?(?:died|exited)", "raylet because it is dead",
         rank=Rank.EFFECT,
     ),
     _sign(
@@ -303,7 +319,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.RAY_UNAVAILABLE, "ray-project/ray#42683, ray-project/kuberay#3827",
         "(?:Actor|Task)UnschedulableError", "[Pp]lacement group.*removed", "ActorUnavailableError",
-        "Failed to connect to GCS", "GCS may have been killed",
+        "Failed to connect to GCS", "Could not find any running Ray instance", "GCS may have been killed",
         r"\bGCS (?:server )?(?:is |was )?(?:unavailable|down|dead|killed)", "Failed to get .* from GCS",
         "gcs_rpc_client.*(?:[Ff]ail|[Tt]imed)", "node timed out during startup", "Ray processes failed to startup",
         "(?:registered within the|register worker (?:to|with)) (?:timeout|[Rr]aylet)",
@@ -332,7 +348,7 @@ SIGNS: tuple[Sign, ...] = (
         End.SERVICE_UNAVAILABLE, "facebookresearch/hydra",
         r"(?:requests|urllib3)\.exceptions\.\w*(?:Connect|Timeout|MaxRetry|NameResolution)\w*",
         r"(?:httpx|httpcore|aiohttp\.client_exceptions)\.\w*(?:Connect|Timeout|Server)\w*",
-        r"socket\.gaierror", "Temporary failure in name resolution",
+        r"botocore\.exceptions\.\w*(?:Connect|Timeout)\w*", r"socket\.gaierror", "Temporary failure in name resolution",
         rank=Rank.EFFECT,
     ),
     # ---- vague: a process ended, and something else may say why -----------------------------------------------------
@@ -344,6 +360,11 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.WORKER_CRASHED, "ray-project/ray",
         "Fatal Python error", "[Ss]egmentation fault", r"SIGSEGV\b(?! or)", "core dumped",
+        rank=Rank.VAGUE,
+    ),
+    _sign(
+        End.WORKER_KILLED, "pytorch/pytorch",
+        r"\bSignal 9 \(SIGKILL\)", r"\bexitcode *: -9\b",
         rank=Rank.VAGUE,
     ),
     _sign(

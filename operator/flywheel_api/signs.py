@@ -23,7 +23,9 @@ _SPEECH = re.compile(  # what a reward function prints of a sample: the words of
     r"(?:Solution string|Model response|Question|Response|Answer):",
     re.I,
 )
-_EXCEPTION = re.compile(r"(?:[A-Za-z_]\w*\.)*([A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure))(?::\s|$)")
+_EXCEPTION = re.compile(
+    r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception)(?::\s|$)"
+)
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 _STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
 _TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook")

@@ -127,6 +127,14 @@ _PLAIN_HTTP = _kind(
     Reason.STORE_UNREACHABLE,
     "the store at {where} speaks TLS there: write https:// in endpoint of the store Secret",
 )
+_OTHER_REGION = _kind(
+    r"AuthorizationHeaderMalformed|PermanentRedirect|TemporaryRedirect|IllegalLocation|(Invalid|Incorrect)Region",
+    (),
+    StoreProblem,
+    Reason.SECRET_KEY_INVALID,
+    "bucket {bucket!r} at {where} is in {region} ({code}): write that into region of the store Secret, and its "
+    "endpoint into endpoint",
+)
 # the first row that fits
 _ANSWERS = (
     _CLOCK,
@@ -138,7 +146,7 @@ _ANSWERS = (
         "the store at {where} is full ({code}): free space there or add disks; retrying",
     ),
     _kind(
-        r"Quota",
+        r"Quota|[Cc]ap_?[Ee]xceeded",
         (),
         StoreUnavailable,
         Reason.STORE_FULL,
@@ -155,19 +163,12 @@ _ANSWERS = (
     ),
     _kind(
         r"SlowDown|Thrott|TooManyRequests|Bandwidth|RequestLimit|Busy|RateLimit",
-        (429, 503, 509),
+        (429, 509),
         StoreUnavailable,
         Reason.STORE_BUSY,
         "the store at {where} asks for fewer requests ({code}); retrying",
     ),
-    _kind(
-        r"AuthorizationHeaderMalformed|PermanentRedirect|TemporaryRedirect|IllegalLocation|(Invalid|Incorrect)Region",
-        (),
-        StoreProblem,
-        Reason.SECRET_KEY_INVALID,
-        "bucket {bucket!r} at {where} is in {region} ({code}): write that into region of the store Secret, and its "
-        "endpoint into endpoint",
-    ),
+    _OTHER_REGION,
     _kind(
         r"^Redirect$",
         (301, 302, 303, 307, 308),
@@ -179,8 +180,23 @@ _ANSWERS = (
     _kind(r"^NoSuchBucket$", (), StoreProblem, Reason.BUCKET_NOT_FOUND,
           "bucket {bucket!r} does not exist at {where}: create it"),
     _kind(
-        r"AccessDenied|InvalidAccessKey|SignatureDoesNotMatch|AllAccessDisabled|AccountProblem|InvalidSecurity"
-        r"|NotSignedUp|Unauthori[sz]ed|Forbidden",
+        r"AccountProblem|Suspended|NotSignedUp|Payment|InvalidPayer|OptInRequired",
+        (402,),
+        StoreUnavailable,
+        Reason.STORE_DENIED,
+        "the account of these keys is closed or unpaid at {where} ({code}): settle that with whoever runs the store",
+    ),
+    _kind(
+        r"InvalidObjectState|ObjectArchived",
+        (),
+        StoreRefused,
+        Reason.STORE_REFUSED,
+        "the object lies in an archive of the store at {where} ({code}): restore it, and take the lifecycle rule that "
+        "archives objects below the prefix away from bucket {bucket!r}",
+    ),
+    _kind(
+        r"AccessDenied|InvalidAccessKey|SignatureDoesNotMatch|AllAccessDisabled|InvalidSecurity|Unauthori[sz]ed"
+        r"|Forbidden",
         (401, 403),
         StoreUnavailable,
         Reason.STORE_DENIED,
@@ -190,7 +206,7 @@ _ANSWERS = (
     _kind(
         r"NoSuchUpload|InternalError|ServiceUnavailable|RequestTimeout|Conflict|OperationAborted|NotInitialized"
         r"|BadDigest|ChecksumMismatch|SHA256Mismatch|IncompleteBody|" + NO_S3,
-        (408, 409, 412, 425, 500, 502, 504, 520, 521, 522, 523, 524, 529, 530),
+        (408, 409, 412, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530),
         StoreUnavailable,
         Reason.STORE_BUSY,
         "the store at {where} answers {code}; retrying",
@@ -238,6 +254,8 @@ def _refused(answer: Refusal, where: str, bucket: str) -> StoreProblem:
         kind = _CLOCK  # HEAD has no body that could say so
     if answer.code == "PlainHttp":
         kind = _PLAIN_HTTP
+    if 300 <= answer.status < 400 and not answer.location:
+        kind = _OTHER_REGION  # the same of the 301 that AWS answers to a HEAD
     filled = {
         "where": where,
         "bucket": bucket,

@@ -22,10 +22,17 @@ from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_REQUIRED_KEYS
 from flywheel_store.errors import StoreProblem
 
 _ENDPOINT = re.compile(
-    r"(?:(https?)://)?((?:\[[0-9a-f:.]+\]|[a-z0-9_.-]+)(?::(\d{1,5}))?)(?:/([a-z0-9._-]*))?/*", re.IGNORECASE
+    r"(?:(https?)://)?((?:\[[0-9a-f:.]+\]|<label>(?:\.<label>)*\.?)(?::(\d{1,5}))?)(?:/([a-z0-9._-]*))?/*".replace(
+        "<label>", r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
+    ),
+    re.IGNORECASE,
+)
+_VENDORS = re.compile(  # whose consoles show addresses that begin with the bucket
+    r"^s3[.-](?:.*\.)?amazonaws\.com|(?:^|\.)(?:digitaloceanspaces\.com|your-objectstorage\.com|scw\.cloud|ovh\.net|wasabisys\.com|"
+    r"backblazeb2\.com|cloudflarestorage\.com|linodeobjects\.com|vultrobjects\.com|storage\.googleapis\.com)(?::\d+)?$"
 )
 _AWS = re.compile(r"s3(?:[.-](?:dualstack|fips|accelerate))*[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.(?:vpce\.)?amazonaws\.com")
-_BUCKET = re.compile(r"[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECASE)
+_BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECASE)
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _SECURE = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = (
@@ -110,12 +117,18 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
     need("endpoint", int(port or 1) in range(1, 65536), "has a port that does not exist")
     need("secure", text["secure"].lower() in _SECURE, "is neither true nor false")
     need("bucket", _BUCKET.fullmatch(text["bucket"]) is not None, "is not a bucket's name")
+    prefix = (text["prefix"] or DEFAULT_PREFIX).strip("/")
+    need(
+        "prefix",
+        not prefix or not {"", ".", ".."} & set(prefix.split("/")),
+        "is no path: no part may be empty, . or ..",
+    )
     need("region", not text["region"] or _REGION.fullmatch(text["region"]) is not None, "is not a region's name")
     settings = StoreSettings(
         endpoint=host,
         secure=scheme.lower() == "https" if scheme else _SECURE[text["secure"].lower()],
         bucket=text["bucket"],
-        prefix=(text["prefix"] or DEFAULT_PREFIX).strip("/"),
+        prefix=prefix,
         region=text["region"] or _region_of(host),
         access_key=text["accessKey"],
         secret_key=text["secretKey"],
@@ -130,9 +143,9 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
 
 
 def _without_bucket(host: str, bucket: str) -> str:
-    """The host of an address as AWS's console shows it, which begins with the bucket."""
+    """The host of an address as vendors' consoles show it, which begins with the bucket."""
     rest = host.removeprefix(f"{bucket.lower()}.")
-    return rest if rest.startswith("s3") and ".amazonaws.com" in rest else host
+    return rest if _VENDORS.search(rest) else host
 
 
 def _region_of(host: str) -> str:

@@ -44,11 +44,6 @@ def find(text: str) -> Answer:
     return Answer(bare if len(bare) <= MAX_ANSWER and not _TAG.search(bare) else "", False, said)
 
 
-def final_answer(text: str) -> str:
-    """The text of the final answer; empty where there is none."""
-    return find(text).text
-
-
 def truth(answer: str) -> str:
     """A truth as a data set writes it: a bare answer, or a whole solution that marks its own."""
     stripped = answer.strip()

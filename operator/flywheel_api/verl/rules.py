@@ -1,8 +1,8 @@
 """What verl 0.9.1 would refuse of a spec, asked before a GPU is taken: its arithmetic, which only its own code knows.
 
 A translation of `verl.utils.config.validate_config`, of the checks in verl's dataclasses and of those at the first
-rollout and the first update, over the very settings that verl will be told. `tests/golden/verl-verdicts.json` holds
-what the real verl says of many specs; a test compares. Pure.
+rollout and the first update, over the very settings that verl will be told. A test compares with what the real verl
+says of many specs (`tests/unit/trainer/verl_verdicts.json`). Pure.
 """
 
 from __future__ import annotations

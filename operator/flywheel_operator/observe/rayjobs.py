@@ -111,7 +111,8 @@ def _of_exit(message: str) -> Ended | None:
     if code in CAUSE_OF_EXIT and code != ExitCode.APP:
         ended = podfacts.of_exit(code, who)
         return Ended(ended.cause, ended.reason, f"{ended.message}; {signs.excerpt(lines)}")
-    read = signs.read(code, lines) if code < 0 else signs.known(lines)
+    signal = 128 - code if 128 < code < 160 else code  # a shell's word for a signal
+    read = signs.read(signal, lines) if signal < 0 else signs.known(lines)
     if read is not None:
         return Ended(read.cause, read.reason, read.text, read.address)
     ended = podfacts.of_exit(code, who)

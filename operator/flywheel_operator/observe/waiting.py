@@ -154,12 +154,6 @@ def run_of_start(child: Child, pods: list[Pod], otherwise: str, served: bool = F
     return Run(child, state, text, wait.refused, wait.reason, evidence=evidence, late=wait.late)
 
 
-def waiting_text(pods: Iterable[Pod]) -> tuple[str, bool]:
-    """(why the pods do not run yet, whether a person must act). Empty when nothing is known."""
-    wait = waiting(pods)
-    return (wait.text, wait.refused) if wait is not None else ("", False)
-
-
 def waiting(pods: Iterable[Pod]) -> Wait | None:
     """What these pods wait for: the most telling of all."""
     found = [wait for pod in pods for wait in _waits(pod)]

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.reading.equality import equal, normal_form
-from flywheel_jobs.reading.final import final_answer
+from flywheel_jobs.reading.final import find
 from flywheel_jobs.rewards import math
 
 
@@ -69,11 +69,11 @@ def test_any_text_is_normalised_without_error(text: str) -> None:
 
 
 def test_final_answer_is_the_last_that_is_marked() -> None:
-    assert final_answer("<answer>1</answer> no, <answer> 2 </answer> \\boxed{3}") == "3"
-    assert final_answer("\\boxed{3} <answer>1</answer> no, <answer> 2 </answer>") == "2"
-    assert final_answer(r"so \boxed{1} then \boxed{\frac{3}{4}}") == r"\frac{3}{4}"
-    assert final_answer(" 12 \n") == "12"
-    assert final_answer(r"\boxed{never closed") == r"\boxed{never closed"
+    assert find("<answer>1</answer> no, <answer> 2 </answer> \\boxed{3}").text == "3"
+    assert find("\\boxed{3} <answer>1</answer> no, <answer> 2 </answer>").text == "2"
+    assert find(r"so \boxed{1} then \boxed{\frac{3}{4}}").text == r"\frac{3}{4}"
+    assert find(" 12 \n").text == "12"
+    assert find(r"\boxed{never closed").text == r"\boxed{never closed"
 
 
 @pytest.mark.parametrize(

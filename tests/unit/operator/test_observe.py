@@ -81,9 +81,10 @@ def test_a_pod_that_ended_well_has_no_cause() -> None:
     ],
 )
 def test_why_pods_wait(status: Object, said: str, act: bool) -> None:
-    text, must_act = waiting.waiting_text([pod(**status)])
-    assert said in text
-    assert must_act is act
+    wait = waiting.waiting([pod(**status)])
+    assert wait is not None
+    assert said in wait.text
+    assert wait.refused is act
 
 
 EXIT_66 = "Job entrypoint command failed with exit code 66, last available logs: second incarnation"

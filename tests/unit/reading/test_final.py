@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from flywheel_jobs.reading.final import final_answer, find, truth
+from flywheel_jobs.reading.final import find, truth
 from flywheel_jobs.rewards import math
 
 
@@ -30,7 +30,7 @@ from flywheel_jobs.rewards import math
     ],
 )  # fmt: skip
 def test_final_answer(written: str, answer: str) -> None:
-    assert final_answer(written) == answer
+    assert find(written).text == answer
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,10 @@ def both(values: dict[str, str]) -> StoreSettings:
         ("s3.example.org", "", ("s3.example.org", True)),
         ("localhost:9000", "False", ("localhost:9000", False)),
         ("https://[::1]:9000", "", ("[::1]:9000", True)),
+        ("https://flywheel.nyc3.digitaloceanspaces.com", "", ("nyc3.digitaloceanspaces.com", True)),
+        ("flywheel.s3.fr-par.scw.cloud", "", ("s3.fr-par.scw.cloud", True)),
+        ("https://flywheel.s3.amazonaws.com/", "", ("s3.amazonaws.com", True)),
+        ("http://flywheel.s3.svc:9000", "", ("flywheel.s3.svc:9000", False)),  # a Service of that name
     ],
 )
 def test_endpoints(endpoint: str, secure: str, expected: tuple[str, bool]) -> None:
@@ -72,6 +76,13 @@ BAD = [
     ("endpoint", "https://h:99999"),
     ("endpoint", "ftp://h"),
     ("endpoint", "a b"),
+    ("endpoint", "https://s3..example"),
+    ("endpoint", "https://-s3.example"),
+    ("endpoint", f"https://{'a' * 64}.example"),
+    ("bucket", "a..b"),
+    ("prefix", "../other-bucket"),
+    ("prefix", "team/./x"),
+    ("prefix", "team//x"),
     ("secure", "off"),
     ("bucket", "s3://x"),
     ("bucket", "x/sub"),
