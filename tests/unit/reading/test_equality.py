@@ -97,6 +97,7 @@ def test_never_equal(one: str, other: str) -> None:
         (r"\mathbb{R}\setminus\{0\}", r"\mathbb{R}\setminus\{1\}", False),
         (r"\frac{d}{dx}x^2", "2x", True), (r"\gcd(4,6)", "2", True), (r"\gcd(4,6)", "3", False),
         (r"\int e^{x^x} dx", "1", False),
+        (r"\gcd(4,6)+10^{-20}", "2", False), (r"\gcd(4,6)\text{ oranges}", r"\gcd(4,6)\text{ apples}", False),
     ],
 )  # fmt: skip
 def test_what_our_own_rules_cannot_read_goes_to_the_library(one: str, other: str, same: bool) -> None:
