@@ -27,7 +27,7 @@ class Outcome(StrEnum):
 MEANING: Final = {
     Outcome.ANSWER: "Taken as what the model said.",
     Outcome.BUSY: "Never the item's fault, however often: the whole role waits as long as it is told, or backs off.",
-    Outcome.OUTAGE: "Asked again. An item is at fault only where a small request of our own is answered every time "
+    Outcome.OUTAGE: "Asked again. An item is at fault only where small requests of our own are answered every time "
     "between its failures.",
     Outcome.ITEM_REFUSED: "The item is dropped and counted. Where items are refused alike, it is the endpoint.",
     Outcome.ITEM_FILTERED: "The item is dropped and counted, never scored.",

@@ -35,6 +35,7 @@ WaitReport = Callable[[str | None], None]
 BACKOFF_BASE, BACKOFF_CAP = 0.5, 15.0
 SUSPECT = 4  # failures of one request, after which a small request of our own is asked between its tries
 STRIKES = 8  # of those in a row answered while the request failed: by chance less than once in a million
+PROBES = 4  # at most so many at once, drawn anew: behind a balancer that goes round, tries must not fall into step
 LONGEST, SLOW_STRIKES = 8, 3  # a time-out doubles up to so many times itself; what is slower still is struck sooner
 REPEATS = 3  # how often equal completions are asked for again
 _CACHED = "several requests are answered by one completion: it comes from a cache, which must be switched off"
@@ -296,18 +297,22 @@ class ChatClient:
         await asyncio.sleep(min(pause, max(0.1, self._patience - down + 0.1)))
 
     async def _alive(self) -> bool:
-        """Whether a small request of our own is answered now; all that ask at once share one."""
+        """Whether small requests of our own are answered now; all that ask at once share them."""
         if self._probing is None or self._probing.done():
             self._probing = asyncio.create_task(self._probe())
         return await asyncio.shield(self._probing)
 
     async def _probe(self) -> bool:
-        # a number of its own, so that no cache answers for a dead server
-        text = f"Say {random.randrange(10**6)}."
-        ask = Ask(self.endpoint.model, ({"role": "user", "content": text},), 0.0, 1.0, PROBE_TOKENS)
-        body = ask.body(1, None, self.learnt)
-        read = await self._once(body, ask.reserve(1), self.endpoint.timeout_seconds, Trouble())
-        return read.outcome is Outcome.ANSWER
+        # one of two replicas is dead and each try meets it, each probe the other: hence a number of probes by chance
+        for _ in range(random.randint(1, PROBES)):
+            # a number of its own, so that no cache answers for a dead server
+            text = f"Say {random.randrange(10**6)}."
+            ask = Ask(self.endpoint.model, ({"role": "user", "content": text},), 0.0, 1.0, PROBE_TOKENS)
+            body = ask.body(1, None, self.learnt)
+            read = await self._once(body, ask.reserve(1), self.endpoint.timeout_seconds, Trouble())
+            if read.outcome is not Outcome.ANSWER:
+                return False
+        return True
 
     def _end(self, read: Read) -> Exception:
         if read.outcome is Outcome.ENDPOINT_REFUSED:

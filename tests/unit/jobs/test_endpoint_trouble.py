@@ -83,6 +83,19 @@ def test_bad_weather_costs_no_item(share: int, fault: Reply | None) -> None:
     assert ends == {"answered": 150}
 
 
+@pytest.mark.parametrize(("replicas", "items", "concurrency"), [(2, 20, 2), (2, 150, 8), (3, 64, 64), (4, 20, 8)])
+def test_one_dead_replica_behind_a_balancer_that_goes_round_costs_no_item(
+    replicas: int, items: int, concurrency: int
+) -> None:
+    """Tries that fall into step with our own requests all meet the dead one: 12 of 120 items were lost."""
+
+    def answer(body: Body, number: int) -> Reply:
+        return ok() if number % replicas else err(500, "dead")
+
+    ends, _, _ = play(answer, lambda c: many(c, range(items)), concurrency=concurrency)
+    assert ends == {"answered": items}
+
+
 def test_everybody_that_is_told_to_wait_comes_back_one_after_the_other() -> None:
     _, wire, _ = play(Limited(5, 1, err(429, "", **{"retry-after": "1"})), lambda c: many(c, range(64)), concurrency=64)
     assert max(Counter(round(t, 3) for t in wire.times).values()) <= 8
@@ -97,7 +110,7 @@ def test_poison_is_found_by_a_request_of_our_own_whoever_is_beside_it(beside: in
 
     ends, wire, _ = play(answer, lambda c: many(c, range(beside + 1)), patience=5.0)
     assert ends == Counter({"answered": beside, "RequestRefused": 1})
-    assert sum(is_probe(b) for b in wire.bodies) == 8
+    assert 8 <= sum(is_probe(b) for b in wire.bodies) <= 8 * 4
 
 
 def test_no_item_is_poison_while_our_own_requests_fail_too() -> None:
