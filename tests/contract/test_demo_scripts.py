@@ -15,26 +15,26 @@ from demo import manifests
 ROOT = Path(__file__).parents[2]
 
 
-def run(s3: S3Server, script: str, *arguments: str, bucket: str = BUCKET) -> subprocess.CompletedProcess[str]:
+def run(minio: S3Server, script: str, *arguments: str, bucket: str = BUCKET) -> subprocess.CompletedProcess[str]:
     path = os.pathsep.join(str(ROOT / folder) for folder in ("operator", "jobs"))
-    environment = {**os.environ, **s3.environ(), "FLYWHEEL_S3_BUCKET": bucket, "PYTHONPATH": path}
+    environment = {**os.environ, **minio.environ(), "FLYWHEEL_S3_BUCKET": bucket, "PYTHONPATH": path}
     command = [sys.executable, "-c", script, *arguments]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_the_bucket_is_made_once_and_the_model_is_found(s3: S3Server) -> None:
+def test_the_bucket_is_made_once_and_the_model_is_found(minio: S3Server) -> None:
     key = "models/m/manifest.json"
     name = "made-by-the-demo"
-    assert run(s3, manifests.CHECK_STORE, key, "make", bucket=name).stdout == "MODEL ABSENT\n"
-    s3.client().put_object(name, f"flywheel/{key}", io.BytesIO(b"{}"), 2)
-    assert run(s3, manifests.CHECK_STORE, key, "make", bucket=name).stdout == "MODEL PRESENT\n"
+    assert run(minio, manifests.CHECK_STORE, key, "make", bucket=name).stdout == "MODEL ABSENT\n"
+    minio.client().put_object(name, f"flywheel/{key}", io.BytesIO(b"{}"), 2)
+    assert run(minio, manifests.CHECK_STORE, key, "make", bucket=name).stdout == "MODEL PRESENT\n"
 
 
-def test_a_file_is_printed_between_marks(s3: S3Server) -> None:
+def test_a_file_is_printed_between_marks(minio: S3Server) -> None:
     data = bytes(range(256)) * 40
-    s3.client().put_object(BUCKET, "elsewhere/report.html", io.BytesIO(data), len(data))
-    lines = run(s3, manifests.PRINT_FILE, f"s3://{BUCKET}/elsewhere/report.html").stdout.splitlines()
+    minio.client().put_object(BUCKET, "elsewhere/report.html", io.BytesIO(data), len(data))
+    lines = run(minio, manifests.PRINT_FILE, f"s3://{BUCKET}/elsewhere/report.html").stdout.splitlines()
     assert lines[0] == "BEGIN" and lines[-1] == "END" and max(map(len, lines)) == 4000
     assert base64.b64decode("".join(lines[1:-1])) == data
-    absent = run(s3, manifests.PRINT_FILE, f"s3://{BUCKET}/none")
+    absent = run(minio, manifests.PRINT_FILE, f"s3://{BUCKET}/none")
     assert absent.returncode and absent.stderr == f"s3://{BUCKET}/none does not exist\n"

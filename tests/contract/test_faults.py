@@ -222,6 +222,17 @@ def test_an_answer_goes_by_its_status_not_its_type(minio_relay: Relay, kind: str
     assert mine.put_new(f"k-{kind[:6]}{len(kind)}", b"1") and not mine.put_new(f"k-{kind[:6]}{len(kind)}", b"2")
 
 
+def test_a_missing_key_is_missing_where_403_stands_for_404(minio_relay: Relay) -> None:
+    """S3 tells 404 from 403 by ListBucket, which a policy for a prefix may grant for listings only."""
+    mine = bucket(minio_relay, "hidden", patience=0.1)
+    mine.put("there", b"1")
+    minio_relay.faults = [says(403, "AccessDenied", "GET", "/hidden/", times=99), says(403, "", "HEAD", times=99)]
+    assert mine.get("none") is None and mine.size("none") is None
+    for call in (mine.get, mine.size):
+        with pytest.raises(StoreProblem, match="s3:GetObject"):
+            call("there")
+
+
 # ---- listings --------------------------------------------------------------------------------------------------------
 PAGE = b"<ListBucketResult><IsTruncated>%s</IsTruncated>%s</ListBucketResult>"
 ITEM = (
@@ -260,6 +271,18 @@ def test_a_stall_in_a_part_costs_nothing_but_its_time(minio_relay: Relay, tmp_pa
     minio_relay.faults = [Fault("PUT", "partNumber=1", stall=1.0)]
     mine.put_file("x", big_file(tmp_path / "x", SIZE))
     assert minio_relay.sent < SIZE + 4096 and mine.size("x") == SIZE
+
+
+def test_bytes_that_travel_again_are_no_progress(minio_relay: Relay, tmp_path: Path) -> None:
+    """Else an upload that never ends would be alive for ever."""
+    told: list[int] = []
+    mine = S3Bucket(minio_relay.s3.settings("again"), Limits(patience=5.0), told.append)
+    minio_relay.faults = [Fault("PUT", "partNumber=1", reset=True, times=2)]
+    mine.put_file("x", big_file(tmp_path / "x", SIZE))
+    assert minio_relay.sent > 2 * SIZE and sum(told) == SIZE
+    minio_relay.faults = [Fault("GET", "/again/x", cut=1 << 20, times=2)]
+    mine.read("x", lambda chunks: sum(map(len, chunks)))
+    assert sum(told) == 2 * SIZE
 
 
 def test_a_line_that_is_slower_than_any_limit_for_a_part(minio_relay: Relay, tmp_path: Path) -> None:

@@ -87,16 +87,6 @@ async def test_each_right_of_it_is_missed_by_its_name(users: Users, action: str)
     assert caught.value.reason is Reason.STORE_DENIED
 
 
-def test_a_missing_key_is_missing_where_403_stands_for_404(users: Users) -> None:
-    """S3 tells 404 from 403 by ListBucket, which a policy for a prefix may grant for listings only."""
-    policy = json.loads(printed_policy())
-    policy["Statement"][1]["Condition"]["StringLike"]["s3:prefix"] = ["flywheel/secret/?*"]
-    bucket = S3Bucket(users.settings(json.dumps(policy)), Limits(patience=0.2))
-    bucket.put("secret/x", b"1")
-    assert bucket.get("secret/x") == b"1" and bucket.get("secret/none") is None and bucket.size("secret/none") is None
-    bucket.remove("secret/x")
-
-
 def test_keys_that_are_withdrawn_are_no_final_failure(users: Users) -> None:
     settings = users.settings(printed_policy())
     bucket = S3Bucket(settings, Limits(patience=0.1))
