@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from flywheel_api.artifacts import RoleUsage, ServedBy
+from flywheel_api.artifacts import STANDIN_NOTICE, RoleUsage, ServedBy
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
@@ -102,6 +102,7 @@ class ChatClient:
         self.purse = Purse(endpoint.role, endpoint.token_limit, already_used)
         self.pace = pace or Pace(endpoint.concurrency, endpoint.requests_per_minute)
         self.answered: Counter[str] = Counter()
+        self._scripted = False
         self.learnt = Learnt(endpoint.dialect)
         self.window: int | None = None  # tokens, once /models has said it
         self._patience = patience_seconds
@@ -162,10 +163,16 @@ class ChatClient:
         return ChatResult.of(found[:wanted])
 
     async def identify(self, again: bool = False) -> ServedBy:
-        """What the endpoint says of itself in GET /models, which may be nothing; asked once, or `again`."""
+        """What the endpoint says of itself in GET /models, which may be nothing; asked once, or `again`.
+
+        A stand-in's answers say that they are scripted, under whatever name it was asked: that is never lost.
+        """
         if again and self._identity is not None and self._identity.done():
             self._identity = None
-        return await asyncio.shield(self._start_identity())
+        known = await asyncio.shield(self._start_identity())
+        if self._scripted and not known.standin:
+            return known.model_copy(update={"standin": True, "notice": STANDIN_NOTICE})
+        return known
 
     @property
     def usage(self) -> RoleUsage:
@@ -238,6 +245,7 @@ class ChatClient:
                     reason="ServedModelChanged",
                 )
         self.answered[named] += 1
+        self._scripted = self._scripted or read.answers[0].standin
         self.purse.count(read, prompt, seconds)
         self.pace.answered()
         self._up()

@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flywheel_api.artifacts import ServedBy
@@ -41,6 +41,7 @@ class Answer:
     finish: str = "stop"
     id: str = ""
     model: str = ""
+    standin: bool = False
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,13 @@ def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_
             if worst is None or row.outcome is Outcome.ITEM_FILTERED:
                 worst, said = row, why
             continue
-        found.append(Answer(**answer, id=clean(str(body.get("id") or "")), model=clean(str(body.get("model") or ""))))
+        by = {"id": clean(str(body.get("id") or "")), "model": clean(str(body.get("model") or ""))}
+        found.append(Answer(**answer, **by, standin=body.get("standin") is True))
     cut = [a for a in found if a.finish == "length"]
     short = tokens.completion is not None and asked_tokens is not None and len(found) == len(choices)
     # a choice that ended by `length` has used what was asked for, unless the server's window was smaller
     if cut and short and (tokens.completion or 0) + 1 < len(cut) * (asked_tokens or 0):
-        found = [Answer(a.text, a.thought, "window", a.id, a.model) if a.finish == "length" else a for a in found]
+        found = [replace(a, finish="window") if a.finish == "length" else a for a in found]
     if worst is not None and (not found or worst.outcome is Outcome.ITEM_FILTERED):
         return Read(worst, said, offered=len(choices), tokens=tokens)
     return Read(decide(Signs(finish="stop")), said, tuple(found), len(choices), tokens)

@@ -18,6 +18,7 @@ from demo.errors import DemoError
 from demo.memory import memory_kib
 from demo.settings import BASE_MODEL, ROOT, Cluster, Settings, from_environment
 from demo.watch import Screen, follow
+from flywheel_standin.protocol import MODEL_NAME
 
 NOW = datetime(2026, 11, 23, 10, 10, 0, tzinfo=UTC)
 
@@ -419,3 +420,9 @@ def test_the_local_tools_need_only_the_standard_library(folder: str) -> None:
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
             names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
             assert {name.split(".")[0] for name in names} <= allowed, file.name
+
+
+@pytest.mark.parametrize("name", ["round.yaml", "round-next.yaml"])
+def test_the_teacher_is_asked_by_its_own_name(name: str) -> None:
+    text = (ROOT / "examples" / name).read_text()
+    assert f"model: {MODEL_NAME}}}" in text, "a strict server knows only its own model"

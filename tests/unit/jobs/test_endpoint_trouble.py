@@ -387,3 +387,13 @@ def test_nothing_is_cut_before_it_is_redacted(monkeypatch: pytest.MonkeyPatch) -
     for before in range(0, 220, 7):
         error, _, _ = play(lambda b, n, k=before: err(401, "x" * k + json.dumps({"param": key})))
         assert key[:12] not in str(error)
+
+
+def test_scripted_answers_say_so_under_any_name() -> None:
+    async def ask() -> bool:
+        wire = Wire(lambda _body, _n: ok("4", standin=True))
+        asked = client(wire)
+        await asked.chat(ASK)
+        return (await asked.identify()).standin
+
+    assert run(ask()), "every artefact that a stand-in had a part in says so"
