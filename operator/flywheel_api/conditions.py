@@ -65,6 +65,7 @@ class Reason(StrEnum):
     MODEL_NOT_FOUND = "ModelNotFound"
     DATA_NOT_FOUND = "DataNotFound"
     UNKNOWN_OVERRIDE = "UnknownOverride"
+    DOES_NOT_FIT = "DoesNotFit"
     BUDGET_EXHAUSTED = "BudgetExhausted"
     BUDGET_ZERO = "BudgetIsZero"
     # while running

@@ -116,6 +116,21 @@ class UsageStatus(StatusModel):
     tokens: list[RoleTokens] = Field(default_factory=list, description="Tokens by role, over all stages.")
 
 
+class EstimateStatus(StatusModel):
+    """What Preflight expects a round on GPUs to need: docs/recipes.md says by which formulas."""
+
+    card: str | None = Field(default=None, description="The card that it is for: the one that nodes are chosen by.")
+    gpu_hours: str | None = Field(default=None, description="GPU-hours of the round, as a range.")
+    tokens: Annotated[list[RoleTokens], Field(max_length=8)] = Field(
+        default_factory=list, description="Tokens by role."
+    )
+    disk: str | None = Field(default=None, description="GB of disk on a node that trains.")
+    written: str | None = Field(default=None, description="GB that checkpoints write to the store.")
+    note: Message | None = Field(
+        default=None, description="What is tight, where the budget falls short, or why nothing can be estimated."
+    )
+
+
 class FlywheelRoundStatus(StatusModel):
     """What happened so far; under 32 KiB, details live in the store."""
 
@@ -149,6 +164,9 @@ class FlywheelRoundStatus(StatusModel):
     endpoints: Annotated[list[EndpointFinding], Field(max_length=8)] = Field(
         default_factory=list,
         description="What a small request to each role's endpoint found before it was used.",
+    )
+    estimate: EstimateStatus | None = Field(
+        default=None, description="What a round on GPUs will need, before anything is spent."
     )
     scores: Annotated[list[ScoreStatus], Field(max_length=32)] = Field(
         default_factory=list, description="Scores by suite, in the order of the spec."

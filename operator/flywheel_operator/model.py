@@ -14,6 +14,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ModelStatus, ReusedFrom
 from flywheel_api.conditions import Reason
 from flywheel_api.rljob import RLJobSpec
+from flywheel_api.round_status import EstimateStatus
 from flywheel_api.stages import Stage
 
 Object = dict[str, Any]
@@ -138,11 +139,11 @@ class Training:
 class RoundSeen:
     """A round as it was observed. Maps are by stage.
 
-    `store_problem`, `waits_for`, `base` and `rollouts` come from preflight, `problem` from there or later. `records`
-    are of attempts that run and of results that are there already, `manifests` of finished stages, `content` of stages
-    that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is what
-    running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where the
-    candidate is in the store. `refused` is what the API server said to the last effects.
+    `store_problem`, `waits_for`, `base`, `rollouts` and `estimate` come from preflight, `problem` from there or later.
+    `records` are of attempts that run and of results that are there already, `manifests` of finished stages, `content`
+    of stages that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is
+    what running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where
+    the candidate is in the store. `refused` is what the API server said to the last effects.
     """
 
     problem: Problem | None = None
@@ -150,6 +151,7 @@ class RoundSeen:
     waits_for: str | None = None
     base: ModelStatus | None = None
     rollouts: tuple[str, ...] = ()
+    estimate: EstimateStatus | None = None
     runs: Mapping[Stage, Run] = field(default_factory=dict)
     records: Mapping[Stage, Record] = field(default_factory=dict)
     manifests: Mapping[Stage, Manifest] = field(default_factory=dict)

@@ -6,7 +6,7 @@ formulas against both kinds of rows and states how far they may be off. GB is 1e
 """
 
 from flywheel_api.capacity.hardware import CARDS, LARGEST, PRODUCT_LABEL, Card, card_of
-from flywheel_api.capacity.shape import Shape, UnknownShape, known, shape_of
+from flywheel_api.capacity.shape import Shape, UnknownShape, known, official, shape_of
 from flywheel_api.capacity.text import estimate
 from flywheel_api.capacity.training import Finding, Training, training
 from flywheel_api.capacity.whole import RoundEstimate, round_estimate, span
@@ -24,6 +24,7 @@ __all__ = [
     "card_of",
     "estimate",
     "known",
+    "official",
     "round_estimate",
     "shape_of",
     "span",

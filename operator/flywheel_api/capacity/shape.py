@@ -151,6 +151,14 @@ KNOWN: dict[str, Shape] = {  # from each model's config.json
 }
 
 
+_OFFICIAL = ("hf://Qwen/", "hf://meta-llama/", "hf://HuggingFaceTB/")
+
+
+def official(ref: str) -> Shape | None:
+    """The shape of a hub's model by its name, where its makers are those who gave the name."""
+    return known(ref) if ref.startswith(_OFFICIAL) else None
+
+
 def known(ref: str) -> Shape | None:
     """The shape of a well-known model by the name that a reference ends with, such as hf://Qwen/Qwen3-8B-Base."""
     name = ref.partition("@")[0].rstrip("/").rpartition("/")[2].lower() + "-"

@@ -59,9 +59,9 @@ class Training:
     findings: tuple[Finding, ...]
 
 
-def training(spec: RLJobSpec, shape: Shape, card: Card) -> Training:
-    """What an RLJob needs on these cards. Overrides must have passed `overrides.check_overrides`."""
-    told = settings(spec, _NOWHERE, "-", "-")
+def training(spec: RLJobSpec, shape: Shape, card: Card, overrides: Mapping[str, Any] | None = None) -> Training:
+    """What an RLJob needs on these cards. Its overrides win over those of the hardware, and have been checked."""
+    told = settings(spec.model_copy(update={"overrides": {**(overrides or {}), **spec.overrides}}), _NOWHERE, "-", "-")
     gpus = spec.nodes * spec.gpus_per_node
     cache = 0.0
     peaks: dict[str, Peak] = {}

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from flywheel_api.base import parse_duration
 from flywheel_api.capacity import memory, pace
@@ -45,10 +47,12 @@ class RoundEstimate:
     findings: tuple[Finding, ...]
 
 
-def round_estimate(spec: FlywheelRoundSpec, shape: Shape, card: Card) -> RoundEstimate:
-    """What a round will need on these cards. Raises presets.UnknownPreset."""
+def round_estimate(
+    spec: FlywheelRoundSpec, shape: Shape, card: Card, overrides: Mapping[str, Any] | None = None
+) -> RoundEstimate:
+    """What a round will need on these cards; `overrides` are those of the hardware. Raises presets.UnknownPreset."""
     specs = {track: training_spec(spec, track, _ANY, _ANY, None) for track in _tracks(spec)}
-    trainings = {track: training(job, shape, card) for track, job in specs.items()}
+    trainings = {track: training(job, shape, card, overrides) for track, job in specs.items()}
     steps = {track: _steps(job, _rows(spec, track)) for track, job in specs.items()}
     held = {track: steps[track] * t.step.get("step", 0.0) / 3600 + STARTS for track, t in trainings.items()}
     gpu_hours = sum(held[track] * t.gpus for track, t in trainings.items())

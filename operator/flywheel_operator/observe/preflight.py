@@ -4,22 +4,30 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
 
+from flywheel_api.artifacts import blob_key
 from flywheel_api.base import secret_value
-from flywheel_api.common import ModelStatus
+from flywheel_api.bounds import quantity
+from flywheel_api.capacity import PRODUCT_LABEL, Shape, official, shape_of
+from flywheel_api.common import ModelStatus, PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.round_status import EstimateStatus
 from flywheel_operator.model import Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
 from flywheel_operator.plan import graph
-from flywheel_operator.plan.preflight import promoted_by, round_spec
+from flywheel_operator.plan.preflight import Hardware, capacity, promoted_by, round_spec, uses_gpus
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import POOLS, RAY_API, ROUNDS, SECRETS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
+from flywheel_operator.settings import Flavour
+
+_CONFIG_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,7 @@ class Found:
     waits_for: str | None = None
     base: ModelStatus | None = None
     rollouts: tuple[str, ...] = ()
+    estimate: EstimateStatus | None = None
 
 
 async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found:
@@ -43,11 +52,38 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
         return Found(problem, trouble)
     try:
         if spec.base.round is not None:
-            return await _base_round(context, store, meta.namespace, spec.campaign, spec.base.round)
-        digest, problem = await model(context.results, store, spec.base.model or "")
+            found = await _base_round(context, store, meta.namespace, spec.campaign, spec.base.round)
+        else:
+            digest, problem = await model(context.results, store, spec.base.model or "")
+            found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
+        if found.base is None or not uses_gpus(spec):
+            return found
+        shape = await shape_in(context.results, store, found.base.digest)
     except StoreProblem as error:
         return Found(store_problem=Problem(error.reason, str(error)))
-    return Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
+    problem, estimate = capacity(spec, shape, hardware_of(context.config.gpu, spec.training.pod_template))
+    return replace(found, problem=problem, estimate=estimate)
+
+
+async def shape_in(results: Results, store: ObjectStore, digest: str) -> Shape | str:
+    """The shape of a model, by its config.json in the store or its name on the hub; or why it is not known."""
+    if digest.startswith("hf://"):
+        return official(digest) or f"the shape of {digest} is not known before its pods read it"
+    manifest = await results.manifest(store, digest)
+    files = [f for f in manifest.files if f.path in ("config.json", "model/config.json")] if manifest else []
+    text = await store.get(blob_key(files[0].sha256)) if files and files[0].size <= _CONFIG_BYTES else None
+    try:
+        return shape_of(json.loads(text)) if text is not None else "the base model has no config.json in the store"
+    except (ValueError, RecursionError) as error:  # UnknownShape among them
+        return f"config.json of the base model: {error}"
+
+
+def hardware_of(flavour: Flavour, template: PodTemplate) -> Hardware:
+    """What the cluster's configuration tells of the nodes that train."""
+    shape = flavour.trainer
+    labels = {**shape.pod.node_selector, **template.node_selector}
+    limit = shape.head.limits.get("memory") if template.resources is None else None
+    return Hardware(labels.get(PRODUCT_LABEL), flavour.overrides, float(quantity(limit)) if limit else None)
 
 
 async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:

@@ -17,7 +17,7 @@ from flywheel_operator.observe.attempts import parse
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.pods import at_node
 from flywheel_operator.observe.rayjobs import child_of, run_of
-from flywheel_operator.plan.preflight import rljob_spec
+from flywheel_operator.plan.preflight import job_fits, rljob_spec
 from flywheel_operator.plan.rljob import is_open
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYJOBS, RLJOBS, owner_uid
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
@@ -94,6 +94,7 @@ async def _between(
         return replace(seen, problem=problem, store_problem=trouble)
     problem = (await preflight.model(context.results, store, spec.model))[1]
     problem = problem or await preflight.data(context.results, store, spec)
+    problem = problem or await _fits(context, store, spec)
     made_of, model = await _content(context, store, meta, spec)
     if problem is not None or made_of is None:
         return replace(seen, problem=problem)
@@ -109,6 +110,14 @@ async def _between(
         reusable=await _checkpoint_of_others(context, store, meta, made_of.key) if status.attempt == 0 else None,
         twin=await _twin(context, meta, made_of.key),
     )
+
+
+async def _fits(context: Context, store: ObjectStore, spec: RLJobSpec) -> Problem | None:
+    digest = await context.results.resolve(store, spec.model) if spec.gpus_per_node else None
+    if digest is None:
+        return None
+    shape = await preflight.shape_in(context.results, store, digest)
+    return job_fits(spec, shape, preflight.hardware_of(context.config.gpu, spec.pod_template))
 
 
 async def _content(

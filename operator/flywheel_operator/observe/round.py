@@ -52,6 +52,7 @@ async def see_round(
             waits_for=found.waits_for,
             base=found.base,
             rollouts=found.rollouts,
+            estimate=found.estimate,
         )
     try:
         store = await context.stores.store(meta.namespace, spec.store.secret_name)

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
+from flywheel_api.capacity import (
+    CARDS,
+    LARGEST,
+    PRODUCT_LABEL,
+    Shape,
+    Training,
+    card_of,
+    round_estimate,
+    span,
+    training,
+)
 from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import check_overrides
@@ -14,6 +26,7 @@ from flywheel_api.presets import PRESETS, training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round_status import EstimateStatus, RoleTokens
 from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
 
@@ -78,6 +91,66 @@ def _verl(spec: RLJobSpec) -> Problem | None:
         return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong))
     refused = refusals(spec)[:_PROBLEMS_SHOWN]
     return Problem(Reason.INVALID_SPEC, "verl would refuse this: " + "; ".join(refused)) if refused else None
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What is known of the nodes that train: the label that they are chosen by, verl's keys, bytes of the Ray head."""
+
+    product: str | None = None
+    overrides: Mapping[str, Any] | None = None
+    head_memory: float | None = None
+
+
+def uses_gpus(spec: FlywheelRoundSpec) -> bool:
+    """Whether a round trains on GPUs: on CPU no formula holds."""
+    tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
+    return any(training_spec(spec, t, _ANY, _ANY, None).gpus_per_node for t, made in tracks if made is not None)
+
+
+def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple[Problem | None, EstimateStatus]:
+    """What cannot fit, and what the round will need; `shape` may be why it is not known.
+
+    Where nodes are not chosen by their card, only what fits no card is refused, and the figures are for an H100.
+    """
+    if isinstance(shape, str):
+        return None, EstimateStatus(note=f"no estimate: {shape}")
+    card = card_of(at.product)
+    estimate = round_estimate(spec, shape, card or CARDS["H100"], at.overrides)
+    judged = estimate if card else round_estimate(spec, shape, LARGEST, at.overrides)
+    refused = [f.text for f in judged.findings if not f.fits] + _merge(estimate.trainings.values(), at)
+    tight = [] if card else [f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"]
+    tight += [f.text for f in estimate.findings if f.text not in refused]
+    note = "; ".join(tight)[:1024] or None
+    status = EstimateStatus(
+        card=card.name if card else None,
+        gpu_hours=span(estimate.gpu_hours),
+        tokens=[RoleTokens(role=role, tokens=f"{n:.0f}") for role, n in estimate.tokens.items()],
+        disk=f"{max(t.disk for t in estimate.trainings.values()) / 1e9:.0f}",
+        written=f"{estimate.traffic / 1e9:.0f}",
+        note=note,
+    )
+    return (Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None), status
+
+
+def job_fits(spec: RLJobSpec, shape: Shape | str, at: Hardware) -> Problem | None:
+    """What of a training on GPUs cannot fit."""
+    if isinstance(shape, str):
+        return None
+    one = training(spec, shape, card_of(at.product) or LARGEST, at.overrides)
+    refused = [f.text for f in one.findings if not f.fits] + _merge([one], at)
+    return Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None
+
+
+def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:
+    """A merge that the head cannot hold ends a training that has run to its end, at each of its retries."""
+    need = max((t.merge for t in trainings), default=0.0)
+    if at.head_memory is None or need <= at.head_memory:
+        return []
+    return [
+        f"merging the trained shards takes {need / 2**30:.0f} GiB of memory, and the Ray head has "
+        f"{at.head_memory / 2**30:.0f}: raise the chart's value config.gpu.trainer.head.limits.memory"
+    ]
 
 
 def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:

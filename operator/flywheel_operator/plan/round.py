@@ -64,12 +64,13 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     problem = seen.problem or seen.store_problem or out
     store = seen.store_problem or (problem if problem and problem.reason in STORE_REASONS else None)
     draft.say(C.STORAGE_READY, store)
+    draft.change(estimate=seen.estimate)
     if problem is not None or seen.waits_for is not None or seen.base is None:
         _not_yet(draft, began, problem)
         return False
     done = format_time(draft.now)
     draft.set(Stage.PREFLIGHT, state=StageState.SUCCEEDED, started_at=began, finished_at=done, progress=None, attempt=1)
-    draft.conditions.set(C.PREFLIGHT, True, Reason.PASSED, "")
+    draft.conditions.set(C.PREFLIGHT, True, Reason.PASSED, (seen.estimate and seen.estimate.note) or "")
     draft.note("PreflightPassed", f"base model {seen.base.digest[:19]}…, the round starts")
     # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
     draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
