@@ -52,11 +52,6 @@ READS: Mapping[Stage, tuple[str, ...]] = {
 }  # fmt: skip
 """Wire paths below `spec`; `x?` is whether x is there at all, `[]` takes every entry of a list."""
 
-CHECKED: Mapping[Stage, tuple[str, ...]] = {
-    Stage.PREPARE: ("evaluation.suites[].gate", "evaluation.confidence"),
-}
-"""What a stage reads only to refuse it early: another value makes no other result, and a later stage looks again."""
-
 ROLES: Mapping[Stage, tuple[Role, ...]] = {
     Stage.EVALUATE_BASE: (Role.POLICY, Role.USER_SIMULATOR),
     Stage.EVALUATE_CANDIDATE: (Role.POLICY, Role.USER_SIMULATOR),

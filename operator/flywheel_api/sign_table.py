@@ -207,7 +207,8 @@ SIGNS: tuple[Sign, ...] = (
         "mismatched input", "extraneous input", "token recognition error", "Ambiguous value for argument",
         "looks like a config group override", r"Interpolation(?:Key|Resolution|\w*)Error", "Missing mandatory value",
         r"^[\w.]*Error: \[[\w.]+\] (?:Please|You have|Cannot)", "Please set at least one of",
-        "Error locating target", r"TypeError: \w*Config\.__init__\(\) got an unexpected keyword",
+        "Error locating target", r"TypeError: \w*(?:Config|Args)\.__init__\(\) got an unexpected keyword",
+        r"ValidationError: \d+ validation errors? for \w*(?:Config|Args)\b", "GPU memory utilization must be",
         r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w ]*"
         r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend)\b",
         "error: unrecognized arguments",

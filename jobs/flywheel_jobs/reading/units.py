@@ -24,7 +24,6 @@ _SPELLINGS = {
 }  # fmt: skip
 _KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
-_LETTER_UNIT = re.compile("^[" + "".join(_LETTERS) + "](?![a-zA-Z])")
 CURRENCIES = "$€£¥"
 _FACTORS: dict[str, int | Fraction] = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,

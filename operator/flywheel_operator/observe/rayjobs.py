@@ -72,7 +72,7 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
         return Run(child, RunState.ENDED, ended=podfacts.at_node(ended, pods))
     if deployment == "Running" and job == "RUNNING":
         return Run(child, RunState.RUNNING)
-    return refused_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))
+    return held_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))
 
 
 def _ended(reason: str, job: str, message: str, pods: list[Object]) -> Ended:
@@ -147,8 +147,11 @@ def _named(deployment: str) -> str:
     return "" if deployment in ("", "Initializing", "Running") else f" (the RayJob is {deployment})"
 
 
-def refused_run(child: Child, cluster: Object | None) -> Run | None:
-    """A cluster whose pods the API server refuses: it keeps its place, for a full quota as for a policy."""
+def held_run(child: Child, cluster: Object | None) -> Run | None:
+    """A cluster that is suspended, or whose pods the API server refuses: it keeps its place."""
+    if ((cluster or {}).get("spec") or {}).get("suspend"):
+        text = "the Ray cluster is suspended: whoever suspended it (Kueue, or a person) lets it go on"
+        return Run(child, RunState.QUEUED, text, reason=Reason.QUEUED)
     text = refusal(cluster)
     if not text:
         return None

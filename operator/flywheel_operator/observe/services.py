@@ -9,7 +9,7 @@ from flywheel_api.ends import End
 from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe import waiting
-from flywheel_operator.observe.rayjobs import child_of, refused_run
+from flywheel_operator.observe.rayjobs import child_of, held_run
 
 
 def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
@@ -20,7 +20,7 @@ def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
     if conditions.get("Ready", {}).get("status") == "True" and _applications_run(status):
         return Run(child, RunState.RUNNING)
     for cluster in clusters:
-        refused = refused_run(child, cluster)
+        refused = held_run(child, cluster)
         if refused is not None:
             return refused
     start = waiting.run_of_start(child, pods, _starting_text(pods, status), served=bool(_applications(status)))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from flywheel_api.causes import Cause
+from flywheel_api.conditions import Reason
 from flywheel_operator.model import RunState
 from flywheel_operator.observe import jobs, pods, rayjobs, services, waiting
 
@@ -143,6 +144,16 @@ def test_a_refused_pod_is_told_from_the_ray_cluster() -> None:
         obj("RayJob", {"jobDeploymentStatus": "Initializing"}), obj("RayCluster", {"conditions": [condition]}), []
     )
     assert run.refused and "violates PodSecurity" in run.text
+
+
+def test_a_ray_cluster_that_a_queue_suspends_is_queued_for_trainings_and_pools() -> None:
+    cluster = {**obj("RayCluster", {"state": "suspended"}), "spec": {"suspend": True}}
+    for run in (
+        rayjobs.run_of(obj("RayJob", {"jobDeploymentStatus": "Initializing"}), cluster, []),
+        services.run_of(obj("RayService", {}), [cluster], []),
+    ):
+        assert (run.state, run.reason, run.refused) == (RunState.QUEUED, Reason.QUEUED, False)
+        assert "suspended" in run.text
 
 
 @pytest.mark.parametrize(
