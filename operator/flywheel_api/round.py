@@ -35,6 +35,7 @@ from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
 from flywheel_api.round_status import (
     DropCount,
+    EndpointStatus,
     FlywheelRoundStatus,
     RoleTokens,
     ScoreStatus,
@@ -72,6 +73,7 @@ __all__ = [
     "DedupSpec",
     "DropCount",
     "Endpoint",
+    "EndpointStatus",
     "EnvironmentMode",
     "EvaluationSpec",
     "FlywheelRoundSpec",

@@ -131,6 +131,15 @@ class EstimateStatus(StatusModel):
     )
 
 
+class EndpointStatus(EndpointFinding):
+    """What is known of a role's endpoint, and whose handshake found it."""
+
+    found_by: str | None = Field(
+        default=None,
+        description="The earlier round that asked, where Prepare was taken over from it; else absent.",
+    )
+
+
 class FlywheelRoundStatus(StatusModel):
     """What happened so far; under 32 KiB, details live in the store."""
 
@@ -161,7 +170,7 @@ class FlywheelRoundStatus(StatusModel):
         default_factory=list, description="The last five attempts that ended, and why."
     )
     usage: UsageStatus = UsageStatus()
-    endpoints: Annotated[list[EndpointFinding], Field(max_length=8)] = Field(
+    endpoints: Annotated[list[EndpointStatus], Field(max_length=8)] = Field(
         default_factory=list,
         description="What a small request to each role's endpoint found before it was used.",
     )

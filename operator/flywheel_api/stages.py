@@ -72,7 +72,7 @@ S, T = Stage, Track
 PIPELINE: tuple[StageDef, ...] = (
     StageDef(S.PREFLIGHT, Runs.OPERATOR),
     StageDef(S.PREPARE, Runs.JOB, after=(S.PREFLIGHT,)),
-    StageDef(S.SERVE_BASE, Runs.POOL, after=(S.PREFLIGHT,)),
+    StageDef(S.SERVE_BASE, Runs.POOL, after=(S.PREPARE,)),  # no GPU before a handshake has said that the roles work
     StageDef(S.EVALUATE_BASE, Runs.JOB, after=(S.PREPARE,), inputs=(S.PREPARE,), pool=S.SERVE_BASE),
     StageDef(S.MINE_REASONING, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.REASONING),
     StageDef(S.SYNTHESIZE_REASONING, Runs.JOB, (S.MINE_REASONING,), (S.PREPARE, S.MINE_REASONING), None, T.REASONING),

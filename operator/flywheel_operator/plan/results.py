@@ -21,6 +21,7 @@ from flywheel_api.results import (
 )
 from flywheel_api.round import (
     DropCount,
+    EndpointStatus,
     FlywheelRoundStatus,
     RoleTokens,
     ScoreStatus,
@@ -73,12 +74,13 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def taken_over(stage: Stage, manifest: Manifest, status: FlywheelRoundStatus, uri: str) -> dict[str, object]:
+def taken_over(done: StageStatus, manifest: Manifest, status: FlywheelRoundStatus, uri: str) -> dict[str, object]:
     """Fields of the round's status that follow from a stage's result. `uri` is where a checkpoint is to be found."""
     match manifest.result:
         case PreparedResult() as result:
-            return {"endpoints": result.endpoints[:8]}
-        case EvaluationResult() as result if stage is Stage.EVALUATE_BASE:
+            by = done.reused_from.name if done.reused_from else None
+            return {"endpoints": [EndpointStatus(**dict(found), found_by=by) for found in result.endpoints[:8]]}
+        case EvaluationResult() as result if done.name == Stage.EVALUATE_BASE:
             scores = base_scores(result)
             return {"scores": scores, "score": column(scores)}
         case EvaluationResult() as result:

@@ -204,7 +204,9 @@ class _Pipeline:
             return
         if record.manifest.standin:
             self.draft.change(standin=True)
-        self.draft.change(**results.taken_over(stage, record.manifest, self.draft.status, self.seen.model_uri))
+        self.draft.change(
+            **results.taken_over(self.stages[stage], record.manifest, self.draft.status, self.seen.model_uri)
+        )
 
     # ---- pools ----------------------------------------------------------------------------------------------------
     def _release_pools(self) -> None:

@@ -55,12 +55,27 @@ async def test_a_kind_that_is_not_taken_is_said_within_a_minute(
         assert world.now - began < timedelta(seconds=60)
     assert str(error()) in world.condition("Ready")["message"]
     assert world.condition("Stalled")["status"] == "False", "it may pass by itself"
-    if kind == "Job":
-        assert world.of_kind("RolloutPool"), "the other effects of the plan are done"
     world.kube.before_write = lambda verb, kind: None
     await world.run()
     assert world.status()["verdict"] == "Promoted"
     assert {s["attempt"] for s in world.status()["stages"]} == {1}
+
+
+async def test_the_other_effects_of_a_plan_are_done() -> None:
+    world, refused = World(), list[str]()
+    world.apply(ROUND)
+    await world.run(until="ServeBase")
+
+    def refuse(verb: str, kind: str) -> None:
+        if (verb, kind) == ("create", "Job") and not refused:
+            refused.append(kind)
+            raise Retryable(WEBHOOK)
+
+    world.kube.before_write = refuse
+    while not refused:
+        before = len(world.of_kind("Job"))
+        await turns(world, 1)
+    assert len(world.of_kind("Job")) > before, "the first of the stages that use the pool was refused, not the others"
 
 
 @pytest.mark.parametrize("kind", ["RayJob", "RayService"])

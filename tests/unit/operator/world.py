@@ -20,6 +20,7 @@ from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.causes import Cause
 from flywheel_api.results import (
     DatasetResult,
+    EndpointFinding,
     EvaluationResult,
     ExpandedResult,
     GateOutcome,
@@ -391,7 +392,8 @@ def story(stage: str, world: World, config: Object) -> tuple[Result, Object]:
     match stage:
         case "Prepare":
             info = SuiteInfo(name=SUITE, track=Track.REASONING, items=8)
-            return PreparedResult(suites=[info]), counts | usage
+            shaken = [EndpointFinding(role=e["role"], model=e["model"]) for e in config.get("endpoints", [])]
+            return PreparedResult(suites=[info], endpoints=shaken), counts | usage
         case "EvaluateBase":
             return evaluation(config.get("baseModel"), 0.25), counts
         case "EvaluateCandidate":
