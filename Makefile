@@ -113,7 +113,7 @@ e2e: setup $(LLAMA)/.complete ## the demo's round with faults injected, and the 
 	LLAMA_CPP_PYTHON=$(LLAMA)/bin/python $(PY) -m pytest tests/e2e
 
 estimate: setup ## what ROUND=examples/round-8b.yaml needs and costs (GPU=H100, CONFIG=its model's config.json)
-	@$(PY) -c 'from pathlib import Path as P; from flywheel_api.capacity import estimate; print(estimate(P("$(ROUND)").read_text(), P("$(CONFIG)").read_text() if "$(CONFIG)" else None, "$(or $(GPU),H100)"))'
+	@$(PY) -c 'from pathlib import Path as P; from flywheel_api.capacity.text import estimate; print(estimate(P("$(ROUND)").read_text(), P("$(CONFIG)").read_text() if "$(CONFIG)" else None, "$(or $(GPU),H100)"))'
 
 gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
 	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)

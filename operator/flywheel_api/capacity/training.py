@@ -11,7 +11,6 @@ from flywheel_api.capacity.hardware import GIB, Card
 from flywheel_api.capacity.memory import Layout, Logits, Peak
 from flywheel_api.capacity.shape import Shape
 from flywheel_api.rljob import Algorithm, RLJobSpec
-from flywheel_api.verl.hardware import packed
 from flywheel_api.verl.settings import RunPaths, settings
 
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
@@ -21,12 +20,13 @@ ANSWERED = 0.35
 """Mean answer over the longest that is allowed: an assumption; 0.1 to 0.7 is seen."""
 PROMPTED = 0.5
 """The same of prompts."""
+_LIMIT = 16384  # verl's own
 _NOWHERE = RunPaths(model="-", train=("-",), validation=(), checkpoints="-", rollouts="-", agent_loops="-")
+_FEWER = "set {keys} to fewer (a row has up to {longest} tokens), or lower algorithm.maxResponseTokens"
 _MEND = {
-    "logits": "set overrides {keys} to fewer tokens (at least the longest row, {longest}), or lower maxResponseTokens",
-    "layer": "set overrides {keys} to fewer tokens (at least the longest row, {longest}), or lower maxResponseTokens",
-    "layer inputs": "set overrides {keys} to fewer tokens (at least the longest row, {longest}), or lower "
-    "maxResponseTokens",
+    "logits": _FEWER,
+    "layer": _FEWER,
+    "layer inputs": _FEWER,
     "sampling engine": f"lower overrides {ROLLOUT}.gpu_memory_utilization, or set {ACTOR}.fsdp_config.param_offload "
     "and optimizer_offload",
 }
@@ -70,9 +70,9 @@ def training(spec: RLJobSpec, shape: Shape, card: Card, overrides: Mapping[str, 
     findings: tuple[Finding, ...] = ()
     at = _layout(spec, told)
     if gpus:
-        share = float(told[f"{ROLLOUT}.gpu_memory_utilization"])
-        slots = int(told.get(f"{ROLLOUT}.max_num_seqs") or pace.SLOTS)
-        parallel = int(told[f"{ROLLOUT}.tensor_model_parallel_size"])
+        share = number(told.get(f"{ROLLOUT}.gpu_memory_utilization"), 0.5)
+        slots = int(number(told.get(f"{ROLLOUT}.max_num_seqs"), pace.SLOTS))
+        parallel = int(number(told.get(f"{ROLLOUT}.tensor_model_parallel_size"), 1))
         engine = memory.engine(shape, card.memory * GIB, share, slots, parallel)
         cache = memory.cache_tokens(shape, engine["cache"], parallel)
         peaks = {
@@ -99,6 +99,11 @@ def training(spec: RLJobSpec, shape: Shape, card: Card, overrides: Mapping[str, 
     )
 
 
+def number(value: Any, default: float) -> float:
+    """A setting that somebody may have overridden with null or a reference: then it is for verl to judge."""
+    return value if isinstance(value, int | float) and value > 0 else default
+
+
 def _longest(spec: RLJobSpec) -> int:
     return spec.algorithm.max_prompt_tokens + spec.algorithm.max_response_tokens
 
@@ -107,29 +112,30 @@ def _layout(spec: RLJobSpec, told: Mapping[str, Any]) -> Layout:
     fsdp = f"{ACTOR}.fsdp_config"
     keys = (f"{ACTOR}.ppo_max_token_len_per_gpu", f"{ROLLOUT}.log_prob_max_token_len_per_gpu")
     rows = (f"{ACTOR}.ppo_micro_batch_size_per_gpu", f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu")
-    is_packed = bool(told.get("actor_rollout_ref.model.use_remove_padding", packed(spec)))
-    if told.get(f"{ACTOR}.use_dynamic_bsz"):
-        first = int(told[keys[0]])
-        limits = [max(int(told.get(key) or first), _longest(spec)) for key in keys]
-        limits = [n if is_packed else n * memory.PADDED for n in limits]
+    is_packed = told.get("actor_rollout_ref.model.use_remove_padding") is True
+    if told.get(f"{ACTOR}.use_dynamic_bsz") is True:
+        first = number(told.get(keys[0]), _LIMIT)
+        padded = 1 if is_packed else memory.PADDED
+        limits = [max(number(told.get(key), first), _longest(spec)) * padded for key in keys]
     else:
-        limits = [int(told.get(key) or 1) * _longest(spec) for key in rows]
-    sliced = int(told.get(f"{ACTOR}.ulysses_sequence_parallel_size") or 1)
+        limits = [number(told.get(key), 1) * _longest(spec) for key in rows]
+    sliced = number(told.get(f"{ACTOR}.ulysses_sequence_parallel_size"), 1)
+    shards = int(number(told.get(f"{fsdp}.fsdp_size"), spec.nodes * spec.gpus_per_node))
     others = (12.0 if spec.algorithm.type is Algorithm.PPO else 0.0) + (4.0 if _references(spec) else 0.0)
     return Layout(
-        gpus=max(1, spec.nodes * spec.gpus_per_node),
-        update_tokens=limits[0] // sliced,
-        old_tokens=limits[1] // sliced,
+        gpus=max(1, min(shards, spec.nodes * spec.gpus_per_node)),
+        update_tokens=int(limits[0] / sliced),
+        old_tokens=int(limits[1] / sliced),
         logits=Logits.of(
             is_packed,
-            float(told[f"{ROLLOUT}.temperature"]),
-            bool(told.get("actor_rollout_ref.model.use_fused_kernels")),
-            bool(told.get(f"{ACTOR}.entropy_from_logits_with_chunking")),
+            number(told.get(f"{ROLLOUT}.temperature"), 1),
+            told.get("actor_rollout_ref.model.use_fused_kernels") is True,
+            told.get(f"{ACTOR}.entropy_from_logits_with_chunking") is True,
         ),
         state=0.5 if told.get(f"{fsdp}.model_dtype") in ("bf16", "bfloat16") else 1.0,
-        optimizer_offload=bool(told.get(f"{fsdp}.optimizer_offload")),
-        param_offload=bool(told.get(f"{fsdp}.param_offload")),
-        offload_policy=bool(told.get(f"{fsdp}.offload_policy")),
+        optimizer_offload=told.get(f"{fsdp}.optimizer_offload") is True,
+        param_offload=told.get(f"{fsdp}.param_offload") is True,
+        offload_policy=told.get(f"{fsdp}.offload_policy") is True,
         others=others,
     )
 
@@ -157,10 +163,10 @@ def _findings(
     spec: RLJobSpec, told: Mapping[str, Any], peaks: Mapping[str, Peak], cache: float, card: Card
 ) -> tuple[Finding, ...]:
     keys = {
-        "update": f"{ACTOR}.ppo_max_token_len_per_gpu",
-        "old log-probs": f"{ROLLOUT}.log_prob_max_token_len_per_gpu",
+        "update": f"overrides {ACTOR}.ppo_max_token_len_per_gpu",
+        "old log-probs": f"overrides {ROLLOUT}.log_prob_max_token_len_per_gpu",
     }
-    if not told.get(f"{ACTOR}.use_dynamic_bsz"):
+    if told.get(f"{ACTOR}.use_dynamic_bsz") is not True:
         keys = {"update": "algorithm.microBatchSize", "old log-probs": "algorithm.microBatchSize"}
     found = []
     for moment, peak in peaks.items():

@@ -15,7 +15,7 @@ from flywheel_api.base import parse_duration
 from flywheel_api.capacity import memory, pace
 from flywheel_api.capacity.hardware import GIB, Card
 from flywheel_api.capacity.shape import Shape
-from flywheel_api.capacity.training import ANSWERED, Finding, Training, training
+from flywheel_api.capacity.training import ANSWERED, Finding, Training, number, training
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.presets import training_spec
 from flywheel_api.results import Track
@@ -129,7 +129,7 @@ def _tokens(spec: FlywheelRoundSpec) -> dict[str, float]:
 
 
 def _server(shape: Shape, card: Card, pool: PoolTemplate) -> tuple[dict[str, float], int]:
-    share = float(pool.engine.args.get("gpu-memory-utilization", 0.9))
+    share = number(pool.engine.args.get("gpu-memory-utilization"), 0.9)
     slots = pool.engine.max_num_seqs or (1024 if card.memory > 70 else pace.SLOTS)  # vLLM's own
     return memory.engine(shape, card.memory * GIB, share, slots, pool.gpus_per_replica), slots
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from flywheel_api.artifacts import blob_key
 from flywheel_api.base import secret_value
 from flywheel_api.bounds import quantity
-from flywheel_api.capacity import PRODUCT_LABEL, Shape, official, shape_of
+from flywheel_api.capacity.hardware import PRODUCT_LABEL
+from flywheel_api.capacity.shape import Shape, official, shape_of
 from flywheel_api.common import ModelStatus, PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.results import TrainingResult
@@ -70,7 +71,7 @@ async def shape_in(results: Results, store: ObjectStore, digest: str) -> Shape |
     if digest.startswith("hf://"):
         return official(digest) or f"the shape of {digest} is not known before its pods read it"
     manifest = await results.manifest(store, digest)
-    files = [f for f in manifest.files if f.path in ("config.json", "model/config.json")] if manifest else []
+    files = [f for f in manifest.files if f.path == "model/config.json"] if manifest else []
     text = await store.get(blob_key(files[0].sha256)) if files and files[0].size <= _CONFIG_BYTES else None
     try:
         return shape_of(json.loads(text)) if text is not None else "the base model has no config.json in the store"

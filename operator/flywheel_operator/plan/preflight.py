@@ -8,17 +8,10 @@ from typing import Any, Protocol
 
 from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
-from flywheel_api.capacity import (
-    CARDS,
-    LARGEST,
-    PRODUCT_LABEL,
-    Shape,
-    Training,
-    card_of,
-    round_estimate,
-    span,
-    training,
-)
+from flywheel_api.capacity.hardware import CARDS, LARGEST, PRODUCT_LABEL, card_of
+from flywheel_api.capacity.shape import Shape
+from flywheel_api.capacity.training import Training, training
+from flywheel_api.capacity.whole import round_estimate, span
 from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import check_overrides

@@ -11,12 +11,14 @@ from typing import Any
 import pytest
 import yaml
 
-from flywheel_api.capacity import CARDS, UnknownShape, card_of, estimate, known, round_estimate, shape_of, training
 from flywheel_api.capacity import memory as mem
-from flywheel_api.capacity.hardware import GIB
+from flywheel_api.capacity.hardware import CARDS, GIB, card_of
 from flywheel_api.capacity.memory import Layout, Logits, Peak
 from flywheel_api.capacity.pace import Batch, compute, decode_step, step
-from flywheel_api.capacity.shape import KNOWN, Shape
+from flywheel_api.capacity.shape import KNOWN, Shape, UnknownShape, known, shape_of
+from flywheel_api.capacity.text import estimate
+from flywheel_api.capacity.training import training
+from flywheel_api.capacity.whole import round_estimate
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 
@@ -247,6 +249,17 @@ def _refused(**changes: Any) -> str:
 )
 def test_what_does_not_fit_is_named_with_what_to_change(overrides: dict[str, Any], said: str) -> None:
     assert re.search(said, _refused(overrides=overrides)), _refused(overrides=overrides)
+
+
+@pytest.mark.parametrize("value", [None, "${actor_rollout_ref.actor.ppo_mini_batch_size}", 0, -1, "many", [], True])
+def test_settings_that_are_no_numbers_are_left_to_verl(value: Any) -> None:
+    keys = (
+        "actor.ppo_max_token_len_per_gpu", "actor.use_dynamic_bsz", "actor.fsdp_config.fsdp_size",
+        "actor.ulysses_sequence_parallel_size", "rollout.gpu_memory_utilization", "rollout.max_num_seqs",
+        "rollout.tensor_model_parallel_size", "rollout.log_prob_max_token_len_per_gpu", "rollout.temperature",
+    )  # fmt: skip
+    told = {f"actor_rollout_ref.{key}": value for key in keys}
+    assert training(_job(overrides=told), KNOWN["Qwen3-8B"], H100).peaks
 
 
 def test_entropy_in_chunks_needs_less_than_all_at_once() -> None:
