@@ -124,9 +124,10 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
         "is no path: no part may be empty, . or ..",
     )
     need("region", not text["region"] or _REGION.fullmatch(text["region"]) is not None, "is not a region's name")
+    secure = scheme.lower() == "https" if scheme else _SECURE[text["secure"].lower()]
     settings = StoreSettings(
-        endpoint=host,
-        secure=scheme.lower() == "https" if scheme else _SECURE[text["secure"].lower()],
+        endpoint=host.removesuffix(":443" if secure else ":80"),
+        secure=secure,
         bucket=text["bucket"],
         prefix=prefix,
         region=text["region"] or _region_of(host),

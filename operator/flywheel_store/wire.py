@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import email.utils
 import hashlib
+import html
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -31,7 +32,8 @@ _NOTHING = hashlib.sha256().hexdigest()
 _UNRESERVED = "-_.~"
 _HOSTED = re.compile(r"amazonaws\.com(\.cn)?$|aliyuncs\.com$|myqcloud\.com$")  # want the bucket in the host's name
 _EXPECTING = re.compile(r"expecting ['\"]?([a-z0-9-]+)")
-_HTTPS_THERE = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|TLS", re.IGNORECASE)
+_HTTPS_THERE = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|TLS|SSL-enabled", re.IGNORECASE)
+_FIELDS = re.compile(r"<(?:\w+:)?(Code|Message|Region)>([^<]{0,2000})<")
 _QUIET = 300.0  # seconds for which a server may put parts together without a word
 
 
@@ -202,14 +204,9 @@ def _skew(answer: BaseHTTPResponse) -> float:
 
 
 def _said(data: bytes) -> dict[str, str]:
-    """Fields of an error document, whatever its content type; empty for anything else."""
-    try:
-        root = xml(data) if data.lstrip()[:1] == b"<" else None
-    except Refusal:
-        root = None
-    if root is None or tag(root) != "Error":
-        return {}
-    return {tag(child): (child.text or "").strip() for child in root}
+    """Fields of an error document: of any content type and name space, within another element, or cut off."""
+    found = reversed(_FIELDS.findall(data.decode(errors="replace"))) if b"Error" in data else ()
+    return {name: html.unescape(text).strip() for name, text in found}
 
 
 def xml(data: bytes) -> ElementTree.Element:

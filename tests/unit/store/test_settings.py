@@ -40,6 +40,9 @@ def both(values: dict[str, str]) -> StoreSettings:
         ("s3.example.org", "", ("s3.example.org", True)),
         ("localhost:9000", "False", ("localhost:9000", False)),
         ("https://[::1]:9000", "", ("[::1]:9000", True)),
+        ("https://s3.amazonaws.com:443", "", ("s3.amazonaws.com", True)),  # the port that is meant anyway
+        ("http://minio:80", "", ("minio", False)),
+        ("http://minio:443", "", ("minio:443", False)),
         ("https://flywheel.nyc3.digitaloceanspaces.com", "", ("nyc3.digitaloceanspaces.com", True)),
         ("flywheel.s3.fr-par.scw.cloud", "", ("s3.fr-par.scw.cloud", True)),
         ("https://flywheel.s3.amazonaws.com/", "", ("s3.amazonaws.com", True)),

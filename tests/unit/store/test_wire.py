@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import urllib3
 
 from flywheel_store.connection import Limits
 from flywheel_store.errors import Refusal, problem_of
@@ -43,7 +44,7 @@ def settings(endpoint: str, region: str = "") -> StoreSettings:
         ("https://abc.r2.cloudflarestorage.com", "https://abc.r2.cloudflarestorage.com/fly/k", ""),
         ("https://s3.eu-central-003.backblazeb2.com", "https://s3.eu-central-003.backblazeb2.com/fly/k", ""),
         ("http://minio.minio.svc:9000/", "http://minio.minio.svc:9000/fly/k", ""),
-        ("HTTPS://Store.Example.ORG:443/fly/", "https://store.example.org:443/fly/k", ""),
+        ("HTTPS://Store.Example.ORG:443/fly/", "https://store.example.org/fly/k", ""),
     ],
 )  # fmt: skip
 def test_the_host_is_what_people_wrote(endpoint: str, address: str, region: str) -> None:
@@ -91,6 +92,30 @@ def test_a_region_that_was_given_stays_and_the_right_one_is_told() -> None:
     with pytest.raises(Refusal) as caught:
         line.send("PUT", "b", "k")
     assert caught.value.region == "eu-central-1" and len(line.asked) == 1
+
+
+DENIED = "<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
+MALFORMED = "<Code>AuthorizationHeaderMalformed</Code><Message>it is wrong; expecting &#39;eu-x-1&#39;</Message>"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "region"),
+    [
+        (DENIED, "AccessDenied", ""),
+        (f"\ufeff<?xml version='1.0' encoding='UTF-8'?>\n{DENIED}", "AccessDenied", ""),
+        (f"<ErrorResponse xmlns='https://iam'>{DENIED}<RequestId>1</RequestId></ErrorResponse>", "AccessDenied", ""),
+        (DENIED[:-20], "AccessDenied", ""),  # a proxy cut it off
+        (f"<s:Error xmlns:s='x'>{DENIED[7:-8].replace('Code>', 's:Code>')}</s:Error>", "AccessDenied", ""),
+        (f"<Error>{MALFORMED}</Error>", "AuthorizationHeaderMalformed", "eu-x-1"),
+        ("<html><code>AccessDenied</code><h1>Error</h1></html>", "HTTP 403", ""),
+        ("You're speaking plain HTTP to an SSL-enabled server port.", "HTTP 403", ""),
+        ("", "HTTP 403", ""),
+    ],
+)  # fmt: skip
+def test_error_documents_are_read_however_they_are_wrapped(body: str, code: str, region: str) -> None:
+    answer = urllib3.HTTPResponse(body.encode(), status=403)
+    refusal = Wire(memory_settings(), Limits())._refusal("PUT", answer, stream=False)
+    assert (refusal.code, refusal.region) == (code, region)
 
 
 # ---- parts and lanes -------------------------------------------------------------------------------------------------
