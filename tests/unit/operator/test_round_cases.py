@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-from typing import Any
-
 import pytest
 import yaml
 
@@ -13,41 +10,8 @@ from flywheel_api.base import format_time
 from flywheel_api.canonical import canonical_json
 from flywheel_api.causes import Cause
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE
+from unit.operator.cases import Object, edited, say, stage, status_writes, turns
 from unit.operator.world import NS, ROUND, World, env_json
-
-Object = dict[str, Any]
-
-
-def edited(**changes: Any) -> str:
-    body = yaml.safe_load(ROUND)
-    for path, value in changes.items():
-        target, keys = body, path.split("__")
-        for key in keys[:-1]:
-            target = target.setdefault(key, {})
-        target[keys[-1]] = value
-    return yaml.safe_dump(body)
-
-
-def stage(world: World, name: str) -> Object:
-    return next(s for s in world.status()["stages"] if s["name"] == name)
-
-
-def status_writes(world: World) -> int:
-    return sum(verb == "status" for verb, _, _ in world.kube.log)
-
-
-async def turns(world: World, count: int) -> None:
-    for _ in range(count):
-        await world.look()
-        world.act()
-        world.tick()
-
-
-def say(world: World, stage: str, attempt: int = 1, **fields: Any) -> None:
-    """Progress as the stage's pod writes it."""
-    uid, at = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"], format_time(world.now)
-    progress = artifacts.Progress(updated_at=at, heartbeat_at=at, **fields)
-    world.store.put(artifacts.progress_key(uid, stage, attempt), canonical_json(progress.dump()))
 
 
 async def test_every_condition_exists_after_the_first_visit() -> None:
@@ -317,83 +281,6 @@ async def test_a_terminal_round_stays_terminal() -> None:
     assert world.status()["verdict"] == "Promoted"
     assert world.condition("Reconciling")["reason"] == "SpecChangedAfterCompletion"
     assert not world.of_kind("Job")
-
-
-async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
-    world = World()
-    world.apply(ROUND)
-    bad = yaml.safe_load(ROUND)
-    bad["metadata"]["name"] = "bad"
-    bad["spec"]["budgets"] = {"wallClock": "1h"}
-    world.kube.seed(bad)
-    await world.run()
-    assert world.status()["verdict"] == "Promoted"
-    found = world.condition("Ready", name="bad")
-    assert found["reason"] == "InvalidSpec" and "budgets" in found["message"]
-
-
-async def test_sizes_of_a_preset_that_do_not_divide_are_said_before_anything_is_spent() -> None:
-    world = World()
-    world.apply(edited(spec__training={"preset": "agenticqwen-8b", "gpusPerNode": 3}))
-    await turns(world, 5)
-    found = world.condition("Preflight")
-    assert found["reason"] == "InvalidSpec" and "do not divide by 3 data-parallel GPUs" in found["message"]
-    assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
-
-
-def secret_key(world: World, key: str, value: str) -> None:
-    """Writes a value into the store's Secret, whose endpoint is https then."""
-    secret = world.kube.objects[("Secret", NS, "flywheel-s3")]
-    for name, text in (("endpoint", "https://fake:9000"), (key, value)):
-        secret["data"][name] = base64.b64encode(text.encode()).decode()
-
-
-@pytest.mark.parametrize(
-    ("breakage", "reason", "where"),
-    [
-        (lambda w: w.kube.remove("Secret", NS, "flywheel-s3"), "SecretNotFound", "StorageReady"),
-        (lambda w: secret_key(w, "caBundle", "/no/such/file"), "SecretKeyInvalid", "StorageReady"),
-        (lambda w: secret_key(w, "endpoint", "http://fake:9000/path"), "SecretKeyInvalid", "StorageReady"),
-        (lambda w: secret_key(w, "accessKey", ""), "SecretKeyMissing", "StorageReady"),
-        (lambda w: setattr(w.store.memory, "there", False), "BucketNotFound", "StorageReady"),
-        (lambda w: setattr(w.store.memory, "conditional", False), "StoreWithoutConditionalWrites", "StorageReady"),
-        (lambda w: setattr(w.store, "broken", True), "StoreUnreachable", "StorageReady"),
-        (lambda w: w.kube.api_versions.clear(), "KubeRayNotInstalled", "Preflight"),
-        (lambda w: w.store.objects.clear(), "ModelNotFound", "Preflight"),
-    ],
-)
-async def test_preflight_names_the_fix_and_starts_nothing(breakage: Any, reason: str, where: str) -> None:
-    world = World()
-    world.apply(ROUND)
-    breakage(world)
-    await turns(world, 3)
-    assert world.condition(where)["reason"] == reason
-    assert world.condition("Stalled")["status"] == "True"
-    assert len(world.condition("Stalled")["message"]) > 20
-    assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
-    before = len(world.kube.log)
-    await turns(world, 5)
-    assert len(world.kube.log) == before, "a blocked round writes nothing"
-
-
-@pytest.mark.parametrize("value", ["Bearer sk-live", '"sk-live"', "", "sk\nlive", "sk-live\n"])
-async def test_an_api_key_that_no_pod_can_send_is_named_before_anything_starts(value: str) -> None:
-    world = World()
-    secret = {
-        "metadata": {"name": "teacher", "namespace": NS},
-        "data": {"token": base64.b64encode(value.encode()).decode()},
-    }
-    world.kube.seed({"apiVersion": "v1", "kind": "Secret", **secret})
-    endpoints = yaml.safe_load(ROUND)["spec"]["endpoints"]
-    endpoints[0]["apiKey"] = {"secretName": "teacher", "key": "token"}
-    world.apply(edited(spec__endpoints=endpoints))
-    await turns(world, 4)
-    found = world.condition("Preflight")
-    if value.strip() == "sk-live":  # `--from-file` ends with a newline
-        assert found["status"] == "True"
-        return
-    assert found["reason"] == "SecretKeyInvalid" and not world.of_kind("Job")
-    assert "token of Secret 'teacher'" in found["message"] and "live" not in found["message"]
 
 
 async def test_a_foreign_object_in_the_way_is_said_and_left_alone() -> None:
