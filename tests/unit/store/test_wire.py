@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from typing import Any
@@ -113,7 +114,7 @@ MALFORMED = "<Code>AuthorizationHeaderMalformed</Code><Message>it is wrong; expe
     ],
 )  # fmt: skip
 def test_error_documents_are_read_however_they_are_wrapped(body: str, code: str, region: str) -> None:
-    answer = urllib3.HTTPResponse(body.encode(), status=403)
+    answer = urllib3.HTTPResponse(io.BytesIO(body.encode()), status=403)
     refusal = Wire(memory_settings(), Limits())._refusal("PUT", answer, stream=False)
     assert (refusal.code, refusal.region) == (code, region)
 
