@@ -1,8 +1,9 @@
-"""A small OpenAI-compatible server that plays the model roles from scripts: deterministic, and labelled as a stand-in.
+"""A small OpenAI-compatible server that plays the model roles from scripts: deterministic, strict, and labelled.
 
 It replaces models behind endpoints, never code that talks to them (docs/method.md, "Stand-ins"). Every answer is a
-function of the request alone. GET /v1/models says `standin: true`; clients copy that into every manifest. Faults for
-tests come from the environment or PUT /admin/faults (enabled by FLYWHEEL_STANDIN_ADMIN=1), and are off otherwise.
+function of the request alone. GET /v1/models says `standin: true`; clients copy that into every manifest. Weather comes
+from --weather, from FLYWHEEL_STANDIN_WEATHER (a table's text) or from PUT /admin/faults (enabled by
+FLYWHEEL_STANDIN_ADMIN=1), and is calm otherwise.
 """
 
 from __future__ import annotations
@@ -12,48 +13,23 @@ import asyncio
 import itertools
 import json
 import os
-import time
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
 
 from aiohttp import web
-from pydantic import BaseModel, Field
 
 from flywheel_api.artifacts import STANDIN_NOTICE
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.version import code_version
-from flywheel_standin import agentic, reasoning
-from flywheel_standin.faults import Faults
+from flywheel_standin import agentic, faults, reasoning, strict
+from flywheel_standin.completion import Completion
+from flywheel_standin.faults import Fault, Faults
 from flywheel_standin.protocol import MODEL_NAME, OWNED_BY, Answer, Behaviour, ChatRequest
+from flywheel_standin.strict import ChatBody, Refused
 
 BEHAVIOURS: tuple[Behaviour, ...] = (reasoning.respond, agentic.respond)
 UNKNOWN = "This stand-in has no script for that request."
 MAX_BODY = 8 << 20
-MAX_CHOICES = 256
 log = telemetry.get_logger(__name__)
-
-
-class SchemaForm(BaseModel):
-    """The schema of a request for JSON."""
-
-    schema_: dict[str, object] | None = Field(default=None, alias="schema")
-
-
-class ResponseFormat(BaseModel):
-    """What form of answer is asked for."""
-
-    json_schema: SchemaForm | None = None
-
-
-class ChatBody(BaseModel):
-    """The body of POST /v1/chat/completions, as far as it is read."""
-
-    model: str
-    messages: list[dict[str, object]]
-    n: Annotated[int, Field(ge=1, le=MAX_CHOICES)] | None = None
-    seed: int | None = None
-    temperature: float | None = None
-    response_format: ResponseFormat | None = None
 
 
 class StandIn:
@@ -96,62 +72,56 @@ class StandIn:
         return web.json_response({"object": "list", "data": [{"id": m, "created": 0, **entry} for m in self.models]})
 
     async def chat(self, request: web.Request) -> web.StreamResponse:
-        """POST /v1/chat/completions."""
-        fault = await self.faults.strike(request)
+        """POST /v1/chat/completions, in the weather that is."""
+        fault = self.faults.next(asyncio.get_running_loop().time())
         if fault is not None:
-            return fault
+            await asyncio.sleep(fault.hang_seconds)
+            broken = faults.error(fault)
+            if broken is not None:
+                status, headers, data = broken
+                kind = "text/html" if fault.malformed else "application/json"
+                return web.Response(status=status, headers=headers, body=data, content_type=kind)
+            if fault.reset:
+                return _gone(request)
         try:
-            body = ChatBody.model_validate_json(await request.read())
-            answers = self._answers(body)
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            message = f"bad request: {type(error).__name__}: {error}"[:300]
-            return web.json_response({"error": {"message": message, "type": "invalid_request_error"}}, status=400)
+            body = strict.read(await request.read(), self.models)
+            made = self._completion(body, fault)
+        except Refused as refused:
+            return web.json_response(refused.body, status=refused.status)
         if self.delay_seconds:
             await asyncio.sleep(self.delay_seconds)
-        self.served += 1
-        return web.json_response(self._completion(body, answers))
+        if fault is not None and fault.cut:
+            return await _cut(request, made)
+        self.served += fault is None or not fault.finish
+        return await _streamed(request, made) if body.stream else web.json_response(made.whole())
 
-    def _answers(self, body: ChatBody) -> list[Answer]:
+    def _completion(self, body: ChatBody, fault: Fault | None) -> Completion:
+        spoken = strict.spoken(body.messages)
         form = body.response_format and body.response_format.json_schema
         asked = (
             ChatRequest(
                 model=body.model,
-                messages=body.messages,
+                messages=spoken,
                 choice=choice,
                 seed=body.seed,
-                temperature=body.temperature or 0.0,
+                temperature=1.0 if body.temperature is None else body.temperature,
                 schema=form.schema_ if form else None,
             )
-            for choice in range(1 if body.n is None else body.n)
+            for choice in range(body.n or 1)
         )
-        return [self._one(request) for request in asked]
+        name = f"chatcmpl-standin-{next(self._ids)}"
+        try:
+            texts = [self._one(request).text for request in asked]
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise Refused(f"no script can read it: {type(error).__name__}: {error}"[:300], "messages") from error
+        return Completion.of(name, body, texts, fault.finish if fault is not None else None)
 
     def _one(self, request: ChatRequest) -> Answer:
         answers = (behaviour(request) for behaviour in self.behaviours)
         return next((a for a in answers if a is not None), Answer(UNKNOWN))
 
-    def _completion(self, body: ChatBody, answers: list[Answer]) -> dict[str, object]:
-        prompt = sum(_tokens(str(m.get("content") or "")) for m in body.messages)
-        written = sum(_tokens(a.text) for a in answers)
-        return {
-            "id": f"chatcmpl-standin-{next(self._ids)}",
-            "object": "chat.completion",
-            "created": int(time.time()),
-            "model": body.model,
-            "standin": True,
-            "choices": [
-                {
-                    "index": i,
-                    "message": {"role": "assistant", "content": a.text},
-                    "finish_reason": "stop",
-                }
-                for i, a in enumerate(answers)
-            ],
-            "usage": {"prompt_tokens": prompt, "completion_tokens": written, "total_tokens": prompt + written},
-        }
-
     async def set_faults(self, request: web.Request) -> web.Response:
-        """PUT /admin/faults: a JSON object as in FLYWHEEL_STANDIN_FAULTS."""
+        """PUT /admin/faults: a row of weather, or a list of them."""
         try:
             self.faults.set(await request.json())
         except (ValueError, TypeError) as error:
@@ -163,27 +133,54 @@ class StandIn:
         return web.json_response(self.faults.show())
 
 
-def _tokens(text: str) -> int:
-    """About four characters a token; a stand-in has no tokenizer, and says so by being a stand-in."""
-    return max(1, len(text) // 4)
+def _gone(request: web.Request) -> web.Response:
+    """The connection ends."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
 
 
-def build(environ: dict[str, str] | None = None) -> web.Application:
-    """The application as the environment configures it."""
-    env = dict(os.environ) if environ is None else environ
+async def _cut(request: web.Request, made: Completion) -> web.StreamResponse:
+    """Half of a body, and the connection ends."""
+    data = json.dumps(made.whole()).encode()
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(data))})
+    await response.prepare(request)
+    await response.write(data[: len(data) // 2])
+    _gone(request)
+    return response
+
+
+async def _streamed(request: web.Request, made: Completion) -> web.StreamResponse:
+    """Server-sent events."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    for chunk in made.chunks():
+        await response.write(f"data: {json.dumps(chunk)}\n\n".encode())
+    await response.write(b"data: [DONE]\n\n")
+    return response
+
+
+def build(environ: Mapping[str, str] | None = None, weather: str | None = None) -> web.Application:
+    """The application as the environment configures it. Raises ValueError for weather that is none."""
+    env = os.environ if environ is None else environ
     models = env.get("FLYWHEEL_STANDIN_MODELS", MODEL_NAME).split(",")
-    faults = Faults(json.loads(env.get("FLYWHEEL_STANDIN_FAULTS", "{}")))
+    table = faults.table(weather) if weather else faults.parsed(env.get("FLYWHEEL_STANDIN_WEATHER") or "[]")
     delay = float(env.get("FLYWHEEL_STANDIN_DELAY_SECONDS", "0"))
-    return StandIn(BEHAVIOURS, faults, models, delay).app(admin=env.get("FLYWHEEL_STANDIN_ADMIN") == "1")
+    return StandIn(BEHAVIOURS, Faults(table), models, delay).app(admin=env.get("FLYWHEEL_STANDIN_ADMIN") == "1")
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Entry point; returns the exit code."""
-    parser = argparse.ArgumentParser(description="Serve scripted stand-ins for the model roles.")
+    parser = argparse.ArgumentParser(prog="flywheel_standin", description="Serve scripted stand-ins for model roles.")
     parser.add_argument("--host", help="one address; every one of both families if not given")
     parser.add_argument("--port", type=int, default=8000)
-    args = parser.parse_args()
+    parser.add_argument("--weather", metavar="NAME|FILE", help="a table of faults, of the house's or your own")
+    args = parser.parse_args(argv)
     telemetry.configure(command="standin")
-    log.info("serving", port=args.port, standin=True, notice=STANDIN_NOTICE)
-    web.run_app(build(), host=args.host, port=args.port, access_log=None, print=None, shutdown_timeout=5)
+    try:
+        app = build(weather=args.weather)
+    except ValueError as error:
+        parser.error(str(error))
+    log.info("serving", port=args.port, standin=True, notice=STANDIN_NOTICE, weather=args.weather)
+    web.run_app(app, host=args.host, port=args.port, access_log=None, print=None, shutdown_timeout=5)
     return 0

@@ -146,7 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "up", help="set everything up and run a round (environment: CLUSTER, KUBECONFIG, ROUND, VALUES)"
+        "up", help="set everything up and run a round (environment: CLUSTER, KUBECONFIG, ROUND, VALUES, WEATHER)"
     )
     item = commands.add_parser("watch", help="follow a round")
     item.add_argument("name", nargs="?", help="default: the round of examples/round.yaml, or of ROUND")

@@ -134,13 +134,14 @@ def import_job(space: str, image: str) -> Object:
     return job(IMPORT_JOB, space, image, ["-m", "flywheel_jobs", "import-model"], memory="6Gi")
 
 
-def standin(space: str, image: str) -> list[Object]:
+def standin(space: str, image: str, weather: str = "") -> list[Object]:
     """The scripted server behind the teacher, solver, user and judge roles, as a Deployment and a Service."""
     labels = {"app.kubernetes.io/name": "standin", **PART_OF}
     container = {
         "name": "standin",
         "image": image,
         "command": ["python", "-m", "flywheel_standin"],
+        "env": [{"name": "FLYWHEEL_STANDIN_WEATHER", "value": weather}],
         "ports": [{"name": "http", "containerPort": STANDIN_PORT}],
         "readinessProbe": {
             "httpGet": {"path": "/v1/models", "port": "http"},

@@ -16,6 +16,7 @@ NAMESPACE = "flywheel-demo"
 RELEASE = "flywheel"
 STORE_SECRET = "flywheel-s3"
 IMAGES = ("operator", "jobs", "ray-cpu")
+WEATHER = ROOT / "jobs" / "flywheel_standin" / "weather"
 BASE_MODEL = "smollm2-135m-instruct"
 
 
@@ -44,6 +45,7 @@ class Settings:
     result_file: Path = ROOT / "result.json"
     chart: Path = ROOT / "charts" / "flywheel"
     values: Path | None = None
+    weather: str = ""  # text of a table of faults for the stand-in; empty is calm
 
     @property
     def existing(self) -> bool:
@@ -72,10 +74,13 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         raise DemoError(f"CLUSTER={wanted} is not known: leave it out for a local cluster, or use kind or existing")
     round_file = Path(environ.get("ROUND") or ROOT / "examples" / "round.yaml").absolute()
     values = Path(environ["VALUES"]).absolute() if environ.get("VALUES") else None
+    weather = _weather(environ.get("WEATHER") or "")
     if wanted != Cluster.EXISTING:
         folder = ROOT / ".flywheel"
         kubeconfig = folder / "kind.kubeconfig" if wanted == Cluster.KIND else None
-        return Settings(Cluster(wanted), kubeconfig, round_file=round_file, values=values, folder=folder)
+        return Settings(
+            Cluster(wanted), kubeconfig, round_file=round_file, values=values, folder=folder, weather=weather
+        )
     kubeconfig = Path(environ.get("KUBECONFIG") or Path.home() / ".kube" / "config").expanduser()
     if not kubeconfig.is_file():
         raise DemoError(f"CLUSTER=existing needs a kubeconfig and {kubeconfig} is no file: set KUBECONFIG to one file")
@@ -86,4 +91,15 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             f"CLUSTER=existing needs images that the cluster can pull: set {', '.join(absent)}. "
             "Build them with `make images` and push the OCI layouts to your registry, for example with skopeo copy."
         )
-    return Settings(Cluster.EXISTING, kubeconfig, images=images, round_file=round_file, values=values)
+    return Settings(Cluster.EXISTING, kubeconfig, images=images, round_file=round_file, values=values, weather=weather)
+
+
+def _weather(wanted: str) -> str:
+    """The table of that name, or of that file, as text: the stand-in's pod has no file of the user's."""
+    if not wanted:
+        return ""
+    path = next((p for p in (WEATHER / f"{wanted}.yaml", Path(wanted)) if p.is_file()), None)
+    if path is None:
+        known = ", ".join(sorted(p.stem for p in WEATHER.glob("*.yaml")))
+        raise DemoError(f"WEATHER={wanted} is no table of faults: use a file (docs/endpoints.md), or one of {known}")
+    return path.read_text()

@@ -195,7 +195,7 @@ def make_given_secret(kube: Kubectl, settings: Settings, environ: Mapping[str, s
 def prepare(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str:
     """Bucket, base model, stand-in and the operator, side by side where they do not need each other."""
     space = settings.namespace
-    kube.apply([*manifests.standin(space, images["jobs"])])
+    kube.apply([*manifests.standin(space, images["jobs"], settings.weather)])
     # asked of the store itself: MinIO's data goes with its pod, while a finished Job stays
     kube.delete("job", manifests.CHECK_STORE_JOB, space)
     check = manifests.check_store_job(space, images["jobs"], make_bucket=not settings.existing)

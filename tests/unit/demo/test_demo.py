@@ -16,9 +16,11 @@ import pytest
 from demo import diagnose, jobs, manifests, needs, progress, rounds, setup, summary
 from demo.errors import DemoError
 from demo.memory import memory_kib
-from demo.settings import BASE_MODEL, ROOT, Cluster, Settings, from_environment
+from demo.settings import BASE_MODEL, IMAGES, ROOT, Cluster, Settings, from_environment, image_variable
 from demo.watch import Screen, follow
+from flywheel_standin import faults
 from flywheel_standin.protocol import MODEL_NAME
+from flywheel_standin.server import build
 
 NOW = datetime(2026, 11, 23, 10, 10, 0, tzinfo=UTC)
 
@@ -97,6 +99,7 @@ class FakeKube:
         self, objects: dict[tuple[str, str], Any] | None = None, outputs: dict[str, str] | None = None
     ) -> None:
         self.objects, self.outputs, self.calls = objects or {}, outputs or {}, []
+        self.applied: list[Any] = []
 
     def try_run(self, *args: str, stdin: str | None = None, timeout_s: float = 120) -> tuple[int, str, str]:
         return 0, self.run(*args), ""
@@ -114,6 +117,7 @@ class FakeKube:
 
     def apply(self, objects: Any) -> str:
         self.calls.append(("apply", *[o["kind"] for o in objects]))
+        self.applied += objects
         return ""
 
     def delete(self, kind: str, name: str, namespace: str | None = None) -> None:
@@ -352,21 +356,40 @@ def test_a_store_secret_is_made_from_the_environment_or_asked_for() -> None:
 
 AVAILABLE = {"status": {"conditions": [{"type": "Available", "status": "True"}]}}
 COMPLETE = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}, "spec": {"template": {"spec": {}}}}
+OF_J = COMPLETE | {"spec": {"template": {"spec": {"containers": [{"image": "j"}]}}}}
 
 
 @pytest.mark.parametrize(("log", "imported"), [("MODEL ABSENT", True), ("MODEL PRESENT", False)])
 def test_the_model_is_imported_when_the_store_lacks_it_whatever_jobs_say(log: str, imported: bool) -> None:
-    complete = COMPLETE | {"spec": {"template": {"spec": {"containers": [{"image": "j"}]}}}}
     objects = {
         ("deployment", "*"): [AVAILABLE],
         ("deployment", "standin"): AVAILABLE,
-        ("job", "check-store"): complete,
-        ("job", f"import-{BASE_MODEL}"): complete,
+        ("job", "check-store"): OF_J,
+        ("job", f"import-{BASE_MODEL}"): OF_J,
     }
     kube = FakeKube(objects, {"logs": log})
     setup.prepare(kube, Settings(), {"jobs": "j", "ray-cpu": "r"})
     assert (("delete", "job", f"import-{BASE_MODEL}") in kube.calls) is imported
     assert ("delete", "job", "check-store") in kube.calls  # always asked anew
+
+
+@pytest.mark.parametrize("cluster", ["local", "kind", "existing"])
+def test_weather_goes_from_the_command_line_to_the_stand_in(cluster: str, tmp_path: Path) -> None:
+    config = tmp_path / "config"
+    config.write_text("")
+    images = {image_variable(name): "r/x:1" for name in IMAGES}
+    env = {"CLUSTER": cluster, "KUBECONFIG": str(config), **images}
+    own = tmp_path / "own.yaml"
+    own.write_text("- {status: 503, share: 0.5}\n")
+    objects = {("deployment", "*"): [AVAILABLE], ("deployment", "standin"): AVAILABLE, ("job", "check-store"): OF_J}
+    for wanted, rows in (("", 0), ("bad", 11), (str(own), 1)):
+        kube = FakeKube(objects, {"logs": "MODEL PRESENT"})
+        setup.prepare(kube, from_environment({**env, "WEATHER": wanted}), {"jobs": "j", "ray-cpu": "r"})
+        deployment = next(o for o in kube.applied if o["kind"] == "Deployment")
+        entry = {e["name"]: e["value"] for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+        assert len(faults.parsed(entry["FLYWHEEL_STANDIN_WEATHER"] or "[]")) == rows and build(entry)
+    with pytest.raises(DemoError, match=r"WEATHER=bda .*bad, hour, limit"):
+        from_environment({**env, "WEATHER": "bda"})
 
 
 def test_our_pods_meet_pod_security_restricted() -> None:

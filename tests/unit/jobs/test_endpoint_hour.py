@@ -16,12 +16,13 @@ from flywheel_api.round import Role
 from flywheel_api.stages import ResolvedEndpoint, Stage
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
 from flywheel_jobs.endpoints import llm
-from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
 from flywheel_jobs.harness.context import ShardDone, StageContext
 from flywheel_jobs.storage.store import Store
+from flywheel_standin import faults
+from flywheel_standin.faults import Faults
 from flywheel_store.memory import MemoryBucket
-from unit.jobs.virtual import Body, Wire, err, is_probe, now, ok, run
+from unit.jobs.virtual import Body, Wire, err, is_probe, now, ok, run, spoiled
 
 
 class Text(StatusModel):
@@ -63,54 +64,27 @@ async def attempt(ctx: StageContext, items: int) -> dict[str, Text]:
 
 
 class Weather:
-    """What a server does in the course of an hour, by the minute."""
+    """A server in the stand-in's weather; in virtual time, so that an hour of it takes seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, table: str) -> None:
         self.rng = random.Random(7)
+        self.faults = Faults(faults.table(table))
         self.seen: Counter[str] = Counter()
-        self.window, self.count = -1, 0
 
     async def __call__(self, body: Body, number: int) -> Reply:
         text = str(body["messages"][0]["content"])
-        fault, reply = self.fault()
-        self.seen[fault] += 1
+        fault = self.faults.next(now())
+        self.seen[fault.name if fault else "calm"] += 1
         await asyncio.sleep(self.rng.uniform(0.5, 4.0))
-        if isinstance(reply, Exception):
-            raise reply
-        if fault == "calm" and text == "item 13":
-            return err(400, "this item cannot be done")
-        return reply or ok(f"answer to {text}", id=str(number))
-
-    def fault(self) -> tuple[str, Reply | Exception | None]:
-        minute, luck = int(now() // 60), self.rng.random()
-        if 5 <= minute < 8:
-            return "restart", NoReply("connection refused", sent=False)
-        if 12 <= minute < 14:
-            return "loading", err(503, "Loading model")
-        if 20 <= minute < 24:
-            return "purse", err(402, "no balance left")
-        if 30 <= minute < 33:
-            return "hang", NoReply("no answer", timed_out=True)
-        if luck < 0.06:
-            return "abort", ok("", finish="abort")
-        if luck < 0.10:
-            return "error in a 200", Reply(200, b'{"error": {"message": "upstream", "code": 502}}')
-        if luck < 0.14:
-            return "reset", NoReply("reset by peer")
-        if luck < 0.18:
-            return "500", err(500)
-        if luck < 0.20:
-            return "503", err(503, "", **{"retry-after": "3"})
-        if int(now()) != self.window:
-            self.window, self.count = int(now()), 0
-        self.count += 1
-        return ("limit", err(429, "", **{"retry-after": "1"})) if self.count > 1 else ("calm", None)
+        if fault is not None:
+            return spoiled(fault)
+        return err(400, "this item cannot be done") if text == "item 13" else ok(f"answer to {text}", id=str(number))
 
 
 @pytest.mark.usefixtures("at_once")
 def test_an_hour_of_weather_ends_like_a_calm_one(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits, aborts, 503s, resets, restarts, hangs, a purse that empties and is filled; the operator tries again."""
-    weather = Weather()
+    weather = Weather("hour")
     wire = Wire(weather)
     monkeypatch.setattr(llm, "Http", lambda endpoint: wire)
     store, items, ends = Store(MemoryBucket()), 1500, Counter[str]()
@@ -128,9 +102,7 @@ def test_an_hour_of_weather_ends_like_a_calm_one(monkeypatch: pytest.MonkeyPatch
     found, dropped, seconds = run(hour())
     assert found == {str(n): Text(text=f"answer to item {n}") for n in range(items) if n != 13}
     assert dropped == {"request-refused": 1}  # as in the calm run: what the item is at fault for
-    assert seconds > 3600 and set(weather.seen) >= {
-        "restart", "loading", "purse", "hang", "abort", "error in a 200", "reset", "500", "503", "limit", "calm"
-    }  # fmt: skip
+    assert seconds > 3600 and set(weather.seen) == {str(row["name"]) for row in faults.table("hour")} | {"calm"}
     assert ends["EndpointRefused"] >= 2 and sum(ends.values()) <= 12, ends
 
 

@@ -46,7 +46,10 @@ async def test_answers_usage_and_identity(client: ChatClient) -> None:
 
 
 @pytest.mark.parametrize("fault", [{"status": 503, "first": 4}, {"malformed": True, "first": 3},
-                                   {"status": 429, "retry_after": 0.05, "first": 3}])  # fmt: skip
+                                   {"status": 429, "retry_after": 0.05, "first": 3},
+                                   {"status": 502, "inside": True, "first": 3}, {"finish": "abort", "first": 3},
+                                   {"reset": True, "first": 3}, {"cut": True, "first": 3},
+                                   {"hang_seconds": 0.1, "reset": True, "first": 2}])  # fmt: skip
 async def test_what_passes_is_retried(server: Any, client: ChatClient, fault: dict[str, Any]) -> None:
     server.standin.faults.set(fault)
     assert (await client.chat(ASK)).text == "hi#0"

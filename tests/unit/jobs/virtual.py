@@ -11,7 +11,10 @@ from typing import Any, TypeVar
 
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
+from flywheel_standin import faults
+from flywheel_standin.faults import Fault
 
 T = TypeVar("T")
 Body = Mapping[str, Any]
@@ -79,6 +82,17 @@ def ok(*texts: str, finish: str = "stop", usage: tuple[int, int] | None = (3, 5)
 def err(status: int, message: str = "", **headers: str) -> Reply:
     """An error."""
     return Reply(status, json.dumps({"error": {"message": message}}).encode(), headers)
+
+
+def spoiled(fault: Fault) -> Reply:
+    """What a client gets of a fault of the stand-in's weather. Raises NoReply where that is nothing."""
+    if fault.hang_seconds or fault.reset or fault.cut:
+        raise NoReply("no answer" if fault.hang_seconds else "the connection ended", timed_out=fault.hang_seconds > 0)
+    broken = faults.error(fault)
+    if broken is None:
+        return ok("", finish=fault.finish or "stop")
+    status, headers, body = broken
+    return Reply(status, body, {name.lower(): value for name, value in headers.items()})
 
 
 def is_probe(body: Body) -> bool:
