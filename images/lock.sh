@@ -19,8 +19,9 @@ resolve() { # resolve NAME OUT ARGS...: runs the resolver, OUT's present content
   shift 2
   case $name in
     dev)         "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra operator --extra jobs --extra dev ;;
-    operator)    "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra operator ;;
-    jobs)        "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs ;;
+    # the versions that the tests ran with
+    operator)    "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra operator --constraint images/locks/dev.txt ;;
+    jobs)        "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs --constraint images/locks/dev.txt ;;
     ray-cpu)     "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/ray-cpu.in \
                    --override images/locks/ray-cpu.overrides.in --excludes images/locks/ray-cpu.excludes.in \
                    --excludes images/locks/cuda-libraries.excludes.in ;;

@@ -12,7 +12,7 @@ Object = dict[str, Any]
 
 ONE_IN = 20  # of so many rounds one serves and one trains
 HELD_STAGES = frozenset({"EvaluateBase", "MineReasoning"})  # Jobs that run as long as the benchmark
-OUTSIDE = "http://127.0.0.1:9/v1"  # never called: stages are played
+OUTSIDE = "http://models.test:9/v1"  # never called: stages are played
 
 
 def kind_of(number: int) -> str:

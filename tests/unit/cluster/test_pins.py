@@ -16,7 +16,7 @@ def test_every_module_pins_a_version_and_every_binary_has_a_module() -> None:
         assert version.startswith("v") or not module.pinned
     assert {b.module for b in pins.BINARIES.values()} == set(pins.MODULES)
     assert set(pins.GROUPS["apiserver"]) == {"etcd", "kube-apiserver", "kubectl"}
-    assert set(pins.GROUPS["node"]) | set(pins.GROUPS["helm"]) == set(pins.BINARIES)
+    assert set(pins.GROUPS["node"]) | set(pins.GROUPS["helm"]) | {"versitygw"} == set(pins.BINARIES)
 
 
 def test_the_version_reaches_the_linker() -> None:
