@@ -69,6 +69,7 @@ class Layout:
     param_offload: bool = False
     offload_policy: bool = False  # FSDP2's own: the card holds bf16 weights
     others: float = 0.0
+    trained: float = 1.0  # share of the weights that have gradients: less than 1 with adapters
 
 
 class Peak(NamedTuple):
@@ -98,8 +99,8 @@ def _states(s: Shape, at: Layout, gradients: bool) -> dict[str, float]:
     others = {"reference or critic": s.weights * at.others / at.gpus} if at.others else {}
     if at.offload_policy:
         return {"parameters": 2 * s.weights / at.gpus} | others
-    own = {"parameters": 4 * share, "optimiser": 8 * share} | ({"gradients": 4 * share} if gradients else {})
-    return own | others
+    own = {"parameters": 4 * share, "optimiser": 8 * share * at.trained}
+    return own | ({"gradients": 4 * share * at.trained} if gradients else {}) | others
 
 
 def update(s: Shape, at: Layout, accumulates: bool = True) -> Peak:
@@ -115,7 +116,7 @@ def update(s: Shape, at: Layout, accumulates: bool = True) -> Peak:
     states = _states(s, at, gradients=True)
     loss = _states(s, at, gradients=accumulates) | held | {"logits": at.logits.update * s.vocabulary * tokens}
     inside = (14.0 * s.width + 18.0 * s.active_experts * s.hidden) * tokens
-    step = {} if at.offload_policy else {"optimiser's temporaries": 4.0 * s.weights * at.state / at.gpus}
+    step = {} if at.offload_policy else {"optimiser's temporaries": 4.0 * s.weights * at.state * at.trained / at.gpus}
     return max(Peak(loss), Peak(states | held | {"layer": inside}), Peak(states | step), key=lambda p: p.allocated)
 
 
@@ -134,7 +135,7 @@ def awake(s: Shape, at: Layout, engine: float) -> Peak:
     parts = {
         "sampling engine": engine,
         "parameters": 0.0 if at.param_offload or at.offload_policy else 4 * share,
-        "optimiser": 0.0 if at.optimizer_offload or at.offload_policy else 8 * share,
+        "optimiser": 0.0 if at.optimizer_offload or at.offload_policy else 8 * share * at.trained,
         "weights on their way": float(BUCKETS),
     }
     return Peak(parts | ({"reference or critic": s.weights * at.others / at.gpus} if at.others else {}))

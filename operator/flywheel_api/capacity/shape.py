@@ -103,6 +103,8 @@ def shape_of(config: Any) -> Shape:
     if "text_config" in config or "vision_config" in config or family not in _FAMILIES:
         what = f"a model of type {family!r}" if family else "a config.json without model_type"
         raise UnknownShape(f"{what} has layers that no formula here covers: {_NO_SHAPE}")
+    if config.get("quantization_config"):
+        raise UnknownShape(f"quantised weights are not two bytes each: {_NO_SHAPE}")
     try:
         heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
         experts = int(config.get("num_experts") or 0)

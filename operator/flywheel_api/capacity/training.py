@@ -20,6 +20,7 @@ ANSWERED = 0.35
 """Mean answer over the longest that is allowed: an assumption; 0.1 to 0.7 is seen."""
 PROMPTED = 0.5
 """The same of prompts."""
+_ADAPTERS = 0.25  # rank 512 on all of 8B is 1.4e9 weights of 8.2e9: the largest that vLLM takes
 _LIMIT = 16384  # verl's own
 _NOWHERE = RunPaths(model="-", train=("-",), validation=(), checkpoints="-", rollouts="-", agent_loops="-")
 _FEWER = "set {keys} to fewer (a row has up to {longest} tokens), or lower algorithm.maxResponseTokens"
@@ -137,6 +138,7 @@ def _layout(spec: RLJobSpec, told: Mapping[str, Any]) -> Layout:
         param_offload=told.get(f"{fsdp}.param_offload") is True,
         offload_policy=told.get(f"{fsdp}.offload_policy") is True,
         others=others,
+        trained=_ADAPTERS if number(told.get("actor_rollout_ref.model.lora_rank"), 0) else 1.0,
     )
 
 

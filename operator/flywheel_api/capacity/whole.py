@@ -48,9 +48,16 @@ class RoundEstimate:
 
 
 def round_estimate(
-    spec: FlywheelRoundSpec, shape: Shape, card: Card, overrides: Mapping[str, Any] | None = None
+    spec: FlywheelRoundSpec,
+    shape: Shape,
+    card: Card,
+    overrides: Mapping[str, Any] | None = None,
+    pool_card: Card | None = None,
 ) -> RoundEstimate:
-    """What a round will need on these cards; `overrides` are those of the hardware. Raises presets.UnknownPreset."""
+    """What a round will need on these cards; a pool may have its own, `overrides` are those of the hardware.
+
+    Raises presets.UnknownPreset.
+    """
     specs = {track: training_spec(spec, track, _ANY, _ANY, None) for track in _tracks(spec)}
     trainings = {track: training(job, shape, card, overrides) for track, job in specs.items()}
     steps = {track: _steps(job, _rows(spec, track)) for track, job in specs.items()}
@@ -61,7 +68,7 @@ def round_estimate(
     findings = [Finding(f.fits, f"training.{track}: {f.text}") for track, t in trainings.items() for f in t.findings]
     policy = next((e for e in spec.endpoints if e.role is Role.POLICY), None)
     if policy is not None and policy.pool is not None and policy.pool.gpus_per_replica:
-        serving, problem = _serving(spec, shape, card, policy, policy.pool)
+        serving, problem = _serving(spec, shape, pool_card or card, policy, policy.pool)
         gpu_hours += serving * policy.pool.replicas * policy.pool.gpus_per_replica
         hours += serving
         findings += [problem] if problem else []
@@ -73,7 +80,9 @@ def round_estimate(
 
 
 def pool_problem(shape: Shape, card: Card, pool: PoolTemplate) -> Finding | None:
-    """What does not fit in a pool's servers, if anything."""
+    """What does not fit in a pool's servers, if anything: nothing is said of quantised weights or another cache."""
+    if {"quantization", "kv-cache-dtype"} & {key.replace("_", "-") for key in pool.engine.args}:
+        return None
     parts, _ = _server(shape, card, pool)
     room = memory.cache_tokens(shape, parts["cache"], pool.gpus_per_replica)
     if room >= pool.engine.max_model_len:

@@ -62,7 +62,8 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
         shape = await shape_in(context.results, store, found.base.digest)
     except StoreProblem as error:
         return Found(store_problem=Problem(error.reason, str(error)))
-    problem, estimate = capacity(spec, shape, hardware_of(context.config.gpu, spec.training.pod_template))
+    pool = next((e.pool.pod_template for e in spec.endpoints if e.pool is not None), None)
+    problem, estimate = capacity(spec, shape, hardware_of(context.config.gpu, spec.training.pod_template, pool))
     return replace(found, problem=problem, estimate=estimate)
 
 
@@ -79,12 +80,12 @@ async def shape_in(results: Results, store: ObjectStore, digest: str) -> Shape |
         return f"config.json of the base model: {error}"
 
 
-def hardware_of(flavour: Flavour, template: PodTemplate) -> Hardware:
+def hardware_of(flavour: Flavour, template: PodTemplate, pool: PodTemplate | None = None) -> Hardware:
     """What the cluster's configuration tells of the nodes that train."""
-    shape = flavour.trainer
-    labels = {**shape.pod.node_selector, **template.node_selector}
-    limit = shape.head.limits.get("memory") if template.resources is None else None
-    return Hardware(labels.get(PRODUCT_LABEL), flavour.overrides, float(quantity(limit)) if limit else None)
+    product = (flavour.trainer.pod.node_selector | template.node_selector).get(PRODUCT_LABEL)
+    serving = (flavour.rollout.pod.node_selector | (pool.node_selector if pool else {})).get(PRODUCT_LABEL)
+    limit = flavour.trainer.head.limits.get("memory") if template.resources is None else None
+    return Hardware(product, serving, flavour.overrides, float(quantity(limit)) if limit else None)
 
 
 async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:

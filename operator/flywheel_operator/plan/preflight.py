@@ -88,9 +88,10 @@ def _verl(spec: RLJobSpec) -> Problem | None:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is known of the nodes that train: the label that they are chosen by, verl's keys, bytes of the Ray head."""
+    """What is known of the nodes that train and serve: labels of their cards, verl's keys, bytes of the Ray head."""
 
     product: str | None = None
+    pool_product: str | None = None
     overrides: Mapping[str, Any] | None = None
     head_memory: float | None = None
 
@@ -108,9 +109,10 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
     """
     if isinstance(shape, str):
         return None, EstimateStatus(note=f"no estimate: {shape}")
-    card = card_of(at.product)
-    estimate = round_estimate(spec, shape, card or CARDS["H100"], at.overrides)
-    judged = estimate if card else round_estimate(spec, shape, LARGEST, at.overrides)
+    card, serving = card_of(at.product), card_of(at.pool_product)
+    usual = CARDS["H100"]
+    estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual)
+    judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST)
     refused = [f.text for f in judged.findings if not f.fits] + _merge(estimate.trainings.values(), at)
     tight = [] if card else [f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"]
     tight += [f.text for f in estimate.findings if f.text not in refused]

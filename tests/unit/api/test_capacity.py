@@ -93,6 +93,12 @@ def _batch(sequences: int, engines: int, parallel: int, lengths: tuple[int, int,
     return Batch(sequences, engines, parallel, *lengths, cache * GIB)
 
 
+def test_key_heads_are_cut_no_further_than_there_are() -> None:
+    """Qwen3-30B-A3B has four: at TP 8 each is held twice, so that a replica's cache holds as many tokens as at TP 4."""
+    moe = KNOWN["Qwen3-30B-A3B"]
+    assert mem.cache_tokens(moe, GIB, 8) == mem.cache_tokens(moe, GIB, 4) > mem.cache_tokens(moe, GIB, 2)
+
+
 STEPS = [
     ("NVIDIA-NeMo/RL#959", "Llama-3.1-8B", 8, _batch(2048, 8, 1, (150, 777, 3900), 30), 0, 122),
     ("NeMo-RL v0.5", "Llama-3.1-8B", 16, _batch(2048, 16, 1, (150, 869, 3900), 30), 0, 92.8),
@@ -192,6 +198,7 @@ def test_shapes_are_read_from_config_json() -> None:
         {}, [], "text", None, QWEN3_8B | {"model_type": "qwen3_5"}, QWEN3_8B | {"text_config": {}},
         QWEN3_8B | {"vocab_size": None}, QWEN3_8B | {"num_attention_heads": 0, "head_dim": None},
         QWEN3_8B | {"num_hidden_layers": 0}, QWEN3_8B | {"hidden_size": -1}, QWEN3_8B | {"num_experts": 8},
+        QWEN3_8B | {"quantization_config": {"quant_method": "fp8"}},
         QWEN3_8B | {"num_hidden_layers": float("inf")}, QWEN3_8B | {"vocab_size": 10**30},
     ],
 )  # fmt: skip
@@ -275,6 +282,12 @@ def test_offload_leaves_the_peak_of_a_pass_and_frees_the_generation() -> None:
     moved = training(_job(overrides=_job().overrides | offload), KNOWN["Qwen3-8B"], H100).peaks
     assert moved["update"].allocated == plain["update"].allocated
     assert moved["generation"].allocated < plain["generation"].allocated - 11 * GIB
+
+
+def test_adapters_need_little_beside_the_frozen_weights() -> None:
+    share = {"actor_rollout_ref.rollout.gpu_memory_utilization": 0.8}
+    assert "generation" in _refused(overrides=share)
+    assert "generation" not in _refused(overrides=share | {"actor_rollout_ref.model.lora_rank": 32})
 
 
 def test_published_runs_that_did_not_fit() -> None:

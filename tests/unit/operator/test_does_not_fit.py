@@ -15,13 +15,14 @@ from unit.api.test_capacity import QWEN3_8B, QWEN3_30B
 from unit.operator.world import NS, World
 
 H100 = {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}
+A100 = {"nvidia.com/gpu.product": "NVIDIA-A100-SXM4-40GB"}
 B200 = {"nvidia.com/gpu.product": "NVIDIA-B200"}
-POOL = {
+POOL: dict[str, Any] = {
     "role": "Policy",
     "pool": {"replicas": 8, "gpusPerReplica": 1, "engine": {"maxModelLen": 8192}},
     "sampling": {"maxTokens": 8192},
 }
-TEACHER = {"role": "Teacher", "url": "http://t.x/v1", "model": "t"}
+TEACHER: dict[str, Any] = {"role": "Teacher", "url": "http://t.x/v1", "model": "t"}
 SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"
 
 
@@ -121,6 +122,27 @@ async def test_a_hubs_model_is_known_by_its_name_where_its_makers_gave_it() -> N
     on_gpus(world, "hf://acme/Qwen3-32B-pruned", H100)
     await world.look()
     assert "is not known before its pods read it" in world.condition("Preflight", name="big")["message"]
+
+
+def with_pool(world: World, labels: dict[str, str], **args: Any) -> None:
+    """14B trained on B200s, served with a long window by nodes with these labels."""
+    engine = {"maxModelLen": 100_000, "args": args}
+    pool = {**POOL, "pool": {**POOL["pool"], "engine": engine, "podTemplate": {"nodeSelector": labels}}}
+    preset = {"preset": "agenticqwen-8b", "podTemplate": {"nodeSelector": B200}}
+    world.apply_as("big", base={"model": "hf://Qwen/Qwen3-14B"}, endpoints=[TEACHER, pool], training=preset)
+
+
+@pytest.mark.parametrize(
+    ("labels", "args", "reason"),
+    [(A100, {}, "DoesNotFit"), (B200, {}, "Passed"), (A100, {"quantization": "fp8"}, "Passed")],
+)
+async def test_a_pool_is_judged_by_its_own_card_if_its_weights_are_not_quantised(
+    labels: dict[str, str], args: Any, reason: str
+) -> None:
+    world = World()
+    with_pool(world, labels, **args)
+    await world.look()
+    assert world.condition("Preflight", name="big")["reason"] == reason
 
 
 async def test_training_on_cpu_is_not_estimated() -> None:
