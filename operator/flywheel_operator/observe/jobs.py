@@ -10,7 +10,7 @@ from typing import Any
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_api.ends import MEANINGS, End
-from flywheel_operator.model import Child, Ended, Object, Run, RunState
+from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe import waiting
 from flywheel_operator.observe.rayjobs import child_of
@@ -23,7 +23,7 @@ def run_of(job: Object, pods: list[Object], refusal: str = "") -> Run:
     spec, status = job.get("spec") or {}, job.get("status") or {}
     child = child_of(job)
     conditions = conditions_of(job)
-    if "Complete" in conditions:
+    if conditions.keys() & {"Complete", "SuccessCriteriaMet"}:
         return Run(child, RunState.SUCCEEDED)
     failed = conditions.get("Failed") or conditions.get("FailureTarget")
     if failed is not None:
@@ -39,7 +39,9 @@ def run_of(job: Object, pods: list[Object], refusal: str = "") -> Run:
     if any(_runs(pod, state) for pod, state in zip(pods, states, strict=True)):
         return Run(child, RunState.RUNNING)
     if not pods and status.get("active", 0) == 0:
-        return _without_pods(child_of(job), refusal)
+        if refusal:
+            return waiting.refused(child, refusal)
+        return Run(child, RunState.STARTING, "waiting for the Job controller to make the pods")
     return waiting.run_of_start(child, pods, "the stage's pods are starting")
 
 
@@ -48,14 +50,6 @@ def lacks_pods(job: Object, pods: list[Object]) -> bool:
     status = job.get("status") or {}
     held = bool((job.get("spec") or {}).get("suspend")) or bool(conditions_of(job))
     return not pods and not held and status.get("active", 0) == 0
-
-
-def _without_pods(child: Child, refusal: str) -> Run:
-    if not refusal:
-        return Run(child, RunState.STARTING, "waiting for the Job controller to make the pods")
-    if "exceeded quota" in refusal:
-        return Run(child, RunState.QUEUED, f"the namespace's quota is used up: {refusal}", reason=Reason.QUEUED)
-    return Run(child, RunState.QUEUED, f"pods are refused: {refusal}", True, Reason.POD_REFUSED)
 
 
 def conditions_of(job: Object) -> dict[str, dict[str, Any]]:

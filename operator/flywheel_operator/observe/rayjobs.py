@@ -152,17 +152,7 @@ def held_run(child: Child, cluster: Object | None) -> Run | None:
     if ((cluster or {}).get("spec") or {}).get("suspend"):
         text = "the Ray cluster is suspended: whoever suspended it (Kueue, or a person) lets it go on"
         return Run(child, RunState.QUEUED, text, reason=Reason.QUEUED)
-    text = refusal(cluster)
-    if not text:
-        return None
-    if "exceeded quota" in text:
-        return Run(child, RunState.QUEUED, text, reason=Reason.QUEUED)
-    return Run(child, RunState.QUEUED, text, True, Reason.POD_REFUSED)
-
-
-def refusal(cluster: Object | None) -> str:
-    """Text of a RayCluster whose pods the API server refuses (Pod Security, quota); empty otherwise."""
     for condition in ((cluster or {}).get("status") or {}).get("conditions") or []:
         if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True":
-            return f"pods are refused: {condition.get('reason', '')}: {condition.get('message', '')}"
-    return ""
+            return waiting.refused(child, f"{condition.get('reason', '')}: {condition.get('message', '')}")
+    return None

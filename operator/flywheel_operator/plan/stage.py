@@ -143,9 +143,9 @@ def _waits(status: StageStatus, run: Run, **clocks: str | None) -> Step:
 def _said(run: Run) -> Reason | None:
     if run.refused:
         return Reason.POD_REFUSED
-    if run.state is RunState.QUEUED:
-        return Reason.QUEUED
-    return run.reason if run.reason in (Reason.QUEUED, Reason.API_REFUSES) else None
+    if run.reason is Reason.API_REFUSES:
+        return Reason.API_REFUSES
+    return Reason.QUEUED if run.state is RunState.QUEUED or run.reason is Reason.QUEUED else None
 
 
 def _limits(definition: StageDef, times: Timings) -> attempt.Limits:

@@ -75,6 +75,7 @@ def test_a_job_that_ends_is_not_asked_about() -> None:
 
 
 QUOTA = 'pods "x-" is forbidden: exceeded quota: q, requested: limits.cpu=4, used: limits.cpu=8, limited: limits.cpu=8'
+WEBHOOK = 'Internal error occurred: failed calling webhook "mpod.kb.io": EOF'
 LIMITS = 'Pod "x-0" is invalid: spec.containers[0].resources.requests: Invalid value: "100m": must be less than limit'
 
 
@@ -85,6 +86,13 @@ LIMITS = 'Pod "x-0" is invalid: spec.containers[0].resources.requests: Invalid v
         (LIMITS, Reason.POD_REFUSED, True),
         ('pods "x-" is forbidden: failed quota: q: must specify limits.cpu for: stage', Reason.POD_REFUSED, True),
         ('pods "x-" is forbidden: violates PodSecurity "restricted:latest"', Reason.POD_REFUSED, True),
+        (WEBHOOK, Reason.API_REFUSES, False),
+        (
+            'Operation cannot be fulfilled on resourcequotas "q": the object has been modified',
+            Reason.API_REFUSES,
+            False,
+        ),
+        ('admission webhook "policy.example" denied the request: no cost centre', Reason.POD_REFUSED, True),
     ],
 )
 async def test_why_a_job_has_no_pods_is_in_its_events(message: str, reason: Reason, act: bool) -> None:
@@ -100,6 +108,11 @@ async def test_why_a_job_has_no_pods_is_in_its_events(message: str, reason: Reas
     run = jobs.run_of(job(), [], said)
     assert (run.state, run.reason, run.refused) == (RunState.QUEUED, reason, act)
     assert message in run.text
+    condition = {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreateWorkerPod", "message": message}
+    cluster = {"kind": "RayCluster", "metadata": {"name": "c", "uid": "u"}, "status": {"conditions": [condition]}}
+    of_cluster = rayjobs.held_run(run.child, cluster)
+    assert of_cluster is not None and message in of_cluster.text
+    assert (of_cluster.state, of_cluster.reason, of_cluster.refused) == (run.state, run.reason, run.refused)
 
 
 async def test_without_the_right_to_see_events_a_start_goes_on() -> None:
@@ -136,16 +149,18 @@ def test_what_the_pods_show_while_a_child_starts_is_kept_as_evidence() -> None:
     assert waits.evidence is None and waits.late is Cause.CAPACITY, "a restart long ago does not explain a long start"
 
 
-async def test_a_round_says_why_its_stage_has_no_pods() -> None:
+@pytest.mark.parametrize(("message", "reason"), [(QUOTA, Reason.QUEUED), (WEBHOOK, Reason.API_REFUSES)])
+async def test_a_round_says_why_its_stage_has_no_pods(message: str, reason: Reason) -> None:
     world = World()
     world.apply(ROUND)
     for _ in range(3):
         await world.look()
         world.tick()
     stage = world.of_kind("Job")[0]
-    said = event("e1", f"Error creating: {QUOTA}", "2026-11-26T10:00:00Z", uid=stage["metadata"]["uid"])
+    said = event("e1", f"Error creating: {message}", "2026-11-26T10:00:00Z", uid=stage["metadata"]["uid"])
     said["metadata"]["namespace"] = NS
     world.kube.seed(said)
     world.tick(30)
     await world.look()
-    assert any("exceeded quota" in str(s.get("progress")) for s in world.status()["stages"])
+    assert any(message in str(s.get("progress")) for s in world.status()["stages"])
+    assert world.condition("Ready")["reason"] == reason and world.condition("Stalled")["status"] == "False"
