@@ -83,21 +83,42 @@ STOPPED: Final = frozenset(
 CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
 _FILTERS = frozenset(
     {"content_filter", "content-filter", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
-     "guardrail_intervened", "error_toxic"}
+     "guardrail_intervened", "error_toxic", "refusal"}
 )  # fmt: skip
 _REFUSALS = frozenset(range(400, 500))
 _ITEM = frozenset({400, 413, 422})
 _SPACE = (
     r"context.?(length|window|size)|maximum context|max_model_len|too many (input )?tokens|(prompt|input) is too long"
     r"|exceed\w* (the )?(available |model.?s |maximum )?(context|number of tokens|token limit)|reduce the length"
+    r"|(maximum|longer than the) (prompt|model|model.?s) length|context shift is disabled|physical batch size"
+    r"|(string|tokens?).{0,40}too (long|large)|must have less than \d+ tokens|max_new_tokens. must be"
+    r"|range of input length"
 )
 _MONEY = (
     r"insufficient.?(quota|balance|funds|credit)|credit.?balance|(no|out of|not enough) (balance|credits?|money|funds)"
     r"|exceeded your current quota|billing.{0,30}(limit|disabled|details|not |required)|payment required"
     r"|quota.{0,60}(per.?day|daily|month)|(per.?day|daily|monthly).{0,40}(quota|limit)|(requests|tokens) per day"
+    r"|budget.{0,20}exceeded|exceeded.{0,10}budget|balance.{0,10}insufficient|weekly.{0,20}limit|calls / month"
+    r"|daily.{0,20}allocation|(key|spend\w*|specified api usage) limits?\b|call volume quota|arrear"
+    r"|free.?tier.{0,40}(exhausted|only)|account.{0,60}(suspended|not active|good standing)|余额不足"
 )
-_FILTER = r"content.?(filter|policy|management)|responsibleai|moderation|flagged|safety system|prohibited content"
-_LOADING = r"(still|is|being|currently) loading|loading (the )?model|model_not_ready|warming up|not (yet )?ready"
+_FILTER = (
+    r"content.?(filter|policy|management)|responsibleai|moderation|flagged|safety system|prohibited content"
+    r"|data_?inspection|inappropriate content|敏感"
+)
+_CROWD = (
+    r"throttl|rate.?limit|overloaded|queue is full|capacity.{0,20}exceeded|too many requests|please wait before"
+    r"|server is busy|速率限制"
+)
+_KEY = r"api.?key (is )?(not valid|invalid|expired)|invalid api.?key|authentication error|location is not supported"
+_MODEL = (
+    r"invalid model name|not a valid model|unknown model|no such model"
+    r"|model ['\"`]?\S{1,80} (is |was )?(not found|does not exist)"
+)
+_UPSTREAM = r"has crashed|internal.{0,8}error|upstream|connection (error|reset|refused)"
+_LOADING = (
+    r"(still|is|being|currently) (un)?load(ing|ed)|loading (the )?model|model_not_ready|warming up|not (yet )?ready"
+)
 
 TABLE: Final[tuple[Row, ...]] = (
     Row(
@@ -117,6 +138,14 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(Signs(402, "no balance left"),),
     ),
     Row(
+        "429 that says that this request alone is over the limit",
+        Outcome.ITEM_REFUSED,
+        "too-long",
+        frozenset({429}),
+        r"request too large",
+        examples=(Signs(429, "request too large for m on tokens per min (tpm): limit 30000, requested 50000"),),
+    ),
+    Row(
         "429 that speaks of a limit by the minute",
         Outcome.BUSY,
         "busy",
@@ -125,10 +154,10 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(Signs(429, "you exceeded your current quota generaterequestsperminute"),),
     ),
     Row(
-        "400, 403, 429 or an error inside a 200 that speaks of money, or of a quota by the day or month",
+        "400, 403, 412, 429 or an error inside a 200 that speaks of money, or of a quota by the day or month",
         Outcome.ENDPOINT_REFUSED,
         "no-money",
-        frozenset({200, 400, 403, 429}),
+        frozenset({200, 400, 403, 412, 429}),
         _MONEY,
         advice="the account has no money or quota left: pay, or raise its limit",
         examples=(
@@ -137,6 +166,14 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(400, "your credit balance is too low to access the api"),
             Signs(429, "quota exceeded for metric: generate_requests_per_model_per_day"),
             Signs(403, "billing is disabled for this project"),
+            Signs(400, "budget_exceeded budget has been exceeded! current cost: 10.5, max budget: 10.0"),
+            Signs(400, "you have reached your specified api usage limits"),
+            Signs(400, "arrearage access denied, please make sure your account is in good standing"),
+            Signs(403, "key limit exceeded (total limit)"),
+            Signs(403, "out of call volume quota"),
+            Signs(403, "sorry, your account balance is insufficient"),
+            Signs(412, "account x is suspended, possibly due to failure to pay past invoices"),
+            Signs(429, "you have reached your weekly usage limit, upgrade for higher limits"),
         ),
     ),
     Row(
@@ -146,6 +183,19 @@ TABLE: Final[tuple[Row, ...]] = (
         _REFUSALS | {200, 500, 503},
         _LOADING,
         examples=(Signs(400, "model is still loading"), Signs(404, "loading model"), Signs(503, "loading model")),
+    ),
+    Row(
+        "400, 424, 498 or an error inside a 200 that speaks of a crowd",
+        Outcome.BUSY,
+        "busy",
+        frozenset({200, 400, 424, 498}),
+        _CROWD,
+        examples=(
+            Signs(400, "throttlingexception too many tokens, please wait before trying again."),
+            Signs(400, "the request queue is full."),
+            Signs(498, "capacity_exceeded flex tier capacity exceeded"),
+            Signs(200, "overloaded_error overloaded", broken=True),
+        ),
     ),
     Row(
         "408, 409, 425, 429, 503, 529",
@@ -163,6 +213,7 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(
             Signs(400, "content_filter the response was filtered due to azure's content management policy"),
             Signs(403, "your input was flagged"),
+            Signs(400, "data_inspection_failed input data may contain inappropriate content."),
         ),
     ),
     Row(
@@ -176,9 +227,43 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(400, "this model's maximum context length is 4096 tokens"),
             Signs(400, "prompt is too long: 210000 tokens > 200000 maximum"),
             Signs(500, "exceed_context_size_error the request exceeds the available context size"),
+            Signs(500, "input (3000 tokens) is too large to process. increase the physical batch size"),
+            Signs(500, "context shift is disabled"),
+            Signs(400, "this model's maximum prompt length is 131072 but the request contains 140000 tokens."),
+            Signs(400, "invalid 'messages[0].content': string too long"),
+            Signs(422, "input validation error: `inputs` must have less than 1024 tokens. given: 2000"),
         ),
     ),
     Row("413", Outcome.ITEM_REFUSED, "too-long", frozenset({413}), examples=(Signs(413),)),
+    Row(
+        "400 that speaks of the key",
+        Outcome.ENDPOINT_REFUSED,
+        "no-permission",
+        frozenset({400}),
+        _KEY,
+        advice="check its apiKey: it is wrong, too old, or may not use this model",
+        examples=(
+            Signs(400, "api key not valid. please pass a valid api key."),
+            Signs(400, "authentication error, litellm virtual key expected."),
+        ),
+    ),
+    Row(
+        "400 or 422 that does not know the model",
+        Outcome.ENDPOINT_REFUSED,
+        "not-there",
+        frozenset({400, 422}),
+        _MODEL,
+        advice="check its url and model: this address does not serve them",
+        examples=(Signs(400, "invalid model name passed in model=m"), Signs(400, "m is not a valid model id")),
+    ),
+    Row(
+        "400 that tells of the server's own trouble",
+        Outcome.OUTAGE,
+        "outage",
+        frozenset({400}),
+        _UPSTREAM,
+        examples=(Signs(400, "the model has crashed without additional information"),),
+    ),
     Row(
         "any other 400 or 422",
         Outcome.ITEM_REFUSED,
@@ -211,11 +296,11 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(Signs(301), Signs(307), Signs(308)),
     ),
     Row(
-        "421, 499 (gateways say them of their own trouble)",
+        "421, 424, 499 (gateways say them of their own trouble)",
         Outcome.OUTAGE,
         "outage",
-        frozenset({421, 499}),
-        examples=(Signs(421), Signs(499)),
+        frozenset({421, 424, 499}),
+        examples=(Signs(421), Signs(424), Signs(499)),
     ),
     Row(
         "any other 4xx, 501, 505",
@@ -231,6 +316,15 @@ TABLE: Final[tuple[Row, ...]] = (
         "outage",
         frozenset(range(500, 600)),
         examples=(Signs(500, "internal error"), Signs(502), Signs(504), Signs(520)),
+    ),
+    Row(
+        "a stream of events",
+        Outcome.ENDPOINT_REFUSED,
+        "streams",
+        words=r"^text/event-stream$",
+        broken=True,
+        advice="it streams though it is not asked to: switch that off in the gateway, or name another url",
+        examples=(Signs(200, "text/event-stream", broken=True),),
     ),
     Row(
         "a time-out, a broken connection, a 200 that holds an error, no choice or nothing readable (an error with a "

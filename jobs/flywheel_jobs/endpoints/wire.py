@@ -73,14 +73,15 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
     """What a response to a chat request is. Where one choice of several is no answer, the others still are."""
     after = retry_after(reply.headers)
     body = parsed(reply.body)
-    if reply.status != 200:
+    if reply.status not in (200, 201, 203):  # gateways say the other two of a right answer, too
         words, said, _ = _error(body, whole=True)
         said = said or reply.body[:_SAID].decode(errors="replace").strip()
         row = decide(Signs(reply.status, words or said.lower()[:300], retry_after=after is not None))
         where = reply.headers.get("location", "") if row.word == "moved" else ""
         return Read(row, f"HTTP {reply.status} {where} {said}".strip(), retry_after=after)
     if not isinstance(body, Mapping):
-        return Read(decide(Signs(broken=True)), "the answer is not a JSON object")
+        stream = "text/event-stream" if re.match(rb"\s*(data|event):", reply.body) else ""
+        return Read(decide(Signs(words=stream, broken=True)), "the answer is not a JSON object")
     tokens = usage(body.get("usage"))
     choices = body.get("choices")
     choices = choices if isinstance(choices, list) else []
@@ -130,7 +131,7 @@ def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:
         if isinstance(message.get(name), str) and not thought:
             thought = message[name]
     calls = _calls(message)
-    finish = (reason or "").strip().lower()
+    finish = re.split(r"[:\s]", (reason or "").strip().lower().removeprefix("finishreason."))[0]
     if not finish and (text or calls):
         finish = "stop"
     row = decide(Signs(finish=finish))
@@ -195,11 +196,11 @@ def _error(place: object, whole: bool) -> tuple[str, str, int]:
         return "", "", 0
     error = place.get("error")
     if not error and whole:
-        error = place.get("detail") or (place if isinstance(place.get("message"), str) else None)
+        error = place.get("detail") or place.get("errors") or (place if isinstance(place.get("message"), str) else None)
     if not error:
         return "", "", 0
     if isinstance(error, list):  # pydantic's: their `input` repeats the request, and is not what the server says
-        error = "; ".join(str(e.get("msg")) for e in error if isinstance(e, Mapping))
+        error = "; ".join(str(e.get("msg") or e.get("message")) for e in error if isinstance(e, Mapping))
     named = ("code", "type", "status", "message", "metadata")
     parts = [error.get(name) for name in named] if isinstance(error, Mapping) else [error]
     texts = [p if isinstance(p, str) else json.dumps(p) for p in parts if p is not None]

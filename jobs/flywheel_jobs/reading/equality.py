@@ -88,6 +88,8 @@ def _as_relations(one: Value, other: Value) -> bool:
     if None in sides or (one.brackets != other.brackets and Kind.RELATION is one.kind is other.kind):
         return False
     operator = one.brackets if one.kind is Kind.RELATION else other.brackets
+    if one.kind is not other.kind and operator != "=":
+        return False  # a value with a name is an equation
     try:
         sign = evaluate.values(sides[0] or ()).proportional(evaluate.values(sides[1] or ()))
     except Unreadable:

@@ -17,7 +17,8 @@ _TAG = re.compile(r"<(/?)(?:final_)?answer(?:\s[^<>]{0,80})?>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _HASHES = re.compile(r"(?<![^\s*>])####[ \t]*(?!#)")
 _PHRASE = re.compile(
-    r"\b(?:final(?:\s+answer)?|answer)\b[*_:\s]{0,8}(?:\bis\b|=|:|\bshould\s+be\b)[*_:\s]{0,8}|答案\s*(?:[是为][：:]?|[：:])\s*",
+    r"\b(?:final(?:\s+answer)?|answer|correct\s+(?:option|choice))\b[*_:\s]{0,8}"
+    r"(?:\bis\b|=|:|\bshould\s+be\b|(?<=\n))[*_:\s]{0,8}|答案\s*(?:[是为][：:]?|[：:])\s*",
     re.IGNORECASE,
 )
 _LAST = 8  # marks of one kind that are looked at, from the end; only the last that holds an answer counts
@@ -122,8 +123,8 @@ def _line_after(text: str, marks: list[re.Match[str]]) -> tuple[int, str] | None
     for mark in reversed(marks):
         end = text.find("\n", mark.end(), mark.end() + MAX_ANSWER)
         inner = text[mark.end() : end if end >= 0 else mark.end() + MAX_ANSWER]
-        inner = _TAIL.sub("", inner).strip().strip("*_ ").strip()
-        if inner and (_value(inner) or _marked(inner, 1) is not None):
+        inner = re.sub(r"(\*+|_+)\.$", "", _TAIL.sub("", inner).strip()).strip("*_ ").strip()
+        if inner and (_value(inner) or _boxed(inner) or _tagged(inner)):  # the others would be found by themselves
             return mark.start(), inner
     return None
 

@@ -59,6 +59,7 @@ _REPLACED = [
     (re.compile(r"\\rceil(?![a-zA-Z])"), "⌉"),
     (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])"), "°"),
     (re.compile(r"\\%"), "%"),
+    (re.compile(r"\{\s*([^{}]{1,20}?)\s*\\choose\s+([^{}]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),
 ]
 _DELIMITER = re.compile(r"\\[()\[\]]")
@@ -67,6 +68,9 @@ _GROUPS = re.compile(
     r"(?<![\d.,])(?:\d{1,3}(?:(?:,\d{3})+|(?: \d{3})+|(?:'\d{3})+|(?:_\d{3})+)|\d{1,2}(?:,\d{2})+,\d{3})(?!,?\d)"
 )
 _BRACED_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:\{,\}\d{3})+(?!\d)")
+_POINTED_GROUPS = re.compile(
+    r"(?<![\d.,])\d{1,3}(?:\.\d{3}){2,}(?:,\d{1,2})?(?![\d.,])|(?<![\d.,])\d{1,3}\.\d{3},\d\d(?![\d.,])"
+)
 _BRACKETS = re.compile(r"[(\[{⟨]")
 _SPACED_COMMA = re.compile(r",\s")
 _ZERO_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,0\d{2})+(?![\d,])")
@@ -151,6 +155,7 @@ def _numbers(text: str) -> str:
     text = _BRACED_GROUPS.sub(lambda m: m[0].replace("{,}", ""), text)
     bracketed = _BRACKETS.search(text) and "," in text
     groups = _ZERO_GROUPS if bracketed and not _SPACED_COMMA.search(text) else _GROUPS
+    text = _POINTED_GROUPS.sub(lambda m: m[0].replace(".", "").replace(",", "."), text)
     text = groups.sub(lambda m: re.sub(r"[ ,'_]", "", m[0]), text)
     if "\\" in text:
         text = _REPEATING.sub(_repeating, text)

@@ -9,12 +9,18 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_NAMES = r"(?:[a-z]{1,16}[:_])?think(?:ing)?|thoughts?|reasoning|reflection|scratchpad|analysis|inner_monologue"
+_NAMES = (
+    r"(?:[a-z]{1,16}[:_-])?think(?:ing)?(?:_process)?|(?:chain_of_)?thoughts?(?:_process)?|reasoning|reflect(?:ion)?"
+    r"|scratchpad|analysis|in(?:ner|ternal)(?:_monologue)?|antthinking|cot|planning|rationale|brainstorm"
+)
 _PAIRS = {
     "◁think▷": "◁/think▷",  # Kimi
     "[THINK]": "[/THINK]",  # Mistral
     "<|begin_of_thought|>": "<|end_of_thought|>",  # OpenThinker, Sky-T1
     "<|START_THINKING|>": "<|END_THINKING|>",  # Command A
+    "<|begin_of_thinking|>": "<|end_of_thinking|>",
+    "<|startofthought|>": "<|endofthought|>",
+    "<|thought_start|>": "<|thought_end|>",
     "<|inner_prefix|>": "<|inner_suffix|>",  # Apertus
     "<unused94>": "<unused95>",  # MedGemma
     "<|channel>thought": "<channel|>",  # Gemma
@@ -25,7 +31,7 @@ _WRAPPERS = (
     "<|END_TEXT|>", "<|return|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "</s>",
 )  # fmt: skip
 _AFTER = (
-    rf"(?:(?P<slash>/?)(?P<name>{_NAMES})(?:\s[^<>]{{0,80}})?>"
+    rf"(?:(?!\|(?:start|end)_)\|?(?P<slash>/?)(?P<name>{_NAMES})(?:\||\s[^<>]{{0,80}})?>"
     r"|(?P<channel>\|channel\|>\s*(?P<which>[a-z]{1,16})[^<\n]{0,80}?(?=<\|message\|>|[\s<]|$)(?:<\|message\|>)?)"
     r"|(?P<stop>\|end\|>(?:<\|start\|>assistant)?|\|start\|>assistant|\|message\|>)"
     r"|(?P<open>" + "|".join(re.escape(m[1:]) for m in _PAIRS) + r")"
@@ -103,7 +109,7 @@ def _reading(mark: re.Match[str]) -> tuple[bool | None, str]:
     if mark["name"]:
         return not mark["slash"], mark["name"].lower()
     if mark["channel"]:
-        return mark["which"].lower() == "analysis", _CHANNEL
+        return mark["which"].lower() in ("analysis", "thought", "thinking", "reasoning"), _CHANNEL
     if mark["stop"]:
         return False, _CHANNEL
     if mark["open"]:

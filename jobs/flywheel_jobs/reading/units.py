@@ -40,7 +40,7 @@ _STOP = frozenset(
 _WORD = r"(?:°[CF]?|¢|€|£|¥|₹|[A-Za-z]+)"
 _POWERED = rf"(?:square |cubic |sq\.? )?{_WORD}(?:\s*\^\s*\{{?-?[1-9]\}}?)?"
 _UNIT = re.compile(rf"(?P<value>.*[\d)}}\]]|.*\\pi)\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)")
-_CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥])\s*(?P<value>[\d.(\\].*)")
+_CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥]|USD|EUR|GBP)\s*(?P<value>[\d.(\\].*)")
 _LETTER = re.compile("[a-zA-Z]")
 _POWER = re.compile(r"(square |cubic |sq\.? )?([^\s^]+)(?:\s*\^\s*\{?(-?[1-9])\}?)?")
 
@@ -48,7 +48,7 @@ _POWER = re.compile(r"(square |cubic |sq\.? )?([^\s^]+)(?:\s*\^\s*\{?(-?[1-9])\}
 def split_unit(text: str) -> tuple[str, str, Fraction]:
     """(value, unit, factor) of a folded answer; the unit is in one spelling, `factor` is of words like `thousand`."""
     money = _CURRENCY.fullmatch(text)
-    unit = money["unit"] if money else ""
+    unit = _KNOWN.get(money["unit"], money["unit"]) if money else ""
     if money:
         text = money["sign"] + money["value"]
     factor = Fraction(1)

@@ -7,12 +7,13 @@ must be understood, and nothing is rounded.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from fractions import Fraction
 from functools import lru_cache
 
 from flywheel_jobs.reading import expr
+from flywheel_jobs.reading.dates import read_date
 from flywheel_jobs.reading.expr import Node, Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
 from flywheel_jobs.reading.units import split_unit
@@ -61,8 +62,13 @@ class Value:
 NOTHING = Value(Kind.OTHER, "")
 NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?"
 _WORDS = re.compile(r"[^\W\d_]+(?:[ .'’-]+[^\W\d_]+)*")
-_CHOICE = re.compile(r"(?:option |choice )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s+(\S.*))?", re.DOTALL)
+_CHOICE = re.compile(
+    r"(?:(?i:option|choice|answer) )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s+(\S.*))?", re.DOTALL
+)
 _CHOICES = re.compile(r"(?<![\w\\])[A-J](?!\w)|^(?:and|or|&)\b")
+_SEVERAL_CHOICES = re.compile(r"\(?[A-J]\)?(?:,? (?:and|or|&) \(?[A-J]\)?)+")
+_IN_BASE = re.compile(r"([0-9A-F]+)_\{?\s*([2-9]|[1-3]\d)\s*\}?")
+_OR = re.compile(r"\bor\b|\\lor(?![a-zA-Z])")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
 _SUCH_THAT = re.compile(rf"{NAME}(?:\s*\\in\s*\\mathbb\{{R\}})?\s*[|:]\s*(.+)", re.DOTALL)
 _REFUSED = re.compile(
@@ -117,6 +123,14 @@ def _worded(text: str, _depth: int) -> Value | None:
     if clock:
         parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in clock[1].split(":"))
         return Value(Kind.ORDERED, text, brackets=":", parts=parts, unit=(clock[2] or "").lower())
+    based = _IN_BASE.fullmatch(text)
+    if based:
+        return Value(Kind.WORDS, f"{based[1]}_{based[2]}")  # asked for in that base: its value in another is no answer
+    date = read_date(text)
+    if date:
+        return Value(Kind.WORDS, date)
+    if _SEVERAL_CHOICES.fullmatch(text):
+        return None
     if _REFUSED.search(text):
         return Value(Kind.REFUSAL, " ".join(text.lower().split()))
     if not _WORDS.fullmatch(text):
@@ -155,6 +169,14 @@ def _equation(text: str, sides: list[str], depth: int) -> Value | None:
         return _named(sides[0], value)
     if len(sides) != 2:
         return None
+    names = [n.strip() for n in sides[0].strip("()").split(",")] if sides[0].startswith("(") else []
+    if (
+        len(names) > 1
+        and names == sorted(names)
+        and len(names) == len(value.parts)
+        and all(map(_NAME.fullmatch, names))
+    ):
+        return value  # `(x,y) = (3,4)`
     left = _read(sides[0], depth + 1)
     if left.number is not None and left.number == value.number:
         return value  # `1/2 = 0.5`
@@ -162,8 +184,7 @@ def _equation(text: str, sides: list[str], depth: int) -> Value | None:
 
 
 def _named(name: str, value: Value) -> Value:
-    name = name.replace("{", "").replace("}", "")
-    return Value(value.kind, value.text, value.number, value.node, value.brackets, value.parts, name, value.unit)
+    return replace(value, name=name.replace("{", "").replace("}", ""))
 
 
 def _mentions(value: Value, name: str) -> bool:
@@ -216,16 +237,28 @@ def _several(text: str, depth: int) -> Value | None:
     if len(parts) > 1:
         return _collection(Kind.SET, text, "∪", parts, depth)
     parts = (
-        [p for piece in split_top(text, ",") for p in _AND_OR.split(piece)]
+        [p for piece in _AND_OR.split(text) for p in split_top(piece, ",")]
         if "," in text or _AND_OR.search(text)
         else []
     )
     if len(parts) > 1 and all(p.strip() for p in parts):
-        return _collection(Kind.SET, text, "", parts, depth)
+        return _side_by_side(_collection(Kind.SET, text, "", parts, depth), bool(_OR.search(text)))
     if text.count(r"\pm") == 1:
         both = [text.replace(r"\pm", sign) for sign in ("+", "-")]
         return _collection(Kind.SET, text, "", both, depth)
     return None
+
+
+def _side_by_side(found: Value | None, by_or: bool) -> Value | None:
+    """`x < 1 or x > 2` is a union; the name in `x = 1, 2` is of all that follows."""
+    if found is None:
+        return None
+    first, *rest = found.parts
+    if by_or and all(p.name == first.name != "" and p.kind is Kind.ORDERED for p in found.parts):
+        return replace(found, brackets="∪")
+    if first.name and all(not p.name and p.kind in (Kind.NUMBER, Kind.SCALAR) for p in rest):
+        return replace(found, parts=tuple(replace(p, name=first.name) for p in found.parts))
+    return found
 
 
 def _bracketed(text: str, depth: int) -> Value | None:
@@ -252,7 +285,10 @@ def _bracketed(text: str, depth: int) -> Value | None:
         return _collection(Kind.SET, text, "", parts, depth)
     if len(parts) == 1:
         return _read(inner.strip(), depth + 1) if brackets == "()" else None
-    return _collection(Kind.ORDERED, text, brackets, parts, depth)
+    found = _collection(Kind.ORDERED, text, brackets, parts, depth)
+    if found and brackets == "[]" and len({len(p.parts) for p in found.parts if p.brackets == "[]"} | {0}) == 2:
+        return replace(found, brackets="matrix") if all(p.brackets == "[]" for p in found.parts) else found
+    return found
 
 
 def _collection(kind: Kind, text: str, brackets: str, parts: list[str], depth: int) -> Value | None:

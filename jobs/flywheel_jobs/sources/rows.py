@@ -92,7 +92,7 @@ def _unpacked(path: Path, name: str, codec: str, columns: Collection[str]) -> It
 
 def _parquet(path: Path, name: str, columns: Collection[str]) -> Iterator[Row]:
     with pq.ParquetFile(path, pre_buffer=False, memory_map=True) as table:
-        wanted = [c for c in table.schema_arrow.names if c in columns] or None
+        wanted = [c for c in table.schema_arrow.names if c in columns or c.lower() in columns] or None
         number = 0
         for batch in table.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
             for value in batch.to_pylist():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from datetime import date
 from decimal import Decimal
 from typing import Any
 
@@ -19,13 +20,16 @@ QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
 ANSWER = ("answer", "final_answer", "reward_model.ground_truth", "ground_truth", "expected_answer", "solution")
 WORKED = frozenset({"solution"})  # texts that end in an answer, and are none themselves
 IDS = ("id", "unique_id", "problem_id")
+CONTEXT = ("context", "body", "passage")
+OPTIONS = ("choices", "options")
 TEXT = ("text", "persona", "input persona", "description")
 MAX_ID = 200
 NAMES = ("Ann", "Bob", "Cal", "Dee", "Eve", "Flo", "Gus", "Ida", "Jon", "Kim")
 COLUMNS = frozenset(
-    path.partition(".")[0] for path in (*QUESTION, *ANSWER, *IDS, *TEXT, "context", "schema", "name", "trade", "thing")
+    path.partition(".")[0]
+    for path in (*QUESTION, *ANSWER, *IDS, *TEXT, *CONTEXT, *OPTIONS, "schema", "name", "trade", "thing")
 )
-"""Columns that any shape looks at."""
+"""Columns that any shape looks at; others write some of them in capitals."""
 
 
 class WrongRow(ValueError):
@@ -38,9 +42,15 @@ def problem(row: Mapping[str, Any], fields: Mapping[str, str]) -> dict[str, Any]
         if not row.get("answer"):
             raise WrongRow("no answer: every problem of yours needs one")
         return dict(row)
+    row = {**{str(name).lower(): value for name, value in row.items()}, **row}
     column, asked = _first(row, fields, "question", QUESTION)
-    context = _context(_first(row, fields, "context", ("context",))[1])
+    context = _context(_first(row, fields, "context", CONTEXT)[1])
     question = asked
+    if column == "input" and isinstance(asked, str) and isinstance(row.get("instruction"), str):
+        question = f"{row['instruction']}\n\n{asked}"
+    listed = next((name for name in OPTIONS if row.get(name)), None)
+    if listed and "question" not in fields:
+        raise WrongRow(f"its choices are in {listed} and not in the question: write them into it, and name its column")
     if isinstance(asked, list):
         *before, last = _messages(asked, column)
         if last["role"] != "user":
@@ -119,6 +129,12 @@ def _answer(value: Any, column: str) -> str:
     """The final answer as text. Raises WrongRow where there is none, or no single one."""
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
+    if isinstance(value, str) and value.startswith('["') and value.endswith('"]') and '", "' not in value:
+        value = value[2:-2]
+    if isinstance(value, date):
+        value = str(value)
+    if isinstance(value, bytes):
+        raise WrongRow(f"{column} holds bytes, no text")
     if isinstance(value, list | dict):
         raise WrongRow(f"{column} holds a {'list' if isinstance(value, list) else 'struct'}, no single answer")
     if isinstance(value, bool):

@@ -68,6 +68,13 @@ def read(body: object, status: int = 200, tokens: int | None = None, **headers: 
         ({"choices": [{"text": "hi", "finish_reason": "stop"}]}, OUTAGE),
         ({"choices": [{"message": {"content": 3}, "finish_reason": "stop"}]}, OUTAGE),
         ({"choices": [{"message": {"content": {"a": 1}}, "finish_reason": "stop"}]}, OUTAGE),
+        (chat("text", "FinishReason.STOP"), ANSWER),
+        (chat(None, "content_filter: PROHIBITED_CONTENT"), FILTERED),
+        (chat("", "refusal"), FILTERED),
+        (chat("half", "insufficient_system_resource"), OUTAGE),
+        ({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}, BUSY),
+        ({"success": False, "errors": [{"code": 3040, "message": "Capacity temporarily exceeded"}]}, BUSY),
+        (b'data: {"object": "chat.completion.chunk", "choices": []}\n\ndata: [DONE]\n', ENDPOINT),
         ([], OUTAGE),
         (b"<html>captive</html>", OUTAGE),
         (b'{"choices": ' + b"[" * 100_000, OUTAGE),
@@ -77,6 +84,11 @@ def read(body: object, status: int = 200, tokens: int | None = None, **headers: 
 )
 def test_what_a_200_is(body: object, outcome: Outcome) -> None:
     assert read(body).outcome is outcome
+
+
+@pytest.mark.parametrize("status", [201, 203])
+def test_an_answer_may_come_with_another_status_of_success(status: int) -> None:
+    assert read(chat("hi"), status).outcome is ANSWER and read({"status": "queued"}, status).outcome is OUTAGE
 
 
 def test_a_200_with_an_error_shows_its_words() -> None:

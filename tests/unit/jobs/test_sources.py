@@ -9,6 +9,7 @@ import io
 import json
 import resource
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from flywheel_api.records.reasoning import Persona, Problem
+from flywheel_api.round import SuiteSpec
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.evaluation.suites import own_items
 from flywheel_jobs.seeds import personas
 from flywheel_jobs.sources import rows
 from flywheel_jobs.sources.load import MAX_WRONG, Source, load
@@ -163,6 +166,35 @@ def test_personas_need_a_text_only() -> None:
     found = bring(lines(hub), Persona).records
     assert [p.text for p in found] == [hub[0]["persona"], hub[1]["input persona"]]
     assert all(p.name in personas.NAMES and p.trade and p.thing for p in found)
+
+
+@pytest.mark.parametrize(
+    ("row", "question", "answer"),
+    [
+        ({"ID": "I-1", "Problem": "1+1?", "Answer": 25}, "1+1?", "25"),  # AIME
+        ({"Body": "There are 3 cats.", "Question": "How many?", "Answer": 3.0}, "There are 3 cats.|How many?", "3"),
+        ({"instruction": "Add.", "input": "1+1", "answer": "2"}, "Add.\n\n1+1", "2"),
+        ({"question": "1+1?", "answer": '["2"]'}, "1+1?", "2"),  # Skywork
+        ({"question": "When?", "answer": date(2024, 3, 5)}, "When?", "2024-03-05"),
+    ],
+)
+def test_no_part_of_a_question_is_left_behind(row: dict[str, Any], question: str, answer: str) -> None:
+    (record,) = bring(table([row])).records
+    assert "|".join([*(m.content for m in record.context), record.question]) == question and record.answer == answer
+
+
+def test_choices_beside_the_question_are_no_question_without_them() -> None:
+    row = {"question": "Which is prime?", "choices": ["4", "7"], "answer": 1}
+    with pytest.raises(ValidationFailure, match="its choices are in choices and not in the question"):
+        bring(lines([row]))
+
+
+def test_an_item_of_a_suite_that_asks_the_same_with_another_answer_is_set_aside() -> None:
+    store = Store(MemoryBucket())
+    store.put_bytes("exam", lines([*ROWS, {**ROWS[0], "answer": "1"}, {**ROWS[1], "answer": "\\boxed{15}"}]))
+    found = own_items(SuiteSpec(name="exam"), store.uri("exam"), store)
+    assert [r.answer for r in found.records] == [r["answer"] for r in ROWS] and found.repeated == 1
+    assert [q.problem.partition(" ")[2] for q in found.quarantine] == ["asks the same, with another answer"]
 
 
 def test_a_map_of_columns() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from flywheel_jobs.reading.final import find, truth
@@ -13,6 +15,7 @@ from flywheel_jobs.rewards import math
     [
         ("6 * 12 = <<6*12=72>>72\n#### 72", "72"),  # GSM8K
         ("The sum is 72.\n\nAnswer: 72", "72"),  # DAPO
+        ("### Final Answer\n72", "72"), ("Therefore, the answer is **72**.", "72"), ("The correct option is C", "C"),
         ("Answer: $72$", "$72$"), ("**Final Answer:** 72", "72"), ("answer: **42**", "42"), ("Final: 13", "13"),
         ("Final Answer: The final answer is $72$. I hope it is correct.", "$72$"),  # Minerva
         ("The answer is 7.", "7."), ("So the answer is:\n72", "72"), ("答案是：72", "72"),
@@ -78,3 +81,11 @@ def test_a_text_that_was_cut_is_never_right() -> None:
 def test_marked_and_bare_are_told_apart() -> None:
     assert find("\\boxed{3}").marked and not find("3").marked
     assert math.score("9", "8")["score"] == math.FORMAT_REWARD and math.score("<answer>9</answer>", "8")["score"] == 0.0
+
+
+def test_marks_inside_marks_are_not_tried_in_every_order() -> None:
+    """Each level tried eight marks of two kinds: 320 characters took two seconds."""
+    started = time.process_time()
+    for loop in ("####答案是 " * 30, "答案是#### and " * 3000):
+        find(loop)
+    assert time.process_time() - started < 0.3

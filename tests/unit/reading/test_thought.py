@@ -24,6 +24,11 @@ FAMILIES = [
     ("<|channel>thought\n", "<channel|>"), ("<|channel|>analysis<|message|>", "<|end|>"),
     ("<|channel|>analysis ", "<|channel|>final "),
     ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("<|think|>", "<|/think|>"), ("<cot>", "</cot>"), ("<chain_of_thought>", "</chain_of_thought>"),
+    ("<thought_process>", "</thought_process>"), ("<antThinking>", "</antThinking>"), ("<reflect>", "</reflect>"),
+    ("<rationale>", "</rationale>"), ("<o-think>", "</o-think>"), ("<internal>", "</internal>"),
+    ("<|thought_start|>", "<|thought_end|>"), ("<|startofthought|>", "<|endofthought|>"),
+    ("<|begin_of_thinking|>", "<|end_of_thinking|>"), ("<|channel|>thought<|message|>", "<|end|>"),
     ("analysis", "assistantfinal"), ("Here is my thought process: ", "\nHere is my response: "),
 ]  # fmt: skip
 
