@@ -58,8 +58,10 @@ def stub(latency_s: float) -> Iterator[str]:
 def _wait(port: int) -> None:
     deadline = time.monotonic() + 30
     while True:
-        with contextlib.suppress(OSError):
-            connection = HTTPConnection("127.0.0.1", port, timeout=5)
+        with (
+            contextlib.suppress(OSError),
+            contextlib.closing(HTTPConnection("127.0.0.1", port, timeout=5)) as connection,
+        ):
             connection.request("GET", "/v1/models")
             if connection.getresponse().status == 200:
                 return

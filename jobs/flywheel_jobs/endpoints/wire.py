@@ -17,7 +17,7 @@ from flywheel_api.artifacts import ServedBy
 from flywheel_jobs.endpoints.door import CUT, STOPPED, Outcome, Row, Signs, decide
 from flywheel_jobs.reading.text import clean
 
-_SAID = 2000  # characters of an error that are kept; nothing is cut before it is redacted
+_SAID = 20_000  # characters of an error that are kept: far more than is shown, since redaction makes it shorter
 _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error": 500, "invalid_api_key": 401}
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")

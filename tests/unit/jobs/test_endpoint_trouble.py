@@ -11,10 +11,14 @@ from typing import Any
 import pytest
 
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
+from flywheel_jobs.endpoints import llm
 from flywheel_jobs.endpoints.asking import strict
 from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
 from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
+from flywheel_jobs.harness.pulse import Pulse
+from flywheel_jobs.storage.store import Store
+from flywheel_store.memory import MemoryBucket
 from unit.jobs.virtual import ASK, Body, Wire, client, err, is_probe, many, now, ok, run
 
 Work = Callable[[ChatClient], Coroutine[Any, Any, Any]]
@@ -381,12 +385,33 @@ def test_a_window_that_cuts_everything_is_the_server_s() -> None:
     assert "window of about 1024 tokens" in str(error) and "500 tokens" in str(error)
 
 
-def test_nothing_is_cut_before_it_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = "sk-live-" + "9f8e7d6c5b4a3210" * 3
+SHORT = "k7Qz9mP2xR"  # too short to be known by its beginning
+
+
+@pytest.mark.parametrize("key", [SHORT, "sk-live-" + "9f8e7d6c5b4a3210" * 3], ids=["short", "long"])
+def test_nothing_is_cut_before_it_is_redacted(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wherever a text is cut, no part of a key is left at its end."""
     monkeypatch.setenv("FLYWHEEL_API_KEY_TEACHER", key)
-    for before in range(0, 220, 7):
+    pulse = Pulse(Store(MemoryBucket()), "progress.json")
+    for size in (80, 120, 200, 256, 300, 512):
+        for before in range(size - len(key), size):
+            text = "x" * before + key
+            pulse.update(text=text, waiting_for=text)
+            seen = pulse.look()
+            for cut in (llm.shown(text, size), seen.text, str(seen.waiting_for)):
+                assert key[:3] not in cut, (size, before)
+    for before in range(160, 220):
         error, _, _ = play(lambda b, n, k=before: err(401, "x" * k + json.dumps({"param": key})))
-        assert key[:12] not in str(error)
+        assert key[:3] not in str(error)
+
+
+def test_what_a_redaction_shortens_is_not_cut_inside_a_key_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    long = "sk-live-" + "9f8e7d6c5b4a3210" * 120
+    monkeypatch.setenv("FLYWHEEL_API_KEY_TEACHER", SHORT)
+    monkeypatch.setenv("FLYWHEEL_API_KEY_SOLVER", long)
+    for before in range(1980 - len(long), 2000 - len(long)):
+        error, _, _ = play(lambda b, n, k=before: err(401, long + " " * k + SHORT))
+        assert SHORT[:3] not in str(error), before
 
 
 def test_scripted_answers_say_so_under_any_name() -> None:
