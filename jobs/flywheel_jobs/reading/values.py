@@ -72,7 +72,8 @@ _OR = re.compile(r"\bor\b|\\lor(?![a-zA-Z])")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
 _SUCH_THAT = re.compile(rf"{NAME}(?:\s*\\in\s*\\mathbb\{{R\}})?\s*[|:]\s*(.+)", re.DOTALL)
 _REFUSED = re.compile(
-    r"\b(?:cannot|can ?not|can't|can’t|could not|unable|unknown|unclear|unanswerable|insufficient|undetermined|sorry|"
+    r"^(?:null|nan|error|todo)$"
+    r"|\b(?:cannot|can ?not|can't|can’t|could not|unable|unknown|unclear|unanswerable|insufficient|undetermined|sorry|"
     r"not (?:enough|sufficient|given|provided|known|possible|answerable|specified|available|sure|stated)|don't know|"
     r"do not know|impossible to (?:determine|tell|say|answer|know)|no (?:final )?answer|n/a|no idea|"
     r"see (?:above|below|the|solution|figure)|"
