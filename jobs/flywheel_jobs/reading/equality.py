@@ -10,6 +10,7 @@ from flywheel_jobs.reading.units import CURRENCIES
 from flywheel_jobs.reading.values import Kind, Value, read
 
 _LEFT_OPEN = frozenset({Kind.OTHER, Kind.SCALAR, Kind.RELATION, Kind.SET, Kind.ORDERED, Kind.NUMBER})
+_SETTLES_WITHIN = 6  # readings of a form; what people write is settled after one
 
 
 def equal(one: str, other: str) -> bool:
@@ -111,9 +112,17 @@ def _relation_of(value: Value) -> Node | None:
 def normal_form(answer: str) -> str:
     """Canonical text of an answer: `p/q` in lowest terms, `{a,b}` sorted, `(a,b)` in order, else its folded writing.
 
-    Equal forms are equal answers; the reverse holds for numbers and their collections only.
+    Equal forms are equal answers; the reverse holds for numbers and their collections only. The form of a form is
+    itself: of those between which writing and reading go round (brackets that do not match) it is the first, and what
+    never settles stays as it was written.
     """
-    return _form(read(answer))
+    forms = [_form(read(answer))]
+    while len(forms) <= _SETTLES_WITHIN:
+        again = _form(read(forms[-1]))
+        if again in forms:
+            return min(forms[forms.index(again) :])
+        forms.append(again)
+    return " ".join(answer.split())
 
 
 def _form(value: Value) -> str:
