@@ -1,6 +1,10 @@
 """Settings of every tier: a property has no deadline, since a loaded machine is no defect of the code."""
 
+import os
+
 from hypothesis import settings
 
-settings.register_profile("flywheel", deadline=None)
-settings.load_profile("flywheel")
+# the same examples every time: a change is judged by what it changes; `make fuzz` draws new ones
+settings.register_profile("flywheel", deadline=None, derandomize=True)
+settings.register_profile("fuzz", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "flywheel"))
