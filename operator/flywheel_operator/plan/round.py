@@ -213,6 +213,15 @@ class _Pipeline:
         """A pool goes when no stage needs it any more, or would only wait: suspended, or queued behind others."""
         for stage in graph.POOLS:
             run, status = self.seen.runs.get(stage), self.stages[stage]
+            if (
+                status.attempt
+                and status.state in (StageState.RUNNING, StageState.WAITING)
+                and self.starts.pool_over(stage)
+            ):
+                # it went while the last of its stages ended: nobody will ask it again
+                done = format_time(self.draft.now)
+                self.draft.set(stage, state=StageState.SUCCEEDED, finished_at=done, not_before=None, progress=None)
+                status = self.stages[stage]
             if run is None or run.child.deleting or status.state not in (StageState.SUCCEEDED, StageState.RUNNING):
                 continue
             if not self.starts.pool_idle(stage):

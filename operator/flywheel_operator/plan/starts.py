@@ -101,12 +101,15 @@ class Starts:
 
         So it is at the stage boundary of a suspension, and while whatever would need it is held back by a queue.
         """
-        users = [self.stages[s].state for s in graph.users_of(stage)]
-        if all(s in graph.DONE for s in users) or (self.suspended and StageState.RUNNING not in users):
+        running = any(self.stages[s].state is StageState.RUNNING for s in graph.users_of(stage))
+        if self.pool_over(stage) or (self.suspended and not running):
             return True
         return any(self._held(s) for s in self.stages) and not self._wanted(stage)
 
+    def pool_over(self, stage: Stage) -> bool:
+        """Whether every stage that asks a pool is done."""
+        return all(self.stages[s].state in graph.DONE for s in graph.users_of(stage))
+
     def pool_never_needed(self, definition: StageDef) -> bool:
         """Whether every stage that asks a pool is done before the pool was started."""
-        users = graph.users_of(definition.stage)
-        return self.stages[definition.stage].attempt == 0 and all(self.stages[s].state in graph.DONE for s in users)
+        return self.stages[definition.stage].attempt == 0 and self.pool_over(definition.stage)

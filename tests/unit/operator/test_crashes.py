@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from flywheel_operator.ports.errors import Retryable
@@ -84,6 +84,9 @@ def crash_at(world: World, numbers: set[int], after: bool) -> None:
 
 @pytest.mark.timeout(300)
 @settings(max_examples=25, deadline=None)
+@example(crashes=set(), after=False, outages=set(), deletions=[(20, "RolloutPool", 0)])
+@example(crashes={1, 36, 69, 103, 39, 12, 78, 47, 19, 52, 29, 30}, after=False,
+         outages={0, 33, 36, 46, 16, 49, 51, 19, 57, 25}, deletions=[(37, "RolloutPool", 0)])  # fmt: skip
 @given(
     crashes=st.sets(st.integers(1, 120), max_size=12),
     after=st.booleans(),
