@@ -52,7 +52,7 @@ async def calm() -> Any:
     return end_state(world), sum(verb != "create" or kind != "Event" for verb, kind, _ in world.kube.log)
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 async def test_the_same_end_after_a_crash_around_every_write(calm: Any, after: bool) -> None:
     expected, writes = calm
@@ -82,7 +82,7 @@ def crash_at(world: World, numbers: set[int], after: bool) -> None:
         world.kube.before_write = hook
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @settings(max_examples=25, deadline=None)
 @example(crashes=set(), after=False, outages=set(), deletions=[(20, "RolloutPool", 0)])
 @example(crashes={1, 36, 69, 103, 39, 12, 78, 47, 19, 52, 29, 30}, after=False,
