@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
-import ssl
-import tempfile
 from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from cluster.kubeconfig import tls
 
 Object = dict[str, Any]
 
@@ -24,15 +23,8 @@ class DryRun:
 
     def __init__(self, kubeconfig: Path) -> None:
         """`kubeconfig`: one that `cluster.kubeconfig` wrote."""
-        config = json.loads(kubeconfig.read_text())
-        cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-        context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-        with tempfile.NamedTemporaryFile() as pair:  # the ssl module takes key pairs from files only
-            pair.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
-            pair.flush()
-            context.load_cert_chain(pair.name)
-        address = urlsplit(cluster["server"])
-        self._connection = http.client.HTTPSConnection(address.netloc, context=context, timeout=60)
+        server, context = tls(kubeconfig)
+        self._connection = http.client.HTTPSConnection(urlsplit(server).netloc, context=context, timeout=60)
         self._plural = cache(self._find)
 
     def close(self) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import os
+import ssl
+import tempfile
 from pathlib import Path
 
 from cluster.pki import Pki
@@ -43,3 +45,15 @@ def write(path: Path, server: str, pki: Pki, user: str) -> Path:
         file.write(render(server, pki, user))
     os.replace(partial, path)
     return path
+
+
+def tls(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
+    """(URL, context) of a kubeconfig that `render` made: JSON, certificates inside."""
+    config = json.loads(kubeconfig.read_text())
+    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
+    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
+    with tempfile.NamedTemporaryFile() as pair:  # the ssl module takes key pairs from files only
+        pair.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
+        pair.flush()
+        context.load_cert_chain(pair.name)
+    return str(cluster["server"]), context

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import ssl
-import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
+
+from cluster.kubeconfig import tls
 
 Object = dict[str, Any]
 MERGE = "application/merge-patch+json"
@@ -35,18 +34,6 @@ class Refused(Exception):
     def __init__(self, status: int, text: str) -> None:
         super().__init__(f"{status}: {text[:500]}")
         self.status = status
-
-
-def tls(kubeconfig: Path) -> tuple[str, ssl.SSLContext]:
-    """(URL, context) of a kubeconfig that `cluster` wrote: JSON, certificates inside."""
-    config = json.loads(kubeconfig.read_text())
-    cluster, user = config["clusters"][0]["cluster"], config["users"][0]["user"]
-    context = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    with tempfile.NamedTemporaryFile() as pair:  # the ssl module takes key pairs from files only
-        pair.write(base64.b64decode(user["client-certificate-data"]) + base64.b64decode(user["client-key-data"]))
-        pair.flush()
-        context.load_cert_chain(pair.name)
-    return str(cluster["server"]), context
 
 
 class Rest:
