@@ -25,10 +25,6 @@ from flywheel_api.causes import Cause
 
 DEFAULT_STORE_SECRET = "flywheel-s3"
 BUILTIN_DOMAINS = ("airline",)
-BUILTIN_DOMAINS_RULE = (
-    f"self.domains.all(d, d in {list(BUILTIN_DOMAINS)})",
-    f"the built-in domain is {', '.join(BUILTIN_DOMAINS)}: domains takes no other name yet",
-)
 
 
 class Role(StrEnum):
@@ -74,6 +70,29 @@ class StoreRef(ApiModel):
     """
 
     secret_name: SecretName = Field(default=DEFAULT_STORE_SECRET, description="Name of that Secret.")
+
+
+class DomainRef(ApiModel):
+    """An environment of the agentic track."""
+
+    name: Name = Field(description=f"Name of the domain; built in is {', '.join(BUILTIN_DOMAINS)}.")
+
+    model_config = config_with_rules(
+        (
+            f"self.name in {list(BUILTIN_DOMAINS)}",
+            f"the built-in domain is {', '.join(BUILTIN_DOMAINS)}: domains takes no other name yet",
+        )
+    )
+
+
+Domains = Annotated[
+    list[DomainRef],
+    Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    ),
+]
 
 
 class SecretKeyRef(ApiModel):

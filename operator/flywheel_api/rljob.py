@@ -15,7 +15,6 @@ from flywheel_api.base import (
     Duration,
     Message,
     ModelRef,
-    Name,
     StatusModel,
     Timestamp,
     config_with_rules,
@@ -23,9 +22,9 @@ from flywheel_api.base import (
 )
 from flywheel_api.bounds import ClipHigh, ClipLow, DualClip, KLWeight, LearningRate, PositiveTemperature
 from flywheel_api.common import (
-    BUILTIN_DOMAINS_RULE,
     AttemptStatus,
     ChildRef,
+    Domains,
     ModelStatus,
     PodTemplate,
     Reuse,
@@ -119,13 +118,9 @@ class RewardSpec(ApiModel):
 class AgentLoopSpec(ApiModel):
     """Multi-turn rollouts with tools; absent means single-turn."""
 
-    domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
-        description="Environments whose tools the policy may call, such as airline."
-    )
+    domains: Domains = Field(description="Environments whose tools the policy may call.")
     max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns.")] = 15
     tool_response_limit: Annotated[int, Field(ge=16, le=1_048_576, description="Characters.")] = 4096
-
-    model_config = config_with_rules(BUILTIN_DOMAINS_RULE)
 
 
 class DataSpec(ApiModel):

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flywheel_api.base import ApiModel, Name, SourceRef, config_with_rules
+from flywheel_api.base import ApiModel, SourceRef, config_with_rules
 from flywheel_api.bounds import Fraction, PartialFraction, PositiveFraction, Temperature
-from flywheel_api.common import BUILTIN_DOMAINS_RULE
+from flywheel_api.common import Domains
 
 
 class MiningSpec(ApiModel):
@@ -192,9 +192,7 @@ class AgenticSpec(ApiModel):
     persona_fields: PersonaFields | None = Field(
         default=None, description="Columns of the personas, where they go by other names."
     )
-    domains: Annotated[list[Name], Field(min_length=1, max_length=32)] = Field(
-        description="Environments, such as airline."
-    )
+    domains: Domains = Field(description="Environments that tasks are made in.")
     seed_mode: SeedMode = Field(
         default=SeedMode.LINEAR, description="Linear workflows (the paper's round 0) or behaviour trees."
     )
@@ -219,7 +217,6 @@ class AgenticSpec(ApiModel):
     holdout_personas: PartialFraction = Field(default="0.2", description="Share of personas kept for evaluation only.")
 
     model_config = config_with_rules(
-        BUILTIN_DOMAINS_RULE,
         ("!has(self.personaFields) || !self.personas.startsWith('builtin://')", _NO_FIELDS),
         (
             "self.environment == 'State'",

@@ -86,7 +86,7 @@ class PodRound(Round):
 BOTH_TRACKS: dict[str, Any] = {
     "agentic": {
         "personas": "builtin://personas",
-        "domains": ["airline"],
+        "domains": [{"name": "airline"}],
         "branchesPerTree": 8,
         "maxTasks": 30,
         "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},

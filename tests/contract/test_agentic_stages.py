@@ -33,7 +33,7 @@ from flywheel_store.memory import MemoryBucket
 ROLLOUTS = "sha256:" + "1" * 64
 AGENTIC = {
     "personas": "builtin://personas",
-    "domains": ["airline"],
+    "domains": [{"name": "airline"}],
     "branchesPerTree": 4,
     "maxTasks": 30,
     "legalShare": "0.5",

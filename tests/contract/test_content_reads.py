@@ -144,7 +144,7 @@ def bring_own_files(make: Callable[..., WatchedRound]) -> WatchedRound:
     return make(
         store,
         reasoning={"seeds": put("seeds", "note"), "fields": fields},
-        agentic={"personas": put("people", "who"), "personaFields": {"text": "who"}, "domains": ["airline"]},
+        agentic={"personas": put("people", "who"), "personaFields": {"text": "who"}, "domains": [{"name": "airline"}]},
         evaluation={"suites": [{"name": "own", "source": put("suite", "note", 9), "fields": fields}]},
     )
 
@@ -211,7 +211,7 @@ def test_the_sources_are_what_prepare_fetches(monkeypatch: pytest.MonkeyPatch) -
     problems = [{"id": f"s{n}", "question": f"{n}+1", "answer": str(n + 1)} for n in range(4)]
     spec = stages.round_spec(
         reasoning={"seeds": put("seeds.jsonl", problems)},
-        agentic={"personas": put("people.jsonl", people), "domains": ["airline"]},
+        agentic={"personas": put("people.jsonl", people), "domains": [{"name": "airline"}]},
         evaluation={
             "suites": [
                 {"name": "own", "source": put("own.jsonl", [{"id": "o", "question": "Three dozen?", "answer": "36"}])},

@@ -32,7 +32,7 @@ SPEC: dict[str, Any] = {
     },
     "agentic": {
         "personas": "builtin://personas",
-        "domains": ["airline"],
+        "domains": [{"name": "airline"}],
         "branchesPerTree": 4,
         "maxTasks": 6,
         "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},

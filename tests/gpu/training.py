@@ -48,6 +48,7 @@ def write_rows(path: Path, prompts: Iterable[Any]) -> int:
 
 def specification(kind: str) -> Any:
     """One GPU; everything else as the presets of the demo and the defaults say."""
+    from flywheel_api.common import DomainRef
     from flywheel_api.rljob import (
         AgentLoopSpec,
         AlgorithmSpec,
@@ -79,7 +80,7 @@ def specification(kind: str) -> Any:
         **common,
         reward=RewardSpec(type=RewardType.STATE_DIFF),
         checkpoint=CheckpointSpec(every_steps=2),
-        agent_loop=AgentLoopSpec(domains=["airline"], max_turns=3),
+        agent_loop=AgentLoopSpec(domains=[DomainRef(name="airline")], max_turns=3),
         algorithm=AlgorithmSpec(
             group_size=8,
             prompts_per_step=8,

@@ -20,7 +20,7 @@ ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 def previous_seeds(ctx: StageContext) -> tuple[list[Seed], list[Trajectory]]:
     """Seeds and rollouts of the base round; both empty in a first round, or when it trained no agentic track."""
     spec = ctx.spec.agentic
-    domains = set(spec.domains) if spec else set()
+    domains = {d.name for d in spec.domains} if spec else set()
     if not ctx.config.previous_rollouts:
         return [], []
     found = (t for digest in ctx.config.previous_rollouts for t in read_rollouts(ctx.store, digest))

@@ -44,7 +44,7 @@ class Plan:
 
 def plans(spec: AgenticSpec, personas: list[Persona], shuffled: list[int]) -> list[Plan]:
     """The seeds of a first round, domains in turn."""
-    pairs = [(d, personas[i]) for i in shuffled for d in spec.domains]
+    pairs = [(d.name, personas[i]) for i in shuffled for d in spec.domains]
     return [Plan(domain, persona, n) for n, (domain, persona) in enumerate(pairs[: wanted(spec)])]
 
 

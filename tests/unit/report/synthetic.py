@@ -47,7 +47,7 @@ SPEC = FlywheelRoundSpec.model_validate(
             {"role": "Teacher", "url": "http://standin.flywheel-demo.svc:8000/v1", "model": "teacher"},
         ],
         "reasoning": {"seeds": "builtin://arithmetic"},
-        "agentic": {"personas": "builtin://personas", "domains": ["airline"]},
+        "agentic": {"personas": "builtin://personas", "domains": [{"name": "airline"}]},
         "evaluation": {"suites": [{"name": "arithmetic-heldout", "gate": {"minGainOverBase": "0"}}]},
     }
 )

@@ -26,6 +26,7 @@ from verl.experimental.agent_loop.agent_loop import DictConfigWrap
 from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
+from flywheel_api.common import DomainRef
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.prompt import of_task
 from flywheel_api.records.reasoning import Persona
@@ -54,7 +55,7 @@ def config() -> Any:
         model=DIGEST,
         data=DataSpec(train=[DIGEST]),
         reward=RewardSpec(type="StateDiff"),
-        agent_loop=AgentLoopSpec(domains=["airline"], max_turns=3),
+        agent_loop=AgentLoopSpec(domains=[DomainRef(name="airline")], max_turns=3),
         gpus_per_node=0,
         algorithm=AlgorithmSpec(max_prompt_tokens=320, max_response_tokens=LIMIT),
     )
