@@ -9,8 +9,8 @@ from typing import Any
 
 from flywheel_api.common import Dialect
 from flywheel_jobs.endpoints.dialect import render, tools_of
-from flywheel_jobs.endpoints.door import Outcome
 from flywheel_jobs.endpoints.purse import most_tokens, prompt_tokens
+from flywheel_jobs.endpoints.verdicts import Outcome
 from flywheel_jobs.endpoints.wire import Read
 
 Message = Mapping[str, object]

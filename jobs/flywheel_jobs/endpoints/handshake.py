@@ -6,7 +6,8 @@ from flywheel_api.common import Dialect
 from flywheel_api.results import EndpointFinding
 from flywheel_jobs.core.errors import EndpointUnavailable
 from flywheel_jobs.endpoints.dialect import Message
-from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
+from flywheel_jobs.endpoints.line import RequestRefused
+from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.wire import parsed
 from flywheel_jobs.reading.calls import render
 

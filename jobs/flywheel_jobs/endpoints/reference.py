@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flywheel_jobs.endpoints.door import MEANING, TABLE
+from flywheel_jobs.endpoints.door import TABLE
+from flywheel_jobs.endpoints.verdicts import MEANING
 
 PAGE = "docs/reference/endpoints.md"
 _HEADER = """<!-- Generated from jobs/flywheel_jobs/endpoints/door.py by `make generate`; change the table there. -->

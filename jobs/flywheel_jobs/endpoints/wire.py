@@ -14,7 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flywheel_api.artifacts import ServedBy
-from flywheel_jobs.endpoints.door import CUT, STOPPED, Outcome, Row, Signs, decide
+from flywheel_jobs.endpoints.door import CUT, STOPPED, decide
+from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
 from flywheel_jobs.reading.text import clean
 
 _SAID = 20_000  # characters of an error that are kept: far more than is shown, since redaction makes it shorter

@@ -101,7 +101,7 @@ async def sample(ctx: StageContext, item: Item) -> list[EvaluationRow]:
 def _answer_tokens(ctx: StageContext) -> int:
     reasoning = ctx.spec.reasoning
     longest = reasoning.mining.max_response_tokens if reasoning else SHORT_ANSWER
-    return min(longest, ctx.endpoint(Role.POLICY).max_tokens)
+    return min(longest, ctx.llm(Role.POLICY).endpoint.max_tokens)
 
 
 def summary(name: str, wanted: Sequence[Item], rows: Sequence[EvaluationRow], confidence: float) -> SuiteScore:

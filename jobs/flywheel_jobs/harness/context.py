@@ -18,20 +18,19 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, RoleUsage, ServedBy, Usage
+from flywheel_api.artifacts import Counts, Dropped, FileEntry, Manifest, Usage
 from flywheel_api.base import StatusModel
 from flywheel_api.canonical import canonical_json
 from flywheel_api.records.base import Record
 from flywheel_api.results import EndpointFinding, Result
 from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, ReasoningSpec, Role
-from flywheel_api.stages import IMAGE_ENV, ResolvedEndpoint, Stage, StageConfig
+from flywheel_api.stages import IMAGE_ENV, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
-from flywheel_jobs.endpoints.handshake import shake
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.harness.attempt import Attempt
-from flywheel_jobs.harness.journal import Journal, budgeted, subtract_usage
+from flywheel_jobs.harness.clients import Clients
+from flywheel_jobs.harness.journal import Journal
 from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.harness.pump import Pump
 from flywheel_jobs.storage.datasets import read_records
@@ -40,8 +39,6 @@ from flywheel_jobs.storage.store import Store
 T = TypeVar("T")
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=StatusModel)
-FALLBACK_ROLE = Role.TEACHER
-IDLE_ITEMS = 64  # items in flight when no endpoint bounds them
 
 
 class ShardDone(Exception):
@@ -82,16 +79,11 @@ class StageContext:
         self.spec: FlywheelRoundSpec = config.spec
         self.store = store
         self.shard = shard
-        self.shards = config.shards
         self.attempt = attempt or Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         self.inputs: dict[str, Manifest] = {}
         self.dropped: Counter[str] = Counter()
         self.journal = Journal(store, config.owner, config.content_key, config.attempt, shard)
-        self._clients: dict[Role, ChatClient] = {}
-        self._paces: dict[tuple[str, str, str | None], Pace] = {}
-        self._flushed: dict[Role, RoleUsage] = {}
-        self._told: dict[Role, Counter[str]] = {}
-        self._waits: dict[Role, str] = {}
+        self._clients = Clients(config, self.journal, shard, lambda text: self.attempt.update(waiting_for=text))
         self._flushing = asyncio.Lock()
         self._started = time.monotonic()
 
@@ -103,8 +95,7 @@ class StageContext:
 
     async def close(self) -> None:
         """Closes all connections."""
-        for client in self._clients.values():
-            await client.aclose()
+        await self._clients.aclose()
 
     # ---- inputs ---------------------------------------------------------------------------------------------------
     @property
@@ -153,95 +144,25 @@ class StageContext:
     # ---- progress -------------------------------------------------------------------------------------------------
     def progress(self, done: int, total: int | None, text: str) -> None:
         """Says where the stage stands; shown in the round's status."""
-        if self.shards > 1:
-            text = f"shard {self.shard + 1} of {self.shards}: {text}"
-        waiting = next(iter(self._waits.values()), None)
+        if self._clients.shards > 1:
+            text = f"shard {self.shard + 1} of {self._clients.shards}: {text}"
         self.attempt.update(
             done=done,
             total=total,
             items=len(self.journal.items),
             text=text,
-            waiting_for=waiting,
-            tokens_per_second=self._speed(),
+            waiting_for=self._clients.waiting_for,
+            tokens_per_second=self._clients.speed,
         )
-
-    def _speed(self) -> float | None:
-        tokens = sum(c.usage.completion_tokens for c in self._clients.values())
-        return round(tokens / max(1e-3, time.monotonic() - self._started), 1) if tokens else None
-
-    def _waiting(self, role: Role) -> Callable[[str | None], None]:
-        def report(text: str | None) -> None:
-            if text is None:
-                self._waits.pop(role, None)
-            else:
-                self._waits[role] = text
-            self.attempt.update(waiting_for=next(iter(self._waits.values()), None))
-
-        return report
 
     # ---- models ---------------------------------------------------------------------------------------------------
     def llm(self, role: Role) -> ChatClient:
         """The client of a role; a role without an endpoint falls back to Teacher. Raises ValidationFailure if none."""
-        if role not in self._clients:
-            endpoint = self.endpoint(role).model_copy(update={"role": role})
-            address = (endpoint.url, endpoint.model, endpoint.api_key_env)
-            self._paces.setdefault(address, Pace(*self._limits(endpoint)))
-            self._clients[role] = ChatClient(
-                endpoint,
-                patience_seconds=self.config.endpoint_patience_seconds,
-                on_wait=self._waiting(role),
-                steady=self._steady(role),
-                pace=self._paces[address],
-            )
-            self._share(self._clients[role])
-        return self._clients[role]
-
-    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, float | None]:
-        """Concurrency and requests a minute of one shard: a limit of the spec holds over all of them."""
-        most, rate = endpoint.concurrency, endpoint.requests_per_minute
-        part, rest = divmod(most, self.shards)
-        return max(1, part + (self.shard % self.shards < rest)), rate / self.shards if rate else None
-
-    def _share(self, client: ChatClient) -> None:
-        """Sets this shard's part of the role's budget; a single shard has all that the owner has left."""
-        limit, own = client.endpoint.token_limit, budgeted(client.usage)
-        if self.shards > 1:
-            before = self.journal.of_shard.get(client.role)
-            part = None if limit is None else limit // self.shards
-            client.purse.share(part, budgeted(before) if before else 0)
-        else:
-            client.purse.share(limit, self.journal.tokens.get(client.role, 0) - own)
-
-    def _steady(self, role: Role) -> str | None:
-        """The model name that all answers must have where they make a score; empty until the first one says it."""
-        if role is not Role.POLICY or self.config.stage not in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE):
-            return None
-        return next((s.model for s in self.journal.served_by.values() if s.role == role and s.answers), "")
-
-    async def _alone(self) -> None:
-        """The other shards have ended: their parts of all limits are this one's."""
-        self.shards = 1
-        await self.flush()
-        for client in self._clients.values():
-            client.pace.widen(*self._limits(client.endpoint))
-            self._share(client)
+        return self._clients.of(role)
 
     async def shake_hands(self) -> list[EndpointFinding]:
-        """What handshakes with this stage's endpoints find, by role; one that plays several is asked once."""
-        found: dict[tuple[str, str], EndpointFinding] = {}
-        for endpoint in self.config.endpoints:
-            address = (endpoint.url, endpoint.model)
-            if address not in found:
-                found[address] = await shake(self.llm(endpoint.role), with_tools=self.spec.agentic is not None)
-        return [found[(e.url, e.model)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
-
-    def endpoint(self, role: Role) -> ResolvedEndpoint:
-        """The endpoint that plays a role."""
-        by_role = {e.role: e for e in self.config.endpoints}
-        found = by_role.get(role) or (by_role.get(FALLBACK_ROLE) if role is not Role.POLICY else None)
-        if found is None:
-            raise ValidationFailure(f"{self.config.stage} needs an endpoint for role {role}: add it to spec.endpoints")
-        return found
+        """What handshakes with this stage's endpoints find, by role."""
+        return await self._clients.shake_hands()
 
     # ---- items ----------------------------------------------------------------------------------------------------
     async def map_items(
@@ -263,24 +184,20 @@ class StageContext:
         self._report_items(phase, todo, text)
         if mine:
             pump = Pump(self.journal, phase, work, self.flush, lambda: self._report_items(phase, todo, text))
-            await pump.run(mine, self._concurrency())
-        if self.shards > 1:
+            await pump.run(mine, self._clients.concurrency())
+        if self._clients.shards > 1:
             await asyncio.to_thread(self.journal.load)
             if any((phase, k) not in self.journal.items for k in todo):
                 raise ShardDone
-            await self._alone()
+            await self.flush()
+            self._clients.alone()
         found = {k: self.journal.items[(phase, k)] for k in todo}
         self.dropped.update(i.dropped for i in found.values() if i.dropped)
         return {k: kind.model_validate(i.result) for k, i in found.items() if i.result is not None}
 
     def _is_mine(self, key: str) -> bool:
-        return (
-            int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big") % self.shards == self.shard % self.shards
-        )
-
-    def _concurrency(self) -> int:
-        # twice the endpoints' own limit keeps their slots full while other items parse, verify and journal
-        return max([2 * c.pace.most for c in self._clients.values()], default=IDLE_ITEMS)
+        number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
+        return number % self._clients.shards == self.shard % self._clients.shards
 
     def _report_items(self, phase: str, todo: Mapping[str, object], text: str) -> None:
         done = sum((phase, k) in self.journal.items for k in todo)
@@ -289,27 +206,8 @@ class StageContext:
     async def flush(self) -> None:
         """Journals what has finished, with what it cost; one at a time: it awaits a flush that was left behind."""
         async with self._flushing:
-            now_used = {role: client.usage for role, client in self._clients.items()}
-            spent = [subtract_usage(used, self._flushed.get(role)) for role, used in now_used.items()]
-            named = {role: Counter(client.answered) for role, client in self._clients.items()}
-            served = [s for role, names in named.items() for s in await self._served(role, names)]
-            await self.journal.flush([u for u in spent if u.calls or u.unconfirmed_tokens], served)
-            self._flushed, self._told = now_used, named
+            await self._clients.flush()
         self.attempt.update(tokens=dict(self.journal.tokens))
-
-    async def _served(self, role: Role, names: Counter[str]) -> list[ServedBy]:
-        """Who answered since the last flush, by the model that the answers name.
-
-        With the digest of the weights where the endpoint does not say it: the operator serves that checkpoint.
-        """
-        new = names - self._told.get(role, Counter())
-        if not new:
-            return []
-        server = await self._clients[role].identify()
-        if role is Role.POLICY and not server.weights and not server.standin:
-            weights = self.config.candidate_model or self.config.base_model
-            server = server.model_copy(update={"weights": weights})
-        return [server.model_copy(update={"model": name, "answers": count}) for name, count in new.items()]
 
     def counts(self, out: int, dropped: Mapping[str, int] | None = None) -> Counts:
         """Counts of `out` kept items and the drops so far (or those given); in is their sum."""

@@ -10,7 +10,7 @@ from flywheel_api.base import StatusModel
 from flywheel_api.canonical import canonical_json
 from flywheel_jobs.core.errors import FlywheelError, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
-from flywheel_jobs.endpoints.llm import RequestRefused
+from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.harness.journal import SEGMENT_SECONDS, Item, Journal
 
 log = get_logger(__name__)

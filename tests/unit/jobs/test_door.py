@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flywheel_jobs.endpoints import wire
-from flywheel_jobs.endpoints.door import TABLE, Outcome, Row, Signs, decide
+from flywheel_jobs.endpoints.door import TABLE, decide
+from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
 from flywheel_jobs.endpoints.wire import Read, Reply, Tokens
 
 ANSWER, BUSY, OUTAGE = Outcome.ANSWER, Outcome.BUSY, Outcome.OUTAGE

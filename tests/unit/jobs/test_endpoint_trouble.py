@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
-from flywheel_jobs.endpoints import llm
+from flywheel_jobs.endpoints import line, samples
 from flywheel_jobs.endpoints.asking import strict
-from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
+from flywheel_jobs.endpoints.line import RequestRefused
+from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
 from flywheel_jobs.harness.pulse import Pulse
@@ -230,8 +231,70 @@ def test_one_cached_completion_is_one_sample() -> None:
     assert isinstance(ends[-1][0], EndpointUnavailable) and "cache" in str(ends[-1][0])
     own, _, _ = play(lambda b, n: ok("a", id=str(n)), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
     assert own.ids == ["0", "1", "2"]
-    none, _, _ = play(lambda b, n: ok("a"), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
-    assert none.texts == ["a"] * 3
+
+
+# ---- samples of a server without ids --------------------------------------------------------------------------------
+def is_open_question(body: Body) -> bool:
+    return str(body["messages"][0]["content"]).startswith(samples.OPEN)
+
+
+def votes_of(items: int, **ask: Any) -> Any:
+    async def work(c: ChatClient) -> list[Any]:
+        return [await c.chat(ASK, seeds=[k, k + 1, k + 2], **ask) for k in range(items)]
+
+    return work
+
+
+def test_equal_texts_without_ids_are_a_cache_where_our_own_question_is_answered_alike_too() -> None:
+    """The first vote of all finds it: nothing was counted before."""
+    for text in ("a", "Let us add the numbers. " * 20):
+        error, wire, _ = play(lambda b, n, text=text: ok(text, id=""), votes_of(1))
+        assert isinstance(error, EndpointUnavailable) and error.reason == "EndpointRefused" and "cache" in str(error)
+        assert sum(map(is_open_question, wire.bodies)) == samples.OPEN_ASKED
+    memory: dict[str, Reply] = {}
+
+    def gateway(body: Body, number: int) -> Reply:
+        """It answers by the messages, whatever seed and temperature."""
+        return memory.setdefault(str(body["messages"]), ok(f"text {number}", id=""))
+
+    error, wire, _ = play(gateway, votes_of(1))
+    assert isinstance(error, EndpointUnavailable) and error.reason == "EndpointRefused"
+    asked = [b for b in wire.bodies if is_open_question(b)]
+    assert len({b["seed"] for b in asked}) == len(asked) and {b["temperature"] for b in asked} == {1.0}
+
+
+def test_a_short_answer_that_is_always_the_same_is_believed_where_the_server_samples() -> None:
+    def model(body: Body, number: int) -> Reply:
+        return ok(f"sentence {number}" if is_open_question(body) else "4", id="")
+
+    found, wire, _ = play(model, votes_of(1 + 2 * samples.ALIKE))
+    assert all(r.texts == ["4"] * 3 for r in found)
+    assert sum(map(is_open_question, wire.bodies)) == 3 * 2  # at once, and after each further twenty in a row
+
+    def refuses(body: Body, number: int) -> Reply:
+        return (ok("s", id="") if number < 4 else err(400, "off topic")) if is_open_question(body) else ok("4", id="")
+
+    found, _, _ = play(refuses, votes_of(3))
+    assert all(r.texts == ["4"] * 3 for r in found)
+
+
+def test_equal_texts_are_meant_with_ids_at_temperature_0_and_once() -> None:
+    for more, ask in (({}, {}), ({"id": ""}, {"temperature": 0.0})):
+        found, wire, _ = play(lambda b, n, more=more: ok("4", **more), votes_of(samples.ALIKE + 5, **ask))
+        assert all(r.texts == ["4"] * 3 for r in found) and not any(map(is_open_question, wire.bodies))
+
+
+def test_choices_that_are_always_alike_are_asked_for_one_by_one() -> None:
+    """A server made n choices of one seed (easyllm): n samples were one."""
+
+    async def work(c: ChatClient) -> None:
+        for k in range(samples.ALIKE + 1):
+            await c.chat(ASK, n=4, seed=k)
+
+    _, wire, made = play(lambda b, n: ok(*["same"] * b.get("n", 1)), work)
+    assert made.learnt.single and [b.get("n", 1) for b in wire.bodies] == [4] * samples.ALIKE + [1] * 4
+    _, _, made = play(lambda b, n: ok(*"abcd"[: b.get("n", 1)]), work)
+    assert not made.learnt.single
 
 
 # ---- what a server cannot do --------------------------------------------------------------------------------------
@@ -398,7 +461,7 @@ def test_nothing_is_cut_before_it_is_redacted(key: str, monkeypatch: pytest.Monk
             text = "x" * before + key
             pulse.update(text=text, waiting_for=text)
             seen = pulse.look()
-            for cut in (llm.shown(text, size), seen.text, str(seen.waiting_for)):
+            for cut in (line.shown(text, size), seen.text, str(seen.waiting_for)):
                 assert key[:3] not in cut, (size, before)
     for before in range(160, 220):
         error, _, _ = play(lambda b, n, k=before: err(401, "x" * k + json.dumps({"param": key})))

@@ -14,8 +14,9 @@ from pydantic import BaseModel
 
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable, ItemDropped, ValidationFailure
-from flywheel_jobs.endpoints import llm, pace
-from flywheel_jobs.endpoints.llm import ChatClient, RequestRefused
+from flywheel_jobs.endpoints import line, pace
+from flywheel_jobs.endpoints.line import RequestRefused
+from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.structured import ask, parse
 from flywheel_jobs.endpoints.transport import joined
 
@@ -24,8 +25,8 @@ ASK = [{"role": "user", "content": "hi"}]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(llm, "BACKOFF_BASE", 0.01)
-    monkeypatch.setattr(llm, "BACKOFF_CAP", 0.05)
+    monkeypatch.setattr(line, "BACKOFF_BASE", 0.01)
+    monkeypatch.setattr(line, "BACKOFF_CAP", 0.05)
     monkeypatch.setattr(pace, "BASE", 0.01)
     monkeypatch.setattr(pace, "CAP", 0.05)
 

@@ -8,7 +8,7 @@ import pytest
 
 from flywheel_api.records.base import PassRate
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
-from flywheel_jobs.endpoints.llm import RequestRefused
+from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.harness.journal import SEGMENT_ITEMS, Item
 from flywheel_jobs.harness.pump import Pump
 

@@ -13,7 +13,7 @@ from contract import stages
 from flywheel_api.round import Role
 from flywheel_api.stages import ResolvedEndpoint, Stage
 from flywheel_jobs.core.errors import EndpointUnavailable
-from flywheel_jobs.endpoints import llm, pace
+from flywheel_jobs.endpoints import line, pace
 from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.storage.store import Store
 from flywheel_standin import faults
@@ -78,7 +78,7 @@ def quick(row: dict[str, Any]) -> dict[str, Any]:
 
 
 async def test_a_stage_in_the_demos_bad_weather_ends_like_a_calm_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (llm, pace):
+    for module in (line, pace):
         for name in vars(module).keys() & {"BACKOFF_BASE", "BACKOFF_CAP", "BASE", "CAP"}:
             monkeypatch.setattr(module, name, 0.02)
     rows = [quick(row) for row in faults.table("bad")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import itertools
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
@@ -19,6 +20,7 @@ from flywheel_standin.faults import Fault
 T = TypeVar("T")
 Body = Mapping[str, Any]
 Play = Callable[[Body, int], Reply | Awaitable[Reply]]
+_ids = itertools.count()
 ASK = [{"role": "user", "content": "hi"}]
 
 
@@ -70,7 +72,8 @@ class Wire:
 
 
 def ok(*texts: str, finish: str = "stop", usage: tuple[int, int] | None = (3, 5), **more: Any) -> Reply:
-    """A completion with these choices."""
+    """A completion with these choices, and an id of its own unless `id` is given (empty: none)."""
+    more = {"id": f"chat-{next(_ids)}"} | more
     choices = [
         {"index": i, "message": {"role": "assistant", "content": text}, "finish_reason": finish}
         for i, text in enumerate(texts or ("hi",))

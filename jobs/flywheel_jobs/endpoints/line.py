@@ -1,0 +1,249 @@
+"""One role's line to its endpoint: one request after another to an answer, through whatever weather there is.
+
+What a response is, `door` decides; this module does what follows (law 6). What is busy or out is asked again until the
+endpoint has stayed away for its patience; an item is at fault only on evidence of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from flywheel_api.stages import ResolvedEndpoint
+from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
+from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_jobs.endpoints import wire
+from flywheel_jobs.endpoints.asking import Ask, Learnt, Less
+from flywheel_jobs.endpoints.door import decide
+from flywheel_jobs.endpoints.guard import Guard, kind_of
+from flywheel_jobs.endpoints.pace import Pace
+from flywheel_jobs.endpoints.purse import Purse
+from flywheel_jobs.endpoints.transport import NoReply, Transport
+from flywheel_jobs.endpoints.verdicts import Outcome, Signs
+from flywheel_jobs.endpoints.wire import Answer, Read
+from flywheel_store.backoff import delay
+
+log = get_logger(__name__)
+WaitReport = Callable[[str | None], None]
+BACKOFF_BASE, BACKOFF_CAP = 0.5, 15.0
+SUSPECT = 4  # failures of one request, after which a small request of our own is asked between its tries
+STRIKES = 8  # of those in a row answered while the request failed: by chance less than once in a million
+PROBES = 4  # at most so many at once, drawn anew: behind a balancer that goes round, tries must not fall into step
+LONGEST, SLOW_STRIKES = 8, 3  # a time-out doubles up to so many times itself; what is slower still is struck sooner
+PROBE_TOKENS = 8
+
+
+class RequestRefused(ItemDropped):
+    """The endpoint refuses this very request; `reason` is the door's word. Not final while the guard may still trip."""
+
+
+@dataclass
+class Trouble:
+    """What one request has been through."""
+
+    failures: int = 0
+    timeouts: int = 0
+    strikes: int = 0
+
+
+class Line:
+    """The requests of one role."""
+
+    def __init__(
+        self,
+        endpoint: ResolvedEndpoint,
+        transport: Transport,
+        purse: Purse,
+        pace: Pace,
+        patience_seconds: float,
+        on_wait: WaitReport | None = None,
+        steady: str | None = None,
+    ) -> None:
+        """`steady`: the only model name that answers may have; the empty text takes the first one's."""
+        self.endpoint = endpoint
+        self.purse = purse
+        self.pace = pace
+        self.answered: Counter[str] = Counter()
+        self.scripted = False
+        self.learnt = Learnt(endpoint.dialect)
+        self._transport = transport
+        self._patience = patience_seconds
+        self._on_wait = on_wait or (lambda _text: None)
+        self._steady = steady
+        self._guard = Guard()
+        self._down_since: float | None = None
+        self._time_out = endpoint.timeout_seconds
+        self._probing: asyncio.Task[bool] | None = None
+
+    async def aclose(self) -> None:
+        """Ends what still asks."""
+        if self._probing is not None:
+            self._probing.cancel()
+        await self._transport.aclose()
+
+    # ---- one request ----------------------------------------------------------------------------------------------
+    async def answers(self, ask: Ask, count: int, seed: int | None) -> tuple[Answer, ...]:
+        """At least one answer to a request for `count` of them."""
+        trouble, less = Trouble(), Less(ask.parts(ask.body(count, seed, self.learnt), self.learnt))
+        while True:
+            body = ask.body(count, seed, self.learnt, less.without)
+            read = await self._once(body, ask.reserve(count), self._limit(trouble), trouble)
+            if read.outcome is Outcome.ANSWER:
+                self._learn(ask, less, count, read)
+                return read.answers[:count]
+            if read.outcome is Outcome.BUSY or less.again(read, trouble.failures):
+                continue
+            if read.outcome is not Outcome.OUTAGE:
+                raise self._end(read)
+            await self._outage(read, trouble)
+
+    async def _once(self, body: Mapping[str, object], tokens: int, seconds: float, trouble: Trouble) -> Read:
+        """One try: in its turn, within the budget, counted."""
+        async with self.pace.turn() as began:
+            await self.purse.reserve(tokens)
+            try:
+                reply = await self._transport.send("POST", "/chat/completions", body, seconds)
+                return self._came(body, reply, began)
+            except NoReply as error:
+                trouble.timeouts += error.timed_out
+                if error.sent:
+                    self.purse.broken(tokens)
+                return Read(decide(Signs(0, broken=True)), str(error))
+            finally:
+                await self.purse.settle(tokens)
+
+    def _came(self, body: Mapping[str, object], reply: wire.Reply, began: float) -> Read:
+        """Reads a reply, and counts what it cost and says of the endpoint."""
+        most = body.get("max_tokens")
+        read = wire.read(reply, most if isinstance(most, int) else None)
+        if read.outcome is Outcome.ANSWER:
+            self._take(read, Ask.prompt(body), asyncio.get_running_loop().time() - began)
+        elif read.outcome is Outcome.BUSY:
+            self._busy(read, self.pace.busy(began, read.retry_after))
+        elif reply.status == 200:
+            self.purse.broken((read.tokens.prompt or 0) + (read.tokens.completion or 0))
+        return read
+
+    def _take(self, read: Read, prompt: int, seconds: float) -> None:
+        named = read.answers[0].model or self.endpoint.model
+        if self._steady is not None:
+            self._steady = self._steady or named
+            if named != self._steady:
+                raise EndpointUnavailable(
+                    f"{self._name()} answers as {named}, and as {self._steady} before: a score is of one model; serve "
+                    "that one again",
+                    reason="ServedModelChanged",
+                )
+        self.answered[named] += 1
+        self.scripted = self.scripted or read.answers[0].standin
+        self.purse.count(read, prompt, seconds)
+        self.pace.answered()
+        self._up()
+
+    def _up(self) -> None:
+        if self._down_since is not None:
+            self._down_since = None
+            self._on_wait(None)
+
+    def _learn(self, ask: Ask, less: Less, count: int, read: Read) -> None:
+        """What the server turned out not to do, and whether its window cuts."""
+        for word in self.learnt.take(ask, less.without if less.sure else frozenset(), count > read.offered):
+            log.info("the endpoint does not do everything", role=self.endpoint.role, without=word)
+        cut = next((a for a in read.answers if a.finish == "window"), None)
+        tripped = self._guard.trips("window" if cut else None)
+        if tripped:
+            used = (read.tokens.prompt or 0) + (read.tokens.completion or 0)
+            raise self.refuses(
+                f"{tripped} answers were cut by the server's own window of about {used} tokens, before the "
+                f"{ask.max_tokens} tokens that are asked for: give the server a larger one"
+            )
+
+    # ---- trouble --------------------------------------------------------------------------------------------------
+    def _limit(self, trouble: Trouble) -> float:
+        """The time-out of a request: the second one doubles, so that nothing is generated over and over in vain."""
+        return self._time_out * min(LONGEST, 1 << max(0, trouble.timeouts - 1))
+
+    def _down(self, read: Read, more: str) -> float:
+        now = asyncio.get_running_loop().time()
+        if self._down_since is None:
+            self._down_since = now
+        down = now - self._down_since
+        self._on_wait(f"{self._name()}: {shown(read.said, 120)}; {more}, {down:.0f} of {self._patience:.0f} s")
+        return down
+
+    def _busy(self, read: Read, rest: float) -> None:
+        down = self._down(read, f"resting {rest:.0f} s")
+        if max(down, read.retry_after or 0.0) > self._patience:
+            raise self._unavailable(read, down)
+
+    async def _outage(self, read: Read, trouble: Trouble) -> None:
+        """Waits before the next try. Raises when the endpoint stays away, or when the request is at fault."""
+        trouble.failures += 1
+        down = self._down(read, "retrying")
+        if trouble.failures >= SUSPECT or down > self._patience:
+            alive = await self._alive()
+            trouble.strikes = trouble.strikes + 1 if alive else 0
+            slow = 1 << max(0, trouble.timeouts - 1) > LONGEST
+            if trouble.strikes >= (SLOW_STRIKES if slow else STRIKES):
+                raise self.drop(
+                    "request-refused",
+                    f"failed {trouble.failures} times while others were answered: {shown(read.said)}",
+                )
+            if not alive and down > self._patience:
+                raise self._unavailable(read, down)
+        pause = delay(trouble.failures - 1, BACKOFF_BASE, BACKOFF_CAP)
+        await asyncio.sleep(min(pause, max(0.1, self._patience - down + 0.1)))
+
+    async def _alive(self) -> bool:
+        """Whether small requests of our own are answered now; all that ask at once share them."""
+        if self._probing is None or self._probing.done():
+            self._probing = asyncio.create_task(self._probe())
+        return await asyncio.shield(self._probing)
+
+    async def _probe(self) -> bool:
+        # one of two replicas is dead and each try meets it, each probe the other: hence a number of probes by chance
+        for _ in range(random.randint(1, PROBES)):
+            # a number of its own, so that no cache answers for a dead server
+            text = f"Say {random.randrange(10**6)}."
+            ask = Ask(self.endpoint.model, ({"role": "user", "content": text},), 0.0, 1.0, PROBE_TOKENS)
+            body = ask.body(1, None, self.learnt)
+            read = await self._once(body, ask.reserve(1), self.endpoint.timeout_seconds, Trouble())
+            if read.outcome is not Outcome.ANSWER:
+                return False
+        return True
+
+    def _end(self, read: Read) -> Exception:
+        if read.outcome is Outcome.ENDPOINT_REFUSED:
+            return self.refuses(f"{shown(read.said)}: {read.row.advice}")
+        return self.drop(read.row.word, read.said, most=read.outcome is not Outcome.ITEM_FILTERED)
+
+    def drop(self, word: str, said: str, guard: Guard | None = None, most: bool = True) -> Exception:
+        """The end of an item; of the stage where `guard` finds that items end alike."""
+        tripped = (guard or self._guard).trips(kind_of(word, said), most)
+        if tripped:
+            return self.refuses(
+                f"{tripped} requests were refused alike, so it is not the items: {shown(said)}: check the endpoint's "
+                "model, sampling and limits"
+            )
+        return RequestRefused(word, f"{self._name()}: {shown(said)}")
+
+    def refuses(self, why: str) -> EndpointUnavailable:
+        """The end of the stage until a person acts."""
+        return EndpointUnavailable(f"{self._name()} refuses requests: {why}", reason="EndpointRefused")
+
+    def _unavailable(self, read: Read, down: float) -> EndpointUnavailable:
+        return EndpointUnavailable(
+            f"{self._name()} has not answered for {down:.0f} s, last: {shown(read.said)}; the stage goes on from its "
+            "finished items once the endpoint answers again"
+        )
+
+    def _name(self) -> str:
+        return redact(f"{self.endpoint.role} at {self.endpoint.url}")
+
+
+def shown(said: str, most: int = 200) -> str:
+    """A server's words as they may be shown: redacted whole, then cut."""
+    return redact(said)[:most]

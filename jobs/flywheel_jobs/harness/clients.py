@@ -1,0 +1,158 @@
+"""The models that a stage asks: a client for each role, and what of the spec's limits is this shard's."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from flywheel_api.artifacts import RoleUsage, ServedBy
+from flywheel_api.results import EndpointFinding
+from flywheel_api.round import Role
+from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.endpoints.handshake import shake
+from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.pace import Pace
+from flywheel_jobs.harness.journal import Journal, budgeted, subtract_usage
+
+FALLBACK_ROLE = Role.TEACHER
+IDLE_ITEMS = 64  # items in flight when no endpoint bounds them
+
+
+class Clients:
+    """The clients of one process."""
+
+    def __init__(
+        self, config: StageConfig, journal: Journal, shard: int, on_wait: Callable[[str | None], None]
+    ) -> None:
+        """`on_wait` hears what the stage waits for, or None."""
+        self.config = config
+        self.journal = journal
+        self.shard = shard
+        self.shards = config.shards
+        self._on_wait = on_wait
+        self._clients: dict[Role, ChatClient] = {}
+        self._paces: dict[tuple[str, str, str | None], Pace] = {}
+        self._flushed: dict[Role, RoleUsage] = {}
+        self._told: dict[Role, Counter[str]] = {}
+        self._waits: dict[Role, str] = {}
+        self._started = time.monotonic()
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        for client in self._clients.values():
+            await client.aclose()
+
+    def of(self, role: Role) -> ChatClient:
+        """The client of a role; a role without an endpoint falls back to Teacher. Raises ValidationFailure if none."""
+        if role not in self._clients:
+            endpoint = self.endpoint(role).model_copy(update={"role": role})
+            address = (endpoint.url, endpoint.model, endpoint.api_key_env)
+            self._paces.setdefault(address, Pace(*self._limits(endpoint)))
+            self._clients[role] = ChatClient(
+                endpoint,
+                patience_seconds=self.config.endpoint_patience_seconds,
+                on_wait=self._waiting(role),
+                steady=self._steady(role),
+                pace=self._paces[address],
+            )
+            self._share(self._clients[role])
+        return self._clients[role]
+
+    def endpoint(self, role: Role) -> ResolvedEndpoint:
+        """The endpoint that plays a role."""
+        by_role = {e.role: e for e in self.config.endpoints}
+        found = by_role.get(role) or (by_role.get(FALLBACK_ROLE) if role is not Role.POLICY else None)
+        if found is None:
+            raise ValidationFailure(f"{self.config.stage} needs an endpoint for role {role}: add it to spec.endpoints")
+        return found
+
+    async def shake_hands(self) -> list[EndpointFinding]:
+        """What handshakes with this stage's endpoints find, by role; one that plays several is asked once."""
+        found: dict[tuple[str, str], EndpointFinding] = {}
+        for endpoint in self.config.endpoints:
+            address = (endpoint.url, endpoint.model)
+            if address not in found:
+                found[address] = await shake(self.of(endpoint.role), with_tools=self.config.spec.agentic is not None)
+        return [found[(e.url, e.model)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
+
+    # ---- limits ---------------------------------------------------------------------------------------------------
+    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, float | None]:
+        """Concurrency and requests a minute of one shard: a limit of the spec holds over all of them."""
+        most, rate = endpoint.concurrency, endpoint.requests_per_minute
+        part, rest = divmod(most, self.shards)
+        return max(1, part + (self.shard % self.shards < rest)), rate / self.shards if rate else None
+
+    def _share(self, client: ChatClient) -> None:
+        """Sets this shard's part of the role's budget; a single shard has all that the owner has left."""
+        limit, own = client.endpoint.token_limit, budgeted(client.usage)
+        if self.shards > 1:
+            before = self.journal.of_shard.get(client.role)
+            part = None if limit is None else limit // self.shards
+            client.purse.share(part, budgeted(before) if before else 0)
+        else:
+            client.purse.share(limit, self.journal.tokens.get(client.role, 0) - own)
+
+    def alone(self) -> None:
+        """The other shards have ended: their parts of all limits are this one's. What was spent is in the journal."""
+        self.shards = 1
+        for client in self._clients.values():
+            client.pace.widen(*self._limits(client.endpoint))
+            self._share(client)
+
+    def concurrency(self) -> int:
+        """How many items may be worked on at once."""
+        # twice the endpoints' own limit keeps their slots full while other items parse, verify and journal
+        return max([2 * c.pace.most for c in self._clients.values()], default=IDLE_ITEMS)
+
+    # ---- what they did --------------------------------------------------------------------------------------------
+    @property
+    def speed(self) -> float | None:
+        """Completion tokens a second since the start."""
+        tokens = sum(c.usage.completion_tokens for c in self._clients.values())
+        return round(tokens / max(1e-3, time.monotonic() - self._started), 1) if tokens else None
+
+    @property
+    def waiting_for(self) -> str | None:
+        """What the stage waits for, if anything."""
+        return next(iter(self._waits.values()), None)
+
+    def _waiting(self, role: Role) -> Callable[[str | None], None]:
+        def report(text: str | None) -> None:
+            if text is None:
+                self._waits.pop(role, None)
+            else:
+                self._waits[role] = text
+            self._on_wait(self.waiting_for)
+
+        return report
+
+    def _steady(self, role: Role) -> str | None:
+        """The model name that all answers must have where they make a score; empty until the first one says it."""
+        if role is not Role.POLICY or self.config.stage not in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE):
+            return None
+        return next((s.model for s in self.journal.served_by.values() if s.role == role and s.answers), "")
+
+    async def flush(self) -> None:
+        """Journals what has finished, with what it cost and who answered."""
+        now_used = {role: client.usage for role, client in self._clients.items()}
+        spent = [subtract_usage(used, self._flushed.get(role)) for role, used in now_used.items()]
+        named = {role: Counter(client.answered) for role, client in self._clients.items()}
+        served = [s for role, names in named.items() for s in await self._served(role, names)]
+        await self.journal.flush([u for u in spent if u.calls or u.unconfirmed_tokens], served)
+        self._flushed, self._told = now_used, named
+
+    async def _served(self, role: Role, names: Counter[str]) -> list[ServedBy]:
+        """Who answered since the last flush, by the model that the answers name.
+
+        With the digest of the weights where the endpoint does not say it: the operator serves that checkpoint.
+        """
+        new = names - self._told.get(role, Counter())
+        if not new:
+            return []
+        server = await self._clients[role].identify()
+        if role is Role.POLICY and not server.weights and not server.standin:
+            weights = self.config.candidate_model or self.config.base_model
+            server = server.model_copy(update={"weights": weights})
+        return [server.model_copy(update={"model": name, "answers": count}) for name, count in new.items()]
