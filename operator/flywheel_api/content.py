@@ -16,11 +16,11 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
-DATA_FORMAT: Final = "3"
+DATA_FORMAT: Final = "4"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (
-    "seed", "reasoning.mining.maxResponseTokens", "evaluation.temperature", "evaluation.confidence",
+    "reasoning.mining.maxResponseTokens", "evaluation.temperature", "evaluation.confidence",
     "evaluation.suites[].name", "evaluation.suites[].repeats",
 )  # fmt: skip
 READS: Mapping[Stage, tuple[str, ...]] = {

@@ -13,8 +13,15 @@ from pydantic import Field
 
 from flywheel_api.base import StatusModel
 from flywheel_api.common import Dialect
+from flywheel_api.verdicts import ChampionGain as ChampionGain
+from flywheel_api.verdicts import FormScore as FormScore
+from flywheel_api.verdicts import GateOutcome as GateOutcome
+from flywheel_api.verdicts import Interval as Interval
+from flywheel_api.verdicts import Loss as Loss
+from flywheel_api.verdicts import SuiteVerdict as SuiteVerdict
+from flywheel_api.verdicts import Verdict as Verdict
+from flywheel_api.verdicts import VerdictResult as VerdictResult
 
-Interval = Annotated[list[float], Field(min_length=2, max_length=2, description="Lower and upper end, 0 to 1.")]
 Tally = Annotated[dict[str, int], Field(description="Number of items by name.")]
 
 
@@ -30,22 +37,6 @@ class Split(StrEnum):
 
     TRAIN = "train"
     VALIDATION = "validation"
-
-
-class Verdict(StrEnum):
-    """How a round ended. The gate decides between Promoted and Held; Failed means that there was no verdict."""
-
-    PROMOTED = "Promoted"
-    HELD = "Held"
-    FAILED = "Failed"
-
-
-class GateOutcome(StrEnum):
-    """Whether a suite reached its limits; None where the suite has no gate."""
-
-    PASSED = "Passed"
-    FAILED = "Failed"
-    NONE = "None"
 
 
 class SuiteInfo(StatusModel):
@@ -114,6 +105,7 @@ class SuiteScore(StatusModel):
     lost: int = Field(default=0, description="Items that could not be scored.")
     reasons: Tally = Field(default_factory=dict, description="Failed samples by reason.")
     groups: dict[str, GroupScore] = Field(default_factory=dict, description="Scores by expected outcome.")
+    form: FormScore | None = Field(default=None, description="Form and right answers apart; of reasoning suites.")
 
 
 class EvaluationResult(StatusModel):
@@ -285,48 +277,6 @@ class ModelResult(StatusModel):
     kind: Literal["Model"] = Field(default="Model", description="Tells results apart.")
     source: str = Field(default="", description="Where it came from.")
     licence: str = Field(default="", description="Licence of the model.")
-
-
-class SuiteVerdict(StatusModel):
-    """A suite as the gate judged it: both scores, the paired gain, and whether its limits were reached."""
-
-    suite: str = Field(description="Name of the suite.")
-    base: float = Field(description="Score of the base, 0 to 1.")
-    base_interval: Interval = Field(description="Its confidence interval.")
-    candidate: float = Field(description="Score of the candidate, 0 to 1.")
-    candidate_interval: Interval = Field(description="Its confidence interval.")
-    gain: float = Field(description="Mean of the paired differences, candidate less base.")
-    gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        description="Confidence interval of the gain, -1 to 1."
-    )
-    items: int = Field(default=0, description="Items that both models were scored on, by content.")
-    unpaired: int = Field(default=0, description="Items that only one of them was scored on.")
-    gate: GateOutcome = Field(description="Whether the suite's limits were reached.")
-    reasons: list[str] = Field(default_factory=list, description="One sentence per limit that was checked.")
-
-
-class ChampionGain(StatusModel):
-    """Paired gain over the campaign's last promoted model on the items that both were given."""
-
-    suite: str = Field(description="Name of the suite.")
-    items: int = Field(default=0, description="Items that both were given, by content.")
-    unpaired: int = Field(default=0, description="Items that only one of them was given.")
-    gain: float = Field(description="Mean of the paired differences, candidate less champion.")
-    gain_interval: Annotated[list[float], Field(min_length=2, max_length=2)] = Field(
-        description="Confidence interval of the gain, -1 to 1."
-    )
-
-
-class VerdictResult(StatusModel):
-    """Gate: the decision, and the model that it is about: a promoted model is taken from here and nowhere else."""
-
-    kind: Literal["Verdict"] = Field(default="Verdict", description="Tells results apart.")
-    verdict: Verdict = Field(description="Promoted or Held.")
-    model: str = Field(description="Digest of the evaluated checkpoint, which a promotion promotes.")
-    step: int | None = Field(default=None, description="Training step of that checkpoint.")
-    reasons: list[str] = Field(default_factory=list, description="Why, one sentence each.")
-    suites: list[SuiteVerdict] = Field(default_factory=list, description="Every suite, in the order of the spec.")
-    champion: list[ChampionGain] = Field(default_factory=list, description="Comparison with the campaign's champion.")
 
 
 class ReportResult(StatusModel):

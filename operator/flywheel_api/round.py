@@ -21,6 +21,7 @@ from flywheel_api.base import (
 )
 from flywheel_api.bounds import (
     Confidence,
+    Fraction,
     Gain,
     Hours,
     KLWeight,
@@ -83,6 +84,7 @@ __all__ = [
     "PersonaFields",
     "ProblemFields",
     "ReasoningSpec",
+    "RegressionSpec",
     "Role",
     "RoleTokens",
     "Sampling",
@@ -268,15 +270,33 @@ class TrainingSpec(ApiModel):
 
 
 class GateSpec(ApiModel):
-    """Lower limits; a suite without a gate is only reported. Gains are paired differences on the same items."""
+    """Lower limits. Gains are paired differences on the same items; a round without any gate promotes nothing."""
 
     min_score: Score | None = Field(default=None, description="Lowest score of the candidate, 0 to 1.")
     min_gain_over_base: Gain | None = Field(
         default=None, description="Lowest gain over the base, in score; may be negative."
     )
     require_significance: Literal["Point", "Interval"] = Field(
-        default="Point",
-        description="Interval: the lower end of the confidence interval must pass; Point: the estimate must.",
+        default="Interval",
+        description="Interval: the lower end of the confidence interval must pass, corrected for the number of such "
+        "gates; Point: the estimate must, which about half of the candidates that learnt nothing do.",
+    )
+
+    model_config = config_with_rules(
+        (
+            "has(self.minScore) || has(self.minGainOverBase)",
+            "a gate needs a limit: set minGainOverBase, minScore or both",
+        )
+    )
+
+
+class RegressionSpec(ApiModel):
+    """What holds a round beside gates: a suite whose gate asks for no gain, or a stratum, that fell beyond chance."""
+
+    margin: Fraction = Field(
+        default="0.05",
+        description="By how much such a suite and its strata may fall against base and champion; strata of a suite "
+        "with a gain to reach must not fall at all, 1 lets all else fall.",
     )
 
 
@@ -328,6 +348,7 @@ class EvaluationSpec(ApiModel):
     ] = Field(description="Held-out suites; both models answer the same items.")
     temperature: Temperature = Field(default="0.8", description="Sampling temperature.")
     confidence: Confidence = Field(default="0.95", description="Confidence level of intervals.")
+    regression: RegressionSpec = RegressionSpec()
 
 
 class TokenBudget(ApiModel):

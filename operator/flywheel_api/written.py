@@ -15,7 +15,7 @@ from flywheel_api.base import ApiModel
 from flywheel_api.canonical import canonical_json
 from flywheel_api.names import short_hash
 
-HASHES: Final = "h1"
+HASHES: Final = "h2"
 
 
 def written(model: ApiModel) -> dict[str, Any]:

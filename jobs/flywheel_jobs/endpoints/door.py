@@ -20,6 +20,7 @@ _FILTERS = frozenset(
      "guardrail_intervened", "error_toxic", "refusal"}
 )  # fmt: skip
 _REFUSALS = frozenset(range(400, 500))
+TOO_LONG = "too-long"
 _ITEM = frozenset({400, 413, 422})
 _SPACE = (
     r"context.?(length|window|size)|maximum context|max_model_len|too many (input )?tokens|(prompt|input) is too long"
@@ -74,7 +75,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(
         "429 that says that this request alone is over the limit",
         Outcome.ITEM_REFUSED,
-        "too-long",
+        TOO_LONG,
         frozenset({429}),
         r"request too large",
         examples=(Signs(429, "request too large for m on tokens per min (tpm): limit 30000, requested 50000"),),
@@ -153,7 +154,7 @@ TABLE: Final[tuple[Row, ...]] = (
     Row(
         "400, 413, 422, 500 or an error inside a 200 that speaks of the context's length",
         Outcome.ITEM_REFUSED,
-        "too-long",
+        TOO_LONG,
         _ITEM | {200, 500},
         _SPACE,
         examples=(
@@ -168,7 +169,7 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(422, "input validation error: `inputs` must have less than 1024 tokens. given: 2000"),
         ),
     ),
-    Row("413", Outcome.ITEM_REFUSED, "too-long", frozenset({413}), examples=(Signs(413),)),
+    Row("413", Outcome.ITEM_REFUSED, TOO_LONG, frozenset({413}), examples=(Signs(413),)),
     Row(
         "400 that speaks of the key",
         Outcome.ENDPOINT_REFUSED,

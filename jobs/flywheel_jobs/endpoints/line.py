@@ -12,12 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from flywheel_api.common import Role
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import wire
 from flywheel_jobs.endpoints.asking import Ask, Learnt, Less
-from flywheel_jobs.endpoints.door import decide
+from flywheel_jobs.endpoints.door import TOO_LONG, decide
 from flywheel_jobs.endpoints.guard import Guard, kind_of
 from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.endpoints.purse import Purse
@@ -38,6 +39,10 @@ PROBE_TOKENS = 8
 
 class RequestRefused(ItemDropped):
     """The endpoint refuses this very request; `reason` is the door's word. Not final while the guard may still trip."""
+
+    def __init__(self, reason: str, detail: str = "", role: Role | None = None) -> None:
+        super().__init__(reason, detail)
+        self.role = role
 
 
 @dataclass
@@ -153,7 +158,7 @@ class Line:
         for word in self.learnt.take(ask, less.without if less.sure else frozenset(), count > read.offered):
             log.info("the endpoint does not do everything", role=self.endpoint.role, without=word)
         cut = next((a for a in read.answers if a.finish == "window"), None)
-        tripped = self._guard.trips("window" if cut else None)
+        tripped = self._guard.trips("window" if cut else None, most=self._steady is None)
         if tripped:
             used = (read.tokens.prompt or 0) + (read.tokens.completion or 0)
             raise self.refuses(
@@ -218,7 +223,9 @@ class Line:
     def _end(self, read: Read) -> Exception:
         if read.outcome is Outcome.ENDPOINT_REFUSED:
             return self.refuses(f"{shown(read.said)}: {read.row.advice}")
-        return self.drop(read.row.word, read.said, most=read.outcome is not Outcome.ITEM_FILTERED)
+        # where scores are made, a conversation that grows beyond the window is the model's doing
+        own = read.outcome is Outcome.ITEM_FILTERED or (read.row.word == TOO_LONG and self._steady is not None)
+        return self.drop(read.row.word, read.said, most=not own)
 
     def drop(self, word: str, said: str, guard: Guard | None = None, most: bool = True) -> Exception:
         """The end of an item; of the stage where `guard` finds that items end alike."""
@@ -228,7 +235,7 @@ class Line:
                 f"{tripped} requests were refused alike, so it is not the items: {shown(said)}: check the endpoint's "
                 "model, sampling and limits"
             )
-        return RequestRefused(word, f"{self._name()}: {shown(said)}")
+        return RequestRefused(word, f"{self._name()}: {shown(said)}", self.endpoint.role)
 
     def refuses(self, why: str) -> EndpointUnavailable:
         """The end of the stage until a person acts."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict, Unpack
 
@@ -13,9 +14,15 @@ from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import Track
 from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive
+from flywheel_jobs.endpoints.door import TOO_LONG
+from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.evaluation.form import form_of
+from flywheel_jobs.evaluation.strata import facts_of, strata_of
 from flywheel_jobs.reading.thought import kept
 from flywheel_jobs.rewards import math
+
+OVERFLOW = "context-overflow"
 
 
 class Scored(TypedDict, total=False):
@@ -47,6 +54,27 @@ class Item:
         """Journal key."""
         return f"{self.suite}/{self.record.id}"
 
+    @property
+    def seed(self) -> int:
+        """The sampling seed of its first repeat: of the item alone.
+
+        Base, candidate, champion and the models of other rounds then answer with the same numbers.
+        """
+        said = f"evaluation/{self.suite}/{self.record.content}"
+        return int.from_bytes(hashlib.sha256(said.encode()).digest()[:4], "big") >> 1
+
+    def overflow(self, repeat: int, messages: list[dict[str, Any]], expected: str | None) -> EvaluationRow:
+        """The row of a conversation that the model's window cannot hold: it did not solve the item."""
+        outcome = self.strata.get("outcome") or self.strata.get("family") or "answer"
+        return self.row(
+            repeat, messages, score=0.0, outcome=outcome, expected=expected, finish="window", reason=OVERFLOW
+        )
+
+    @property
+    def strata(self) -> dict[str, str]:
+        """What its suite can be divided by."""
+        return strata_of(self.record)
+
     def row(self, repeat: int, messages: list[dict[str, Any]], **scored: Unpack[Scored]) -> EvaluationRow:
         """The row of one sample."""
         lineage = self.record.lineage.model_copy(update={"parent_ids": [self.record.id], "operator": "evaluate"})
@@ -57,6 +85,8 @@ class Item:
             item=self.record.id,
             content=self.record.content,
             repeat=repeat,
+            facts=facts_of(self.record),
+            strata=self.strata,
             messages=messages,
             **scored,
         )
@@ -67,20 +97,32 @@ async def problem(
 ) -> list[EvaluationRow]:
     """Repeats of a reasoning problem: success is an exactly right answer; shaping rewards do not count."""
     asked = of.messages()
-    answer = await policy.chat(asked, n=item.repeats, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    try:
+        answer = await policy.chat(asked, n=item.repeats, temperature=temperature, max_tokens=max_tokens, seed=seed)
+    except RequestRefused as refused:
+        _other_than_overflow(refused)
+        return [item.overflow(repeat, asked, of.answer) for repeat in range(item.repeats)]
+    cuts = [finish in drive.CUT for finish in answer.finish_reasons]
     return [
         item.row(
             repeat,
             [*asked, {"role": "assistant", "content": kept(text, thought)}],
-            score=float(math.score(text, of.answer or "", cut=finish in drive.CUT)["correct"]),
+            score=float(math.score(text, of.answer or "", cut=cut)["correct"]),
             outcome=of.family or "answer",
             expected=of.answer,
             finish=finish,
+            details=form_of(text, of.answer or "", cut),
         )
-        for repeat, (text, finish, thought) in enumerate(
-            zip(answer.texts, answer.finish_reasons, answer.thoughts, strict=True)
+        for repeat, (text, finish, cut, thought) in enumerate(
+            zip(answer.texts, answer.finish_reasons, cuts, answer.thoughts, strict=True)
         )
     ]
+
+
+def _other_than_overflow(refused: RequestRefused) -> None:
+    """Lets a refusal pass that is not about the length of the model's own conversation."""
+    if refused.reason != TOO_LONG or refused.role is not Role.POLICY:
+        raise refused
 
 
 async def task(
@@ -90,7 +132,11 @@ async def task(
 
     async def once(repeat: int) -> EvaluationRow:
         turn_seed = (seed + 104729 * repeat) % (1 << 31)
-        episode = await drive.run(of, policy, user, temperature=temperature, seed=turn_seed)
+        try:
+            episode = await drive.run(of, policy, user, temperature=temperature, seed=turn_seed)
+        except RequestRefused as refused:
+            _other_than_overflow(refused)
+            return item.overflow(repeat, of.messages, " then ".join(c.name for c in of.normal_path))
         done = drive.trajectory(of, episode, Role.POLICY, repeat, of.lineage)
         return item.row(
             repeat,

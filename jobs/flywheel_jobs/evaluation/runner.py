@@ -11,11 +11,12 @@ from flywheel_api.base import StatusModel
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.records.reasoning import Problem
-from flywheel_api.results import EvaluationResult, GroupScore, PreparedResult, SuiteScore, Track
+from flywheel_api.results import EvaluationResult, FormScore, GroupScore, PreparedResult, SuiteScore, Track
 from flywheel_api.round import Role, SuiteSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
+from flywheel_jobs.evaluation.form import FORMAT, LENIENT
 from flywheel_jobs.evaluation.intervals import score_interval
 from flywheel_jobs.evaluation.items import Item
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
@@ -91,7 +92,7 @@ async def sample(ctx: StageContext, item: Item) -> list[EvaluationRow]:
     """One item's repeats."""
     policy, record = ctx.llm(Role.POLICY), item.record
     temperature = float(ctx.spec.evaluation.temperature)
-    seed = ctx.spec.seed + (ctx.seed("item", item.key) >> 1)
+    seed = item.seed
     if isinstance(record, Problem):
         return await items.problem(item, record, policy, temperature, _answer_tokens(ctx), seed)
     user = ctx.llm(Role.USER_SIMULATOR) if record.user.replies else None
@@ -106,11 +107,11 @@ def _answer_tokens(ctx: StageContext) -> int:
 
 def summary(name: str, wanted: Sequence[Item], rows: Sequence[EvaluationRow], confidence: float) -> SuiteScore:
     """A suite's score with its interval, and by expected outcome."""
-    by_item: dict[str, list[float]] = {}
-    by_outcome: dict[str, dict[str, list[float]]] = {}
+    by_item: dict[str, list[EvaluationRow]] = {}
+    by_outcome: dict[str, dict[str, list[EvaluationRow]]] = {}
     for row in rows:
-        by_item.setdefault(row.item, []).append(row.score)
-        by_outcome.setdefault(row.outcome, {}).setdefault(row.item, []).append(row.score)
+        by_item.setdefault(row.item, []).append(row)
+        by_outcome.setdefault(row.outcome, {}).setdefault(row.item, []).append(row)
     lost = len(wanted) - len(by_item)
     if not wanted or lost > MAX_LOST * len(wanted):
         raise ValidationFailure(f"suite {name} lost {lost} of {len(wanted)} items: its score would not compare")
@@ -126,9 +127,19 @@ def summary(name: str, wanted: Sequence[Item], rows: Sequence[EvaluationRow], co
         lost=lost,
         reasons=Counter(r.reason for r in rows if r.reason),
         groups={k: _scored(list(v.values()), confidence) for k, v in sorted(by_outcome.items())},
+        form=_form([r.details for r in rows if LENIENT in r.details]),
     )
 
 
-def _scored(groups: list[list[float]], confidence: float) -> GroupScore:
+def _scored(items: list[list[EvaluationRow]], confidence: float) -> GroupScore:
+    groups = [[row.score for row in rows] for rows in items]
     n = sum(len(g) for g in groups)
-    return GroupScore(score=sum(map(sum, groups)) / n, interval=list(score_interval(groups, confidence)), n=n)
+    interval = score_interval(groups, confidence, [rows[0].facts or rows[0].item for rows in items])
+    return GroupScore(score=sum(map(sum, groups)) / n, interval=list(interval), n=n)
+
+
+def _form(details: Sequence[dict[str, float]]) -> FormScore | None:
+    if not details:
+        return None
+    mean = {name: sum(d[name] for d in details) / len(details) for name in (FORMAT, LENIENT)}
+    return FormScore(format_rate=mean[FORMAT], lenient=mean[LENIENT])

@@ -44,6 +44,11 @@ class Suite:
     """Rows of its source that were set aside, of which the first are in `quarantine`."""
 
     @property
+    def items(self) -> list[Problem | Task]:
+        """Its items, of whichever track."""
+        return [*self.problems, *self.tasks]
+
+    @property
     def info(self) -> SuiteInfo:
         """What the stage's result says of it."""
         track = Track.REASONING if self.problems else Track.AGENTIC

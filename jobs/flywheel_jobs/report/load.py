@@ -156,6 +156,9 @@ def _suites(manifests: _Manifests, verdict: VerdictResult | None, order: list[st
             gate=gate.gate if gate and gate.gate is not GateOutcome.NONE else None,
             groups=tuple(_groups(one, two)),
             failures=tuple(_failures(one.reasons if one else {}, two.reasons if two else {})),
+            forms=(one.form if one else None, two.form if two else None),
+            by_form=gate.by_form if gate else False,
+            losses=tuple(loss for loss in verdict.losses if loss.suite == name) if verdict else (),
         )
 
 

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
-from flywheel_api.results import GateOutcome, Track, Verdict
+from flywheel_api.results import FormScore, GateOutcome, Loss, Track, Verdict
 from flywheel_api.round_status import StageState
 
 
@@ -72,6 +72,9 @@ class Suite:
     gate: GateOutcome | None
     groups: tuple[GroupScore, ...] = ()
     failures: tuple[tuple[str, int, int], ...] = ()  # reason, samples of base, samples of candidate
+    forms: tuple[FormScore | None, FormScore | None] = (None, None)  # of base and candidate
+    by_form: bool = False
+    losses: tuple[Loss, ...] = ()
 
 
 @dataclass(frozen=True)

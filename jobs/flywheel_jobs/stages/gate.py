@@ -13,6 +13,8 @@ from flywheel_api.results import EvaluationResult, SuiteScore, TrainingResult, V
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
 from flywheel_jobs.evaluation import verdict
+from flywheel_jobs.evaluation.form import LENIENT
+from flywheel_jobs.evaluation.scores import Scores, item_key, item_scores
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model, read_records
@@ -28,14 +30,16 @@ async def run(ctx: StageContext) -> StageResult:
     base, candidate = (_scores(ctx, stage) for stage in EVALUATIONS)
     model = _evaluated(ctx)
     old_rows, rows = (ctx.records(s, "results.jsonl", EvaluationRow) for s in EVALUATIONS)
-    old, new = verdict.item_means(old_rows), verdict.item_means(rows)
-    confidence = float(evaluation.confidence)
-    judged = [
-        verdict.judge_suite(s, base[s.name], candidate[s.name], (old, new), confidence) for s in evaluation.suites
+    old, new = item_scores(old_rows), item_scores(rows)
+    forms = (item_scores(lenient(old_rows)), item_scores(lenient(rows)))
+    judged = verdict.judge(evaluation, base, candidate, (old, new), forms)
+    champion = await asyncio.to_thread(_champion_scores, ctx)
+    compared, apart = verdict.against_champion(evaluation.suites, champion, new, float(evaluation.confidence))
+    lost = [
+        *verdict.fallen(evaluation, "base", old, new),
+        *verdict.fallen(evaluation, "champion", champion, new),
     ]
-    champion = await asyncio.to_thread(_champion_means, ctx)
-    compared, worse, apart = verdict.against_champion(evaluation.suites, champion, new, confidence)
-    decision, reasons = verdict.decide(judged, worse, apart)
+    decision, reasons = verdict.decide(judged, lost, apart)
     trainings = {ctx.config.inputs[s]: ctx.result(s, TrainingResult) for s in TRAININGS if s in ctx.inputs}
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
@@ -44,14 +48,20 @@ async def run(ctx: StageContext) -> StageResult:
         model=model,
         step=trainings[model].step,
         reasons=reasons,
-        suites=judged,
+        suites=[j.verdict for j in judged],
+        losses=lost,
         champion=compared,
     )
     files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, rows, ctx.config.owner.name))]
     if decision is Verdict.PROMOTED:
         await _promote(ctx, result, files, [t.rollouts for t in trainings.values() if t.rollouts])
-    metrics = {f"gain/{s.suite}": s.gain for s in judged}
+    metrics = {f"gain/{s.suite}": s.gain for s in result.suites}
     return StageResult(result, files=files, counts=ctx.counts(len(judged)), metrics=metrics)
+
+
+def lenient(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
+    """The same samples, right where the lenient reading finds the answer; rows without one are left out."""
+    return [r.model_copy(update={"score": r.details[LENIENT]}) for r in rows if LENIENT in r.details]
 
 
 def _scores(ctx: StageContext, stage: Stage) -> dict[str, SuiteScore]:
@@ -75,8 +85,8 @@ def _evaluated(ctx: StageContext) -> str:
     return model
 
 
-def _rows(means: verdict.Means, rows: Sequence[EvaluationRow], round_name: str) -> list[GateRow]:
-    items = {(row.suite, verdict.item_key(row)): row for row in rows}
+def _rows(scores: Scores, rows: Sequence[EvaluationRow], round_name: str) -> list[GateRow]:
+    items = {(row.suite, item_key(row)): row for row in rows}
     return [
         GateRow(
             id=record_id("gate", round_name, suite, key),
@@ -84,20 +94,23 @@ def _rows(means: verdict.Means, rows: Sequence[EvaluationRow], round_name: str) 
             suite=suite,
             item=row.item,
             content=row.content,
-            score=float(means[suite][key]),
+            score=float(scores[suite][key].mean),
+            samples=scores[suite][key].samples,
+            facts=row.facts,
+            strata=row.strata,
         )
         for (suite, key), row in sorted(items.items())
     ]
 
 
-def _champion_means(ctx: StageContext) -> verdict.Means:
+def _champion_scores(ctx: StageContext) -> Scores:
     """Item scores of the campaign's last promoted verdict; empty for a campaign's first round."""
     if not ctx.config.champion:
         return {}
     entry = ctx.store.get_manifest(ctx.config.champion).file(ITEMS_FILE)
     if entry is None:
         raise CorruptArtifact(f"the champion's verdict {ctx.config.champion} has no {ITEMS_FILE}")
-    return verdict.item_means(read_records(ctx.store, entry, GateRow))
+    return item_scores(read_records(ctx.store, entry, GateRow))
 
 
 async def _promote(ctx: StageContext, result: VerdictResult, files: list[OutputFile], rollouts: list[str]) -> None:

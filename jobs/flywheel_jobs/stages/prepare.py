@@ -13,6 +13,7 @@ from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation import suites
+from flywheel_jobs.evaluation.strata import facts_of
 from flywheel_jobs.evaluation.verdict import too_few
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
@@ -59,11 +60,11 @@ async def run(ctx: StageContext) -> StageResult:
 
 def check_gates(ctx: StageContext, built: list[suites.Suite]) -> None:
     """Raises ValidationFailure for a gate that its suite's items cannot decide, before a GPU is used for it."""
-    confidence = float(ctx.spec.evaluation.confidence)
-    for spec, suite in zip(ctx.spec.evaluation.suites, built, strict=True):
-        few = too_few(spec.name, spec.gate, suite.info.items, confidence) if spec.gate else None
-        if few:
-            raise ValidationFailure(f"suite {few}", reason="TooFewItems")
+    pairs = zip(ctx.spec.evaluation.suites, built, strict=True)
+    different = [(spec, len({facts_of(item) for item in suite.items})) for spec, suite in pairs]
+    few = too_few(different, float(ctx.spec.evaluation.confidence))
+    if few:
+        raise ValidationFailure(f"suite {few}", reason="TooFewItems")
 
 
 def load_personas(ctx: StageContext) -> Source[Persona]:

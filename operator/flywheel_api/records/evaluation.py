@@ -21,6 +21,10 @@ class EvaluationRow(Record):
     repeat: int = Field(description="Number of the sample among those of the same item, from 0.")
     score: float = Field(description="1 when right, 0 when not.")
     outcome: str = Field(default="", description="Expected outcome, by which scores are grouped.")
+    facts: str = Field(default="", description="Digest of the facts that it shares with other items; they are one.")
+    strata: dict[str, str] = Field(
+        default_factory=dict, description="Dimension to value, such as family to add: what a loss is named by."
+    )
     expected: str | None = Field(default=None, description="The right answer, or the calls of the right behaviour.")
     finish: str = Field(default="", description="How the sample ended.")
     reason: str = Field(default="", description="Why it is not right; empty when it is.")
@@ -38,3 +42,6 @@ class GateRow(Record):
     item: str = Field(description="Id of the problem or task.")
     content: str = Field(default="", description="Digest of the problem or task, by which it is compared.")
     score: float = Field(description="Mean score of the item's samples.")
+    samples: int = Field(default=1, description="Number of the item's samples.")
+    facts: str = Field(default="", description="Digest of the facts that it shares with other items.")
+    strata: dict[str, str] = Field(default_factory=dict, description="Dimension to value.")

@@ -13,8 +13,10 @@ from flywheel_api.records.evaluation import EvaluationRow, GateRow
 from flywheel_api.results import (
     CurvePoint,
     EvaluationResult,
+    FormScore,
     GateOutcome,
     GroupScore,
+    Loss,
     OutcomeReward,
     PackagedDataset,
     PackageResult,
@@ -158,7 +160,7 @@ def _evaluation(arithmetic: float, airline: float, model: str) -> EvaluationResu
         "groups": {"cancelled": group(airline - 0.1), "returned": group(airline + 0.1)},
     }
     suites = [
-        suite("arithmetic-heldout", Track.REASONING, arithmetic, 40),
+        suite("arithmetic-heldout", Track.REASONING, arithmetic, 40, form=FormScore(format_rate=0.7, lenient=0.5)),
         suite("airline-heldout", Track.AGENTIC, airline, 26, **more),
     ]
     return EvaluationResult(model=model, suites=suites)
@@ -199,8 +201,21 @@ def _verdict(model: str) -> VerdictResult:
             gain=gain,
             gain_interval=interval,
             gate=gate,
+            by_form=gate is GateOutcome.PASSED,
         )
 
+    lost = Loss(
+        suite="airline-heldout",
+        against="champion",
+        stratum="outcome refund",
+        before=0.3,
+        after=0.0,
+        gain=-0.3,
+        gain_interval=[-0.5, -0.1],
+        items=16,
+        chance=0.001,
+        shown=True,
+    )
     return VerdictResult(
         verdict=Verdict.PROMOTED,
         model=model,
@@ -209,6 +224,7 @@ def _verdict(model: str) -> VerdictResult:
             suite("arithmetic-heldout", 0.43, [0.33, 0.53], GateOutcome.PASSED),
             suite("airline-heldout", 0.24, [-0.02, 0.45], GateOutcome.NONE),
         ],
+        losses=[lost],
     )
 
 

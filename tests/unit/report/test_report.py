@@ -78,6 +78,9 @@ def test_the_page_says_what_came_of_the_round(page: Page) -> None:
     assert "no difference shown: the interval of the gain holds zero" in page.text
     assert "31 votes differ" in page.text
     assert "early-write 12 → 12 , no-write 3 → 3" in page.text  # the spaces are this test's, between elements
+    assert "in the form that is asked for 70.0 → 70.0 , right in any form 50.0 → 50.0" in page.text
+    assert "The gain is one of form." in page.text
+    assert "outcome refund 30.0 → 0.0 against the champion (beyond chance)" in page.text
     assert "Train reasoning" in page.text
     assert "A scripted server played Teacher in this round" in page.text
     assert "scores are not comparable to the paper" in page.text

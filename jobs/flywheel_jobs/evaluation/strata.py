@@ -1,0 +1,37 @@
+"""What an item is about: the facts that it shares with others, and the strata of its suite that it belongs to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import content_digest
+from flywheel_api.records.reasoning import Problem
+
+WORLD = ("domain", "db", "expected")
+"""Parts of a task that are its facts: the same case in other words is the same fact."""
+
+
+def facts_of(record: Problem | Task) -> str:
+    """What items that move together have in common: values of a problem in whatever order and words, a task's world.
+
+    An item of unknown form shares its facts with nobody.
+    """
+    if isinstance(record, Problem):
+        typed = record.typed or {}
+        values = typed.get("values")
+        if isinstance(values, list):
+            return content_digest(typed.get("family"), sorted(values, key=repr))
+        return content_digest(typed) if typed else record.content
+    said: dict[str, Any] = record.dump()
+    world = [said.get(part) for part in WORLD]
+    return content_digest(*world) if all(world) else record.content
+
+
+def strata_of(record: Problem | Task) -> dict[str, str]:
+    """Dimension to value: family and level of a problem, expected outcome and kind of branch of a task."""
+    if isinstance(record, Problem):
+        found = {"family": record.family, "level": str(record.difficulty) if record.family else ""}
+    else:
+        found = {"outcome": record.outcome, "kind": record.kind}
+    return {dimension: value for dimension, value in found.items() if value}
