@@ -70,7 +70,7 @@ def _bytecode(source: bytes, path: str) -> bytes:
 
 
 _OPERATOR = ("operator/flywheel_api", "operator/flywheel_store", "operator/flywheel_operator")
-_JOBS = ("operator/flywheel_api", "operator/flywheel_store", "jobs/flywheel_jobs")
+_JOBS = ("operator/flywheel_api", "operator/flywheel_store", "jobs/flywheel_domains", "jobs/flywheel_jobs")
 _STUBS = ("ray-cpu/wheelfile.py", "ray-cpu/make_cuda_stubs.py", "ray-cpu/make_vllm_alias.py")
 
 RECIPES = {

@@ -17,7 +17,7 @@ DISTRIBUTION = {
     "prometheus_client": "prometheus-client",
     "math_verify": "math-verify",
 }
-OURS = {"flywheel_api", "flywheel_store", "flywheel_operator", "flywheel_jobs", "flywheel_standin"}
+OURS = {"flywheel_api", "flywheel_store", "flywheel_operator", "flywheel_domains", "flywheel_jobs", "flywheel_standin"}
 # in the ray images only: these folders and modules run nowhere else
 ML = {
     "torch",

@@ -1,0 +1,581 @@
+"""The parts of a domain as they are written: frozen models, one for each block of domain.yaml.
+
+An expression is compiled when it is read, so that what is wrong with it is found with its line. What names refer to is
+checked afterwards, over the whole domain, by `link`.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator, model_validator
+
+from flywheel_domains.expr import Expr, compile_each, compile_expr, compile_lookup
+from flywheel_domains.values import ColumnType, normalise
+
+FORMAT = "flywheel.dev/domain/v1"
+NAME = r"^[a-z][a-z0-9_]{0,39}$"
+ID = r"^[a-z][a-z0-9_-]{0,39}$"
+
+
+def _expression(raw: object) -> Expr:
+    if isinstance(raw, Expr):
+        return raw
+    if raw is None or isinstance(raw, bool | int):
+        raw = repr(raw)
+    if not isinstance(raw, str):
+        raise ValueError("an expression is expected, as text")
+    return compile_expr(raw)
+
+
+class Lookup(BaseModel):
+    """A named helper: parameters and an expression, or a function of tools.py."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    args: tuple[str, ...]
+    body: Any = None
+    code: str | None = None
+
+
+def _lookup(raw: object) -> Lookup:
+    if isinstance(raw, str):
+        names, body = compile_lookup(raw)
+        return Lookup(args=names, body=body)
+    if isinstance(raw, dict) and set(raw) == {"code", "args"}:
+        return Lookup(**raw)
+    raise ValueError('write "(name, name): expression", or {code: tools.function, args: [name, name]}')
+
+
+def _each(raw: object) -> tuple[str, Expr]:
+    if not isinstance(raw, str):
+        raise ValueError("write it as: name in list")
+    return compile_each(raw)
+
+
+Expression = Annotated[Expr, PlainValidator(_expression)]
+Each = Annotated[tuple[str, Expr], PlainValidator(_each)]
+LookupText = Annotated[Lookup, PlainValidator(_lookup)]
+Name = Annotated[str, Field(pattern=NAME)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Words = Annotated[str, Field(min_length=1, max_length=600)]
+
+
+class Part(BaseModel):
+    """A block of the file: no unknown keys, nothing changed after it was read."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
+
+
+class Named(Part):
+    """A block that stands under its name."""
+
+    name: str = ""
+
+
+class Clock(Part):
+    """The domain's time: it stands still within a conversation unless `per_turn` says otherwise."""
+
+    now: str
+    zone: str = "UTC"
+    per_turn: str = "0m"
+
+    @field_validator("now")
+    @classmethod
+    def _moment(cls, text: str) -> str:
+        normalise(ColumnType("datetime"), text)
+        return text
+
+    @property
+    def moment(self) -> datetime:
+        """The time at which every conversation begins."""
+        found: datetime = normalise(ColumnType("datetime"), self.now)
+        return found
+
+
+class Money(Part):
+    """The currency, and how many decimals its minor unit has."""
+
+    currency: str = Field(default="EUR", pattern="^[A-Z]{3}$")
+    minor: int = Field(default=2, ge=0, le=4)
+
+
+# ---- tables -------------------------------------------------------------------------------------------------------
+
+
+class Bias(Part):
+    """A share of the rows gets its value from elsewhere: another range, or one step around each of some limits."""
+
+    share: Share = 0.25
+    hours: tuple[int, int] | None = None
+    days: tuple[int, int] | None = None
+    range: tuple[int, int] | None = None
+    weights: dict[str, int] | None = None
+    limits: tuple[Expression, ...] = ()
+    step: Expression | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> Self:
+        given = [self.hours, self.days, self.range, self.weights, self.limits or None]
+        if sum(each is not None for each in given) != 1:
+            raise ValueError("a bias has exactly one of hours, days, range, weights, limits")
+        return self
+
+
+def _weights(raw: object) -> object:
+    """Keys of a mapping are text in the file; that a number is meant shows in the column's type."""
+    if isinstance(raw, dict):
+        return {str(key): value for key, value in raw.items()}
+    return raw
+
+
+class Gen(Part):
+    """How a column gets its value in a new world: exactly one way, and perhaps a bias."""
+
+    code: str | None = None
+    seq: str | None = None
+    person: Literal["full", "first", "last"] | None = Field(default=None, alias="name")
+    email: str | None = None
+    date: tuple[str, str] | None = None
+    weights: Annotated[dict[str, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_weights)] = None
+    any: str | None = None
+    differs: Expression | None = Field(default=None, alias="not")
+    value: Any = None
+    expr: Expression | None = None
+    chance: Share | None = None
+    range: tuple[int, int] | None = None
+    hours: tuple[int, int] | None = None
+    days: tuple[int, int] | None = None
+    pick: tuple[str | int, ...] | None = None
+    none: Share | None = None
+    bias: Bias | None = None
+
+    @property
+    def way(self) -> str:
+        """Which of the ways it is."""
+        return next(name for name in WAYS if name in self.model_fields_set)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name in WAYS if name in self.model_fields_set]
+        if len(given) != 1:
+            raise ValueError(f"a generator is exactly one of {', '.join(WAYS).replace('person', 'name')}")
+        return self
+
+
+WAYS = (
+    "code",
+    "seq",
+    "person",
+    "email",
+    "date",
+    "weights",
+    "any",
+    "value",
+    "expr",
+    "chance",
+    "range",
+    "hours",
+    "days",
+    "pick",
+)
+
+
+class Column(Named):
+    """A column: a type or a reference, how it is compared, and how it is generated."""
+
+    type: str | tuple[str, ...] | dict[str, Any] | None = None
+    ref: str | None = None
+    where: Expression | None = None
+    nullable: bool = False
+    fold: Literal["case"] | None = None
+    compare: Literal["exact", "fold", "ignore"] = "exact"
+    gen: Gen | None = None
+    about: str = ""
+
+
+class Per(Part):
+    """`per: {bookings: [1, 3], as: booking}`: a number of rows for each row of a parent.
+
+    `{departures: cabin, as: departure, fill: cabin}`: one row for each value of the enumeration, in column `fill`.
+    """
+
+    parent: str
+    number: tuple[Annotated[int, Field(ge=0, le=50)], Annotated[int, Field(ge=0, le=50)]] | None = None
+    each: str | None = None
+    column: Name = Field(alias="as")
+    fill: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, raw: object) -> object:
+        if not isinstance(raw, dict) or "parent" in raw:
+            return raw
+        tables = [key for key in raw if key not in ("as", "fill")]
+        if len(tables) != 1:
+            raise ValueError("`per` names one table: {table: [least, most], as: column}")
+        said = raw[tables[0]]
+        number = {"each": said} if isinstance(said, str) else {"number": said}
+        return {"parent": tables[0], **number, **{key: raw[key] for key in ("as", "fill") if key in raw}}
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if (self.each is None) != (self.fill is None):
+            raise ValueError("`fill` names the column that takes the values of the enumeration")
+        if self.number is not None and self.number[0] > self.number[1]:
+            raise ValueError("the least comes first: [least, most]")
+        return self
+
+
+class Table(Named):
+    """A table: a number of rows, or some for each row of a parent (or for each value of an enumeration).
+
+    `check` holds conditions on each row (`it`), asserted after every call.
+    """
+
+    rows: int | None = Field(default=None, ge=0, le=5_000)
+    per: Per | None = None
+    columns: dict[Name, Column]
+    check: tuple[Expression, ...] = ()
+    about: str = ""
+
+    @property
+    def parent(self) -> str | None:
+        """The table whose rows this one belongs to."""
+        return self.per.parent if self.per else None
+
+    @property
+    def parent_column(self) -> str | None:
+        """The column that refers to the parent."""
+        return self.per.column if self.per else None
+
+    @property
+    def fill(self) -> str | None:
+        """The column that takes each value of an enumeration once for every row of the parent."""
+        return self.per.fill if self.per else None
+
+
+class View(Named):
+    """Which columns of a row a read shows, and which of its children: what is shown is what is revealed."""
+
+    of: str
+    show: tuple[str, ...]
+    children: dict[str, tuple[str, ...]] = Field(default_factory=dict, alias="with")
+
+
+# ---- tools --------------------------------------------------------------------------------------------------------
+
+
+class Arg(Named):
+    """An argument: short for a JSON schema."""
+
+    type: str | tuple[str, ...] | None = None
+    ref: str | None = None
+    list: Arg | None = None
+    object: dict[Name, Arg] | None = None
+    min: int | None = None
+    max: int | None = None
+    optional: bool = False
+    source: Literal["caller"] | None = Field(default=None, alias="from")
+    about: str = ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(each is not None for each in (self.type, self.ref, self.list, self.object)) != 1:
+            raise ValueError("an argument has exactly one of type, ref, list, object")
+        return self
+
+
+class Read(Part):
+    """What a read finds: a row by id (`get`), the only row that fits (`one`), or all that fit."""
+
+    get: str | None = None
+    key: str | None = None
+    one: str | None = None
+    all: str | None = None
+    where: Expression | None = None
+    sort: Expression | None = None
+    limit: int = Field(default=20, ge=1, le=100)
+    show: str
+    none: Name | None = None
+
+    @property
+    def table(self) -> str:
+        """The table that is read."""
+        return self.get or self.one or self.all or ""
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum(each is not None for each in (self.get, self.one, self.all)) != 1:
+            raise ValueError("a read has exactly one of get, one, all")
+        if (self.get is None) != (self.key is None):
+            raise ValueError("`key` names the argument that holds the id, for `get` and only for it")
+        if self.one is not None and self.where is None:
+            raise ValueError("`one` needs `where`")
+        return self
+
+
+class Refuse(Part):
+    """A condition under which the tool does nothing, and what it answers then."""
+
+    condition: Expression = Field(alias="if")
+    error: Name
+    tell: dict[Name, Expression] = {}
+
+
+class Step(Part):
+    """One effect of a write, for `each` member and `if` something holds: `set` columns, `add` a row, or `drop` one."""
+
+    each: Each | None = None
+    condition: Expression | None = Field(default=None, alias="if")
+    set: Expression | None = None
+    to: dict[Name, Expression] | None = None
+    add: str | None = None
+    bind: Name | None = Field(default=None, alias="as")
+    row: dict[Name, Expression] | None = None
+    drop: Expression | None = None
+
+    @model_validator(mode="after")
+    def _one_effect(self) -> Self:
+        if sum(each is not None for each in (self.set, self.add, self.drop)) != 1:
+            raise ValueError("a step has exactly one of set, add, drop")
+        if (self.set is None) != (self.to is None) or (self.add is None) != (self.row is None):
+            raise ValueError("`set` has `to`, and `add` has `row`")
+        if self.bind and (not self.add or self.each):
+            raise ValueError("`as` names the row of an `add` without `each`")
+        return self
+
+
+class Tool(Named):
+    """A tool: a read, a write, or a function of tools.py; with the schema of its arguments."""
+
+    about: str = Field(min_length=3, max_length=400)
+    args: dict[Name, Arg]
+    read: Read | None = None
+    write: bool = False
+    code: str | None = None
+    kind: Literal["read", "write"] | None = None
+    let: dict[Name, Expression] = {}
+    refuse: tuple[Refuse, ...] = ()
+    steps: tuple[Step, ...] = Field(default=(), alias="do")
+    show: dict[Name, Expression] = {}
+    proves: Expression | None = None
+    repeat: Literal["same", "again", "refuse"] | None = None
+    ends: bool = False
+    side: Literal["agent"] = "agent"
+
+    @field_validator("side", mode="before")
+    @classmethod
+    def _not_built(cls, side: object) -> object:
+        if side == "user":
+            raise ValueError("tools of the user have their place in the format, and are not built yet: leave them out")
+        return side
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        if sum((self.read is not None, self.write, self.code is not None)) != 1:
+            raise ValueError("a tool is exactly one of `read`, `write: true`, `code`")
+        if (self.code is None) != (self.kind is None):
+            raise ValueError("`kind: read` or `kind: write` goes with `code`, and only with it")
+        if self.writes and self.repeat is None:
+            raise ValueError(
+                "a write says what a second call with the same arguments does: `repeat: same`, `again` or `refuse`"
+            )
+        if not self.writes and (self.repeat or self.steps or self.refuse or self.ends):
+            raise ValueError("a read has no `repeat`, `refuse`, `do` or `ends`")
+        if self.code is not None and (self.steps or self.refuse or self.show):
+            raise ValueError("a tool with `code` has no `refuse`, `do` or `show`: the function does it")
+        return self
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may change the tables."""
+        return self.write or self.kind == "write"
+
+
+class Act(Named):
+    """What callers ask for and no tool does."""
+
+    args: dict[Name, Arg] = {}
+    let: dict[Name, Expression] = {}
+    about: str = ""
+
+
+# ---- policy -------------------------------------------------------------------------------------------------------
+
+VERDICTS = ("identify", "hand_over", "deny", "instead", "ask", "allow")
+
+
+class Instead(Part):
+    """The call that is made in place of the wished one."""
+
+    tool: str
+    args: dict[Name, Expression] = {}
+
+
+class RuleExample(Part):
+    """A state on one side of the rule's limit: cells and arguments that are set, and whether the rule fires then."""
+
+    changes: dict[str, Expression] = Field(default={}, alias="set")
+    fires: bool
+
+
+class Rule(Named):
+    """An executable sentence of the policy: for which calls, under which condition, with which verdict."""
+
+    id: str = Field(pattern=ID)
+    applies: tuple[str, ...] = Field(alias="for", min_length=1)
+    when: Expression | None = None
+    unless: Expression | None = None
+    verdict: Literal["identify", "hand_over", "deny", "instead", "ask", "allow"] | None = None
+    modifier: Literal["confirm", "needs", "value"] | None = None
+    by: tuple[str, ...] = ()
+    ask: tuple[str, ...] = ()
+    args: dict[Name, Expression] = {}
+    changes: dict[Name, Expression] = Field(default={}, alias="set")
+    instead: Instead | None = None
+    otherwise: Literal["deny", "ask", "hand_over"] | None = Field(default=None, alias="else")
+    tell: tuple[str, ...] = ()
+    enforced: Literal["tool"] | None = None
+    lifted_by: tuple[str, ...] = ()
+    loophole: Literal["allowed"] | None = None
+    examples: tuple[RuleExample, ...] = ()
+    say: Words
+
+    @field_validator("applies", "lifted_by", mode="before")
+    @classmethod
+    def _several(cls, raw: object) -> object:
+        return [raw] if isinstance(raw, str) else raw
+
+    @model_validator(mode="after")
+    def _one_effect(self) -> Self:
+        if (self.verdict is None) == (self.modifier is None):
+            raise ValueError("a rule has exactly one of `verdict`, `modifier`")
+        if self.verdict == "instead" and self.instead is None:
+            raise ValueError("`verdict: instead` says which call: `instead: {tool: …, args: {…}}`")
+        if self.modifier == "needs" and not self.ask:
+            raise ValueError("`modifier: needs` says what is asked: `ask: [argument]`")
+        if self.modifier == "value" and not self.changes:
+            raise ValueError("`modifier: value` says what is set: `set: {argument: expression}`")
+        return self
+
+
+# ---- wishes -------------------------------------------------------------------------------------------------------
+
+
+class Choose(Part):
+    """The best of some candidates: `by: min expression` or `max expression` over `it`."""
+
+    source: Expression = Field(alias="from")
+    by: str
+    hide: Literal["value"] | None = None
+    tie: str | None = None
+
+
+class Pick(Part):
+    """Some of the candidates, at random."""
+
+    source: Expression = Field(alias="from")
+    n: int | tuple[int, int] = 1
+
+
+class Spread(Part):
+    """A total spread over what may pay for it, kind by kind in the stated order."""
+
+    total: Expression
+    over: tuple[Expression, ...]
+    of: Expression
+
+
+class AllBut(Part):
+    """Every row that fits: one goal for each."""
+
+    source: Expression = Field(alias="from")
+    where: Expression | None = None
+
+
+class Slot(Named):
+    """Where the value of an argument comes from: exactly one way, perhaps withheld at first (`hide`)."""
+
+    mine: str | None = None
+    caller: bool = False
+    any: str | None = None
+    differs: Expression | None = Field(default=None, alias="not")
+    expr: Expression | None = None
+    value: Any = None
+    choose: Choose | None = None
+    pick: Pick | None = None
+    spread: Spread | None = None
+    all: AllBut | None = None
+    people: tuple[int, int] | None = None
+    range: tuple[int, int] | None = None
+    chance: Share | None = None
+    person: Literal["full", "first", "last"] | None = Field(default=None, alias="name")
+    hide: Share | None = None
+    wrong: Expression | None = None
+
+    @property
+    def way(self) -> str:
+        """Which of the ways it is."""
+        return next(name for name in SLOT_WAYS if name in self.model_fields_set)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, raw: object) -> object:
+        if not isinstance(raw, str):
+            return raw
+        if raw == "caller":
+            return {"caller": True}
+        if raw.startswith("mine."):
+            return {"mine": raw.removeprefix("mine.")}
+        raise ValueError("write `caller`, `mine.<word>`, or {expr: …}")
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if len([name for name in SLOT_WAYS if name in self.model_fields_set]) != 1:
+            raise ValueError(f"a slot is exactly one of {', '.join(SLOT_WAYS).replace('person', 'name')}")
+        return self
+
+
+SLOT_WAYS = (
+    "mine", "caller", "any", "expr", "value", "choose", "pick", "spread", "all", "people", "range", "chance", "person",
+)  # fmt: skip
+
+
+class Wish(Named):
+    """What a caller can want: a call with slots, or an act that no tool does."""
+
+    goal: str
+    slots: dict[Name, Slot] = {}
+    let: dict[Name, Expression] = {}
+    when: Expression | None = None
+    only_if: Expression | None = None
+    otherwise: tuple[str, ...] = Field(default=(), alias="else")
+    asks: dict[Name, Expression] = {}
+    words: tuple[Words, ...] = Field(min_length=1)
+
+
+class Caller(Named):
+    """Who calls: how often, what they know, and whose affairs they ask about."""
+
+    share: Share
+    knows: tuple[str, ...] = ()
+    of: Literal["someone_else"] | None = None
+
+
+class Persona(Named):
+    """Who speaks: only the words depend on it, and what they wrongly claim."""
+
+    id: str = Field(pattern=ID)
+    trade: str
+    tone: str = "plain"
+    pushes: int = Field(default=0, ge=0, le=6)
+    claims: dict[Name, Any] = {}
+    pleads: str | None = None
+
+
+class Holdout(Part):
+    """What is kept aside for evaluation."""
+
+    by: tuple[Literal["persona", "wording", "state"], ...] = ("persona",)
+    share: Share = 0.2

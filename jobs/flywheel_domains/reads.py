@@ -1,0 +1,74 @@
+"""What a read tool finds, whether it is called or asked for in an expression (`listing('search', …)`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from flywheel_domains.expr import Cell
+from flywheel_domains.model import Tool
+from flywheel_domains.unknown import UNKNOWN, is_unknown
+from flywheel_domains.values import plain
+
+if TYPE_CHECKING:
+    from flywheel_domains.session import Session
+    from flywheel_domains.world import Row, View
+
+
+def listing_cell(tool: Tool, values: Mapping[str, Any]) -> Cell:
+    """What a search reveals beyond the rows that it shows: that there are no others."""
+    assert tool.read is not None
+    if tool.read.where is None:
+        return Cell(tool.read.table, "*", "*")
+    given = {key: plain(value) for key, value in values.items() if value is not None}
+    text = json.dumps(given, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return Cell(tool.read.table, "*", f"{tool.name}({text})")
+
+
+def find(view: View, tool: Tool, values: Mapping[str, Any], session: Session | None = None) -> list[Row]:
+    """The rows that fit, in the tool's order and before its limit."""
+    read = tool.read
+    assert read is not None
+    trace, known = view.trace, view.known
+    view.trace = view.known = None  # which rows fit is what the listing says, not what it reads
+    try:
+        scope = view.scope(values, tool.let, session)
+        found = []
+        for row in view.rows(read.table):
+            scope["it"] = row
+            if read.where is None or read.where.true(scope):
+                found.append(row)
+        if read.sort is not None:
+            found.sort(key=lambda row: (_sort_key(read.sort, scope, row), row.id))
+    finally:
+        view.trace, view.known = trace, known
+    return found
+
+
+def _sort_key(sort: Any, scope: Any, row: Row) -> Any:
+    scope["it"] = row
+    value = sort.eval(scope)
+    if isinstance(value, list | tuple):
+        return tuple((each is None, "" if each is None else plain(each)) for each in value)
+    return (value is None, "" if value is None else value)
+
+
+def listing(view: View, name: str, given: Mapping[str, Any]) -> Any:
+    """The rows that a read tool would list, as an expression sees them: one cell says which there are."""
+    tool = view.domain.tools.get(name)
+    if tool is None or tool.read is None or tool.read.get is not None:
+        raise NameError(f"there is no searching tool {name}")
+    if is_unknown(list(given.values())):
+        return UNKNOWN
+    unknown = set(given) - set(tool.args)
+    if unknown:
+        raise TypeError(f"{name} has no argument {', '.join(sorted(unknown))}")
+    values = {arg: given.get(arg) for arg in tool.args}
+    values = {key: getattr(value, "id", value) for key, value in values.items()}
+    cell = listing_cell(tool, values)
+    if view.trace is not None:
+        view.trace.add(cell)
+    if view.known is not None and cell not in view.known:
+        return UNKNOWN
+    return find(view, tool, values)[: tool.read.limit]
