@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr
 
+from flywheel_domains.blocks import LookupText, Name, Part
 from flywheel_domains.layout import Layout, make_layout
 from flywheel_domains.model import (
     FORMAT,
@@ -18,10 +19,7 @@ from flywheel_domains.model import (
     Clock,
     Column,
     Holdout,
-    LookupText,
     Money,
-    Name,
-    Part,
     Persona,
     Rule,
     Table,

@@ -14,8 +14,8 @@ from flywheel_domains.unknown import UNKNOWN
 from flywheel_domains.values import ColumnType
 
 if TYPE_CHECKING:
+    from flywheel_domains.blocks import Lookup
     from flywheel_domains.domain import Domain
-    from flywheel_domains.model import Lookup
 
 PLAIN, REF, CHILDREN = "plain", "ref", "children"
 

@@ -9,68 +9,13 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from flywheel_domains.expr import Expr, compile_each, compile_expr, compile_lookup
+from flywheel_domains.blocks import ID, Each, Expression, Name, Named, Part, Share, Words
+from flywheel_domains.gens import Gen
 from flywheel_domains.values import ColumnType, normalise
 
 FORMAT = "flywheel.dev/domain/v1"
-NAME = r"^[a-z][a-z0-9_]{0,39}$"
-ID = r"^[a-z][a-z0-9_-]{0,39}$"
-
-
-def _expression(raw: object) -> Expr:
-    if isinstance(raw, Expr):
-        return raw
-    if raw is None or isinstance(raw, bool | int):
-        raw = repr(raw)
-    if not isinstance(raw, str):
-        raise ValueError("an expression is expected, as text")
-    return compile_expr(raw)
-
-
-class Lookup(BaseModel):
-    """A named helper: parameters and an expression, or a function of tools.py."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
-    args: tuple[str, ...]
-    body: Any = None
-    code: str | None = None
-
-
-def _lookup(raw: object) -> Lookup:
-    if isinstance(raw, str):
-        names, body = compile_lookup(raw)
-        return Lookup(args=names, body=body)
-    if isinstance(raw, dict) and set(raw) == {"code", "args"}:
-        return Lookup(**raw)
-    raise ValueError('write "(name, name): expression", or {code: tools.function, args: [name, name]}')
-
-
-def _each(raw: object) -> tuple[str, Expr]:
-    if not isinstance(raw, str):
-        raise ValueError("write it as: name in list")
-    return compile_each(raw)
-
-
-Expression = Annotated[Expr, PlainValidator(_expression)]
-Each = Annotated[tuple[str, Expr], PlainValidator(_each)]
-LookupText = Annotated[Lookup, PlainValidator(_lookup)]
-Name = Annotated[str, Field(pattern=NAME)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Words = Annotated[str, Field(min_length=1, max_length=600)]
-
-
-class Part(BaseModel):
-    """A block of the file: no unknown keys, nothing changed after it was read."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, populate_by_name=True)
-
-
-class Named(Part):
-    """A block that stands under its name."""
-
-    name: str = ""
 
 
 class Clock(Part):
@@ -101,84 +46,6 @@ class Money(Part):
 
 
 # ---- tables -------------------------------------------------------------------------------------------------------
-
-
-class Bias(Part):
-    """A share of the rows gets its value from elsewhere: another range, or one step around each of some limits."""
-
-    share: Share = 0.25
-    hours: tuple[int, int] | None = None
-    days: tuple[int, int] | None = None
-    range: tuple[int, int] | None = None
-    weights: dict[str, int] | None = None
-    limits: tuple[Expression, ...] = ()
-    step: Expression | None = None
-
-    @model_validator(mode="after")
-    def _one(self) -> Self:
-        given = [self.hours, self.days, self.range, self.weights, self.limits or None]
-        if sum(each is not None for each in given) != 1:
-            raise ValueError("a bias has exactly one of hours, days, range, weights, limits")
-        return self
-
-
-def _weights(raw: object) -> object:
-    """Keys of a mapping are text in the file; that a number is meant shows in the column's type."""
-    if isinstance(raw, dict):
-        return {str(key): value for key, value in raw.items()}
-    return raw
-
-
-class Gen(Part):
-    """How a column gets its value in a new world: exactly one way, and perhaps a bias."""
-
-    code: str | None = None
-    seq: str | None = None
-    person: Literal["full", "first", "last"] | None = Field(default=None, alias="name")
-    email: str | None = None
-    date: tuple[str, str] | None = None
-    weights: Annotated[dict[str, Annotated[int, Field(ge=0)]] | None, BeforeValidator(_weights)] = None
-    any: str | None = None
-    differs: Expression | None = Field(default=None, alias="not")
-    value: Any = None
-    expr: Expression | None = None
-    chance: Share | None = None
-    range: tuple[int, int] | None = None
-    hours: tuple[int, int] | None = None
-    days: tuple[int, int] | None = None
-    pick: tuple[str | int, ...] | None = None
-    none: Share | None = None
-    bias: Bias | None = None
-
-    @property
-    def way(self) -> str:
-        """Which of the ways it is."""
-        return next(name for name in WAYS if name in self.model_fields_set)
-
-    @model_validator(mode="after")
-    def _one_way(self) -> Self:
-        given = [name for name in WAYS if name in self.model_fields_set]
-        if len(given) != 1:
-            raise ValueError(f"a generator is exactly one of {', '.join(WAYS).replace('person', 'name')}")
-        return self
-
-
-WAYS = (
-    "code",
-    "seq",
-    "person",
-    "email",
-    "date",
-    "weights",
-    "any",
-    "value",
-    "expr",
-    "chance",
-    "range",
-    "hours",
-    "days",
-    "pick",
-)
 
 
 class Column(Named):
