@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from flywheel_api.base import StatusModel, format_time
 from flywheel_api.conditions import Reason, truncate
 from flywheel_api.names import FIELD_MANAGER
+from flywheel_operator import refusals
 from flywheel_operator.logs import get_logger, redact
 from flywheel_operator.model import Act, Effect, Note, Object, Problem
 from flywheel_operator.ports.errors import Conflict, Forbidden, PortError, Terminal
@@ -45,7 +46,9 @@ async def execute(
     trouble: PortError | None = None
     for effect in effects:
         try:
-            refused = await _act(kube, written, effect) or refused
+            problem = await _act(kube, written, effect)
+            if refused is None or refused.queued:  # what is only held back says less
+                refused = problem or refused
         except PortError as error:
             trouble = trouble or error
     await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(notes)))
@@ -80,7 +83,7 @@ async def _act(kube: KubeApi, owner: Object, effect: Effect) -> Problem | None:
         elif effect.body is not None:
             return await _create(kube, effect.body, meta["uid"])
     except Forbidden as error:
-        return Problem(Reason.FORBIDDEN, f"{error}: grant it, or raise the quota")
+        return refusals.of_child(str(error))
     except Terminal as error:
         return Problem(Reason.POD_REFUSED, str(error))
     return None

@@ -33,10 +33,14 @@ class Meta:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something that a person (or time) must mend; the message names the fix."""
+    """Something that a person (or time) must mend; the message names the fix.
+
+    `queued`: it holds back what is to be made (a quota, a LimitRange), so that no clock runs meanwhile (law 8).
+    """
 
     reason: Reason
     message: str
+    queued: bool = False
 
 
 @dataclass(frozen=True)

@@ -15,15 +15,12 @@ from typing import Any
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_api.ends import End
+from flywheel_operator import refusals
 from flywheel_operator.model import Child, Ended, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe.pods import Pod, Rank
 
 _WORDS = 300  # characters of Kubernetes' own words
-_PASSES = re.compile(  # the API server's own trouble, a webhook that is away, a quota that was counted twice at once
-    r"Internal error|failed calling webhook|Operation cannot be fulfilled|etcdserver|[Tt]oo many requests|"
-    r"deadline exceeded|timed out|connection refused"
-)
 _LOOPS = 2  # restarts after which an init container of ours that tells nothing is given up
 _PULLS = frozenset({
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
@@ -160,11 +157,8 @@ def run_of_start(child: Child, pods: list[Pod], otherwise: str, served: bool = F
 
 def refused(child: Child, words: str) -> Run:
     """A child whose pods the API server does not take, with its words. It keeps its place; some of it passes."""
-    if "exceeded quota" in words:
-        return Run(child, RunState.QUEUED, f"the namespace's quota is used up: {words}", reason=Reason.QUEUED)
-    if _PASSES.search(words):
-        return Run(child, RunState.QUEUED, f"no pods are taken now: {words}", reason=Reason.API_REFUSES)
-    return Run(child, RunState.QUEUED, f"pods are refused: {words}", True, Reason.POD_REFUSED)
+    said = refusals.of_pods(words)
+    return Run(child, RunState.QUEUED, said.message, said.reason is Reason.POD_REFUSED, said.reason)
 
 
 def waiting(pods: Iterable[Pod]) -> Wait | None:

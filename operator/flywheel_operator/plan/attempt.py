@@ -18,7 +18,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef
 from flywheel_api.conditions import Reason
 from flywheel_api.ends import End
-from flywheel_operator.model import Ended, Record, Run, RunState
+from flywheel_operator.model import Ended, Problem, Record, Run, RunState
 
 
 @dataclass(frozen=True)
@@ -26,14 +26,15 @@ class Attempt:
     """What status says of the current attempt.
 
     `started`: since when its pods may start. `awaited_since`: the child had ended well, its manifest was missing.
-    `refusal`: the API server's words, where it does not take the child.
+    `refusal`: why the API server does not take the child. `queued`: so it was held back at the last look.
     """
 
     started: datetime
     child: ChildRef | None = None
     running_since: datetime | None = None
     awaited_since: datetime | None = None
-    refusal: str = ""
+    refusal: Problem | None = None
+    queued: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,12 @@ class Limits:
 
 @dataclass(frozen=True)
 class Missing:
-    """The child is not there yet: the intent was written, the effect has to follow."""
+    """The child is not there yet: the intent was written, the effect has to follow.
+
+    `queued`: a quota keeps it out. It is tried again and again, and its clock begins when it gets in.
+    """
+
+    queued: bool = False
 
 
 @dataclass(frozen=True)
@@ -136,10 +142,17 @@ def _without_child(attempt: Attempt, limits: Limits, now: datetime) -> Standing:
     if attempt.child is not None:
         text = f"{attempt.child.kind} {attempt.child.name} was deleted by somebody else"
         return Over(Ended(Cause.INFRA, "ChildLost", text))
+    if attempt.refusal.queued if attempt.refusal else attempt.queued:
+        return Missing(queued=True)
     if attempt.refusal and now - attempt.started > limits.creation:
-        text = f"the API server did not take it for {format_duration(limits.creation)}: {attempt.refusal}"
-        return Over(Ended(Cause.CAPACITY, "NotCreated", text))
+        return Over(not_created(attempt.refusal, limits.creation))
     return Missing()
+
+
+def not_created(refusal: Problem, limit: timedelta) -> Ended:
+    """The API server has not taken a child for so long: whoever is to blame, this attempt is over."""
+    text = f"the API server did not take it for {format_duration(limit)}: {refusal.message}"
+    return Ended(Cause.CAPACITY, "NotCreated", text)
 
 
 def _without_manifest(attempt: Attempt, run: Run, limits: Limits, now: datetime) -> Standing:

@@ -74,17 +74,23 @@ class Conditions:
         Whether the summary conditions speak of a refusal now.
         """
         if problem is None and waiting:
-            problem = self._standing_refusal()
+            problem = self._standing_refusal() or self._still_queued()
         if problem is None:
             return False
-        say = self.working if problem.reason is Reason.API_REFUSES else self.blocked
+        say = self.working if problem.reason in (Reason.API_REFUSES, Reason.QUEUED) else self.blocked
         say(problem.reason, problem.message)
         return True
 
-    def refusal(self, news: Problem | None) -> str:
-        """The API server's words to an effect, said now or at the last write and not taken back since; else empty."""
-        problem = news or self._standing_refusal()
-        return problem.message if problem is not None else ""
+    def refusal(self, news: Problem | None) -> Problem | None:
+        """Why the API server took an effect not, said now or at the last write and not taken back since."""
+        return news or self._standing_refusal()
+
+    def _still_queued(self) -> Problem | None:
+        """What was queued and is: in the words of before, until it was tried again."""
+        before, now = (find_condition(items, C.READY) for items in (self._before, self._items))
+        if before is None or now is None or not before.reason == now.reason == Reason.QUEUED:
+            return None
+        return Problem(Reason.QUEUED, before.message)
 
     def _standing_refusal(self) -> Problem | None:
         said = find_condition(self._before, C.READY)

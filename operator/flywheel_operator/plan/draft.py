@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.resources import POOL
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_api.stages import Stage
@@ -82,10 +82,17 @@ class Draft:
                 self.actions.append(delete(run.child))
         self.actions += [delete(c) for c in self.seen.strays if not c.deleting and c.name not in done]
 
+    def _say_refusal(self) -> bool:
+        """Whether something was refused. That one stage is held back is its own news while others go on."""
+        news, ready = self.seen.refused, find_condition(self.conditions.result(), C.READY)
+        if news is not None and news.reason is Reason.QUEUED and ready is not None and ready.reason != Reason.QUEUED:
+            return True
+        return self.conditions.refused(news, waiting=bool(self.actions))
+
     def answer(self, requeue: float | None) -> Plan[FlywheelRoundStatus]:
         """The plan. A round that is over needs nobody's help: what is refused then is not said."""
         over = self.status.finished_at is not None
-        refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(self.actions))
+        refused = not over and self._say_refusal()
         self.change(
             observed_generation=self.meta.generation,
             spec_hash=self.old.spec_hash if self.old.finished_at else hash_of(written(self.spec)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from flywheel_api.base import format_time, parse_duration, parse_time
@@ -25,6 +26,7 @@ from flywheel_operator.model import (
     Timings,
     delete,
 )
+from flywheel_operator.plan import attempt
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
 
 RAYSERVICE = "RayService"
@@ -108,14 +110,31 @@ class _Planner:
         return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
 
     def _create(self) -> Plan[RolloutPoolStatus]:
+        """A RayService that is not there. Its start-up clock runs whether the API server takes it or not (law 8)."""
         name = revision_name(self.meta, self.seen.wanted)
-        text = f"RayService {name} is starting"
-        changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name)}
-        if not self.conditions.refusal(self.seen.refused):  # else it is only tried again
-            changes["started_at"] = format_time(self.now)
-            self.notes.append(Note("Starting", text))
         create = Action(Act.CREATE, RAYSERVICE, name, params={"revision": self.seen.wanted})
+        refusal = self.conditions.refusal(self.seen.refused)
+        if refusal.queued if refusal else self._kept_out():
+            text = refusal.message if refusal else self.status.progress or ""
+            return self._transition("Queued", Reason.QUEUED, text, {"started_at": None, "child": None}, (create,))
+        text, since = f"RayService {name} is starting", self.status.started_at
+        changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name)}
+        if refusal is None or since is None or self.status.observed_generation != self.meta.generation:
+            changes["started_at"] = format_time(self.now)
+        elif self.now - parse_time(since) > parse_duration(self.spec.startup_timeout):
+            return self._not_created(attempt.not_created(refusal, parse_duration(self.spec.startup_timeout)), create)
+        if refusal is None:  # else it is only tried again
+            self.notes.append(Note("Starting", text))
         return self._transition("Starting", Reason.STARTING, text, changes, (create,))
+
+    def _kept_out(self) -> bool:
+        """Whether a quota kept the RayService out at the last look, which may have been another operator's."""
+        return self.status.phase == "Queued" and self.status.child is None
+
+    def _not_created(self, ended: Ended, create: Action) -> Plan[RolloutPoolStatus]:
+        """Failed for whoever waits for it, and tried on: a pool of a person's own has nobody who replaces it."""
+        plan = self._failed(None, ended)
+        return replace(plan, actions=(create,), requeue=REFUSED_AGAIN)
 
     def _starting(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
         changes: Changes = {}
@@ -123,23 +142,25 @@ class _Planner:
             changes["started_at"] = format_time(self.now)
             self.notes.append(Note("Lost", "the servers stopped answering; KubeRay starts them again", "Warning"))
         run, text = wanted.run, wanted.run.text or "the servers are starting"
-        changes.setdefault("started_at", self.status.started_at or format_time(self.now))
+        begun = self.status.started_at if self.status.child is not None else None  # it was not taken until now
+        changes.setdefault("started_at", begun or format_time(self.now))
         late = self.now - parse_time(str(changes["started_at"])) > parse_duration(self.spec.startup_timeout)
         if late and run.late is not Cause.CAPACITY:  # who waits for a node waits on: the wall clock is its owner's
             why = f"not serving {self.spec.startup_timeout} after its start: {text}"
             return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
-        return self._transition("Starting", run.reason, text, changes)
+        return self._transition("Starting", run.reason, text, changes | {"child": self._ref(wanted)})
 
     def _queued(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
         """Somebody else decides when it starts: no clock runs until then."""
         text = wanted.run.text or "the servers are held back"
         if wanted.run.refused:
             return self._not_serving(wanted, "Queued", Reason.POD_REFUSED, text, {"started_at": None})
-        return self._transition("Queued", wanted.run.reason, text, {"started_at": None})
+        changes: Changes = {"started_at": None, "child": self._ref(wanted)}
+        return self._transition("Queued", wanted.run.reason, text, changes)
 
-    def _failed(self, wanted: Revision, ended: Ended) -> Plan[RolloutPoolStatus]:
+    def _failed(self, wanted: Revision | None, ended: Ended) -> Plan[RolloutPoolStatus]:
         text = f"{ended.reason}: {ended.message}"
         return self._not_serving(wanted, "Failed", Reason.FAILED, text, {"cause": ended.cause})
 
@@ -155,13 +176,15 @@ class _Planner:
         return self._answer(changes, actions, self.times.poll)
 
     def _not_serving(
-        self, wanted: Revision, phase: str, reason: Reason, text: str, more: Changes | None = None
+        self, wanted: Revision | None, phase: str, reason: Reason, text: str, more: Changes | None = None
     ) -> Plan[RolloutPoolStatus]:
         stalled = find_condition(self.status.conditions, ConditionType.STALLED)
         if stalled is None or (stalled.status, stalled.reason) != ("True", reason):
             self.notes.append(Note(reason.value, text, "Warning"))
         self.conditions.blocked(reason, text)
-        changes: Changes = {"phase": phase, "progress": text[:1024], "child": self._ref(wanted)} | (more or {})
+        changes: Changes = {"phase": phase, "progress": text[:1024], "child": wanted and self._ref(wanted)} | (
+            more or {}
+        )
         if not self._old_serves():
             changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
         return self._answer(changes, requeue=self.times.preflight)
@@ -211,7 +234,8 @@ class _Planner:
     def _answer(
         self, changes: Changes, actions: tuple[Action, ...] = (), requeue: float | None = None
     ) -> Plan[RolloutPoolStatus]:
-        refused = self.conditions.refused(self.seen.refused, waiting=bool(actions))
+        failed = changes.get("phase") == "Failed"  # that says what was refused, and more
+        refused = not failed and self.conditions.refused(self.seen.refused, waiting=bool(actions))
         fixed = {
             "observed_generation": self.meta.generation,
             "conditions": self.conditions.result(),

@@ -149,6 +149,7 @@ class _Planner:
             running_since=_time(status.running_since),
             awaited_since=_time(status.awaited_since),
             refusal=self.conditions.refusal(self.seen.refused),
+            queued=status.phase == "Queued",
         )
         startup = parse_duration(self.spec.startup_timeout)
         limits = attempt.Limits(
@@ -169,10 +170,19 @@ class _Planner:
             case attempt.Awaiting(run, since):
                 changes = {"child": self._ref(run), "awaited_since": format_time(since)}
                 return self._answer(changes, requeue=self.times.poll)
-            case attempt.Missing():
-                return self._answer({}, (self._create(status.attempt),), self.times.poll)
+            case attempt.Missing(queued):
+                return self._missing(queued)
             case attempt.Committed():
                 return self._succeed()
+
+    def _missing(self, queued: bool) -> Plan[RLJobStatus]:
+        """The RayJob is not there: made (again), whether nothing was tried yet, or a quota kept it out until now."""
+        changes: Changes = {"phase": "Starting", "starting_since": self.status.starting_since or format_time(self.now)}
+        if queued:
+            text = self.seen.refused.message if self.seen.refused else self.status.progress or ""
+            self.conditions.working(Reason.QUEUED, text)
+            changes = {"phase": "Queued", "starting_since": None, "progress": text[:1024]}
+        return self._answer(changes, (self._create(self.status.attempt),), self.times.poll)
 
     def _queued(self, run: Run) -> Plan[RLJobStatus]:
         """Somebody else decides when it runs. What it ran before that is spent; its clocks begin anew afterwards."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from flywheel_api.artifacts import Manifest
@@ -18,6 +18,7 @@ from flywheel_operator.model import (
     Content,
     Ended,
     Meta,
+    Problem,
     Record,
     Run,
     RunState,
@@ -49,7 +50,7 @@ class Step:
 
 @dataclass(frozen=True)
 class View:
-    """What a step may look at. `wanted` is the RLJob that would be created now, `refusal` what the API server says."""
+    """What a step may look at. `wanted` is the RLJob that would be created now, `refusal` why no child is taken."""
 
     meta: Meta
     now: datetime
@@ -59,7 +60,7 @@ class View:
     content: Content | None = None
     training: Training | None = None
     wanted: Training | None = None
-    refusal: str = ""
+    refusal: Problem | None = None
 
 
 def start(definition: StageDef, status: StageStatus, view: View) -> Step:
@@ -111,6 +112,7 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
         child=status.child,
         awaited_since=parse_time(status.awaited_since) if status.awaited_since else None,
         refusal=view.refusal,
+        queued=status.queued_since is not None,
     )
     began = status.starting_since or format_time(view.now)
     match attempt.stand(current, view.run, view.record, _limits(definition, view.times), view.now):
@@ -119,8 +121,9 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
             return Step(_committed(status, view, view.record.manifest))
         case attempt.Over(ended):
             return close(definition, status, view, ended)
-        case attempt.Missing():
-            return Step(status, (create(definition, view.meta, status.attempt),))
+        case attempt.Missing(queued):
+            step = _kept_out(status, view) if queued else Step(_clocks(status, starting_since=began))
+            return replace(step, actions=(create(definition, view.meta, status.attempt),))
         case attempt.Awaiting(run, since):
             changes = {"awaited_since": format_time(since), "progress": "ended; its manifest is awaited"}
             return Step(_with_child(status, run, **changes))
@@ -132,6 +135,19 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
         case attempt.Running(run):
             clocks = {"starting_since": began, "queued_since": None}
             return _running(definition, status.model_copy(update=clocks), view, run)
+
+
+def _clocks(status: StageStatus, starting_since: str | None = None, queued_since: str | None = None) -> StageStatus:
+    return status.model_copy(update={"starting_since": starting_since, "queued_since": queued_since})
+
+
+def _kept_out(status: StageStatus, view: View) -> Step:
+    """A quota does not let the child in: it is queued as if its pods were."""
+    held = _clocks(status, queued_since=status.queued_since or format_time(view.now))
+    if view.refusal is None:  # not tried yet since the operator's start
+        return Step(held, said=Reason.QUEUED)
+    text = f"{status.name}: {view.refusal.message}"
+    return Step(held.model_copy(update={"progress": text[:256]}), said=view.refusal.reason)
 
 
 def _waits(status: StageStatus, run: Run, **clocks: str | None) -> Step:
