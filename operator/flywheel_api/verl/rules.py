@@ -13,6 +13,7 @@ from typing import Any
 
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.verl.settings import RunPaths, settings
+from flywheel_api.verl.values import refused_values
 
 _ACTOR, _ROLLOUT, _REF, _CRITIC = (
     "actor_rollout_ref.actor",
@@ -53,7 +54,8 @@ def refusals(spec: RLJobSpec) -> list[str]:
     infinite = [f"{key} would be {value}" for key, value in told.items() if _infinite(value)]
     if infinite:
         return [f"{text}: verl needs a finite number" for text in infinite]
-    return [said for rule in RULES if (said := rule(_Asked(told, spec))) is not None]
+    wrong = list(refused_values(told))  # sizes that are none would only confuse the arithmetic
+    return wrong or [said for rule in RULES if (said := rule(_Asked(told, spec))) is not None]
 
 
 def _infinite(value: Any) -> bool:
@@ -229,6 +231,27 @@ def _lora(a: _Asked) -> str | None:
     return f"actor_rollout_ref.model.lora_rank {rank} exceeds vLLM's {_LORA_RANKS}" if rank > _LORA_RANKS else None
 
 
+def _packed_length(a: _Asked) -> str | None:
+    """Packing by tokens needs room for the longest sequence: verl finds that out in its first update."""
+    longest = a.size("data.max_prompt_length") + a.size("data.max_response_length")
+    for of, dynamic in ((_ACTOR, a.dynamic), *([(_CRITIC, a.critic_dynamic)] if a["critic.enable"] else [])):
+        room = a[f"{of}.ppo_max_token_len_per_gpu"]
+        if dynamic and isinstance(room, int) and room * a.sequence_parallel(of) < longest:
+            return (
+                f"{of}.ppo_max_token_len_per_gpu {room} is less than the longest sequence, {longest} tokens of prompt "
+                "and response: raise it, or lower algorithm.maxPromptTokens or maxResponseTokens"
+            )
+    return None
+
+
+def _window(a: _Asked) -> str | None:
+    """vLLM refuses a prompt that leaves no room in its window for an answer."""
+    window, prompt = a[f"{_ROLLOUT}.max_model_len"], a.size("data.max_prompt_length")
+    if not isinstance(window, int) or window > prompt:
+        return None
+    return f"{_ROLLOUT}.max_model_len {window} leaves no room after algorithm.maxPromptTokens {prompt}: raise it"
+
+
 RULES: tuple[Rule, ...] = (
     _batch_over_gpus,
     _cpu_nodes,
@@ -243,4 +266,6 @@ RULES: tuple[Rule, ...] = (
     _rollout_mode,
     _temperature,
     _lora,
+    _packed_length,
+    _window,
 )
