@@ -35,14 +35,14 @@ class DomainError(Exception):
         super().__init__("\n".join(map(str, self.faults)))
 
 
-ToolFaultKind = Literal["raised", "timeout", "memory", "output", "inputs", "network", "unequal", "invariant"]
+ToolFaultKind = Literal["raised", "timeout", "memory", "output", "inputs", "network", "outside", "unequal", "invariant"]
 
 
 class ToolFault(Exception):
     """A tool of the domain did what no tool may do. What was running is void; it is never an answer.
 
     `kind`: it raised, ran too long, took too much memory, answered with too much, changed its inputs, reached for the
-    network, answered differently when asked twice, or left the tables against an invariant.
+    network or for anything else outside, answered differently the second time, or left an invariant broken.
     """
 
     def __init__(self, tool: str, kind: ToolFaultKind, message: str) -> None:

@@ -63,7 +63,7 @@ def make_layout(domain: Domain) -> Layout:
             "row": _row,
             "rows": _rows,
             "listing": _listing,
-            **{name: _helper(lookup) for name, lookup in domain.lookups.items()},
+            **{name: _helper(name, lookup) for name, lookup in domain.lookups.items()},
         },
     )
 
@@ -88,15 +88,19 @@ def _listing(scope: Scope, tool: str, **given: Any) -> Any:
     return listing(scope.view, tool, given)
 
 
-def _helper(lookup: Lookup) -> Callable[..., Any]:
-    names, body = lookup.args, lookup.body
+def _helper(name: str, lookup: Lookup) -> Callable[..., Any]:
+    names, body, code = lookup.args, lookup.body, (lookup.code or "").removeprefix("tools.")
 
     def call(scope: Scope, *given: Any) -> Any:
         if len(given) != len(names):
             raise TypeError(f"it takes {', '.join(names)}")
         return body.eval(scope.inner(dict(zip(names, given, strict=True))))
 
-    def refuse(scope: Scope, *given: Any) -> Any:
-        raise NotImplementedError("helpers in code are run by the runner")
+    def run(scope: Scope, *given: Any) -> Any:
+        from flywheel_domains.runner import computed  # it starts processes: only where there is code
 
-    return call if body is not None else refuse
+        if len(given) != len(names):
+            raise TypeError(f"it takes {', '.join(names)}")
+        return computed(scope.view, name, code, dict(zip(names, given, strict=True)))
+
+    return call if body is not None else run

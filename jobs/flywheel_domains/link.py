@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from flywheel_domains.code_check import functions
 from flywheel_domains.document import Document, Path
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Expr
@@ -21,7 +22,8 @@ def link(domain: Domain, document: Document, code: str) -> None:
     if linker.types():
         return
     linker.tables()
-    linker.lookups(code)
+    linker.code = functions(code)
+    linker.lookups()
     linker.views()
     linker.calls()
     linker.rules()
@@ -33,6 +35,7 @@ class _Linker:
         self.domain, self.document = domain, document
         self.fault = document.fault
         self.attributes: set[str] = set()
+        self.code: dict[str, tuple[str, ...]] = {}
 
     # ---- tables
 
@@ -142,19 +145,21 @@ class _Linker:
         for name in sorted(expr.attributes - self.attributes):
             self.fault(path, f"no table or argument has {name}", _near(name, self.attributes))
 
-    def lookups(self, code: str) -> None:
+    def lookups(self) -> None:
         for name, lookup in self.domain.lookups.items():
             if lookup.body is not None:
                 self.expr(("lookups", name), lookup.body, lookup.args)
             else:
-                self._code(("lookups", name), lookup.code or "", code)
+                self._code(("lookups", name), lookup.code or "", lookup.args)
 
-    def _code(self, path: Path, called: str, code: str) -> None:
+    def _code(self, path: Path, called: str, args: Iterable[str]) -> None:
         module, _, function = called.partition(".")
         if module != "tools" or not function.isidentifier():
             self.fault(path, f"{called} is not a function of tools.py", "write tools.<function>")
-        elif f"def {function}(" not in code:
+        elif function not in self.code:
             self.fault(path, f"tools.py has no function {function}")
+        elif set(self.code[function]) != set(args):
+            self.fault(path, f"{function} of tools.py does not take (db, now, {', '.join(args)})")
 
     # ---- views and tools
 
@@ -199,6 +204,10 @@ class _Linker:
             names.add(key)
         if tool.read is not None:
             self._read((*path, "read"), tool, names)
+        if tool.code is not None:
+            self._code((*path, "code"), tool.code, tool.args)
+            if tool.view is not None and tool.view not in self.domain.views:
+                self.fault((*path, "view"), f"there is no view {tool.view}")
         self.expr((*path, "proves"), tool.proves, names | {"it"})
         for index, refuse in enumerate(tool.refuse):
             self.expr((*path, "refuse", index, "if"), refuse.condition, names)

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flywheel_domains.code_check import check_code
 from flywheel_domains.document import Document, read_document
 from flywheel_domains.document import Path as Where
 from flywheel_domains.domain import Domain
@@ -27,11 +28,25 @@ def load(folder: Path) -> Domain:
         raise DomainError([Fault(DECLARATION, 1, "the folder", f"there is no {DECLARATION}")]) from None
     except (OSError, UnicodeDecodeError) as error:
         raise DomainError([Fault(DECLARATION, 1, "the file", f"cannot be read: {error}")]) from None
-    code = (folder / CODE).read_text() if (folder / CODE).is_file() else ""
+    code = _code(folder / CODE)
     domain = parse(text, DECLARATION, code)
     domain._folder = folder
     domain._digest = digest(folder)
     return domain
+
+
+def _code(path: Path) -> str:
+    """The text of tools.py, if there is one. Raises DomainError for what no domain's code may hold."""
+    if not path.is_file():
+        return ""
+    try:
+        text = path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DomainError([Fault(CODE, 1, "the file", f"cannot be read: {error}")]) from None
+    faults = check_code(text, CODE)
+    if faults:
+        raise DomainError(faults)
+    return text
 
 
 def parse(text: str, file: str = DECLARATION, code: str = "") -> Domain:

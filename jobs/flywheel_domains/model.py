@@ -221,6 +221,7 @@ class Tool(Named):
     read: Read | None = None
     write: bool = False
     code: str | None = None
+    view: str | None = None
     kind: Literal["read", "write"] | None = None
     let: dict[Name, Expression] = {}
     refuse: tuple[Refuse, ...] = ()

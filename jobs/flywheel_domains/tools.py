@@ -7,7 +7,7 @@ or leaves the tables against an invariant, is a `ToolFault`: the domain is wrong
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flywheel_domains.args import BadArgs, NotFound, read_args
@@ -16,6 +16,7 @@ from flywheel_domains.errors import ExprError, Refusal, ToolFault
 from flywheel_domains.expr import Cell, Scope
 from flywheel_domains.model import Step, Tool
 from flywheel_domains.reads import find, listing_cell
+from flywheel_domains.runner import decoded, runner_of
 from flywheel_domains.session import Done, Session
 from flywheel_domains.show import show_row
 from flywheel_domains.values import plain
@@ -75,7 +76,7 @@ def _refused(world: World, session: Session, refusal: Refusal, revealed: frozens
 def _read(domain: Domain, world: World, session: Session, tool: Tool, values: dict[str, Any]) -> Outcome:
     read = tool.read
     if read is None:
-        raise NotImplementedError(tool.name)
+        return _read_code(domain, world, session, tool, values)
     view = world.view()
     revealed: set[Cell] = set()
     if read.get is not None:
@@ -104,6 +105,37 @@ def _proved(view: View, session: Session, tool: Tool, values: Mapping[str, Any],
     return session.with_identified(row.id)
 
 
+def _read_code(domain: Domain, world: World, session: Session, tool: Tool, values: dict[str, Any]) -> Outcome:
+    view = world.view()
+    answer = runner_of(domain).run(tool.name, _function(tool), view, values)
+    return _answered(domain, view, world, session, tool, values, decoded(view, answer.result))
+
+
+def _function(tool: Tool) -> str:
+    return (tool.code or "").removeprefix("tools.")
+
+
+def _answered(
+    domain: Domain, view: View, world: World, session: Session, tool: Tool, values: dict[str, Any], result: Any
+) -> Outcome:
+    """What code answered: rows by the tool's view if it has one, and as a refusal what says `error`."""
+    revealed: set[Cell] = set()
+    shown = domain.views.get(tool.view or "")
+    if isinstance(result, dict) and isinstance(result.get("error"), str):
+        refusal = Refusal(result["error"], {key: plain(value) for key, value in result.items() if key != "error"})
+        return Outcome(None, world, session, frozenset(), refusal, values)
+
+    def seen(value: Any) -> Any:
+        if isinstance(value, Row):
+            revealed.add(Cell(value.table, value.id, "id"))
+            return show_row(view, shown, value, revealed) if shown and shown.of == value.table else value.id
+        if isinstance(value, dict):
+            return {key: seen(member) for key, member in value.items()}
+        return [seen(member) for member in value] if isinstance(value, list) else plain(value)
+
+    return Outcome(seen(result), world, session, frozenset(revealed), args=values)
+
+
 # ---- writes
 
 
@@ -114,6 +146,8 @@ def _write(domain: Domain, world: World, session: Session, tool: Tool, values: d
     if earlier is not None and tool.repeat == "refuse":
         return Outcome(None, world, session, frozenset(), Refusal("done_already"), values)
     draft = world.draft()
+    if tool.code is not None:
+        return _write_code(domain, world, draft, session, tool, values)
     scope = draft.scope(values, tool.let, session)
     for refuse in tool.refuse:
         if refuse.condition.true(scope):
@@ -123,15 +157,44 @@ def _write(domain: Domain, world: World, session: Session, tool: Tool, values: d
         scope[name] = scope[name]  # before anything changes
     for step in tool.steps:
         _step(draft, scope, step)
+    after, session = _kept(draft, session, tool, values)
+    revealed: set[Cell] = set()
+    result = _shown(domain, after.view(), scope, tool, revealed)
+    return Outcome(result, after, _with_result(session, result), frozenset(revealed), args=values)
+
+
+def _write_code(
+    domain: Domain, world: World, draft: Draft, session: Session, tool: Tool, values: dict[str, Any]
+) -> Outcome:
+    answer = runner_of(domain).run(tool.name, _function(tool), draft, values, writes=True)
+    if isinstance(answer.result, dict) and "error" in answer.result:
+        return _answered(domain, draft, world, session, tool, values, answer.result)
+    for what, table, id, cells in answer.writes:
+        if what == "add":
+            draft.add(table, cells)
+        elif what == "drop":
+            draft.drop(table, id)
+        else:
+            draft.set(table, id, cells)
+    after, done = _kept(draft, session, tool, values)
+    view = after.view()
+    outcome = _answered(domain, view, after, done, tool, values, decoded(view, answer.result))
+    return replace(outcome, session=_with_result(done, outcome.result))
+
+
+def _kept(draft: Draft, session: Session, tool: Tool, values: dict[str, Any]) -> tuple[World, Session]:
+    """World and session after the writes of a draft. Raises ToolFault if an invariant does not hold."""
     touched = with_owners(draft, draft.touched)
     wrong = broken(draft, [(table, id) for table, id in touched if draft.values(table, id) is not None])
     if wrong:
         raise ToolFault(tool.name, "invariant", "; ".join(wrong[:3]))
-    after = draft.world()
-    revealed: set[Cell] = set()
-    result = _shown(domain, after.view(), scope, tool, revealed)
-    session = session.with_done(Done(tool.name, values, frozenset(touched), result), tool.ends)
-    return Outcome(result, after, session, frozenset(revealed), args=values)
+    return draft.world(), session.with_done(Done(tool.name, values, frozenset(touched)), tool.ends)
+
+
+def _with_result(session: Session, result: Any) -> Session:
+    """The session with what the last call answered, in case it is repeated."""
+    *earlier, last = session.done
+    return replace(session, done=(*earlier, replace(last, result=result)))
 
 
 def _shown(domain: Domain, view: View, scope: Scope, tool: Tool, revealed: set[Cell]) -> dict[str, Any]:

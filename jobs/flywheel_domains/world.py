@@ -55,6 +55,15 @@ def _digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _real(base: Base, patch: Patch) -> Patch:
+    """A patch without what is as it was."""
+    return {
+        table: kept
+        for table, rows in patch.items()
+        if (kept := {id: row for id, row in rows.items() if row != base.tables[table].get(id)})
+    }
+
+
 class Row(Fields):
     """A row of a view: attributes are columns, referred rows, and lists of the rows that refer to it."""
 
@@ -106,6 +115,11 @@ class View:
         self.domain, self.base, self.patch, self.trace, self.known = domain, base, patch, trace, known
         self._layout = layout_of(domain)
         self._excluded: dict[tuple[str, str], set[str]] | None = None
+
+    @property
+    def digest(self) -> str:
+        """Digest of the content as it is now."""
+        return _digest([self.base.digest, _real(self.base, self.patch)])
 
     # ---- rows
 
@@ -265,16 +279,12 @@ class World:
     def digest(self) -> str:
         """Digest of the content: two worlds with the same rows have the same, however they came about."""
         if not self._digest:
-            self._digest = _digest([self.base.digest, self.real_patch()])
+            self._digest = self.view().digest
         return self._digest
 
     def real_patch(self) -> Patch:
         """The patch without what is as it was."""
-        return {
-            table: kept
-            for table, rows in self.patch.items()
-            if (kept := {id: row for id, row in rows.items() if row != self.base.tables[table].get(id)})
-        }
+        return _real(self.base, self.patch)
 
 
 def broken(view: View, rows: Iterable[tuple[str, str]]) -> list[str]:
