@@ -172,6 +172,12 @@ class Endpoint(ApiModel):
             "!has(self.pool) || self.role == 'Policy'",
             "an inline pool is for role Policy; other roles take url or poolRef",
         ),
+        (
+            "self.role != 'Policy' || !has(self.sampling) || !has(self.sampling.topP) "
+            "|| double(self.sampling.topP) == 1.0",
+            "a policy is trained on samples at topP 1, and measured on the same: leave sampling.topP out for role "
+            "Policy",
+        ),
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
         _PLAYED,
         (

@@ -262,6 +262,7 @@ BAD |= {
     "bands that cross": (
         ROUND, put("reasoning", "mining", to={"frontierAbove": "0.5", "frontierUpTo": "0.2"}),
         "mining.frontierAbove must be below"),
+    "a policy on another distribution": (ROUND, put("endpoints", 1, "sampling", "topP", to="0.9"), "samples at topP 1"),
     "eight equal samples": (ROUND, put("reasoning", "mining", "temperature", to="0"), "set mining.temperature above 0"),
     "difficulty upside down": (
         ROUND, put("agentic", "difficulty", to={"low": "0.8", "high": "0.2"}), "difficulty.low must not exceed"),

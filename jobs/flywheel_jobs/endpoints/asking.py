@@ -64,6 +64,7 @@ class Ask:
     top_p: float
     max_tokens: int
     schema: Mapping[str, object] | None = None
+    written: Mapping[str, float] = field(default_factory=dict)  # what else is said of sampling
     tools: tuple[Mapping[str, object], ...] = ()  # said in the dialect Tools only: the prompt has them, too
 
     @property
@@ -82,6 +83,7 @@ class Ask:
             "temperature": self.temperature,
             "top_p": self.top_p,
             "max_tokens": self.max_tokens,
+            **self.written,
         }
         if dialect is Dialect.TOOLS and self.talks_of_tools:
             body["tools"] = list(self.tools) or tools_of(self.messages)

@@ -105,6 +105,7 @@ class ChatClient:
             self.endpoint.top_p,
             self.endpoint.max_tokens if max_tokens is None else max_tokens,
             schema,
+            self.endpoint.written,
             tuple(tools),
         )
         self._start_identity()

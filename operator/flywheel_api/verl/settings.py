@@ -14,6 +14,7 @@ from typing import Any
 from flywheel_api.overrides import bare
 from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
+from flywheel_api.sampling import TRAINING
 from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
 from flywheel_api.verl.hardware import critic, hardware, is_cpu, packed, reference, round_up
 
@@ -157,6 +158,7 @@ def _rollout(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
         f"{rollout}.name": "vllm",
         f"{rollout}.n": 1 if a.type is Algorithm.PPO else a.group_size,
         f"{rollout}.temperature": float(a.temperature),
+        **{f"{rollout}.{name}": value for name, value in TRAINING.items()},
         f"{rollout}.tensor_model_parallel_size": spec.rollout_tensor_parallel,
         f"{rollout}.max_model_len": round_up(a.max_prompt_tokens + a.max_response_tokens, 64),
         f"{rollout}.calculate_log_probs": True,

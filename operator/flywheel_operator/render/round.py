@@ -12,6 +12,7 @@ from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
+from flywheel_api.sampling import NEUTRAL
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_operator.model import Action, Meta, Object, RoundSeen
 from flywheel_operator.plan import budget, content, graph
@@ -166,6 +167,7 @@ def _resolved(role: Role, own: Endpoint, url: str, model: str, left: int | None)
         model=model,
         temperature=float(own.sampling.temperature),
         top_p=float(own.sampling.top_p),
+        written=dict(NEUTRAL) if role is Role.POLICY and own.url is None else {},
         max_tokens=own.sampling.max_tokens,
         concurrency=own.concurrency,
         requests_per_minute=own.requests_per_minute,
