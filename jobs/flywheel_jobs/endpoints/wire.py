@@ -16,6 +16,7 @@ from typing import Any
 from flywheel_api.artifacts import ServedBy
 from flywheel_jobs.endpoints.door import CUT, STOPPED, decide
 from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
+from flywheel_jobs.reading.jsontext import OURS, loads
 from flywheel_jobs.reading.text import clean
 
 _SAID = 20_000  # characters of an error that are kept: far more than is shown, since redaction makes it shorter
@@ -215,8 +216,8 @@ def _error(place: object, whole: bool) -> tuple[str, str, int]:
 def parsed(body: bytes) -> object:
     """The JSON value of a body, or None: also for numbers and depths that Python does not take."""
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
+        return loads(body, OURS)
+    except ValueError:
         return None
 
 

@@ -6,22 +6,19 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from flywheel_jobs.reading.characters import SIGNS, VULGAR, plain_scripts
+
 MAX_ANSWER = 256
 """Characters. What is longer is no final answer; nothing is ever cut, so that two long texts cannot become equal."""
 
 # characters that stand for something: what each is in the folded writing
 _CHARACTERS = {
-    "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "×": "*", "·": "*", "⋅": "*", "∙": "*", "÷": "/",
-    "∕": "/", "⁄": "/", "∶": ":", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
+    **SIGNS, "—": "-", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
-    "∈": r"\in ", "º": "°", "’": "'", "‘": "'", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
+    "∈": r"\in ", "º": "°", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
     "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}", "％": "%", "＝": "=", "＋": "+", "＄": "$", "＜": "<",
     "＞": ">", "：": ":", "／": "/", "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "…": "...",
 }  # fmt: skip
-_SUPER = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ", "0123456789+-n")
-_SUPERS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻ⁿ]+")
-_SUB = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-_SUBS = re.compile("[₀₁₂₃₄₅₆₇₈₉]+")
 _SYMBOL_UNITS = {
     "m": "metre", "g": "gram", "s": "second", "h": "hour", "L": "litre", "l": "litre", "N": "newton", "J": "joule",
     "W": "watt", "V": "volt", "K": "kelvin",
@@ -106,8 +103,7 @@ def fold(answer: str) -> str | None:
 
 def _plain_characters(text: str) -> str:
     text = unicodedata.normalize("NFC", text)
-    text = _SUPERS.sub(lambda m: "^{" + m[0].translate(_SUPER) + "}", text)
-    text = _SUBS.sub(lambda m: "_{" + m[0].translate(_SUB) + "}", text)
+    text = plain_scripts(text, "^{{{}}}".format, "_{{{}}}".format)
     return "".join(char if char.isascii() else _CHARACTERS.get(char) or _other(char) for char in text)
 
 
@@ -119,10 +115,8 @@ def _other(char: str) -> str:
         return str(unicodedata.decimal(char))
     if category.startswith("Z"):
         return " "
-    vulgar = unicodedata.normalize("NFKC", char) if category == "No" else ""
-    if "⁄" in vulgar:
-        top, _, bottom = vulgar.partition("⁄")
-        return rf"\frac{{{top}}}{{{bottom}}}" if bottom else char
+    if char in VULGAR:
+        return rf"\frac{{{VULGAR[char].numerator}}}{{{VULGAR[char].denominator}}}"
     return char
 
 

@@ -11,13 +11,11 @@ import re
 import unicodedata
 from fractions import Fraction
 
+from flywheel_jobs.reading.characters import SIGNS, VULGAR, plain_scripts
+
 _BMP = range(0x10000)
-_SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ", "0123456789+-()ni", strict=True))
-_SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₐₑₒₓₕₖₗₘₙₚₛₜᵢⱼ", "0123456789+-()aeoxhklmnpstij", strict=True))
-_VULGAR = {c: Fraction(unicodedata.normalize("NFKC", c).replace("⁄", "/")) for c in "½⅓⅔¼¾⅕⅖⅗⅘⅙⅚⅐⅛⅜⅝⅞⅑⅒"}
 _SIGNS = {
-    "−": "-", "‐": "-", "‑": "-", "‒": "-", "–": "-", "﹣": "-", "×": "*", "⋅": "*", "·": "*", "∙": "*", "∗": "*",
-    "÷": "/", "∕": "/", "⁄": "/", "∶": ":", "∣": "|", "’": "'", "‘": "'", "ʼ": "'", "′": "'", "″": "''",
+    **SIGNS, "‒": "-", "﹣": "-", "∗": "*", "∣": "|", "ʼ": "'", "′": "'", "″": "''",
     "≦": "≤", "≧": "≥",
 }  # fmt: skip
 _LATEX = {
@@ -51,8 +49,7 @@ def _characters() -> dict[int, str | None]:
 _CHARACTERS = _characters()
 _THIN = re.compile(r"(?<=\d)[\u00a0\u2007-\u200a\u202f](?=\d{3}(?!\d))")  # a blank that groups digits
 _GROUP = re.compile(r"(?<=\d)(?<!\d{4}) (?=0\d\d(?!\d))|(?<=\d)(?:\{,\}|\\[,;:!])(?=\d{3}(?!\d))")
-_RAISED, _LOWERED = (re.compile(f"[{''.join(chars)}]+") for chars in (_SUPER, _SUB))
-_MIXED = re.compile(rf"(?:(?<!\d)(\d+))?\s?([{''.join(_VULGAR)}])")
+_MIXED = re.compile(rf"(?:(?<!\d)(\d+))?\s?([{''.join(VULGAR)}])")
 _COMMAND = re.compile(r"\\([A-Za-z]+|[^A-Za-z])")
 _LETTERS = re.compile(r"[^\W\d_]+")
 
@@ -72,9 +69,8 @@ def fold(text: str) -> str:
     """The text in the one spelling that comparisons are made in. Linear in its length."""
     if not text.isascii():
         text = _THIN.sub("", unicodedata.normalize("NFC", text))
-        text = _RAISED.sub(lambda m: "^" + "".join(map(_SUPER.__getitem__, m[0])), text)
-        text = _LOWERED.sub(lambda m: "_" + "".join(map(_SUB.__getitem__, m[0])), text)
-        text = _MIXED.sub(lambda m: decimal(int(m[1] or 0) + _VULGAR[m[2]]), text)
+        text = plain_scripts(text, "^{}".format, "_{}".format)
+        text = _MIXED.sub(lambda m: decimal(int(m[1] or 0) + VULGAR[m[2]]), text)
         text = text.translate(_CHARACTERS)
         text = _LETTERS.sub(_one_script, text)
     if " 0" in text or "{,}" in text or "\\" in text:

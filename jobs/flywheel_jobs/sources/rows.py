@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import csv
-import json
 import re
 import shutil
 import tempfile
@@ -21,10 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.reading.jsontext import OURS, decoder, loads
 
 CHUNK = 1 << 20
 MAX_ROW = 64 << 20  # bytes of one row
-MAX_DIGITS = 1000  # of a whole number: a longer one stays text, since Python refuses to read it
 BATCH = 256  # rows of a Parquet file that are in memory together
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _FOREIGN = {
@@ -162,18 +161,6 @@ def _from(start: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
     yield from rest
 
 
-def parse(text: str | bytes) -> Any:
-    """A JSON value. Raises ValueError, also for what is nested too deeply; a huge number stays text."""
-    try:
-        return json.loads(text, parse_int=_integer)
-    except RecursionError as error:
-        raise ValueError("nested too deeply") from error
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= MAX_DIGITS else digits
-
-
 def _json_lines(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
     number = 0
     for line in _lines(chunks, name):
@@ -182,7 +169,7 @@ def _json_lines(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
         number += 1
         where, text = f"{name} row {number}", line[:500].decode(errors="replace")
         try:
-            yield from _objects(parse(line.decode()), where, text)
+            yield from _objects(loads(line.decode(), OURS), where, text)
         except UnicodeDecodeError:
             yield Row(where, problem="its bytes are no UTF-8", text=text)
         except ValueError as error:
@@ -204,7 +191,7 @@ def _objects(value: Any, where: str, text: str) -> Iterator[Row]:
 
 def _documents(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
     """The objects of a JSON text: of a list, of one object, or one after the other; read as they come."""
-    decode, reader = codecs.getincrementaldecoder("utf-8")(), json.JSONDecoder(parse_int=_integer)
+    decode, reader = codecs.getincrementaldecoder("utf-8")(), decoder(OURS)
     text, at, number = "", 0, 0
     while True:
         match = _BETWEEN.match(text, at)
