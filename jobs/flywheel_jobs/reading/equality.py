@@ -49,6 +49,8 @@ def equal_values(one: Value, other: Value) -> bool:
     if one.kind is Kind.ORDERED:
         if one.brackets != other.brackets:
             return False
+        if one.brackets == ":" and (one.unit != other.unit) and _of_the_day(one) == _of_the_day(other):
+            return True
         named = {bool(p.name) for p in (*one.parts, *other.parts)}
         if named == {True}:
             return _same_members(one.parts, other.parts)
@@ -56,6 +58,14 @@ def equal_values(one: Value, other: Value) -> bool:
     if one.kind is Kind.SET:
         return one.brackets == other.brackets and _same_members(one.parts, other.parts)
     return one.text == other.text != ""
+
+
+def _of_the_day(clock: Value) -> tuple[Fraction | None, ...]:
+    """A time of day on 24 hours: `3:45 PM` is `15:45`. What no clock shows is as it is written."""
+    hour, *rest = (part.number for part in clock.parts)
+    if clock.unit and hour is not None and 1 <= hour <= 12:
+        hour = hour % 12 + (12 if clock.unit == "p" else 0)
+    return (hour, *rest)
 
 
 def _same_members(some: tuple[Value, ...], others: tuple[Value, ...]) -> bool:

@@ -38,17 +38,7 @@ def equal(one: str, other: str) -> bool:
     both = f"{one}\n{other}"
     if not _REACH.search(both) or _NEVER.search(both) or max(len(one), len(other)) > MAX_TEXT:
         return False
-    if any(text.count("{") != text.count("}") for text in (one, other)):
-        return False
-    if sorted(_WORDS.findall(one)) != sorted(_WORDS.findall(other)) or not _same_side(one, other):
-        return False
-    return _LIBRARY.ask(one, other)
-
-
-def _same_side(one: str, other: str) -> bool:
-    """The library drops what stands before `=`; of two that have it, it must be the same."""
-    left = [text.partition("=") for text in (one, other)]
-    return not (left[0][1] and left[1][1]) or left[0][0].split() == left[1][0].split()
+    return sorted(_WORDS.findall(one)) == sorted(_WORDS.findall(other)) and _LIBRARY.ask(one, other)
 
 
 class Library:

@@ -14,7 +14,8 @@ _SPELLINGS = {
     "ml": "ml mL milliliter milliliters millilitre millilitres", "gallon": "gallon gallons gal",
     "second": "sec secs second seconds", "minute": "min mins minute minutes", "hour": "hr hrs hour hours",
     "day": "day days", "week": "week weeks", "month": "month months", "year": "yr yrs year years",
-    "mph": "mph", "kph": "kph", "°": "° degree degrees deg", "°C": "°C", "°F": "°F", "radian": "rad radian radians",
+    "mile/hour": "mph", "km/hour": "kph kmh",
+    "°": "° degree degrees deg", "°C": "°C", "°F": "°F", "radian": "rad radian radians",
     "$": "dollar dollars USD usd bucks", "cent": "cent cents ¢", "€": "euro euros EUR €",
     "£": "GBP £", "¥": "yen ¥ yuan RMB", "rupee": "rupee rupees ₹ INR",
     "newton": "newton newtons", "joule": "joule joules", "watt": "watt watts",
@@ -41,12 +42,14 @@ _WORD = r"(?:°[CF]?|¢|€|£|¥|₹|[A-Za-z]+)"
 _POWERED = rf"(?:square |cubic |sq\.? )?{_WORD}(?:\s*\^\s*\{{?-?[1-9]\}}?)?"
 _UNIT = re.compile(rf"(?P<value>.*[\d)}}\]]|.*\\pi)\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)")
 _CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥]|USD|EUR|GBP)\s*(?P<value>[\d.(\\].*)")
+_WARM = re.compile(r"(?:°|\bdegrees?)\s*([cCfF])(?:elsius|ahrenheit)")
 _LETTER = re.compile("[a-zA-Z]")
 _POWER = re.compile(r"(square |cubic |sq\.? )?([^\s^]+)(?:\s*\^\s*\{?(-?[1-9])\}?)?")
 
 
 def split_unit(text: str) -> tuple[str, str, Fraction]:
     """(value, unit, factor) of a folded answer; the unit is in one spelling, `factor` is of words like `thousand`."""
+    text = _WARM.sub(lambda m: "°" + m[1].upper(), text)
     money = _CURRENCY.fullmatch(text)
     unit = _KNOWN.get(money["unit"], money["unit"]) if money else ""
     if money:

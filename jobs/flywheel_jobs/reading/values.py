@@ -16,6 +16,7 @@ from flywheel_jobs.reading import expr
 from flywheel_jobs.reading.dates import read_date
 from flywheel_jobs.reading.expr import Node, Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
+from flywheel_jobs.reading.numerals import said
 from flywheel_jobs.reading.units import split_unit
 
 MAX_PARTS = 64  # entries of a collection
@@ -70,6 +71,7 @@ _SEVERAL_CHOICES = re.compile(r"\(?[A-J]\)?(?:,? (?:and|or|&) \(?[A-J]\)?)+")
 _IN_BASE = re.compile(r"([0-9A-F]+)_\{?\s*([2-9]|[1-3]\d)\s*\}?")
 _OR = re.compile(r"\bor\b|\\lor(?![a-zA-Z])")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
+_HOUR = re.compile(r"(\d{1,2})\s*([ap])\.?m\.?", re.IGNORECASE)
 _SUCH_THAT = re.compile(rf"{NAME}(?:\s*\\in\s*\\mathbb\{{R\}})?\s*[|:]\s*(.+)", re.DOTALL)
 _REFUSED = re.compile(
     r"^(?:null|nan|error|todo)$"
@@ -80,6 +82,9 @@ _REFUSED = re.compile(
     r"none given|refuse|as an ai|tbd|to be determined|your answer|final answer|answer)\b",
     re.IGNORECASE,
 )
+_CHOOSE = re.compile(
+    r"(?<![A-Za-z\\])C\((\d{1,4}), ?(\d{1,4})\)|(?:\{\})?[_^](?:\{(?=\d+\}))?(\d{1,4})\}? ?C_\{?(\d{1,4})\}?"
+)
 _NAME = re.compile(NAME)
 _RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
 _OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
@@ -87,6 +92,12 @@ _MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
 _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])")
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
 _PAIRS = {"(": ")", "[": "]", "{": "}", "⟨": "⟩"}
+_SAID = {
+    **dict.fromkeys(("all real numbers", "all reals", "the real numbers", "all real values"), r"\mathbb{R}"),
+    **dict.fromkeys(("no solution", "no solutions", "the empty set", "empty set"), r"\emptyset"),
+    "dne": "does not exist",
+}
+"""Words that stand for something that is mostly written otherwise."""
 _COUNT = "zero one two three four five six seven eight nine ten eleven twelve"
 _COUNTED = re.compile(rf"^({_COUNT.replace(' ', '|')})(?= [a-z])", re.IGNORECASE)
 _WORD_NUMBERS = {word: number for number, word in enumerate(_COUNT.split())}
@@ -120,9 +131,10 @@ def _worded(text: str, _depth: int) -> Value | None:
     choice = _CHOICE.fullmatch(text)
     if choice and not _CHOICES.search(choice[3] or ""):  # its words count only where both answers have some
         return Value(Kind.CHOICE, choice[1] or choice[2], unit=" ".join((choice[3] or "").lower().split()))
-    clock = _CLOCK.fullmatch(text)
+    clock = _CLOCK.fullmatch(text) or _HOUR.fullmatch(text)
     if clock:
-        parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in clock[1].split(":"))
+        given = clock[1] if ":" in clock[1] else f"{clock[1]}:00"
+        parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in given.split(":"))
         return Value(Kind.ORDERED, text, brackets=":", parts=parts, unit=(clock[2] or "").lower())
     based = _IN_BASE.fullmatch(text)
     if based:
@@ -136,9 +148,12 @@ def _worded(text: str, _depth: int) -> Value | None:
         return Value(Kind.REFUSAL, " ".join(text.lower().split()))
     if not _WORDS.fullmatch(text):
         return None
-    word = text.lower()
-    if word in _WORD_NUMBERS:
-        return Value(Kind.NUMBER, text, number=Fraction(_WORD_NUMBERS[word]))
+    word = " ".join(text.lower().split())
+    if word in _SAID:
+        return _read(_SAID[word], MAX_NESTED - 1)
+    number = said(word)
+    if number is not None:
+        return Value(Kind.NUMBER, text, number=number)
     if word.split()[0] in _WORD_NUMBERS:
         return None  # twelve apples
     if (len(max(text.split(), key=len)) < 3 and word not in ("no", "yes")) or word in ("pi", "inf", "infinity"):
@@ -269,6 +284,8 @@ def _bracketed(text: str, depth: int) -> Value | None:
         return _collection(Kind.ORDERED, text, "matrix", rows, depth)
     if text == r"\emptyset":
         return Value(Kind.SET, text)
+    if text == r"\mathbb{R}":
+        return _read(r"(-\infty,\infty)", depth)
     inner, brackets = text, ""
     if text.startswith(r"\{") and text.endswith(r"\}"):
         inner, brackets = text[2:-2], r"\{"
@@ -301,6 +318,7 @@ def _collection(kind: Kind, text: str, brackets: str, parts: list[str], depth: i
 def _plain(text: str, _depth: int) -> Value | None:
     """A number or an expression, with a unit behind it."""
     unit = ""
+    text = _CHOOSE.sub(lambda m: rf"\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
     bare, unit, factor = split_unit(_COUNTED.sub(lambda m: str(_WORD_NUMBERS[m[1].lower()]), text))
     try:
         node = expr.parse(bare)

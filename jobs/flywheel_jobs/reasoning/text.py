@@ -13,6 +13,7 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import chain
 
+from flywheel_jobs.reading.numerals import TENS, UNITS
 from flywheel_jobs.reasoning.folding import decimal, fold
 
 _ALONE = (
@@ -51,13 +52,8 @@ _HYPHEN = re.compile(r"(?<=[^\W\d_]{2})-(?=[^\W\d_]{2})")
 _APOSTROPHE = re.compile(r"(?<=[^\W\d_])'(?=[^\W\d_])")
 _CACHED = 40  # characters of a piece whose reading is remembered: texts are made of the same words
 
-_UNITS = [
-    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
-]  # fmt: skip
-_TENS = {"twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80, "ninety": 90}
-_SAID = {word: str(n) for n, word in enumerate(_UNITS)} | {word: str(n) for word, n in _TENS.items()}
-_COMPOUND = re.compile(rf"\b({'|'.join(_TENS)})[- ]({'|'.join(_UNITS[1:10])})\b")
+_SAID = {word: str(n) for n, word in enumerate(UNITS)} | {word: str(n) for word, n in TENS.items()}
+_COMPOUND = re.compile(rf"\b({'|'.join(TENS)})[- ]({'|'.join(UNITS[1:10])})\b")
 
 
 @dataclass(frozen=True)
@@ -114,7 +110,7 @@ def _pieces(text: str) -> list[str]:
     if ":" in text or "/" in text:
         text = _BETWEEN.sub(r"\1\2", text)
     if "ty" in text:
-        text = _COMPOUND.sub(lambda m: str(_TENS[m[1]] + _UNITS.index(m[2])), text)
+        text = _COMPOUND.sub(lambda m: str(TENS[m[1]] + UNITS.index(m[2])), text)
     if "-" in text:
         text = _HYPHEN.sub(" ", text)
     return (_APOSTROPHE.sub("", text) if "'" in text else text).split()

@@ -117,6 +117,58 @@ def test_a_library_that_dies_is_started_anew_and_one_that_hangs_is_ended() -> No
     assert not hung.ask("2", "2") and hung._process is None
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (r"\gcd(4,6)", r"2\ldots"),  # it does not see that a number goes on
+        (r"\gcd(4,6)\approx 2", "2"),
+        (r"\gcd(4,6)\text{ oranges}", r"\gcd(4,6)\text{ apples}"),  # it drops words
+        (r"\gcd(4,6)\text{ oranges}", "2"),
+        (r"\gcd(4,6)" + "+0" * 60, "2"),  # too long to be anybody's answer
+        ("2+2", "4"),  # our own rules can read it, and call it unfinished
+    ],
+)  # fmt: skip
+def test_what_the_library_calls_equal_and_is_not_asked(one: str, other: str) -> None:
+    """The wall itself: without it this would be equal."""
+    assert library._LIBRARY.ask(one, other) and not library.equal(one, other)
+
+
+def test_the_library_s_equal_counts_only_with_a_proof_of_our_own_and_the_other_way_round() -> None:
+    from math_verify import verify
+
+    for one, other, its, ours in (
+        (r"\{1,\gcd(2,4)\}", "(1,2)", True, False),
+        (r"f(1)=\gcd(4,6)", "f(2)=2", True, False),
+        (r"\max(1,2)+\frac{1}{2004!}", "2", False, True),
+    ):
+        a, b = library._parsed(one), library._parsed(other)
+        found = verify(a, b, strict=True, float_rounding=15, timeout_seconds=None)
+        assert (bool(found), library._sound(a, b)) == (its, ours) and not library.equal(one, other), one
+
+
+SERVED = (
+    "import sys; sys.path[:] = {path!r}; from flywheel_jobs.reading import library; library._judged = WORK; "
+    "library.serve()"
+)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        "lambda a, b: bool(bytearray(3 << 30))",  # memory: the zeros of calloc cost nothing
+        "lambda a, b: [0 for _ in iter(int, 1)] == []",  # CPU time
+        "lambda a, b: 1 / 0",  # whatever it raises
+    ],
+)
+def test_one_pair_costs_the_library_neither_memory_nor_time_nor_its_process(work: str) -> None:
+    whole = SERVED.replace("WORK", f"lambda a, b: True if 'int_0' in a or a == '1' else ({work})(a, b)")
+    made = library.Library(whole)
+    assert made.ask("1", "1") and not made.ask("2", "2")
+    before = made._process
+    assert before is not None and before.poll() is None and made.ask("1", "1") and made._process is before
+    made.close()
+
+
 @settings(deadline=None, max_examples=60)
 @given(st.fractions(max_denominator=1000))
 def test_every_form_of_a_fraction_has_one_meaning(value: Fraction) -> None:
