@@ -1,4 +1,4 @@
-"""Hostile text for a limited time: 20 s here, longer with `make fuzz FUZZ=3600`.
+"""Hostile text for a limited time: a minute here, longer with `make fuzz FUZZ=3600`.
 
 A failure prints its seed and text.
 """
@@ -21,7 +21,7 @@ from flywheel_jobs.reading.equality import checkable, equal, normal_form
 from flywheel_jobs.reasoning.roles import Variant
 from flywheel_jobs.rewards import math
 
-SECONDS = float(os.environ.get("FLYWHEEL_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("FLYWHEEL_FUZZ_SECONDS", "60"))
 SEED = int(os.environ.get("FLYWHEEL_FUZZ_SEED", "20260727"))
 SLOW = 1.0  # seconds of CPU for one text: the longest here have some 100,000 characters
 
