@@ -21,6 +21,7 @@ from flywheel_domains.model import (
     Holdout,
     Money,
     Persona,
+    Prompt,
     Rule,
     Table,
     Tool,
@@ -71,6 +72,8 @@ class Domain(Part):
     personas: tuple[Persona, ...] = ()
     holdout: Holdout = Holdout()
     outcomes: tuple[Name, ...] = ()
+    caller: Name | None = None
+    prompt: Prompt = Prompt()
 
     _folder: Path | None = PrivateAttr(default=None)
     _digest: str = PrivateAttr(default="")
@@ -200,7 +203,9 @@ class Domain(Part):
 
     @cached_property
     def caller_table(self) -> str | None:
-        """The table of those who call: what the tool shows by which a caller is identified."""
+        """The table of those who call: the one named, or what the tool shows by which a caller is identified."""
+        if self.caller is not None:
+            return self.caller
         for tool in self.tools.values():
             if tool.proves is not None and tool.read is not None:
                 return tool.read.table

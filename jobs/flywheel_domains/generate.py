@@ -76,7 +76,9 @@ class _Builder:
     def _given(self, table: Table) -> list[Values]:
         """What each row of a table starts from: its parent, and the value that it stands for."""
         if table.per is None:
-            return [{} for _ in range(table.rows or 0)]
+            if not isinstance(table.rows, tuple):
+                return [{} for _ in range(table.rows or 0)]
+            return [self._data(table, row) for row in table.data]
         rows: list[Values] = []
         for parent in self.base.tables[table.per.parent]:
             start = {table.per.column: parent}
@@ -86,6 +88,15 @@ class _Builder:
                 rows += [dict(start) for _ in range(self.rng.randint(*table.per.number or (0, 0)))]
         return rows
 
+    def _data(self, table: Table, row: Mapping[str, Any]) -> Values:
+        """A row that is given, as it is inside."""
+        kinds = self.domain.columns[table.name]
+        values = {key: None if value is None else normalise(kinds[key], value) for key, value in row.items()}
+        for key, value in values.items():
+            if kinds[key].kind == "ref" and value is not None and value not in self.base.tables[kinds[key].table]:
+                self._fault(table.name, key, f"{kinds[key].table} has no {value}")
+        return values
+
     def _row(self, name: str, table: Table, row: Values) -> None:
         number = self.base.made.get(name, 0)
         self.base.made[name] = number + 1
@@ -93,8 +104,9 @@ class _Builder:
         kinds = self.domain.columns[name]
         for key, value in row.items():
             scope[key] = self._seen(kinds[key], value)
-        late = table.columns["id"].gen is not None and table.columns["id"].gen.expr is not None
-        if not late:
+        given = "id" in row
+        late = not given and table.columns["id"].gen is not None and table.columns["id"].gen.expr is not None
+        if not late and not given:
             row["id"] = scope["id"] = self._id(name, number, row)
         for column in table.columns.values():
             if column.name in row or column.name == "id":

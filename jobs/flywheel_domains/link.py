@@ -10,6 +10,7 @@ from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Expr
 from flywheel_domains.functions import FUNCTIONS
 from flywheel_domains.model import Arg, Column, Rule, Step, Table, Tool
+from flywheel_domains.values import normalise
 
 WORLD_CALLS = {"row", "rows", "listing", "any", "all"}
 DRAWN_CALLS = {"pick", "rand"}
@@ -28,6 +29,7 @@ def link(domain: Domain, document: Document, code: str) -> None:
     linker.calls()
     linker.rules()
     linker.wishes()
+    linker.prompt()
 
 
 class _Linker:
@@ -73,12 +75,12 @@ class _Linker:
             if column.gen is None and column.ref is None and not self._given(table, column):
                 place = (*path, "columns", column.name)
                 self.fault(place, "the column has no generator", "write `gen: {…}`")
-        if "id" not in table.columns or table.columns["id"].gen is None:
+        if "id" not in table.columns or (table.columns["id"].gen is None and not _in_all(table, "id")):
             self.fault((*path, "columns"), "the table has no generator for `id`", 'write `id: {gen: {seq: "X%d"}}`')
 
     def _given(self, table: Table, column: Column) -> bool:
         """Whether a column needs no generator: no rows are made, or there is one row for each of its values."""
-        return table.rows == 0 or column.name == table.fill
+        return table.rows == 0 or column.name == table.fill or _in_all(table, column.name)
 
     def _arg(self, path: Path, arg: Arg) -> None:
         if arg.list is not None:
@@ -109,7 +111,23 @@ class _Linker:
             self.attributes.add(name)
             self._fields(part)
 
+    def _data(self, name: str, table: Table) -> None:
+        """Rows that are given hold what their columns hold."""
+        for index, row in enumerate(table.data):
+            for key, value in row.items():
+                path = ("tables", name, "rows", index, key)
+                kind = self.domain.columns[name].get(key)
+                if kind is None or (key != "id" and key not in table.columns):
+                    self.fault(path, f"{name} has no column {key}")
+                    continue
+                try:
+                    if value is not None or not table.columns[key].nullable:
+                        normalise(kind, value)
+                except ValueError as error:
+                    self.fault(path, str(error))
+
     def _table(self, name: str, table: Table) -> None:
+        self._data(name, table)
         known = {given for given in (table.parent_column, table.fill) if given}
         for column in table.columns.values():
             path = ("tables", name, "columns", column.name)
@@ -147,6 +165,8 @@ class _Linker:
 
     def lookups(self) -> None:
         for name, lookup in self.domain.lookups.items():
+            if name in {*FUNCTIONS, *WORLD_CALLS}:
+                self.fault(("lookups", name), f"{name} is a function of the language", "give it another name")
             if lookup.body is not None:
                 self.expr(("lookups", name), lookup.body, lookup.args)
             else:
@@ -317,6 +337,24 @@ class _Linker:
             for other in wish.otherwise:
                 if other not in self.domain.wishes:
                     self.fault((*path, "else"), f"there is no wish {other}")
+
+    def prompt(self) -> None:
+        """Who calls, and what worked examples show, is there."""
+        if self.domain.caller is not None and self.domain.caller not in self.domain.tables:
+            self.fault(("caller",), f"there is no table {self.domain.caller}")
+        for number, example in enumerate(self.domain.prompt.examples):
+            for index, call in enumerate(example.calls):
+                path = ("prompt", "examples", number, "calls", index)
+                tool = self.domain.tools.get(call.tool)
+                if tool is None:
+                    self.fault((*path, "tool"), f"there is no tool {call.tool}")
+                for name in sorted(set(call.args) - set(tool.args if tool else call.args)):
+                    self.fault((*path, "args", name), f"{call.tool} has no argument {name}")
+
+
+def _in_all(table: Table, column: str) -> bool:
+    """Whether the rows of a table are given, and all of them with this column."""
+    return bool(table.data) and all(column in row for row in table.data)
 
 
 def _near(name: str, known: Iterable[str]) -> str:

@@ -94,17 +94,27 @@ class Per(Part):
         return self
 
 
+Data = Annotated[tuple[dict[Name, Any], ...], Field(min_length=1, max_length=5_000)]
+
+
 class Table(Named):
-    """A table: a number of rows, or some for each row of a parent (or for each value of an enumeration).
+    """A table: a number of rows, rows as they are, or some for each row of a parent (or each value of an enumeration).
+
+    Of a row that is given, the columns that it does not name are generated.
 
     `check` holds conditions on each row (`it`), asserted after every call.
     """
 
-    rows: int | None = Field(default=None, ge=0, le=5_000)
+    rows: Annotated[int, Field(ge=0, le=5_000)] | Data | None = None
     per: Per | None = None
     columns: dict[Name, Column]
     check: tuple[Expression, ...] = ()
     about: str = ""
+
+    @property
+    def data(self) -> tuple[dict[str, Any], ...]:
+        """The rows that are given."""
+        return self.rows if isinstance(self.rows, tuple) else ()
 
     @property
     def parent(self) -> str | None:
@@ -123,11 +133,21 @@ class Table(Named):
 
 
 class View(Named):
-    """Which columns of a row a read shows, and which of its children: what is shown is what is revealed."""
+    """Which columns of a row a read shows, and which of its children: what is shown is what is revealed.
+
+    A `plain` one shows the values alone, without what is empty, as a line of text: for models that read no JSON.
+    """
 
     of: str
     show: tuple[str, ...]
     children: dict[str, tuple[str, ...]] = Field(default_factory=dict, alias="with")
+    plain: bool = False
+
+    @model_validator(mode="after")
+    def _one_line(self) -> Self:
+        if self.plain and self.children:
+            raise ValueError("a plain view is one line: it has no children")
+        return self
 
 
 # ---- tools --------------------------------------------------------------------------------------------------------
@@ -217,6 +237,7 @@ class Tool(Named):
     """A tool: a read, a write, or a function of tools.py; with the schema of its arguments."""
 
     about: str = Field(min_length=3, max_length=400)
+    short: str = Field(default="", max_length=40)
     args: dict[Name, Arg]
     read: Read | None = None
     write: bool = False
@@ -418,6 +439,10 @@ class Wish(Named):
     let: dict[Name, Expression] = {}
     when: Expression | None = None
     only_if: Expression | None = None
+    limits: dict[Name, Any] = {}
+    """The caller's own limits, by the names that `only_if` uses: a value, `{pick: [...]}` or `{range: [a, b]}`."""
+    share: int = Field(default=1, ge=1, le=20)
+    """How often it is wished, beside the others."""
     otherwise: tuple[str, ...] = Field(default=(), alias="else")
     asks: dict[Name, Expression] = {}
     words: tuple[Words, ...] = Field(min_length=1)
@@ -429,6 +454,28 @@ class Caller(Named):
     share: Share
     knows: tuple[str, ...] = ()
     of: Literal["someone_else"] | None = None
+
+
+class ShownCall(Part):
+    """A call in a worked example; `answers` is what it answered, where that is shown."""
+
+    tool: str
+    args: dict[Name, Any]
+    answers: str = ""
+
+
+class ShownTalk(Part):
+    """A worked example: what was asked, and the calls that were right."""
+
+    asks: Words
+    calls: Annotated[tuple[ShownCall, ...], Field(min_length=1)]
+
+
+class Prompt(Part):
+    """How an agent is shown the domain: `compact` is one line for all tools, for models of a short memory."""
+
+    compact: bool = False
+    examples: tuple[ShownTalk, ...] = ()
 
 
 class Persona(Named):

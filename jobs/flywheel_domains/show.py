@@ -10,9 +10,11 @@ from flywheel_domains.values import plain
 from flywheel_domains.world import Row, View
 
 
-def show_row(view: View, shown: Shown, row: Row, revealed: set[Cell]) -> dict[str, Any]:
+def show_row(view: View, shown: Shown, row: Row, revealed: set[Cell]) -> dict[str, Any] | str:
     """The row as the view has it; what can be seen in it is added to `revealed`."""
     answer = _columns(view, row, shown.show, revealed)
+    if shown.plain:
+        return ", ".join(str(value) for value in answer.values() if value is not None)
     for name, columns in shown.children.items():
         child, column = view.domain.children[row.table][name]
         revealed.add(Cell(child, "*", f"{column}={row.id}"))
