@@ -37,7 +37,20 @@ def import_model() -> int:
     return main()
 
 
-COMMANDS = {"stage": stage, "train": train, "fetch-model": fetch_model, "import-model": import_model}
+def domain() -> int:
+    """Test a domain's folder, begin one, or take one over from another format."""
+    from flywheel_domains.cli import main
+
+    return main(sys.argv[1:])
+
+
+COMMANDS = {
+    "stage": stage,
+    "train": train,
+    "fetch-model": fetch_model,
+    "import-model": import_model,
+    "domain": domain,
+}
 
 
 def main(argv: list[str]) -> int:

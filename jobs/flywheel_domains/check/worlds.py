@@ -1,0 +1,64 @@
+"""Worlds: generators work, invariants hold from the beginning, and two processes make the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from flywheel_domains.check.report import Finding
+from flywheel_domains.check.subject import Subject
+from flywheel_domains.errors import DomainError, ExprError
+from flywheel_domains.load import load
+from flywheel_domains.world import broken
+
+PATIENCE = 60  # seconds that the other process may take; it does what this one did in one or two
+
+
+def generators(subject: Subject) -> Iterator[Finding]:
+    """A generator that raises, gives what the column does not hold, or rows against the table's own invariants."""
+    try:
+        worlds = subject.worlds
+    except DomainError as error:
+        for fault in error.faults:
+            yield Finding("generators", fault.file, fault.line, fault.where, fault.message, fault.advice)
+        return
+    for world in worlds:
+        view = world.view()
+        for name, table in subject.domain.tables.items():
+            try:
+                wrong = broken(view, ((name, id) for id in view.ids(name))) if table.check else []
+            except ExprError as error:
+                wrong = [str(error)]
+            for message in wrong[:1]:
+                advice = "change the generators, or the invariant"
+                yield subject.finding(
+                    "generators", f"a new world breaks an invariant: {message}", advice, "tables", name, "check"
+                )
+
+
+def again(subject: Subject) -> Iterator[Finding]:
+    """What differs between two runs: a set's order, a module's variable, a clock."""
+    ours = digests(subject)
+    command = [sys.executable, "-m", "flywheel_domains.check.worlds", str(subject.folder.resolve()), str(subject.seed)]
+    path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
+    env = {"PYTHONPATH": path, "PYTHONHASHSEED": "4711", "PATH": os.environ.get("PATH", "")}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    theirs = json.loads(done.stdout) if done.returncode == 0 else {}
+    for name, digest in ours.items():
+        if theirs.get(name) != digest:
+            message = f"{name} differs between two runs"
+            advice = "nothing may depend on the order of a set, on a clock, or on what was run before"
+            yield subject.finding("again", message, advice, "tables" if name.startswith("world") else "wishes")
+
+
+def digests(subject: Subject) -> dict[str, str]:
+    """Digests by name of what a seed makes."""
+    return {f"world {subject.seed + number}": world.digest for number, world in enumerate(subject.worlds)}
+
+
+if __name__ == "__main__":
+    print(json.dumps(digests(Subject(Path(sys.argv[1]), load(Path(sys.argv[1])), int(sys.argv[2])))))

@@ -1,0 +1,84 @@
+"""`domain test`: the small domain passes, and each broken one is told by the check that is for it, with its line."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flywheel_domains.check import check
+from flywheel_domains.check.table import CHECKS
+from flywheel_domains.cli import begin, main
+from unit.domains.broken import BROKEN, Broken
+
+SLOW = ("again",)
+"""Checks that start a process: left out where another check's domain is told."""
+
+
+@pytest.mark.parametrize("broken", BROKEN, ids=lambda b: b.name)
+def test_a_broken_domain_is_told_with_its_line_and_by_one_check_only(broken: Broken, tmp_path: Path) -> None:
+    """Only one, so that a check that is taken out is missed."""
+    folder = broken.make(tmp_path / "domain")
+    found = check(folder, without=[name for name in SLOW if name != broken.check]).findings
+    told = "\n".join(f.text() for f in found)
+    assert any((f.file, f.line) == (broken.file, broken.line(folder)) and broken.says in f.message for f in found), told
+    assert {f.check for f in found} == {broken.check, *broken.also}, told
+    assert all(f.message and f.where for f in found)
+
+
+def test_every_check_has_a_broken_domain() -> None:
+    assert {b.check for b in BROKEN} | set(SLOW) == {"schema", *(row.name for row in CHECKS)}
+
+
+def test_a_new_domain_passes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "kites"
+    assert main(["new", "kites", "--into", str(folder)]) == 0
+    assert main(["test", str(folder)]) == 0
+    said = capsys.readouterr().out
+    assert (
+        "domain: kites" in (folder / "domain.yaml").read_text()
+        and "repair_desk" not in (folder / "domain.yaml").read_text()
+    )
+    assert "passed: 0 findings" in said
+
+
+def test_findings_are_exit_code_one_with_file_line_and_advice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken = next(b for b in BROKEN if b.check == "descriptions")
+    folder = broken.make(tmp_path / "domain")
+    assert main(["test", str(folder), "--without", "again"]) == 1
+    said = capsys.readouterr().out
+    assert f"domain.yaml:{broken.line(folder)}: " in said and "FAILED" in said and "describe what the call does" in said
+
+
+@pytest.mark.parametrize("name", ["", "Kites", "../kites", "kites-2", "9kites", "k" * 41])
+def test_a_name_that_the_format_does_not_have_is_refused(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["new", name]) == 2
+    assert "small letters" in capsys.readouterr().err
+
+
+def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "mine.txt").write_text("mine")
+    assert main(["new", "kites", "--into", str(tmp_path)]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+    with pytest.raises(FileExistsError):
+        begin("kites", tmp_path)
+
+
+def test_a_folder_without_a_domain_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["test", str(tmp_path)]) == 1
+    assert "domain.yaml" in capsys.readouterr().err
+
+
+def test_the_command_starts_without_anything_heavy() -> None:
+    code = (
+        "import sys; sys.argv = ['x', 'domain', 'new', '9']; from flywheel_jobs.__main__ import main\n"
+        "assert main(['domain', 'new', '9']) == 2\n"
+        "heavy = {'numpy', 'pyarrow', 'aiohttp', 'minio', 'sympy', 'torch'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
