@@ -81,7 +81,7 @@ test: setup ## everything that needs no image and no root: lint, verify, unit, c
 
 fuzz: setup ## hostile text through the reader for FUZZ seconds (60), by SEED; then new examples for every property of texts
 	FLYWHEEL_FUZZ_SECONDS=$(or $(filter-out 0,$(FUZZ)),60) FLYWHEEL_FUZZ_SEED=$(or $(SEED),1) $(PY) -m pytest -q --timeout=0 tests/unit/reading/test_fuzz.py
-	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -q --timeout=0 tests/unit/reading tests/unit/jobs/test_math.py tests/unit/jobs/test_door.py tests/unit/jobs/test_text.py
+	HYPOTHESIS_PROFILE=fuzz $(PY) -m pytest -q --timeout=0 tests/unit/reading tests/unit/jobs/test_math.py tests/unit/jobs/test_door.py tests/unit/jobs/test_text.py tests/unit/domains/test_expr.py
 
 lock: $(UV) ## rewrite images/locks (UPGRADE=1 takes the newest versions)
 	UV=$(UV) images/lock.sh

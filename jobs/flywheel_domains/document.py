@@ -106,6 +106,8 @@ class _Reader:
         if node is None:
             return None
         self.document.lines.setdefault(path, node.start_mark.line + 1)
+        if not node.tag.startswith("tag:yaml.org,2002:") or "python" in node.tag:
+            self.document.fault(path, f"the tag {node.tag} is not used here")
         if isinstance(node, yaml.MappingNode):
             return self._mapping(node, path)
         if isinstance(node, yaml.SequenceNode):
@@ -133,9 +135,6 @@ class _Reader:
 
     def _scalar(self, node: yaml.ScalarNode, path: Path) -> Plain:
         text = str(node.value)
-        tagged = node.tag.startswith("!") or node.tag.startswith("tag:yaml.org,2002:python")
-        if tagged:
-            self.document.fault(path, f"the tag {node.tag} is not used here")
         if re.search(r"\bTODO\b", text):
             self.document.fault(path, f"there is something to do: {text.strip()[:80]}", "write what is missing")
         if node.style:  # the C parser says '' for plain

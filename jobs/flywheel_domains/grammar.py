@@ -138,6 +138,8 @@ class Check:
         if len(parts) > 3:
             raise ExprSyntax("at most three `for` in one comprehension")
         for part in parts:
+            if part.is_async:
+                raise ExprSyntax("async is not part of the language")
             self.see(part.iter, bound, depth + 1)
             bound |= targets(part.target)
             for condition in part.ifs:
