@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from flywheel_api.names import LABEL_OWNER_UID
 from flywheel_operator.model import Meta, Object
 from flywheel_operator.observe.attempts import Results
-from flywheel_operator.observe.events import Refusals
+from flywheel_operator.observe.events import Words
 from flywheel_operator.observe.stores import StoreBook
 from flywheel_operator.ports.kinds import KubeApi, Resource
 from flywheel_operator.settings import OperatorConfig
@@ -21,7 +21,7 @@ class Context:
     stores: StoreBook
     results: Results
     config: OperatorConfig
-    refusals: Refusals
+    words: Words
 
     async def owned(self, resource: Resource, meta: Meta) -> list[Object]:
         """Objects that carry our owner label."""

@@ -47,11 +47,12 @@ async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatu
         if entry.attempt and graph.BY_STAGE[stage].runs is not Runs.OPERATOR
     }
     jobs, pools, rljobs = [await _children(context, meta, runs, current) for runs in _RESOURCES]
-    pods = await context.owned(PODS, meta) if any("Complete" not in jobfacts.conditions_of(j) for j in jobs) else []
+    live = any("Complete" not in jobfacts.conditions_of(job) for job in jobs)
+    pods = await context.words.with_kubelet(context.kube, await context.owned(PODS, meta), now) if live else []
     family = Family()
     for job in jobs:
         mine = _pods_of(job, pods)
-        refusal = await context.refusals.of(context.kube, job) if jobfacts.lacks_pods(job, mine) else ""
+        refusal = await context.words.of(context.kube, job) if jobfacts.lacks_pods(job, mine) else ""
         _add_job(family, job, jobfacts.run_of(job, mine, refusal), current.get(job["metadata"]["name"]), now)
     for pool in pools:
         _add_pool(family, pool, current.get(pool["metadata"]["name"]), now)

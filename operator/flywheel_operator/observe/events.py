@@ -1,44 +1,85 @@
-"""Why a Job has no pods: the Job controller says it in Events only (kubernetes/kubernetes#90124).
+"""What is said in Events only: why a Job has no pods (kubernetes/kubernetes#90124), and what kubelet cannot set up.
 
-Events are asked for only while a Job has no pods, and for one Job not oftener than every 15 s.
+Events are asked for only while a Job has no pods, or a pod stands still between its node and its first container; for
+one object not oftener than every 15 s, and of many pods that stand still for a few.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 
+from flywheel_api.base import parse_time
 from flywheel_operator.model import Object
 from flywheel_operator.observe.attempts import Memory
+from flywheel_operator.observe.pods import container_statuses
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import KubeApi
 
 _PAUSE = 15.0
 _REMEMBERED = 1024
+_PODS = 3  # of those that stand still: what keeps one keeps most
+_STILL = 20.0  # seconds on a node without a container: most pods are further by then
+_SETTING_UP = frozenset({"ContainerCreating", "PodInitializing"})
+_FAILURES = frozenset({
+    "FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "FailedPrepareDynamicResources",
+    "NetworkNotReady", "FailedToCreateEndpoint", "FailedSync",
+})  # fmt: skip
+KUBELET = "flywheel.dev/KubeletSays"
+"""Type of the condition that a pod gets here with kubelet's words, which Kubernetes keeps in Events."""
 
 
-class Refusals:
-    """The API server's words for a Job whose pods it refuses."""
+class Words:
+    """The words of the API server for a Job whose pods it refuses, and of kubelet for pods that it cannot set up."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._said = Memory[tuple[float, str]](_REMEMBERED)
+        self._said = Memory[tuple[float, list[Object]]](_REMEMBERED)
 
     async def of(self, kube: KubeApi, job: Object) -> str:
         """Message of the newest FailedCreate event of this Job; empty without one, or without the right to see it."""
-        uid = job["metadata"]["uid"]
+        failed = [event for event in await self._events(kube, job) if event.get("reason") == "FailedCreate"]
+        newest = max(failed, key=_moment, default={})
+        return str(newest.get("message", "")).removeprefix("Error creating: ")
+
+    async def with_kubelet(self, kube: KubeApi, pods: list[Object], now: datetime) -> list[Object]:
+        """The pods; those that stand still with what kubelet cannot do for them, if that was its newest word."""
+        still = [pod for pod in pods if _stands_still(pod, now)][:_PODS]
+        said = {pod["metadata"]["uid"]: await self._events(kube, pod) for pod in still}
+        return [_with_words(pod, said.get(pod["metadata"].get("uid"), [])) for pod in pods]
+
+    async def _events(self, kube: KubeApi, obj: Object) -> list[Object]:
+        uid = obj["metadata"]["uid"]
         known = self._said.get(uid)
         if known is not None and self._clock() - known[0] < _PAUSE:
             return known[1]
         try:
-            events = await kube.events(job["metadata"]["namespace"], uid)
+            events = await kube.events(obj["metadata"]["namespace"], uid)
         except Forbidden:  # an installation whose role is older than this question
             events = []
-        failed = [event for event in events if event.get("reason") == "FailedCreate"]
-        newest = max(failed, key=_moment, default={})
-        text = str(newest.get("message", "")).removeprefix("Error creating: ")
-        self._said.put(uid, (self._clock(), text))
-        return text
+        self._said.put(uid, (self._clock(), events))
+        return events
+
+
+def _stands_still(pod: Object, now: datetime) -> bool:
+    status = pod.get("status") or {}
+    began = status.get("startTime")
+    if status.get("phase") != "Pending" or not began or (now - parse_time(began)).total_seconds() < _STILL:
+        return False
+    states = [s.get("state") or {} for s in container_statuses(pod)]
+    return all(state.keys() <= {"waiting"} for state in states) and all(
+        (state.get("waiting") or {}).get("reason", "ContainerCreating") in _SETTING_UP for state in states
+    )
+
+
+def _with_words(pod: Object, events: list[Object]) -> Object:
+    newest = max(events, key=_moment, default={})
+    if newest.get("reason") not in _FAILURES:
+        return pod
+    condition = {"type": KUBELET, "status": "False", "reason": newest["reason"], "message": newest.get("message", "")}
+    status = pod["status"]
+    return {**pod, "status": {**status, "conditions": [*(status.get("conditions") or []), condition]}}
 
 
 def _moment(event: Object) -> str:

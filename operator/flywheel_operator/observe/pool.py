@@ -23,6 +23,7 @@ async def see_pool(
     digest, problem = await _digest(context, meta, spec)
     services = [s for s in await context.owned(RAYSERVICES, meta) if owner_uid(s) == meta.uid]
     pods = await context.kube.list(PODS, meta.namespace, {LABEL_POOL: meta.name})
+    pods = await context.words.with_kubelet(context.kube, pods, now)
     serving, conflict = await _stable(context, meta)
     revisions = [await _revision(context, meta, service, pods) for service in services]
     wanted = revision(context.config, spec, digest) if digest else ""

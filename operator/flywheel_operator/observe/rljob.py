@@ -28,7 +28,7 @@ async def see_rljob(context: Context, meta: Meta, spec: RLJobSpec, status: RLJob
     if status.finished_at is not None and status.child is None:
         return RLJobSeen()
     jobs = [j for j in await context.owned(RAYJOBS, meta) if owner_uid(j) == meta.uid]
-    pods = await context.owned(PODS, meta)
+    pods = await context.words.with_kubelet(context.kube, await context.owned(PODS, meta), now)
     current = child_name(meta.name, meta.uid, TRAIN_STAGE, status.attempt) if is_open(status) else ""
     job = next((j for j in jobs if j["metadata"]["name"] == current), None)
     if job is None and current and status.child is not None:

@@ -18,6 +18,7 @@ from flywheel_api.ends import End
 from flywheel_operator import refusals
 from flywheel_operator.model import Child, Ended, Run, RunState
 from flywheel_operator.observe import pods as podfacts
+from flywheel_operator.observe.events import KUBELET
 from flywheel_operator.observe.pods import Pod, Rank
 
 _WORDS = 300  # characters of Kubernetes' own words
@@ -26,6 +27,9 @@ _PULLS = frozenset({
     "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError",
     "RegistryUnavailable", "SignatureValidationFailed",
 })  # fmt: skip
+_MISSING = re.compile(
+    r'(?:secret|configmap|persistentvolumeclaim) "[^"]*" not found|non-?existent (?:secret|config) key'
+)
 _SANDBOX = "its sandbox, network and volumes are being made"
 
 
@@ -248,6 +252,10 @@ def _of_condition(condition: dict[str, Any], pod: str) -> Iterator[Wait]:
         yield _unschedulable(f"pod {pod} waits for a node: {message}".strip(), message)
     elif kind == "PodScheduled" and reason == "SchedulingGated":
         yield Wait(f"pod {pod} is held back by a scheduling gate (a queue): {message}", reason=Reason.QUEUED, weight=7)
+    elif kind == KUBELET:
+        missing = _MISSING.search(message) is not None
+        late = Cause.APP if missing else Cause.INFRA
+        yield Wait(f"pod {pod}: {reason}: {message[:_WORDS]}", missing, late, weight=8 if missing else 7)
     elif kind == "PodScheduled" and reason and condition.get("status") != "True":
         yield Wait(f"pod {pod} is not scheduled: {reason}: {message}", weight=5)
     elif kind == "Ready" and condition.get("status") == "False" and reason != "PodCompleted":

@@ -10,7 +10,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_operator.model import RunState
 from flywheel_operator.observe import jobs, rayjobs
-from flywheel_operator.observe.events import Refusals
+from flywheel_operator.observe.events import Words
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kube_fake import FakeKube
 from unit.causes.test_signatures import pod, rayjob
@@ -97,7 +97,7 @@ LIMITS = 'Pod "x-0" is invalid: spec.containers[0].resources.requests: Invalid v
 )
 async def test_why_a_job_has_no_pods_is_in_its_events(message: str, reason: Reason, act: bool) -> None:
     kube, now = FakeKube(), 0.0
-    refusals = Refusals(lambda: now)
+    refusals = Words(lambda: now)
     assert jobs.lacks_pods(job(), [])
     assert await refusals.of(kube, job()) == ""
     for number, text in enumerate(("an older word", f"Error creating: {message}")):
@@ -120,7 +120,7 @@ async def test_without_the_right_to_see_events_a_start_goes_on() -> None:
         async def events(self, namespace: str, uid: str) -> list[Case]:
             raise Forbidden("events is forbidden")
 
-    assert await Refusals().of(Closed(), job()) == ""
+    assert await Words().of(Closed(), job()) == ""
     run = jobs.run_of(job(), [])
     assert run.state is RunState.STARTING and "Job controller" in run.text
 
