@@ -70,7 +70,8 @@ def _forms(value: str) -> set[str]:
     found = set()
     for one in (value, value.strip()):
         in_json = json.dumps(one)[1:-1]
-        found |= {one, in_json, in_json.replace("/", "\\/"), repr(one)[1:-1]}
+        found |= {one, in_json, in_json.replace("/", "\\/"), json.dumps(one, ensure_ascii=False)[1:-1]}
+        found |= {repr(one)[1:-1], repr(one.encode())[2:-1]}
         found |= {quote(one), quote(one, safe=""), quote_plus(one)}
     return found
 

@@ -206,3 +206,13 @@ def test_redaction_knows_a_key_in_every_form_and_by_its_beginning() -> None:
     assert "flywheel" not in redactor.text("b'the key flywheel\\n/2026'")
     for url in ("https://h/v1?api-key=abc&x=1", "https://h/v1?x=1&key=abc", "https://h/v1?Subscription-Key=abc"):
         assert "abc" not in redactor.text(url) and ("x=1" in redactor.text(url)) == ("x=1" in url)
+
+
+@pytest.mark.parametrize("key", ["bell\a'and\"quotes", "schlüssel/ä\aö", "tab\tin-it\x7f", "two words/ü"])
+def test_a_key_is_known_as_programs_print_it(key: str) -> None:
+    """http.client says `Invalid header value b'...'`; others print with repr, as JSON, or in a URL."""
+    redactor = Redactor({"FLYWHEEL_API_KEY_TEACHER": key})
+    printed = [repr(key), repr(key.encode()), json.dumps(key), json.dumps(key, ensure_ascii=False)]
+    forms = [form.removeprefix("b")[1:-1] for form in printed]
+    for form in (*forms, quote(key), quote(key, safe=""), quote_plus(key)):
+        assert redactor.text(f"Invalid value '{form}'!") == f"Invalid value '{REDACTED}'!"
