@@ -95,14 +95,15 @@ async def test_of_many_pods_a_few_are_asked_and_not_oftener_than_need_be() -> No
 
 
 @pytest.mark.parametrize(
-    ("kind", "owner"), [("Prepare", ""), ("ServeBase", "RolloutPool"), ("TrainReasoning", "RLJob")]
+    ("kind", "child", "owner"),
+    [("Prepare", "Job", ""), ("ServeBase", "RayService", "RolloutPool"), ("TrainReasoning", "RayJob", "RLJob")],
 )
-async def test_a_round_says_what_kubelet_says(kind: str, owner: str) -> None:
+async def test_a_round_says_what_kubelet_says(kind: str, child: str, owner: str) -> None:
     world = World()
     world.apply(ROUND)
     world.holding.add({"ServeBase": "serve", "TrainReasoning": "Train"}.get(kind, kind))
     await world.run(until=kind)
-    for _ in range(6):
+    while not world.of_kind(child):
         await world.look()
         world.act()
         world.tick(2)
@@ -115,9 +116,9 @@ async def test_a_round_says_what_kubelet_says(kind: str, owner: str) -> None:
         told["metadata"]["namespace"] = NS
         world.kube.seed(told | {"involvedObject": {"uid": meta["uid"]}})
     for kinds in ("RayJob", "RayService"):
-        for child in world.of_kind(kinds):
+        for one in world.of_kind(kinds):
             fresh = {"jobDeploymentStatus": "Initializing"} if kinds == "RayJob" else {}
-            world.kube.update(kinds, NS, child["metadata"]["name"], status=fresh)
+            world.kube.update(kinds, NS, one["metadata"]["name"], status=fresh)
     for _ in range(4):
         world.tick(30)
         await world.look()
