@@ -118,6 +118,13 @@ LearningRate = Annotated[
     str, _Short, number('a learning rate above 0 and at most 0.1 in quotes, such as "1e-6"', above=0, most=0.1)
 ]
 KLWeight = Annotated[str, _Short, number('a weight from 0 to 10 in quotes, such as "0.001"', least=0, most=10)]
+WeightDecay = Annotated[str, _Short, number('a weight decay from 0 to 1 in quotes, such as "0.01"', least=0, most=1)]
+GradientClip = Annotated[
+    str, _Short, number('a norm above 0 and at most 1000 in quotes, such as "1.0"', above=0, most=1000)
+]
+ImportanceLimit = Annotated[
+    str, _Short, number('a limit above 1 and at most 100 in quotes, such as "2.0"', above=1, most=100)
+]
 ClipLow = Annotated[str, _Short, number('a clip above 0 and at most 1 in quotes, such as "0.2"', above=0, most=1)]
 ClipHigh = Annotated[str, _Short, number('a clip above 0 and at most 10 in quotes, such as "0.28"', above=0, most=10)]
 DualClip = Annotated[

@@ -77,6 +77,7 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
                 mini_batch_prompts=4,
                 micro_batch_size=4,
                 learning_rate="2e-5",
+                warm_up_steps=2,
                 epochs=100,
                 max_steps=16,
                 max_prompt_tokens=96,
@@ -91,6 +92,7 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
                 mini_batch_prompts=2,
                 micro_batch_size=2,
                 learning_rate="2e-5",
+                warm_up_steps=2,
                 temperature="0.8",
                 epochs=100,
                 max_steps=6,
@@ -113,7 +115,9 @@ def training_spec(
     preset = _preset(round_spec)[track]
     fields = {**preset, **_from_round(round_spec, track, preset)}
     agent_loop = None
-    reward = RewardSpec(type=RewardType.MATH)
+    own: TrackTraining = getattr(round_spec.training, track)
+    reward = RewardSpec(type=RewardType.MATH, format_bonus=own.format_bonus or preset.get("format_bonus", "0"))
+    fields.pop("format_bonus", None)
     if track is Track.AGENTIC and round_spec.agentic is not None:
         agent_loop = AgentLoopSpec(domains=round_spec.agentic.domains, max_turns=_MAX_TURNS[round_spec.training.preset])
         reward = RewardSpec(type=RewardType.STATE_DIFF)

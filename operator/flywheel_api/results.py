@@ -232,6 +232,21 @@ class CurvePoint(StatusModel):
     )
     groups: int | None = Field(default=None, description="Groups of samples of one prompt.")
     zero_variance_groups: int | None = Field(default=None, description="Groups whose rewards are all the same.")
+    form_only_groups: int | None = Field(default=None, description="Groups that differ by the form of answers only.")
+    reward_spread: float | None = Field(
+        default=None, description="Standard deviation of rewards within a group, mean over groups."
+    )
+    updates_skipped: float | None = Field(
+        default=None, description="1 where no group carried an advantage, so that the optimiser made no step."
+    )
+    format_rate: float | None = Field(default=None, description="Share of answers in the form that is asked for.")
+    distinct_answers: float | None = Field(
+        default=None, description="Different final answers per trajectory; near 0 where one answer is given to all."
+    )
+    truncated: float | None = Field(default=None, description="Share of trajectories that ran into their token limit.")
+    kl: float | None = Field(default=None, description="KL to the starting model, where it is part of the loss.")
+    kl_update: float | None = Field(default=None, description="KL between sampling and update, by verl's estimate.")
+    learning_rate: float | None = Field(default=None, description="Learning rate after the step.")
     entropy: float | None = Field(default=None, description="Entropy of the policy, nats per token.")
     grad_norm: float | None = Field(default=None, description="Norm of the gradient before clipping.")
     clip_fraction: float | None = Field(default=None, description="Share of tokens whose ratio was clipped.")
@@ -248,6 +263,18 @@ class CurvePoint(StatusModel):
     seconds_save: float | None = Field(default=None, description="Seconds of writing a checkpoint.")
     tokens_per_second: float | None = Field(default=None, description="Tokens trained on per second.")
     validation: dict[str, float] = Field(default_factory=dict, description="verl's validation metrics by name.")
+
+    @property
+    def informative(self) -> int | None:
+        """Groups that carried an advantage, where it is known."""
+        if self.groups is None or self.zero_variance_groups is None:
+            return None
+        return self.groups - self.zero_variance_groups - (self.form_only_groups or 0)
+
+    @property
+    def masked_share(self) -> float | None:
+        """Share of trajectories that do not count."""
+        return self.masked / self.trajectories if self.masked is not None and self.trajectories else None
 
 
 class TrainingStateResult(StatusModel):

@@ -20,7 +20,18 @@ from flywheel_api.base import (
     config_with_rules,
     only_these_change,
 )
-from flywheel_api.bounds import ClipHigh, ClipLow, DualClip, KLWeight, LearningRate, PositiveTemperature
+from flywheel_api.bounds import (
+    ClipHigh,
+    ClipLow,
+    DualClip,
+    GradientClip,
+    ImportanceLimit,
+    KLWeight,
+    LearningRate,
+    PartialFraction,
+    PositiveTemperature,
+    WeightDecay,
+)
 from flywheel_api.common import (
     AttemptStatus,
     ChildRef,
@@ -54,6 +65,49 @@ class RewardType(StrEnum):
     CUSTOM = "Custom"
 
 
+class Schedule(StrEnum):
+    """What becomes of the learning rate after its warm-up."""
+
+    CONSTANT = "Constant"
+    COSINE = "Cosine"
+
+
+class AdvantageNormalisation(StrEnum):
+    """What centred rewards are divided by: the group's standard deviation, the batch's, or nothing."""
+
+    GROUP = "Group"
+    BATCH = "Batch"
+    NONE = "None"
+
+
+class KLType(StrEnum):
+    """How the KL to the starting model is estimated from samples."""
+
+    LOW_VARIANCE = "LowVariance"
+    K1 = "K1"
+    K2 = "K2"
+
+
+class RolloutCorrection(StrEnum):
+    """How a difference between the sampler's probabilities and the trainer's is corrected.
+
+    Auto is Token on GPUs and Off on CPU, where the sampler's own log-probs are trained with.
+    """
+
+    AUTO = "Auto"
+    OFF = "Off"
+    TOKEN = "Token"
+    SEQUENCE = "Sequence"
+    MASK = "Mask"
+
+
+class Overlong(StrEnum):
+    """What becomes of a trajectory that ran into its token limit: scored as it stands, or left out."""
+
+    SCORE = "Score"
+    MASK = "Mask"
+
+
 class Clip(ApiModel):
     """PPO clipping: ratio in [1-low, 1+high]; `c` is the dual clip's bound for negative advantages."""
 
@@ -82,6 +136,32 @@ class AlgorithmSpec(ApiModel):
         default="0", description="Weight of the KL loss to the starting model; 0 turns it off."
     )
     learning_rate: LearningRate = Field(default="1e-6", description="Peak learning rate.")
+    warm_up_steps: Annotated[int, Field(ge=0, le=1_000_000)] = Field(
+        default=0, description="Updates over which the learning rate rises to its peak."
+    )
+    schedule: Schedule = Field(default=Schedule.CONSTANT, description="Constant, or Cosine down to 0.")
+    weight_decay: WeightDecay = Field(default="0.01", description="AdamW's weight decay.")
+    gradient_clip: GradientClip = Field(default="1.0", description="Norm that gradients are clipped to.")
+    advantage_normalisation: AdvantageNormalisation = Field(
+        default=AdvantageNormalisation.GROUP,
+        description="Group: divided by the group's standard deviation; Batch: by the batch's; None: not divided.",
+    )
+    kl_type: KLType = Field(default=KLType.LOW_VARIANCE, description="LowVariance (k3), K1, or K2 (squared).")
+    entropy_coefficient: KLWeight = Field(default="0", description="Weight of an entropy bonus; 0 turns it off.")
+    rollout_correction: RolloutCorrection = Field(
+        default=RolloutCorrection.AUTO,
+        description="Weights between sampler and trainer, cut at rolloutCorrectionLimit: Token, Sequence; Mask leaves "
+        "out tokens outside 1/limit to limit; Auto is Token on GPUs, Off on CPU.",
+    )
+    rollout_correction_limit: ImportanceLimit = Field(default="2.0", description="Where such weights are cut.")
+    overlong: Overlong = Field(
+        default=Overlong.SCORE, description="A trajectory at its token limit: Score as it stands, or Mask."
+    )
+    dynamic_sampling: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=0,
+        description="Groups without variance are sampled anew, up to so many times promptsPerStep a step; 0 is off, "
+        "but 10 with type DAPO.",
+    )
     temperature: PositiveTemperature = Field(default="1.0", description="Sampling temperature of rollouts.")
     epochs: Annotated[int, Field(ge=1, le=1000)] = Field(default=1, description="Passes over the training data.")
     max_steps: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
@@ -106,12 +186,18 @@ class RewardSpec(ApiModel):
         default=None, description="module:function in the image; only with type Custom."
     )
 
+    format_bonus: PartialFraction = Field(
+        default="0",
+        description="Math: what a wrong answer in the right form earns. Groups that differ by it alone teach nothing.",
+    )
+
     model_config = config_with_rules(
+        ("self.type == 'Math' || double(self.formatBonus) == 0.0", "formatBonus goes with reward.type Math only"),
         (
             "!(self.type in ['Rubric', 'Judge'])",
             "reward types Rubric and Judge need a judging model, which this version lacks: use Math or StateDiff, "
             "or Custom with entryPoint",
-        )
+        ),
     )
 
 
@@ -250,6 +336,15 @@ class RLJobSpec(ApiModel):
                     "message": "algorithm.miniBatchPrompts must not exceed algorithm.promptsPerStep",
                 },
                 *_SIZES,
+                {
+                    "rule": "self.gpusPerNode > 0 || self.algorithm.rolloutCorrection in ['Auto', 'Off']",
+                    "message": "rolloutCorrection is for GPUs: on CPU the sampler's own log-probs are trained with, "
+                    "so leave it Auto or Off",
+                },
+                {
+                    "rule": "self.algorithm.type != 'PPO' || self.algorithm.dynamicSampling == 0",
+                    "message": "dynamicSampling compares the rollouts of a prompt, and PPO has one: leave it 0",
+                },
                 {
                     "rule": "self.reward.type != 'StateDiff' || has(self.agentLoop)",
                     "message": "reward.type StateDiff scores tool environments: "

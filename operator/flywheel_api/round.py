@@ -23,17 +23,30 @@ from flywheel_api.bounds import (
     Confidence,
     Fraction,
     Gain,
+    GradientClip,
     Hours,
+    ImportanceLimit,
     KLWeight,
     LearningRate,
+    PartialFraction,
     PositiveFraction,
     PositiveTemperature,
     Score,
     Temperature,
+    WeightDecay,
 )
 from flywheel_api.common import Dialect, PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
-from flywheel_api.rljob import Algorithm, CheckpointSpec, RetriesSpec
+from flywheel_api.rljob import (
+    AdvantageNormalisation,
+    Algorithm,
+    CheckpointSpec,
+    KLType,
+    Overlong,
+    RetriesSpec,
+    RolloutCorrection,
+    Schedule,
+)
 from flywheel_api.round_status import (
     DropCount,
     EndpointStatus,
@@ -205,6 +218,25 @@ class AlgorithmOverrides(ApiModel):
     )
     kl_coefficient: KLWeight | None = Field(default=None, description="Weight of the KL loss to the starting model.")
     learning_rate: LearningRate | None = Field(default=None, description="Peak learning rate.")
+    warm_up_steps: Annotated[int, Field(ge=0, le=1_000_000)] | None = Field(
+        default=None, description="Updates over which the learning rate rises to its peak."
+    )
+    schedule: Schedule | None = Field(default=None, description="Constant, or Cosine down to 0.")
+    weight_decay: WeightDecay | None = Field(default=None, description="AdamW's weight decay.")
+    gradient_clip: GradientClip | None = Field(default=None, description="Norm that gradients are clipped to.")
+    advantage_normalisation: AdvantageNormalisation | None = Field(
+        default=None, description="Group, Batch or None: by whose standard deviation advantages are divided."
+    )
+    kl_type: KLType | None = Field(default=None, description="LowVariance, K1 or K2.")
+    entropy_coefficient: KLWeight | None = Field(default=None, description="Weight of an entropy bonus.")
+    rollout_correction: RolloutCorrection | None = Field(
+        default=None, description="Auto, Off, Token, Sequence or Mask: between sampler and trainer."
+    )
+    rollout_correction_limit: ImportanceLimit | None = Field(default=None, description="Where such weights are cut.")
+    overlong: Overlong | None = Field(default=None, description="Score or Mask: a trajectory at its token limit.")
+    dynamic_sampling: Annotated[int, Field(ge=0, le=100)] | None = Field(
+        default=None, description="Groups without variance are sampled anew, up to so many times promptsPerStep."
+    )
     temperature: PositiveTemperature | None = Field(default=None, description="Sampling temperature of rollouts.")
     epochs: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         default=None, description="Passes over the training data."
@@ -225,6 +257,9 @@ class TrackTraining(ApiModel):
 
     algorithm: AlgorithmOverrides = Field(
         default=AlgorithmOverrides(), description="Fields of the algorithm that differ from the preset."
+    )
+    format_bonus: PartialFraction | None = Field(
+        default=None, description="What a wrong answer in the right form earns; the reasoning track's only."
     )
     checkpoint: CheckpointSpec | None = Field(
         default=None, description="Replaces the preset's checkpoint policy as a whole."
@@ -255,6 +290,11 @@ class TrainingSpec(ApiModel):
     agentic: TrackTraining = Field(
         default=TrackTraining(), description="The agentic track's training, where it differs from the preset."
     )
+    informative_floor: Fraction = Field(
+        default="0.2",
+        description="Share of groups, over a whole training, that must have carried an advantage; below it the round "
+        "is held: a few lucky samples decided the model.",
+    )
     pod_template: PodTemplate = Field(
         default=PodTemplate(),
         description="What trainings override of their pods; a change is for the next attempt.",
@@ -262,11 +302,16 @@ class TrainingSpec(ApiModel):
 
     model_config = config_with_rules(
         (
+            "!has(self.agentic.formatBonus)",
+            "formatBonus is for answers of the reasoning track: leave it out of training.agentic",
+        ),
+        (
             only_these_change(
                 ("podTemplate", "reasoning.retries", "agentic.retries"),
                 (
-                    *("preset", "nodes", "gpusPerNode"),
+                    *("preset", "nodes", "gpusPerNode", "informativeFloor"),
                     *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
+                    *("reasoning.formatBonus", "agentic.formatBonus"),
                 ),
             ),
             "what is trained cannot be changed once applied (podTemplate and retries can): "

@@ -210,6 +210,8 @@ POOL_CONFIG_ENV = "FLYWHEEL_POOL_CONFIG"
 IMAGE_ENV = "FLYWHEEL_IMAGE"  # a pod cannot see its own image; manifests record it
 MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"  # where an init container put the weights
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"  # where the agent loops record trajectories
+FORMAT_BONUS_ENV = "FLYWHEEL_FORMAT_BONUS"  # what the reward gives for form alone; groups that differ by it are flat
+OVERLONG_ENV = "FLYWHEEL_OVERLONG"  # Mask or Score: what becomes of a trajectory that ran into its token limit
 SIGNALS_ENV = "FLYWHEEL_SIGNALS"  # the mark by which the driver knows what verl's processes tell it
 API_KEY_ENV_PREFIX = "FLYWHEEL_API_KEY_"
 

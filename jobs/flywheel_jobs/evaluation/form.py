@@ -10,7 +10,8 @@ import re
 
 from flywheel_jobs.reading import final
 from flywheel_jobs.reading.equality import equal
-from flywheel_jobs.reading.values import read
+from flywheel_jobs.reading.thought import split
+from flywheel_jobs.rewards.math import score
 
 FORMAT, LENIENT = "format", "lenient"
 _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
@@ -18,9 +19,8 @@ _NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 
 def form_of(text: str, truth: str, cut: bool) -> dict[str, float]:
     """`format`: a final answer of the truth's kind is given and not cut; `lenient`: the last value said is right."""
-    found, wanted = final.find(text), final.truth(truth)
-    formed = bool(found.text) and not cut and (found.marked or read(found.text).kind is read(wanted).kind)
-    said = found.said.text.strip()
+    strict = score(text, truth, cut)
+    said = split(text).text.strip()
     last = _NUMBER.findall(said)[-1:] + said.splitlines()[-1:]
-    right = not cut and any(equal(one, wanted) for one in [found.text, *last])
-    return {FORMAT: float(formed), LENIENT: float(right)}
+    right = strict["correct"] or (not cut and any(equal(one, final.truth(truth)) for one in last))
+    return {FORMAT: float(strict["formed"]), LENIENT: float(right)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Promotion
@@ -39,8 +39,10 @@ async def run(ctx: StageContext) -> StageResult:
         *verdict.fallen(evaluation, "base", old, new),
         *verdict.fallen(evaluation, "champion", champion, new),
     ]
-    decision, reasons = verdict.decide(judged, lost, apart)
-    trainings = {ctx.config.inputs[s]: ctx.result(s, TrainingResult) for s in TRAININGS if s in ctx.inputs}
+    made = {s: ctx.result(s, TrainingResult) for s in TRAININGS if s in ctx.inputs}
+    trainings = {ctx.config.inputs[s]: result for s, result in made.items()}
+    starved = uninformed(made, float(ctx.spec.training.informative_floor))
+    decision, reasons = verdict.decide(judged, lost, apart, starved)
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
     result = VerdictResult(
@@ -57,6 +59,20 @@ async def run(ctx: StageContext) -> StageResult:
         await _promote(ctx, result, files, [t.rollouts for t in trainings.values() if t.rollouts])
     metrics = {f"gain/{s.suite}": s.gain for s in result.suites}
     return StageResult(result, files=files, counts=ctx.counts(len(judged)), metrics=metrics)
+
+
+def uninformed(trainings: Mapping[Stage, TrainingResult], floor: float) -> list[str]:
+    """A sentence for each training in which too few groups carried an advantage: its model is a few samples' luck."""
+    said = []
+    for stage, result in trainings.items():
+        known = [(p.informative, p.groups) for p in result.curve if p.informative is not None and p.groups]
+        informative, groups = sum(i or 0 for i, _ in known), sum(g or 0 for _, g in known)
+        if groups and informative < floor * groups:
+            said.append(
+                f"{stage}: {informative} of {groups} groups carried an advantage, fewer than "
+                f"training.informativeFloor {floor:g} asks for: give problems that are solved sometimes, or more steps"
+            )
+    return said
 
 
 def lenient(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:

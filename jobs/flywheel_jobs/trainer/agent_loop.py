@@ -46,13 +46,20 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         """Scores a trajectory, or masks it because of an outage or a fault, here or before; writes its record."""
         text = await self.loop.run_in_executor(None, self.decode, output.response_ids)
         reward: dict[str, Any] = {}
+        ids = output.response_ids
+        cut = len(ids) >= self._limit and ids[-1] != self.tokenizer.eos_token_id
         if outage is None and fault is None:
-            reward, outage, fault = await trajectory.scored(lambda: self._score(text, output, row, episode))
-        sampled = Sampled(output.num_turns, len(output.response_ids), text, reward, outage, task, episode, fault)
+            reward, outage, fault = await trajectory.scored(lambda: self._score(text, output, row, episode, cut))
+        sampled = Sampled(output.num_turns, len(ids), text, reward, outage, task, episode, fault, cut)
         if sampled.masked:
             output.response_mask = [0] * len(output.response_mask)
         output.reward_score = sampled.score
-        output.extra_fields["reward_extra_info"] = {"score": sampled.score, "masked": float(sampled.masked)}
+        right = float(not sampled.masked and bool(reward.get("correct", sampled.score >= 1.0)))
+        output.extra_fields["reward_extra_info"] = {
+            "score": sampled.score,
+            "masked": float(sampled.masked),
+            "correct": right,  # what dynamic sampling goes by where the score also pays for form
+        }
         trajectory.record(row, sampled)
         return output
 
@@ -60,12 +67,12 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         """Text of tokens without special ones."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True))
 
-    async def _score(self, text: str, output: AgentLoopOutput, row: Row, episode: Episode | None) -> dict[str, Any]:
+    async def _score(
+        self, text: str, output: AgentLoopOutput, row: Row, episode: Episode | None, cut: bool
+    ) -> dict[str, Any]:
         """The reward function's answer. It gets the row as verl's own reward managers hand it on, and the episode."""
         if self._reward is None:
             raise ValueError("no reward function is configured: set reward.custom_reward_function.path and .name")
-        ids = output.response_ids
-        cut = len(ids) >= self._limit and ids[-1] != self.tokenizer.eos_token_id
         result = self._reward(
             data_source=row.raw["data_source"],
             solution_str=text,

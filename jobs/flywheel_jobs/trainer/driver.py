@@ -206,7 +206,13 @@ class Driver:
         said = self._groups
         if said is None:
             return point
-        more = CurvePoint(step=point.step, groups=said.groups, zero_variance_groups=said.zero_variance)
+        more = CurvePoint(
+            step=point.step,
+            groups=said.groups,
+            zero_variance_groups=said.zero_variance,
+            form_only_groups=said.form_only,
+            reward_spread=said.spread,
+        )
         return joined(point, more)
 
     def _show(self, point: CurvePoint) -> None:

@@ -10,11 +10,17 @@ from dataclasses import dataclass, field
 from flywheel_api.results import CurvePoint
 
 _VITAL = re.compile(r"(?:actor|critic)/(?:\w*loss|grad_norm)")  # NaN or infinite: the update was for nothing
+SKIPPED = "training/update_skipped"  # our own: the step had nothing to learn from (`brakes`)
 _NAMES = {
+    SKIPPED: "updates_skipped",
     "critic/score/mean": "reward",
     "critic/score/min": "reward_min",
     "critic/score/max": "reward_max",
+    "actor/entropy_loss": "entropy",  # where old log-probs are not computed anew
     "actor/entropy": "entropy",
+    "actor/kl_loss": "kl",
+    "actor/ppo_kl": "kl_update",
+    "actor/lr": "learning_rate",
     "actor/grad_norm": "grad_norm",
     "actor/pg_clipfrac": "clip_fraction",
     "response_length/mean": "response_tokens",

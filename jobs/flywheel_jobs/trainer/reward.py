@@ -6,8 +6,10 @@ retry and then mask; it never becomes reward 0 (law 6).
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
+from flywheel_api.stages import FORMAT_BONUS_ENV
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.rewards import math, state_diff
 
@@ -23,7 +25,8 @@ def compute_score(
 
     `extra_info["cut"]` says that the answer ran into its token limit: it is never right, as in evaluation.
     """
-    return dict(math.score(solution_str, str(ground_truth), cut=bool((extra_info or {}).get("cut"))))
+    bonus = float(os.environ.get(FORMAT_BONUS_ENV) or 0)
+    return dict(math.score(solution_str, str(ground_truth), bool((extra_info or {}).get("cut")), bonus))
 
 
 def score_state(

@@ -14,11 +14,13 @@ from flywheel_api.artifacts import FileEntry
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import CurvePoint, OutcomeReward
 from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.reading import final
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.trajectory import line_of
 
 PREFIX = "rollouts/"
+MALFORMED = "malformed"  # how an episode ends whose agent writes calls that do not parse
 log = get_logger(__name__)
 
 
@@ -86,8 +88,22 @@ def summary(step: int, found: Step) -> CurvePoint:
         reward=_mean([t.score for t in trajectories if t.score is not None]),
         # the reward may give something for form; this is what evaluation counts
         success=_mean([t.correct for t in trajectories if t.score is not None and t.correct is not None]),
+        format_rate=_mean([formed(t) for t in trajectories]),
+        distinct_answers=_distinct(trajectories),
+        truncated=_mean([float(t.cut) for t in trajectories]),
         by_outcome={name: OutcomeReward(reward=statistics.fmean(v), n=len(v)) for name, v in sorted(by.items())},
     )
+
+
+def formed(trajectory: Trajectory) -> float:
+    """1 where what was written has the form that is asked for: an answer of the truth's kind, or calls that parse."""
+    return trajectory.details.get("formed", float(trajectory.closed != MALFORMED))
+
+
+def _distinct(trajectories: Sequence[Trajectory]) -> float | None:
+    """Different final answers per trajectory; None where trajectories are episodes and not answers."""
+    answers = [final.find(str(t.messages[-1].get("content"))).text for t in trajectories if not t.task and t.messages]
+    return len(set(answers)) / len(answers) if answers else None
 
 
 def _mean(values: Sequence[float]) -> float | None:

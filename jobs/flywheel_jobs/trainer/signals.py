@@ -47,11 +47,21 @@ class Stepped(Signal):
 
 
 class Groups(Signal):
-    """How informative a batch was: groups in all, groups whose valid rewards were all equal, masked trajectories."""
+    """How informative a batch was: groups in all, those whose valid rewards were all equal or differed by form only.
+
+    `spread` is the mean standard deviation of rewards within groups; masked trajectories are in none of it.
+    """
 
     groups: int
     zero_variance: int
     masked: int
+    form_only: int = 0
+    spread: float | None = None
+
+    @property
+    def informative(self) -> int:
+        """Groups that carry an advantage."""
+        return self.groups - self.zero_variance - self.form_only
 
 
 class Saved(Signal):

@@ -20,7 +20,7 @@ from flywheel_api.records.base import Lineage
 from flywheel_api.records.prompt import Prompt
 from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
 from flywheel_api.results import Track
-from flywheel_api.stages import ROLLOUTS_ENV
+from flywheel_api.stages import OVERLONG_ENV, ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import FlywheelError, InfraError, ValidationFailure
 from flywheel_jobs.core.logging import get_logger
@@ -59,7 +59,8 @@ class Row:
 class Sampled:
     """A trajectory as a loop ends it. `reward` is the reward function's own answer; an outage leaves it empty.
 
-    `fault` says why it cannot be scored although nothing was away: its own text, or what the reward makes of it.
+    `fault` says why it cannot be scored although nothing was away: its own text, or what the reward makes of it; `cut`
+    that it ran into its token limit.
     """
 
     turns: int
@@ -70,11 +71,13 @@ class Sampled:
     task: Task | None = None
     episode: Episode | None = None
     fault: str | None = None
+    cut: bool = False
 
     @property
     def masked(self) -> bool:
-        """Whether it says nothing about the policy, so that nothing may be learnt from it."""
-        return self.outage is not None or self.fault is not None
+        """Whether nothing may be learnt from it: it says nothing about the policy, or was cut and such are left out."""
+        overlong = self.cut and os.environ.get(OVERLONG_ENV) == "Mask"
+        return self.outage is not None or self.fault is not None or overlong
 
     @property
     def score(self) -> float:
@@ -225,6 +228,7 @@ def describe(row: Row, sampled: Sampled) -> Trajectory:
         score=None if sampled.masked else sampled.score,
         outage=sampled.outage,
         unscored=sampled.fault,
+        cut=sampled.cut,
         correct=None if correct is None else bool(correct),
         outcome=str(sampled.reward.get("outcome") or (task.outcome if task is not None else "")),
         details={name: float(value) for name, value in parts.items()},

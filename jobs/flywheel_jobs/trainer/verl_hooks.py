@@ -1,13 +1,14 @@
-"""What runs inside verl's task runner: our advantage estimator and the checkpoint hook.
+"""What runs inside verl's task runner: our advantage estimators, the brake on dead steps and the checkpoint hook.
 
 verl imports this module itself, because `trainer.checkpoint_callback_class` names `CheckpointHook`; the import
-registers the estimator and has verl's steps reported. All speak to the driver by lines on stdout, which Ray forwards
+registers the estimators and has verl's steps reported. All speak to the driver by lines on stdout, which Ray forwards
 from whichever node the task runner is on (see `signals`).
 """
 
 from __future__ import annotations
 
 import functools
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,13 +18,37 @@ import numpy as np
 import torch
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.core_algos import register_adv_est
+from verl.trainer.ppo.v1.trainer_base import PPOTrainer
 from verl.utils.tracking import Tracking
 
-from flywheel_api.verl.settings import ADVANTAGE
+from flywheel_api.stages import FORMAT_BONUS_ENV
+from flywheel_api.verl.settings import ADVANTAGE, ADVANTAGE_BY_BATCH
 from flywheel_jobs.trainer import signals
-from flywheel_jobs.trainer.advantage import group_advantages
+from flywheel_jobs.trainer.advantage import Normalise, group_advantages
+from flywheel_jobs.trainer.brakes import limited, skipping
+from flywheel_jobs.trainer.metrics import SKIPPED
 
 POLL_SECONDS = 0.5
+
+
+class _Step:
+    """What the estimator found of the step that is under way."""
+
+    informative = True
+
+
+def _estimated(
+    rewards: torch.Tensor, mask: torch.Tensor, index: np.ndarray, normalise: Normalise
+) -> tuple[torch.Tensor, torch.Tensor]:
+    with torch.no_grad():
+        summed = rewards.sum(dim=-1).cpu().numpy()
+        valid = (mask.sum(dim=-1) > 0).cpu().numpy()
+        bonus = float(os.environ.get(FORMAT_BONUS_ENV) or 0)
+        advantages, report = group_advantages(summed, list(index), valid, normalise, bonus)
+        _Step.informative = report.informative > 0
+        signals.emit(report)
+        spread = torch.as_tensor(advantages, dtype=rewards.dtype, device=rewards.device).unsqueeze(-1) * mask
+    return spread, spread
 
 
 @register_adv_est(ADVANTAGE)  # type: ignore[untyped-decorator]
@@ -38,15 +63,33 @@ def flywheel_grpo(
 
     A trajectory is masked when no token of it is the policy's to learn from (its response mask is all zero).
     """
-    with torch.no_grad():
-        rewards = token_level_rewards.sum(dim=-1).cpu().numpy()
-        valid = (response_mask.sum(dim=-1) > 0).cpu().numpy()
-        normalise = bool(config.get("norm_adv_by_std_in_grpo", True)) if config is not None else True
-        advantages, report = group_advantages(rewards, list(index), valid, normalise=normalise)
-        signals.emit(report)
-        scalar = torch.as_tensor(advantages, dtype=token_level_rewards.dtype, device=token_level_rewards.device)
-        spread = scalar.unsqueeze(-1) * response_mask
-    return spread, spread
+    by_group = bool(config.get("norm_adv_by_std_in_grpo", True)) if config is not None else True
+    normalise = Normalise.GROUP if by_group else Normalise.NONE
+    return _estimated(token_level_rewards, response_mask, index, normalise)
+
+
+@register_adv_est(ADVANTAGE_BY_BATCH)  # type: ignore[untyped-decorator]
+def flywheel_grpo_batch(
+    token_level_rewards: torch.Tensor, response_mask: torch.Tensor, index: np.ndarray, **_unused: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The same with the whole batch's standard deviation."""
+    return _estimated(token_level_rewards, response_mask, index, Normalise.BATCH)
+
+
+def _with_limit(build: Callable[..., Any]) -> Callable[..., Any]:
+    """verl's replay buffer, with the limit of its configuration that its V1 trainer ignores."""
+
+    @functools.wraps(build)
+    def built(trainer: Any) -> Any:
+        buffer, asked = build(trainer), trainer.config.algorithm.get("filter_groups") or {}
+        most = int(asked.get("max_num_gen_batches") or 0) * int(trainer.config.data.train_batch_size)
+        return limited(buffer, most) if asked.get("enable") and most else buffer
+
+    return built
+
+
+PPOTrainer._build_replay_buffer = _with_limit(PPOTrainer._build_replay_buffer)
+PPOTrainer._update_actor = skipping(PPOTrainer._update_actor, lambda: _Step.informative, SKIPPED)
 
 
 def _reporting(log: Callable[..., None]) -> Callable[..., None]:

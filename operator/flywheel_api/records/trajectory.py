@@ -31,6 +31,7 @@ class Trajectory(Record):
     score: float | None = Field(default=None, description="Reward; unset where there is none.")
     outage: str | None = Field(default=None, description="What was away, where an outage ended the episode.")
     unscored: str | None = Field(default=None, description="Why it has no score although nothing was away.")
+    cut: bool = Field(default=False, description="Whether it ran into its token limit.")
     correct: bool | None = Field(default=None, description="Whether the answer is right, apart from what form earns.")
     outcome: str = Field(default="", description="Expected outcome of the item.")
     details: dict[str, float] = Field(default_factory=dict, description="Parts of the score by name.")

@@ -13,15 +13,16 @@ from typing import Any
 
 from flywheel_api.overrides import bare
 from flywheel_api.records.prompt import AGENT_NAME
-from flywheel_api.rljob import Algorithm, AlgorithmSpec, RewardType, RLJobSpec
+from flywheel_api.rljob import AdvantageNormalisation, Algorithm, KLType, RewardType, RLJobSpec, RolloutCorrection
 from flywheel_api.sampling import TRAINING
-from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
+from flywheel_api.stages import FORMAT_BONUS_ENV, OVERLONG_ENV, ROLLOUTS_ENV, SIGNALS_ENV
 from flywheel_api.verl.hardware import critic, hardware, is_cpu, packed, reference, round_up
 
 SINGLE_TURN_AGENT = "flywheel_single_turn_agent"
-ADVANTAGE = "flywheel_grpo"
+ADVANTAGE, ADVANTAGE_BY_BATCH = "flywheel_grpo", "flywheel_grpo_batch"
 CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
 CPU_PLUGIN = "flywheel_jobs.trainer.cpu_platform"
+BRAKES_PLUGIN = "flywheel_jobs.trainer.verl_brakes"
 REWARD_MODULE = "pkg://flywheel_jobs.trainer.reward"
 
 
@@ -47,7 +48,7 @@ def settings(
     """
     parts: tuple[Mapping[str, Any], ...] = (
         _data(spec, paths),
-        _algorithm(spec.algorithm),
+        _algorithm(spec),
         _actor(spec),
         reference(spec),
         critic(spec, paths.model),
@@ -80,11 +81,18 @@ def _the_drivers(spec: RLJobSpec, paths: RunPaths, loggers: Any, mark: str) -> d
 
 def worker_environment(spec: RLJobSpec, rollouts: str, mark: str = "") -> dict[str, str]:
     """Variables that every verl process needs, whatever the image says. `rollouts`: where trajectories are recorded."""
-    common = {ROLLOUTS_ENV: rollouts, SIGNALS_ENV: mark, "VLLM_NO_USAGE_STATS": "1"}
+    common = {
+        ROLLOUTS_ENV: rollouts,
+        SIGNALS_ENV: mark,
+        FORMAT_BONUS_ENV: spec.reward.format_bonus,
+        OVERLONG_ENV: spec.algorithm.overlong.value,
+        "VLLM_NO_USAGE_STATS": "1",
+        "VERL_USE_EXTERNAL_MODULES": BRAKES_PLUGIN,
+    }
     if not is_cpu(spec):
         return common
     return common | {
-        "VERL_USE_EXTERNAL_MODULES": CPU_PLUGIN,
+        "VERL_USE_EXTERNAL_MODULES": f"{CPU_PLUGIN},{BRAKES_PLUGIN}",
         "VERL_PLATFORM": "cpu",
         "VERL_ENGINE_DEVICE": "cuda",  # the name under which verl registers its FSDP engine
         "TORCH_COMPILE_DISABLE": "1",  # the image has no C++ compiler, and vLLM's sampler is compiled even when eager
@@ -109,16 +117,19 @@ def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
     }
 
 
-def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
+def _algorithm(spec: RLJobSpec) -> dict[str, Any]:
     """Estimator, policy loss, clipping and KL.
 
     Values as in the paper's scripts and verl's own recipes of GSPO and DAPO.
     """
+    a = spec.algorithm
     actor = "actor_rollout_ref.actor"
     kl = float(a.kl_coefficient)
+    by_batch = a.advantage_normalisation is AdvantageNormalisation.BATCH
+    ours = ADVANTAGE_BY_BATCH if by_batch else ADVANTAGE
     out: dict[str, Any] = {
-        "algorithm.adv_estimator": "gae" if a.type is Algorithm.PPO else ADVANTAGE,
-        "algorithm.norm_adv_by_std_in_grpo": True,
+        "algorithm.adv_estimator": "gae" if a.type is Algorithm.PPO else ours,
+        "algorithm.norm_adv_by_std_in_grpo": a.advantage_normalisation is AdvantageNormalisation.GROUP,
         "algorithm.use_kl_in_reward": False,
         f"{actor}.use_kl_loss": kl > 0,  # with coefficient 0 a reference model would be built and run for nothing
         f"{actor}.clip_ratio": float(a.clip.low),
@@ -127,13 +138,42 @@ def _algorithm(a: AlgorithmSpec) -> dict[str, Any]:
         f"{actor}.clip_ratio_c": float(a.clip.c),
         f"{actor}.policy_loss.loss_mode": "gspo" if a.type is Algorithm.GSPO else "vanilla",
         f"{actor}.loss_agg_mode": "seq-mean-token-mean" if a.type is Algorithm.GSPO else "token-mean",
-        f"{actor}.entropy_coeff": 0,
+        f"{actor}.entropy_coeff": float(a.entropy_coefficient),
+        f"{actor}.calculate_entropy": True,  # else nobody sees it where old log-probs are not computed anew
     }
     if kl > 0:
-        out |= {f"{actor}.kl_loss_coef": kl, f"{actor}.kl_loss_type": "low_var_kl"}
-    if a.type is Algorithm.DAPO:  # dynamic sampling: groups without variance are sampled anew
-        out |= {"algorithm.filter_groups.enable": True, "algorithm.filter_groups.metric": "reward"}
-    return out
+        out |= {f"{actor}.kl_loss_coef": kl, f"{actor}.kl_loss_type": _KL[a.kl_type]}
+    return out | _dynamic_sampling(spec) | _correction(spec)
+
+
+_KL = {KLType.LOW_VARIANCE: "low_var_kl", KLType.K1: "k1", KLType.K2: "k2"}
+DAPO_LIMIT = 10
+
+
+def _dynamic_sampling(spec: RLJobSpec) -> dict[str, Any]:
+    """Groups without variance are sampled anew. verl's own limit is ignored by its V1 trainer: `sampler` holds it."""
+    most = spec.algorithm.dynamic_sampling or (DAPO_LIMIT if spec.algorithm.type is Algorithm.DAPO else 0)
+    if not most:
+        return {}
+    by_form = spec.reward.type is RewardType.MATH and float(spec.reward.format_bonus) > 0
+    return {
+        "algorithm.filter_groups.enable": True,
+        "algorithm.filter_groups.metric": "correct" if by_form else "reward",
+        "algorithm.filter_groups.max_num_gen_batches": most,
+    }
+
+
+def _correction(spec: RLJobSpec) -> dict[str, Any]:
+    """Weights for what sampler and trainer make of the same tokens; on CPU the sampler's log-probs are the old ones."""
+    a, key = spec.algorithm, "algorithm.rollout_correction"
+    kind = a.rollout_correction
+    if is_cpu(spec) or kind is RolloutCorrection.OFF:
+        return {}
+    limit = float(a.rollout_correction_limit)
+    return {
+        f"{key}.rollout_is": "sequence" if kind is RolloutCorrection.SEQUENCE else "token",
+        f"{key}.rollout_is_threshold": f"{1 / limit:.6g}_{limit:.6g}" if kind is RolloutCorrection.MASK else limit,
+    }
 
 
 def _actor(spec: RLJobSpec) -> dict[str, Any]:
@@ -142,6 +182,10 @@ def _actor(spec: RLJobSpec) -> dict[str, Any]:
     return {
         f"{actor}.strategy": "fsdp2",
         f"{actor}.optim.lr": float(a.learning_rate),
+        f"{actor}.optim.lr_warmup_steps": a.warm_up_steps,
+        f"{actor}.optim.lr_scheduler_type": a.schedule.value.lower(),
+        f"{actor}.optim.weight_decay": float(a.weight_decay),
+        f"{actor}.optim.clip_grad": float(a.gradient_clip),
         f"{actor}.ppo_mini_batch_size": a.mini_batch_prompts or max(1, a.prompts_per_step // 4),
         f"{actor}.fsdp_config.seed": spec.seed,
         f"{actor}.data_loader_seed": spec.seed,

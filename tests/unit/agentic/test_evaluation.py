@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from flywheel_api.records.evaluation import GateRow
-from flywheel_api.results import SuiteScore, Track, Verdict
+from flywheel_api.results import CurvePoint, SuiteScore, Track, TrainingResult, Verdict
 from flywheel_api.round import EvaluationSpec, GateSpec, SuiteSpec
+from flywheel_api.stages import Stage
 from flywheel_jobs.evaluation import intervals
 from flywheel_jobs.evaluation.form import form_of
 from flywheel_jobs.evaluation.intervals import mean_interval, score_interval, spread
 from flywheel_jobs.evaluation.losses import chance_of_fall, holm
 from flywheel_jobs.evaluation.scores import ItemScore, Pair, Scores, gains, item_scores, pairs
 from flywheel_jobs.evaluation.verdict import Judged, against_champion, decide, fallen, judge, too_few
+from flywheel_jobs.stages.gate import uninformed
 
 
 def test_an_interval_of_right_and_wrong_items_is_the_exact_one() -> None:
@@ -338,3 +340,22 @@ def test_form_is_told_apart_from_right_answers() -> None:
         )
         assert seen[0].verdict.by_form is by_form
         assert any("gain is one of form" in reason for reason in decide(seen, [])[1]) is by_form
+
+
+def test_a_training_of_a_few_lucky_samples_is_no_reason_to_promote() -> None:
+    """One informative group of twelve made a policy that cancels whatever is asked."""
+
+    def trained(groups: int, flat: int, form: int = 0) -> TrainingResult:
+        points = [
+            CurvePoint(step=n + 1, groups=groups, zero_variance_groups=flat, form_only_groups=form) for n in (0, 1)
+        ]
+        return TrainingResult(step=2, curve=points)
+
+    made = {Stage.TRAIN_REASONING: trained(10, 4, 2), Stage.TRAIN_AGENTIC: trained(6, 5)}
+    said = uninformed(made, 0.2)
+    assert len(said) == 1 and said[0].startswith("TrainAgentic: 2 of 12 groups carried an advantage")
+    assert uninformed(made, 0.1) == [] and len(uninformed(made, 0.5)) == 2
+    assert uninformed({Stage.TRAIN_AGENTIC: TrainingResult(step=1, curve=[CurvePoint(step=1)])}, 1.0) == []
+    passed = judged(WORSE, BETTER, minGainOverBase="0")
+    decision, reasons = decide([passed], [], [], said)
+    assert decision is Verdict.HELD and said[0] in reasons

@@ -79,10 +79,13 @@ def test_final_answer_is_the_last_that_is_marked() -> None:
 
 @pytest.mark.parametrize(
     ("solution", "score", "correct"),
-    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.1, False), ("the answer is 8", 1.0, True),
+    [("8", 1.0, True), ("8.", 1.0, True), ("9", 0.0, False), ("the answer is 8", 1.0, True),
          ("it may be 8", 0.0, False), ("", 0.0, False),
      ("<answer>8</answer>", 1.0, True), ("<answer>9</answer>", 0.0, False), ("9" * 5000, 0.0, False)],
 )  # fmt: skip
 def test_reward_truth_table(solution: str, score: float, correct: bool) -> None:
     result = math.score(solution, "8")
     assert (result["score"], result["correct"]) == (score, correct)
+    paid = math.score(solution, "8", format_bonus=0.1)
+    assert paid["correct"] == correct
+    assert paid["score"] == (1.0 if correct else 0.1 if solution in ("9", "<answer>9</answer>") else 0.0)

@@ -22,8 +22,8 @@ from flywheel_api.rljob import (
     RewardType,
     RLJobSpec,
 )
-from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
-from flywheel_api.verl.settings import SINGLE_TURN_AGENT, RunPaths, settings
+from flywheel_api.stages import FORMAT_BONUS_ENV, OVERLONG_ENV, ROLLOUTS_ENV, SIGNALS_ENV
+from flywheel_api.verl.settings import BRAKES_PLUGIN, SINGLE_TURN_AGENT, RunPaths, settings, worker_environment
 from flywheel_jobs.trainer.workspace import agent_loops_file
 
 DIGEST = "sha256:" + "a" * 64
@@ -80,6 +80,57 @@ def test_the_papers_numbers_are_the_defaults() -> None:
         f"{ACTOR}.entropy_coeff": 0,
     }
     assert {k: got[k] for k in expected} == expected
+
+
+OPTIM, CORRECTION, FILTER = f"{ACTOR}.optim", "algorithm.rollout_correction", "algorithm.filter_groups"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "told"),
+    [
+        ({"warm_up_steps": 4}, {f"{OPTIM}.lr_warmup_steps": 4}),
+        ({"schedule": "Cosine"}, {f"{OPTIM}.lr_scheduler_type": "cosine"}),
+        ({}, {f"{OPTIM}.lr_scheduler_type": "constant", f"{OPTIM}.weight_decay": 0.01, f"{OPTIM}.clip_grad": 1.0}),
+        ({"weight_decay": "0", "gradient_clip": "0.5"}, {f"{OPTIM}.weight_decay": 0.0, f"{OPTIM}.clip_grad": 0.5}),
+        ({"advantage_normalisation": "None"}, {"algorithm.norm_adv_by_std_in_grpo": False}),
+        ({"advantage_normalisation": "Batch"}, {"algorithm.adv_estimator": "flywheel_grpo_batch"}),
+        ({"type": "PPO", "advantage_normalisation": "Batch"}, {"algorithm.adv_estimator": "gae"}),
+        ({"kl_coefficient": "0.01", "kl_type": "K2"}, {f"{ACTOR}.kl_loss_type": "k2", f"{ACTOR}.kl_loss_coef": 0.01}),
+        ({"kl_coefficient": "0.01"}, {f"{ACTOR}.kl_loss_type": "low_var_kl"}),
+        ({"entropy_coefficient": "0.001"}, {f"{ACTOR}.entropy_coeff": 0.001, f"{ACTOR}.calculate_entropy": True}),
+        ({}, {f"{CORRECTION}.rollout_is": "token", f"{CORRECTION}.rollout_is_threshold": 2.0}),
+        ({"rollout_correction": "Sequence", "rollout_correction_limit": "5"}, {
+            f"{CORRECTION}.rollout_is": "sequence", f"{CORRECTION}.rollout_is_threshold": 5.0}),
+        ({"rollout_correction": "Mask"}, {f"{CORRECTION}.rollout_is_threshold": "0.5_2"}),
+        ({"dynamic_sampling": 3}, {
+            f"{FILTER}.enable": True, f"{FILTER}.metric": "reward", f"{FILTER}.max_num_gen_batches": 3}),
+        ({"type": "DAPO"}, {f"{FILTER}.max_num_gen_batches": 10}),
+    ],
+)  # fmt: skip
+def test_each_brake_is_verls_own_key(algorithm: dict[str, Any], told: dict[str, Any]) -> None:
+    got = overrides(spec(algorithm))
+    assert {key: got[key] for key in told} == told and set(told) <= set(verl_keys().keys)
+
+
+def test_brakes_that_are_off_are_not_told() -> None:
+    off = overrides(spec({"rollout_correction": "Off"}))
+    assert not [key for key in off if key.startswith((CORRECTION, FILTER))]
+    on_cpu = overrides(spec(gpus_per_node=0))
+    assert f"{CORRECTION}.rollout_is" not in on_cpu and on_cpu[f"{CORRECTION}.bypass_mode"] is True
+    assert on_cpu[f"{ACTOR}.calculate_entropy"] is True
+
+
+def test_form_is_paid_for_and_seen_through_by_one_number() -> None:
+    paid = spec(
+        {"dynamic_sampling": 2, "overlong": "Mask"}, reward=RewardSpec(format_bonus="0.1", type=RewardType.MATH)
+    )
+    assert overrides(paid)[f"{FILTER}.metric"] == "correct", "a group that differs by form only is sampled anew"
+    told = worker_environment(paid, "/r")
+    assert (told[FORMAT_BONUS_ENV], told[OVERLONG_ENV]) == ("0.1", "Mask")
+    plain = worker_environment(spec(), "/r")
+    assert (plain[FORMAT_BONUS_ENV], plain[OVERLONG_ENV]) == ("0", "Score")
+    for flavour in (0, 8):
+        assert BRAKES_PLUGIN in worker_environment(spec(gpus_per_node=flavour), "/r")["VERL_USE_EXTERNAL_MODULES"]
 
 
 def test_kl_zero_builds_no_reference_model() -> None:

@@ -15,10 +15,11 @@ from flywheel_api.records.agentic import Task
 from flywheel_api.records.prompt import Prompt, of_task
 from flywheel_api.records.trajectory import TRAINING_ROLLOUT, Trajectory
 from flywheel_api.results import CurvePoint, Track
-from flywheel_api.stages import ROLLOUTS_ENV
+from flywheel_api.stages import OVERLONG_ENV, ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.reading.calls import render
+from flywheel_jobs.rewards.math import score as math_score
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import publish, reward, rollouts, sync, trajectory
 from flywheel_jobs.trainer.metrics import joined
@@ -225,6 +226,38 @@ def test_summary_by_outcome() -> None:
     got = rollouts.summary(4, rollouts.Step(rows))
     assert {name: (o.reward, o.n) for name, o in got.by_outcome.items()} == {"cancel": (0.5, 2), "refund": (1.0, 1)}
     assert got.reward == pytest.approx(2 / 3)
+
+
+def test_form_variety_and_truncation_are_told_apart_from_reward() -> None:
+    def answer(n: int, text: str, cut: bool = False) -> Trajectory:
+        said = [{"role": "user", "content": "3+4"}, {"role": "assistant", "content": text}]
+        scored = math_score(text, "8", cut)
+        formed = {"formed": float(scored["formed"])}
+        return Trajectory(id=str(n), track=Track.REASONING, item="i", score=0.0, messages=said, details=formed, cut=cut)
+
+    rows = [answer(0, "7"), answer(1, "7"), answer(2, "so it goes on"), answer(3, "7", cut=True)]
+    got = rollouts.summary(4, rollouts.Step(rows))
+    assert (got.format_rate, got.distinct_answers, got.truncated) == (0.5, 0.5, 0.25)
+    lost = Trajectory(
+        id="x",
+        track=Track.AGENTIC,
+        item="i",
+        score=0.0,
+        closed="malformed",
+        task=Task.model_validate({**PLAYED, "id": "t1"}),
+    )
+    got = rollouts.summary(4, rollouts.Step([lost]))
+    assert (got.format_rate, got.distinct_answers, got.masked_share) == (0.0, None, 0.0)
+
+
+def test_what_was_cut_is_scored_or_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = Sampled(1, 16, "3 plus", {"score": 0.0}, cut=True)
+    monkeypatch.delenv(OVERLONG_ENV, raising=False)
+    assert not cut.masked and write(tmp_path / "a", monkeypatch, cut).score == 0.0
+    monkeypatch.setenv(OVERLONG_ENV, "Mask")
+    assert cut.masked and not Sampled(1, 16, "3", {"score": 0.0}).masked
+    left_out = write(tmp_path / "b", monkeypatch, cut)
+    assert (left_out.score, left_out.cut, left_out.unscored) == (None, True, None)
 
 
 def test_a_stored_step_is_read_through_the_same_model() -> None:
