@@ -110,7 +110,7 @@ class Child:
     def answer(self, request: dict[str, Any]) -> bytes:
         """The answer to a request, or the fault, as JSON."""
         world = build_world(self.domain, request["seed"])
-        world = World(self.domain, world.base, request["patch"], request["made"])
+        world = World(self.domain, world.base, request["patch"], request["made"], request["now"])
         try:
             first = self._once(world, request)
             if first != self._once(world, request):
@@ -138,7 +138,9 @@ class Child:
         writes: list[list[Any]] | None = [] if request["writes"] else None
         self.watch.armed = True
         try:
-            result = self.functions[request["function"]](Db(draft, writes), draft.domain.clock.moment, **args)
+            result = self.functions[request["function"]](
+                Db(draft, writes), draft.now or draft.domain.clock.moment, **args
+            )
         finally:
             self.watch.armed = False
         if pickle.loads(request["args"]) != args:

@@ -126,7 +126,7 @@ class _Builder:
         except IdsUsedUp as error:
             self._fault(name, "id", str(error))
         except (ExprError, ValueError) as error:
-            self._fault(name, "id", str(error))
+            self._fault(name, "id", _why(error))
         raise AssertionError
 
     def _seen(self, kind: ColumnType, value: Any) -> Any:
@@ -149,7 +149,7 @@ class _Builder:
                 return None
             value = normalise(kind, raw)
         except (ExprError, ValueError, KeyError) as error:
-            self._fault(name, column.name, str(error))
+            self._fault(name, column.name, _why(error))
         return fold(value) if column.fold and isinstance(value, str) else value
 
     def _reference(self, column: Column, kind: ColumnType, scope: Scope) -> Any:
@@ -244,6 +244,10 @@ class _Builder:
 
     def _pick(self, gen: Gen, kind: ColumnType, scope: Scope, number: int) -> Any:
         return self.rng.choice(gen.pick or ())
+
+
+def _why(error: Exception) -> str:
+    return f"{error.message} in `{error.text}`" if isinstance(error, ExprError) else str(error)
 
 
 def _least_step(kind: ColumnType) -> Any:

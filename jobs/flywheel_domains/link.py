@@ -138,7 +138,8 @@ class _Linker:
                 for key in ("expr", "differs"):
                     found = getattr(gen, key)
                     if found is not None:
-                        self.expr((*path, "gen", key if key == "expr" else "not"), found, known, DRAWN_CALLS)
+                        names = {*known, *table.columns} if column.name == "id" else known  # an id is made last
+                        self.expr((*path, "gen", key if key == "expr" else "not"), found, names, DRAWN_CALLS)
                 if gen.any is not None and gen.any not in self.domain.types and gen.any not in self.domain.tables:
                     self.fault((*path, "gen", "any"), f"there is no enumeration {gen.any}")
                 if gen.email is not None and gen.email not in table.columns:

@@ -54,17 +54,23 @@ class Runner:
             raise ValueError("a domain with code is loaded from its folder")
         self.domain, self.folder = domain, domain.folder
         self.process: subprocess.Popen[bytes] | None = None
-        self.kept: OrderedDict[tuple[str, ...], Answer] = OrderedDict()
+        self.kept: OrderedDict[tuple[str | None, ...], Answer] = OrderedDict()
 
     def run(self, tool: str, function: str, view: View, args: Mapping[str, Any], writes: bool = False) -> Answer:
         """Calls a function of tools.py over a view's tables. Raises ToolFault that names the tool."""
         given = pickle.dumps({key: _given(value) for key, value in args.items()})
         digest = view.digest
-        key = (digest, function, json.dumps(plain(dict(args)), sort_keys=True))
+        key = (digest, plain(view.now), function, json.dumps(plain(dict(args)), sort_keys=True))
         if key in self.kept:
             self.kept.move_to_end(key)
             return self.kept[key]
-        request = {"seed": view.base.seed, "patch": view.patch, "made": dict(getattr(view, "made", {})), "args": given}
+        request = {
+            "seed": view.base.seed,
+            "patch": view.patch,
+            "made": dict(getattr(view, "made", {})),
+            "args": given,
+            "now": view.now,
+        }
         raw = self._ask(tool, pickle.dumps({**request, "function": function, "writes": writes}))
         if "fault" in raw:
             raise ToolFault(tool, raw["fault"], raw["message"])

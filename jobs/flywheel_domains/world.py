@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -102,7 +103,7 @@ class Row(Fields):
 class View:
     """Reads a world. `trace` collects the cells that are read; `known`, if given, is all that may be read."""
 
-    __slots__ = ("_excluded", "_layout", "base", "domain", "known", "patch", "trace")
+    __slots__ = ("_excluded", "_layout", "base", "domain", "known", "now", "patch", "trace")
 
     def __init__(
         self,
@@ -111,8 +112,10 @@ class View:
         patch: Patch,
         trace: Trace | None = None,
         known: frozenset[Cell] | set[Cell] | None = None,
+        now: datetime | None = None,
     ) -> None:
         self.domain, self.base, self.patch, self.trace, self.known = domain, base, patch, trace, known
+        self.now = now
         self._layout = layout_of(domain)
         self._excluded: dict[tuple[str, str], set[str]] | None = None
 
@@ -225,6 +228,8 @@ class View:
     ) -> Scope:
         """The names of the domain over this view: constants, the clock, the session, who calls."""
         base = dict(self._layout.names)
+        if self.now is not None:
+            base["now"], base["today"] = self.now, self.now.date()
         base["session"] = SessionFields(session or Session())
         caller_table = self.domain.caller_table
         if session is not None and session.caller is not None and caller_table is not None:
@@ -235,19 +240,24 @@ class View:
 class World:
     """Tables at one moment: a shared base and a patch. It is never changed; a draft makes a new one."""
 
-    __slots__ = ("_digest", "base", "domain", "made", "patch")
+    __slots__ = ("_digest", "base", "domain", "made", "now", "patch")
 
     def __init__(
-        self, domain: Domain, base: Base, patch: Patch | None = None, made: Mapping[str, int] | None = None
+        self,
+        domain: Domain,
+        base: Base,
+        patch: Patch | None = None,
+        made: Mapping[str, int] | None = None,
+        now: datetime | None = None,
     ) -> None:
-        self.domain, self.base = domain, base
+        self.domain, self.base, self.now = domain, base, now
         self.patch: Patch = patch or {}
         self.made: Mapping[str, int] = made or {}
         self._digest = ""
 
     def view(self, trace: Trace | None = None, known: frozenset[Cell] | set[Cell] | None = None) -> View:
         """A way to read it."""
-        return View(self.domain, self.base, self.patch, trace, known)
+        return View(self.domain, self.base, self.patch, trace, known, self.now)
 
     def row(self, table: str, id: str) -> Row | None:
         """A row, read without trace."""
@@ -269,6 +279,10 @@ class World:
         for cell, value in cells.items():
             draft.set(cell.table, cell.row, {cell.column: value})
         return draft.world()
+
+    def at(self, now: datetime) -> World:
+        """The same tables at another time than the domain's: how a branch patches the clock."""
+        return World(self.domain, self.base, self.patch, self.made, now)
 
     def check(self) -> list[str]:
         """Invariants that do not hold, over all rows."""
@@ -303,14 +317,14 @@ class Draft(View):
     __slots__ = ("_own", "made", "touched")
 
     def __init__(self, world: World) -> None:
-        super().__init__(world.domain, world.base, dict(world.patch))
+        super().__init__(world.domain, world.base, dict(world.patch), now=world.now)
         self.made = dict(world.made)
         self._own: set[str] = set()
         self.touched: dict[tuple[str, str], None] = {}
 
     def world(self) -> World:
         """The world as written."""
-        return World(self.domain, self.base, self.patch, self.made)
+        return World(self.domain, self.base, self.patch, self.made, self.now)
 
     def _table(self, table: str) -> dict[str, Values | None]:
         if table not in self._own:
