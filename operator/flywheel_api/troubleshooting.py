@@ -1,7 +1,4 @@
-"""The second half of docs/troubleshooting.md: how attempts end, from the tables of ends, signs and exit codes.
-
-The first half, on the reasons of conditions, is written by hand above the mark.
-"""
+"""docs/troubleshooting.md: reasons of conditions, then how attempts end, all of it from tables."""
 
 from __future__ import annotations
 
@@ -11,11 +8,26 @@ from pathlib import Path
 
 from flywheel_api.causes import CAUSE_OF_EXIT, FINAL_CAUSES, FREE_RETRIES, Cause, ExitCode
 from flywheel_api.ends import MEANINGS, End, Meaning
+from flywheel_api.reasons import CHAPTERS, QUIET
 from flywheel_api.sign_table import SIGNS
 
 PAGE = "docs/troubleshooting.md"
-MARK = "<!-- From here on generated from operator/flywheel_api by `make generate`; change ends.py, not this. -->"
 _WIDTH = 120
+_HEAD = """
+# Troubleshooting, by the reason of a condition
+
+<!-- Generated from operator/flywheel_api (reasons.py, ends.py, sign_table.py) by `make generate`. -->
+
+```
+kubectl describe fwr <name>                       # conditions with messages, then Events in order
+kubectl get fwr <name> -o jsonpath='{.status.conditions[?(@.type=="Ready")].message}'
+kubectl -n flywheel-system logs deployment/flywheel
+```
+
+Every condition's message names the next action. This page says more, by `reason`. A round that waits goes on by itself
+once what it waits for is there: nothing needs to be restarted or applied again. `status.attempts` lists the last five
+attempts with a class and a reason: see [how an attempt ended](#how-an-attempt-ended).
+"""
 _INTRODUCTION = """
 Each attempt has a class and a reason in `status.attempts`; conditions and Events show them as `App/OOMKilled`. Evidence
 is believed in this order: what our own container told, how it was killed, the pod's conditions, then what KubeRay
@@ -36,19 +48,31 @@ _CLASSES: dict[Cause, str] = {
 }
 
 
-def page(written: str) -> str:
-    """The whole page: what stands above the mark, and the tables."""
-    head = written.partition(MARK)[0].rstrip()
-    return "\n".join([head, "", MARK, "", *_tables()]).rstrip() + "\n"
+def page() -> str:
+    """The whole page."""
+    return "\n".join([_HEAD.strip(), *_conditions(), "", *_tables()]).rstrip() + "\n"
 
 
 def write_troubleshooting(root: Path) -> list[Path]:
-    """Writes the page below `root`; its hand-written half is the repository's."""
-    written = (Path(__file__).resolve().parents[2] / PAGE).read_text()
+    """Writes the page below `root`."""
     path = root / PAGE
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(written))
+    path.write_text(page())
     return [path]
+
+
+def _conditions() -> Iterator[str]:
+    yield ""
+    yield from _wrapped(f"Reasons that need nobody are not listed: {', '.join(QUIET)}.")
+    for chapter in CHAPTERS:
+        yield f"\n## {chapter.title}"
+        if chapter.text:
+            yield from ("", *_wrapped(chapter.text))
+        for reason, told in chapter.reasons.items():
+            yield f"\n### {reason}"
+            yield from _wrapped(told.happened)
+            yield ""
+            yield from _wrapped(f"**To do:** {told.do}")
 
 
 def _tables() -> Iterator[str]:
