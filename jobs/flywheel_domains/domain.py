@@ -201,6 +201,37 @@ class Domain(Part):
             found[name] = frozenset(words)
         return found
 
+    def rules_of(self, call: str) -> tuple[Rule, ...]:
+        """The rules that speak about a tool or an act."""
+        return self._rules_of[call]
+
+    @cached_property
+    def _rules_of(self) -> dict[str, tuple[Rule, ...]]:
+        return {
+            name: tuple(rule for rule in self.rules if words & set(rule.applies))
+            for name, words in self._groups.items()
+        }
+
+    def rule(self, id: str) -> Rule:
+        """A rule by its id. Raises KeyError."""
+        return self._rule_by_id[id]
+
+    @cached_property
+    def _rule_by_id(self) -> dict[str, Rule]:
+        return {rule.id: rule for rule in self.rules}
+
+    @cached_property
+    def way_to_caller(self) -> dict[str, tuple[str, str]]:
+        """Table -> the column by which its rows belong to a caller, and the table that it refers to."""
+        found: dict[str, tuple[str, str]] = {}
+        for _ in self.tables:
+            for name, columns in self.columns.items():
+                owners = [(c, k.table) for c, k in columns.items() if k.kind == "ref"]
+                near = [pair for pair in owners if pair[1] == self.caller_table or pair[1] in found]
+                if name != self.caller_table and name not in found and near:
+                    found[name] = near[0]
+        return found
+
     @cached_property
     def caller_table(self) -> str | None:
         """The table of those who call: the one named, or what the tool shows by which a caller is identified."""

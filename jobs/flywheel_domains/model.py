@@ -306,6 +306,8 @@ class RuleExample(Part):
     """A state on one side of the rule's limit: cells and arguments that are set, and whether the rule fires then."""
 
     changes: dict[str, Expression] = Field(default={}, alias="set")
+    given: dict[str, Expression] = Field(default={}, alias="with")
+    """Arguments (or lets) that the example needs to have these values."""
     fires: bool
 
 
@@ -453,7 +455,15 @@ class Caller(Named):
 
     share: Share
     knows: tuple[str, ...] = ()
-    of: Literal["someone_else"] | None = None
+    of: str | None = None
+    someone_else: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, raw: object) -> object:
+        if isinstance(raw, dict) and raw.get("of") == "someone_else":
+            return {**raw, "of": None, "someone_else": True}
+        return raw
 
 
 class ShownCall(Part):

@@ -1,0 +1,235 @@
+"""Which look-ups show what a right agent must know, starting from what the caller says and growing by what is shown.
+
+A proof is a set of cells, never a list of calls: any reads that show enough will do. `path_of` finds one such way, with
+every argument of every call taken from what was said or shown before; if there is none, the domain is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from flywheel_domains.behaviour import Behaviour, Result, proven
+from flywheel_domains.case import Call, Step, StepKind
+from flywheel_domains.domain import Domain
+from flywheel_domains.expr import Cell
+from flywheel_domains.model import Tool
+from flywheel_domains.session import Session
+from flywheel_domains.tools import call as call_tool
+from flywheel_domains.unknown import Unknown
+from flywheel_domains.values import plain
+from flywheel_domains.world import World
+
+MOST_LOOKS = 40
+"""Reads for one decision."""
+MOST_CALLS = 400
+"""Calls that are tried for one decision."""
+
+
+class Unprovable(Exception):
+    """No reads show what this decision rests on. `cells` are those that nothing showed."""
+
+    def __init__(self, result: Result, cells: frozenset[Cell]) -> None:
+        self.result, self.cells = result, cells
+        shown = ", ".join(f"{c.table}/{c.row}.{c.column}" for c in sorted(cells)[:4])
+        super().__init__(f"{result.call.name} ({result.verdict}) rests on what nothing shows: {shown or 'unknown ids'}")
+
+
+@dataclass
+class Knowledge:
+    """What an agent was told and shown so far: cells, ids of rows by table, and plain values."""
+
+    domain: Domain
+    seen: set[Cell] = field(default_factory=set)
+    ids: dict[str, dict[str, None]] = field(default_factory=dict)
+    values: set[str] = field(default_factory=set)
+    identified: bool = False
+
+    def told(self, value: Any, table: str = "") -> None:
+        """A value that the caller said; of a reference, the row's id."""
+        if isinstance(value, Mapping):
+            for member in value.values():
+                self.told(member, table)
+        elif isinstance(value, list | tuple):
+            for member in value:
+                self.told(member, table)
+        elif value is not None and not isinstance(value, Unknown):
+            self.values.add(_text(value))
+            if table:
+                self.ids.setdefault(table, {})[str(value)] = None
+
+    def shown(self, world: World, cells: Iterable[Cell]) -> None:
+        """Cells that an answer showed, with the values that they have."""
+        view = world.view()
+        for cell in cells:
+            if cell in self.seen:
+                continue
+            self.seen.add(cell)
+            if cell.row == "*":
+                continue
+            row = view.values(cell.table, cell.row)
+            if row is None:
+                continue
+            self.ids.setdefault(cell.table, {})[cell.row] = None
+            value = row.get(cell.column)
+            kind = self.domain.columns[cell.table].get(cell.column)
+            self.told(value, kind.table if kind is not None and kind.kind == "ref" else "")
+            if isinstance(value, datetime):
+                self.values.add(_text(value.date()))
+
+    def knows(self, value: Any) -> bool:
+        """Whether a value was said or shown."""
+        if isinstance(value, list | tuple):
+            return all(map(self.knows, value))
+        return value is None or _text(value) in self.values
+
+
+def _text(value: Any) -> str:
+    return json.dumps(plain(value), ensure_ascii=False)
+
+
+@dataclass(frozen=True)
+class Path:
+    """One right way in full: identification, look-ups, questions and writes. `revealed` is all that it shows."""
+
+    steps: tuple[Step, ...]
+    revealed: frozenset[Cell]
+
+    @property
+    def looks(self) -> tuple[Call, ...]:
+        """The look-ups."""
+        return tuple(step.call for step in self.steps if step.kind is StepKind.LOOK and step.call is not None)
+
+
+def path_of(domain: Domain, found: Behaviour) -> Path:
+    """A right way with its look-ups. Raises Unprovable."""
+    knowledge = Knowledge(domain)
+    case = found.case
+    for name, value in case.knows.items():
+        knowledge.told(value)
+        knowledge.seen.add(Cell(domain.caller_table or "", case.caller, name))
+    steps: list[Step] = []
+    for result in found.results:
+        steps += _way(domain, knowledge, result)
+    return Path(tuple(steps), frozenset(knowledge.seen))
+
+
+def _way(domain: Domain, knowledge: Knowledge, result: Result) -> list[Step]:
+    steps: list[Step] = []
+    goal = domain.wishes[result.option.wish].goal
+    said = {name: value for name, value in result.option.said.items() if name not in result.option.hidden}
+    _hear(domain, knowledge, goal, said)
+    for marks in result.option.described.values():
+        for _, value in marks:
+            knowledge.told(value)
+    session = result.session
+    for step in result.steps:
+        if step.kind is StepKind.IDENTIFY:
+            assert step.call is not None
+            outcome = call_tool(domain, result.world, session, step.call.name, dict(step.call.args))
+            knowledge.shown(result.world, outcome.revealed)
+            knowledge.identified = True
+            steps.append(step)
+    for step in result.steps:
+        if step.kind is StepKind.ASK:
+            _hear(domain, knowledge, goal, {name: result.told.get(name) for name in step.slots})
+            _hear(domain, knowledge, goal, result.option.said)
+            steps.append(step)
+    _hear(domain, knowledge, goal, result.told)
+    steps += _looks(domain, knowledge, result, session)
+    for step in result.steps:
+        if step.kind in (StepKind.CONFIRM, StepKind.CALL, StepKind.HAND_OVER, StepKind.LOOK):
+            steps.append(step)
+            if step.kind is not StepKind.CONFIRM and step.call is not None:
+                outcome = call_tool(domain, result.world, session, step.call.name, dict(step.call.args))
+                knowledge.shown(outcome.world, outcome.revealed)
+    return steps
+
+
+def _hear(domain: Domain, knowledge: Knowledge, goal: str, said: Mapping[str, Any]) -> None:
+    args = domain.parts[goal].args
+    for name, value in said.items():
+        arg = args.get(name)
+        inner = arg.list if arg is not None and arg.list is not None else arg
+        knowledge.told(value, (inner.ref or "") if inner is not None else "")
+
+
+def _looks(domain: Domain, knowledge: Knowledge, result: Result, session: Session) -> list[Step]:
+    """Reads until the decision follows from what is seen."""
+    steps: list[Step] = []
+    tried: dict[str, frozenset[Cell]] = {}
+    while not proven(domain, result, result.told, knowledge.seen, knowledge.identified):
+        wanted = result.proof - knowledge.seen
+        best: tuple[int, int, str] | None = None
+        calls: dict[str, Call] = {}
+        for call in candidates(domain, knowledge, wanted):
+            key = _text([call.name, dict(call.args)])
+            if key not in tried:
+                if len(tried) > MOST_CALLS:
+                    break
+                tried[key] = call_tool(domain, result.world, session, call.name, dict(call.args)).revealed
+            calls[key] = call
+            score = len(tried[key] & wanted)
+            leads = _leads(domain, tried[key] - knowledge.seen, wanted)
+            rank = (score, leads, key)
+            if (score or leads) and (best is None or rank[:2] > best[:2]):
+                best = rank
+        if best is None or len(steps) >= MOST_LOOKS:
+            raise Unprovable(result, wanted)
+        steps.append(Step(StepKind.LOOK, result.want, calls[best[2]]))
+        knowledge.shown(result.world, tried[best[2]])
+    return steps
+
+
+def _leads(domain: Domain, fresh: frozenset[Cell] | set[Cell], wanted: frozenset[Cell]) -> int:
+    """How many rows that are wanted, or whose list is wanted, a read would make known."""
+    rows = {(cell.table, cell.row) for cell in wanted if cell.row != "*"}
+    rows |= {
+        (kind.table, cell.column.partition("=")[2])
+        for cell in wanted
+        if cell.row == "*" and "=" in cell.column
+        for name, kind in domain.columns[cell.table].items()
+        if name == cell.column.partition("=")[0]
+    }
+    return len(rows & {(cell.table, cell.row) for cell in fresh}) or (1 if fresh else 0)
+
+
+def candidates(domain: Domain, knowledge: Knowledge, wanted: frozenset[Cell]) -> Iterator[Call]:
+    """Reads that an agent could make with what it knows: by every known id, and the searches that the proof names."""
+    for name, tool in domain.tools.items():
+        if tool.read is None:
+            continue
+        if tool.read.get is not None and len(tool.args) == 1:
+            for id in knowledge.ids.get(tool.read.get, ()):
+                yield Call(name, {tool.read.key or "": id})
+        elif tool.read.where is None and not tool.args:
+            yield Call(name, {})
+    for cell in wanted:
+        if cell.row == "*" and cell.column.endswith(")"):
+            call = _named(cell)
+            if call is not None and all(map(knowledge.knows, call.args.values())):
+                yield call
+
+
+def _named(cell: Cell) -> Call | None:
+    """The search that a listing's cell names."""
+    name, _, rest = cell.column.partition("(")
+    try:
+        return Call(name, json.loads(rest[:-1]))
+    except ValueError:
+        return None
+
+
+def missing(
+    domain: Domain, found: Behaviour, revealed: frozenset[Cell] | set[Cell], identified: bool = True
+) -> list[Result]:
+    """The results that do not follow from these cells, with all that is said known: empty if everything is proved."""
+    return [r for r in found.results if not proven(domain, r, r.told, revealed, identified)]
+
+
+def reveals(domain: Domain, tool: Tool) -> str:
+    """The table whose rows a read shows, "" for a write."""
+    return tool.read.table if tool.read is not None else ""
