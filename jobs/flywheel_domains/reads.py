@@ -21,13 +21,28 @@ def listing_cell(tool: Tool, values: Mapping[str, Any]) -> Cell:
     assert tool.read is not None
     if tool.read.where is None:
         return Cell(tool.read.table, "*", "*")
+    return Cell(tool.read.table, "*", f"{tool.name}({_written(values)})")
+
+
+def _written(values: Mapping[str, Any]) -> str:
     given = {key: plain(value) for key, value in values.items() if value is not None}
-    text = json.dumps(given, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return Cell(tool.read.table, "*", f"{tool.name}({text})")
+    return json.dumps(given, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def find(view: View, tool: Tool, values: Mapping[str, Any], session: Session | None = None) -> list[Row]:
     """The rows that fit, in the tool's order and before its limit."""
+    read = tool.read
+    assert read is not None
+    asked = frozenset[str]().union(*(expr.names for expr in (read.where, read.sort, *tool.let.values()) if expr))
+    if view.found is None or asked & {"session", "caller"}:
+        return _search(view, tool, values, session)
+    key = (tool.name, _written(values))
+    if key not in view.found:
+        view.found[key] = [row.id for row in _search(view, tool, values, session)]
+    return [view.row_of(read.table, id) for id in view.found[key]]
+
+
+def _search(view: View, tool: Tool, values: Mapping[str, Any], session: Session | None) -> list[Row]:
     read = tool.read
     assert read is not None
     trace, known = view.trace, view.known

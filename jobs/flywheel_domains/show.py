@@ -12,29 +12,32 @@ from flywheel_domains.world import Row, View
 
 def show_row(view: View, shown: Shown, row: Row, revealed: set[Cell]) -> dict[str, Any] | str:
     """The row as the view has it; what can be seen in it is added to `revealed`."""
-    answer = _columns(view, row, shown.show, revealed)
+    answer = _columns(view, row.table, row.id, shown.show, revealed)
     if shown.plain:
         return ", ".join(str(value) for value in answer.values() if value is not None)
     for name, columns in shown.children.items():
         child, column = view.domain.children[row.table][name]
+        ids = view.children(child, column, row.id)
         revealed.add(Cell(child, "*", f"{column}={row.id}"))
-        rows = [Row(view, child, id) for id in view.children(child, column, row.id)]
-        for each in rows:
-            revealed.add(Cell(child, each.id, column))  # a child that is shown under its parent shows its parent
-        answer[name] = [_columns(view, each, columns, revealed) for each in rows]
+        revealed.update(
+            Cell(child, id, column) for id in ids
+        )  # a child that is shown under its parent shows its parent
+        answer[name] = [_columns(view, child, id, columns, revealed) for id in ids]
     return answer
 
 
-def _columns(view: View, row: Row, columns: tuple[str, ...], revealed: set[Cell]) -> dict[str, Any]:
-    revealed.add(Cell(row.table, row.id, "id"))
-    return {path: plain(_value(view, row, path, revealed)) for path in columns}
+def _columns(view: View, table: str, id: str, columns: tuple[str, ...], revealed: set[Cell]) -> dict[str, Any]:
+    revealed.add(Cell(table, id, "id"))
+    return {path: plain(_value(view, table, id, path, revealed)) for path in columns}
 
 
-def _value(view: View, row: Row, path: str, revealed: set[Cell]) -> Any:
-    value: Any = row
-    for step in path.split("."):
-        if value is None:
-            return None
-        revealed.add(Cell(value.table, value.id, step))
-        value = value.get(step)
-    return value
+def _value(view: View, table: str, id: str, path: str, revealed: set[Cell]) -> Any:
+    """A column, or one of the row that it refers to: every cell on the way is seen."""
+    column, _, rest = path.partition(".")
+    revealed.add(Cell(table, id, column))
+    row = view.values(table, id)
+    assert row is not None
+    value = row[column]
+    if not rest or value is None:
+        return value
+    return _value(view, view.domain.columns[table][column].table, value, rest, revealed)

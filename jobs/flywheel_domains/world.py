@@ -22,7 +22,10 @@ from flywheel_domains.session import Session, SessionFields
 from flywheel_domains.unknown import UNKNOWN, Fields, Unknown
 from flywheel_domains.values import fold, normalise, plain
 
+_tuple = tuple.__new__
 Values = dict[str, Any]
+Found = dict[tuple[str, str], list[str]]
+"""What searching tools found in a world, by tool and arguments: a world does not change."""
 Patch = dict[str, dict[str, Values | None]]
 """Table -> id -> the whole row, or None if it was dropped."""
 
@@ -103,7 +106,7 @@ class Row(Fields):
 class View:
     """Reads a world. `trace` collects the cells that are read; `known`, if given, is all that may be read."""
 
-    __slots__ = ("_excluded", "_layout", "base", "domain", "known", "now", "patch", "trace")
+    __slots__ = ("_excluded", "_layout", "base", "domain", "found", "known", "now", "patch", "trace")
 
     def __init__(
         self,
@@ -116,6 +119,7 @@ class View:
     ) -> None:
         self.domain, self.base, self.patch, self.trace, self.known = domain, base, patch, trace, known
         self.now = now
+        self.found: Found | None = None
         self._layout = layout_of(domain)
         self._excluded: dict[tuple[str, str], set[str]] | None = None
 
@@ -156,6 +160,10 @@ class View:
             return Row(self, table, id)
         return None if self._read(Cell(table, id, "id")) else UNKNOWN
 
+    def row_of(self, table: str, id: str) -> Row:
+        """A row that is there, without asking."""
+        return Row(self, table, id)
+
     def rows(self, table: str) -> Any:
         """All rows of a table."""
         if table not in self._layout.attributes:
@@ -170,11 +178,9 @@ class View:
         changed = self.patch.get(table)
         if changed is None:
             return list(found)
-        there = [id for id in found if id not in changed]
-        kept = set(there)
-        moved = {id for id, row in changed.items() if row is not None and row[column] == parent}
-        order = [id for id in found if id in kept or id in moved]
-        return order + [id for id in changed if id in moved and id not in set(order)]
+        here = {id: None for id, row in changed.items() if row is not None and row[column] == parent}
+        order = {id: None for id in found if id in here or id not in changed}
+        return list(order | here)
 
     # ---- cells
 
@@ -185,18 +191,22 @@ class View:
         kind = self._layout.attributes[table].get(name)
         if kind is None:
             raise AttributeError(f"{table} has no {name}")
-        if kind[0] is CHILDREN:
-            child, column = kind[1], kind[2]
-            if not self._read(Cell(child, "*", f"{column}={id}")):
+        tag, target, column = kind
+        if tag is CHILDREN:
+            if not self._read(Cell(target, "*", f"{column}={id}")):
                 return UNKNOWN
-            return [Row(self, child, each) for each in self.children(child, column, id)]
-        if not self._read(Cell(table, id, name)):
+            return [Row(self, target, each) for each in self.children(target, column, id)]
+        # the innermost loop of all that is computed: `_read` and `values` are written out
+        if self.trace is not None:
+            self.trace.add(_tuple(Cell, (table, id, name)))
+        if self.known is not None and (table, id, name) not in self.known:
             return self._unread(table, id, name)
-        row = self.values(table, id)
+        changed = self.patch.get(table)
+        row = changed[id] if changed is not None and id in changed else self.base.tables[table].get(id)
         if row is None:
             raise AttributeError(f"{table}/{id} is not there any more")
         value = row[name]
-        return value if kind[0] is PLAIN or value is None else Row(self, kind[1], value)
+        return value if tag is PLAIN or value is None else Row(self, target, value)
 
     def _read(self, cell: Cell) -> bool:
         """Notes a cell; False if it is not known."""
@@ -240,7 +250,7 @@ class View:
 class World:
     """Tables at one moment: a shared base and a patch. It is never changed; a draft makes a new one."""
 
-    __slots__ = ("_digest", "base", "domain", "made", "now", "patch")
+    __slots__ = ("_digest", "base", "domain", "found", "made", "now", "patch")
 
     def __init__(
         self,
@@ -254,10 +264,13 @@ class World:
         self.patch: Patch = patch or {}
         self.made: Mapping[str, int] = made or {}
         self._digest = ""
+        self.found: Found = {}
 
     def view(self, trace: Trace | None = None, known: frozenset[Cell] | set[Cell] | None = None) -> View:
         """A way to read it."""
-        return View(self.domain, self.base, self.patch, trace, known, self.now)
+        view = View(self.domain, self.base, self.patch, trace, known, self.now)
+        view.found = self.found
+        return view
 
     def row(self, table: str, id: str) -> Row | None:
         """A row, read without trace."""
