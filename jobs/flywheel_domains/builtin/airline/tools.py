@@ -4,6 +4,8 @@ A function gets `db` (read-only rows), `now` and the call's arguments, and retur
 no clock and draws no random number.
 """
 
+from datetime import timedelta
+
 
 def one_stop(db, now, origin, destination, date):
     """Pairs of open flights with one stop, one to six hours between the departures, soonest arrival at the end."""
@@ -12,8 +14,8 @@ def one_stop(db, now, origin, destination, date):
         if first.origin.id != origin or first.leaves.date() != date or first.status != "planned":
             continue
         for second in db.rows("flights"):
-            hours = (second.leaves - first.leaves).total_seconds() / 3600
+            wait = second.leaves - first.leaves
             joins = second.origin == first.destination and second.destination.id == destination
-            if joins and second.status == "planned" and 1 <= hours <= 6:
+            if joins and second.status == "planned" and timedelta(hours=1) <= wait <= timedelta(hours=6):
                 pairs.append((second.leaves, first.id, second.id))
     return [{"first": first, "second": second} for _, first, second in sorted(pairs)][:10]
