@@ -212,6 +212,7 @@ class Progress(StatusModel):
     checkpoint_step: int | None = Field(default=None, description="Step of the last committed checkpoint.")
     checkpoint_digest: str | None = Field(default=None, description="Digest of its manifest.")
     resumed_from_step: int | None = Field(default=None, description="Step that the attempt resumed from.")
+    unhealthy: str | None = Field(default=None, description="What of the training's curve looks like a collapse.")
     manifest: str | None = Field(default=None, description="Digest of the commit, once it stands.")
     moved_bytes: int = Field(default=0, description="Bytes of files moved so far, to the store, from it or on disk.")
     updated_at: Timestamp = Field(description="Moves only with real progress (law 8).")

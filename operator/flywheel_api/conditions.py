@@ -28,6 +28,7 @@ class ConditionType(StrEnum):
     STORAGE_READY = "StorageReady"
     ENDPOINTS_AVAILABLE = "EndpointsAvailable"
     PROMOTED = "Promoted"
+    TRAINING_HEALTHY = "TrainingHealthy"
 
 
 class Reason(StrEnum):
@@ -78,6 +79,7 @@ class Reason(StrEnum):
     RETRIES_EXHAUSTED = "RetriesExhausted"
     NO_PROGRESS = "NoProgressInRetries"
     SPEC_CHANGED = "SpecChangedAfterCompletion"
+    COLLAPSE_SUSPECTED = "CollapseSuspected"
     # verdicts
     PROMOTED = "Promoted"
     HELD = "Held"

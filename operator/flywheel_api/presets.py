@@ -126,6 +126,8 @@ def training_spec(
         data=DataSpec(train=[train], validation=[validation] if validation else []),
         store=round_spec.store,
         reward=reward,
+        publish=round_spec.training.publish,
+        on_collapse=round_spec.training.on_collapse,
         agent_loop=agent_loop,
         seed=round_spec.seed,
         pod_template=round_spec.training.pod_template,

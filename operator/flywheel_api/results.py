@@ -289,7 +289,12 @@ class TrainingResult(StatusModel):
     """A finished training: the merged model in Hugging Face form."""
 
     kind: Literal["Training"] = Field(default="Training", description="Tells results apart.")
-    step: int = Field(description="Last step.")
+    step: int = Field(description="Step of the checkpoint that was merged.")
+    trained_steps: int | None = Field(default=None, description="Steps that were made, of all attempts.")
+    unhealthy: str | None = Field(
+        default=None, description="What of the curve looked like a collapse, if anything did."
+    )
+    stopped: bool = Field(default=False, description="Whether the training was ended for that.")
     total_steps: int | None = Field(default=None, description="Steps that were planned.")
     algorithm: str = Field(default="", description="GRPO, GSPO, DAPO or PPO.")
     resumed_from_step: int | None = Field(default=None, description="Step that the last attempt resumed from.")

@@ -108,6 +108,20 @@ class Overlong(StrEnum):
     MASK = "Mask"
 
 
+class Publish(StrEnum):
+    """Which checkpoint becomes the model: the best by validation, or the last one."""
+
+    BEST = "Best"
+    LAST = "Last"
+
+
+class OnCollapse(StrEnum):
+    """What is done when a training's curve looks like a collapse: told only, or stopped, its best checkpoint kept."""
+
+    WARN = "Warn"
+    STOP = "StopAndKeepBest"
+
+
 class Clip(ApiModel):
     """PPO clipping: ratio in [1-low, 1+high]; `c` is the dual clip's bound for negative advantages."""
 
@@ -279,7 +293,7 @@ _SIZES: list[Any] = [  # `verl.rules` knows what overrides change, and what a ro
 _SHAPE = ("podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
     "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
-    "checkpoint", "seed", "reuse",
+    "checkpoint", "publish", "onCollapse", "seed", "reuse",
 )  # fmt: skip
 
 
@@ -300,6 +314,16 @@ class RLJobSpec(ApiModel):
         default=1, description="GPUs that one rollout server shares."
     )
     checkpoint: CheckpointSpec = CheckpointSpec()
+    publish: Publish = Field(
+        default=Publish.BEST,
+        description="Best: the checkpoint of highest validation reward (of training's own where nothing is validated), "
+        "unless the last is as good; Last: the last one.",
+    )
+    on_collapse: OnCollapse = Field(
+        default=OnCollapse.STOP,
+        description="What is done when the curve looks like a collapse (condition TrainingHealthy): Warn or "
+        "StopAndKeepBest.",
+    )
     retries: RetriesSpec = RetriesSpec()
     stall_after: Duration = Field(
         default="30m", description="An attempt without progress (a step, or bytes moved) for so long is retried."
@@ -372,7 +396,7 @@ class RLJobStatus(StatusModel):
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
     conditions: Conditions = Field(
-        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady."
+        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady, TrainingHealthy."
     )
     phase: str | None = Field(
         default=None, description="For people only: Pending, Queued, Starting, Running, Succeeded, Failed."

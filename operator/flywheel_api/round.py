@@ -42,7 +42,9 @@ from flywheel_api.rljob import (
     Algorithm,
     CheckpointSpec,
     KLType,
+    OnCollapse,
     Overlong,
+    Publish,
     RetriesSpec,
     RolloutCorrection,
     Schedule,
@@ -290,6 +292,12 @@ class TrainingSpec(ApiModel):
     agentic: TrackTraining = Field(
         default=TrackTraining(), description="The agentic track's training, where it differs from the preset."
     )
+    publish: Publish = Field(
+        default=Publish.BEST, description="Which checkpoint of a training becomes its model: Best or Last."
+    )
+    on_collapse: OnCollapse = Field(
+        default=OnCollapse.STOP, description="When a curve looks like a collapse: Warn or StopAndKeepBest."
+    )
     informative_floor: Fraction = Field(
         default="0.2",
         description="Share of groups, over a whole training, that must have carried an advantage; below it the round "
@@ -309,7 +317,7 @@ class TrainingSpec(ApiModel):
             only_these_change(
                 ("podTemplate", "reasoning.retries", "agentic.retries"),
                 (
-                    *("preset", "nodes", "gpusPerNode", "informativeFloor"),
+                    *("preset", "nodes", "gpusPerNode", "informativeFloor", "publish", "onCollapse"),
                     *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
                     *("reasoning.formatBonus", "agentic.formatBonus"),
                 ),

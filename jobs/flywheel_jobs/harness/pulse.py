@@ -39,6 +39,7 @@ class Advance(TypedDict, total=False):
     checkpoint_step: int | None
     checkpoint_digest: str | None
     resumed_from_step: int | None
+    unhealthy: str | None
     manifest: str | None
     moved_bytes: int
 

@@ -42,7 +42,8 @@ async def run(ctx: StageContext) -> StageResult:
     made = {s: ctx.result(s, TrainingResult) for s in TRAININGS if s in ctx.inputs}
     trainings = {ctx.config.inputs[s]: result for s, result in made.items()}
     starved = uninformed(made, float(ctx.spec.training.informative_floor))
-    decision, reasons = verdict.decide(judged, lost, apart, starved)
+    sick = [f"{s}: its training looked like a collapse: {r.unhealthy}" for s, r in made.items() if r.unhealthy]
+    decision, reasons = verdict.decide(judged, lost, [*apart, *sick], starved)
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
     result = VerdictResult(

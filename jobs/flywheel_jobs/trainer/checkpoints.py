@@ -8,6 +8,7 @@ files carry the trajectories so far: whoever trains the same next has the whole 
 from __future__ import annotations
 
 import shutil
+import statistics
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -27,6 +28,8 @@ from flywheel_jobs.trainer.nodes import Nodes
 STATE = "state/"
 TRACKER = "latest_checkpointed_iteration.txt"
 DOWNLOADS = 4
+MERIT_STEPS = 4  # of the training's own reward: one step's is luck
+CLEARLY = 0.05  # by which another checkpoint must be better than the last one
 _COMMITS = 3
 log = get_logger(__name__)
 
@@ -61,10 +64,18 @@ class Checkpoint:
         return cls(manifest, manifest.result)
 
     @property
-    def reward(self) -> float | None:
-        """Mean reward of its own step, where the step's numbers are in the curve."""
-        last = self.state.curve[-1] if self.state.curve else None
-        return last.reward if last is not None and last.step == self.state.step else None
+    def merit(self) -> float | None:
+        """How good its weights look: validation at its step, else training's own reward over the last steps.
+
+        The share of right answers goes before a reward that also pays for form.
+        """
+        curve = self.state.curve
+        last = curve[-1] if curve else None
+        if last is not None and last.step == self.state.step and last.validation:
+            return statistics.fmean(last.validation.values())
+        said = [p.success if p.success is not None else p.reward for p in curve[-MERIT_STEPS:]]
+        known = [value for value in said if value is not None]
+        return statistics.fmean(known) if known else None
 
     @property
     def rollouts(self) -> list[FileEntry]:
@@ -145,6 +156,15 @@ class Checkpoints:
         """The newest committed checkpoint."""
         return self.committed[max(self.committed)] if self.committed else None
 
+    def best(self) -> Checkpoint | None:
+        """The checkpoint of highest merit; the last one unless it is worse by more than noise."""
+        last = self.last()
+        judged = [c for c in self.committed.values() if c.merit is not None]
+        if last is None or last.merit is None or not judged:
+            return last
+        best = max(judged, key=lambda c: (c.merit, c.state.step))
+        return best if (best.merit or 0.0) > last.merit + CLEARLY else last
+
     def restore(self) -> History:
         """Puts the newest intact checkpoint where verl resumes from; a fresh History when there is none."""
         for step in sorted(self.committed, reverse=True):
@@ -206,7 +226,7 @@ class Checkpoints:
     def apply_retention(self) -> None:
         """Deletes committed checkpoints that the policy does not keep, those of others who train the same included."""
         self.load()
-        kept = retention.keep({step: c.reward for step, c in self.committed.items()}, self.policy)
+        kept = retention.keep({step: c.merit for step, c in self.committed.items()}, self.policy)
         for step in sorted(set(self.committed) - kept):
             manifest = self.committed.pop(step).manifest
             freed = retention.drop(self.store, manifest, self.key(step), [c.manifest for c in self.committed.values()])

@@ -20,6 +20,7 @@ from flywheel_api.base import HUB
 from flywheel_api.ends import End
 from flywheel_api.overrides import check_overrides
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult
+from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
 from flywheel_api.verl.settings import settings, worker_environment
@@ -31,6 +32,7 @@ from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
+from flywheel_jobs.trainer.guard import suspicion
 from flywheel_jobs.trainer.metrics import joined, point_of
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
@@ -53,6 +55,13 @@ STARTUP_SIGNS = (
 log = get_logger(__name__)
 
 
+def kept(spec: RLJobSpec) -> CheckpointSpec:
+    """The checkpoint policy: the best one has to be there to be published."""
+    if spec.publish is Publish.LAST:
+        return spec.checkpoint
+    return spec.checkpoint.model_copy(update={"keep_best": max(1, spec.checkpoint.keep_best)})
+
+
 class Driver:
     """State of one attempt. `run` does it all and returns the digest that stands."""
 
@@ -67,7 +76,7 @@ class Driver:
             self.store,
             config.owner.namespace,
             config.content_key,
-            self.spec.checkpoint,
+            kept(self.spec),
             self.workspace.checkpoints,
             self.nodes,
         )
@@ -80,6 +89,8 @@ class Driver:
         self._refused: signals.Refused | None = None
         self._groups: signals.Groups | None = None
         self._startup = list(STARTUP_SIGNS)
+        self.unhealthy: str | None = None
+        self.collapsed = threading.Event()
 
     def run(self) -> str:
         """Trains what is left to train and commits. Raises a FlywheelError on any failure."""
@@ -150,7 +161,7 @@ class Driver:
         self._finish_uploads()
         if self._refused is not None:
             raise ValidationFailure(self._refused.message, self._refused.reason)
-        if code != 0:
+        if code != 0 and not self.collapsed.is_set():
             raise diagnose(code, list(child.lines))
         if not self.checkpoints.committed:
             raise TrainingFailed("verl ended well and wrote no checkpoint that is fit to be published: see its log")
@@ -167,6 +178,9 @@ class Driver:
                 )
             if self.sync.error is not None:
                 raise self.sync.error
+            if self.collapsed.is_set():
+                child.stop()
+                break
         return child.wait()
 
     def _finish_uploads(self) -> None:
@@ -223,14 +237,26 @@ class Driver:
         if nothing_right(self.history.curve.upto(step)):
             log.warning(NOTHING_RIGHT, step=step)
             text += f"; {NOTHING_RIGHT}"
+        self._look(step)
         self.attempt.update(
             done=step,
             step=step,
             reward=reward,
+            unhealthy=self.unhealthy,
             tokens_per_second=point.tokens_per_second,
             eta_seconds=None if pace is None else max(0.0, (self.total - step) * pace),
             text=text,
         )
+
+    def _look(self, step: int) -> None:
+        """The collapse guard, after every step."""
+        seen = suspicion(self.history.curve.upto(step))
+        if seen is None:
+            return
+        log.warning("the training looks like a collapse", step=step, seen=seen)
+        self.unhealthy = f"step {step}: {seen}"
+        if self.spec.on_collapse is OnCollapse.STOP:
+            self.collapsed.set()
 
     def _text(self, text: str) -> None:
         log.info(text)
@@ -272,10 +298,12 @@ class Driver:
         )
 
     def _publish(self) -> str:
-        """Merges the last checkpoint and commits the final manifest: its weights, its curve, its trajectories."""
-        last = self.checkpoints.last()
-        assert last is not None
-        step, curve = last.state.step, last.state.curve
+        """Merges the checkpoint to be published and commits the final manifest, with the whole curve."""
+        newest = self.checkpoints.last()
+        last = self.checkpoints.best() if self.spec.publish is Publish.BEST else newest
+        assert last is not None and newest is not None
+        step = last.state.step
+        curve = self.history.curve.upto(max(self.total, newest.state.step)) or newest.state.curve
         self._text("merging the shards into a model")
         local = self.workspace.checkpoints / f"global_step_{step}"
         actor = publish.actor_folder(self.store, last.manifest, local, self.workspace.root / "last")
@@ -284,16 +312,20 @@ class Driver:
         files = publish.model_files(self.store, self.workspace.merged)
         result = TrainingResult(
             step=step,
+            trained_steps=curve[-1].step if curve else newest.state.step,
+            unhealthy=self.unhealthy,
+            stopped=self.collapsed.is_set(),
             total_steps=self.total,
             algorithm=self.spec.algorithm.type.value,
             resumed_from_step=self.history.resumed_from,
             curve=curve,
             training_state=last.manifest.digest,
-            rollouts=self._rollouts_dataset(last),
+            rollouts=self._rollouts_dataset(newest),
         )
         counts = publish.counts(curve, self.dropped_prompts)
         digest = self.attempt.commit(self._manifest(result, files, counts, publish.outcome(curve)))
-        self._text(f"committed step {step} of {self.total}")
+        after = f", stopped after {result.trained_steps}" if result.stopped else ""
+        self._text(f"committed step {step} of {self.total}{after}")
         return digest
 
     def _rollouts_dataset(self, last: Checkpoint) -> str | None:

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
-from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.names import child_name
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.results import TrainingResult
+from flywheel_api.rljob import OnCollapse, RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import (
     Act,
@@ -31,7 +32,11 @@ from flywheel_operator.plan.figures import Changes, committed_step, figures
 from flywheel_operator.plan.retry import Tries, back_off, bad_nodes, judge, remember
 
 RAYJOB = "RayJob"
-FIRST_VISIT = {ConditionType.PREFLIGHT: "not checked yet", ConditionType.STORAGE_READY: "not checked yet"}
+FIRST_VISIT = {
+    ConditionType.PREFLIGHT: "not checked yet",
+    ConditionType.STORAGE_READY: "not checked yet",
+    ConditionType.TRAINING_HEALTHY: "not trained yet",
+}
 
 
 def plan_rljob(
@@ -214,9 +219,24 @@ class _Planner:
             "running_since": self.status.running_since or format_time(self.now),
         }
         changes |= figures(self.status, self.seen.record.progress)
+        if self.seen.record.progress is not None and self.seen.record.progress.step is not None:
+            self._health(self.seen.record.progress.unhealthy)
         said = changes.get("progress") or self.status.progress or "running"
         self.conditions.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
         return self._answer(changes, requeue=self.times.poll)
+
+    def _health(self, seen: str | None) -> None:
+        """What the trainer's guard makes of the curve."""
+        if seen is None:
+            self.conditions.set(ConditionType.TRAINING_HEALTHY, True, Reason.RUNNING, "")
+            return
+        stops = self.spec.on_collapse is OnCollapse.STOP
+        does = "it is stopped, and its best checkpoint is published" if stops else "spec.onCollapse says Warn"
+        text = f"{seen}: {does}; lower algorithm.learningRate, or give data that is solved sometimes"
+        known = find_condition(self.status.conditions, ConditionType.TRAINING_HEALTHY)
+        if known is None or known.status != "False":
+            self.notes.append(Note("CollapseSuspected", text, "Warning"))
+        self.conditions.set(ConditionType.TRAINING_HEALTHY, False, Reason.COLLAPSE_SUSPECTED, text)
 
     # ---- ends -----------------------------------------------------------------------------------------------------
     def _succeed(self) -> Plan[RLJobStatus]:
@@ -230,6 +250,8 @@ class _Planner:
             text += f" by {maker.kind} {maker.name}, which trained the same"
         self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
         self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        if isinstance(manifest.result, TrainingResult):
+            self._health(manifest.result.unhealthy)
         self.conditions.done(Reason.SUCCEEDED, text)
         self.notes.append(Note("Succeeded", text))
         ended = Ended(Cause.SUCCEEDED, "Committed", text)

@@ -14,7 +14,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import OnCollapse, RLJobSpec, RLJobStatus
 from flywheel_operator.model import (
     Act,
     Child,
@@ -79,7 +79,7 @@ def reason(status: RLJobStatus, kind: ConditionType = ConditionType.READY) -> st
 def test_the_first_visit_writes_every_condition_and_the_number_before_the_child() -> None:
     plan = step(RLJobStatus())
     types = {c.type for c in plan.status.conditions}
-    assert types == {"Ready", "Reconciling", "Stalled", "Preflight", "StorageReady"}
+    assert types == {"Ready", "Reconciling", "Stalled", "Preflight", "StorageReady", "TrainingHealthy"}
     assert plan.status.attempt == 1 and plan.status.child is None
     assert [(a.act, a.kind, a.attempt) for a in plan.actions] == [(Act.CREATE, "RayJob", 1)]
 
@@ -234,6 +234,31 @@ def test_head_lost_is_a_new_attempt_at_once_without_using_a_retry() -> None:
     assert plan.status.attempts[-1].resumed_from_step == 2
     nxt = step(plan.status, NOW + timedelta(seconds=1))
     assert nxt.status.attempt == 2 and nxt.status.failures == 0
+
+
+def test_a_curve_that_looks_like_a_collapse_is_a_condition_and_one_event() -> None:
+    def seen(unhealthy: str | None, spec: RLJobSpec = SPEC, status: RLJobStatus | None = None) -> Plan[RLJobStatus]:
+        at = format_time(NOW)
+        progress = Progress(step=7, unhealthy=unhealthy, updated_at=at, heartbeat_at=at)
+        run = Run(CHILD, RunState.RUNNING)
+        return step(status or running(), spec=spec, run=run, record=Record(progress=progress, advanced_at=NOW))
+
+    healthy = find_condition(seen(None).status.conditions, ConditionType.TRAINING_HEALTHY)
+    assert healthy is not None and healthy.status == "True"
+    plan = seen("step 7: reward 0.02, 0.50 at its best")
+    sick = find_condition(plan.status.conditions, ConditionType.TRAINING_HEALTHY)
+    assert sick is not None and (sick.status, sick.reason) == ("False", "CollapseSuspected")
+    assert "step 7: reward 0.02" in sick.message and "its best checkpoint is published" in sick.message
+    assert [n.reason for n in plan.notes] == ["CollapseSuspected"]
+    assert not seen("step 7: reward 0.02, 0.50 at its best", status=plan.status).notes, "it is said once"
+    warned = seen("step 7: x", SPEC.model_copy(update={"on_collapse": OnCollapse.WARN}))
+    told = find_condition(warned.status.conditions, ConditionType.TRAINING_HEALTHY)
+    assert told is not None and "spec.onCollapse says Warn" in told.message
+    result = TrainingResult(step=2, trained_steps=7, unhealthy="step 7: x", stopped=True)
+    made = manifest().model_copy(update={"result": result})
+    over = step(plan.status, record=Record(made.digest, made))
+    assert over.status.phase == "Succeeded" and over.status.step == 2
+    assert reason(over.status, ConditionType.TRAINING_HEALTHY) == "CollapseSuspected"
 
 
 def manifest() -> Manifest:

@@ -3,7 +3,8 @@
 It keeps verl's side of the contract: a file of settings in; `global_step_<n>` folders, the tracker file, records and
 lines out; resumes from the tracker. FAKE_VERL says what happens, words apart: `crash:<step>` (after its checkpoint),
 `hang:<step>`, `kept:<prompts>` (the others are too long), `nan:<step>[-<step>]` (loss and gradient), `record:<file>`
-(further lines of every step's records), `say:<file>` (text that a reward prints), `refuse` (the settings).
+(further lines of every step's records), `scores:<one for each step>`, `dead:<step>` (from there on no group differs),
+`say:<file>` (text that a reward prints), `refuse` (the settings).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def steps(settings: dict[str, Any], does: dict[str, str], total: int) -> int:
         record(Path(os.environ["FLYWHEEL_ROLLOUTS"]) / f"step-{step}", step, does)
         if "say" in does:
             print(Path(does["say"]).read_text(), flush=True)
-        say("groups", groups=2, masked=0, zero_variance=1)
+        say("groups", groups=2, masked=0, zero_variance=2 if step >= int(does.get("dead", total + 1)) else 1)
         if step % settings["trainer.save_freq"] == 0 or step == total:
             save(root, step)
         broken = int(first) <= step <= int(last or first)
@@ -66,7 +67,9 @@ def steps(settings: dict[str, Any], does: dict[str, str], total: int) -> int:
 
 def record(folder: Path, step: int, does: dict[str, str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    rows = [{"id": f"{step}-{i}", "track": "reasoning", "item": "i", "score": step / 10} for i in range(2)]
+    scores = does.get("scores", "").split(",")
+    score = float(scores[step - 1]) if len(scores) >= step and scores[0] else step / 10
+    rows = [{"id": f"{step}-{i}", "track": "reasoning", "item": "i", "score": score} for i in range(2)]
     lines = b"".join(json.dumps(r).encode() + b"\n" for r in rows)
     (folder / "1.jsonl").write_bytes(lines + (Path(does["record"]).read_bytes() if "record" in does else b""))
 

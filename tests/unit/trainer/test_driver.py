@@ -75,6 +75,8 @@ def run(
     owner: Owner = OWNER,
     made_of: dict[str, str] = MADE_OF,
     epochs: int = 10,
+    steps: int = STEPS,
+    **fields: Any,
 ) -> int:
     """One attempt of an RLJob; `fake` says how the fake verl ends."""
     row = {
@@ -92,7 +94,8 @@ def run(
         data=DataSpec(train=[data]),
         reward=RewardSpec(type="Math"),
         gpus_per_node=0,
-        algorithm=AlgorithmSpec(prompts_per_step=2, epochs=epochs, max_steps=STEPS),
+        algorithm=AlgorithmSpec(prompts_per_step=2, epochs=epochs, max_steps=steps),
+        **fields,
         checkpoint=CheckpointSpec(every_steps=2, keep_last=1, keep_best=0),
     )
     key = content_key(made_of)
@@ -222,6 +225,43 @@ def test_what_stands_is_what_is_published(store: Any, monkeypatch: pytest.Monkey
     assert run(store, monkeypatch, 2) == 0
     assert training(manifest(store)).training_state == theirs.digest
     assert content(store, manifest(store), "model/model.safetensors") == b"WEIGHTS 4"
+
+
+FALLS = "scores:0.9,0.8,0.9,0.1,0.0,0.0,0.0,0.0 dead:4"
+
+
+def test_a_collapse_is_stopped_and_the_best_checkpoint_published(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, f"{FALLS} hang:7", steps=8) == 0, "verl hangs: only the guard can end it"
+    m = manifest(store)
+    result = training(m)
+    assert (result.stopped, result.step, result.total_steps) == (True, 2, 8)
+    assert result.unhealthy is not None and "reward 0.00, 0.90 at its best; 100% of groups" in result.unhealthy
+    assert content(store, m, "model/model.safetensors") == b"weights 2"
+    assert [p.reward for p in result.curve][:6] == pytest.approx([0.9, 0.8, 0.9, 0.1, 0.0, 0.0]), "the whole story"
+    assert result.trained_steps == result.curve[-1].step >= 6
+    assert len(store.get_manifest(result.rollouts).files) == 6, "also what it did while it fell"
+    assert record(store, "progress", 1)["unhealthy"] == result.unhealthy
+
+
+def test_a_collapse_is_only_told_where_the_spec_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, FALLS, steps=8, on_collapse="Warn", publish="Last") == 0
+    result = training(manifest(store))
+    assert (result.stopped, result.step, result.trained_steps) == (False, 8, 8) and result.unhealthy
+    assert content(store, manifest(store), "model/model.safetensors") == b"weights 8"
+
+
+def test_the_best_checkpoint_is_published_without_an_alarm_too(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, "scores:0.5,0.8,0.4,0.4") == 0
+    result = training(manifest(store))
+    assert (result.step, result.trained_steps, result.unhealthy) == (2, 4, None)
+    assert content(store, manifest(store), "model/model.safetensors") == b"weights 2"
+
+
+def test_the_last_checkpoint_is_published_where_none_was_clearly_better(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(store, monkeypatch, 1, "scores:0.5,0.5,0.46,0.46") == 0
+    assert training(manifest(store)).step == 4
 
 
 def test_a_second_incarnation_stops(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

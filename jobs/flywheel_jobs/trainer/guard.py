@@ -1,0 +1,101 @@
+"""The collapse guard: what a curve says when a small model falls apart, while there is still a good checkpoint.
+
+In runs that collapsed the spread of rewards within groups fell first, then their mean, then the norm of the gradient
+spiked (RAGEN, arXiv 2504.20073). One sign alone is weather; two together are a suspicion. A policy that solves its
+tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high. Pure.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+
+from flywheel_api.results import CurvePoint
+
+EARLY, RECENT = 3, 3  # steps that are the run's own measure, and steps that are judged: the median of each
+SIGNS = 2
+RISE = 0.05  # of the reward: more than noise
+SOLVED = 0.9
+Read = Callable[[CurvePoint], float | None]
+
+
+def suspicion(curve: Sequence[CurvePoint]) -> str | None:
+    """What was seen, for people; None while the training looks healthy, or is too young to say."""
+    if len(curve) < EARLY + RECENT:
+        return None
+    said = list(_signs(curve[:EARLY], curve[-RECENT:], curve))
+    return "; ".join(said) if len(said) >= SIGNS else None
+
+
+def _signs(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint]) -> Iterator[str]:
+    before, now = _of(early, _reward), _of(recent, _reward)
+    windows = (_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1))
+    best = max((value for value in windows if value is not None), default=None)
+    if now is not None and best is not None and now < best - RISE and now < best / 2:
+        yield f"reward {now:.2f}, {best:.2f} at its best"
+    risen = now is not None and (before is None or now > before + RISE or now >= SOLVED)
+    if not (risen and now is not None and best is not None and now >= best - RISE):
+        yield from _signs_of_success_too(early, recent)
+    norms = [p.grad_norm for p in curve if p.grad_norm]  # a step that was left out has none
+    spike = max((p.grad_norm or 0.0 for p in recent), default=0.0)
+    if len(norms) > RECENT and spike > 3 * statistics.median(norms):
+        yield f"gradient norm {spike:.3g}, {statistics.median(norms):.3g} usually"
+    first, last = _of(early, _entropy), _of(recent, _entropy)
+    if first and last is not None and last > 2 * first:
+        yield f"entropy {last:.2f}, {first:.2f} at first"
+    first, last = _of(early, _truncated), _of(recent, _truncated)
+    if last is not None and last > 0.3 and last > (first or 0.0) + RISE:
+        yield f"{last:.0%} of trajectories run into their token limit, {first or 0:.0%} at first"
+    first, last = _of(early, _malformed), _of(recent, _malformed)
+    if last is not None and last > 0.2 and last > 2 * (first or 0.0):
+        yield f"{last:.0%} of answers have lost their form, {first or 0:.0%} at first"
+
+
+def _signs_of_success_too(early: Sequence[CurvePoint], recent: Sequence[CurvePoint]) -> Iterator[str]:
+    """What a policy that solves its tasks shows as well: asked only where the reward is not at its best."""
+    first, last = _of(early, _spread), _of(recent, _spread)
+    if first and last is not None and last < first / 2:
+        yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
+    dead = _of(recent, _dead)
+    if dead is not None and dead > 0.7:
+        yield f"{dead:.0%} of groups carry no advantage"
+    first, last = _of(early, _entropy), _of(recent, _entropy)
+    if first and last is not None and last < 0.4 * first:
+        yield f"entropy {last:.2f}, {first:.2f} at first"
+    first, last = _of(early, _distinct), _of(recent, _distinct)
+    if first and last is not None and last < first / 3:
+        yield f"{last:.0%} of answers differ, {first:.0%} at first"
+
+
+def _of(points: Sequence[CurvePoint], read: Read) -> float | None:
+    """The median over the steps; None unless most of them say it."""
+    known = [value for p in points if (value := read(p)) is not None]
+    return statistics.median(known) if 2 * len(known) > len(points) else None
+
+
+def _reward(p: CurvePoint) -> float | None:
+    return p.success if p.success is not None else p.reward
+
+
+def _spread(p: CurvePoint) -> float | None:
+    return p.reward_spread
+
+
+def _entropy(p: CurvePoint) -> float | None:
+    return p.entropy
+
+
+def _truncated(p: CurvePoint) -> float | None:
+    return p.truncated
+
+
+def _distinct(p: CurvePoint) -> float | None:
+    return p.distinct_answers
+
+
+def _malformed(p: CurvePoint) -> float | None:
+    return None if p.format_rate is None else 1 - p.format_rate
+
+
+def _dead(p: CurvePoint) -> float | None:
+    return 1 - p.informative / p.groups if p.informative is not None and p.groups else None

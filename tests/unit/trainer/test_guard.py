@@ -1,0 +1,104 @@
+"""The collapse guard on curves: of runs that learnt, of collapses that were seen, and of injected ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flywheel_api.results import CurvePoint
+from flywheel_jobs.trainer.guard import suspicion
+
+
+def curve(**series: list[float | None]) -> list[CurvePoint]:
+    """Points of fields by name; a field that is shorter ends early."""
+    steps = max(map(len, series.values()))
+    return [
+        CurvePoint.model_validate(
+            {"step": n + 1, **{name: values[n] for name, values in series.items() if n < len(values)}}
+        )
+        for n in range(steps)
+    ]
+
+
+def first_alarm(points: list[CurvePoint]) -> int | None:
+    return next((n for n in range(1, len(points) + 1) if suspicion(points[:n])), None)
+
+
+HEALTHY = {
+    # the reasoning training of a demo round that went from .03 to .56: rewards of steps rise, groups are mixed
+    "reasoning of a demo": curve(
+        reward=[0.06, 0.09, 0.12, 0.10, 0.19, 0.25, 0.22, 0.34, 0.38, 0.41, 0.45, 0.52, 0.50, 0.58, 0.61, 0.60],
+        reward_spread=[0.14, 0.18, 0.2, 0.19, 0.25, 0.31, 0.3, 0.36, 0.34, 0.37, 0.33, 0.31, 0.34, 0.28, 0.25, 0.26],
+        grad_norm=[2.1, 1.8, 2.5, 1.9, 2.2, 2.8, 2.4, 2.0, 2.6, 2.3, 1.9, 2.2, 1.8, 2.0, 1.7, 1.9],
+        entropy=[1.1, 1.08, 1.05, 1.0, 0.96, 0.9, 0.88, 0.8, 0.77, 0.72, 0.7, 0.66, 0.63, 0.6, 0.58, 0.55],
+        groups=[4] * 16, zero_variance_groups=[2, 2, 1, 2, 1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 2, 1],
+        format_rate=[0.6, 0.66, 0.7, 0.75, 0.8, 0.86, 0.9, 0.92, 0.95, 0.97, 0.98, 1.0, 1.0, 1.0, 1.0, 1.0],
+        distinct_answers=[0.5, 0.48, 0.5, 0.45, 0.44, 0.41, 0.42, 0.4, 0.4, 0.38, 0.37, 0.36, 0.35, 0.35, 0.34, 0.34]),
+    # solved: all of a group are right, so nothing differs, entropy is gone and all groups are flat
+    "solved": curve(
+        reward=[0.4, 0.5, 0.5, 0.7, 0.8, 0.9, 0.96, 0.98, 1.0, 1.0],
+        reward_spread=[0.45, 0.44, 0.42, 0.3, 0.25, 0.15, 0.1, 0.05, 0.0, 0.0],
+        entropy=[0.9, 0.8, 0.7, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.08],
+        groups=[4] * 10, zero_variance_groups=[0, 1, 1, 2, 2, 3, 3, 4, 4, 4]),
+    "one bad step": curve(
+        reward=[0.3, 0.35, 0.3, 0.4, 0.0, 0.42, 0.45, 0.44], grad_norm=[1.0, 1.1, 0.9, 1.0, 9.0, 1.2, 1.0, 1.1],
+        reward_spread=[0.4, 0.4, 0.42, 0.4, 0.0, 0.39, 0.4, 0.38]),
+    "nothing is said": curve(reward=[0.1] * 12),
+}  # fmt: skip
+COLLAPSES = {
+    # the agentic training of a demo: one lucky sample in step 1, then six equal trajectories in every group
+    "one gradient of twelve": (6, curve(
+        reward=[0.08, 0.0, 0.5, 0.0, 0.0, 0.0], reward_spread=[0.2, 0.0, 0.0, 0.0, 0.0, 0.0],
+        grad_norm=[3.2, 0.0, 0.0, 0.0, 0.0, 0.0], groups=[2] * 6, zero_variance_groups=[1, 2, 2, 2, 2, 2],
+        entropy=[0.6, 0.2, 0.1, 0.09, 0.08, 0.08])),
+    # a second round: the reward settles at exactly the bonus for a bare wrong number, one answer to everything
+    "a bare number for everything": (9, curve(
+        reward=[0.26, 0.24, 0.25, 0.22, 0.2, 0.15, 0.12, 0.1, 0.1, 0.1, 0.1, 0.1],
+        success=[0.2, 0.18, 0.19, 0.15, 0.1, 0.06, 0.02, 0.0, 0.0, 0.0, 0.0, 0.0],
+        reward_spread=[0.3, 0.3, 0.31, 0.28, 0.2, 0.14, 0.06, 0.0, 0.0, 0.0, 0.0, 0.0],
+        groups=[4] * 12, zero_variance_groups=[1, 1, 1, 1, 2, 2, 3, 4, 4, 4, 4, 4],
+        distinct_answers=[0.5, 0.5, 0.48, 0.4, 0.3, 0.2, 0.1, 0.05, 0.04, 0.03, 0.03, 0.03])),
+    # RAGEN's order: the spread of rewards, then their mean, then the gradient
+    "echo trap": (10, curve(
+        reward=[0.3, 0.32, 0.31, 0.33, 0.34, 0.33, 0.3, 0.28, 0.2, 0.1, 0.05, 0.02],
+        reward_spread=[0.4, 0.41, 0.4, 0.36, 0.3, 0.25, 0.2, 0.15, 0.1, 0.06, 0.03, 0.02],
+        grad_norm=[1.0, 1.1, 1.0, 0.9, 1.0, 1.1, 1.2, 1.5, 2.0, 5.0, 9.0, 20.0])),
+    "endless texts": (9, curve(
+        reward=[0.4] * 6 + [0.1, 0.05, 0.0, 0.0], truncated=[0.0] * 6 + [0.4, 0.7, 0.9, 1.0],
+        entropy=[0.5] * 6 + [0.9, 1.6, 2.5, 3.0])),
+    "form lost": (9, curve(
+        reward=[0.4] * 6 + [0.15, 0.1, 0.05, 0.0], format_rate=[0.95] * 6 + [0.7, 0.5, 0.3, 0.1])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEALTHY)
+def test_a_training_that_learns_raises_no_alarm(name: str) -> None:
+    assert first_alarm(HEALTHY[name]) is None
+
+
+@pytest.mark.parametrize("name", COLLAPSES)
+def test_a_collapse_is_seen_in_time(name: str) -> None:
+    latest, points = COLLAPSES[name]
+    alarm = first_alarm(points)
+    assert alarm is not None and alarm <= latest, f"seen at step {alarm}"
+
+
+INJECTED: list[tuple[int, dict[str, Any]]] = [
+    (12, {"reward_spread": 0.01, "zero_variance_groups": 4, "reward": 0.3}),
+    (12, {"reward": 0.02, "grad_norm": 30.0}),
+    (12, {"format_rate": 0.2, "reward": 0.05}),
+    (12, {"truncated": 0.9, "entropy": 3.0}),
+    (12, {"distinct_answers": 0.05, "entropy": 0.1, "reward": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("at", "change"), INJECTED)
+def test_injected_collapses(at: int, change: dict[str, Any]) -> None:
+    healthy = HEALTHY["reasoning of a demo"]
+    sick = [p if p.step < at else p.model_copy(update=change) for p in healthy]
+    alarm = first_alarm(sick)
+    assert alarm is not None and at <= alarm <= at + 2
+    one = dict([next(iter(change.items()))])
+    alone = [p if p.step < at else p.model_copy(update=one) for p in healthy]
+    assert first_alarm(alone) is None, "one sign is no suspicion"
