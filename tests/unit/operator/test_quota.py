@@ -12,7 +12,7 @@ import yaml
 from flywheel_api.conditions import Reason
 from flywheel_operator import refusals
 from flywheel_operator.ports.errors import Forbidden, PortError, Retryable
-from unit.operator.world import ROUND, World
+from unit.operator.world import NS, ROUND, World
 
 Object = dict[str, Any]
 QUOTA = (
@@ -114,6 +114,23 @@ async def test_a_limit_range_is_for_a_person_and_holds_the_place_as_well(kind: s
     assert world.condition("Stalled")["reason"] == Reason.POD_REFUSED
     assert "maximum cpu usage per Container" in world.condition("Stalled")["message"]
     assert not world.status().get("attempts") and attempts(world) <= {1, 2}
+
+
+async def test_what_exists_is_found_although_its_quota_is_full() -> None:
+    """A create that was sent twice is answered by the quota before anybody looks whether the object exists."""
+    world = World()
+    long_round(world)
+    world.holding.add("Prepare")
+    await world.run(until="Prepare")
+    (made,) = world.of_kind("Job")
+    status = world.status()
+    prepare = next(s for s in status["stages"] if s["name"] == "Prepare")
+    prepare.pop("child", None)  # the answer of the create, and all that followed it, was lost
+    world.kube.update("FlywheelRound", NS, "demo-r1", status=status)
+    refusing(world, "Job", lambda: Forbidden(QUOTA.format("jobs.batch")))
+    await turns(world, 4)
+    prepare = next(s for s in world.status()["stages"] if s["name"] == "Prepare")
+    assert prepare["child"]["name"] == made["metadata"]["name"] and "queuedSince" not in prepare
 
 
 @pytest.mark.parametrize("kind", ["Job", "RayJob"])

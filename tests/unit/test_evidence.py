@@ -1,0 +1,38 @@
+"""Pages of evidence name tests: each of them exists."""
+
+from __future__ import annotations
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
+PAGE = ROOT / "docs" / "evidence" / "reports-11.md"
+
+
+@cache
+def tests_in(path: str) -> frozenset[str]:
+    tree = ast.parse((ROOT / "tests" / path).read_text())
+    functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
+    return frozenset(node.name for node in functions)
+
+
+def rows() -> list[str]:
+    return [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and NAMED.search(line)]
+
+
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip())
+def test_every_test_that_a_report_names_exists(row: str) -> None:
+    for path, name in NAMED.findall(row):
+        assert name in tests_in(path), f"{path} has no {name}"
+
+
+def test_no_row_lacks_a_test_or_what_is_seen() -> None:
+    table = [line.split("|") for line in PAGE.read_text().partition("## Six")[0].splitlines() if line.startswith("| ")]
+    for cells in table:
+        told = cells[1].strip() == "report" or (NAMED.search(cells[3]) and cells[4].strip())
+        assert told, cells
