@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from flywheel_domains.check import coverage, sentences, worlds
+from flywheel_domains.check import coverage, limits, proofs, sayings, sentences, verdicts, worlds
 from flywheel_domains.check.report import Finding, Report, Row
 from flywheel_domains.check.subject import Subject
 from flywheel_domains.errors import DomainError
@@ -28,8 +28,10 @@ class Check:
 
 
 WORLDS = ("generators",)
-CASES = (*WORLDS, "reach")
+CASES = (*WORLDS, "reach", "raises")
 """What must be clean before a check's findings mean something: a rule that raises is in no case, nor what it denies."""
+SHARES = (*CASES, "decisive", "layers")
+
 CHECKS = (
     Check("examples", "every rule has an example on each side of its limit", coverage.two_examples),
     Check("reach", "every act has an end", coverage.ends),
@@ -40,6 +42,21 @@ CHECKS = (
     Check("descriptions", "no description of a tool states a rule", sentences.descriptions),
     Check("generators", "worlds are made, and every row keeps its invariants", worlds.generators),
     Check("sentences", "no sentence holds a value of a row", sentences.own_values, WORLDS),
+    Check("raises", "no rule and no tool raises where it is played", verdicts.raises, WORLDS),
+    Check("raises", "functions of tools.py keep to what a tool may do", verdicts.code, WORLDS),
+    Check("decisive", "every rule is once the last word, and once read and not", verdicts.decisive, CASES),
+    Check("decisive", "every wish makes tasks", verdicts.drawn, CASES),
+    Check("limits", "rules fire where their examples say so", limits.examples_hold, CASES),
+    Check("loopholes", "no allowed call opens the way to a denied one", limits.loopholes, CASES),
+    Check("words", "words and look-ups give every value of a wish", sayings.determined, CASES),
+    Check("ties", "an optimum is one", sayings.ties, CASES),
+    Check("layers", "no tool refuses what every rule allows", verdicts.refused_though_allowed, CASES),
+    Check("layers", "`enforced: tool` is what tools do", verdicts.allowed_though_refused, CASES),
+    Check("unchanged", f"at most {verdicts.MOST_UNCHANGED} % of tasks change nothing", verdicts.unchanged, SHARES),
+    Check("outcomes", "every declared outcome happens", verdicts.outcomes, SHARES),
+    Check("shown", "every column that decides something is shown by a read", proofs.unseen, CASES),
+    Check("shown", "every verdict can be proved from what a caller says", proofs.unproven, CASES),
+    Check("agents", "the right agent is paid, and no wrong one", proofs.agents, (*CASES, "shown")),
     Check("again", "two processes make the same worlds and the same cases", worlds.again, CASES),
 )
 
@@ -63,6 +80,8 @@ def check(folder: Path, seed: int = 0, without: Collection[str] = ()) -> Report:
     for row in CHECKS:
         if row.name not in without:
             _run(report, row, subject)
+    if not {finding.check for finding in report.findings} & set(CASES):
+        report.facts, report.sample = sayings.facts(subject), sayings.conversation(subject)
     return report
 
 

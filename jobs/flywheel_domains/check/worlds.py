@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from flywheel_domains.behaviour import Behaviour
 from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
 from flywheel_domains.errors import DomainError, ExprError
@@ -52,12 +54,20 @@ def again(subject: Subject) -> Iterator[Finding]:
         if theirs.get(name) != digest:
             message = f"{name} differs between two runs"
             advice = "nothing may depend on the order of a set, on a clock, or on what was run before"
-            yield subject.finding("again", message, advice, "tables" if name.startswith("world") else "wishes")
+            yield subject.finding("again", message, advice, *(name.split(".") if "." in name else ["tables"]))
 
 
 def digests(subject: Subject) -> dict[str, str]:
-    """Digests by name of what a seed makes."""
-    return {f"world {subject.seed + number}": world.digest for number, world in enumerate(subject.worlds)}
+    """Digests by name of what a seed makes: worlds, and the first cases of each rule with their right ways."""
+    found = {f"world {subject.seed + number}": world.digest for number, world in enumerate(subject.worlds)}
+    for side, cases in subject.sample.sides.items():
+        found[f"rules.{side.rule}"] = found.get(f"rules.{side.rule}", "") + "".join(map(_digest, cases[:1]))
+    return found
+
+
+def _digest(found: Behaviour) -> str:
+    parts = [found.case.edits, found.endings, found.steps, sorted(found.proof), found.final.digest]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
 
 
 if __name__ == "__main__":

@@ -171,4 +171,146 @@ WORLD = [
     _edit("an invariant that raises", "generators", "it.price > 0", "it.price // 0 > 0", "check: ["),
 ]
 
-BROKEN = [*LOAD, *WORDS, *WORLD]
+DEAR = """  dear: {goal: lower_price, words: ["Cheaper, {repair_id}."],
+         slots: {repair_id: {expr: "first([x.id for x in rows('repairs') if x.price < 0])"}}}
+"""
+COVERED = """  - {id: d-both, for: [drop_repair], when: "r.stage == 'ready' and r.rush", verdict: deny,
+     examples: [{set: {r.rush: false}, fires: false}, {set: {r.stage: ready, r.rush: true}, fires: true}],
+     say: "What is finished and was hurried is kept."}
+"""
+H_READY = "  - {id: h-ready,"
+PLAY = [
+    _edit(
+        "a rule that raises",
+        "raises",
+        "r.stage == 'started' and now",
+        "100 // (r.price - r.price) > 1 and now",
+        says="raised",
+    ),
+    _edit(
+        "a tool that breaks an invariant",
+        "raises",
+        "to: {rush: true, price: it.price + rush_fee}",
+        "to: {rush: true, price: 0}",
+        "  rush_repair:",
+        says="invariant",
+    ),
+    _edit(
+        "a rule that another covers", "decisive", H_READY, COVERED + H_READY, "{id: d-both", says="never the last word"
+    ),
+    _edit(
+        "a wish that finds nothing",
+        "decisive",
+        "  cheaper: {goal",
+        DEAR + "  cheaper: {goal",
+        "  dear: {goal",
+    ),
+    _edit(
+        "a tool that refuses what is allowed",
+        "layers",
+        "{if: r.rush, error: already_first}",
+        "{if: r.rush, error: already_first}, {if: r.price == 4500, error: odd_price}",
+        says="odd_price",
+    ),
+    _edit(
+        "a rule that the tool does not keep",
+        "layers",
+        ", {if: r.rush, error: already_first}",
+        "",
+        "{id: h-twice",
+        says="carries it out",
+    ),
+    _edit(
+        "a rule that the tool keeps unsaid",
+        "layers",
+        "when: r.rush, verdict: deny, enforced: tool",
+        "when: r.rush, verdict: deny",
+        says="as well",
+    ),
+    _edit("a desk where nothing is done", "unchanged", "mine:  {share: 0.9", "mine:  {share: 0.15", "wishes:"),
+    _edit("an outcome that no case has", "outcomes", "asked, trap]", "asked, replaced, trap]", says="replaced"),
+]
+SEEN = [
+    _edit(
+        "a column that nothing shows",
+        "shown",
+        "brought_at, price, rush, why]",
+        "brought_at, price, why]",
+        "rush:       {type: bool",
+        says="h-twice",
+    ),
+    _edit(
+        "a row that nothing leads to",
+        "shown",
+        "{get: repairs, key: repair_id, show: repair}",
+        "{one: repairs, where: 'it.id == repair_id and it.price == 1', show: repair}",
+        "{id: d-late",
+    ),
+]
+TOOL = "tools:\n"
+CODE_TOOL = """tools:
+  list_waiting:
+    code: tools.waiting
+    kind: read
+    about: List what waits, by what it is.
+    args: {item: {type: item}}
+"""
+
+
+def _code(name: str, check: str, body: str, at: str = "def waiting(", says: str = "") -> Broken:
+    files = {"tools.py": f'"""A tool in code."""\n\n\ndef waiting(db, now, item):\n    """What waits."""\n{body}'}
+    return Broken(name, check, at, ((TOOL, CODE_TOOL),), files, says, "tools.py")
+
+
+CODE = [
+    _code("code that raises", "raises", "    return [][0]\n", says="raised"),
+    _code("code that answers with too much", "raises", "    return 'x' * 10_000_000\n", says="output"),
+    _code("code that changes its inputs", "raises", "    db.rows('repairs')[0].price = 1\n    return []\n"),
+    _code("code that opens a socket", "schema", "    import socket\n    return []\n", "import socket"),
+    Broken("code that is not there", "schema", "code: tools.waiting", ((TOOL, CODE_TOOL),)),
+]
+CHEAPEST = """  best: {goal: rush_repair, words: ["Whatever is cheapest of mine, please hurry it."],
+         slots: {repair_id: {choose: {from: caller.repairs, by: min x.rush}}}}
+"""
+BEFORE = "  cheaper: {goal"
+MORE = [
+    _edit(
+        "an example on the wrong side",
+        "limits",
+        "{set: {r.rush: true}, fires: true}",
+        "{set: {r.rush: false}, fires: true}",
+    ),
+    _edit(
+        "a way round by two allowed calls",
+        "loopholes",
+        "price: it.price + rush_fee}",
+        "price: it.price + rush_fee, brought_at: now}",
+        "{id: d-late",
+    ),
+    _edit(
+        "words without a value",
+        "words",
+        "Can {repair_id} be done sooner?",
+        "Can it be done sooner?",
+        "Can it be done sooner?",
+    ),
+    _edit("an optimum with ties", "ties", BEFORE, CHEAPEST + BEFORE, "  best: {goal"),
+    _edit(
+        "two rules with one sentence",
+        "sentences",
+        "No piece is hurried twice.",
+        "Prices are  fixed, for everybody.",
+        "{id: cheaper",
+    ),
+    _edit(
+        "an amount that is nowhere", "agents", "and not later.", "and not later, for a fee of 7 euros.", "{id: d-late"
+    ),
+    _edit(
+        "a sentence with a row's id",
+        "sentences",
+        "No piece is hurried twice.",
+        "No piece is hurried twice, K675 included.",
+    ),
+]
+
+BROKEN = [*LOAD, *WORDS, *WORLD, *PLAY, *SEEN, *CODE, *MORE]
