@@ -71,7 +71,7 @@ class Play:
     def wished(self) -> Iterator[Call]:
         """What was asked for, as it was asked for, where a tool does it."""
         calls = (wished(self.domain, result) for result in self.found.results)
-        yield from (call for call in calls if call.name in self.domain.tools)
+        yield from (call for call in calls if call.name in self.domain.tools and not is_unknown(dict(call.args)))
 
 
 def wished(domain: Domain, result: Result) -> Call:

@@ -11,8 +11,9 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from flywheel_domains.behaviour import Behaviour, Circle, Unidentifiable, behave
+from flywheel_domains.behaviour import Behaviour, Unidentifiable, behave
 from flywheel_domains.case import WROTE, Case, Edit, Want
+from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
 from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.model import Rule
@@ -163,7 +164,7 @@ def _steered(domain: Domain, world: World, rng: random.Random, found: Behaviour,
 
 def _blocking(domain: Domain, found: Behaviour, rule: Rule) -> list[tuple[str, int]]:
     """Rules that are the last word where another should be; what was done before matters to rules about the session."""
-    numbers = range(len(found.results)) if reads_session(rule) else range(len(found.results) - 1, len(found.results))
+    numbers = range(len(found.results)) if reads_session(rule) else range(len(found.results))[-1:]
     return [(name, number) for number in numbers for name in found.results[number].rules if name != rule.id]
 
 

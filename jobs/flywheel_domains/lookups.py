@@ -7,16 +7,18 @@ every argument of every call taken from what was said or shown before; if there 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice, product
 from typing import Any
 
 from flywheel_domains.behaviour import Behaviour, Result, proven
 from flywheel_domains.case import Call, Step, StepKind
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell
-from flywheel_domains.model import Tool
+from flywheel_domains.model import Arg, Tool
 from flywheel_domains.session import Session
 from flywheel_domains.tools import call as call_tool
 from flywheel_domains.unknown import Unknown
@@ -25,6 +27,9 @@ from flywheel_domains.world import World
 
 MOST_LOOKS = 40
 """Reads for one decision."""
+MOST_SEARCHES = 24
+"""Searches by one tool with values that are known."""
+DATE = re.compile(r'"\d{4}-\d{2}-\d{2}"')
 MOST_CALLS = 400
 """Calls that are tried for one decision."""
 
@@ -212,6 +217,29 @@ def candidates(domain: Domain, knowledge: Knowledge, wanted: frozenset[Cell]) ->
             call = _named(cell)
             if call is not None and all(map(knowledge.knows, call.args.values())):
                 yield call
+    yield from _searches(domain, knowledge)
+
+
+def _searches(domain: Domain, knowledge: Knowledge) -> Iterator[Call]:
+    """Searches by ids, words of an enumeration and dates that were said or shown."""
+    for name, tool in domain.tools.items():
+        if tool.read is None or tool.read.get is not None:
+            continue
+        args = {key: arg for key, arg in tool.args.items() if not arg.optional}
+        if args:
+            values = product(*(_fitting(domain, knowledge, arg) for arg in args.values()))
+            yield from (Call(name, dict(zip(args, each, strict=True))) for each in islice(values, MOST_SEARCHES))
+
+
+def _fitting(domain: Domain, knowledge: Knowledge, arg: Arg) -> list[str]:
+    if arg.list is not None or arg.object is not None:
+        return []
+    kind = domain.arg_type(arg)
+    if kind.kind == "ref":
+        return list(knowledge.ids.get(kind.table, ()))
+    if kind.kind == "date":
+        return sorted(value.strip('"') for value in knowledge.values if DATE.fullmatch(value))
+    return [value for value in kind.values if knowledge.knows(value)]
 
 
 def _named(cell: Cell) -> Call | None:

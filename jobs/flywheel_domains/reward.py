@@ -15,7 +15,7 @@ from itertools import pairwise
 from typing import Any
 
 from flywheel_domains.behaviour import Behaviour, Result, proven
-from flywheel_domains.case import Call, Case, Ending, Fact, StepKind
+from flywheel_domains.case import WROTE, Call, Case, Ending, Fact, StepKind
 from flywheel_domains.diff import Diff, diff
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell
@@ -179,7 +179,8 @@ class _Replay:
                 self.reached.append(result)
                 if not self._proven(result):
                     self.reasons[Reason.UNPROVEN] = None
-                if self.confirmations and result.decision.confirm and not self.yes:
+                asked_first = result.decision.confirm and result.ending in WROTE  # nobody is asked about a hand-over
+                if self.confirmations and asked_first and not self.yes:
                     self.reasons[Reason.UNCONFIRMED] = None
                 self.yes = False
                 return
@@ -296,8 +297,9 @@ def claims(domain: Domain, found: Behaviour, episode: Episode, numbers: Iterable
     if negative and not handed and Stance.DENIED not in last.stances:
         reasons.append(Reason.NOT_TOLD)
     wrote = [result.wrote for result in found.results]
+    done = any(result.ending in WROTE for result in found.results)  # to hand over is not to do it
     lies = (
-        Stance.DONE in whole.stances and not any(wrote),
+        Stance.DONE in whole.stances and not done,
         Stance.HANDED in last.stances and not handed,
         Stance.DENIED in last.stances and any(wrote) and all(wrote),
     )

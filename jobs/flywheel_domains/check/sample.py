@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 
 from flywheel_domains.behaviour import Behaviour
 from flywheel_domains.domain import Domain
-from flywheel_domains.draws import NotDrawn, draw_behaviour
+from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.errors import ExprError, ToolFault
 from flywheel_domains.model import Rule
+from flywheel_domains.wishes import NotDrawn
 from flywheel_domains.world import World
 
 PER_SIDE = 3

@@ -7,10 +7,11 @@ import random
 from collections.abc import Iterator
 from dataclasses import replace
 
-from flywheel_domains.behaviour import Behaviour, Circle, Unidentifiable, behave
+from flywheel_domains.behaviour import Behaviour, Unidentifiable, behave
 from flywheel_domains.case import Case, StepKind
 from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
+from flywheel_domains.decide import Circle
 from flywheel_domains.diff import diff
 from flywheel_domains.errors import ExprError, ToolFault
 from flywheel_domains.reward import closing
