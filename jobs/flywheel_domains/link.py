@@ -7,14 +7,11 @@ from collections.abc import Iterable
 from flywheel_domains.code_check import functions
 from flywheel_domains.document import Document, Path
 from flywheel_domains.domain import Domain
-from flywheel_domains.expr import Expr
 from flywheel_domains.functions import FUNCTIONS
-from flywheel_domains.model import Arg, Column, Rule, Step, Table, Tool
+from flywheel_domains.link_names import DRAWN_CALLS, WORLD_CALLS, Names
+from flywheel_domains.link_policy import PolicyLinker
+from flywheel_domains.model import Arg, Column, Step, Table, Tool
 from flywheel_domains.values import normalise
-
-WORLD_CALLS = {"row", "rows", "listing", "any", "all"}
-DRAWN_CALLS = {"pick", "rand"}
-EVERYWHERE = {"now", "today", "caller", "session"}
 
 
 def link(domain: Domain, document: Document, code: str) -> None:
@@ -27,16 +24,12 @@ def link(domain: Domain, document: Document, code: str) -> None:
     linker.lookups()
     linker.views()
     linker.calls()
-    linker.rules()
-    linker.wishes()
-    linker.prompt()
+    PolicyLinker(linker).all()
 
 
-class _Linker:
+class _Linker(Names):
     def __init__(self, domain: Domain, document: Document) -> None:
-        self.domain, self.document = domain, document
-        self.fault = document.fault
-        self.attributes: set[str] = set()
+        super().__init__(domain, document)
         self.code: dict[str, tuple[str, ...]] = {}
 
     # ---- tables
@@ -148,21 +141,7 @@ class _Linker:
         for index, check in enumerate(table.check):
             self.expr(("tables", name, "check", index), check, {"it"})
 
-    # ---- expressions
-
-    def expr(self, path: Path, expr: Expr | None, names: Iterable[str] = (), calls: Iterable[str] = ()) -> None:
-        """Every name, function and attribute of an expression is one that is there."""
-        if expr is None:
-            return
-        object.__setattr__(expr, "where", f"{self.document.file}:{self.document.line(path)} {'.'.join(map(str, path))}")
-        known = {*names, *EVERYWHERE, *self.domain.constants}
-        for name in sorted(expr.names - known):
-            self.fault(path, f"there is no {name} here", _near(name, known))
-        functions = {*FUNCTIONS, *WORLD_CALLS, *self.domain.lookups, *calls}
-        for name in sorted(expr.calls - functions):
-            self.fault(path, f"there is no function {name}", _near(name, functions))
-        for name in sorted(expr.attributes - self.attributes):
-            self.fault(path, f"no table or argument has {name}", _near(name, self.attributes))
+    # ---- lookups
 
     def lookups(self) -> None:
         for name, lookup in self.domain.lookups.items():
@@ -288,76 +267,7 @@ class _Linker:
             if key != "id" and key not in (step.row or {}) and not optional:
                 self.fault((*path, "row"), f"the row gives no {key}", "every column that is not nullable is given")
 
-    # ---- policy and wishes
-
-    def rules(self) -> None:
-        seen: set[str] = set()
-        parts = self.domain.parts
-        for index, rule in enumerate(self.domain.rules):
-            path = ("rules", index)
-            if rule.id in seen:
-                self.fault((*path, "id"), f"there are two rules {rule.id}")
-            seen.add(rule.id)
-            members = [name for name in parts if self.domain.groups_of(name) & set(rule.applies)]
-            words = frozenset().union(*(self.domain.groups_of(name) for name in parts)) if parts else frozenset()
-            for word in rule.applies:
-                if word not in words and word not in ("private", "reads", "writes", "acts"):
-                    self.fault((*path, "for"), f"there is no tool, act or group {word}")
-            for name in members:
-                self._rule(path, rule, names={*parts[name].args, *parts[name].let}, member=name)
-        for index, rule in enumerate(self.domain.rules):
-            for other in rule.lifted_by:
-                if other not in seen:
-                    self.fault(("rules", index, "lifted_by"), f"there is no rule {other}")
-
-    def _rule(self, path: Path, rule: Rule, names: set[str], member: str) -> None:
-        for key, found in (("when", rule.when), ("unless", rule.unless)):
-            if found is not None:
-                missing = found.names - names - EVERYWHERE - set(self.domain.constants)
-                if missing:
-                    text = f"{', '.join(sorted(missing))} means nothing for {member}, to which the rule applies"
-                    self.fault((*path, key), text, "give it a `let`, or narrow `for`")
-                self.expr((*path, key), found, found.names)
-        for key, given in (("args", rule.args), ("set", rule.changes)):
-            for name, expr in given.items():
-                self.expr((*path, key, name), expr, names)
-        if rule.instead is not None:
-            for name, expr in rule.instead.args.items():
-                self.expr((*path, "instead", "args", name), expr, names)
-
-    def wishes(self) -> None:
-        for name, wish in self.domain.wishes.items():
-            path = ("wishes", name)
-            part = self.domain.parts.get(wish.goal)
-            if part is None:
-                self.fault((*path, "goal"), f"there is no tool or act {wish.goal}")
-                continue
-            for slot in wish.slots:
-                if slot not in part.args:
-                    self.fault((*path, "slots", slot), f"{wish.goal} has no argument {slot}")
-            for other in wish.otherwise:
-                if other not in self.domain.wishes:
-                    self.fault((*path, "else"), f"there is no wish {other}")
-
-    def prompt(self) -> None:
-        """Who calls, and what worked examples show, is there."""
-        if self.domain.caller is not None and self.domain.caller not in self.domain.tables:
-            self.fault(("caller",), f"there is no table {self.domain.caller}")
-        for number, example in enumerate(self.domain.prompt.examples):
-            for index, call in enumerate(example.calls):
-                path = ("prompt", "examples", number, "calls", index)
-                tool = self.domain.tools.get(call.tool)
-                if tool is None:
-                    self.fault((*path, "tool"), f"there is no tool {call.tool}")
-                for name in sorted(set(call.args) - set(tool.args if tool else call.args)):
-                    self.fault((*path, "args", name), f"{call.tool} has no argument {name}")
-
 
 def _in_all(table: Table, column: str) -> bool:
     """Whether the rows of a table are given, and all of them with this column."""
     return bool(table.data) and all(column in row for row in table.data)
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    close = sorted(other for other in known if other[:3] == name[:3] and other != name)[:3]
-    return f"did you mean {' or '.join(close)}?" if close else ""

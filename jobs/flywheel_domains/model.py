@@ -7,11 +7,13 @@ checked afterwards, over the whole domain, by `link`.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from flywheel_domains.blocks import ID, Each, Expression, Name, Named, Part, Share, Words
+from flywheel_domains.expr import Expr, compile_expr
 from flywheel_domains.gens import Gen
 from flywheel_domains.values import ColumnType, normalise
 
@@ -19,11 +21,18 @@ FORMAT = "flywheel.dev/domain/v1"
 
 
 class Clock(Part):
-    """The domain's time: it stands still within a conversation unless `per_turn` says otherwise."""
+    """The domain's time: one clock and one zone, and time stands still within a conversation."""
 
     now: str
-    zone: str = "UTC"
+    zone: str = Field(default="UTC", pattern=r"^[A-Za-z_]+(/[A-Za-z_+-]+){0,2}$")
     per_turn: str = "0m"
+
+    @field_validator("per_turn")
+    @classmethod
+    def _still(cls, text: str) -> str:
+        if text != "0m":
+            raise ValueError("time stands still within a conversation: anything but 0m is not built yet")
+        return text
 
     @field_validator("now")
     @classmethod
@@ -361,6 +370,25 @@ class Choose(Part):
     by: str
     hide: Literal["value"] | None = None
     tie: str | None = None
+
+    @field_validator("by")
+    @classmethod
+    def _best(cls, text: str) -> str:
+        way, _, score = text.partition(" ")
+        if way not in ("min", "max"):
+            raise ValueError("write `min <expression>` or `max <expression>`, over `it`")
+        compile_expr(score)
+        return text
+
+    @property
+    def way(self) -> str:
+        """`min` or `max`."""
+        return self.by[:3]
+
+    @cached_property
+    def score(self) -> Expr:
+        """What is the least or the most."""
+        return compile_expr(self.by[3:])
 
 
 class Pick(Part):

@@ -10,7 +10,7 @@ from typing import Any
 
 from flywheel_domains.case import Call, Want
 from flywheel_domains.domain import Domain
-from flywheel_domains.expr import Expr, Scope, compile_expr
+from flywheel_domains.expr import Expr, Scope
 from flywheel_domains.functions import attribute
 from flywheel_domains.model import Act, Arg, Choose, Spread, Tool
 from flywheel_domains.unknown import UNKNOWN, Undecided, Unknown, is_unknown
@@ -137,16 +137,13 @@ def _chosen(choose: Choose, arg: Arg, scope: Scope) -> Any:
         return UNKNOWN
     if not candidates:
         raise NoCandidate("there is nothing to choose from")
-    way, _, text = choose.by.partition(" ")
-    best = list(candidates)
-    if way in ("min", "max"):
-        scores = [compile_expr(text).eval(_about(scope, each)) for each in candidates]
-        if is_unknown(scores):
-            return UNKNOWN
-        limit = min(scores) if way == "min" else max(scores)
-        best = [each for each, score in zip(candidates, scores, strict=True) if score == limit]
-        if len(best) > 1 and choose.tie is None:
-            raise Tie(f"{len(best)} candidates are equally good")
+    scores = [choose.score.eval(_about(scope, each)) for each in candidates]
+    if is_unknown(scores):
+        return UNKNOWN
+    limit = min(scores) if choose.way == "min" else max(scores)
+    best = [each for each, score in zip(candidates, scores, strict=True) if score == limit]
+    if len(best) > 1 and choose.tie is None:
+        raise Tie(f"{len(best)} candidates are equally good")
     found = plain_value(best[0])
     return (found,) if arg.list is not None and not isinstance(found, tuple) else found
 

@@ -8,7 +8,7 @@ from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
 from flywheel_domains.expr import Expr
 from flywheel_domains.functions import DATE_PARTS
-from flywheel_domains.link import WORLD_CALLS
+from flywheel_domains.link_names import WORLD_CALLS
 
 ENDS = ("deny", "hand_over", "instead")
 

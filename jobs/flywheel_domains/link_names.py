@@ -1,0 +1,43 @@
+"""What an expression may name: every name, function and attribute in it is one that is there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from flywheel_domains.document import Document, Path
+from flywheel_domains.domain import Domain
+from flywheel_domains.expr import Expr
+from flywheel_domains.functions import FUNCTIONS
+
+WORLD_CALLS = {"row", "rows", "listing", "any", "all"}
+DRAWN_CALLS = {"pick", "rand"}
+EVERYWHERE = {"now", "today", "caller", "session"}
+
+
+class Names:
+    """Checks expressions of a domain and notes faults in its document."""
+
+    def __init__(self, domain: Domain, document: Document) -> None:
+        self.domain, self.document = domain, document
+        self.fault = document.fault
+        self.attributes: set[str] = set()
+
+    def expr(self, path: Path, expr: Expr | None, names: Iterable[str] = (), calls: Iterable[str] = ()) -> None:
+        """Every name, function and attribute of an expression is one that is there."""
+        if expr is None:
+            return
+        object.__setattr__(expr, "where", f"{self.document.file}:{self.document.line(path)} {'.'.join(map(str, path))}")
+        known = {*names, *EVERYWHERE, *self.domain.constants}
+        for name in sorted(expr.names - known):
+            self.fault(path, f"there is no {name} here", near(name, known))
+        functions = {*FUNCTIONS, *WORLD_CALLS, *self.domain.lookups, *calls}
+        for name in sorted(expr.calls - functions):
+            self.fault(path, f"there is no function {name}", near(name, functions))
+        for name in sorted(expr.attributes - self.attributes):
+            self.fault(path, f"no table or argument has {name}", near(name, self.attributes))
+
+
+def near(name: str, known: Iterable[str]) -> str:
+    """A question that helps against a slip of the pen."""
+    close = sorted(other for other in known if other[:3] == name[:3] and other != name)[:3]
+    return f"did you mean {' or '.join(close)}?" if close else ""
