@@ -33,11 +33,14 @@ FROM_BASE = (
     "generation_config.json",
 )
 """Files that training does not change: the base's own bytes are kept, tokenizer and chat template included."""
+NOT_MERGED = ("optim_", "extra_state_")
+"""Begin the names of shards that only a training that goes on needs: two thirds of a checkpoint's bytes."""
 
 
 def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> Path:
-    """A folder with all actor shards of a committed checkpoint: the local one, completed from the store if need be."""
-    files = [f for f in state.files if f.path.startswith(STATE + ACTOR)]
+    """A folder with the model's shards of a committed checkpoint: the local one, completed from the store if needed."""
+    actor = STATE + ACTOR
+    files = [f for f in state.files if f.path.startswith(actor) and not f.path[len(actor) :].startswith(NOT_MERGED)]
     if not files:
         raise TrainingFailed("the last checkpoint holds no actor: actor.checkpoint.save_contents must contain model")
     folder = local if local.is_dir() else scratch

@@ -351,6 +351,18 @@ def test_shards_of_two_attempts_never_meet_in_one_model(store: Any, tmp_path: Pa
     assert (folder / Path(SHARD).name).read_bytes() == b"shard of attempt one"
 
 
+def test_what_is_not_merged_is_not_fetched(store: Any, tmp_path: Path) -> None:
+    """The optimiser is two thirds of a checkpoint, and the Ray head, where shards are merged, has none of it."""
+    run = Run(store, tmp_path / "a")
+    run.save(1, b"shard")
+    run.end()
+    state = run.checkpoints.committed[1].manifest
+    absent = FileEntry(path="state/actor/optim_world_size_1_rank_0.pt", sha256="0" * 64, size=8)
+    more = state.model_copy(update={"files": [*state.files, absent]})
+    folder = publish.actor_folder(store, more, tmp_path / "none", tmp_path / "scratch")
+    assert [p.name for p in folder.iterdir()] == [Path(SHARD).name]
+
+
 @pytest.mark.parametrize("content", [CONTENT, OTHER_CONTENT])
 def test_retention_between_the_upload_and_the_commit_of_another_run(store: Any, tmp_path: Path, content: str) -> None:
     first = Run(store, tmp_path / "a", keep_last=1, keep_best=0)
