@@ -29,9 +29,9 @@ from gpu.training import part_agentic, part_grpo
 LIMITS: dict[str, tuple[float, float]] = {
     "env": (75, 10),
     "memory": (110, 30),
-    "grpo": (300, 120),
-    "engine": (240, 60),
-    "agentic": (300, 120),
+    "grpo": (360, 240),
+    "engine": (240, 90),
+    "agentic": (400, 280),
     "toolchain": (110, 40),
 }
 

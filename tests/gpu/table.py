@@ -21,9 +21,8 @@ def table(results: dict[str, Result]) -> str:
 
 
 def _memory(found: Result) -> Iterator[tuple[str, str]]:
-    for row in found.get("rows") or []:
-        if not isinstance(row, dict):
-            continue
+    rows = found.get("rows")
+    for row in rows if isinstance(rows, list) else ():  # a training's is the number of its prompts
         if "seconds" not in row:
             yield f"{row.get('shape')} {row.get('way', '')}", str(row.get("error") or row.get("skipped") or row)
             continue

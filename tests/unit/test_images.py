@@ -183,3 +183,12 @@ def test_an_image_names_its_code_as_the_checkout_does(tmp_path: Path) -> None:
 def test_one_release_number() -> None:
     chart = yaml.safe_load((ROOT / "charts" / "flywheel" / "Chart.yaml").read_text())
     assert chart["version"] == chart["appVersion"] == flywheel_api.__version__
+
+
+@pytest.mark.parametrize("name", ["rollout-gpu", "trainer-gpu"])
+def test_gpu_images_start_without_a_compiler_and_see_only_their_own_gpus(name: str) -> None:
+    """Seen on an H100: the default sampler of vLLM needs nvcc. Variables of an image reach every pod, Ray heads too."""
+    text = (Path(__file__).resolve().parents[2] / "images" / name / "Containerfile").read_text(encoding="utf-8")
+    lines = "\n".join(line for line in text.splitlines() if not line.startswith("#"))
+    assert "nvcc" in lines or "VLLM_USE_FLASHINFER_SAMPLER=0" in lines
+    assert "NVIDIA_VISIBLE_DEVICES" not in lines

@@ -184,6 +184,6 @@ def merge(s: Shape) -> float:
     """Host memory of `flywheel_jobs.trainer.merge`, without pages of files that the kernel may drop.
 
     Seen for two made models with groups of 64 MiB: 8 MB (dense) and 71 MB (experts, whose published form is a copy)
-    above the 286 MB of the process; verl's own merger took 1.2 and 1.7 GB above it. Three groups leave room for a layer.
+    above the 286 MB of the process; verl's own merger took 1.2 and 1.7 GB. Three groups leave room for a layer.
     """
     return 1e9 + 3 * min(MERGE_GROUP, 2.0 * s.weights)
