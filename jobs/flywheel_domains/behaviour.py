@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from flywheel_domains.case import WROTE, Call, Case, Ending, Fact, Step, StepKind, Verdict, Want
@@ -133,6 +134,8 @@ class Behaviour:
 
 def settled(domain: Domain, world: World, case: Case) -> World:
     """The world of a case: its base with the cells that the case changes. Raises ValueError if they cannot be."""
+    if case.now is not None:
+        world = world.at(datetime.fromisoformat(case.now))
     if not case.edits:
         return world
     return world.with_cells({Cell(edit.table, edit.row, edit.column): edit.value for edit in case.edits})

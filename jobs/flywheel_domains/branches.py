@@ -14,8 +14,9 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from flywheel_domains.behaviour import GIVES_WAY, Behaviour, Circle, Unidentifiable, behave
+from flywheel_domains.behaviour import GIVES_WAY, Behaviour, Unidentifiable, behave
 from flywheel_domains.case import Case, Edit, Ending, Verdict, Want
+from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import problem
 from flywheel_domains.edits import example_edits, flips, merged

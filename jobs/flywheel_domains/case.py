@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from flywheel_domains.values import plain
+
 
 class Verdict(StrEnum):
     """What a rule says about a call, strongest first; `strength` orders them."""
@@ -91,6 +93,7 @@ class Case:
     claims: Mapping[str, Any] = field(default_factory=dict)
     edits: tuple[Edit, ...] = ()
     now: str | None = None
+    """The time at which it happens, if it is not the domain's."""
     target: str | None = None
 
 
@@ -134,3 +137,66 @@ class Step:
     want: int
     call: Call | None = None
     slots: tuple[str, ...] = ()
+
+
+# ---- as JSON
+
+
+def dump(case: Case) -> dict[str, Any]:
+    """The case as JSON has it; `parse` makes it again."""
+    return {
+        "domain": case.domain,
+        "seed": case.seed,
+        "caller": case.caller,
+        "kind": case.kind,
+        "persona": case.persona,
+        "wants": [_want(want) for want in case.wants],
+        "knows": plain(dict(case.knows)),
+        "claims": plain(dict(case.claims)),
+        "edits": [[edit.table, edit.row, edit.column, plain(edit.value)] for edit in case.edits],
+        "now": case.now,
+        "target": case.target,
+    }
+
+
+def _want(want: Want) -> dict[str, Any]:
+    return {
+        "wish": want.wish,
+        "said": plain(dict(want.said)),
+        "described": {name: [[path, plain(value)] for path, value in marks] for name, marks in want.described.items()},
+        "hidden": sorted(want.hidden),
+        "again": {name: plain(list(values)) for name, values in want.again.items()},
+        "otherwise": _want(want.otherwise) if want.otherwise else None,
+        "limits": plain(dict(want.limits)),
+        "words": want.words,
+    }
+
+
+def parse(raw: Mapping[str, Any]) -> Case:
+    """The case from what `dump` made of it. Raises KeyError, TypeError or ValueError for anything else."""
+    return Case(
+        domain=raw["domain"],
+        seed=int(raw["seed"]),
+        caller=raw["caller"],
+        kind=raw["kind"],
+        persona=raw["persona"],
+        wants=tuple(_parsed(want) for want in raw["wants"]),
+        knows=dict(raw["knows"]),
+        claims=dict(raw["claims"]),
+        edits=tuple(Edit(table, row, column, value) for table, row, column, value in raw["edits"]),
+        now=raw["now"],
+        target=raw["target"],
+    )
+
+
+def _parsed(raw: Mapping[str, Any]) -> Want:
+    return Want(
+        wish=raw["wish"],
+        said=dict(raw["said"]),
+        described={name: tuple((path, value) for path, value in marks) for name, marks in raw["described"].items()},
+        hidden=frozenset(raw["hidden"]),
+        again={name: tuple(values) for name, values in raw["again"].items()},
+        otherwise=_parsed(raw["otherwise"]) if raw["otherwise"] else None,
+        limits=dict(raw["limits"]),
+        words=int(raw["words"]),
+    )

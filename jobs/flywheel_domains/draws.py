@@ -44,6 +44,9 @@ def draw_behaviour(
 ) -> Behaviour:
     """The case with its behaviour, which was computed to see whether it is one. Raises NotDrawn."""
     why = "there is no wish for it"
+    rule = domain.rule(target_rule) if target_rule else None
+    if rule is not None and not fires and rule.when is None and rule.unless is None:
+        raise NotDrawn(f"rule {rule.id} has no condition, so it has one side only")
     for number in range(TRIES):
         try:
             found = _drawn(domain, world, rng, target_rule, fires, number)
@@ -70,6 +73,8 @@ def problem(domain: Domain, found: Behaviour) -> str:
     looked = any(result.proof or result.asked for result in found.results) or bool(found.identified_by)
     if not looked:
         return "nothing has to be looked up"
+    if not found.session.ended and {result.want for result in found.results} != set(range(len(found.case.wants))):
+        return "a wish is about nothing that is there"
     for result, after in zip(found.results, [*(r.world for r in found.results[1:]), found.final], strict=True):
         if result.ending in WROTE and result.world.digest == after.digest:
             return "the write changes nothing"
@@ -164,7 +169,8 @@ def _steered(domain: Domain, world: World, rng: random.Random, found: Behaviour,
 
 def _blocking(domain: Domain, found: Behaviour, rule: Rule) -> list[tuple[str, int]]:
     """Rules that are the last word where another should be; what was done before matters to rules about the session."""
-    numbers = range(len(found.results)) if reads_session(rule) else range(len(found.results))[-1:]
+    last = len(found.results) - 1
+    numbers = range(0 if reads_session(rule) else max(0, last), last + 1)
     return [(name, number) for number in numbers for name in found.results[number].rules if name != rule.id]
 
 

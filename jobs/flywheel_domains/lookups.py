@@ -10,15 +10,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
-from itertools import islice, product
+from datetime import date, datetime
+from itertools import chain, islice, product
 from typing import Any
 
 from flywheel_domains.behaviour import Behaviour, Result, proven
 from flywheel_domains.case import Call, Step, StepKind
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell
-from flywheel_domains.model import Arg, Tool
+from flywheel_domains.model import Arg
 from flywheel_domains.session import Session
 from flywheel_domains.tools import call as call_tool
 from flywheel_domains.unknown import Unknown
@@ -32,6 +32,9 @@ MOST_SEARCHES = 24
 DATE = re.compile(r'"\d{4}-\d{2}-\d{2}"')
 MOST_CALLS = 400
 """Calls that are tried for one decision."""
+MOST_ROWS = 4
+MOST_COMBINED = 24
+"""Wanted rows and combinations of arguments for which one search is tried."""
 
 
 class Unprovable(Exception):
@@ -168,25 +171,82 @@ def _looks(domain: Domain, knowledge: Knowledge, result: Result, session: Sessio
     tried: dict[str, frozenset[Cell]] = {}
     while not proven(domain, result, result.told, knowledge.seen, knowledge.identified):
         wanted = result.proof - knowledge.seen
-        best: tuple[int, int, str] | None = None
-        calls: dict[str, Call] = {}
-        for call in candidates(domain, knowledge, wanted):
-            key = _text([call.name, dict(call.args)])
-            if key not in tried:
-                if len(tried) > MOST_CALLS:
-                    break
-                tried[key] = call_tool(domain, result.world, session, call.name, dict(call.args)).revealed
-            calls[key] = call
-            score = len(tried[key] & wanted)
-            leads = _leads(domain, tried[key] - knowledge.seen, wanted)
-            rank = (score, leads, key)
-            if (score or leads) and (best is None or rank[:2] > best[:2]):
-                best = rank
+        best = _best(domain, knowledge, result, session, candidates(domain, knowledge, wanted), tried)
+        if best is None or not best[0]:
+            searches = chain(searches_for(domain, knowledge, result.world, wanted), _searches(domain, knowledge))
+            best = _best(domain, knowledge, result, session, searches, tried) or best
         if best is None or len(steps) >= MOST_LOOKS:
             raise Unprovable(result, wanted)
-        steps.append(Step(StepKind.LOOK, result.want, calls[best[2]]))
-        knowledge.shown(result.world, tried[best[2]])
+        call = best[1]
+        steps.append(Step(StepKind.LOOK, result.want, call))
+        knowledge.shown(result.world, tried[_key(call)])
     return steps
+
+
+def _key(call: Call) -> str:
+    return _text([call.name, dict(call.args)])
+
+
+def _best(
+    domain: Domain,
+    knowledge: Knowledge,
+    result: Result,
+    session: Session,
+    calls: Iterable[Call],
+    tried: dict[str, frozenset[Cell]],
+) -> tuple[int, Call] | None:
+    """The call that shows most of what is wanted (how much, and which), or leads on to it; None if none does."""
+    wanted = result.proof - knowledge.seen
+    best: tuple[int, int, str, Call] | None = None
+    for call in calls:
+        key = _key(call)
+        if key not in tried:
+            if len(tried) > MOST_CALLS:
+                break
+            tried[key] = call_tool(domain, result.world, session, call.name, dict(call.args)).revealed
+        score, leads = len(tried[key] & wanted), _leads(domain, tried[key] - knowledge.seen, wanted)
+        if (score or leads) and (best is None or (score, leads) > best[:2]):
+            best = (score, leads, key, call)
+    return (best[0], best[3]) if best is not None else None
+
+
+def searches_for(domain: Domain, knowledge: Knowledge, world: World, wanted: frozenset[Cell]) -> Iterator[Call]:
+    """Searches that could show wanted rows, by arguments that are known, or named in the tool's own schema."""
+    view = world.view()
+    rows: dict[str, dict[str, None]] = {}
+    for cell in sorted(wanted):
+        if cell.row != "*":
+            rows.setdefault(cell.table, {})[cell.row] = None
+    for name, tool in domain.tools.items():
+        if tool.read is None or tool.read.where is None:
+            continue
+        for id in list(rows.get(tool.read.table, ()))[:MOST_ROWS]:
+            values = view.values(tool.read.table, id) or {}
+            lists = [_for_arg(domain, knowledge, arg, values) for arg in tool.args.values()]
+            for given in islice(product(*lists), MOST_COMBINED):
+                yield Call(name, {arg: value for arg, value in zip(tool.args, given, strict=True) if value is not None})
+
+
+def _for_arg(domain: Domain, knowledge: Knowledge, arg: Arg, row: Mapping[str, Any]) -> list[Any]:
+    """Values that an agent could give for an argument, those of the wanted row first; None leaves it out."""
+    if arg.list is not None or arg.object is not None:
+        return [None]
+    kind = domain.arg_type(arg)
+    if kind.kind == "enum":
+        found: list[Any] = sorted(kind.values, key=lambda value: value not in row.values())
+    elif kind.kind == "ref":
+        found = sorted(knowledge.ids.get(kind.table, ()), key=lambda id: (id not in row.values(), id))
+    else:
+        held = [
+            value.date() if kind.kind == "date" and isinstance(value, datetime) else value for value in row.values()
+        ]
+        found = [
+            plain(value) for value in held if isinstance(value, _PYTHON.get(kind.kind, ())) and knowledge.knows(value)
+        ]
+    return [*found, None] if arg.optional or not found else found
+
+
+_PYTHON: dict[str, type] = {"string": str, "int": int, "money": int, "date": date, "datetime": datetime}
 
 
 def _leads(domain: Domain, fresh: frozenset[Cell] | set[Cell], wanted: frozenset[Cell]) -> int:
@@ -217,7 +277,6 @@ def candidates(domain: Domain, knowledge: Knowledge, wanted: frozenset[Cell]) ->
             call = _named(cell)
             if call is not None and all(map(knowledge.knows, call.args.values())):
                 yield call
-    yield from _searches(domain, knowledge)
 
 
 def _searches(domain: Domain, knowledge: Knowledge) -> Iterator[Call]:
@@ -256,8 +315,3 @@ def missing(
 ) -> list[Result]:
     """The results that do not follow from these cells, with all that is said known: empty if everything is proved."""
     return [r for r in found.results if not proven(domain, r, r.told, revealed, identified)]
-
-
-def reveals(domain: Domain, tool: Tool) -> str:
-    """The table whose rows a read shows, "" for a write."""
-    return tool.read.table if tool.read is not None else ""

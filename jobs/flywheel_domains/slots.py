@@ -67,7 +67,7 @@ def described(domain: Domain, view: View, table: str, caller: str, marks: tuple[
     """The id of the caller's row that has these values, UNKNOWN if that cannot be told yet. Raises Tie."""
     try:
         ids = owned(domain, view, table, caller)
-        fits = [id for id in ids if all(plain_at(view, table, id, path) == value for path, value in marks)]
+        fits = [id for id in ids if _fits(view, table, id, marks)]
     except Undecided:
         return UNKNOWN
     if len(fits) > 1:
@@ -75,6 +75,16 @@ def described(domain: Domain, view: View, table: str, caller: str, marks: tuple[
     if not fits:
         raise NoCandidate(f"no row of {table} fits the description")
     return fits[0]
+
+
+def _fits(view: View, table: str, id: str, marks: tuple[tuple[str, Any], ...]) -> bool:
+    for path, value in marks:
+        found = plain_at(view, table, id, path)
+        if is_unknown(found):
+            raise Undecided
+        if plain(found) != value:
+            return False
+    return True
 
 
 def plain_at(view: View, table: str, id: str, path: str) -> Any:

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from flywheel_domains.behaviour import Behaviour, Circle, Result, Unidentifiable, behave
+from flywheel_domains.behaviour import Behaviour, Result, Unidentifiable, behave
 from flywheel_domains.case import Case, Edit, Want
+from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
 from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.errors import ExprError
