@@ -31,7 +31,7 @@ from flywheel_api.base import StatusModel, Timestamp
 from flywheel_api.canonical import canonical_json, digest_of, hex_of
 from flywheel_api.causes import Cause
 from flywheel_api.names import kebab
-from flywheel_api.results import ModelResult, Result, TrainingResult
+from flywheel_api.results import EndpointFinding, ModelResult, Result, TrainingResult
 
 MANIFEST_SCHEMA: Final = "flywheel.dev/manifest/v2"
 PROGRESS_SCHEMA: Final = "flywheel.dev/progress/v1"
@@ -214,6 +214,9 @@ class Progress(StatusModel):
     resumed_from_step: int | None = Field(default=None, description="Step that the attempt resumed from.")
     unhealthy: str | None = Field(default=None, description="What of the training's curve looks like a collapse.")
     manifest: str | None = Field(default=None, description="Digest of the commit, once it stands.")
+    endpoints: list[EndpointFinding] = Field(
+        default_factory=list, description="What handshakes found for a result that stood already."
+    )
     moved_bytes: int = Field(default=0, description="Bytes of files moved so far, to the store, from it or on disk.")
     updated_at: Timestamp = Field(description="Moves only with real progress (law 8).")
     heartbeat_at: Timestamp = Field(description="Moves as long as the process lives.")

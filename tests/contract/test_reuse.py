@@ -14,10 +14,11 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Progress
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage, StageConfig
-from flywheel_jobs.core.errors import BudgetExceeded
+from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
 from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.harness.journal import Journal
 from flywheel_jobs.harness.runner import run_stage
+from flywheel_jobs.stages import prepare
 from flywheel_jobs.stages.main import STAGES
 from flywheel_jobs.storage.store import Store
 from flywheel_store.memory import MemoryBucket
@@ -66,6 +67,24 @@ def test_another_round_takes_the_commit_and_asks_nobody(round_: Round, endpoint:
     assert Progress.model_validate(round_.store.get_json(key)).manifest == first.digest
     other = round_.config(Stage.MINE_REASONING, **SECOND, base_model="sha256:" + "2" * 64)
     assert other.content_key != config.content_key, "other weights make another result"
+
+
+def test_a_prepare_that_stands_is_taken_and_its_endpoints_are_asked_anew(round_: Round, endpoint: Endpoint) -> None:
+    first, before = round_.done[Stage.PREPARE], endpoint.standin.served
+    teacher = round_.config(Stage.SYNTHESIZE_REASONING).endpoints
+    config = round_.config(Stage.PREPARE, **SECOND).model_copy(update={"endpoints": teacher})
+    for shard in (1, 0):  # another shard leaves it to the first one, and says nothing
+        context = StageContext(config, round_.store, shard)
+        assert asyncio.run(run_stage(context, STAGES[config.stage], prepare.again)) == first.digest
+        told = context.attempt.pulse.progress
+        asked = (endpoint.standin.served > before, bool(told.endpoints), told.manifest == first.digest)
+        assert asked == (not shard,) * 3
+    assert {e.role for e in told.endpoints} == {e.role for e in teacher}
+    gone = [e.model_copy(update={"model": "gone"}) for e in teacher]
+    context = StageContext(config.model_copy(update={"endpoints": gone, "attempt": 2}), round_.store)
+    with pytest.raises(EndpointUnavailable) as refused:
+        asyncio.run(run_stage(context, STAGES[config.stage], prepare.again))
+    assert refused.value.reason == "EndpointRefused" and context.attempt.pulse.progress.manifest is None
 
 
 def test_another_round_takes_finished_items_over_and_pays_only_for_the_rest(round_: Round) -> None:

@@ -76,7 +76,7 @@ class Pool:
         named = ("top_k", "top_p", "min_p", "temperature", "repetition_penalty")
         own = {name: getattr(self.defaults, name) for name in named}
         most = body["max_tokens"]
-        params = asked.to_sampling_params(most, own)  # type: ignore[arg-type]
+        params = asked.to_sampling_params(most, own)
         (answer,) = self.llm.generate({"prompt_token_ids": prompt}, params, use_tqdm=False)
         found = []
         for sample in answer.outputs:

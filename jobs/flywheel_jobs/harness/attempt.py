@@ -62,13 +62,16 @@ class Attempt:
             "its Ray head was lost; the next attempt resumes from the last committed checkpoint"
         )
 
-    def committed(self) -> str | None:
-        """The digest of the result that stands, whoever made it; progress then names it, for the operator to take."""
+    def standing(self) -> str | None:
+        """The digest of the result that stands, whoever made it."""
         data = self.store.get_bytes(self.manifest_key)
-        if data is None:
-            return None
-        digest = digest_of(data)
-        self.update(manifest=digest)
+        return None if data is None else digest_of(data)
+
+    def committed(self) -> str | None:
+        """The same; progress then names it, for the operator to take."""
+        digest = self.standing()
+        if digest is not None:
+            self.update(manifest=digest)
         return digest
 
     def commit(self, manifest: Manifest) -> str:

@@ -12,6 +12,7 @@ from typing import TypedDict, Unpack
 
 from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_time
+from flywheel_api.results import EndpointFinding
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.storage.store import Store
 from flywheel_store.traffic import MOVED
@@ -41,6 +42,7 @@ class Advance(TypedDict, total=False):
     resumed_from_step: int | None
     unhealthy: str | None
     manifest: str | None
+    endpoints: list[EndpointFinding]
     moved_bytes: int
 
 

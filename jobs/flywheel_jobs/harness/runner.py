@@ -16,6 +16,7 @@ from flywheel_jobs.harness.attempt import Attempt, end
 from flywheel_jobs.harness.context import ShardDone, StageContext, StageResult
 from flywheel_jobs.storage.store import Store
 
+Again = Callable[[StageContext], Awaitable[None]]
 Work = Callable[[StageContext], Awaitable[StageResult]]
 log = telemetry.get_logger(__name__)
 TERMINATED = 143  # 128 + SIGTERM: the pod was asked to go; nothing failed
@@ -38,12 +39,19 @@ def load_config(environ: Mapping[str, str]) -> StageConfig:
         raise ValidationFailure(f"{STAGE_CONFIG_ENV} is not a stage configuration: {where}: {first['msg']}") from error
 
 
-async def run_stage(ctx: StageContext, work: Work) -> str | None:
-    """Runs the stage to its commit and returns the committed digest; None when other shards still work."""
-    standing = await asyncio.to_thread(ctx.attempt.committed)
-    if standing is not None:
-        return standing
+async def run_stage(ctx: StageContext, work: Work, again: Again | None = None) -> str | None:
+    """Runs the stage to its commit and returns the committed digest; None when other shards still work.
+
+    `again` is what has to be done although the result stands already.
+    """
     try:
+        standing = await asyncio.to_thread(ctx.attempt.standing)
+        if standing is not None and again is not None and ctx.shard:
+            return standing  # the first shard does it, and tells the operator when it is done
+        if standing is not None:
+            if again is not None:
+                await again(ctx)
+            return await asyncio.to_thread(ctx.attempt.committed)
         await ctx.open()
         return await ctx.commit(await work(ctx))
     except ShardDone:
@@ -52,9 +60,9 @@ async def run_stage(ctx: StageContext, work: Work) -> str | None:
         await ctx.close()
 
 
-async def _run_until_terminated(ctx: StageContext, work: Work) -> str | None:
+async def _run_until_terminated(ctx: StageContext, work: Work, again: Again | None) -> str | None:
     loop = asyncio.get_running_loop()
-    task = asyncio.ensure_future(run_stage(ctx, work))
+    task = asyncio.ensure_future(run_stage(ctx, work, again))
     stopped = False
 
     def stop() -> None:
@@ -71,7 +79,7 @@ async def _run_until_terminated(ctx: StageContext, work: Work) -> str | None:
         raise
 
 
-def run(stages: Mapping[Stage, Work]) -> int:
+def run(stages: Mapping[Stage, Work], again: Mapping[Stage, Again]) -> int:
     """Runs the stage that the pod's environment names to its end; returns the exit code."""
     attempt: Attempt | None = None
     telemetry.configure()
@@ -82,7 +90,7 @@ def run(stages: Mapping[Stage, Work]) -> int:
         attempt = Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
         attempt.pulse.start()
         ctx = StageContext(config, store, int(os.environ.get("JOB_COMPLETION_INDEX", "0")), attempt)
-        digest = asyncio.run(_run_until_terminated(ctx, stages[config.stage]))
+        digest = asyncio.run(_run_until_terminated(ctx, stages[config.stage], again.get(config.stage)))
         log.info("committed" if digest else "shard done", digest=digest)
         return 0
     except Terminated:

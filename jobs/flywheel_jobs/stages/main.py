@@ -39,4 +39,4 @@ STAGES: dict[Stage, runner.Work] = {
 
 def main() -> int:
     """Entry point `stage`; returns the exit code."""
-    return runner.run(STAGES)
+    return runner.run(STAGES, {Stage.PREPARE: prepare.again})

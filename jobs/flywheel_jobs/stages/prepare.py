@@ -58,6 +58,12 @@ async def run(ctx: StageContext) -> StageResult:
     return StageResult(result, files, counts=ctx.counts(len(kept), dropped), metrics=metrics)
 
 
+async def again(ctx: StageContext) -> None:
+    """Hands are shaken anew where the data stands already: the servers of today are asked, not those of then."""
+    ctx.progress(0, None, "shaking hands with endpoints")
+    ctx.attempt.update(endpoints=await ctx.shake_hands())
+
+
 def check_gates(ctx: StageContext, built: list[suites.Suite]) -> None:
     """Raises ValidationFailure for a gate that its suite's items cannot decide, before a GPU is used for it."""
     pairs = zip(ctx.spec.evaluation.suites, built, strict=True)

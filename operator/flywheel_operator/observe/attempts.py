@@ -110,7 +110,8 @@ class Results:
         over = run is None or run.state in (RunState.SUCCEEDED, RunState.ENDED)
         if over or (record.progress is not None and record.progress.manifest is not None):
             record = await self._with_result(store, record, commit, stage)
-        if record.manifest is None and (run is None or run.state is not RunState.RUNNING):
+        ended = run is not None and run.state is RunState.ENDED
+        if ended or (record.manifest is None and (run is None or run.state is not RunState.RUNNING)):
             failure = _lenient(Failure, await store.get(failure_key(owner_uid, stage, number)))
             record = replace(record, failure=failure)
         self._looks.put(key, _Look(state, self._clock(), record))

@@ -19,9 +19,12 @@ from flywheel_operator.plan import graph
 def next_stages(
     stages: Mapping[Stage, StageStatus], digests: Mapping[Stage, str], package: PackageResult | None
 ) -> Iterator[StageDef]:
-    """Jobs and trainings that are not done, whose inputs are. `digests` holds what was found meanwhile, too."""
+    """Jobs and trainings that are not done, whose inputs are. `digests` holds what was found meanwhile, too.
+
+    A Prepare whose endpoints are asked anew has a result and waits all the same.
+    """
     for definition in PIPELINE:
-        if definition.runs not in (Runs.JOB, Runs.RLJOB) or _done(definition.stage, stages, digests, package):
+        if definition.runs not in (Runs.JOB, Runs.RLJOB) or no_data(definition.stage, package):
             continue
         waits = stages[definition.stage].state in (StageState.PENDING, StageState.WAITING)
         if waits and all(_done(s, stages, digests, package) for s in definition.after):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from flywheel_api.content import ROLES
 from flywheel_api.names import CHILD_NAME_LIMIT, OWN_NAME_LIMIT, child_name
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.results import Track
@@ -69,6 +70,11 @@ def ready(definition: StageDef, stages: Mapping[Stage, StageStatus]) -> bool:
 def users_of(pool: Stage) -> tuple[Stage, ...]:
     """Stages that need a pool."""
     return tuple(d.stage for d in PIPELINE if d.pool is pool)
+
+
+def asks(definition: StageDef) -> bool:
+    """Whether starting a stage means that somebody will be asked: by it, or by those that its pool is made for."""
+    return definition.runs is Runs.POOL or bool(ROLES.get(definition.stage))
 
 
 def before(stage: Stage) -> frozenset[Stage]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from flywheel_api.artifacts import Manifest
+from flywheel_api.artifacts import Manifest, Progress
 from flywheel_api.base import format_duration, parse_time
 from flywheel_api.common import ModelStatus
 from flywheel_api.resources import RLJOB
@@ -74,12 +74,16 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def taken_over(done: StageStatus, manifest: Manifest, status: FlywheelRoundStatus, uri: str) -> dict[str, object]:
+def taken_over(
+    done: StageStatus, manifest: Manifest, status: FlywheelRoundStatus, uri: str, progress: Progress | None = None
+) -> dict[str, object]:
     """Fields of the round's status that follow from a stage's result. `uri` is where a checkpoint is to be found."""
     match manifest.result:
         case PreparedResult() as result:
-            by = done.reused_from.name if done.reused_from else None
-            return {"endpoints": [EndpointStatus(**dict(found), found_by=by) for found in result.endpoints[:8]]}
+            anew = progress.endpoints if progress is not None else []
+            by = done.reused_from.name if done.reused_from and not anew else None
+            listed = (anew or result.endpoints)[:8]
+            return {"endpoints": [EndpointStatus(**dict(found), found_by=by) for found in listed]}
         case EvaluationResult() as result if done.name == Stage.EVALUATE_BASE:
             scores = base_scores(result)
             return {"scores": scores, "score": column(scores)}

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from flywheel_api.base import format_time
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.model import Meta, Plan, Problem, Record, RoundSeen, Timings, Training, delete
+from flywheel_operator.model import Content, Meta, Plan, Problem, Record, RoundSeen, Timings, Training, delete
 from flywheel_operator.plan import budget, content, graph, results, texts
 from flywheel_operator.plan.conditions import STORE_REASONS
 from flywheel_operator.plan.draft import Draft
 from flywheel_operator.plan.retry import remember
 from flywheel_operator.plan.round_ends import fail, finish, out_of_budget, settled
-from flywheel_operator.plan.stage import Step, View, advance, resume, reuse, start
+from flywheel_operator.plan.stage import Step, View, advance, resume, reuse, start, to_greet
 from flywheel_operator.plan.starts import Starts
 
 C = ConditionType
@@ -132,11 +133,34 @@ class _Pipeline:
         view = self._view(definition)
         if content.no_data(definition.stage, content.seen_package(self.seen)):
             self.draft.set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
-        elif view.record.manifest is not None and view.content is not None:
+        elif (
+            view.record.manifest is not None
+            and view.content is not None
+            and not (status.attempt and to_greet(status, view))
+        ):
             self._take(definition, reuse(status, view))
         elif self.starts.may_start(definition):
-            self._take(definition, start(definition, status, view))
+            if graph.asks(definition) and not self._greeted():
+                return
+            self._take(definition, start(definition, status, self._as_it_was(status, view)))
             self.draft.note("StageStarted", f"{definition.stage} attempt {self.stages[definition.stage].attempt}")
+
+    def _greeted(self) -> bool:
+        """Whether the round's endpoints were asked by this round; a Prepare that was taken over is opened again for it.
+
+        Not before somebody will be asked: a round that takes everything over needs no server.
+        """
+        definition, status = graph.BY_STAGE[Stage.PREPARE], self.stages[Stage.PREPARE]
+        if status.attempt > 0 or status.state is not StageState.SUCCEEDED:
+            return status.state is StageState.SUCCEEDED
+        self._take(definition, start(definition, status, self._as_it_was(status, self._view(definition))))
+        self.draft.note("StageStarted", "Prepare was taken over: its endpoints are asked anew")
+        return False
+
+    @staticmethod
+    def _as_it_was(status: StageStatus, view: View) -> View:
+        """A stage with a result keeps what it was made of, even if a file has changed since: others have read it."""
+        return view if status.manifest is None else replace(view, content=Content(status.content_key or "", {}))
 
     def _served(self, definition: StageDef, status: StageStatus) -> None:
         """A pool that serves is watched as long as a stage needs it: one that failed or went is replaced."""
@@ -205,7 +229,9 @@ class _Pipeline:
         if record.manifest.standin:
             self.draft.change(standin=True)
         self.draft.change(
-            **results.taken_over(self.stages[stage], record.manifest, self.draft.status, self.seen.model_uri)
+            **results.taken_over(
+                self.stages[stage], record.manifest, self.draft.status, self.seen.model_uri, record.progress
+            )
         )
 
     # ---- pools ----------------------------------------------------------------------------------------------------

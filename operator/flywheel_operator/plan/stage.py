@@ -11,7 +11,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef, ReusedFrom
 from flywheel_api.conditions import Reason
 from flywheel_api.round import StageState, StageStatus
-from flywheel_api.stages import Runs, StageDef
+from flywheel_api.stages import Runs, Stage, StageDef
 from flywheel_operator.model import (
     Act,
     Action,
@@ -103,6 +103,15 @@ def reuse(status: StageStatus, view: View) -> Step:
     return Step(_committed(taken, view, view.record.manifest))
 
 
+def to_greet(status: StageStatus, view: View) -> bool:
+    """Whether a Prepare that others made has yet to ask this round's endpoints: its Job does, and then names it."""
+    manifest, progress = view.record.manifest, view.record.progress
+    if status.name != Stage.PREPARE or manifest is None or results.made_by(manifest, view.meta, status):
+        return False
+    asked = progress is not None and progress.manifest is not None
+    return not asked and not (view.run is not None and view.run.state is RunState.SUCCEEDED)
+
+
 def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
     """One step of a running attempt."""
     if view.record.progress is not None:
@@ -115,7 +124,8 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
         queued=status.queued_since is not None,
     )
     began = status.starting_since or format_time(view.now)
-    match attempt.stand(current, view.run, view.record, _limits(definition, view.times), view.now):
+    record = replace(view.record, manifest=None) if to_greet(status, view) else view.record
+    match attempt.stand(current, view.run, record, _limits(definition, view.times), view.now):
         case attempt.Committed():
             assert view.record.manifest is not None
             return Step(_committed(status, view, view.record.manifest))

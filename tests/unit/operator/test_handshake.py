@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
+from flywheel_api.artifacts import Progress, progress_key
+from flywheel_api.canonical import canonical_json
 from flywheel_api.causes import Cause
+from flywheel_api.results import EndpointFinding
 from flywheel_api.stages import STAGE_CONFIG_ENV
 from unit.operator.world import World, env_json
 
@@ -59,3 +62,65 @@ async def test_findings_that_were_taken_over_name_the_round_that_asked() -> None
     await world.run(until_of=("demo-r2", "EvaluateBase"))
     found = world.status(name="demo-r2")["endpoints"]
     assert found and {e["foundBy"] for e in found} == {"demo-r1"}
+
+
+# ---- a Prepare that was taken over ----------------------------------------------------------------------------------
+def prepared(world: World) -> dict[str, Any]:
+    return next(s for s in world.status(name="demo-r2")["stages"] if s["name"] == "Prepare")
+
+
+async def another_round(**spec: Any) -> World:
+    """A second round that takes Prepare over and mines with other samples."""
+    world = World()
+    world.apply_as("demo-r1", endpoints=[TEACHER])
+    await world.finish("demo-r1")
+    world.ran.clear()
+    world.apply_as("demo-r2", endpoints=[TEACHER], seed=0, **spec)
+    return world
+
+
+OTHER = {"reasoning": {"seeds": "builtin://arithmetic", "synthesis": {"structural": 2}}}
+
+
+async def test_endpoints_are_asked_anew_before_anybody_is_who_is_asked_and_nothing_is_made_anew() -> None:
+    world = await another_round(**OTHER)
+    await world.finish("demo-r2")
+    assert world.ran[0] == "Prepare" and world.ran.count("Prepare") == 1 and "SynthesizeReasoning" in world.ran
+    mine = prepared(world)
+    assert mine["reusedFrom"]["name"] == "demo-r1" and mine["attempt"] == 1
+    first = next(s for s in world.status()["stages"] if s["name"] == "Prepare")
+    assert mine["manifest"] == first["manifest"], "whoever reads it reads the same data"
+
+
+async def test_a_server_that_changed_meanwhile_stops_the_round_before_it_is_asked_for_data() -> None:
+    world = await another_round(**OTHER)
+    world.fail["Prepare"] = (Cause.INFRA, "EndpointRefused")
+    await world.run(60, until_of=("demo-r2", "SynthesizeReasoning"))
+    status = world.status(name="demo-r2")
+    assert status["attempts"][-1]["reason"] == "EndpointRefused" and set(world.ran) == {"Prepare"}
+    assert not any(p["metadata"]["name"].startswith("demo-r2") for p in world.of_kind("RolloutPool"))
+    del world.fail["Prepare"]
+    await world.finish("demo-r2")
+    assert world.status(name="demo-r2")["verdict"] == "Promoted" and prepared(world)["attempt"] > 1
+
+
+async def test_nobody_is_asked_for_a_round_that_takes_everything_over() -> None:
+    world = await another_round()
+    await world.finish("demo-r2")
+    assert "Prepare" not in world.ran and prepared(world)["attempt"] == 0
+
+
+async def test_what_the_servers_of_today_can_do_stands_in_status() -> None:
+    world = await another_round(**OTHER)
+    world.holding.add("Prepare")
+    for _ in range(60):
+        await world.run(1)
+        if prepared(world)["state"] == "Running":
+            break
+    uid = world.get("FlywheelRound", "demo-r2")["metadata"]["uid"]
+    anew = [EndpointFinding(role="Teacher", model="larger", window=4096)]
+    told = Progress(manifest=prepared(world)["manifest"], endpoints=anew, updated_at="", heartbeat_at="")
+    world.store.put(progress_key(uid, "Prepare", 1), canonical_json(told.dump()))
+    await world.run(10)
+    (found,) = world.status(name="demo-r2")["endpoints"]
+    assert found["model"] == "larger" and "foundBy" not in found

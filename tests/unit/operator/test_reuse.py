@@ -82,11 +82,11 @@ async def test_never_makes_everything_anew() -> None:
         ({"evaluation": {"suites": [{"name": "arithmetic-heldout", "gate": {"minScore": "0.1"}}]}}, set[str]()),
         (
             {"evaluation": {"suites": [{"name": "arithmetic-heldout", "repeats": 2}]}},
-            {"EvaluateBase", "EvaluateCandidate"},
+            {"Prepare", "EvaluateBase", "EvaluateCandidate"},
         ),
         (
             {"reasoning": {"seeds": "builtin://arithmetic", "verification": {"votes": 5}}},
-            {"VerifyReasoning", "Package"},  # which comes to the same data: the training is not made anew
+            {"Prepare", "VerifyReasoning", "Package"},  # which comes to the same data: the training is not made anew
         ),
     ],
     ids=["gate", "repeats", "votes"],
@@ -116,7 +116,7 @@ async def test_a_round_that_failed_in_training_is_not_lost_work() -> None:
     await world.finish("demo-r1b")
     found = stages(world, "demo-r1b")
     assert world.status(name="demo-r1b")["verdict"] == "Promoted"
-    assert set(world.ran) == {"EvaluateCandidate", "Gate", "Report"}
+    assert set(world.ran) == {"Prepare", "EvaluateCandidate", "Gate", "Report"}  # Prepare: who will be asked is asked
     assert found["Package"]["reusedFrom"]["name"] == "demo-r1"
     job = next(j for j in world.of_kind("RLJob") if j["metadata"]["name"].startswith("demo-r1b-train-reasoning"))
     assert job["status"]["contentKey"] == key
