@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
-PAGE = ROOT / "docs" / "evidence" / "reports-11.md"
+PAGE, ENDPOINTS_AND_DATA = (ROOT / "docs" / "evidence" / f"reports-{number}.md" for number in (11, 12))
 
 
 @cache
@@ -22,7 +22,8 @@ def tests_in(path: str) -> frozenset[str]:
 
 
 def rows() -> list[str]:
-    return [line for line in PAGE.read_text().splitlines() if line.startswith("| ") and NAMED.search(line)]
+    lines = [line for page in (PAGE, ENDPOINTS_AND_DATA) for line in page.read_text().splitlines()]
+    return [line for line in lines if line.startswith("| ") and NAMED.search(line)]
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip())
@@ -36,3 +37,9 @@ def test_no_row_lacks_a_test_or_what_is_seen() -> None:
     for cells in table:
         told = cells[1].strip() == "report" or (NAMED.search(cells[3]) and cells[4].strip())
         assert told, cells
+
+
+def test_every_report_on_endpoints_and_data_has_its_row() -> None:
+    found = re.findall(r"^\| (\d+) \| (.*)$", ENDPOINTS_AND_DATA.read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in found] == [*range(1, 39), *range(1, 35)]
+    assert all(NAMED.search(rest) for _, rest in found)

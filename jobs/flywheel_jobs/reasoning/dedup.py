@@ -16,6 +16,7 @@ from flywheel_jobs.reasoning.neighbours import Neighbours
 from flywheel_jobs.reasoning.text import Reading, read
 
 SHINGLE = 3
+REWORDED = 0.6  # of the words of two problems with the same numbers and answer: then one is the other in other words
 PHRASE = 3  # items of the suites from which a shared n-gram is a phrase of the language ("find the sum of all ...")
 
 
@@ -56,15 +57,29 @@ class Contamination:
         self._ngram = ngram
         self._short: dict[bytes, set[bytes]] = defaultdict(set)  # question -> contexts and answers it stands with
         self._values: set[tuple[tuple[str, ...], str]] = set()
+        self._long: dict[tuple[tuple[str, ...], str], list[frozenset[str]]] = defaultdict(list)
         seen: Counter[str] = Counter()
         for item in {item.content: item for item in items}.values():
             question = read(item.question)
             seen.update({gram for text in self._texts(item, question) for gram in text.ngrams(ngram)})
             if len(question.words) < ngram:
                 self._short[_digest(question.words)] |= self._standing(item)
-                if question.numbers and item.answer:
-                    self._values.add((question.numbers, normal_form(item.answer)))
+                self._values |= self._facts(item, question)
+            else:
+                for fact in self._facts(item, question):
+                    self._long[fact].append(frozenset(question.words))
         self._grams = {gram for gram, items_with in seen.items() if items_with < PHRASE}
+
+    @staticmethod
+    def _facts(problem: Problem, question: Reading) -> set[tuple[tuple[str, ...], str]]:
+        """Numbers with the answer, as they stand in digits and with those in words."""
+        if not problem.answer:
+            return set()
+        answer = normal_form(problem.answer)
+        return {(numbers, answer) for numbers in (question.numbers, question.said) if numbers}
+
+    def _reworded(self, fact: tuple[tuple[str, ...], str], words: frozenset[str]) -> bool:
+        return any(len(words & own) >= REWORDED * len(words | own) for own in self._long.get(fact, ()))
 
     def _texts(self, problem: Problem, question: Reading) -> list[Reading]:
         """The messages that are long enough to have n-grams; those of the system are no problem's own."""
@@ -79,8 +94,8 @@ class Contamination:
         """Why a problem may not be trained on.
 
         A message of it shares an n-gram with an item; a message is a short item, with its context or its answer; or
-        the numbers and the answer are those of a short item, whatever the wording. (Among longer items equal numbers
-        say nothing.)
+        the numbers and the answer are those of a short item, whatever the wording, or of a longer one in mostly the
+        same words. (Among longer items equal numbers alone say nothing.)
         """
         question = read(problem.question)
         for text in self._texts(problem, question):
@@ -88,8 +103,11 @@ class Contamination:
                 return "contaminated"
         if self._short.get(_digest(question.words), set()) & self._standing(problem) or self._example(problem):
             return "contaminated"
-        if problem.answer is not None and (question.numbers, normal_form(problem.answer)) in self._values:
+        facts = self._facts(problem, question)
+        if not facts.isdisjoint(self._values):
             return "contaminated-values"
+        if any(self._reworded(fact, frozenset(question.words)) for fact in facts):
+            return "contaminated"
         return None
 
     def _example(self, problem: Problem) -> bool:

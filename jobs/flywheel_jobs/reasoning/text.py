@@ -70,6 +70,12 @@ class Reading:
         """The signs of mathematics, in order: texts that differ in one are different problems."""
         return tuple([w for w in self.words if len(w) == 1 and not w.isalnum()])
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """The numbers by value, in order of size, with those said in words: of `one` nobody knows whether it counts."""
+        found = [w for w in self.words if w[0].isdecimal() and w.replace(".", "", 1).isdecimal()]
+        return tuple(sorted(found, key=lambda n: (_size(n), n)))
+
     def ngrams(self, n: int) -> set[str]:
         """All n-grams of words; the whole text when it is shorter, so that short problems can be contaminated too."""
         if len(self.words) <= n:

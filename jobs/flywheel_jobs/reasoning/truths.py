@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from flywheel_api.records.reasoning import Problem
-from flywheel_jobs.reading.equality import checkable
-from flywheel_jobs.reading.final import truth
+from flywheel_jobs.reading.equality import checkable, equal
+from flywheel_jobs.reading.final import find, truth
 
 NOT_CHECKABLE = "answer-not-checkable"
+IN_QUESTION = "answer-in-question"
 CONVENTION = "a number, expression, list, interval, choice or word, bare, behind #### or in \\boxed{}"
 """How a truth may be written."""
+
+
+def gives_itself_away(problem: Problem) -> bool:
+    """Whether a question marks its own answer, as a row does whose solution was left in: nothing is learnt of it.
+
+    A number that merely occurs in a question says nothing.
+    """
+    found = find(problem.question)
+    return bool(problem.answer) and found.marked and equal(found.text, problem.answer or "")
 
 
 def with_truth(problem: Problem) -> tuple[Problem, str]:

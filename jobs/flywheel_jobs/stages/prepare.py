@@ -17,7 +17,7 @@ from flywheel_jobs.evaluation.strata import facts_of
 from flywheel_jobs.evaluation.verdict import too_few
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
-from flywheel_jobs.reasoning.truths import with_truth
+from flywheel_jobs.reasoning.truths import IN_QUESTION, gives_itself_away, with_truth
 from flywheel_jobs.seeds import arithmetic, personas
 from flywheel_jobs.sources.load import Source, load
 
@@ -119,6 +119,7 @@ def clean(ctx: StageContext, seeds: Source[Problem], built: list[suites.Suite]) 
     kept = []
     for problem in seeds.records:
         problem, wrong = with_truth(problem)
+        wrong = wrong or (IN_QUESTION if gives_itself_away(problem) else "")
         reason = wrong or contamination.reason(problem) or duplicates.add(problem)
         if reason:
             dropped[reason] += 1

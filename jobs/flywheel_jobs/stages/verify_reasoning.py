@@ -22,7 +22,7 @@ from flywheel_jobs.reading.equality import checkable, equal, normal_form
 from flywheel_jobs.reading.values import Kind, read
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
-from flywheel_jobs.reasoning.truths import NOT_CHECKABLE
+from flywheel_jobs.reasoning.truths import IN_QUESTION, NOT_CHECKABLE, gives_itself_away
 
 
 @dataclass(frozen=True)
@@ -139,5 +139,5 @@ def labelled(problem: Problem, vote: Vote, contamination: Contamination) -> tupl
     if not checkable(vote.answer):
         return None, NOT_CHECKABLE
     label = problem.model_copy(update={"answer": vote.answer})
-    reason = contamination.reason(label)
+    reason = IN_QUESTION if gives_itself_away(label) else contamination.reason(label)
     return (None, reason) if reason else (label, "")

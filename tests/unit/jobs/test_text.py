@@ -157,6 +157,22 @@ def test_planted_evaluation_item_is_found() -> None:
     assert reason("And 5 more?", "12", "Sum of 3 and 4", "7") == "contaminated"
 
 
+def test_an_item_in_other_words_with_its_numbers_and_answer_is_found() -> None:
+    item = (
+        "A baker sells 12 buns in the morning and 7 buns in the afternoon at the market near the old church, so how "
+        "many buns does she sell in all?"
+    )
+    check = Contamination([problem(item, "19"), problem("What is 3+4?", "7")], 13)
+    other = item.replace("the morning", "early morning").replace("sells", "offers").replace("old", "big")
+    assert not read(item).ngrams(13) & read(other).ngrams(13), "no 13 words in a row are the same"
+    assert check.reason(problem(other, "19")) == "contaminated"
+    assert check.reason(problem(other.replace("12", "twelve"), "19")) == "contaminated"
+    assert check.reason(problem(other, "5")) is None  # another answer: another question about it
+    assert check.reason(problem("A tram takes 12 people, then 7 more. How many ride?", "19")) is None
+    assert check.reason(problem("Compute three plus four.", "7")) == "contaminated-values"
+    assert check.reason(problem("3+?=7", "4")) is None  # an inverse fact is another question
+
+
 def test_a_short_item_after_another_story_is_another_problem() -> None:
     question = "How many are left after Tom eats 5 of them?"
     check = Contamination([problem(question, "7", "A box holds 12 apples.", "Read.")], 13)

@@ -10,7 +10,7 @@ from flywheel_api.round import VerificationSpec
 from flywheel_jobs.reading.equality import equal
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination
-from flywheel_jobs.reasoning.truths import NOT_CHECKABLE, with_truth
+from flywheel_jobs.reasoning.truths import NOT_CHECKABLE, gives_itself_away, with_truth
 from flywheel_jobs.stages.verify_reasoning import Ballot, count_votes, labelled
 
 PROBLEM = Problem(id="p", question="How many are left?")
@@ -96,6 +96,22 @@ def test_context_travels_to_teacher_and_solver() -> None:
     assert solver[1]["content"] == "A box holds 12 apples." and solver[-1]["content"] == told.question
     asked = roles.teacher_messages(told, "change-values", 0)[1]["content"]
     assert "12 apples" in asked and "modulo 7" in asked
+
+
+@pytest.mark.parametrize(
+    ("question", "away"),
+    [
+        ("How many are left? #### 7", True), ("Show that the answer is 7.", True), ("So \\boxed{7.0}. How many?", True),
+        ("Of 7 apples 0 are eaten. How many are left?", False), ("Is the answer 6 or 7?", False),
+        ("Write it as \\boxed{}, such as \\boxed{5}. What is 3+4?", False),
+    ],
+)  # fmt: skip
+def test_a_question_that_marks_its_own_answer_is_no_problem(question: str, away: bool) -> None:
+    """A label inside the prompt (ZeroGen): of seeds in Prepare, of variants when they are labelled."""
+    problem = PROBLEM.model_copy(update={"question": question, "answer": "7"})
+    assert gives_itself_away(problem) is away
+    vote = count_votes(problem, [Ballot(t) for t in tagged("7", "7", "7")], [0] * 3, "m", THREE)
+    assert labelled(problem, vote, Contamination([], 13))[1] == ("answer-in-question" if away else "")
 
 
 @pytest.mark.parametrize(
