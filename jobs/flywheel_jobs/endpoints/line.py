@@ -49,6 +49,7 @@ class RequestRefused(ItemDropped):
 class Trouble:
     """What one request has been through."""
 
+    tries: int = 0
     failures: int = 0
     timeouts: int = 0
     strikes: int = 0
@@ -92,9 +93,12 @@ class Line:
     # ---- one request ----------------------------------------------------------------------------------------------
     async def answers(self, ask: Ask, count: int, seed: int | None) -> tuple[Answer, ...]:
         """At least one answer to a request for `count` of them."""
-        trouble, less = Trouble(), Less(ask.parts(ask.body(count, seed, self.learnt), self.learnt))
+        body = ask.body(count, seed, self.learnt)
+        trouble, less = Trouble(), Less(ask.parts(body, self.learnt))
         while True:
-            body = ask.body(count, seed, self.learnt, less.without)
+            if trouble.tries:  # what was learnt meanwhile, by others too, is left out
+                body = ask.body(count, seed, self.learnt, less.without)
+            trouble.tries += 1
             read = await self._once(body, ask.reserve(count), self._limit(trouble), trouble)
             if read.outcome is Outcome.ANSWER:
                 self._learn(ask, less, count, read)

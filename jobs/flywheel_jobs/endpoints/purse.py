@@ -15,6 +15,7 @@ from flywheel_jobs.endpoints.wire import Read, Tokens
 
 CHARACTERS = 4  # of a token, where nobody counts
 PER_MESSAGE = 4  # tokens of a message's frame
+_COUNTED = ("prompt_tokens", "completion_tokens", "unconfirmed_tokens")
 TEMPLATE = 32  # tokens that a chat template adds of its own
 
 
@@ -32,7 +33,9 @@ class Purse:
     """One role's usage in this process, against a limit that earlier attempts have used some of."""
 
     def __init__(self, role: str, limit: int | None = None, already_used: int = 0) -> None:
-        self.usage = RoleUsage(role=role)
+        self.role = role
+        self._spent = dict.fromkeys(("calls", *_COUNTED, "estimated_tokens"), 0)
+        self._seconds = 0.0
         self.limit = limit
         self.already_used = already_used
         self._reserved = 0
@@ -43,10 +46,14 @@ class Purse:
         self.limit, self.already_used = part, already_used
 
     @property
+    def usage(self) -> RoleUsage:
+        """What was used so far."""
+        return RoleUsage(role=self.role, seconds=self._seconds, **self._spent)
+
+    @property
     def used(self) -> int:
         """Tokens that count against the limit."""
-        u = self.usage
-        return self.already_used + u.prompt_tokens + u.completion_tokens + u.unconfirmed_tokens
+        return self.already_used + sum(self._spent[name] for name in _COUNTED)
 
     async def reserve(self, tokens: int) -> None:
         """Sets tokens aside for one try; where they do not fit, it is the only one in flight.
@@ -66,8 +73,8 @@ class Purse:
     def _check(self) -> None:
         if self.limit is not None and self.used >= self.limit:
             raise BudgetExceeded(
-                f"{self.usage.role} has used {self.used} tokens and the round's budget leaves {self.limit}: raise "
-                f"spec.budget.tokens for role {self.usage.role}"
+                f"{self.role} has used {self.used} tokens and the round's budget leaves {self.limit}: raise "
+                f"spec.budget.tokens for role {self.role}"
             )
 
     async def settle(self, reserved: int) -> None:
@@ -87,13 +94,13 @@ class Purse:
             prompt_tokens=prompt if said.prompt is None else said.prompt,
             completion_tokens=written if said.completion is None else said.completion,
             estimated_tokens=guessed,
-            seconds=seconds,
         )
+        self._seconds += seconds
 
     def broken(self, tokens: int) -> None:
         """Counts a try whose cost nobody will know, as the most that it can have been."""
         self._add(unconfirmed_tokens=tokens)
 
-    def _add(self, **more: float) -> None:
-        old = self.usage
-        self.usage = old.model_copy(update={name: getattr(old, name) + value for name, value in more.items()})
+    def _add(self, **more: int) -> None:
+        for name, value in more.items():
+            self._spent[name] += value

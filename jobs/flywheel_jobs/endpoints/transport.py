@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 from typing import Protocol
@@ -38,6 +39,7 @@ class Transport(Protocol):
         ...
 
 
+@functools.lru_cache(64)
 def joined(base: str, path: str) -> str:
     """The address of a path below a base URL, whose query is kept (`?api-version=` of some vendors)."""
     parts = urlsplit(base)

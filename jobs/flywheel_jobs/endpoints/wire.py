@@ -21,6 +21,8 @@ from flywheel_jobs.reading.text import clean
 
 _SAID = 20_000  # characters of an error that are kept: far more than is shown, since redaction makes it shorter
 _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error": 500, "invalid_api_key": 401}
+_BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
+_KNOWN = STOPPED | CUT
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 
@@ -97,7 +99,7 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
 
 def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_tokens: int | None) -> Read:
     if not choices:
-        return Read(decide(Signs(broken=True)), "it answered without choices", tokens=tokens)
+        return Read(_BROKEN, "it answered without choices", tokens=tokens)
     if all(isinstance(c, Mapping) and isinstance(c.get("index"), int) for c in choices):
         choices = sorted(choices, key=lambda c: c["index"])
     found, worst, said = [], None, ""
@@ -116,40 +118,44 @@ def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_
         found = [replace(a, finish="window") if a.finish == "length" else a for a in found]
     if worst is not None and (not found or worst.outcome is Outcome.ITEM_FILTERED):
         return Read(worst, said, offered=len(choices), tokens=tokens)
-    return Read(decide(Signs(finish="stop")), said, tuple(found), len(choices), tokens)
+    return Read(_STOP, said, tuple(found), len(choices), tokens)
 
 
 def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:
     """Text, thought and finish of a choice; or None with its row and why it is no answer."""
-    outage = decide(Signs(broken=True))
     message = choice.get("message") if isinstance(choice, Mapping) else None
     if not isinstance(choice, Mapping) or not isinstance(message, Mapping):
-        return None, outage, "a choice without a message"
+        return None, _BROKEN, "a choice without a message"
     reason = choice.get("finish_reason")
     if not isinstance(reason, (str, type(None))):
-        return None, outage, "a finish reason that is no word"
+        return None, _BROKEN, "a finish reason that is no word"
     text, thought = _content(message.get("content"))
     for name in ("reasoning_content", "reasoning"):
         if isinstance(message.get(name), str) and not thought:
             thought = message[name]
     calls = _calls(message)
-    finish = re.split(r"[:\s]", (reason or "").strip().lower().removeprefix("finishreason."))[0]
+    finish = reason if reason in _KNOWN else _word(reason or "")
     if not finish and (text or calls):
         finish = "stop"
-    row = decide(Signs(finish=finish))
+    row = _STOP if finish == "stop" else decide(Signs(finish=finish))
     if row.outcome is not Outcome.ANSWER:
         return None, row, f"it ended with finish_reason {clean(finish)[:40]!r}" if finish else "an empty answer"
     if text is None and isinstance(message.get("refusal"), str):
         text = message["refusal"]
     if text is None and message.get("content") is not None:
-        return None, outage, "content that is no text"
+        return None, _BROKEN, "content that is no text"
     if text is None and finish in STOPPED and not calls and not thought:
-        return None, outage, "an answer without any content"
+        return None, _BROKEN, "an answer without any content"
     whole = text or ""
     if calls and "<tool_call>" not in whole:
         whole = "\n".join(part for part in (whole, *calls) if part)
     found = {"text": clean(whole), "thought": clean(thought), "finish": "length" if finish in CUT else "stop"}
     return found, row, ""
+
+
+def _word(reason: str) -> str:
+    """A finish reason without what some servers write around it."""
+    return re.split(r"[:\s]", reason.strip().lower().removeprefix("finishreason."))[0]
 
 
 def _content(content: object) -> tuple[str | None, str]:
@@ -241,9 +247,12 @@ def _count(value: object) -> int | None:
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks to wait, at most ten minutes; None if it says nothing or a date (back-off decides)."""
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        said = headers.get(name)
+        if said is None:
+            continue
         try:
-            seconds = float(headers[name]) * unit
-        except (KeyError, ValueError):
+            seconds = float(said) * unit
+        except ValueError:
             continue
         if math.isfinite(seconds):
             return min(600.0, max(0.05, seconds))
