@@ -15,7 +15,7 @@ PAGE, ENDPOINTS_AND_DATA = (ROOT / "docs" / "evidence" / f"reports-{number}.md" 
 
 
 @cache
-def tests_in(path: str) -> frozenset[str]:
+def names_in(path: str) -> frozenset[str]:
     tree = ast.parse((ROOT / "tests" / path).read_text())
     functions = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef))
     return frozenset(node.name for node in functions)
@@ -29,7 +29,7 @@ def rows() -> list[str]:
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row.split("|")[1].strip())
 def test_every_test_that_a_report_names_exists(row: str) -> None:
     for path, name in NAMED.findall(row):
-        assert name in tests_in(path), f"{path} has no {name}"
+        assert name in names_in(path), f"{path} has no {name}"
 
 
 def test_no_row_lacks_a_test_or_what_is_seen() -> None:
