@@ -12,21 +12,26 @@ from flywheel_domains.unknown import UNKNOWN, is_unknown
 from flywheel_domains.values import plain
 
 if TYPE_CHECKING:
+    from flywheel_domains.domain import Domain
     from flywheel_domains.session import Session
     from flywheel_domains.world import Row, View
 
 
-def listing_cell(tool: Tool, values: Mapping[str, Any]) -> Cell:
-    """What a search reveals beyond the rows that it shows: that there are no others."""
-    assert tool.read is not None
-    if tool.read.where is None:
+def listing_cell(tool: Tool, values: Mapping[str, Any], table: str = "") -> Cell:
+    """What a search reveals beyond the rows that it shows: that there are no others. `table`: what code searches."""
+    if tool.read is not None and tool.read.where is None:
         return Cell(tool.read.table, "*", "*")
-    return Cell(tool.read.table, "*", f"{tool.name}({_written(values)})")
+    return Cell(tool.read.table if tool.read is not None else table, "*", f"{tool.name}({_written(values)})")
 
 
 def _written(values: Mapping[str, Any]) -> str:
     given = {key: plain(value) for key, value in values.items() if value is not None}
     return json.dumps(given, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def searched(domain: Domain, tool: Tool) -> str:
+    """The table that a search in code shows rows of, "" if the tool is none."""
+    return domain.views[tool.view].of if tool.kind == "read" and tool.view else ""
 
 
 def find(view: View, tool: Tool, values: Mapping[str, Any], session: Session | None = None) -> list[Row]:
@@ -72,7 +77,8 @@ def _sort_key(sort: Any, scope: Any, row: Row) -> Any:
 def listing(view: View, name: str, given: Mapping[str, Any]) -> Any:
     """The rows that a read tool would list, as an expression sees them: one cell says which there are."""
     tool = view.domain.tools.get(name)
-    if tool is None or tool.read is None or tool.read.get is not None:
+    table = searched(view.domain, tool) if tool is not None else ""
+    if tool is None or not table and (tool.read is None or tool.read.get is not None):
         raise NameError(f"there is no searching tool {name}")
     if is_unknown(list(given.values())):
         return UNKNOWN
@@ -81,9 +87,18 @@ def listing(view: View, name: str, given: Mapping[str, Any]) -> Any:
         raise TypeError(f"{name} has no argument {', '.join(sorted(unknown))}")
     values = {arg: given.get(arg) for arg in tool.args}
     values = {key: getattr(value, "id", value) for key, value in values.items()}
-    cell = listing_cell(tool, values)
+    cell = listing_cell(tool, values, table)
     if view.trace is not None:
         view.trace.add(cell)
     if view.known is not None and cell not in view.known:
         return UNKNOWN
+    if tool.read is None:
+        return _found_by_code(view, tool, values)
     return find(view, tool, values)[: tool.read.limit]
+
+
+def _found_by_code(view: View, tool: Tool, values: Mapping[str, Any]) -> Any:
+    from flywheel_domains.runner import decoded, runner_of  # it loads domains, which need this module
+
+    answer = runner_of(view.domain).run(tool.name, (tool.code or "").removeprefix("tools."), view, values)
+    return decoded(view, answer.result)

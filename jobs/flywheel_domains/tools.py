@@ -15,7 +15,7 @@ from flywheel_domains.domain import Domain
 from flywheel_domains.errors import ExprError, Refusal, ToolFault
 from flywheel_domains.expr import Cell, Scope
 from flywheel_domains.model import Step, Tool
-from flywheel_domains.reads import find, listing_cell
+from flywheel_domains.reads import find, listing_cell, searched
 from flywheel_domains.runner import decoded, runner_of
 from flywheel_domains.session import Done, Session
 from flywheel_domains.show import show_row
@@ -108,7 +108,11 @@ def _proved(view: View, session: Session, tool: Tool, values: Mapping[str, Any],
 def _read_code(domain: Domain, world: World, session: Session, tool: Tool, values: dict[str, Any]) -> Outcome:
     view = world.view()
     answer = runner_of(domain).run(tool.name, _function(tool), view, values)
-    return _answered(domain, view, world, session, tool, values, decoded(view, answer.result))
+    outcome = _answered(domain, view, world, session, tool, values, decoded(view, answer.result))
+    table = searched(domain, tool)
+    if not table or outcome.refusal is not None:
+        return outcome
+    return replace(outcome, revealed=outcome.revealed | {listing_cell(tool, values, table)})
 
 
 def _function(tool: Tool) -> str:

@@ -8,14 +8,14 @@ from datetime import timedelta
 
 
 def one_stop(db, now, origin, destination, date):
-    """Pairs of open flights with one stop, one to six hours between the departures, soonest arrival at the end."""
-    pairs = []
-    for first in db.rows("flights"):
-        if first.origin.id != origin or first.leaves.date() != date or first.status != "planned":
-            continue
-        for second in db.rows("flights"):
-            wait = second.leaves - first.leaves
-            joins = second.origin == first.destination and second.destination.id == destination
-            if joins and second.status == "planned" and timedelta(hours=1) <= wait <= timedelta(hours=6):
-                pairs.append((second.leaves, first.id, second.id))
-    return [{"first": first, "second": second} for _, first, second in sorted(pairs)][:10]
+    """Pairs of open flights with one stop, one to six hours between the departures, soonest second flight first."""
+    flights = [flight for flight in db.rows("flights") if flight.status == "planned"]
+    firsts = [flight for flight in flights if flight.origin.id == origin and flight.leaves.date() == date]
+    seconds = [flight for flight in flights if flight.destination.id == destination]
+    pairs = [(a, b) for a in firsts for b in seconds if b.origin == a.destination and _joins(a, b)]
+    pairs.sort(key=lambda pair: (pair[1].leaves, pair[0].leaves, pair[0].id))
+    return [{"first": first, "second": second} for first, second in pairs[:10]]
+
+
+def _joins(first, second):
+    return timedelta(hours=1) <= second.leaves - first.leaves <= timedelta(hours=6)
