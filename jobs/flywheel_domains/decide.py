@@ -97,8 +97,12 @@ def _decided(at: Situation, told: Mapping[str, Any], seen: Seen) -> Decision:
     goal = at.domain.wishes[at.want.wish].goal
     try:
         call, cells = wished(at, told, seen)
-    except NoCandidate:
-        return Decision(Verdict.ALLOW, Call(goal, {}), why_not="nothing")
+    except NoCandidate as error:
+        open_call = Call(goal, {**dict.fromkeys(part_of(at.domain, goal).args, UNKNOWN), **told})
+        first = judge(at.domain, at.world, at.session, open_call, seen)
+        if first.verdict is Verdict.IDENTIFY:
+            return _after(at, told, seen, first, replaced=False)
+        return Decision(Verdict.ALLOW, Call(goal, {}), proof=error.cells, why_not="nothing")
     if call is None:
         return Decision(None, Call(goal, {}))
     otherwise: Verdict | None = None
@@ -193,7 +197,11 @@ def wished(at: Situation, told: Mapping[str, Any], seen: Seen = None) -> tuple[C
             call, cells = call.with_args(**{name: value}), cells | scope.view.trace
         elif slot.way in COMPUTED:
             scope = scope_of(at.domain, at.world, at.session, call, seen, at.want.limits)
-            value = computed(at.domain, scope, at.want, name)
+            try:
+                value = computed(at.domain, scope, at.want, name)
+            except NoCandidate as error:
+                error.cells = cells | scope.view.trace
+                raise
             call, cells = call.with_args(**{name: value}), cells | scope.view.trace
         elif slot.way == "value" and name not in told:
             call = call.with_args(**{name: UNKNOWN})

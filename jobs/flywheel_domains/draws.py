@@ -18,6 +18,7 @@ from flywheel_domains.domain import Domain
 from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.model import Rule
 from flywheel_domains.slots import NoCandidate, Tie
+from flywheel_domains.tools import DONE_ALREADY
 from flywheel_domains.wishes import Drawing, NotDrawn, caller_of, draw_want
 from flywheel_domains.world import World
 
@@ -78,6 +79,8 @@ def problem(domain: Domain, found: Behaviour) -> str:
     for result, after in zip(found.results, [*(r.world for r in found.results[1:]), found.final], strict=True):
         if result.ending in WROTE and result.world.digest == after.digest:
             return "the write changes nothing"
+        if result.decision.why_not == DONE_ALREADY:
+            return "the same is wished twice"
     return ""
 
 
@@ -134,16 +137,10 @@ def wishes_for(domain: Domain, rule: Rule | None) -> Iterator[str]:
 
 def _companion(at: Drawing, name: str, want: Want) -> Want:
     """A wish before the wanted one: half the time about the same row, so that what is done first matters."""
-    other = draw_want(at, name if at.rng.random() < SAME_AGAIN else at.rng.choice(list(at.domain.wishes)))
-    if at.rng.random() < 0.5:
-        slots = at.domain.wishes[other.wish].slots
-        shared = {
-            key: value
-            for key, value in want.said.items()
-            if key in other.said and slots[key].way == "mine" and not any(slot.way == "expr" for slot in slots.values())
-        }
-        other = replace(other, said={**other.said, **shared})
-    return other
+    wished = at.domain.wishes[want.wish].slots
+    rows = {key: value for key, value in want.said.items() if wished[key].way == "mine"}
+    other = name if at.rng.random() < SAME_AGAIN else at.rng.choice(list(at.domain.wishes))
+    return draw_want(at, other, rows=rows if at.rng.random() < 0.5 else None)
 
 
 def _steered(domain: Domain, world: World, rng: random.Random, found: Behaviour, rule: Rule, fires: bool) -> Behaviour:

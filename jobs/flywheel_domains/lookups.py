@@ -130,6 +130,8 @@ def _way(domain: Domain, knowledge: Knowledge, result: Result) -> list[Step]:
     goal = domain.wishes[result.option.wish].goal
     said = {name: value for name, value in result.option.said.items() if name not in result.option.hidden}
     _hear(domain, knowledge, goal, said)
+    for limit in result.option.limits.values():
+        knowledge.told(limit)
     for marks in result.option.described.values():
         for _, value in marks:
             knowledge.told(value)

@@ -78,7 +78,7 @@ def listing(view: View, name: str, given: Mapping[str, Any]) -> Any:
     """The rows that a read tool would list, as an expression sees them: one cell says which there are."""
     tool = view.domain.tools.get(name)
     table = searched(view.domain, tool) if tool is not None else ""
-    if tool is None or not table and (tool.read is None or tool.read.get is not None):
+    if tool is None or (not table and (tool.read is None or tool.read.get is not None)):
         raise NameError(f"there is no searching tool {name}")
     if is_unknown(list(given.values())):
         return UNKNOWN

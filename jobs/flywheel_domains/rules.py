@@ -18,6 +18,7 @@ from flywheel_domains.expr import Cell, Expr, Scope, Trace, compile_expr
 from flywheel_domains.model import Rule
 from flywheel_domains.session import Session
 from flywheel_domains.slots import part_of, plain_value
+from flywheel_domains.tools import DONE_ALREADY
 from flywheel_domains.unknown import UNKNOWN, Unknown, is_unknown
 from flywheel_domains.world import World
 
@@ -223,7 +224,7 @@ def refuses(domain: Domain, scope: Scope, call: Call) -> tuple[str | None, froze
     tool = domain.tools[call.name]
     given = {name: scope[name] for name in tool.args}
     if tool.repeat == "refuse" and not is_unknown(given) and scope["session"].session.earlier(call.name, given):
-        return "done_already", NOTHING
+        return DONE_ALREADY, NOTHING
     read_so_far: frozenset[Cell] = NOTHING
     for refuse in tool.refuse:
         scope.view.trace = trace = Trace()

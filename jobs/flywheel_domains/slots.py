@@ -10,7 +10,7 @@ from typing import Any
 
 from flywheel_domains.case import Call, Want
 from flywheel_domains.domain import Domain
-from flywheel_domains.expr import Expr, Scope
+from flywheel_domains.expr import Cell, Expr, Scope
 from flywheel_domains.functions import attribute
 from flywheel_domains.model import Act, Arg, Choose, Spread, Tool
 from flywheel_domains.unknown import UNKNOWN, Undecided, Unknown, is_unknown
@@ -26,7 +26,9 @@ class Tie(Exception):
 
 
 class NoCandidate(Exception):
-    """There is nothing to choose from: the wish cannot be fulfilled."""
+    """There is nothing to choose from: the wish cannot be fulfilled. `cells` are those that say so."""
+
+    cells: frozenset[Cell] = frozenset()
 
 
 def part_of(domain: Domain, goal: str) -> Tool | Act:

@@ -22,6 +22,8 @@ from flywheel_domains.show import show_row
 from flywheel_domains.values import plain
 from flywheel_domains.world import Draft, Row, View, World, broken
 
+DONE_ALREADY = "done_already"
+"""What a write answers that was carried out with the same arguments, and says `repeat: refuse`."""
 MOST_REPEATED = 1_000
 """Members that one `each` goes through."""
 
@@ -148,7 +150,7 @@ def _write(domain: Domain, world: World, session: Session, tool: Tool, values: d
     if earlier is not None and tool.repeat == "same":
         return Outcome(earlier.result, world, session, args=values)
     if earlier is not None and tool.repeat == "refuse":
-        return Outcome(None, world, session, frozenset(), Refusal("done_already"), values)
+        return Outcome(None, world, session, frozenset(), Refusal(DONE_ALREADY), values)
     draft = world.draft()
     if tool.code is not None:
         return _write_code(domain, world, draft, session, tool, values)

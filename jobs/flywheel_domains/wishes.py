@@ -50,8 +50,13 @@ class Drawing:
         return self.domain.callers[self.kind]
 
 
-def draw_want(at: Drawing, name: str, words: int | None = None, chain: tuple[str, ...] = ()) -> Want:
-    """One wish with values for all its slots, and its fallbacks. Raises NotDrawn."""
+def draw_want(
+    at: Drawing, name: str, words: int | None = None, chain: tuple[str, ...] = (), rows: Mapping[str, Any] | None = None
+) -> Want:
+    """One wish with values for all its slots, and its fallbacks. Raises NotDrawn.
+
+    `rows` are rows of the caller's that it is about, by argument: what is computed or picked from them fits them.
+    """
     wish = at.domain.wishes[name]
     part = part_of(at.domain, wish.goal)
     limits = {key: _drawn_limit(at, raw) for key, raw in wish.limits.items()}
@@ -64,7 +69,8 @@ def draw_want(at: Drawing, name: str, words: int | None = None, chain: tuple[str
         if slot.way in COMPUTED or (slot.way == "value" and slot_name in set_by_rules):
             continue
         scope = drawn_scope(at, Call(wish.goal, said), limits)
-        value = drawn(at, scope, slot, part.args[slot_name], bool(said))
+        about = (rows or {}).get(slot_name) if slot.way == "mine" else None
+        value = drawn(at, scope, slot, part.args[slot_name], bool(said)) if about is None else about
         if is_unknown(value):
             raise NotDrawn(f"{slot_name} of {name} rests on what is not known")
         said[slot_name] = plain(value)
@@ -81,32 +87,23 @@ def draw_want(at: Drawing, name: str, words: int | None = None, chain: tuple[str
         scope = drawn_scope(at, Call(wish.goal, said), limits)
         if wish.when.true(scope) is not True:
             raise NotDrawn(f"{name} makes no sense here")
+    mine = {key: value for key, value in said.items() if wish.slots[key].way == "mine"}
     said = {key: value for key, value in said.items() if key not in described}
     chosen = at.rng.randrange(len(wish.words)) if words is None else words % len(wish.words)
     hidden |= {key for key in said if f"{{{key}" not in wish.words[chosen] and wish.slots[key].way not in UNSAID}
     otherwise = None
     fallbacks = [other for other in wish.otherwise if other not in (*chain, name)]
     if fallbacks:
-        otherwise = draw_want(at, fallbacks[0], chain=(*chain, name))
+        otherwise = draw_want(at, fallbacks[0], chain=(*chain, name), rows=mine)
         if len(fallbacks) > 1 and otherwise.otherwise is None:
-            otherwise = replace(otherwise, otherwise=draw_want(at, fallbacks[1], chain=(*chain, name, fallbacks[0])))
-        otherwise = _same_rows(at.domain, otherwise, said, described)
+            last = draw_want(at, fallbacks[1], chain=(*chain, name, fallbacks[0]), rows=mine)
+            otherwise = replace(otherwise, otherwise=last)
     return Want(name, said, described, frozenset(hidden), again, otherwise, limits, chosen)
 
 
 def _set_by_rules(domain: Domain, goal: str) -> set[str]:
     """Arguments whose value a rule sets: nobody says them."""
     return {name for rule in domain.rules_of(goal) if rule.modifier == "value" for name in rule.changes}
-
-
-def _same_rows(domain: Domain, want: Want, said: Mapping[str, Any], described: Mapping[str, Any]) -> Want:
-    """A fallback speaks of the same rows as the wish that it follows."""
-    slots = domain.wishes[want.wish].slots
-    mine = {name for name, slot in slots.items() if slot.way == "mine"}
-    if any(slots[name].way == "expr" for name in slots):
-        return want  # what is computed from a row was computed from its own
-    kept = {name: said[name] for name in mine if name in said and name in want.said}
-    return replace(want, said={**want.said, **kept})
 
 
 def _knows(at: Drawing, slot: str) -> bool:
