@@ -29,6 +29,8 @@ from flywheel_domains.world import Draft, Row, World
 
 HEAD = struct.Struct(">Q")
 MOST_OUTPUT = 64 * 1024
+BUILT = b"{}"
+"""Says that the world is there: building one is our time and not the function's."""
 WORLDS_AHEAD = 4
 
 
@@ -107,10 +109,9 @@ class Child:
         builtins.exec(builtins.compile(text, CODE, "exec"), space)
         return {name: value for name, value in space.items() if callable(value)}
 
-    def answer(self, request: dict[str, Any]) -> bytes:
-        """The answer to a request, or the fault, as JSON."""
-        world = build_world(self.domain, request["seed"])
-        world = World(self.domain, world.base, request["patch"], request["made"], request["now"])
+    def answer(self, request: dict[str, Any], base: World) -> bytes:
+        """The answer to a request about a base world, or the fault, as JSON."""
+        world = World(self.domain, base.base, request["patch"], request["made"], request["now"])
         try:
             first = self._once(world, request)
             if first != self._once(world, request):
@@ -183,7 +184,10 @@ def main(folder: str) -> None:
     filtered = close_cage(child.watch)
     _send(answers, json.dumps({"ready": True, "filtered": filtered}).encode())
     while head := _take(requests, HEAD.size):
-        _send(answers, child.answer(pickle.loads(_take(requests, HEAD.unpack(head)[0]))))
+        request = pickle.loads(_take(requests, HEAD.unpack(head)[0]))
+        base = build_world(child.domain, request["seed"])
+        _send(answers, BUILT)
+        _send(answers, child.answer(request, base))
 
 
 def _take(stream: int, size: int) -> bytes:

@@ -85,6 +85,7 @@ class Runner:
         try:
             process.stdin.write(HEAD.pack(len(request)) + request)
             process.stdin.flush()
+            self._take(process, START_S)  # the world is there
             raw = self._take(process, CALL_S)
         except TimeoutError:
             self.close()

@@ -1,0 +1,97 @@
+"""The domains that come with Flywheel: as large as real ones, playable, and what they needed of the engine."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import flywheel_domains
+from flywheel_domains.behaviour import behave
+from flywheel_domains.case import Ending
+from flywheel_domains.domain import Domain
+from flywheel_domains.draws import draw_behaviour
+from flywheel_domains.expr import compile_expr
+from flywheel_domains.generate import build_world
+from flywheel_domains.load import load
+from flywheel_domains.lookups import path_of
+from flywheel_domains.session import Session
+from flywheel_domains.tools import call
+from flywheel_domains.wishes import NotDrawn
+
+BUILTIN = Path(flywheel_domains.__file__).with_name("builtin")
+REAL = ("airline", "retail", "nomination")
+SEED = 1
+
+
+@pytest.fixture(scope="module", params=[*REAL, "booking"])
+def domain(request: pytest.FixtureRequest) -> Domain:
+    return load(BUILTIN / request.param)
+
+
+@pytest.fixture(scope="module")
+def airline() -> Domain:
+    return load(BUILTIN / "airline")
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_domains_are_of_the_size_of_real_ones_and_code_is_for_the_one_stop_search(name: str) -> None:
+    domain = load(BUILTIN / name)
+    assert 8 <= len(domain.tools) <= 15
+    assert 12 <= len(domain.rules) <= 25
+    assert [tool.name for tool in domain.tools.values() if tool.code] == ["search_one_stop"] * (name == "airline")
+
+
+def test_cases_come_as_they_are_wished_and_their_proof_can_be_looked_up(domain: Domain) -> None:
+    endings = set()
+    for number in range(8):
+        found = draw_behaviour(domain, build_world(domain, SEED), random.Random(f"builtin/{number}"))
+        path_of(domain, found)
+        endings |= set(found.endings)
+    assert endings & {Ending.DONE, Ending.REPLACED} and Ending.DENIED in endings
+
+
+def test_a_search_in_code_shows_that_there_is_nothing_else_to_agents_and_to_expressions(airline: Domain) -> None:
+    world = build_world(airline, SEED)
+    args = {"origin": "FJV", "destination": "GRD", "date": "2031-06-18"}
+    outcome = call(airline, world, Session(), "search_one_stop", args)
+    listing = compile_expr(
+        "count(listing('search_one_stop', origin='FJV', destination='GRD', date=date('2031-06-18')))"
+    )
+    known = world.view(known=outcome.revealed)
+    assert listing.eval(known.scope()) == len(outcome.result)
+    assert not isinstance(listing.eval(world.view(known=frozenset()).scope()), int)
+
+
+def test_a_second_wish_about_a_row_is_drawn_from_that_row() -> None:
+    """A line of one order is not sent back from another one: the fallback of an exchange speaks of its own order."""
+    retail = load(BUILTIN / "retail")
+    world = build_world(retail, SEED)
+    seen = 0
+    for number in range(12):
+        try:
+            found = draw_behaviour(retail, world, random.Random(f"fallback/{number}"), "back-window")
+        except NotDrawn:
+            continue
+        for want in (option for first in found.case.wants for option in first.chain()):
+            for line in want.said.get("lines", ()):
+                row = world.row("lines", line)
+                assert row is not None and row.order.id == want.said.get("order_id", row.order.id)
+                seen += 1
+    assert seen
+
+
+def test_an_empty_choice_is_proved_by_the_search_that_finds_nothing(airline: Domain) -> None:
+    world = build_world(airline, SEED)
+    for number in range(400):
+        case = draw_behaviour(airline, world, random.Random(f"nothing/{number}"), "book-works", fires=False).case
+        if case.wants[-1].wish == "book_far":
+            break
+    want = case.wants[-1]
+    late = replace(want, limits={**want.limits, "at": "2031-07-30"})  # no flight is planned as late as that
+    found = behave(airline, world, replace(case, wants=(late,)))
+    assert found.endings == (Ending.IMPOSSIBLE,)
+    assert any("search_one_stop" in cell.column for cell in found.proof)
+    assert [look.name for look in path_of(airline, found).looks] == ["search_one_stop"]
