@@ -17,17 +17,16 @@ from flywheel_domains.model import (
     Arg,
     Caller,
     Clock,
-    Column,
     Holdout,
     Money,
     Persona,
     Prompt,
     Rule,
-    Table,
     Tool,
     View,
     Wish,
 )
+from flywheel_domains.tables import Column, Table
 from flywheel_domains.values import SCALARS, ColumnType
 
 

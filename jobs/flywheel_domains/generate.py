@@ -14,7 +14,7 @@ from flywheel_domains.errors import DomainError, ExprError, Fault
 from flywheel_domains.expr import Expr, Scope
 from flywheel_domains.gens import Bias, Gen
 from flywheel_domains.ids import Ids, IdsUsedUp
-from flywheel_domains.model import Column, Table
+from flywheel_domains.tables import Column, Table
 from flywheel_domains.values import ColumnType, fold, normalise
 from flywheel_domains.world import Base, Draft, Row, Values, World
 

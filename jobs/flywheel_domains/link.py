@@ -10,7 +10,8 @@ from flywheel_domains.domain import Domain
 from flywheel_domains.functions import FUNCTIONS
 from flywheel_domains.link_names import DRAWN_CALLS, WORLD_CALLS, Names
 from flywheel_domains.link_policy import PolicyLinker
-from flywheel_domains.model import Arg, Column, Step, Table, Tool
+from flywheel_domains.model import Arg, Step, Tool
+from flywheel_domains.tables import Column, Table
 from flywheel_domains.values import normalise
 
 
