@@ -269,7 +269,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NCCL_TIMEOUT, "hiyouga/LlamaFactory#7396, open-mmlab/mmpretrain#1837",
-        r"(?:NCCL|c10d|collective).*(?:time-?d? ?out|[Tt]iming out|hang\b)", "[Ww]atchdog caught collective",
+        r"(?:NCCL|c10d|collective(?!_rpc)).*(?:time-?d? ?out|[Tt]iming out|hang\b)", "[Ww]atchdog caught collective",
         "detected by watchdog",
         rank=Rank.EFFECT,
     ),

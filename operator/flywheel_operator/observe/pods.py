@@ -30,7 +30,7 @@ _OWN_LIMIT = re.compile(  # kubelet's three; evictions for the node's sake say "
     r"EmptyDir volume \"(?P<volume>[^\"]*)\" exceeds the limit|ephemeral local storage usage exceeds the total limit|"
     r"exceeded its local ephemeral storage limit"
 )
-_LOW = re.compile(r"low on resource: ([\w.-]+?)\.?[\s,]")
+_LOW = re.compile(r"low on resource: (cpu|memory|ephemeral-storage)\b")  # the others can be requested by nobody
 _NO_COMMAND = re.compile(r"exec format error|executable file not found|exec: .*(?:no such file|permission denied)")
 _RUNTIME = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
 _LOST = frozenset({"ContainerStatusUnknown", "Unknown"})

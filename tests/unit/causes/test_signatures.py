@@ -32,6 +32,7 @@ def check(case: Case, cause: str, reason: str, text: str) -> None:
     assert cause in ([case["cause"]] if isinstance(case["cause"], str) else case["cause"]), (cause, reason, text)
     assert reason == case.get("reason", reason), (cause, reason, text)
     assert case.get("says", "") in text, (cause, reason, text)
+    assert "never" not in case or case["never"] not in text, (cause, reason, text)
 
 
 @pytest.mark.parametrize("case", cases("logs.yaml"))
