@@ -68,6 +68,9 @@ ROLES: Mapping[Stage, tuple[Role, ...]] = {
 ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC})
 """Stages that read the rollouts of the base round's trainings."""
 
+EARLIER = frozenset({Stage.PREPARE})
+"""Stages that read the campaign's earlier verdicts, besides those that are never reused."""
+
 NEVER_REUSED = frozenset({Stage.GATE, Stage.REPORT})
 """They speak of one round: its promotion and its page."""
 
@@ -85,6 +88,7 @@ def stage_content(
     candidate_model: str | None = None,
     rollouts: Sequence[str] = (),
     sources: Mapping[str, str] | None = None,
+    earlier: Sequence[str] = (),
 ) -> dict[str, str]:
     """What a CPU stage's result is made of: name to digest or word.
 
@@ -101,6 +105,8 @@ def stage_content(
         found["model"] = base_model or ""
     if stage in ROLLOUTS:
         found["rollouts"] = _digest(list(rollouts))
+    if stage in EARLIER and earlier:
+        found["earlier"] = _digest(list(earlier))
     if stage is Stage.PREPARE:
         found |= {f"source.{uri}": version for uri, version in (sources or {}).items()}
     return {"stage": stage.value, **found}

@@ -260,6 +260,14 @@ CHAPTERS = (
                 'where a gain was not shown, or another gate ([method.md](method.md), "Evaluation and '
                 'gate").',
             ),
+            Reason.COLLAPSE_SUSPECTED: Told(
+                "A training's curve looks like a collapse; the condition `TrainingHealthy` says by what: the "
+                "spread of rewards within groups, their mean, the gradient, entropy, form, length or variety of "
+                "answers, two of them at once. By default the training is stopped and its best checkpoint "
+                "published (`onCollapse: Warn` only tells).",
+                "Most often the learning rate is too high for so few prompts a step, or hardly a group is solved "
+                'sometimes ([training.md](training.md), "Brakes"): lower `algorithm.learningRate`, or give other data.',
+            ),
             Reason.SPEC_CHANGED: Told(
                 "The spec says something else than when the object finished (another order of the same "
                 "entries, or what a new release fills in, is no change).",

@@ -18,6 +18,7 @@ from flywheel_api.verdicts import FormScore as FormScore
 from flywheel_api.verdicts import GateOutcome as GateOutcome
 from flywheel_api.verdicts import Interval as Interval
 from flywheel_api.verdicts import Loss as Loss
+from flywheel_api.verdicts import MatrixRow as MatrixRow
 from flywheel_api.verdicts import SuiteVerdict as SuiteVerdict
 from flywheel_api.verdicts import Verdict as Verdict
 from flywheel_api.verdicts import VerdictResult as VerdictResult
@@ -45,6 +46,12 @@ class SuiteInfo(StatusModel):
     name: str = Field(description="Name of the suite, as in spec.evaluation.suites.")
     track: Track = Field(description="Whether items are problems (reasoning) or tasks (agentic).")
     items: int = Field(description="Number of items.")
+    earlier: str | None = Field(
+        default=None, description="The earlier round of the campaign whose suite it is, run again to see what is lost."
+    )
+    repeats: int | None = Field(
+        default=None, description="Samples per item, where the spec does not say: earlier ones."
+    )
 
     @property
     def path(self) -> str:

@@ -106,6 +106,22 @@ class ScoreStatus(StatusModel):
     gate: GateOutcome | None = Field(default=None, description="Passed, Failed or None.")
 
 
+class SuiteMean(StatusModel):
+    """A mean score."""
+
+    suite: str = Field(description="Name of the suite.")
+    score: str = Field(description="Mean score, 0 to 1, as a decimal string.")
+
+
+class RoundScores(StatusModel):
+    """A round's model on the suites of the campaign: a row of the forgetting matrix."""
+
+    round: str = Field(description="Name of the round.")
+    scores: Annotated[list[SuiteMean], Field(max_length=32)] = Field(
+        default_factory=list, description="Suites that it was given."
+    )
+
+
 class UsageStatus(StatusModel):
     """Spent so far, across all attempts."""
 
@@ -196,6 +212,14 @@ class FlywheelRoundStatus(StatusModel):
     finished_at: Timestamp | None = Field(default=None, description="When the round ended; it is never started again.")
     rollouts: Annotated[list[str], Field(max_length=8)] = Field(
         default_factory=list, description="Rollout data sets of the base round's trainings, pinned by Preflight."
+    )
+    earlier: Annotated[list[str], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="Promoted verdicts of the campaign's earlier rounds, oldest first, pinned by Preflight: their "
+        "suites are run again.",
+    )
+    forgetting: Annotated[list[RoundScores], Field(max_length=16)] = Field(
+        default_factory=list, description="The campaign's promoted models and this candidate on every suite, in order."
     )
     standin: bool | None = Field(
         default=None, description="True when a stand-in model served a role: scores are not comparable."

@@ -165,6 +165,9 @@ class StageConfig(StatusModel):
     champion: str | None = Field(
         default=None, description="Digest of the campaign's promoted verdict before this round, if any."
     )
+    earlier: list[str] = Field(
+        default_factory=list, description="Promoted verdicts of the campaign's earlier rounds, oldest first."
+    )
     previous_rollouts: list[str] = Field(
         default_factory=list, description="Rollout datasets of the base round's training."
     )

@@ -85,6 +85,14 @@ class ChampionGain(StatusModel):
     gain_interval: GainInterval
 
 
+class MatrixRow(StatusModel):
+    """A round's model on the suites of the campaign: a row of the forgetting matrix."""
+
+    round: str = Field(description="Name of the round.")
+    model: str = Field(description="Digest of its candidate.")
+    scores: dict[str, float] = Field(default_factory=dict, description="Suite to mean score, 0 to 1.")
+
+
 class VerdictResult(StatusModel):
     """Gate: the decision, and the model that it is about: a promoted model is taken from here and nowhere else."""
 
@@ -96,3 +104,6 @@ class VerdictResult(StatusModel):
     suites: list[SuiteVerdict] = Field(default_factory=list, description="Every suite, in the order of the spec.")
     losses: list[Loss] = Field(default_factory=list, description="What is lower than it was, by name.")
     champion: list[ChampionGain] = Field(default_factory=list, description="Comparison with the campaign's champion.")
+    matrix: list[MatrixRow] = Field(
+        default_factory=list, description="The campaign's promoted models and this candidate on every suite, in order."
+    )

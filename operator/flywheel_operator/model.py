@@ -143,7 +143,8 @@ class Training:
 class RoundSeen:
     """A round as it was observed. Maps are by stage.
 
-    `store_problem`, `waits_for`, `base`, `rollouts` and `estimate` come from preflight, `problem` from there or later.
+    `store_problem`, `waits_for`, `base`, `rollouts`, `earlier` and `estimate` come from preflight, `problem` from there
+    or later.
     `records` are of attempts that run and of results that are there already, `manifests` of finished stages, `content`
     of stages that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is
     what running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where
@@ -155,6 +156,7 @@ class RoundSeen:
     waits_for: str | None = None
     base: ModelStatus | None = None
     rollouts: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     estimate: EstimateStatus | None = None
     runs: Mapping[Stage, Run] = field(default_factory=dict)
     records: Mapping[Stage, Record] = field(default_factory=dict)

@@ -69,6 +69,8 @@ def config(
         more.get("base_model"),
         more.get("candidate_model"),
         more.get("previous_rollouts", ()),
+        None,
+        more.get("earlier", ()),
     )
     return StageConfig(
         stage=stage,

@@ -20,7 +20,15 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Promotion
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.trajectory import Trajectory
-from flywheel_api.results import EvaluationResult, GateOutcome, SeededResult, Track, Verdict, VerdictResult
+from flywheel_api.results import (
+    EvaluationResult,
+    GateOutcome,
+    PreparedResult,
+    SeededResult,
+    Track,
+    Verdict,
+    VerdictResult,
+)
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
@@ -203,6 +211,36 @@ def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     # the next round of the campaign compares with this verdict's items
     again = round_.run(Stage.GATE, uid="u2", champion=promoted.verdict_digest).result
     assert isinstance(again, VerdictResult) and [(c.suite, c.gain) for c in again.champion] == [("airline-heldout", 0)]
+
+
+def test_suites_of_earlier_rounds_are_run_again(make: Callable[..., Round]) -> None:
+    """A round that names another suite still answers for what the campaign could before it."""
+    first = make(policy(0.3))
+    verdict = evaluated(first)
+    (promoted,) = [m for m in [promotion(first)] if m is not None]
+    assert [(r.round, list(r.scores)) for r in verdict.matrix] == [("r1", ["airline-heldout"])]
+    other = {"suites": [{"name": "arithmetic-heldout", "items": 8, "repeats": 2}]}
+    spec = stages.round_spec(reasoning=None, agentic=AGENTIC, evaluation=other)
+    second = Round(first.store, first.endpoint, spec)
+    more = {"uid": "u2", "earlier": [promoted.verdict_digest]}
+    prepared = second.run(Stage.PREPARE, **more).result
+    assert isinstance(prepared, PreparedResult)
+    assert [(s.name, s.earlier, s.repeats) for s in prepared.suites] == [
+        ("arithmetic-heldout", None, None),
+        ("airline-heldout", "r1", 4),
+    ]
+    asked = [r["id"] for r in first.records(Stage.PREPARE, "suites/airline-heldout.jsonl")]
+    assert [r["id"] for r in second.records(Stage.PREPARE, "suites/airline-heldout.jsonl")] == asked
+    second.run(Stage.EVALUATE_BASE, uid="u2")
+    second.train(Stage.TRAIN_AGENTIC, step=6)
+    second.endpoint.standin.behaviours = [policy(0.0), *second.endpoint.standin.behaviours[1:]]
+    second.run(Stage.EVALUATE_CANDIDATE, uid="u2")
+    result = second.run(Stage.GATE, champion=promoted.verdict_digest, **more).result
+    assert isinstance(result, VerdictResult) and result.verdict is Verdict.HELD
+    assert any(r.startswith("airline-heldout fell from") and "against the base" in r for r in result.reasons)
+    assert any(r.startswith("airline-heldout fell from") and "against the champion" in r for r in result.reasons)
+    before, after = result.matrix
+    assert after.scores["airline-heldout"] == 0.0 < before.scores["airline-heldout"] and len(after.scores) == 2
 
 
 def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:

@@ -22,7 +22,8 @@ from flywheel_api.records.agentic import Task
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Track
 from flywheel_api.round import Role
-from flywheel_api.stages import PIPELINE, ResolvedEndpoint, Runs, Stage, StageConfig
+from flywheel_api.stages import PIPELINE, Runs, Stage, StageConfig
+from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.harness.context import OutputFile, StageContext, store_file
 from flywheel_jobs.harness.runner import run_stage
 from flywheel_jobs.stages.main import STAGES
@@ -75,9 +76,9 @@ class WatchedContext(StageContext):
 
     seen: Seen
 
-    def endpoint(self, role: Role) -> ResolvedEndpoint:
+    def llm(self, role: Role) -> ChatClient:
         self.seen.roles.add(role)
-        return super().endpoint(role)
+        return super().llm(role)
 
 
 def watched(config: StageConfig, seen: Seen) -> StageConfig:
@@ -85,7 +86,7 @@ def watched(config: StageConfig, seen: Seen) -> StageConfig:
 
     class Watched(StageConfig):
         def __getattribute__(self, name: str) -> Any:
-            if name in MODELS | OWN | {"previous_rollouts"}:
+            if name in MODELS | OWN | {"previous_rollouts", "earlier"}:
                 seen.config.add(name)
             return super().__getattribute__(name)
 
@@ -192,11 +193,12 @@ def test_the_key_holds_nothing_that_is_not_read(seen: dict[Stage, Seen], stage: 
 
 @pytest.mark.parametrize("stage", SHARED)
 def test_who_is_asked_and_which_models_and_rollouts(seen: dict[Stage, Seen], stage: Stage) -> None:
-    made_of = content.stage_content(stage, stages.round_spec(**BOTH_TRACKS), {}, "b", "c", ["d"])
+    made_of = content.stage_content(stage, stages.round_spec(**BOTH_TRACKS), {}, "b", "c", ["d"], None, ["e"])
     assert seen[stage].roles == set(content.ROLES.get(stage, ()))
     assert (Role.POLICY in seen[stage].roles) == ("model" in made_of), "the weights that are sampled"
     assert "model" in made_of or not seen[stage].config & MODELS
     assert ("previous_rollouts" in seen[stage].config) == ("rollouts" in made_of)
+    assert ("earlier" in seen[stage].config) == ("earlier" in made_of)
     assert not seen[stage].config & OWN, "only stages that are never reused may read this"
 
 

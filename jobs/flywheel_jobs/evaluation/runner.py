@@ -12,7 +12,7 @@ from flywheel_api.records.agentic import Task
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import EvaluationResult, FormScore, GroupScore, PreparedResult, SuiteScore, Track
-from flywheel_api.round import Role, SuiteSpec
+from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
@@ -38,7 +38,8 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
     """
     await check_weights(ctx, model)
     prepared = ctx.result(Stage.PREPARE, PreparedResult)
-    todo = {spec.name: load_items(ctx, prepared, spec) for spec in ctx.spec.evaluation.suites}
+    todo = {spec.name: load_items(ctx, prepared, spec.name, spec.repeats) for spec in ctx.spec.evaluation.suites}
+    todo |= {s.name: load_items(ctx, prepared, s.name, s.repeats or 1) for s in prepared.suites if s.earlier}
 
     async def work(item: Item) -> Rows:
         return Rows(rows=await sample(ctx, item))
@@ -77,15 +78,15 @@ def _same(one: str, other: str) -> bool:
     return bool(a) and (a.startswith(b) or b.startswith(a))
 
 
-def load_items(ctx: StageContext, prepared: PreparedResult, spec: SuiteSpec) -> list[Item]:
+def load_items(ctx: StageContext, prepared: PreparedResult, name: str, repeats: int) -> list[Item]:
     """All items of a suite. Raises ValidationFailure for a suite that Prepare did not build."""
-    built = prepared.suite(spec.name)
+    built = prepared.suite(name)
     if built is None:
         names = ", ".join(sorted(s.name for s in prepared.suites)) or "none"
-        raise ValidationFailure(f"Prepare built no suite {spec.name!r}; it has {names}")
+        raise ValidationFailure(f"Prepare built no suite {name!r}; it has {names}")
     if built.track is Track.REASONING:
-        return [Item(spec.name, p, spec.repeats) for p in ctx.records(Stage.PREPARE, built.path, Problem)]
-    return [Item(spec.name, t, spec.repeats) for t in ctx.records(Stage.PREPARE, built.path, Task)]
+        return [Item(name, p, repeats) for p in ctx.records(Stage.PREPARE, built.path, Problem)]
+    return [Item(name, t, repeats) for t in ctx.records(Stage.PREPARE, built.path, Task)]
 
 
 async def sample(ctx: StageContext, item: Item) -> list[EvaluationRow]:

@@ -103,6 +103,7 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
         model=verdict.model if verdict else config.candidate_model,
         stages=tuple(_row(s) for s in config.timeline),
         suites=suites,
+        matrix=tuple(verdict.matrix) if verdict else (),
         trainings=tuple(_trainings(manifests)),
         items=choose(
             manifests.records(Stage.EVALUATE_BASE, "samples.jsonl", EvaluationRow),

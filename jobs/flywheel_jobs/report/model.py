@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
-from flywheel_api.results import FormScore, GateOutcome, Loss, Track, Verdict
+from flywheel_api.results import FormScore, GateOutcome, Loss, MatrixRow, Track, Verdict
 from flywheel_api.round_status import StageState
 
 
@@ -175,6 +175,7 @@ class ReportModel:
     model: str | None = None
     stages: tuple[StageRow, ...] = ()
     suites: tuple[Suite, ...] = ()
+    matrix: tuple[MatrixRow, ...] = ()
     trainings: tuple[Training, ...] = ()
     items: tuple[SampleItem, ...] = ()
     lineage: tuple[Node, ...] = ()

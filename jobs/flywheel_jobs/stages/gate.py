@@ -9,25 +9,33 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Promotion
 from flywheel_api.records.base import Lineage, record_id
 from flywheel_api.records.evaluation import EvaluationRow, GateRow
-from flywheel_api.results import EvaluationResult, SuiteScore, TrainingResult, Verdict, VerdictResult
+from flywheel_api.results import (
+    EvaluationResult,
+    PreparedResult,
+    SuiteScore,
+    TrainingResult,
+    Verdict,
+    VerdictResult,
+)
+from flywheel_api.round import EvaluationSpec, SuiteSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
-from flywheel_jobs.evaluation import verdict
+from flywheel_jobs.evaluation import earlier, verdict
+from flywheel_jobs.evaluation.earlier import ITEMS_FILE
 from flywheel_jobs.evaluation.form import LENIENT
 from flywheel_jobs.evaluation.scores import Scores, item_key, item_scores
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model, read_records
 
-ITEMS_FILE = "items.jsonl"
 EVALUATIONS = (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)
 TRAININGS = (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
 
 
 async def run(ctx: StageContext) -> StageResult:
     """The verdict on the candidate, from the scores of both evaluations and of the campaign's champion."""
-    evaluation = ctx.spec.evaluation
-    base, candidate = (_scores(ctx, stage) for stage in EVALUATIONS)
+    evaluation = with_earlier(ctx.spec.evaluation, ctx.result(Stage.PREPARE, PreparedResult))
+    base, candidate = (_scores(ctx, stage, evaluation) for stage in EVALUATIONS)
     model = _evaluated(ctx)
     old_rows, rows = (ctx.records(s, "results.jsonl", EvaluationRow) for s in EVALUATIONS)
     old, new = item_scores(old_rows), item_scores(rows)
@@ -55,6 +63,8 @@ async def run(ctx: StageContext) -> StageResult:
         losses=lost,
         champion=compared,
     )
+    before = await asyncio.to_thread(earlier.matrix, ctx.store, ctx.config.earlier)
+    result = result.model_copy(update={"matrix": [*before, earlier.row_of(ctx.config.owner.name, result)]})
     files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, rows, ctx.config.owner.name))]
     if decision is Verdict.PROMOTED:
         await _promote(ctx, result, files, [t.rollouts for t in trainings.values() if t.rollouts])
@@ -81,9 +91,15 @@ def lenient(rows: Sequence[EvaluationRow]) -> list[EvaluationRow]:
     return [r.model_copy(update={"score": r.details[LENIENT]}) for r in rows if LENIENT in r.details]
 
 
-def _scores(ctx: StageContext, stage: Stage) -> dict[str, SuiteScore]:
+def with_earlier(evaluation: EvaluationSpec, prepared: PreparedResult) -> EvaluationSpec:
+    """The round's suites, and those of earlier rounds, which have no gate here: what falls in them holds the round."""
+    again = [SuiteSpec(name=s.name, repeats=s.repeats or 1) for s in prepared.suites if s.earlier]
+    return evaluation.model_copy(update={"suites": [*evaluation.suites, *again]})
+
+
+def _scores(ctx: StageContext, stage: Stage, evaluation: EvaluationSpec) -> dict[str, SuiteScore]:
     found = {s.name: s for s in ctx.result(stage, EvaluationResult).suites}
-    missing = [s.name for s in ctx.spec.evaluation.suites if s.name not in found]
+    missing = [s.name for s in evaluation.suites if s.name not in found]
     if missing:
         raise ValidationFailure(f"{stage} has no score of {', '.join(missing)}")
     return found

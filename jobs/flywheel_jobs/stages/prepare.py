@@ -12,7 +12,7 @@ from collections import Counter
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.evaluation import suites
+from flywheel_jobs.evaluation import earlier, suites
 from flywheel_jobs.evaluation.strata import facts_of
 from flywheel_jobs.evaluation.verdict import too_few
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
@@ -40,20 +40,25 @@ async def run(ctx: StageContext) -> StageResult:
     )
     built = [await asyncio.to_thread(suites.build, spec, heldout, ctx.store) for spec in ctx.spec.evaluation.suites]
     check_gates(ctx, built)
+    named = {s.name for s in ctx.spec.evaluation.suites}
+    again = await asyncio.to_thread(earlier.suites, ctx.store, ctx.config.earlier, named)
+    items = [*(p for s in built for p in s.problems), *(p for s in again for p in s.problems)]
     ctx.progress(1, 3, "drawing seed problems")
     seeds = await asyncio.to_thread(load_seeds, ctx)
-    kept, dropped = await asyncio.to_thread(clean, ctx, seeds, built)
+    kept, dropped = await asyncio.to_thread(clean, ctx, seeds, items)
     if ctx.spec.reasoning is not None and not kept:
         raise ValidationFailure("no seed problem is left after decontamination: give other spec.reasoning.seeds")
     ctx.progress(3, 3, f"{len(kept)} seed problems, {len(training)} personas, {len(built)} suites")
     wrong = Counter({s.ref: s.wrong for s in (people, seeds)}) + Counter({f"suite {s.name}": s.aside for s in built})
     quarantine = [*people.quarantine, *seeds.quarantine, *(row for s in built for row in s.quarantine)]
-    files = [s.file() for s in built]
+    files = [*(s.file() for s in built), *(s.file for s in again)]
     files.append(OutputFile.of("seeds/reasoning.jsonl", Problem, kept))
     files.append(OutputFile.of("seeds/personas.jsonl", Persona, training))
     if quarantine:
         files.append(OutputFile.of(QUARANTINE, QuarantinedRow, quarantine))
-    result = PreparedResult(suites=[s.info for s in built], endpoints=endpoints, set_aside=dict(wrong))
+    result = PreparedResult(
+        suites=[*(s.info for s in built), *(s.info for s in again)], endpoints=endpoints, set_aside=dict(wrong)
+    )
     metrics = {"renamedIds": float(seeds.renamed + people.renamed), "repeatedPersonas": float(people.repeated)}
     return StageResult(result, files, counts=ctx.counts(len(kept), dropped), metrics=metrics)
 
@@ -107,13 +112,12 @@ def load_seeds(ctx: StageContext) -> Source[Problem]:
     )
 
 
-def clean(ctx: StageContext, seeds: Source[Problem], built: list[suites.Suite]) -> tuple[list[Problem], Counter[str]]:
-    """Seeds without duplicates and without problems of an evaluation suite, and what was dropped."""
+def clean(ctx: StageContext, seeds: Source[Problem], items: list[Problem]) -> tuple[list[Problem], Counter[str]]:
+    """Seeds without duplicates and without problems of an evaluation suite (`items`), and what was dropped."""
     reasoning = ctx.spec.reasoning
     dropped = Counter({"wrong-row": seeds.wrong, "duplicate": seeds.repeated, "beyond-max-problems": seeds.left_out})
     if reasoning is None:
         return [], dropped
-    items = [p for s in built for p in s.problems]
     contamination = Contamination(items, reasoning.dedup.decontamination_ngram)
     duplicates = Duplicates(float(reasoning.dedup.minhash_threshold))
     kept = []

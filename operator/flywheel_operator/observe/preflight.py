@@ -22,7 +22,7 @@ from flywheel_operator.model import Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
 from flywheel_operator.plan import graph
-from flywheel_operator.plan.preflight import Hardware, capacity, promoted_by, round_spec, uses_gpus
+from flywheel_operator.plan.preflight import Hardware, capacity, promoted_by, round_spec, uses_gpus, verdicts
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import POOLS, RAY_API, ROUNDS, SECRETS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
@@ -40,6 +40,7 @@ class Found:
     waits_for: str | None = None
     base: ModelStatus | None = None
     rollouts: tuple[str, ...] = ()
+    earlier: tuple[str, ...] = ()
     estimate: EstimateStatus | None = None
 
 
@@ -57,6 +58,9 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
         else:
             digest, problem = await model(context.results, store, spec.base.model or "")
             found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
+        if found.base is not None:
+            promotions = await read_promotions(store, meta.namespace, spec.campaign)
+            found = replace(found, earlier=verdicts(promotions, meta.uid))
         if found.base is None or not uses_gpus(spec):
             return found
         shape = await shape_in(context.results, store, found.base.digest)

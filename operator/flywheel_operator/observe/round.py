@@ -52,6 +52,7 @@ async def see_round(
             waits_for=found.waits_for,
             base=found.base,
             rollouts=found.rollouts,
+            earlier=found.earlier,
             estimate=found.estimate,
         )
     try:

@@ -77,6 +77,7 @@ def of_stage(
             graph.candidate(digests),
             status.rollouts,
             sources,
+            status.earlier,
         )
     own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED
     return Content(content_key(made_of, meta.uid if own else None), made_of)

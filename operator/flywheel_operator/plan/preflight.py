@@ -177,6 +177,12 @@ def champion(promotions: Iterable[Promotion], round_uid: str) -> Promotion | Non
     return max(others, key=lambda p: parse_time(p.at), default=None)
 
 
+def verdicts(promotions: Iterable[Promotion], round_uid: str) -> tuple[str, ...]:
+    """The verdicts that other rounds were promoted by, oldest first."""
+    others = sorted((p for p in promotions if p.round.uid != round_uid), key=lambda p: parse_time(p.at))
+    return tuple(dict.fromkeys(p.verdict_digest for p in others))
+
+
 def promoted_by(promotions: Iterable[Promotion], round_name: str) -> Promotion | None:
     """The newest promotion by a round of that name, whose object may be gone."""
     found = [p for p in promotions if p.round.name == round_name]

@@ -29,6 +29,7 @@ from flywheel_api.round import (
     StageStatus,
     UsageStatus,
 )
+from flywheel_api.round_status import RoundScores, SuiteMean
 from flywheel_api.stages import Stage
 from flywheel_operator.model import Meta
 from flywheel_operator.plan import budget, graph
@@ -93,6 +94,10 @@ def taken_over(
         case VerdictResult() as result:
             scores = judged(result) or list(status.scores)
             found: dict[str, object] = {"scores": scores, "score": column(scores), "verdict": result.verdict}
+            found["forgetting"] = [
+                RoundScores(round=r.round, scores=[SuiteMean(suite=s, score=decimal(v)) for s, v in r.scores.items()])
+                for r in result.matrix[-16:]
+            ]
             if result.verdict is Verdict.PROMOTED:
                 found["model"] = ModelStatus(uri=uri, digest=result.model, step=result.step)
             return found

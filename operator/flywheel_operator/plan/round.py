@@ -75,6 +75,7 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     draft.note("PreflightPassed", f"base model {seen.base.digest[:19]}…, the round starts")
     # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
     draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
+    draft.change(earlier=list(seen.earlier)[-16:])
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")
     draft.conditions.working(Reason.STARTING, "the round starts")
     return True

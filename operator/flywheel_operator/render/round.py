@@ -103,6 +103,7 @@ def stage_config(
         candidate_model=graph.candidate(digests),
         champion=seen.champion if stage is Stage.GATE else None,
         previous_rollouts=status.rollouts,
+        earlier=status.earlier,
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,
         timeline=list(stages.values()) if stage is Stage.REPORT else [],
     )

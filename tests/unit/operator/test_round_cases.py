@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import pytest
 import yaml
 
 from flywheel_api import artifacts
+from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.base import format_time
 from flywheel_api.canonical import canonical_json
 from flywheel_api.causes import Cause
@@ -130,6 +134,40 @@ async def test_a_round_waits_for_its_base_round_and_starts_from_its_model() -> N
             break
     assert world.status(name="demo-r2")["verdict"] == "Promoted"
     assert world.status(name="demo-r2")["baseModel"]["digest"] == world.status()["model"]["digest"]
+
+
+async def test_a_round_is_given_what_the_campaign_made_before_it() -> None:
+    """The wire by which rounds feed rounds: rollouts, the champion, and the verdicts whose suites are run again."""
+    world = World()
+    given: dict[tuple[str, str], Any] = {}
+    commit = world.commit
+
+    def noted(owner: Owner, stage: str, attempt: int, config: Any) -> Manifest:
+        given[owner.name, stage] = config
+        return commit(owner, stage, attempt, config)
+
+    world.commit = noted  # type: ignore[method-assign]
+    world.apply(ROUND)
+    await world.run()
+    body = yaml.safe_load(ROUND)
+    world.apply_as("demo-r2", base={"round": "demo-r1"}, seed=2)
+    await world.run(until_of=("demo-r2", ""))
+    assert world.status(name="demo-r2")["verdict"] == "Promoted"
+    first, status = given["demo-r1", "Gate"], world.status(name="demo-r2")
+    assert (first.get("champion"), first["earlier"], given["demo-r1", "MineReasoning"]["previousRollouts"]) == (
+        None,
+        [],
+        [],
+    )
+    records = [json.loads(v) for k, v in world.store.objects.items() if "/promotions/" in k]
+    promoted = next(r for r in records if r["round"]["name"] == "demo-r1")
+    assert promoted["campaign"] == body["spec"]["campaign"]
+    assert given["demo-r2", "Gate"]["champion"] == promoted["verdictDigest"]
+    assert given["demo-r2", "Gate"]["earlier"] == [promoted["verdictDigest"]] == status["earlier"]
+    assert given["demo-r2", "Prepare"]["earlier"] == [promoted["verdictDigest"]]
+    for name in ("MineReasoning", "SeedAgentic"):
+        assert given["demo-r2", name]["previousRollouts"] == promoted["rollouts"] == status["rollouts"]
+    assert len(promoted["rollouts"]) == 2
 
 
 async def test_a_base_round_that_was_not_promoted_is_said() -> None:

@@ -17,6 +17,7 @@ from flywheel_api.results import (
     GateOutcome,
     GroupScore,
     Loss,
+    MatrixRow,
     OutcomeReward,
     PackagedDataset,
     PackageResult,
@@ -225,6 +226,10 @@ def _verdict(model: str) -> VerdictResult:
             suite("airline-heldout", 0.24, [-0.02, 0.45], GateOutcome.NONE),
         ],
         losses=[lost],
+        matrix=[
+            MatrixRow(round="demo-r1", model=model, scores={"arithmetic-heldout": 0.5}),
+            MatrixRow(round="demo-r2", model=model, scores={"arithmetic-heldout": 0.625, "airline-heldout": 0.25}),
+        ],
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from flywheel_api.results import CurvePoint
 from flywheel_jobs.trainer.guard import suspicion
 
 
-def curve(**series: list[float | None]) -> list[CurvePoint]:
+def curve(**series: Sequence[float | None]) -> list[CurvePoint]:
     """Points of fields by name; a field that is shorter ends early."""
     steps = max(map(len, series.values()))
     return [

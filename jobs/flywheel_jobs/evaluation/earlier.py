@@ -1,0 +1,92 @@
+"""Suites of earlier rounds of the campaign, run again with the very items that they had: what is forgotten shows there.
+
+A promoted verdict in the store leads to everything: its items file to repeats, its inputs to Prepare's suites.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from flywheel_api.records.agentic import Task
+from flywheel_api.records.evaluation import GateRow
+from flywheel_api.records.reasoning import Problem
+from flywheel_api.results import MatrixRow, PreparedResult, SuiteInfo, Track, VerdictResult
+from flywheel_api.stages import Stage
+from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.harness.context import OutputFile
+from flywheel_jobs.storage.datasets import read_records
+from flywheel_jobs.storage.store import Store
+
+ITEMS_FILE = "items.jsonl"
+MOST = 8  # suites of earlier rounds that are run again; the newest first
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """A suite as an earlier round had it."""
+
+    info: SuiteInfo
+    file: OutputFile
+    problems: Sequence[Problem] = ()
+
+
+def suites(store: Store, verdicts: Collection[str], named: Collection[str]) -> list[Earlier]:
+    """Suites of these verdicts (oldest first) that the round does not name itself, each as its newest round had it.
+
+    What cannot be read any more is left out, with a word in the log: an old round must not stop a new one.
+    """
+    found: dict[str, Earlier] = {}
+    for digest in reversed(list(verdicts)):
+        try:
+            for suite in _of(store, digest):
+                if suite.info.name not in named and len(found) < MOST:
+                    found.setdefault(suite.info.name, suite)
+        except CorruptArtifact as error:
+            log.warning("the suites of an earlier round cannot be run again", verdict=digest, error=str(error))
+    return list(found.values())
+
+
+def _of(store: Store, digest: str) -> list[Earlier]:
+    verdict = store.get_manifest(digest)
+    prepare, items = verdict.inputs.get(Stage.PREPARE), verdict.file(ITEMS_FILE)
+    if prepare is None or items is None:
+        return []
+    manifest = store.get_manifest(prepare)
+    if not isinstance(manifest.result, PreparedResult):
+        raise CorruptArtifact(f"the manifest of {Stage.PREPARE} of {digest} holds a {manifest.kind} result")
+    repeats = {row.suite: row.samples for row in read_records(store, items, GateRow)}
+    made = []
+    for info in manifest.result.suites:
+        entry = manifest.file(info.path)
+        if entry is None or info.name not in repeats:
+            continue
+        known = info.model_copy(update={"earlier": info.earlier or verdict.owner.name, "repeats": repeats[info.name]})
+        if info.track is Track.REASONING:
+            problems = list(read_records(store, entry, Problem))
+            made.append(Earlier(known, OutputFile.of(info.path, Problem, problems), problems))
+        else:
+            tasks = list(read_records(store, entry, Task))
+            made.append(Earlier(known, OutputFile.of(info.path, Task, tasks)))
+    return made
+
+
+def matrix(store: Store, verdicts: Collection[str]) -> list[MatrixRow]:
+    """The scores of the models that these verdicts promoted, oldest first."""
+    rows = []
+    for digest in verdicts:
+        try:
+            manifest = store.get_manifest(digest)
+        except CorruptArtifact as error:
+            log.warning("an earlier verdict cannot be read", verdict=digest, error=str(error))
+            continue
+        if isinstance(manifest.result, VerdictResult):
+            rows.append(row_of(manifest.owner.name, manifest.result))
+    return rows
+
+
+def row_of(round_name: str, verdict: VerdictResult) -> MatrixRow:
+    """A round's candidate on every suite that it was given."""
+    return MatrixRow(round=round_name, model=verdict.model, scores={s.suite: s.candidate for s in verdict.suites})
