@@ -1,0 +1,128 @@
+"""Branches that get deeper, twins beside them, and documents that give nothing away."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from statistics import mean
+
+import pytest
+
+from flywheel_domains.behaviour import behave
+from flywheel_domains.branches import Branch, Kind, PatchKind, accept, attempt, branch, composed, grow, kinds_of
+from flywheel_domains.branches import proposals as proposed
+from flywheel_domains.case import dump
+from flywheel_domains.case import parse as parse_case
+from flywheel_domains.domain import Domain
+from flywheel_domains.draws import NotDrawn, draw_behaviour
+from flywheel_domains.lookups import Unprovable
+from flywheel_domains.twins import How, twin_of
+from flywheel_domains.words import document, first_message, rendered, undetermined
+from flywheel_domains.world import World
+
+CHAIN = 5
+ROOTS = 12
+
+
+@pytest.fixture(scope="module")
+def roots(tern: Domain, world: World) -> list[Branch]:
+    rng, names, found = random.Random(2), [rule.id for rule in tern.rules if rule.verdict], list[Branch]()
+    while len(found) < ROOTS:
+        try:
+            found.append(branch(tern, draw_behaviour(tern, world, rng, rng.choice(names))))
+        except (NotDrawn, Unprovable):
+            continue
+    return found
+
+
+@pytest.fixture(scope="module")
+def chains(tern: Domain, world: World, roots: list[Branch]) -> list[list[Branch]]:
+    """Five patches on each root, as far as they go."""
+    rng, chains = random.Random(4), []
+    for root in roots:
+        chain = [root]
+        while len(chain) <= CHAIN and (child := grow(tern, world, chain[-1], rng)) is not None:
+            chain.append(child)
+        chains.append(chain)
+    return chains
+
+
+def test_depth_is_more_to_know_longer_ways_and_more_rules(chains: list[list[Branch]]) -> None:
+    whole = [chain for chain in chains if len(chain) == CHAIN + 1]
+    assert len(whole) >= ROOTS - 2
+    levels = [[chain[depth] for chain in whole] for depth in range(CHAIN + 1)]
+    for measure in ("cells", "steps", "rules"):
+        by_depth = [mean(getattr(each.depth, measure) for each in level) for level in levels]
+        assert by_depth == sorted(by_depth), (measure, by_depth)
+        assert by_depth[-1] > 1.4 * by_depth[0], (measure, by_depth)
+    distinct = [len({each.proof_id for each in level}) for level in levels]
+    assert min(distinct[1:]) >= max(distinct[0], len(whole) - 1)
+
+
+def test_patches_of_all_ancestors_compose(tern: Domain, world: World, chains: list[list[Branch]]) -> None:
+    for chain in chains:
+        case = composed(chain[0].case, chain[-1].patches)
+        assert replace(case, target=None) == replace(chain[-1].case, target=None)
+        assert behave(tern, world, case).endings == chain[-1].found.endings
+
+
+def test_a_patch_that_changes_nothing_to_be_known_is_refused(tern: Domain, world: World, roots: list[Branch]) -> None:
+    root = roots[0]
+    same = next(p for p in proposed(tern, world, root.found, random.Random(1), PatchKind.HIDE) if p.slots)
+    nothing = attempt(tern, world, root, replace(same, slots=frozenset()))
+    assert nothing is not None
+    assert accept(tern, root, nothing) == "a right agent must know nothing else than before"
+
+
+def test_the_vocabulary_occurs(tern: Domain, chains: list[list[Branch]]) -> None:
+    kinds = {kind for chain in chains for each in chain for kind in kinds_of(tern, each.found)}
+    wanted = {Kind.MISSING_DATA, Kind.PRECONDITION, Kind.PROHIBITED, Kind.TRAP, Kind.MIXED, Kind.UNAUTHORISED}
+    assert wanted <= kinds
+
+
+def test_conditional_rules_have_twins_by_one_cell(tern: Domain, world: World, roots: list[Branch]) -> None:
+    rng, by_cell = random.Random(3), 0
+    for root in roots:
+        twin = twin_of(tern, world, root.found, rng)
+        if twin is None or twin.how is not How.CELL:
+            continue
+        by_cell += len(twin.edits) == 1
+        assert twin.found.endings != root.found.endings or twin.found.results[-1].rules != root.found.results[-1].rules
+        assert document(tern, twin.found.case) == document(tern, root.case)
+        assert first_message(tern, world, twin.found.case) == first_message(tern, world, root.case)
+    assert by_cell >= ROOTS // 2
+
+
+def test_an_unconditional_rule_has_another_act_beside_it(tern: Domain, world: World) -> None:
+    found = draw_behaviour(tern, world, random.Random(5), "no-cover")
+    twin = twin_of(tern, world, replace(found, results=found.results[-1:]), random.Random(1))
+    assert twin is not None
+    assert twin.how in (How.ACT, How.CALLER, How.CELL)
+
+
+def test_a_document_holds_every_verdict_and_says_nothing_of_the_state(tern: Domain, chains: list[list[Branch]]) -> None:
+    for chain in chains:
+        for each in chain:
+            ids = document(tern, each.case)
+            assert each.found.rules <= set(ids)
+            verdicts = {tern.rule(id).verdict for id in ids}
+            assert {"identify", "deny", "hand_over", "instead", "ask"} <= verdicts
+            assert document(tern, replace(each.case, edits=(), claims={}, seed=99)) == ids
+
+
+def test_words_and_look_ups_determine_every_slot(tern: Domain, world: World, chains: list[list[Branch]]) -> None:
+    for chain in chains:
+        for want in chain[-1].case.wants:
+            for option in want.chain():
+                assert undetermined(tern, option) == [], rendered(tern, option)
+        text = first_message(tern, world, chain[-1].case)
+        assert "{" not in text
+
+
+def test_a_case_is_the_same_after_it_was_written(tern: Domain, world: World, chains: list[list[Branch]]) -> None:
+    for chain in chains:
+        case = parse_case(json.loads(json.dumps(dump(chain[-1].case))))
+        again = behave(tern, world, case)
+        assert again.steps == chain[-1].found.steps
+        assert (again.final.digest, again.proof) == (chain[-1].found.final.digest, chain[-1].found.proof)
