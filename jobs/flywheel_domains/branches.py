@@ -86,8 +86,11 @@ def composed(root: Case, patches: tuple[Patch, ...]) -> Case:
 
 @dataclass(frozen=True)
 class Depth:
-    """How much a case asks of an agent. `cells` to be seen, `steps` of the right way, `rules` that had to be looked at
-    (and stand in the policy document), `wants` that end."""
+    """How much a case asks of an agent.
+
+    `cells` to be seen, `steps` of the right way, `rules` that had to be looked at (and stand in the policy document),
+    `wants` that end.
+    """
 
     cells: int
     steps: int

@@ -76,6 +76,7 @@ class Domain(Part):
 
     _folder: Path | None = PrivateAttr(default=None)
     _digest: str = PrivateAttr(default="")
+    _arg_types: dict[int, ColumnType] = PrivateAttr(default_factory=dict)
     _lines: Mapping[tuple[str | int, ...], int] = PrivateAttr(default_factory=dict)
 
     @property
@@ -121,12 +122,14 @@ class Domain(Part):
         raise ValueError(f"there is no type {said}: {', '.join([*SCALARS, *self.types])}")
 
     def arg_type(self, arg: Arg) -> ColumnType:
-        """What a scalar argument holds."""
-        if arg.ref is not None:
-            if arg.ref not in self.tables:
+        """What a scalar argument holds. Raises ValueError for a type or table that is not there."""
+        found = self._arg_types.get(id(arg))  # arguments live as long as their domain
+        if found is None:
+            if arg.ref is not None and arg.ref not in self.tables:
                 raise ValueError(f"there is no table {arg.ref}")
-            return ColumnType("ref", table=arg.ref)
-        return self.type_named(arg.type or "string")
+            found = ColumnType("ref", table=arg.ref) if arg.ref is not None else self.type_named(arg.type or "string")
+            self._arg_types[id(arg)] = found
+        return found
 
     # ---- what follows
 

@@ -15,6 +15,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,6 +55,7 @@ class Runner:
             raise ValueError("a domain with code is loaded from its folder")
         self.domain, self.folder = domain, domain.folder
         self.process: subprocess.Popen[bytes] | None = None
+        self.turn = threading.Lock()  # one pipe: one question at a time
         self.kept: OrderedDict[tuple[str | None, ...], Answer] = OrderedDict()
 
     def run(self, tool: str, function: str, view: View, args: Mapping[str, Any], writes: bool = False) -> Answer:
@@ -71,7 +73,8 @@ class Runner:
             "args": given,
             "now": view.now,
         }
-        raw = self._ask(tool, pickle.dumps({**request, "function": function, "writes": writes}))
+        with self.turn:
+            raw = self._ask(tool, pickle.dumps({**request, "function": function, "writes": writes}))
         if "fault" in raw:
             raise ToolFault(tool, raw["fault"], raw["message"])
         self.kept[key] = answer = Answer(raw)
