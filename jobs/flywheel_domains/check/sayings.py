@@ -12,8 +12,8 @@ from flywheel_domains.case import Case, StepKind
 from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
 from flywheel_domains.decide import Circle
-from flywheel_domains.diff import diff
 from flywheel_domains.errors import ExprError, ToolFault
+from flywheel_domains.holes import order_decides
 from flywheel_domains.reward import closing
 from flywheel_domains.slots import COMPUTED, NoCandidate, Tie
 from flywheel_domains.tools import call as call_tool
@@ -81,7 +81,9 @@ def facts(subject: Subject) -> dict[str, str]:
         middle = sizes[len(sizes) // 2]
         found["prompt tokens (estimated)"] = f"{sizes[0]} to {sizes[-1]}, half of them up to {middle}"
     pairs = [each for each in subject.sample.all if len(each.case.wants) > 1]
-    matter = sum(_order_matters(subject, each) for each in pairs)
+    matter = sum(
+        order_decides(subject.domain, subject.worlds[each.case.seed - subject.seed], each.case) for each in pairs
+    )
     found["pairs of wishes whose order matters"] = f"{matter} of {len(pairs)}; the words state it"
     return found
 
@@ -92,16 +94,6 @@ def tokens(subject: Subject, found: Behaviour) -> int:
     prose += first_message(subject.domain, found.start, found.case)
     schema = json.dumps(tool_list(subject.domain), ensure_ascii=False)
     return len(prose) // PROSE + len(schema) // SCHEMA
-
-
-def _order_matters(subject: Subject, found: Behaviour) -> bool:
-    """Whether the same wishes in another order end in another database."""
-    turned = replace(found.case, wants=found.case.wants[::-1])
-    try:
-        other = behave(subject.domain, subject.worlds[found.case.seed - subject.seed], turned)
-    except (Tie, NoCandidate, Unidentifiable, Circle, ExprError, ToolFault):
-        return True
-    return diff(found.start, found.final) != diff(other.start, other.final)
 
 
 def conversation(subject: Subject) -> str:
