@@ -21,6 +21,7 @@ from flywheel_domains.errors import ExprError
 from flywheel_domains.session import Session
 from flywheel_domains.slots import NoCandidate, Tie
 from flywheel_domains.tools import call as call_tool
+from flywheel_domains.unknown import is_unknown
 from flywheel_domains.wishes import NotDrawn, draw_want, drawing_of
 from flywheel_domains.world import World
 
@@ -65,6 +66,8 @@ def _hole(domain: Domain, case: Case, result: Result, rng: random.Random) -> Loo
 
 
 def _change(domain: Domain, world: World, session: Session, call: Call) -> Diff | None:
+    if is_unknown(dict(call.args)):
+        return None  # a value that a rule would set, had it been allowed
     outcome = call_tool(domain, world, session, call.name, dict(call.args))
     return diff(world, outcome.world) if outcome.refusal is None else None
 

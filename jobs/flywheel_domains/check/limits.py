@@ -19,7 +19,7 @@ from flywheel_domains.model import Rule, RuleExample
 from flywheel_domains.rules import read, scope_of
 
 CASES = 4  # cases of a rule on which its examples are tried
-MOST_TRIED = 80  # cases from whose refusals a way round is searched
+MOST_TRIED = 50  # cases from whose refusals a way round is searched
 
 
 def examples_hold(subject: Subject) -> Iterator[Finding]:
