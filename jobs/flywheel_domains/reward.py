@@ -196,8 +196,9 @@ class _Replay:
         want = result.option
         told = {name: value for name, value in want.said.items() if name not in want.hidden or name in self.heard}
         for name, answers in want.again.items():
-            times = self.heard.count(name) - (name in want.hidden)
-            if times > 0 and answers and name in result.asked:
+            first = name in want.hidden
+            times = min(self.heard.count(name), result.asked.count(name)) - first  # other wishes may ask for it, too
+            if times > 0 and answers:
                 told[name] = answers[min(times, len(answers)) - 1]
         return told
 

@@ -227,7 +227,7 @@ PLAY = [
         "when: r.rush, verdict: deny",
         says="as well",
     ),
-    _edit("a desk where nothing is done", "unchanged", "mine:  {share: 0.9", "mine:  {share: 0.15", "wishes:"),
+    _edit("a desk where nothing is done", "unchanged", "mine:  {share: 0.9", "mine:  {share: 0.05", "wishes:"),
     _edit("an outcome that no case has", "outcomes", "asked, trap]", "asked, replaced, trap]", says="replaced"),
 ]
 SEEN = [
