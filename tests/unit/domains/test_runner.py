@@ -86,6 +86,10 @@ def half(db, now, bike_id):
     db.set(db.row("bikes", bike_id), fee="much")
 
 
+def sneaks(db, now, most):
+    db.set(db.rows("bikes")[0], fee=1)
+
+
 def environment(db, now, most):
     return sorted(enum.sys.modules["os"].environ)
 
@@ -93,7 +97,7 @@ def environment(db, now, most):
 def dearer(db, now, bike):
     return db.row("bikes", bike).fee + 100
 """
-READS = ("cheap", "raises", "loops", "much", "eats", "sock", "shell", "counts", "environment")
+READS = ("cheap", "raises", "loops", "much", "eats", "sock", "shell", "counts", "sneaks", "environment")
 
 
 def tools() -> str:
@@ -138,6 +142,7 @@ def test_rows_are_shown_by_the_view_and_so_revealed(shed: Domain) -> None:
         ("sock", "network", "socket"),
         ("shell", "outside", "os.system"),
         ("counts", "unequal", "twice"),
+        ("sneaks", "raised", "TypeError: a read changes nothing"),
     ],
 )
 def test_what_no_tool_may_do(shed: Domain, tool: str, kind: str, says: str) -> None:

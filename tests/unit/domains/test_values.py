@@ -90,6 +90,11 @@ def test_what_is_no_such_value(kind: ColumnType, raw: object) -> None:
         normalise(kind, raw)
 
 
+def test_an_amount_with_a_fraction_is_told_its_unit() -> None:
+    with pytest.raises(ValueError, match="whole number of minor units"):
+        normalise(MONEY, 16.28)
+
+
 @given(st.integers(-(10**12), 10**12))
 def test_money_is_the_same_however_it_is_written(cents: int) -> None:
     sign, size = ("-" if cents < 0 else ""), abs(cents)
