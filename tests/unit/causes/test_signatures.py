@@ -80,7 +80,7 @@ def pod(short: Case) -> Case:
     names = [name for name in short if name not in SHORT]
     inits = [container(n, short[n]) for n in names if n in ("fetch-model", "istio-init")]
     mains = [container(n, short[n]) for n in names if n not in ("fetch-model", "istio-init")]
-    status = {k: short[k] for k in ("reason", "message", "phase") if k in short}
+    status: Case = {k: short[k] for k in ("reason", "message", "phase") if k in short}
     status |= {"conditions": conditions, "initContainerStatuses": inits, "containerStatuses": mains}
     return {"kind": "Pod", "metadata": {"name": "p", "uid": "u"}, "status": status}
 
