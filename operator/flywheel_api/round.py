@@ -310,7 +310,7 @@ class TrainingSpec(ApiModel):
 
     model_config = config_with_rules(
         (
-            "!has(self.agentic.formatBonus)",
+            "!has(self.agentic) || !has(self.agentic.formatBonus)",
             "formatBonus is for answers of the reasoning track: leave it out of training.agentic",
         ),
         (
