@@ -156,7 +156,7 @@ SERVED = (
     "work",
     [
         "lambda a, b: bool(bytearray(3 << 30))",  # memory: the zeros of calloc cost nothing
-        "lambda a, b: [0 for _ in iter(int, 1)] == []",  # CPU time
+        "lambda a, b: all(True for _ in iter(int, 1))",  # CPU time
         "lambda a, b: 1 / 0",  # whatever it raises
     ],
 )
