@@ -122,6 +122,9 @@ def test_a_list_that_does_not_show_a_row_says_that_it_is_not_of_it(small: World)
     assert expr.eval(view.scope({"l": view.row("loans", loan.id), "p": view.row("people", other.id)})) is True
     mine = view.row("people", loan.person.id)
     assert expr.eval(view.scope({"l": view.row("loans", loan.id), "p": mine})) is UNKNOWN
+    both = small.view(known=listed | {Cell("loans", "*", f"person={loan.person.id}")})
+    own = {"l": both.row("loans", loan.id), "p": both.row("people", loan.person.id)}
+    assert expr.eval(both.scope(own)) is not True  # the list of the one it belongs to does not exclude them
 
 
 def test_a_listing_is_one_cell(small: World) -> None:
