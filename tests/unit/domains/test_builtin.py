@@ -11,6 +11,7 @@ import pytest
 import flywheel_domains
 from flywheel_domains.behaviour import behave
 from flywheel_domains.case import Ending
+from flywheel_domains.check import check
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.expr import compile_expr
@@ -42,6 +43,12 @@ def test_the_domains_are_of_the_size_of_real_ones_and_code_is_for_the_one_stop_s
     assert 8 <= len(domain.tools) <= 15
     assert 12 <= len(domain.rules) <= 25
     assert [tool.name for tool in domain.tools.values() if tool.code] == ["search_one_stop"] * (name == "airline")
+
+
+@pytest.mark.parametrize("name", [*REAL, "booking"])
+def test_the_tester_finds_nothing(name: str) -> None:
+    report = check(BUILTIN / name)
+    assert report.passed, report.text()
 
 
 def test_cases_come_as_they_are_wished_and_their_proof_can_be_looked_up(domain: Domain) -> None:
