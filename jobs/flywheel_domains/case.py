@@ -27,7 +27,10 @@ class Verdict(StrEnum):
     @property
     def strength(self) -> int:
         """Higher wins."""
-        return len(Verdict) - list(Verdict).index(self)
+        return _STRENGTH[self]
+
+
+_STRENGTH = {verdict: len(Verdict) - number for number, verdict in enumerate(Verdict)}
 
 
 class Ending(StrEnum):

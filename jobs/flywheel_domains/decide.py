@@ -77,7 +77,7 @@ def decide(at: Situation, told: Mapping[str, Any], seen: Seen = None) -> Decisio
     found = _decided(at, told, seen)
     if found.verdict is not None:
         return found
-    silent = [name for name in at.want.hidden if name not in told]
+    silent = [name for name in sorted(at.want.hidden) if name not in told]
     decisions = []
     for answers in _answers(at, silent, seen):
         decisions.append(_decided(at, {**told, **answers}, seen))

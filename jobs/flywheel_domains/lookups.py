@@ -18,7 +18,7 @@ from flywheel_domains.behaviour import Behaviour, Result, proven
 from flywheel_domains.case import Call, Step, StepKind
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell
-from flywheel_domains.model import Arg
+from flywheel_domains.model import Arg, Read
 from flywheel_domains.session import Session
 from flywheel_domains.tools import call as call_tool
 from flywheel_domains.unknown import Unknown
@@ -29,9 +29,11 @@ MOST_LOOKS = 40
 """Reads for one decision."""
 MOST_SEARCHES = 24
 """Searches by one tool with values that are known."""
-DATE = re.compile(r'"\d{4}-\d{2}-\d{2}"')
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 MOST_CALLS = 400
 """Calls that are tried for one decision."""
+LEADS = 2
+"""What a row that leads on counts, beside anything else that is new."""
 MOST_ROWS = 4
 MOST_COMBINED = 24
 """Wanted rows and combinations of arguments for which one search is tried."""
@@ -96,7 +98,10 @@ class Knowledge:
 
 
 def _text(value: Any) -> str:
-    return json.dumps(plain(value), ensure_ascii=False)
+    if isinstance(value, str):
+        return value
+    found = plain(value)
+    return found if isinstance(found, str) else repr(found)
 
 
 @dataclass(frozen=True)
@@ -171,22 +176,28 @@ def _looks(domain: Domain, knowledge: Knowledge, result: Result, session: Sessio
     """Reads until the decision follows from what is seen."""
     steps: list[Step] = []
     tried: dict[str, frozenset[Cell]] = {}
-    while not proven(domain, result, result.told, knowledge.seen, knowledge.identified):
+    if proven(domain, result, result.told, knowledge.seen, knowledge.identified):
+        return steps
+    while True:
         wanted = result.proof - knowledge.seen
-        best = _best(domain, knowledge, result, session, candidates(domain, knowledge, wanted), tried)
-        if best is None or not best[0]:
-            searches = chain(searches_for(domain, knowledge, result.world, wanted), _searches(domain, knowledge))
-            best = _best(domain, knowledge, result, session, searches, tried) or best
+        best = (
+            _best(domain, knowledge, result, session, candidates(domain, knowledge, wanted), tried) if wanted else None
+        )
+        if best is None or not best[0]:  # everything is seen, or something else may do as well
+            if proven(domain, result, result.told, knowledge.seen, knowledge.identified):
+                return steps
+            if best is None or best[1] < LEADS:
+                searches = chain(searches_for(domain, knowledge, result.world, wanted), _searches(domain, knowledge))
+                best = _best(domain, knowledge, result, session, searches, tried, first=True) or best
         if best is None or len(steps) >= MOST_LOOKS:
             raise Unprovable(result, wanted)
-        call = best[1]
+        call = best[2]
         steps.append(Step(StepKind.LOOK, result.want, call))
         knowledge.shown(result.world, tried[_key(call)])
-    return steps
 
 
 def _key(call: Call) -> str:
-    return _text([call.name, dict(call.args)])
+    return f"{call.name}({sorted(call.args.items())!r})"
 
 
 def _best(
@@ -196,20 +207,28 @@ def _best(
     session: Session,
     calls: Iterable[Call],
     tried: dict[str, frozenset[Cell]],
-) -> tuple[int, Call] | None:
-    """The call that shows most of what is wanted (how much, and which), or leads on to it; None if none does."""
+    first: bool = False,
+) -> tuple[int, int, Call] | None:
+    """The call that shows most of what is wanted (or the `first` that shows any), or leads on; None if none does."""
     wanted = result.proof - knowledge.seen
-    best: tuple[int, int, str, Call] | None = None
+    rows = _rows_of(domain, wanted)
+    best: tuple[int, int, Call] | None = None
     for call in calls:
         key = _key(call)
         if key not in tried:
             if len(tried) > MOST_CALLS:
                 break
             tried[key] = call_tool(domain, result.world, session, call.name, dict(call.args)).revealed
-        score, leads = len(tried[key] & wanted), _leads(domain, tried[key] - knowledge.seen, wanted)
+        score = len(tried[key] & wanted)
+        if best is not None and score < best[0]:
+            continue
+        fresh = tried[key] - knowledge.seen
+        leads = LEADS * len(rows.intersection((cell.table, cell.row) for cell in fresh)) or bool(fresh)
         if (score or leads) and (best is None or (score, leads) > best[:2]):
-            best = (score, leads, key, call)
-    return (best[0], best[3]) if best is not None else None
+            best = (score, leads, call)
+            if first and score:
+                break
+    return best
 
 
 def searches_for(domain: Domain, knowledge: Knowledge, world: World, wanted: frozenset[Cell]) -> Iterator[Call]:
@@ -251,34 +270,55 @@ def _for_arg(domain: Domain, knowledge: Knowledge, arg: Arg, row: Mapping[str, A
 _PYTHON: dict[str, type] = {"string": str, "int": int, "money": int, "date": date, "datetime": datetime}
 
 
-def _leads(domain: Domain, fresh: frozenset[Cell] | set[Cell], wanted: frozenset[Cell]) -> int:
-    """How many rows that are wanted, or whose list is wanted, a read would make known."""
+def _rows_of(domain: Domain, wanted: frozenset[Cell]) -> set[tuple[str, str]]:
+    """Rows that are wanted, or whose list is wanted: a read that makes one of them known leads on."""
     rows = {(cell.table, cell.row) for cell in wanted if cell.row != "*"}
-    rows |= {
-        (kind.table, cell.column.partition("=")[2])
-        for cell in wanted
-        if cell.row == "*" and "=" in cell.column
-        for name, kind in domain.columns[cell.table].items()
-        if name == cell.column.partition("=")[0]
-    }
-    return len(rows & {(cell.table, cell.row) for cell in fresh}) or (1 if fresh else 0)
+    for cell in wanted:
+        column, equal, parent = cell.column.partition("=")
+        kind = domain.columns[cell.table].get(column) if equal and cell.row == "*" else None
+        if kind is not None:
+            rows.add((kind.table, parent))
+    return rows
 
 
 def candidates(domain: Domain, knowledge: Knowledge, wanted: frozenset[Cell]) -> Iterator[Call]:
     """Reads that an agent could make with what it knows: by every known id, and the searches that the proof names."""
+    rows = _rows_of(domain, wanted)
+    tables = {table for table, _ in rows} | {cell.table for cell in wanted}
     for name, tool in domain.tools.items():
         if tool.read is None:
             continue
         if tool.read.get is not None and len(tool.args) == 1:
-            for id in knowledge.ids.get(tool.read.get, ()):
-                yield Call(name, {tool.read.key or "": id})
+            shown = _shown(domain, tool.read)
+            if tables & shown:
+                ids = sorted(knowledge.ids.get(tool.read.get, ()))
+                alone = len(shown) == 1  # nothing but the row itself
+                yield from (
+                    Call(name, {tool.read.key or "": id}) for id in ids if not alone or (tool.read.get, id) in rows
+                )
         elif tool.read.where is None and not tool.args:
             yield Call(name, {})
-    for cell in wanted:
+    for cell in sorted(wanted):
         if cell.row == "*" and cell.column.endswith(")"):
             call = _named(cell)
             if call is not None and all(map(knowledge.knows, call.args.values())):
                 yield call
+
+
+def _shown(domain: Domain, tool: Read) -> set[str]:
+    """The tables of which a read shows cells."""
+    view = domain.views[tool.show]
+    found = {view.of}
+    parts = [(view.of, view.show)]
+    parts += [(domain.children[view.of][name][0], columns) for name, columns in view.children.items()]
+    for table, columns in parts:
+        found.add(table)
+        for path in columns:
+            at = table
+            for step in path.split(".")[:-1]:
+                at = domain.columns[at][step].table
+                found.add(at)
+    return found
 
 
 def _searches(domain: Domain, knowledge: Knowledge) -> Iterator[Call]:
@@ -297,9 +337,9 @@ def _fitting(domain: Domain, knowledge: Knowledge, arg: Arg) -> list[str]:
         return []
     kind = domain.arg_type(arg)
     if kind.kind == "ref":
-        return list(knowledge.ids.get(kind.table, ()))
+        return sorted(knowledge.ids.get(kind.table, ()))
     if kind.kind == "date":
-        return sorted(value.strip('"') for value in knowledge.values if DATE.fullmatch(value))
+        return sorted(value for value in knowledge.values if DATE.fullmatch(value))
     return [value for value in kind.values if knowledge.knows(value)]
 
 

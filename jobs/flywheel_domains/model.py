@@ -345,7 +345,7 @@ class Slot(Named):
     hide: Share | None = None
     wrong: Expression | None = None
 
-    @property
+    @cached_property
     def way(self) -> str:
         """Which of the ways it is."""
         return next(name for name in SLOT_WAYS if name in self.model_fields_set)

@@ -239,7 +239,10 @@ def card(domain: Domain, case: Case) -> dict[str, Any]:
         "tone": persona.tone if persona else "plain",
         "pushes": persona.pushes if persona else 0,
         "withheld": {
-            name: plain(option.said[name]) for want in case.wants for option in want.chain() for name in option.hidden
+            name: plain(option.said[name])
+            for want in case.wants
+            for option in want.chain()
+            for name in sorted(option.hidden)
         },
         "instead": {
             name: list(values)

@@ -15,9 +15,10 @@ from flywheel_domains.branches import proposals as proposed
 from flywheel_domains.case import dump
 from flywheel_domains.case import parse as parse_case
 from flywheel_domains.domain import Domain
-from flywheel_domains.draws import NotDrawn, draw_behaviour
+from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.lookups import Unprovable
 from flywheel_domains.twins import How, twin_of
+from flywheel_domains.wishes import NotDrawn
 from flywheel_domains.words import document, first_message, rendered, undetermined
 from flywheel_domains.world import World
 

@@ -10,9 +10,10 @@ import pytest
 from flywheel_domains.behaviour import Behaviour, behave
 from flywheel_domains.case import Case, Edit, Ending, StepKind, Verdict, Want
 from flywheel_domains.domain import Domain
-from flywheel_domains.draws import NotDrawn, draw_behaviour
+from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.lookups import Path, path_of
 from flywheel_domains.reward import Called, Episode, Event, Grade, Heard, Reason, Said, grade, right_episode
+from flywheel_domains.wishes import NotDrawn
 from flywheel_domains.world import World
 
 SORRY = Said("I am sorry, that is not possible.")
