@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from flywheel_domains.agents import filled, wished
-from flywheel_domains.behaviour import Behaviour, Result
+from flywheel_domains.behaviour import Result
 from flywheel_domains.case import Ending, StepKind, Verdict
 from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
@@ -155,8 +155,3 @@ def _outcomes(subject: Subject) -> Iterator[str]:
         yield "asked"
     if any(result.verdict is Verdict.DENY and _tried(subject, result) is False for result in _results(subject)):
         yield "trap"
-
-
-def identified(found: Behaviour) -> bool:
-    """Whether the right way has the caller identified."""
-    return any(step.kind is StepKind.IDENTIFY for step in found.steps)
