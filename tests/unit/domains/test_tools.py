@@ -228,3 +228,21 @@ def test_the_session_knows_what_was_done() -> None:
 def test_a_tool_that_is_not_there() -> None:
     domain, world, session = shed()
     assert call(domain, world, session, "fly", {}).answer == {"error": "no_such_tool"}
+
+
+def test_a_search_that_minds_who_calls_is_not_remembered_for_another() -> None:
+    domain, world, session = shed(
+        changed("it.state == 'free' and it.fee <= most", "any(it == l.bike for l in caller.loans)")
+    )
+    borrowers = [p for p in world.rows("people") if p.loans]
+    found = [
+        call(domain, world, Session(caller=p.id), "free_bikes", {"most": 1}).answer["found"][0]["id"] for p in borrowers
+    ]
+    assert found == [min(p.loans, key=lambda loan: (loan.bike.fee, loan.bike.id)).bike.id for p in borrowers]
+    assert len(set(found)) > 1 and session.caller
+
+
+def test_names_of_a_write_are_what_they_were_before_it() -> None:
+    text = changed("k: \"row('bikes', bike_id)\"}", "k: \"row('bikes', bike_id)\", was: k.state}")
+    _, _, done, _ = lend(changed("    show: {person: p}", "    show: {was: was, state: k.state}", text))
+    assert done.answer == {"was": "free", "state": "lent"}
