@@ -20,7 +20,7 @@ from flywheel_domains.load import load
 from flywheel_domains.lookups import path_of
 from flywheel_domains.session import Session
 from flywheel_domains.tools import call
-from flywheel_domains.wishes import NotDrawn
+from flywheel_domains.wishes import Drawing, NotDrawn, draw_want
 
 BUILTIN = Path(flywheel_domains.__file__).with_name("builtin")
 REAL = ("airline", "retail", "nomination")
@@ -72,22 +72,23 @@ def test_a_search_in_code_shows_that_there_is_nothing_else_to_agents_and_to_expr
     assert not isinstance(listing.eval(world.view(known=frozenset()).scope()), int)
 
 
-def test_a_second_wish_about_a_row_is_drawn_from_that_row() -> None:
-    """A line of one order is not sent back from another one: the fallback of an exchange speaks of its own order."""
+def test_what_takes_a_wishs_place_is_drawn_from_the_same_row() -> None:
+    """Who cannot exchange a thing sends back something of the same order, not a line of another one."""
     retail = load(BUILTIN / "retail")
     world = build_world(retail, SEED)
-    seen = 0
-    for number in range(12):
+    drawn = 0
+    for number, customer in enumerate(world.rows("customers")):
+        at = Drawing(retail, world, random.Random(number), customer.id, "mine", customer.id)
         try:
-            found = draw_behaviour(retail, world, random.Random(f"fallback/{number}"), "back-window")
+            wish = draw_want(at, "exchange")
         except NotDrawn:
             continue
-        for want in (option for first in found.case.wants for option in first.chain()):
-            for line in want.said.get("lines", ()):
-                row = world.row("lines", line)
-                assert row is not None and row.order.id == want.said.get("order_id", row.order.id)
-                seen += 1
-    assert seen
+        instead = wish.otherwise
+        assert instead is not None and instead.said["order_id"] == wish.said["order_id"]
+        row = world.row("lines", instead.said["lines"][0])
+        assert row is not None and row.order.id == wish.said["order_id"]
+        drawn += 1
+    assert drawn > 4
 
 
 def test_an_empty_choice_is_proved_by_the_search_that_finds_nothing(airline: Domain) -> None:
