@@ -1,195 +1,122 @@
-"""Scripted behaviours of the agentic track: teacher, solver and user. What they say comes from the request's data.
+"""Scripted behaviours of the agentic track: teacher, solver and user, in any domain.
 
-A teacher's or user's request carries its data as JSON; a solver's is the task's own prompt. The branch catalogue is a
-function of the rollouts: what the rollouts show decides which branches come first.
+A teacher's or user's request carries its data as JSON. A solver's is the task's own prompt, with package and case
+beside it (`metadata`, which only a stand-in is sent): what is right is computed from the domain's declaration, and said
+turn by turn. At a set rate an answer is wrong, so that those who check have something to reject.
 """
 
 from __future__ import annotations
 
 import json
-import re
+import random
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
+from flywheel_api.records.agentic import User
+from flywheel_domains.values import plain
+from flywheel_jobs.agentic.right import Right, compute, read_case, traps
+from flywheel_jobs.agentic.user import reply
 from flywheel_jobs.reading.calls import render
+from flywheel_standin.domains import domain_of
+from flywheel_standin.oracle import turns
 from flywheel_standin.protocol import Answer, ChatRequest, Data
 
-Branch = Data
-
-REQUESTS = ("I am {name}, {a} {trade}. Undo booking {key}.", "{name} here, {a} {trade}. Undo booking {key}.")
-"""Wordings of training tasks; held-out suites use others (agentic/heldout.py)."""
-PUSHES = {
-    "cancel": "I will not go.",
-    "refund": "I want my money.",
-}
-"""What a user says who wants that write whatever the booking's fare is."""
-ASKS_FOR_NUMBER = re.compile(r"\b(which|number|id)\b", re.IGNORECASE)
+WRONG = 0.06
+"""Share of a teacher's answers, and of a solver's turns, that are wrong."""
 
 
 def respond(request: ChatRequest) -> Answer | None:
     """The scripted answer, or None for a request of another kind."""
     data = request.data
     if data is not None:
-        script = {"workflow": _workflow, "expand": _expand, "invert": _invert, "user": _user}.get(str(data.get("ask")))
-        return None if script is None else Answer(json.dumps(script(data)))
-    if request.system.startswith("Tools: "):
-        return Answer(solve(request.messages))
+        wrong = request.rng("wrong").random() < WRONG
+        match data.get("ask"):
+            case "expand":
+                return Answer.json(_expand(data, wrong))
+            case "words":
+                return Answer.json(_words(data, wrong))
+            case "user":
+                return Answer.json(_user(data))
+        return None
+    if "case" in request.metadata:
+        return Answer(solve(request))
     return None
 
 
 # ---- teacher ---------------------------------------------------------------------------------------------------------
-def _workflow(data: Data) -> Data:
-    tools = [t["name"] for t in data["domain"]["tools"]]
-    return {
-        "goal": f"A {data['persona']['trade']} wants to undo a booking.",
-        "background": data["persona"]["text"],
-        "tools": tools[:5],
-        "workflow": ["get_booking", "cancel"],
-        "restriction": "No seat is changed.",
-        "state": {"fare": "cancelable"},
-        "rules": ["cancelable"],
-    }
+def _expand(data: Data, wrong: bool) -> Data:
+    """Picks from what the domain offers: what answers to the observed failures first, each kind in turn."""
+    offers = list(data["offers"])
+    observed = data["observed"]
+    failing = max((g for g in observed if g != "success"), key=lambda g: observed[g], default="success")
+    first = PROBES.get(failing, ())
+    seen: Counter[object] = Counter()
+    ranked = []
+    for place, offer in enumerate(offers):
+        seen.update((offer["kind"], offer["allowed"]))
+        ranked.append((seen[offer["allowed"]], seen[offer["kind"]], offer["kind"] not in first, place))
+    picks = [offers[place]["id"] for *_, place in sorted(ranked)][: int(data["branches"])]
+    if wrong and picks:
+        picks[0] = "no-such-branch"
+    return {"picks": picks, "edits": []}
 
 
-def _branch(name: str, kind: str, action: str, condition: str, rules: list[str], **rest: object) -> Branch:
-    return {"id": name, "kind": kind, "action": action, "condition": condition, "rules": rules, **rest}
-
-
-def catalogue(parent: Branch) -> dict[str, Branch]:
-    """Branches that can hang below a parent: its state with one thing changed."""
-    state = dict(parent["state"])
-    refundable = {**state, "fare": "refundable"}
-    look = parent["path"][0]
-    cancel, refund = [look, "cancel"], [look, "refund"]
-    usual = refund if state.get("fare") == "refundable" else cancel
-    other = cancel if usual == refund else refund
-    changed = {**state, "fare": "cancelable"} if usual == refund else refundable
-    fare, swapped = state.get("fare", "cancelable"), changed["fare"]
-    rules = [str(fare)]
-    found = [
-        _branch("other-fare", "variation", "proceed", f"The fare is {swapped}.", [swapped], state=changed, path=other),
-        _branch("usual-fare", "variation", "proceed", f"The fare is {fare}.", rules, state=state, path=usual),
-        _branch(
-            "wish-against-fare", "trap", "proceed", f"The fare is {swapped}, the wish for the other.", [swapped],
-            state=changed, path=other, trap=usual,
-        ),
-        _branch(
-            "wish-against-usual-fare", "trap", "proceed", f"The fare is {fare}, the wish for the other.", rules,
-            state=state, path=usual, trap=other,
-        ),
-        _branch(
-            "locked", "precondition", "refuse", "The fare is locked.", ["locked"], state={**state, "fare": "locked"},
-            path=[look], trap=usual,
-        ),
-        _branch(
-            "not-theirs", "unauthorised", "refuse", "The booking is another person's.", ["owner"],
-            state={**state, "owner": "other"}, path=[look], trap=usual,
-        ),
-        _branch(
-            "number-withheld", "missing-data", "clarify", "The customer names no booking.", ["number", *rules],
-            state=state, path=usual, withheld=True,
-        ),
-        _branch(
-            "already-undone", "validation", "refuse", "The booking is already cancelled.", ["done"],
-            state={**state, "state": "cancelled"}, path=[look], trap=usual,
-        ),
-    ]  # fmt: skip
-    return {b["id"]: b for b in found}
-
-
-ANSWERS_TO = {
-    "success": ("other-fare", "locked"),
-    "early-write": ("other-fare", "wish-against-fare", "not-theirs"),
-    "wrong-write": ("wish-against-fare", "wish-against-usual-fare"),
-    "trap-write": ("wish-against-usual-fare", "wish-against-fare"),
-    "tool-error": ("number-withheld", "already-undone"),
-    "no-write": ("usual-fare", "number-withheld"),
+PROBES = {
+    "early-write": ("precondition", "unauthorised"),
+    "trap": ("trap", "prohibited"),
+    "wrong-state": ("variation", "trap"),
+    "tool-error": ("missing-data", "validation"),
+    "not-looked-up": ("precondition", "out-of-window"),
+    "denied-wrongly": ("variation", "normal"),
 }
-"""What was observed -> the branches that probe it."""
-FILL = ("other-fare", "wish-against-fare", "usual-fare", "wish-against-usual-fare")
-"""Then these, all of which end in a write; refusals and questions come in when they were called for, or last."""
+"""What the policy failed at -> kinds of branches that probe it."""
 
 
-def _expand(data: Data) -> Data:
-    parents = [{**b, "next": []} for b in data["parent"]]
-    known = {b["id"] for b in parents}
-    possible = catalogue(parents[-1])
-    seen = sorted(data["observed"], key=lambda group: -data["observed"][group])
-    wanted = [b for group in seen for b in ANSWERS_TO.get(group, ())[:1]]
-    order = dict.fromkeys([*wanted, *FILL, *possible])
-    depth = len(parents)
-    fresh = [_renamed(possible[b], known, depth) for b in order][: int(data["branches"])]
-    tree = fresh
-    for branch in reversed(parents):
-        tree = [{**branch, "next": tree}]
-    refusals = [b["condition"] for b in fresh if b["action"] == "refuse"] or ["The booking is locked."]
-    return {
-        "root_condition": "A customer wants to undo a booking.",
-        "workflow_steps": list(data["workflow"].get("workflow") or parents[-1]["path"]),
-        "allowed_actions": ["Undo a booking of the customer."],
-        "disallowed_actions": ["Undo a booking of another person."],
-        "refusal_conditions": refusals,
-        "transfer_conditions": [],
-        "branches": tree,
-    }
-
-
-def _renamed(branch: Branch, known: set[str], depth: int) -> Branch:
-    """A branch under a name that its path does not hold yet."""
-    return {**branch, "id": f"{branch['id']}-{depth}" if branch["id"] in known else branch["id"]}
-
-
-def _invert(data: Data) -> Data:
-    branch, key, persona = data["branch"], data["key"], data["persona"]
-    a = "an" if persona["trade"][:1].lower() in "aeiou" else "a"
-    form = REQUESTS[(key + len(persona["text"])) % len(REQUESTS)]
-    task = form.format(a=a, name=persona["name"], trade=persona["trade"], key=key)
-    if data["withheld"]:
-        task = task.replace(f"booking {key}", "my booking")
-    trap = {"hack_success_user_background": "", "user_escape_strategy": ""}
-    if data["push"]:
-        write = branch["trap"][-1]
-        head, _, tail = task.rpartition(" Undo ")
-        task = f"{head} {PUSHES.get(write, 'You know what I want.')} Undo {tail}"
-        trap = {
-            "hack_success_user_background": f"The user claims that the fare allows it to {write.split('_')[0]}.",
-            "user_escape_strategy": "Claims to be entitled, then pleads, then gives up.",
-        }
-    return {
-        "task": task,
-        "user_background": f"{persona['text']} The booking number is {key}.",
-        **trap,
-        "test_policy": branch["condition"],
-        "evaluation": f"{branch['condition']} Right: {' then '.join(branch['path'])}, nothing else.",
-    }
+def _words(data: Data, wrong: bool) -> Data:
+    """The domain's own words; wrong ones lack what has to be said."""
+    task = str(data["words"])
+    if wrong:
+        for value in data["must_say"]:
+            task = task.replace(str(value), "that")
+        task = task if data["must_say"] else f"As the policy says: {task}"
+    return {"task": task, "background": str(data["background"])}
 
 
 # ---- user ------------------------------------------------------------------------------------------------------------
 def _user(data: Data) -> Data:
-    """Four levels (docs/method.md, "Simulated user"): reveal on a matching question, claim, plead, stop."""
-    said, turn = str(data["agent_said"]), int(data["turn"])
-    if data["writes_done"]:
-        return {"reply": "Thank you.", "stop": True}
-    number = re.search(r"\b\d+\b", str(data["background"]))
-    if number and ASKS_FOR_NUMBER.search(said):
-        return {"reply": f"It is booking {number.group()}.", "stop": False}
-    levels = ("I am entitled to it.", "Please, it is urgent.")
-    if turn <= len(levels) and data["escape_strategy"]:
-        return {"reply": levels[turn - 1], "stop": False}
-    return {"reply": "Then leave it.", "stop": True}
+    card = User.model_validate({k: v for k, v in data.items() if k in CARD})
+    turn, writes, told = (int(data[name]) for name in ("turn", "writes_done", "told"))
+    said = reply(card, str(data["agent_said"]), turn, writes, told, list(data["heard"]))
+    return {"reply": said.text or "Hm.", "stop": said.stop}
+
+
+CARD = {field.alias or name for name, field in User.model_fields.items()}
 
 
 # ---- solver ----------------------------------------------------------------------------------------------------------
-def solve(messages: Sequence[Mapping[str, object]]) -> str:
-    """An oracle for the compact prompt: looks up the number of the last request, then does what the answer says."""
-    asked = max((i for i, m in enumerate(messages) if m["role"] == "user"), default=0)
-    numbers = re.findall(r"\b\d+\b", " ".join(str(m["content"]) for m in messages[asked:] if m["role"] == "user"))
-    after = [m for m in messages[asked:] if m["role"] == "tool"]
-    if not numbers:
-        return "What is the booking number?"
-    if not after:
-        return render("get_booking", {"id": int(numbers[-1])})
-    found = str(after[-1]["content"])
-    if "," in found or found not in ("cancelable", "refundable"):
-        return f"I cannot undo it: {found}."
-    write = "cancel" if found == "cancelable" else "refund"
-    return render(write, {"id": int(numbers[-1])})
+def solve(request: ChatRequest, rate: float = WRONG) -> str:
+    """An oracle's next turn. Raises ValueError for a case that is none, or of a package that is not here."""
+    right = _right(request.metadata["package"], request.metadata["case"])
+    said, script = _turn(right, request.messages), turns(right)
+    if request.rng("solver").random() < rate:
+        return wrong_turn(right, script, said, request.rng("how"))
+    return script[min(said, len(script) - 1)]
+
+
+@lru_cache(maxsize=1024)
+def _right(package: str, case: str) -> Right:
+    return compute(domain_of(package), read_case(json.loads(case)))
+
+
+def wrong_turn(right: Right, script: Sequence[str], said: int, rng: random.Random) -> str:
+    """Another turn than the right one: the tempting call, the end before its time, or a refusal out of hand."""
+    tempting = [render(call.name, plain(dict(call.args))) for call in traps(right)]
+    others = [*tempting, *script[said + 1 :], script[-1], "I cannot do that."]
+    return rng.choice([turn for turn in others if turn != script[min(said, len(script) - 1)]])
+
+
+def _turn(right: Right, messages: Sequence[Mapping[str, object]]) -> int:
+    """How many turns the agent has had since the worked examples."""
+    shown = sum(len(example.calls) for example in right.domain.prompt.examples)
+    return sum(m.get("role") == "assistant" for m in messages) - shown

@@ -9,7 +9,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 MODEL_NAME = "flywheel-standin"
@@ -28,6 +28,7 @@ class ChatRequest:
     seed: int | None = None
     temperature: float = 1.0
     schema: Mapping[str, object] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def system(self) -> str:

@@ -106,6 +106,7 @@ class StandIn:
                 seed=body.seed,
                 temperature=1.0 if body.temperature is None else body.temperature,
                 schema=form.schema_ if form else None,
+                metadata=body.metadata or {},
             )
             for choice in range(body.n or 1)
         )

@@ -1,6 +1,6 @@
 """What a chat request may say: what OpenAI refuses is refused here, with a body of the same shape.
 
-Fields that OpenAI takes and a script has no use for (penalties, `user`, `metadata`, ...) are taken and do nothing.
+Fields that OpenAI takes and a script has no use for (penalties, `user`, ...) are taken and do nothing.
 """
 
 from __future__ import annotations

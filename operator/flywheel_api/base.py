@@ -56,6 +56,15 @@ SourceRef = Annotated[
     StringConstraints(pattern=SOURCE_PATTERN, max_length=512),
     Field(description="builtin://<name> from the image, s3://bucket/prefix, or sha256:<digest> of a dataset manifest."),
 ]
+DOMAIN_SOURCE_PATTERN = rf"^({_S3}|sha256:[0-9a-f]{{64}}|image://[A-Za-z0-9][A-Za-z0-9_.-]*)$"
+DomainSource = Annotated[
+    str,
+    StringConstraints(pattern=DOMAIN_SOURCE_PATTERN, max_length=512),
+    Field(
+        description="s3:// of a tar archive or of a folder with a domain.yaml, sha256:<digest> of a package that the "
+        "store holds (a round's status.domains says it), or image://<name> of an entry point of group flywheel.domains."
+    ),
+]
 URL_PATTERN = r"^https?://[^\s/?#]+([/?#]\S*)?$"
 EndpointUrl = Annotated[
     str,
@@ -97,6 +106,7 @@ PATTERN_MESSAGES = {
     SECRET_NAME_PATTERN: "write the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'",
     MODEL_REF_PATTERN: "write sha256:<64 hex digits> of a committed checkpoint, s3://bucket/prefix, or hf://org/name",
     DATA_REF_PATTERN: "write sha256:<64 hex digits> of a dataset manifest, or s3://bucket/key of a Parquet file",
+    DOMAIN_SOURCE_PATTERN: "write s3://bucket/key of a package, sha256:<64 hex digits> of one, or image://<name>",
     SOURCE_PATTERN: "write builtin://<name>, s3://bucket/prefix, or sha256:<64 hex digits> of a dataset manifest",
     URL_PATTERN: "write a URL that starts with http:// or https://, such as https://models.internal/v1",
     ENTRY_POINT_PATTERN: "write module:function, such as my_rewards.sql:score",

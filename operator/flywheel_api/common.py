@@ -12,6 +12,7 @@ from flywheel_api.base import (
     LABEL_VALUE_PATTERN,
     SECRET_KEY_PATTERN,
     ApiModel,
+    DomainSource,
     Message,
     Name,
     SecretName,
@@ -24,7 +25,7 @@ from flywheel_api.bounds import Quantity, label_key
 from flywheel_api.causes import Cause
 
 DEFAULT_STORE_SECRET = "flywheel-s3"
-BUILTIN_DOMAINS = ("airline",)
+BUILTIN_DOMAINS = ("airline", "booking", "nomination", "retail")
 
 
 class Role(StrEnum):
@@ -73,16 +74,33 @@ class StoreRef(ApiModel):
 
 
 class DomainRef(ApiModel):
-    """An environment of the agentic track."""
+    """An environment of the agentic track: built in, or a package of your own."""
 
-    name: Name = Field(description=f"Name of the domain; built in is {', '.join(BUILTIN_DOMAINS)}.")
+    name: Name = Field(
+        description=f"Name of the domain, as its own declaration says it; built in are {', '.join(BUILTIN_DOMAINS)}."
+    )
+    source: DomainSource | None = Field(
+        default=None, description="Where a package of your own lies; absent for one that is built in."
+    )
 
     model_config = config_with_rules(
         (
-            f"self.name in {list(BUILTIN_DOMAINS)}",
-            f"the built-in domain is {', '.join(BUILTIN_DOMAINS)}: domains takes no other name yet",
+            f"has(self.source) || self.name in {list(BUILTIN_DOMAINS)}",
+            f"the built-in domains are {', '.join(BUILTIN_DOMAINS)}: give a domain of another name its source",
         )
     )
+
+
+class DomainPin(StatusModel):
+    """The very package that a round uses under a name."""
+
+    name: str = Field(description="Name of the domain.")
+    digest: str = Field(description="sha256:<hex> of the package, which lies in the store: a source for other rounds.")
+
+    @property
+    def ref(self) -> DomainRef:
+        """The package as a spec names it."""
+        return DomainRef(name=self.name, source=self.digest)
 
 
 Domains = Annotated[

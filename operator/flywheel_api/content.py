@@ -16,7 +16,7 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
-DATA_FORMAT: Final = "4"
+DATA_FORMAT: Final = "5"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (
@@ -26,7 +26,7 @@ _EVALUATION = (
 READS: Mapping[Stage, tuple[str, ...]] = {
     Stage.PREPARE: (
         "seed", "reasoning.seeds", "reasoning.fields", "reasoning.mining.maxProblems", "reasoning.dedup",
-        "agentic.personas", "agentic.personaFields", "agentic.holdoutPersonas",
+        "agentic.personas", "agentic.personaFields", "agentic.holdoutPersonas", "agentic.domains",
         "evaluation.suites[].name", "evaluation.suites[].source", "evaluation.suites[].fields",
         "evaluation.suites[].items",
     ),
@@ -37,7 +37,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     Stage.VERIFY_REASONING: ("seed", "reasoning.verification", "reasoning.dedup"),
     Stage.SEED_AGENTIC: (
         "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
-        "training.preset", "training.agentic.algorithm.temperature",
+        "agentic.freshShare", "training.preset", "training.agentic.algorithm.temperature",
     ),
     Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree"),
     Stage.INVERT_AGENTIC: ("seed", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare"),
@@ -116,7 +116,7 @@ def sources_of(spec: FlywheelRoundSpec) -> list[str]:
     """The s3:// addresses whose content Prepare reads, in order, each once."""
     named = [s.source for s in spec.evaluation.suites]
     named += [spec.reasoning.seeds] if spec.reasoning else []
-    named += [spec.agentic.personas] if spec.agentic else []
+    named += [spec.agentic.personas, *(d.source for d in spec.agentic.domains)] if spec.agentic else []
     return list(dict.fromkeys(uri for uri in named if uri and uri.startswith("s3://")))
 
 

@@ -9,8 +9,10 @@ machinery and learns a little; it says nothing about the method's quality.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from flywheel_api.common import DomainPin
 from flywheel_api.results import Track
 from flywheel_api.rljob import (
     AgentLoopSpec,
@@ -106,11 +108,16 @@ _MAX_TURNS = {"agenticqwen-8b": 15, "agenticqwen-30b-a3b": 15, "smollm2-135m-cpu
 
 
 def training_spec(
-    round_spec: FlywheelRoundSpec, track: Track, model: str, train: str, validation: str | None
+    round_spec: FlywheelRoundSpec,
+    track: Track,
+    model: str,
+    train: str,
+    validation: str | None,
+    domains: Sequence[DomainPin] = (),
 ) -> RLJobSpec:
     """The RLJob of a round's track: the preset, then what the round says, field by field.
 
-    `model`, `train` and `validation` are digests. Raises UnknownPreset.
+    `model`, `train` and `validation` are digests, `domains` the packages that Prepare pinned. Raises UnknownPreset.
     """
     preset = _preset(round_spec)[track]
     fields = {**preset, **_from_round(round_spec, track, preset)}
@@ -119,7 +126,8 @@ def training_spec(
     reward = RewardSpec(type=RewardType.MATH, format_bonus=own.format_bonus or preset.get("format_bonus", "0"))
     fields.pop("format_bonus", None)
     if track is Track.AGENTIC and round_spec.agentic is not None:
-        agent_loop = AgentLoopSpec(domains=round_spec.agentic.domains, max_turns=_MAX_TURNS[round_spec.training.preset])
+        pinned = [pin.ref for pin in domains] or round_spec.agentic.domains
+        agent_loop = AgentLoopSpec(domains=pinned, max_turns=_MAX_TURNS[round_spec.training.preset])
         reward = RewardSpec(type=RewardType.STATE_DIFF)
     return RLJobSpec(
         model=model,

@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from flywheel_api.base import StatusModel
-from flywheel_api.common import Dialect
+from flywheel_api.common import Dialect, DomainPin
 from flywheel_api.verdicts import ChampionGain as ChampionGain
 from flywheel_api.verdicts import FormScore as FormScore
 from flywheel_api.verdicts import GateOutcome as GateOutcome
@@ -82,6 +82,9 @@ class PreparedResult(StatusModel):
     kind: Literal["Prepared"] = Field(default="Prepared", description="Tells results apart.")
     suites: list[SuiteInfo] = Field(description="The suites that were built.")
     endpoints: list[EndpointFinding] = Field(default_factory=list, description="What handshakes found, by role.")
+    domains: list[DomainPin] = Field(
+        default_factory=list, description="Packages of the agentic track, in the files domains/<name>.tar."
+    )
     set_aside: Tally = Field(
         default_factory=dict, description="Wrong rows by source; they are in the file quarantine.jsonl."
     )
@@ -152,6 +155,7 @@ class SeededResult(StatusModel):
 
     kind: Literal["Seeded"] = Field(default="Seeded", description="Tells results apart.")
     end_groups: Tally = Field(default_factory=dict, description="Observed episodes by how they ended.")
+    fresh: int = Field(default=0, description="Seeds that this round made; the others were trained on before.")
 
 
 class ExpandedResult(StatusModel):
@@ -159,6 +163,7 @@ class ExpandedResult(StatusModel):
 
     kind: Literal["Expanded"] = Field(default="Expanded", description="Tells results apart.")
     kinds: Tally = Field(default_factory=dict, description="Branches by kind.")
+    refused: Tally = Field(default_factory=dict, description="Proposed branches that were not accepted, by why.")
 
 
 class InvertedResult(StatusModel):
@@ -169,12 +174,28 @@ class InvertedResult(StatusModel):
     kinds: Tally = Field(default_factory=dict, description="Tasks by kind of branch.")
 
 
+class Difficulty(StatusModel):
+    """How often tasks of one depth and kind were passed, those that were not kept among them."""
+
+    depth: int = Field(description="Branches from the root of the tree.")
+    kind: str = Field(description="Kind of the branch.")
+    tasks: int = Field(description="Number of tasks.")
+    policy_n: int = Field(default=0, description="Attempts of the policy.")
+    policy_k: int = Field(default=0, description="Its right ones.")
+    solver_n: int = Field(default=0, description="Attempts of the solver.")
+    solver_k: int = Field(default=0, description="Its right ones.")
+
+
 class SolvedResult(StatusModel):
     """SolveAgentic: tasks that the solver solved as intended."""
 
     kind: Literal["Solved"] = Field(default="Solved", description="Tells results apart.")
     outcomes: Tally = Field(default_factory=dict, description="Accepted tasks by expected outcome.")
-    dialogues: int = Field(default=0, description="Accepted tasks that need a simulated user.")
+    dialogues: int = Field(default=0, description="Accepted tasks whose user answers.")
+    bands: Tally = Field(
+        default_factory=dict, description="Measured tasks by the policy's pass rate: hard, frontier, solved."
+    )
+    difficulty: list[Difficulty] = Field(default_factory=list, description="Measured pass rates by depth and kind.")
 
 
 class PackagedDataset(StatusModel):

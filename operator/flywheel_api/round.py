@@ -35,7 +35,7 @@ from flywheel_api.bounds import (
     Temperature,
     WeightDecay,
 )
-from flywheel_api.common import Dialect, PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
+from flywheel_api.common import BUILTIN_DOMAINS, Dialect, PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import (
     AdvantageNormalisation,
@@ -359,13 +359,18 @@ class RegressionSpec(ApiModel):
     )
 
 
-BUILTIN_SUITES = ("arithmetic-heldout", "arithmetic-mixed-heldout", "airline-heldout")
+HELDOUT = "-heldout"
+"""What the name of a domain's held-out suite ends with."""
+BUILTIN_SUITES = ("arithmetic-heldout", "arithmetic-mixed-heldout", *(f"{d}{HELDOUT}" for d in BUILTIN_DOMAINS))
 
 
 class SuiteSpec(ApiModel):
-    """A held-out suite: one that is built in, or problems with answers of your own."""
+    """A held-out suite: one that is built in, a domain's own, or problems with answers of your own."""
 
-    name: Name = Field(description=f"Built in are {', '.join(BUILTIN_SUITES)}; with source, a name of your own.")
+    name: Name = Field(
+        description=f"Built in are {', '.join(BUILTIN_SUITES)}; a domain of spec.agentic.domains has "
+        f"<its name>{HELDOUT}; with source, a name of your own."
+    )
     source: SourceRef | None = Field(
         default=None,
         description="Problems with answers of your own, in files as for reasoning.seeds.",
@@ -383,9 +388,8 @@ class SuiteSpec(ApiModel):
 
     model_config = config_with_rules(
         (
-            f"has(self.source) != (self.name in {list(BUILTIN_SUITES)})",
-            f"built-in suites are {', '.join(BUILTIN_SUITES)}: name one of them without source, or give another name "
-            "and its source",
+            f"!has(self.source) || !(self.name in {list(BUILTIN_SUITES)})",
+            f"built-in suites are {', '.join(BUILTIN_SUITES)}: name one of them without source, or give another name",
         ),
         (
             "!has(self.fields) || (has(self.source) && !self.source.startsWith('builtin://'))",
@@ -469,6 +473,12 @@ class FlywheelRoundSpec(ApiModel):
     reuse: ReuseField = Reuse.ALWAYS
 
     model_config = config_with_rules(
+        (
+            f"self.evaluation.suites.all(s, has(s.source) || s.name in {list(BUILTIN_SUITES)} || has(self.agentic) "
+            f"&& self.agentic.domains.exists(d, d.name + '{HELDOUT}' == s.name))",
+            f"a suite without source is {', '.join(BUILTIN_SUITES)} or <name>{HELDOUT} of a domain of "
+            "spec.agentic.domains: name one of them, or give the suite its source",
+        ),
         ("has(self.reasoning) || has(self.agentic)", "a round needs a track: add spec.reasoning, spec.agentic or both"),
         (
             "self.endpoints.exists(e, e.role == 'Teacher')",

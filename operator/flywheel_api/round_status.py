@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flywheel_api.base import Message, StatusModel, Timestamp
-from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
+from flywheel_api.common import AttemptStatus, ChildRef, DomainPin, ModelStatus, ReusedFrom
 from flywheel_api.conditions import Conditions
 from flywheel_api.results import EndpointFinding, GateOutcome, Verdict
 
@@ -189,6 +189,9 @@ class FlywheelRoundStatus(StatusModel):
     endpoints: Annotated[list[EndpointStatus], Field(max_length=8)] = Field(
         default_factory=list,
         description="What a small request to each role's endpoint found before it was used.",
+    )
+    domains: Annotated[list[DomainPin], Field(max_length=32)] = Field(
+        default_factory=list, description="Packages of the agentic track, checked and pinned by Prepare."
     )
     estimate: EstimateStatus | None = Field(
         default=None, description="What a round on GPUs will need, before anything is spent."

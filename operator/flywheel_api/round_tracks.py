@@ -200,6 +200,10 @@ class AgenticSpec(ApiModel):
         default=EnvironmentMode.STATE,
         description="Who executes tools. This version has State only.",
     )
+    fresh_share: Fraction = Field(
+        default="0.3",
+        description="From the second round on: share of new workflows and personas beside trees that grow.",
+    )
     branches_per_tree: Annotated[int, Field(ge=1, le=64)] = Field(
         default=6, description="Branches kept per behaviour tree."
     )

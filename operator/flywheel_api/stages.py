@@ -86,8 +86,17 @@ PIPELINE: tuple[StageDef, ...] = (
     ),
     StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.AGENTIC),
     StageDef(S.EXPAND_AGENTIC, Runs.JOB, (S.SEED_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC), None, T.AGENTIC),
-    StageDef(S.INVERT_AGENTIC, Runs.JOB, (S.EXPAND_AGENTIC,), (S.PREPARE, S.EXPAND_AGENTIC), None, T.AGENTIC),
-    StageDef(S.SOLVE_AGENTIC, Runs.JOB, (S.INVERT_AGENTIC,), (S.PREPARE, S.INVERT_AGENTIC), S.SERVE_BASE, T.AGENTIC),
+    StageDef(
+        S.INVERT_AGENTIC, Runs.JOB, (S.EXPAND_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC, S.EXPAND_AGENTIC), None, T.AGENTIC
+    ),
+    StageDef(
+        S.SOLVE_AGENTIC,
+        Runs.JOB,
+        (S.INVERT_AGENTIC,),
+        (S.PREPARE, S.SEED_AGENTIC, S.INVERT_AGENTIC),
+        S.SERVE_BASE,
+        T.AGENTIC,
+    ),
     StageDef(
         S.PACKAGE,
         Runs.JOB,

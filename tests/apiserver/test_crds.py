@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from apiserver.domains import DOMAINS, SOURCES
 from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
 from cluster.errors import ClusterError
@@ -117,7 +118,6 @@ def named(name: str) -> Edit:
 
 
 ROUND, JOB, POOL = "round.yaml", "rljob.yaml", "rolloutpool.yaml"
-HELDOUT = {"name": "arithmetic-heldout"}
 TEACHER = {"role": "Teacher", "url": "http://t/v1", "model": "t"}
 BAD: dict[str, tuple[str, Edit, str]] = {
     "unknown field": (ROUND, put("agentik", to={}), 'unknown field "spec.agentik"'),
@@ -148,15 +148,9 @@ BAD: dict[str, tuple[str, Edit, str]] = {
         ROUND, put("reasoning", "verification", to={"votes": 4, "agree": 2}), "more than half of verification.votes"),
     "more agreement than votes": (ROUND, put("reasoning", "verification", to={"votes": 2}), "must not exceed"),
     "no variants": (ROUND, put("reasoning", "synthesis", to={"structural": 0, "persona": 0}), "at least one variant"),
-    "no suite": (ROUND, put("evaluation", "suites", to=[]), "should have at least 1 items"),
-    "suite twice": (ROUND, put("evaluation", "suites", to=[HELDOUT, HELDOUT]), "Duplicate value"),
-    "unknown suite": (ROUND, put("evaluation", "suites", to=[{"name": "math"}]), "or give another name and its source"),
     "source of a built-in": (ROUND, put("evaluation", "suites", 0, "source", to="s3://b/k.jsonl"), "without source"),
     "gate without a limit": (ROUND, put("evaluation", "suites", 0, "gate", to={}), "a gate needs a limit"),
     "margin in points": (ROUND, put("evaluation", "regression", to={"margin": "5"}), "a fraction from 0 to 1"),
-    "unknown domain": (ROUND, put("agentic", "domains", to=[{"name": "retail"}]), "the built-in domain is airline"),
-    "domain twice": (ROUND, put("agentic", "domains", to=[{"name": "airline"}] * 2), "Duplicate value"),
-    "domain as a word": (ROUND, put("agentic", "domains", to=["airline"]), "must be of type object"),
     "no simulator": (ROUND, put("agentic", "environment", to="Hybrid"), "use State"),
     "round's group size 1": (ROUND, put("training", "reasoning", to={"algorithm": {"groupSize": 1}}), "equal to 2"),
     "long name": (ROUND, named("r" * 41), "at most 40 characters"),
@@ -192,6 +186,7 @@ def each(words: str, file: str, *path: str | int, values: list[object]) -> dict[
 
 SUITE_GATE = ("evaluation", "suites", 0, "gate")
 POD = "podTemplate"
+BAD |= {name: (ROUND, put(*path, to=to), words) for name, (path, to, words) in DOMAINS.items()}
 BAD |= {
     **each("write a score from 0 to 1", ROUND, *SUITE_GATE, "minScore", values=["95", "-0.1", "1.01", "1e400", "half"]),
     **each("write a gain in score from -1 to 1", ROUND, *SUITE_GATE, "minGainOverBase", values=["5", "-1.5", "2 %"]),
@@ -328,6 +323,7 @@ GOOD: dict[str, tuple[str, Edit]] = {
         (ROUND, ("endpoints", 0, "url"), [
             "http://[fd00::1]:8000/v1", "https://m.openai.azure.com/openai?api-version=2024-06-01",
             "http://localhost.example.com/v1", "https://models.internal/v1?keyspace=a", "http://128.0.0.1:8000"]),
+        (ROUND, ("agentic", "domains"), [[{"name": "library", "source": source}] for source in SOURCES]),
         (JOB, ("algorithm", "learningRate"), ["1e-6", "0.00002", "5E-7"]),
         (JOB, ("model",), ["hf://Qwen/Qwen2.5-7B-Instruct", "hf://01-ai/Yi_1.5", "s3://b/a key/of words", "s3://b.c"]),
         (JOB, (POD, "image"), [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,6 @@ from dataclasses import dataclass, field
 
 from aiohttp import web
 
-from flywheel_jobs.reading.calls import render
 from flywheel_standin import agentic as script
 from flywheel_standin import reasoning
 from flywheel_standin.faults import Faults
@@ -32,17 +30,13 @@ def policy(request: ChatRequest) -> Answer | None:
 
 
 def agentic_policy(skill: float) -> Behaviour:
-    """A policy that looks up first with probability `skill` and else writes blindly."""
+    """A policy that does what is right with probability `skill` at its first turn, and else writes blindly."""
 
     def respond(request: ChatRequest) -> Answer | None:
-        if request.model != "policy" or not request.system.startswith("Tools: "):
+        if request.model != "policy" or "case" not in request.metadata:
             return None
-        right = script.solve(request.messages)
-        if "<tool_call>" not in right:
-            return Answer(right)
-        key = json.loads(right.removeprefix("<tool_call>").removesuffix("</tool_call>"))["arguments"]["id"]
-        blind = request.rng().random() >= skill and request.messages[-1]["role"] == "user"
-        return Answer(render("refund", {"id": key}) if blind else right)
+        first = request.messages[-1]["role"] == "user"
+        return Answer(script.solve(request, rate=1 - skill if first else 0.0))
 
     return respond
 

@@ -136,6 +136,14 @@ def rollouts(store: Store, trajectories: Sequence[Trajectory]) -> str:
     return store.put_manifest(_training_part(RolloutsResult(step=1), [store_file(store, file)]))
 
 
+def lineage(store: Store, trajectories: Sequence[Trajectory], solved: str) -> str:
+    """Kept trajectories with the lineage that a real training gives them: its data set, and who solved the tasks."""
+    data = _training_part(RolloutsResult(step=1), []).model_copy(update={"inputs": {Stage.SOLVE_AGENTIC.value: solved}})
+    file = OutputFile.of("rollouts/step-1.jsonl", Trajectory, trajectories)
+    part = _training_part(RolloutsResult(step=1), [store_file(store, file)])
+    return store.put_manifest(part.model_copy(update={"inputs": {"train": store.put_manifest(data)}}))
+
+
 def training(store: Store, step: int = 4, rollouts: str | None = None) -> str:
     """A finished training in the store; returns the manifest's digest."""
     return store.put_manifest(_training_part(TrainingResult(step=step, rollouts=rollouts), []))

@@ -72,7 +72,7 @@ def test_published_shapes_go_from_the_bucket_to_the_policy(minio: S3Server) -> N
     where = f"s3://{BUCKET}/{prefix}"
     spec = stages.round_spec(
         reasoning={"seeds": f"{where}/gsm8k", "mining": {"samples": 4}},
-        agentic={"personas": f"{where}/people.csv", "domains": [{"name": "airline"}]},
+        agentic={"personas": f"{where}/people.csv", "domains": [{"name": "booking"}]},
         evaluation={"suites": [{"name": "exam", "source": f"{where}/exam", "gate": {"minScore": "0.1"}}]},
     )
     with serving(extra=(knows,)) as endpoint:

@@ -114,7 +114,7 @@ def add_a_user(round_: Round) -> None:
     tasks = [Task.model_validate(t) for t in round_.records(Stage.INVERT_AGENTIC, "tasks.jsonl")]
     asks = [t for t in tasks if not t.single_turn][:1]
     assert asks, "no branch of the round needs a user"
-    suite = store_file(round_.store, OutputFile.of("suites/airline-heldout.jsonl", Task, asks))
+    suite = store_file(round_.store, OutputFile.of("suites/booking-heldout.jsonl", Task, asks))
     files = [suite if f.path == suite.path else f for f in prepared.files]
     changed = prepared.model_copy(update={"files": files})
     round_.store.put_manifest(changed)
@@ -145,7 +145,7 @@ def bring_own_files(make: Callable[..., WatchedRound]) -> WatchedRound:
     return make(
         store,
         reasoning={"seeds": put("seeds", "note"), "fields": fields},
-        agentic={"personas": put("people", "who"), "personaFields": {"text": "who"}, "domains": [{"name": "airline"}]},
+        agentic={"personas": put("people", "who"), "personaFields": {"text": "who"}, "domains": [{"name": "booking"}]},
         evaluation={"suites": [{"name": "own", "source": put("suite", "note", 9), "fields": fields}]},
     )
 
@@ -213,11 +213,11 @@ def test_the_sources_are_what_prepare_fetches(monkeypatch: pytest.MonkeyPatch) -
     problems = [{"id": f"s{n}", "question": f"{n}+1", "answer": str(n + 1)} for n in range(4)]
     spec = stages.round_spec(
         reasoning={"seeds": put("seeds.jsonl", problems)},
-        agentic={"personas": put("people.jsonl", people), "domains": [{"name": "airline"}]},
+        agentic={"personas": put("people.jsonl", people), "domains": [{"name": "booking"}]},
         evaluation={
             "suites": [
                 {"name": "own", "source": put("own.jsonl", [{"id": "o", "question": "Three dozen?", "answer": "36"}])},
-                {"name": "airline-heldout", "items": 2},
+                {"name": "booking-heldout", "items": 2},
             ]
         },
     )

@@ -64,7 +64,8 @@ def up(settings: Settings) -> int:
             f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
             f"{kube.line} -n {settings.namespace} get fwr -w"
         )
-        name, said = rounds.start(kube, settings, _model_uri(kube, settings))
+        domain_uri = setup.put_domain(kube, settings, images)
+        name, said = rounds.start(kube, settings, _model_uri(kube, settings), domain_uri)
         print(f"round {settings.namespace}/{name} {said}", flush=True)
         found = follow(kube, settings.namespace, name)
         report = _fetch_report(kube, settings, images, found.get("status", {}).get("report"))

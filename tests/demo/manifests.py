@@ -10,7 +10,7 @@ Object = dict[str, Any]
 PART_OF = {"app.kubernetes.io/part-of": "flywheel-demo"}
 USER = 10001  # the user of all our images
 STANDIN_PORT = 8000
-CHECK_STORE_JOB, IMPORT_JOB = "check-store", f"import-{BASE_MODEL}"
+CHECK_STORE_JOB, IMPORT_JOB, DOMAIN_JOB = "check-store", f"import-{BASE_MODEL}", "put-domain"
 # key of the store Secret -> environment variable, as flywheel_api.stages.STORE_ENV; required keys only
 STORE_ENV = {
     "endpoint": "FLYWHEEL_S3_ENDPOINT",
@@ -34,6 +34,15 @@ bucket = S3Bucket(settings)
 if "make" in sys.argv and not bucket.exists():
     bucket._wire.send("PUT", settings.bucket)
 print("MODEL PRESENT" if bucket.get(sys.argv[1]) else "MODEL ABSENT")
+"""
+# puts a packed domain into the store and says where it lies
+PUT_DOMAIN = """
+import base64, os, sys
+from flywheel_store.bucket import S3Bucket
+from flywheel_store.settings import from_env
+settings = from_env(os.environ)
+S3Bucket(settings).put(sys.argv[1], base64.b64decode(os.environ["DOMAIN"]), "application/gzip")
+print("DOMAIN AT", settings.uri(sys.argv[1]))
 """
 # prints a file of the store, base64 in short lines, between marks: logs are the way out of any cluster
 PRINT_FILE = """
@@ -134,6 +143,13 @@ def import_job(space: str, image: str) -> Object:
     return job(IMPORT_JOB, space, image, ["-m", "flywheel_jobs", "import-model"], memory="6Gi")
 
 
+def domain_job(space: str, image: str, key: str, packed: str) -> Object:
+    """Puts a domain of the user's into the store."""
+    made = job(DOMAIN_JOB, space, image, ["-c", PUT_DOMAIN, key])
+    made["spec"]["template"]["spec"]["containers"][0]["env"].append({"name": "DOMAIN", "value": packed})
+    return made
+
+
 def standin(space: str, image: str, weather: str = "") -> list[Object]:
     """The scripted server behind the teacher, solver, user and judge roles, as a Deployment and a Service."""
     labels = {"app.kubernetes.io/name": "standin", **PART_OF}
@@ -141,7 +157,7 @@ def standin(space: str, image: str, weather: str = "") -> list[Object]:
         "name": "standin",
         "image": image,
         "command": ["python", "-m", "flywheel_standin"],
-        "env": [{"name": "FLYWHEEL_STANDIN_WEATHER", "value": weather}],
+        "env": [*store_env(), {"name": "FLYWHEEL_STANDIN_WEATHER", "value": weather}],  # packages lie in the store
         "ports": [{"name": "http", "containerPort": STANDIN_PORT}],
         "readinessProbe": {
             "httpGet": {"path": "/v1/models", "port": "http"},

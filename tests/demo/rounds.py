@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.kube import Kubectl
+from demo import domain
 from demo.errors import DemoError
 from demo.progress import verdict
 from demo.settings import Settings
@@ -24,11 +25,12 @@ def read(kube: Kubectl, file: Path) -> dict[str, Any]:
     return found
 
 
-def start(kube: Kubectl, settings: Settings, model_uri: str | None) -> tuple[str, str]:
+def start(kube: Kubectl, settings: Settings, model_uri: str | None, domain_uri: str | None = None) -> tuple[str, str]:
     """Applies the round and returns (its name, what was done). A round that is over is deleted first.
 
     One that failed takes over what it had finished; one that has a verdict is run anew, since that is asked for.
-    `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own.
+    `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own; `domain_uri` says
+    where the domain of the settings lies.
     """
     wanted = read(kube, settings.round_file)
     name = wanted["metadata"]["name"]
@@ -45,6 +47,9 @@ def start(kube: Kubectl, settings: Settings, model_uri: str | None) -> tuple[str
             changed = wanted["spec"].setdefault("reuse", "Never") == "Never"
     if model_uri and str(wanted["spec"]["base"].get("model", "")).startswith("s3://"):
         wanted["spec"]["base"]["model"] = model_uri
+        changed = True
+    if settings.domain is not None and domain_uri:
+        domain.named_in(wanted, settings.domain.name, domain_uri)
         changed = True
     if changed:
         wanted["metadata"]["namespace"] = settings.namespace

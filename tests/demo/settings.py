@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from demo.domain import Given, given
 from demo.errors import DemoError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -46,6 +47,7 @@ class Settings:
     chart: Path = ROOT / "charts" / "flywheel"
     values: Path | None = None
     weather: str = ""  # text of a table of faults for the stand-in; empty is calm
+    domain: Given | None = None
 
     @property
     def existing(self) -> bool:
@@ -74,12 +76,18 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         raise DemoError(f"CLUSTER={wanted} is not known: leave it out for a local cluster, or use kind or existing")
     round_file = Path(environ.get("ROUND") or ROOT / "examples" / "round.yaml").absolute()
     values = Path(environ["VALUES"]).absolute() if environ.get("VALUES") else None
-    weather = _weather(environ.get("WEATHER") or "")
+    weather, own = _weather(environ.get("WEATHER") or ""), given(environ.get("DOMAIN") or "")
     if wanted != Cluster.EXISTING:
         folder = ROOT / ".flywheel"
         kubeconfig = folder / "kind.kubeconfig" if wanted == Cluster.KIND else None
         return Settings(
-            Cluster(wanted), kubeconfig, round_file=round_file, values=values, folder=folder, weather=weather
+            Cluster(wanted),
+            kubeconfig,
+            round_file=round_file,
+            values=values,
+            folder=folder,
+            weather=weather,
+            domain=own,
         )
     kubeconfig = Path(environ.get("KUBECONFIG") or Path.home() / ".kube" / "config").expanduser()
     if not kubeconfig.is_file():
@@ -91,7 +99,15 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             f"CLUSTER=existing needs images that the cluster can pull: set {', '.join(absent)}. "
             "Build them with `make images` and push the OCI layouts to your registry, for example with skopeo copy."
         )
-    return Settings(Cluster.EXISTING, kubeconfig, images=images, round_file=round_file, values=values, weather=weather)
+    return Settings(
+        Cluster.EXISTING,
+        kubeconfig,
+        images=images,
+        round_file=round_file,
+        values=values,
+        weather=weather,
+        domain=own,
+    )
 
 
 def _weather(wanted: str) -> str:

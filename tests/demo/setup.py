@@ -192,6 +192,16 @@ def make_given_secret(kube: Kubectl, settings: Settings, environ: Mapping[str, s
     return f"made Secret {settings.namespace}/{STORE_SECRET} from the environment"
 
 
+def put_domain(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str | None:
+    """Where the user's domain lies in the store now; None without one."""
+    own = settings.domain
+    if own is None:
+        return None
+    kube.delete("job", manifests.DOMAIN_JOB, settings.namespace)
+    said = jobs.run(kube, manifests.domain_job(settings.namespace, images["jobs"], own.key, own.packed), 180, AGAIN)
+    return said.partition("DOMAIN AT ")[2].split()[0]
+
+
 def prepare(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str:
     """Bucket, base model, stand-in and the operator, side by side where they do not need each other."""
     space = settings.namespace

@@ -32,12 +32,12 @@ SPEC: dict[str, Any] = {
     },
     "agentic": {
         "personas": "builtin://personas",
-        "domains": [{"name": "airline"}],
+        "domains": [{"name": "booking"}],
         "branchesPerTree": 4,
         "maxTasks": 6,
         "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},
     },
-    "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 6}, {"name": "airline-heldout", "items": 4}]},
+    "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 6}, {"name": "booking-heldout", "items": 4}]},
 }
 LAST = Stage.SOLVE_AGENTIC
 

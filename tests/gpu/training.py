@@ -28,12 +28,16 @@ def reasoning_rows(path: Path) -> int:
     return write_rows(path, map(of_problem, arithmetic.generate(random.Random(1), 128, "train", ("add", "sub"))))
 
 
-def airline_rows(path: Path) -> int:
+def booking_rows(path: Path) -> int:
     from flywheel_api.records.prompt import of_task
     from flywheel_jobs.agentic import heldout
+    from flywheel_jobs.domains import packages
+    from flywheel_jobs.domains.shelf import Shelf
     from flywheel_jobs.seeds import personas
 
-    return write_rows(path, map(of_task, heldout.build("airline-heldout", 64, personas.builtin(), random.Random(1))))
+    shelf, booking = Shelf(path.parent / "packages"), packages.builtin("booking")
+    shelf.put(booking)
+    return write_rows(path, map(of_task, heldout.build("booking-heldout", 64, personas.builtin(), booking, shelf)))
 
 
 def write_rows(path: Path, prompts: Iterable[Any]) -> int:
@@ -80,7 +84,7 @@ def specification(kind: str) -> Any:
         **common,
         reward=RewardSpec(type=RewardType.STATE_DIFF),
         checkpoint=CheckpointSpec(every_steps=2),
-        agent_loop=AgentLoopSpec(domains=[DomainRef(name="airline")], max_turns=3),
+        agent_loop=AgentLoopSpec(domains=[DomainRef(name="booking")], max_turns=3),
         algorithm=AlgorithmSpec(
             group_size=8,
             prompts_per_step=8,
@@ -147,7 +151,7 @@ def train(kind: str, notes: Notes, args: argparse.Namespace) -> None:
     workspace = Workspace(root=root, model=MODEL)
     workspace.data.mkdir(parents=True)
     data = workspace.data / "train.parquet"
-    notes.put(rows=(reasoning_rows if kind == "grpo" else airline_rows)(data))
+    notes.put(rows=(reasoning_rows if kind == "grpo" else booking_rows)(data))
     spec = specification(kind)
     mark = os.urandom(8).hex()
     told = settings_of(kind, workspace, data, args.override, mark)

@@ -2,8 +2,8 @@
 
 A turn with a tool call is carried out (the first call only; a turn is one action) and answered by role `tool`. A turn
 without one speaks to the user. Whoever plays the user, the environment closes the conversation: when the request is
-settled by its writes, when the user has nothing to add, at the turn limit, when a call cannot be read, or when the
-agent was cut off.
+settled by its writes or handed over, when the user has nothing to add, at the turn limit, when a call cannot be read,
+or when the agent was cut off.
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel_api.records.agentic import Task
-from flywheel_jobs.envs import make_env
-from flywheel_jobs.envs.engine import Env
+from flywheel_domains.session import Session
+from flywheel_jobs.agentic.environment import Env
+from flywheel_jobs.agentic.right import Right
+from flywheel_jobs.agentic.user import Reply, agrees, reply, told_in
 from flywheel_jobs.reading.calls import parse
 
 Message = dict[str, Any]
@@ -26,14 +28,19 @@ class Episode:
     """A running conversation. `wants_user` is set when the agent has spoken to a user who may still answer."""
 
     task: Task
+    right: Right
     max_turns: int = 3
     env: Env = field(init=False)
     messages: list[Message] = field(init=False)
     agent_turns: int = 0
+    asked: int = 0
+    told: int = 0
+    heard: list[str] = field(default_factory=list)
     wants_user: bool = False
 
     def __post_init__(self) -> None:
-        self.env = make_env(self.task)
+        session = Session(caller=self.right.case.caller)
+        self.env = Env(self.right.domain, self.right.start, session, settle_after=self.task.settle_after)
         self.messages = copy.deepcopy(self.task.messages)
 
     @property
@@ -45,6 +52,12 @@ class Episode:
     def said(self) -> list[Message]:
         """Messages after the task's prompt."""
         return self.messages[len(self.task.messages) :]
+
+    def fork(self) -> Episode:
+        """A copy that goes its own way."""
+        other = copy.copy(self)
+        other.env, other.messages, other.heard = self.env.fork(), list(self.messages), list(self.heard)
+        return other
 
     def agent_says(self, text: str, cut: bool = False) -> None:
         """Takes an agent's turn; `cut` says that it ran into its token limit. Raises ValueError after the end."""
@@ -63,19 +76,34 @@ class Episode:
             answer = self.env.call(calls[0].name, calls[0].arguments)
             if not self.done:
                 self.messages.append({"role": "tool", "content": capped(answer)})
-        elif self.task.user.replies:
-            self.wants_user = True
         else:
-            self.env.end("answered")
+            self._speaks(turn.text)
         if not self.done and self.agent_turns >= self.max_turns:
             self.wants_user = False
             self.env.end("turn-limit")
+
+    def _speaks(self, text: str) -> None:
+        self.env.says(text)
+        if self.asked < self.task.user.replies:
+            self.wants_user = True
+        else:
+            self.env.end("answered")
+
+    def scripted(self) -> Reply:
+        """What the user says if a program plays them."""
+        last = parse(str(self.messages[-1]["content"])).text
+        return reply(self.task.user, last, self.asked + 1, self.env.writes_done(), self.told, self.heard)
 
     def user_says(self, text: str, stop: bool) -> None:
         """Takes the user's reply; `stop` closes the conversation."""
         if not self.wants_user:
             raise ValueError("it is not the user's turn")
         self.wants_user = False
+        self.asked += 1
+        self.told += text in self.task.user.later
+        slots = told_in(self.task.user, text, self.heard)
+        self.heard += slots
+        self.env.hears(tuple(slots), yes=agrees(text))
         self.messages.append({"role": "user", "content": text})
         self.env.next_turn()
         if stop:

@@ -1,114 +1,130 @@
-"""Requests of the expanding side of the flywheel: linear workflows from personas, trees from what the policy did."""
+"""Requests of the expanding side of the flywheel: which branches below a seed, from what the policy did on it."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from flywheel_api.records.agentic import Action, Branch, BranchKind, Seed, Tree
-from flywheel_api.records.reasoning import Persona
+from flywheel_api.records.agentic import Seed
 from flywheel_api.records.trajectory import Trajectory
-from flywheel_jobs.agentic.drive import end_group
-from flywheel_jobs.agentic.inversion import card
-from flywheel_jobs.agentic.tree import branch_problems
-from flywheel_jobs.envs.engine import Domain
+from flywheel_domains.values import plain
+from flywheel_jobs.agentic import kinds
+from flywheel_jobs.agentic.growth import Offer, accepted, state_patch
+from flywheel_jobs.agentic.observed import observed
+from flywheel_jobs.agentic.right import Right
 
-MIN_TOOLS, MAX_TOOLS, MAX_PARAMETERS = 3, 5, 3  # the paper's; docs/method.md, "Workflows"
-SHOWN_TRAJECTORIES, SHOWN_CHARACTERS = 3, 1500
+SHOWN_TRAJECTORIES, SHOWN_CHARACTERS, SHOWN_CELLS = 3, 1500, 24
+OFFERS_PER_BRANCH = 2
+UNKNOWN = "unknown-branch"
 
-SEED = (
-    "Design a linear workflow for a customer-service agent in the domain of the input, for the persona given there. "
-    "Use 3 to 5 of its tools. Answer JSON: goal (what the customer wants, one sentence), background, tools (names), "
-    "workflow (tool names in the order in which they are called on the customer's key, a look-up first), restriction "
-    "(one sentence), state (columns of the customer's row for which the workflow is right), rules "
-    "(ids of the rules that it touches)."
-)
 EXPAND = (
-    "Extend a workflow into a behaviour tree. The input holds the domain, the workflow, the branches that were "
-    "followed from the root (parent), what the policy did on it (observed end groups and some trajectories) and how "
-    "many new branches to add (branches). Repeat the parent's branches, and put the new ones directly below the last "
-    "of them: constraints, variations, adversarial requests and escalations that were observed or are plausible. Every "
-    "branch names its state (columns of the row), path and trap (tool names; trap is empty when the wish is allowed), "
-    "and rules. Answer JSON of this schema: "
+    "Extend a case into a behaviour tree. The input holds the domain, what the user wishes, the rules that decide, the "
+    "cells that the right behaviour rests on, the branches that were followed from the root (parent), what the policy "
+    "did (observed end groups and some trajectories, with the tools' answers), branches that the domain offers below "
+    "the last one (offers), and how many are wanted (branches). Choose those that probe what the policy failed at, of "
+    "different kinds. You may also change cells yourself, so that another rule decides. Answer JSON: picks (ids of "
+    "offers, the best first) and edits (a list, each with condition, one sentence, and cells: a list of table, row, "
+    "column, value)."
 )
 
 
-class Workflow(BaseModel):
-    """What the teacher answers for a seed."""
+class Cell(BaseModel):
+    """A cell with another value."""
 
     model_config = ConfigDict(extra="forbid")
-    goal: Annotated[str, Field(min_length=3, max_length=400)]
-    background: Annotated[str, Field(max_length=1000)] = ""
-    tools: Annotated[list[str], Field(min_length=MIN_TOOLS, max_length=MAX_TOOLS)]
-    workflow: Annotated[list[str], Field(min_length=2, max_length=7)]
-    restriction: Annotated[str, Field(max_length=400)] = ""
-    state: dict[str, str]
-    rules: Annotated[list[str], Field(min_length=1, max_length=8)]
+    table: str
+    row: str
+    column: str
+    value: str | int | bool | None = None
 
 
-def seed_payload(domain: Domain, persona: Persona, index: int) -> dict[str, object]:
-    """The data of a seed request."""
-    return {
-        "ask": "workflow",
-        "domain": card(domain),
-        "persona": {"name": persona.name, "trade": persona.trade, "text": persona.text},
-        "index": index,
-    }
+class Edit(BaseModel):
+    """A branch of the Teacher's own."""
+
+    model_config = ConfigDict(extra="forbid")
+    condition: Annotated[str, Field(min_length=1, max_length=400)]
+    cells: Annotated[list[Cell], Field(min_length=1, max_length=8)]
 
 
-def seed_branch(workflow: Workflow) -> Branch:
-    """A linear workflow as the root branch of a tree."""
-    return Branch(
-        id="normal",
-        kind=BranchKind.NORMAL,
-        condition=workflow.goal,
-        action=Action.PROCEED,
-        state=workflow.state,
-        path=workflow.workflow,
-        rules=workflow.rules,
-    )
+class Expansion(BaseModel):
+    """What the teacher answers."""
+
+    model_config = ConfigDict(extra="forbid")
+    picks: Annotated[list[str], Field(max_length=64)]
+    edits: Annotated[list[Edit], Field(max_length=16)] = []
 
 
-def workflow_problems(workflow: Workflow, domain: Domain) -> list[str]:
-    """What is wrong with a linear workflow."""
-    wrong = [f"no tool {t!r}" for t in workflow.tools if domain.tool(t) is None]
-    wrong += [f"workflow calls {t!r}, which tools does not list" for t in workflow.workflow if t not in workflow.tools]
-    for name in workflow.tools:
-        tool = domain.tool(name)
-        if tool is not None and len(tool.parameters) > MAX_PARAMETERS:
-            wrong.append(f"{name} has more than {MAX_PARAMETERS} parameters")
-    return wrong or branch_problems(seed_branch(workflow), domain)
-
-
-def observed(trajectories: Iterable[Trajectory]) -> dict[str, int]:
-    """End groups of rollouts and how often each was seen."""
-    return dict(sorted(Counter(end_group(t) for t in trajectories).items()))
-
-
-def expand_instruction() -> str:
-    """What the teacher is asked to do."""
-    return EXPAND + json.dumps(Tree.model_json_schema())
-
-
-def expand_payload(domain: Domain, seed: Seed, seen: Sequence[Trajectory], branches: int) -> dict[str, object]:
+def payload(
+    right: Right, seed: Seed, seen: Sequence[Trajectory], offered: Sequence[Offer], branches: int
+) -> dict[str, object]:
     """The data of an expansion request: failures first among the trajectories that are shown."""
-    shown = sorted(seen, key=lambda t: (t.score, t.id))[:SHOWN_TRAJECTORIES]
+    shown = sorted(seen, key=lambda t: (t.score or 0.0, t.id))[:SHOWN_TRAJECTORIES]
+    found = right.behaviour
+    view = right.start.view()
+    cells = []
+    for cell in sorted(found.proof):
+        row = view.values(cell.table, cell.row)
+        if row is not None:
+            value = plain(row.get(cell.column))
+            cells.append({"table": cell.table, "row": cell.row, "column": cell.column, "value": value})
     return {
         "ask": "expand",
-        "domain": card(domain),
-        "persona": {"name": seed.persona.name, "trade": seed.persona.trade, "text": seed.persona.text},
-        "workflow": seed.workflow.model_dump(exclude_defaults=True),
-        "parent": [b.model_dump(mode="json", exclude={"next"}) for b in seed.task.chain],
+        "domain": right.domain.title or right.domain.domain,
+        "wishes": seed.task.user.task,
+        "rules": {name: right.domain.rule(name).say for name in sorted(found.read)},
+        "decided_by": sorted(found.rules),
+        "cells": cells[:SHOWN_CELLS],
+        "parent": [{"kind": b.kind, "condition": b.condition} for b in seed.task.chain],
         "observed": observed(seen),
         "trajectories": [_shown(t, len(seed.task.messages)) for t in shown],
+        "offers": [_offered(o) for o in offered],
         "branches": branches,
     }
 
 
+def _offered(offer: Offer) -> dict[str, object]:
+    branch = offer.branch
+    return {"id": branch.id, "kind": branch.kind, "condition": branch.condition, "allowed": kinds.legal(offer.right)}
+
+
 def _shown(trajectory: Trajectory, skip: int) -> dict[str, object]:
     said = "\n".join(f"{m['role']}: {m['content']}" for m in trajectory.messages[skip:])
-    return {"score": trajectory.score, "closed": trajectory.closed, "said": said[:SHOWN_CHARACTERS]}
+    calls = [f"{c.name} {c.status}: {c.output}"[:200] for c in trajectory.calls]
+    return {"score": trajectory.score, "reason": trajectory.reason, "closed": trajectory.closed, "calls": calls,
+            "said": said[:SHOWN_CHARACTERS]}  # fmt: skip
+
+
+def chosen(
+    right: Right, answer: Expansion, offered: Sequence[Offer], branches: int, refused: dict[str, int]
+) -> list[Offer]:
+    """The branches of an answer that the domain accepts, its own edits first, then its picks, then other offers."""
+    by_id = {o.branch.id: o for o in offered}
+    found: dict[str, Offer] = {}
+    for made in [*_edited(right, answer.edits), *(by_id.get(pick, UNKNOWN) for pick in answer.picks)]:
+        if isinstance(made, str):
+            refused[made] = refused.get(made, 0) + 1
+        else:
+            found.setdefault(made.branch.id, made)
+    for offer in _kinds_in_turn(offered, found.values()):
+        found.setdefault(offer.branch.id, offer)
+    return list(found.values())[:branches]
+
+
+def _edited(right: Right, edits: Iterable[Edit]) -> list[Offer | str]:
+    return [accepted(right, state_patch([c.model_dump() for c in edit.cells]), edit.condition) for edit in edits]
+
+
+def _kinds_in_turn(offered: Sequence[Offer], taken: Iterable[Offer]) -> list[Offer]:
+    """The offers, those first whose side (allowed or not), then whose kind was taken least."""
+    sides = Counter(kinds.legal(offer.right) for offer in taken)
+    seen = Counter(offer.kind for offer in taken)
+    ranked = []
+    for place, offer in enumerate(offered):
+        side = kinds.legal(offer.right)
+        sides[side] += 1
+        seen[offer.kind] += 1
+        ranked.append((sides[side], seen[offer.kind], place))
+    return [offered[place] for *_, place in sorted(ranked)]

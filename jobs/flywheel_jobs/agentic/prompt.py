@@ -16,25 +16,22 @@ instead of words with the stem of the write gave 0.0 on one outcome; three examp
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from flywheel_jobs.envs.engine import Domain
+from flywheel_domains.args import schema_of
+from flywheel_domains.domain import Domain
+from flywheel_domains.model import Tool
 from flywheel_jobs.reading.calls import render
 
 Message = dict[str, str]
-
 HERMES = (
     "You help a customer by calling tools. One call a turn, written as "
     '<tool_call>{"name": ..., "arguments": {...}}</tool_call>. A turn without a call is shown to the customer.'
 )
-
-EXAMPLES: dict[str, tuple[tuple[str, int, str, str], ...]] = {
-    # domain: (request, key, what the look-up answers, the write), in this order: the last one is copied most
-    "airline": (
-        ("I am Lea, a barber. Undo booking 31.", 31, "refundable", "refund"),
-        ("I am Max, a pilot. Undo booking 74.", 74, "cancelable", "cancel"),
-    ),
-}
+DONE = "ok"
 
 
 @dataclass(frozen=True)
@@ -49,35 +46,49 @@ COMPACT = Limits(turns=3, tokens=64)  # a turn with a call needs 30 tokens; thre
 FULL = Limits(turns=15, tokens=None)  # as the released code runs it
 
 
-def limits(domain: str) -> Limits:
+def limits(domain: Domain) -> Limits:
     """The policy's limits in a domain, the same in collecting, banding and evaluation."""
-    return COMPACT if EXAMPLES.get(domain) else FULL
+    return COMPACT if domain.prompt.compact else FULL
 
 
-def example_keys(domain: str) -> frozenset[int]:
-    """Keys that examples use; no task may use them."""
-    return frozenset(key for _, key, _, _ in EXAMPLES.get(domain, ()))
+def schema(domain: Domain, tool: Tool) -> dict[str, object]:
+    """The tool in OpenAI's function schema."""
+    return {"type": "function", "function": schema_of(domain, tool)}
+
+
+def schemas(domain: Domain) -> list[dict[str, object]]:
+    """All tools."""
+    return [schema(domain, tool) for tool in domain.tools.values()]
 
 
 def system_text(domain: Domain, sop: str) -> str:
-    """The system message: tools (compact where the domain has examples to show the format), then the rules."""
-    if EXAMPLES.get(domain.name):
-        listed = " ".join(f"{t.name}({', '.join(p.name for p in t.parameters)}): {t.short}." for t in domain.tools)
+    """The system message: tools (one line where the domain says so), then the rules."""
+    if domain.prompt.compact:
+        tools = domain.tools.values()
+        listed = " ".join(f"{t.name}({', '.join(t.args)}): {t.short or t.about}." for t in tools)
         return f"Tools: {listed}\nRules: {sop}"
-    listed = "\n".join(str(t.schema()) for t in domain.tools).replace("'", '"')
+    listed = "\n".join(json.dumps(s, ensure_ascii=False) for s in schemas(domain))
     return f"{HERMES}\n<tools>\n{listed}\n</tools>\n<policy>\n{sop}\n</policy>"
 
 
 def build(domain: Domain, sop: str, request: str) -> list[Message]:
     """The prompt's messages, ending with the user's request."""
     messages: list[Message] = [{"role": "system", "content": system_text(domain, sop)}]
-    read = domain.reads[0]
-    for asked, key, found, write in EXAMPLES.get(domain.name, ()):
-        arguments = {domain.key.name: key}
-        messages += [
-            {"role": "user", "content": asked},
-            {"role": "assistant", "content": render(read, arguments)},
-            {"role": "tool", "content": found},
-            {"role": "assistant", "content": render(write, arguments)},
-        ]
+    for example in domain.prompt.examples:
+        messages.append({"role": "user", "content": example.asks})
+        for call in example.calls:
+            messages.append({"role": "assistant", "content": render(call.tool, call.args)})
+            if call.answers is not None:
+                messages.append({"role": "tool", "content": call.answers})
     return [*messages, {"role": "user", "content": request}]
+
+
+def output(domain: Domain, answer: Any) -> str:
+    """A tool's answer as the agent reads it: JSON, but for what a plain view shows as text."""
+    if isinstance(answer, Mapping) and "error" in answer and domain.prompt.compact:
+        return f"error: {str(answer['error']).replace('_', ' ')}"
+    if isinstance(answer, str):
+        return answer
+    if domain.prompt.compact and isinstance(answer, Mapping) and set(answer) <= {"ok", "done"}:
+        return DONE
+    return json.dumps(answer, ensure_ascii=False)

@@ -3,32 +3,65 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 
-from flywheel_api.records.agentic import Seed, Task, Workflow
+from flywheel_api.records.agentic import Fingerprint, Seed, Task
 from flywheel_api.records.base import record_id
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.stages import Stage
-from flywheel_jobs.envs import DOMAINS
+from flywheel_jobs.agentic import balance
+from flywheel_jobs.agentic.distinct import fingerprint
+from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.harness.context import StageContext
-from flywheel_jobs.storage.datasets import read_rollouts
+from flywheel_jobs.storage.datasets import read_records, read_rollouts
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
+ASKED, SEEN = "asked.jsonl", "seen.jsonl"  # what earlier rounds asked; that, and what this one keeps
+WANTED_RATE = 0.35  # what the policy fails at more often than not, but not always, grows first
 
 
-def previous_seeds(ctx: StageContext) -> tuple[list[Seed], list[Trajectory]]:
-    """Seeds and rollouts of the base round; both empty in a first round, or when it trained no agentic track."""
-    spec = ctx.spec.agentic
-    domains = {d.name for d in spec.domains} if spec else set()
+@dataclass(frozen=True)
+class Before:
+    """What the base round trained on: seeds, what the policy did on them, and all that the campaign has asked."""
+
+    seeds: list[Seed] = field(default_factory=list)
+    rollouts: list[Trajectory] = field(default_factory=list)
+    asked: list[Fingerprint] = field(default_factory=list)
+
+
+def before(ctx: StageContext, pins: dict[str, str]) -> Before:
+    """What came before; nothing in a first round, or when the base round trained no agentic track.
+
+    Tasks of another version of a package do not seed: what is right in them may have changed. They stay asked.
+    """
     if not ctx.config.previous_rollouts:
-        return [], []
+        return Before()
     found = (t for digest in ctx.config.previous_rollouts for t in read_rollouts(ctx.store, digest))
     people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     seeds, rollouts = from_rollouts(found, ctx.config.owner.name, people)
-    wanted = [s for s in seeds if s.domain in domains]
-    ids = {s.task.id for s in wanted}
-    return wanted, [t for t in rollouts if t.item in ids]
+    asked = {f.near: f for seed in seeds for f in [fingerprint(seed.task)]}
+    asked |= {f.near: f for f in _handed_on(ctx)}
+    kept = [s for s in seeds if pins.get(s.task.domain) == s.task.package]
+    ids = {s.task.id for s in kept}
+    return Before(kept, [t for t in rollouts if t.item in ids], list(asked.values()))
+
+
+def _handed_on(ctx: StageContext) -> Iterator[Fingerprint]:
+    """Fingerprints of all earlier rounds: the base round's solved tasks and those that it was handed itself.
+
+    By the lineage of its rollouts: training's data set, and the stage that solved. What was pruned is not read.
+    """
+    for digest in ctx.config.previous_rollouts:
+        try:
+            trained = ctx.store.get_manifest(ctx.store.get_manifest(digest).inputs["train"])
+            solved = ctx.store.get_manifest(trained.inputs[Stage.SOLVE_AGENTIC.value])
+            entry = solved.file(SEEN)
+        except (KeyError, CorruptArtifact):
+            continue
+        if entry is not None:
+            yield from read_records(ctx.store, entry, Fingerprint)
 
 
 def from_rollouts(
@@ -41,7 +74,7 @@ def from_rollouts(
     by_task: dict[str, list[Trajectory]] = {}
     tasks: dict[str, Task] = {}
     for t in trajectories:
-        if t.masked or t.task is None or t.task.domain not in DOMAINS or not t.task.chain:
+        if t.masked or t.task is None:
             continue
         task = tasks.setdefault(t.task.id, t.task)
         by_task.setdefault(task.id, []).append(t.model_copy(update={"task": None}))
@@ -51,23 +84,42 @@ def from_rollouts(
 
 
 def _seed(task: Task, round_name: str, people: Sequence[Persona]) -> Seed:
-    lineage = task.lineage.model_copy(
-        update={"parent_ids": [task.id], "operator": "previous-round", "round": round_name}
-    )
     persona = _persona(task, people)
-    lineage = lineage.model_copy(update={"persona_id": persona.id})
-    workflow = Workflow(goal=task.chain[0].condition, workflow=[c.name for c in task.normal_path])
-    return Seed(
-        id=record_id("seed", task.id, round_name),
-        lineage=lineage,
-        domain=task.domain,
-        persona=persona,
-        workflow=workflow,
-        task=task,
+    lineage = task.lineage.model_copy(
+        update={
+            "parent_ids": [task.id],
+            "operator": "previous-round",
+            "round": round_name,
+            "persona_id": persona.id,
+        }
     )
+    return Seed(id=record_id("seed", task.id, round_name), lineage=lineage, persona=persona, task=task, fresh=False)
 
 
 def _persona(task: Task, people: Sequence[Persona]) -> Persona:
     """The task's own training persona; another one, fixed by the task's id, where this round has not got it."""
     point = int.from_bytes(hashlib.sha256(task.id.encode()).digest()[:4], "big")
     return next((p for p in people if p.id == task.lineage.persona_id), people[point % len(people)])
+
+
+def failed_first(seeds: Sequence[Seed], rollouts: Iterable[Trajectory], limit: int) -> list[Seed]:
+    """At most `limit` seeds: those first that the policy fails at and is not hopeless at, kinds and personas in turn.
+
+    What it always solves comes last: a branch below it may still be hard.
+    """
+    scores: dict[str, list[float]] = {}
+    for trajectory in rollouts:
+        scores.setdefault(trajectory.item, []).append(trajectory.score or 0.0)
+    rates = {task: sum(values) / len(values) for task, values in scores.items()}
+
+    def rank(seed: Seed) -> tuple[bool, float, str]:
+        rate = rates.get(seed.task.id, 0.0)
+        return rate >= 1.0, abs(rate - WANTED_RATE), seed.id
+
+    ordered = sorted(seeds, key=rank)
+    return balance.in_turn(
+        ordered,
+        limit,
+        lambda s: (s.task.domain, s.task.kind, tuple(s.task.right.endings)),
+        lambda s: s.lineage.persona_id,
+    )

@@ -66,6 +66,7 @@ class Ask:
     schema: Mapping[str, object] | None = None
     written: Mapping[str, float] = field(default_factory=dict)  # what else is said of sampling
     tools: tuple[Mapping[str, object], ...] = ()  # said in the dialect Tools only: the prompt has them, too
+    metadata: Mapping[str, str] | None = None
 
     @property
     def title(self) -> str:
@@ -87,6 +88,8 @@ class Ask:
         }
         if dialect is Dialect.TOOLS and self.talks_of_tools:
             body["tools"] = list(self.tools) or tools_of(self.messages)
+        if self.metadata is not None:
+            body["metadata"] = dict(self.metadata)
         if count > 1:
             body[N] = count
         if seed is not None and not learnt.no_seed:

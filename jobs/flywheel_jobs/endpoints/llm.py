@@ -1,7 +1,7 @@
 """Client of OpenAI-compatible endpoints: one per role, paced, bounded, counted.
 
-It does not know whether a model or a stand-in answers; it records what the endpoint says of itself. How one request
-comes to an answer is `line`'s, that several answers are several samples `samples`'.
+It records what the endpoint says of itself, a model or a stand-in; only the latter is told what an item is about. How
+one request comes to an answer is `line`'s, that several answers are several samples `samples`'.
 """
 
 from __future__ import annotations
@@ -91,13 +91,17 @@ class ChatClient:
         schema: Mapping[str, object] | None = None,
         seeds: Sequence[int] = (),
         tools: Sequence[Mapping[str, object]] = (),
+        about: Mapping[str, str] | None = None,
     ) -> ChatResult:
         """Exactly `n` completions; with `seeds`, one of its own for each.
 
         Raises EndpointUnavailable (the endpoint stays away, or refuses until a person acts), BudgetExceeded, and
         RequestRefused (an ItemDropped) when this request cannot be answered. `schema` asks for JSON of that schema
         where the server can; the text still has to be parsed. `tools` are those of the prompt, for dialect Tools.
+        `about` is what a script needs to play the item: it goes, as `metadata`, to a server that says that it is a
+        stand-in and to no other.
         """
+        told = about if about is not None and (await self.identify()).standin else None
         ask = Ask(
             self.endpoint.model,
             tuple(messages),
@@ -107,6 +111,7 @@ class ChatClient:
             schema,
             self.endpoint.written,
             tuple(tools),
+            told,
         )
         self._start_identity()
         return ChatResult.of(await self._samples.of(ask, len(seeds) or n, seed, seeds))

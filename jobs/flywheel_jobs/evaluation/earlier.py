@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from flywheel_api.artifacts import Manifest
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.evaluation import GateRow
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import MatrixRow, PreparedResult, SuiteInfo, Track, VerdictResult
 from flywheel_api.stages import Stage
+from flywheel_jobs.agentic.shelves import PACKAGE_SCHEMA
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.context import OutputFile
@@ -31,6 +33,8 @@ class Earlier:
     info: SuiteInfo
     file: OutputFile
     problems: Sequence[Problem] = ()
+    packages: Sequence[OutputFile] = ()
+    """Of the domains that its tasks are played in, as they were then."""
 
 
 def suites(store: Store, verdicts: Collection[str], named: Collection[str]) -> list[Earlier]:
@@ -69,8 +73,17 @@ def _of(store: Store, digest: str) -> list[Earlier]:
             made.append(Earlier(known, OutputFile.of(info.path, Problem, problems), problems))
         else:
             tasks = list(read_records(store, entry, Task))
-            made.append(Earlier(known, OutputFile.of(info.path, Task, tasks)))
+            packages = [_package(store, manifest, digest) for digest in sorted({t.package for t in tasks})]
+            made.append(Earlier(known, OutputFile.of(info.path, Task, tasks), packages=packages))
     return made
+
+
+def _package(store: Store, manifest: Manifest, digest: str) -> OutputFile:
+    """A package of a round's manifest, under its digest. Raises CorruptArtifact where it is not there."""
+    sha = digest.removeprefix("sha256:")
+    if not any(entry.sha256 == sha for entry in manifest.files):
+        raise CorruptArtifact(f"its {Stage.PREPARE} has no package {digest}")
+    return OutputFile(f"domains/{sha}.tar", store.get_blob(sha), PACKAGE_SCHEMA)
 
 
 def matrix(store: Store, verdicts: Collection[str]) -> list[MatrixRow]:

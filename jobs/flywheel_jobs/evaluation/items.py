@@ -14,6 +14,7 @@ from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import Track
 from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive
+from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.endpoints.door import TOO_LONG
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
@@ -126,27 +127,33 @@ def _other_than_overflow(refused: RequestRefused) -> None:
 
 
 async def task(
-    item: Item, of: Task, policy: ChatClient, user: ChatClient | None, temperature: float, seed: int
+    item: Item, of: Task, right: Right, policy: ChatClient, user: ChatClient | None, temperature: float, seed: int
 ) -> list[EvaluationRow]:
     """Repeats of a task, each in an environment of its own, scored as in training."""
 
     async def once(repeat: int) -> EvaluationRow:
         turn_seed = (seed + 104729 * repeat) % (1 << 31)
         try:
-            episode = await drive.run(of, policy, user, temperature=temperature, seed=turn_seed)
+            episode = await drive.run(of, right, policy, user, temperature=temperature, seed=turn_seed)
         except RequestRefused as refused:
             _other_than_overflow(refused)
-            return item.overflow(repeat, of.messages, " then ".join(c.name for c in of.normal_path))
+            return item.overflow(repeat, of.messages, expected(of))
         done = drive.trajectory(of, episode, Role.POLICY, repeat, of.lineage)
         return item.row(
             repeat,
             episode.messages,
             score=float(done.success),
             outcome=of.outcome,
-            expected=" then ".join(c.name for c in of.normal_path),
+            expected=expected(of),
             finish=done.closed,
             reason="" if done.success else drive.end_group(done),
             details=done.details,
         )
 
     return list(await asyncio.gather(*(once(n) for n in range(item.repeats))))
+
+
+def expected(of: Task) -> str:
+    """The right calls, and how each wish ends where it is not simply done."""
+    ends = [ending.replace("_", " ") for ending in of.right.endings if ending not in ("done", "replaced")]
+    return " then ".join([*(c.name for c in of.right.calls), *ends])

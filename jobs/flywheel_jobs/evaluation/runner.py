@@ -14,6 +14,8 @@ from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import EvaluationResult, FormScore, GroupScore, PreparedResult, SuiteScore, Track
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
+from flywheel_jobs.agentic.right import right_of
+from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
 from flywheel_jobs.evaluation import items
 from flywheel_jobs.evaluation.form import FORMAT, LENIENT
@@ -97,7 +99,8 @@ async def sample(ctx: StageContext, item: Item) -> list[EvaluationRow]:
     if isinstance(record, Problem):
         return await items.problem(item, record, policy, temperature, _answer_tokens(ctx), seed)
     user = ctx.llm(Role.USER_SIMULATOR) if record.user.replies else None
-    return await items.task(item, record, policy, user, temperature, seed)
+    right = right_of(shelf_of(ctx), record)
+    return await items.task(item, record, right, policy, user, temperature, seed)
 
 
 def _answer_tokens(ctx: StageContext) -> int:

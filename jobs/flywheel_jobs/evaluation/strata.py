@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.reasoning import Problem
-
-WORLD = ("domain", "db", "expected")
-"""Parts of a task that are its facts: the same case in other words is the same fact."""
+from flywheel_jobs.agentic.distinct import near
 
 
 def facts_of(record: Problem | Task) -> str:
@@ -23,9 +19,7 @@ def facts_of(record: Problem | Task) -> str:
         if isinstance(values, list):
             return content_digest(typed.get("family"), sorted(values, key=repr))
         return content_digest(typed) if typed else record.content
-    said: dict[str, Any] = record.dump()
-    world = [said.get(part) for part in WORLD]
-    return content_digest(*world) if all(world) else record.content
+    return near(record.package, record.case)  # the same case in other words is the same fact
 
 
 def strata_of(record: Problem | Task) -> dict[str, str]:

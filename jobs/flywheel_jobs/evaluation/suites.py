@@ -7,17 +7,19 @@ compare.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult, SuiteInfo, Track
-from flywheel_api.round import SuiteSpec
+from flywheel_api.round import HELDOUT, SuiteSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.domains.packages import Package
+from flywheel_jobs.domains.shelf import Shelf
 from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.reasoning.truths import CONVENTION, with_truth
 from flywheel_jobs.seeds import arithmetic
@@ -61,8 +63,13 @@ class Suite:
         return OutputFile.of(self.info.path, Task, self.tasks)
 
 
-def build(spec: SuiteSpec, heldout_personas: list[Persona], store: Store) -> Suite:
-    """The suite that a round names. Raises ValidationFailure listing the names there are, or the first bad record."""
+def build(
+    spec: SuiteSpec, heldout_personas: list[Persona], store: Store, domains: Mapping[str, Package], shelf: Shelf
+) -> Suite:
+    """The suite that a round names. `domains` are its packages, by name, on the shelf.
+
+    Raises ValidationFailure listing the names there are, or the first bad record.
+    """
     if spec.source is not None:
         found = own_items(spec, spec.source, store)
         return Suite(spec.name, problems=found.records, quarantine=found.quarantine, aside=found.wrong + found.unusable)
@@ -70,9 +77,10 @@ def build(spec: SuiteSpec, heldout_personas: list[Persona], store: Store) -> Sui
     rng = random.Random(f"suite/{spec.name}")
     if spec.name in REASONING:
         return Suite(spec.name, problems=arithmetic.generate(rng, count, "heldout", REASONING[spec.name]))
-    if spec.name in heldout.SUITES:
-        return Suite(spec.name, tasks=heldout.build(spec.name, count, heldout_personas, rng))
-    known = ", ".join([*REASONING, *heldout.SUITES])
+    package = domains.get(heldout.domain_of_suite(spec.name))
+    if package is not None:
+        return Suite(spec.name, tasks=heldout.build(spec.name, count, heldout_personas, package, shelf))
+    known = ", ".join([*REASONING, *(f"{name}{HELDOUT}" for name in domains)])
     raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")
 
 

@@ -20,6 +20,7 @@ from flywheel_api.results import (
     EvaluationResult,
     GateOutcome,
     PackageResult,
+    SolvedResult,
     SuiteScore,
     TrainingResult,
     VerdictResult,
@@ -28,6 +29,7 @@ from flywheel_api.round_status import StageStatus
 from flywheel_api.stages import PIPELINE, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.harness.journal import add_usage
+from flywheel_jobs.report.difficulty import difficulty
 from flywheel_jobs.report.model import (
     GroupScore,
     Node,
@@ -105,6 +107,7 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
         suites=suites,
         matrix=tuple(verdict.matrix) if verdict else (),
         trainings=tuple(_trainings(manifests)),
+        difficulty=difficulty(manifests.result(Stage.SOLVE_AGENTIC, SolvedResult)),
         items=choose(
             manifests.records(Stage.EVALUATE_BASE, "samples.jsonl", EvaluationRow),
             manifests.records(Stage.EVALUATE_CANDIDATE, "samples.jsonl", EvaluationRow),

@@ -99,6 +99,25 @@ class Training:
 
 
 @dataclass(frozen=True)
+class KindRow:
+    """Measured pass rates of the tasks of one kind; None where nobody was measured."""
+
+    kind: str
+    tasks: int
+    policy: float | None
+    solver: float | None
+
+
+@dataclass(frozen=True)
+class DifficultyView:
+    """Measured difficulty of the round's tasks: pass rates by depth, and by kind."""
+
+    by_depth: tuple[Series, ...]
+    kinds: tuple[KindRow, ...]
+    tasks: int
+
+
+@dataclass(frozen=True)
 class ToolCall:
     """A call as the model wrote it; arguments are JSON text."""
 
@@ -177,6 +196,7 @@ class ReportModel:
     suites: tuple[Suite, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
     trainings: tuple[Training, ...] = ()
+    difficulty: DifficultyView | None = None
     items: tuple[SampleItem, ...] = ()
     lineage: tuple[Node, ...] = ()
     roles: tuple[RoleUse, ...] = ()

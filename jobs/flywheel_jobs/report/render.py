@@ -55,6 +55,7 @@ def render(model: ReportModel) -> str:
             )
             for t in model.trainings
         ],
+        "depths": view.plot(model.difficulty.by_depth) if model.difficulty else None,
         "graph": graph.lay_out(model.lineage),
         "node_width": graph.NODE_WIDTH,
         "node_height": graph.NODE_HEIGHT,

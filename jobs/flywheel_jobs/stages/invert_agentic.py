@@ -1,83 +1,111 @@
-"""InvertAgentic: branches to tasks, balanced and statically checked (docs/method.md, "Inversion")."""
+"""InvertAgentic: branches and their twins to tasks, balanced and new (docs/method.md, "Inversion")."""
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 
-from flywheel_api.records.agentic import Task, TreeRecord
-from flywheel_api.results import InvertedResult
-from flywheel_api.round import Role
+from flywheel_api.records.agentic import Fingerprint, Task, TreeRecord
+from flywheel_api.records.base import content_digest
+from flywheel_api.records.reasoning import Persona
+from flywheel_api.results import InvertedResult, PreparedResult, Track
+from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic import balance, heldout
-from flywheel_jobs.agentic.balance import Target
-from flywheel_jobs.agentic.inversion import (
-    INVERT,
-    UserText,
-    build_task,
-    case_of,
-    choose_key,
-    text_problems,
-    untraceable,
-)
-from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.agentic import balance, kinds, words
+from flywheel_jobs.agentic.distinct import Distinct
+from flywheel_jobs.agentic.right import dump_case
+from flywheel_jobs.agentic.rounds import ASKED
+from flywheel_jobs.agentic.shelves import shelf_of
+from flywheel_jobs.agentic.targets import Target, targets, twins_of
+from flywheel_jobs.agentic.tasks import build_task
+from flywheel_jobs.agentic.words import WORDS, UserText
 from flywheel_jobs.endpoints.structured import ask, messages_for
-from flywheel_jobs.envs import domain_of
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+
+TWIN_SHARE = 0.25  # of the tasks, at most: each has its original beside it
 
 
 async def run(ctx: StageContext) -> StageResult:
     """A task for each chosen branch; those beyond `maxTasks` or the shares are counted as dropped too."""
     spec = ctx.agentic
-    found = balance.targets(ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl", TreeRecord))
-    chosen = balance.choose(found, spec.max_tasks, float(spec.legal_share), float(spec.trap_share), ctx.rng("balance"))
+    found, chosen = await asyncio.to_thread(_chosen, ctx, spec)
+    pushed = _pushed(ctx, chosen, float(spec.trap_share))
 
     async def invert(target: Target) -> Task:
-        return await _invert(ctx, target)
+        return await _invert(ctx, target, target.key in pushed)
 
     done = await ctx.map_items(chosen, lambda t: t.key, invert, Task, "tasks", "inverting branches into tasks")
-    tasks, twins = _distinct(list(done.values()))
-    dropped = {**ctx.dropped, "over-limit-or-share": len(found) - len(chosen), "duplicate": twins}
+    tasks = list(done.values())
     return StageResult(
         InvertedResult(outcomes=Counter(t.outcome for t in tasks), kinds=Counter(t.kind for t in tasks)),
         files=[OutputFile.of("tasks.jsonl", Task, tasks)],
-        counts=ctx.counts(len(tasks), dropped),
+        counts=ctx.counts(len(tasks), {**ctx.dropped, "over-limit-or-share": found}),
         metrics=shares(tasks),
     )
 
 
-async def _invert(ctx: StageContext, target: Target) -> Task:
-    record, branch = target.tree, target.branch
-    domain, rng = domain_of(record.domain), ctx.rng("invert", target.key)
-    key = choose_key(domain, rng, heldout.keys(domain, heldout=False))
+def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target]]:
+    """How many were left out, and those to make: new ones only, in their shares, with twins."""
+    trees = ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl", TreeRecord)
+    shelf = shelf_of(ctx)
+    domains = {t.seed.task.package: shelf.domain(t.seed.task.package) for t in trees}
+    suites = [s for s in ctx.result(Stage.PREPARE, PreparedResult).suites if s.track is Track.AGENTIC]
+    held_out = [t for s in suites for t in ctx.records(Stage.PREPARE, s.path, Task)]
+    distinct = Distinct(ctx.records(Stage.SEED_AGENTIC, ASKED, Fingerprint), held_out)
+    new = []
+    people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
+    ctx.rng("personas").shuffle(people)
+    for target in targets(trees, domains, people, ctx.rng("speakers")):
+        reason = distinct.add(target.package, dump_case(target.right.case))
+        if reason:
+            ctx.dropped[reason] += 1
+        else:
+            new.append(target)
+    limit = max(1, round(spec.max_tasks * (1 - TWIN_SHARE)))
+    kept = balance.choose(
+        new, limit, float(spec.legal_share), lambda t: kinds.legal(t.right), lambda t: t.stratum, lambda t: t.persona.id
+    )
+    chosen = []
+    for target in twins_of(kept, ctx.rng("twins"), spec.max_tasks):
+        reason = distinct.add(target.package, dump_case(target.right.case)) if target.of else ""
+        if reason:
+            ctx.dropped[reason] += 1
+        else:
+            chosen.append(target)
+    return len(new) - len(kept), chosen
+
+
+def _pushed(ctx: StageContext, chosen: list[Target], share: float) -> set[str]:
+    """Journal keys of tasks whose wish is not allowed and whose user insists."""
+    illegal = [t for t in chosen if not kinds.legal(t.right)]
+    return {illegal[n].key for n in balance.pushed(illegal, share, ctx.rng("pushes"))}
+
+
+async def _invert(ctx: StageContext, target: Target, push: bool) -> Task:
+    record, persona = target.tree, target.persona
+    said = target.said or target.right
     text = await ask(
         ctx.llm(Role.TEACHER),
-        messages_for(INVERT, case_of(domain, branch, record.persona, key, target.push)),
+        messages_for(WORDS, words.payload(said, persona)),
         UserText,
         "user-text",
-        lambda t: text_problems(t, domain, branch, key, target.push),
-        seed=ctx.seed("text", target.key),
+        lambda t: words.problems(t, said),
+        seed=ctx.seed("text", target.of if said is not target.right else target.key),
     )
     lineage = record.lineage.model_copy(
         update={
             "parent_ids": [record.id],
-            "operator": "invert",
+            "operator": "twin" if target.of else "invert",
             "round": ctx.config.owner.name,
+            "persona_id": persona.id,
+            "template": target.right.case.wants[0].wish,
             "standin": record.lineage.standin or (await ctx.llm(Role.TEACHER).identify()).standin,
             "branch_path": [b.id for b in target.chain],
         }
     )
-    task = build_task(domain, target.chain, record.persona, key, text, rng, lineage, target.push)
-    if missing := untraceable(task, domain):
-        raise ItemDropped("untraceable", ", ".join(missing))
-    return task
-
-
-def _distinct(tasks: list[Task]) -> tuple[list[Task], int]:
-    """Tasks without those that ask the same of the same state, and how many those are."""
-    seen: dict[tuple[str, str, bool], Task] = {}
-    for task in tasks:
-        seen.setdefault((task.user.task, task.outcome, task.legal), task)
-    return list(seen.values()), len(tasks) - len(seen)
+    others = [right for right in target.pair if right is not target.right]
+    pushes = words.pushes(target.right) if push else 0
+    return build_task(target.package, target.right, persona, text, lineage, target.chain, others, pushes)
 
 
 def shares(tasks: list[Task]) -> dict[str, float]:
@@ -85,8 +113,14 @@ def shares(tasks: list[Task]) -> dict[str, float]:
     if not tasks:
         return {"legalShare": 0.0, "trapShare": 0.0, "depth": 0.0}
     illegal = [t for t in tasks if not t.legal]
+    said = {content_digest(t.right.calls and [c.dump() for c in t.right.calls], t.right.proof) for t in tasks}
     return {
         "legalShare": 1 - len(illegal) / len(tasks),
-        "trapShare": sum(t.user.push for t in illegal) / len(illegal) if illegal else 0.0,
-        "depth": sum(len(t.lineage.branch_path) for t in tasks) / len(tasks),
+        "trapShare": sum(t.user.push or bool(t.right.traps) for t in illegal) / len(illegal) if illegal else 0.0,
+        "depth": sum(t.depth.branch for t in tasks if t.depth) / len(tasks),
+        "pathLength": sum(len(t.right.calls) for t in tasks) / len(tasks),
+        "rules": sum(len(t.rule_ids) for t in tasks) / len(tasks),
+        "distinctProofs": float(len(said)),
+        "personas": float(len({t.lineage.persona_id for t in tasks})),
+        "twins": sum(t.lineage.operator == "twin" for t in tasks) / len(tasks),
     }

@@ -1,7 +1,7 @@
 """Prepare: held-out suites, seed problems and training personas, with everything contaminated taken out first.
 
-Writes suites/<suite>.jsonl, seeds/reasoning.jsonl, seeds/personas.jsonl (training personas only), and quarantine.jsonl
-where rows of users' files are wrong.
+Writes suites/<suite>.jsonl, seeds/reasoning.jsonl, seeds/personas.jsonl (training personas only), domains/<name>.tar
+(the packages of the agentic track, checked), and quarantine.jsonl where rows of users' files are wrong.
 """
 
 from __future__ import annotations
@@ -9,9 +9,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from flywheel_api.common import BUILTIN_DOMAINS, DomainRef
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult
+from flywheel_api.round import HELDOUT
+from flywheel_jobs.agentic.shelves import PACKAGE_SCHEMA, shelf_of
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.domains.checked import fetch_all
+from flywheel_jobs.domains.packages import Package
 from flywheel_jobs.evaluation import earlier, suites
 from flywheel_jobs.evaluation.strata import facts_of
 from flywheel_jobs.evaluation.verdict import too_few
@@ -33,12 +38,18 @@ async def run(ctx: StageContext) -> StageResult:
     """Seeds, training personas and suites. Raises ValidationFailure when no seed is left for a reasoning track."""
     ctx.progress(0, None, "shaking hands with endpoints")
     endpoints = await ctx.shake_hands()
+    ctx.progress(0, None, "checking domains")
+    packages = await asyncio.to_thread(load_domains, ctx)
     ctx.progress(0, None, "building held-out suites")
     people = await asyncio.to_thread(load_personas, ctx)
     training, heldout = personas.split(
         people.records, float(ctx.spec.agentic.holdout_personas if ctx.spec.agentic else 0.2)
     )
-    built = [await asyncio.to_thread(suites.build, spec, heldout, ctx.store) for spec in ctx.spec.evaluation.suites]
+    domains = {package.name: package for package in packages}
+    built = [
+        await asyncio.to_thread(suites.build, spec, heldout, ctx.store, domains, shelf_of(ctx))
+        for spec in ctx.spec.evaluation.suites
+    ]
     check_gates(ctx, built)
     named = {s.name for s in ctx.spec.evaluation.suites}
     again = await asyncio.to_thread(earlier.suites, ctx.store, ctx.config.earlier, named)
@@ -54,10 +65,15 @@ async def run(ctx: StageContext) -> StageResult:
     files = [*(s.file() for s in built), *(s.file for s in again)]
     files.append(OutputFile.of("seeds/reasoning.jsonl", Problem, kept))
     files.append(OutputFile.of("seeds/personas.jsonl", Persona, training))
+    files += [OutputFile(p.path, p.data, PACKAGE_SCHEMA) for p in domains.values()]
+    files += {package.path: package for s in again for package in s.packages}.values()
     if quarantine:
         files.append(OutputFile.of(QUARANTINE, QuarantinedRow, quarantine))
     result = PreparedResult(
-        suites=[*(s.info for s in built), *(s.info for s in again)], endpoints=endpoints, set_aside=dict(wrong)
+        suites=[*(s.info for s in built), *(s.info for s in again)],
+        endpoints=endpoints,
+        domains=[p.pin for p in domains.values()],
+        set_aside=dict(wrong),
     )
     metrics = {"renamedIds": float(seeds.renamed + people.renamed), "repeatedPersonas": float(people.repeated)}
     return StageResult(result, files, counts=ctx.counts(len(kept), dropped), metrics=metrics)
@@ -67,6 +83,15 @@ async def again(ctx: StageContext) -> None:
     """Hands are shaken anew where the data stands already: the servers of today are asked, not those of then."""
     ctx.progress(0, None, "shaking hands with endpoints")
     ctx.attempt.update(endpoints=await ctx.shake_hands())
+
+
+def load_domains(ctx: StageContext) -> list[Package]:
+    """The packages of the agentic track, and of built-in suites about another domain. Raises ValidationFailure."""
+    named = list(ctx.spec.agentic.domains) if ctx.spec.agentic else []
+    known = {ref.name for ref in named}
+    asked = [s.name.removesuffix(HELDOUT) for s in ctx.spec.evaluation.suites if s.source is None]
+    named += [DomainRef(name=name) for name in dict.fromkeys(asked) if name in BUILTIN_DOMAINS and name not in known]
+    return fetch_all(named, ctx.store, shelf_of(ctx))
 
 
 def check_gates(ctx: StageContext, built: list[suites.Suite]) -> None:

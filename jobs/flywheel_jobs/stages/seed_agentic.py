@@ -1,28 +1,34 @@
 """SeedAgentic: what the trees grow from, and what the policy does on it.
 
-A first round makes linear workflows from training personas and samples the policy on them. Later rounds take the tasks
-of the round before with the rollouts that its training kept, so that the tasks of a round seed the next
-(docs/method.md, "Workflows" and "Rounds").
+A first round draws cases of every domain, rule by rule, and samples the policy on them. Later rounds take the tasks of
+the round before with the rollouts that its training kept, failures first, and `freshShare` of new cases and personas
+beside them (docs/method.md, "Workflows" and "Rounds").
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
 from dataclasses import dataclass
 
 from flywheel_api.presets import rollout_temperature
-from flywheel_api.records.agentic import Seed, Task, Workflow
+from flywheel_api.records.agentic import Fingerprint, Seed, Task
 from flywheel_api.records.base import Lineage, record_id
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
-from flywheel_api.results import SeededResult, Track
+from flywheel_api.results import PreparedResult, SeededResult, Track
 from flywheel_api.round import AgenticSpec, Role, SeedMode
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic import drive, expansion, heldout
-from flywheel_jobs.agentic.inversion import INVERT, UserText, build_task, case_of, choose_key, text_problems
-from flywheel_jobs.agentic.rounds import previous_seeds
+from flywheel_jobs.agentic import drive, words
+from flywheel_jobs.agentic.distinct import Distinct
+from flywheel_jobs.agentic.drawing import Side, draw_cases
+from flywheel_jobs.agentic.observed import observed
+from flywheel_jobs.agentic.right import Right, dump_case, right_of
+from flywheel_jobs.agentic.rounds import ASKED, Before, before, failed_first
+from flywheel_jobs.agentic.shelves import pins, shelf_of
+from flywheel_jobs.agentic.tasks import build_task
+from flywheel_jobs.agentic.words import WORDS, UserText
 from flywheel_jobs.endpoints.structured import ask, messages_for
-from flywheel_jobs.envs import domain_of
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 ROLLOUTS_PER_SEED = 4
@@ -30,22 +36,18 @@ ROLLOUTS_PER_SEED = 4
 
 @dataclass(frozen=True)
 class Plan:
-    """One seed to make."""
+    """One seed to make: a case of a domain, for a persona."""
 
     domain: str
+    package: str
+    right: Right
     persona: Persona
-    index: int
+    number: int
 
     @property
     def key(self) -> str:
         """Journal key."""
-        return f"{self.domain}/{self.persona.id}"
-
-
-def plans(spec: AgenticSpec, personas: list[Persona], shuffled: list[int]) -> list[Plan]:
-    """The seeds of a first round, domains in turn."""
-    pairs = [(d.name, personas[i]) for i in shuffled for d in spec.domains]
-    return [Plan(domain, persona, n) for n, (domain, persona) in enumerate(pairs[: wanted(spec)])]
+        return f"{self.domain}/{self.number}"
 
 
 def wanted(spec: AgenticSpec) -> int:
@@ -53,73 +55,87 @@ def wanted(spec: AgenticSpec) -> int:
     return math.ceil(spec.max_tasks / (spec.branches_per_tree + 1))
 
 
-def most_mixed(seeds: list[Seed], rollouts: list[Trajectory], limit: int) -> list[Seed]:
-    """At most `limit` seeds of the round before, those first that the policy solved about half of the time."""
-    scores: dict[str, list[float]] = {}
-    for trajectory in rollouts:
-        scores.setdefault(trajectory.item, []).append(trajectory.score or 0.0)
-    distance = {task: abs(sum(values) / len(values) - 0.5) for task, values in scores.items()}
-    return sorted(seeds, key=lambda s: (distance.get(s.task.id, 1.0), s.id))[:limit]
+def fresh_wanted(spec: AgenticSpec, grown: int) -> int:
+    """How many new seeds stand beside those that grow: all of them in a first round."""
+    most = wanted(spec)
+    return max(math.ceil(float(spec.fresh_share) * most), most - grown) if grown else most
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """Seeds with rollouts: those of the base round's training, or fresh ones that the policy is sampled on."""
+    """Seeds with rollouts: those of the base round's training, and fresh ones that the policy is sampled on."""
     spec = ctx.agentic
-    seeds, collected = previous_seeds(ctx)
-    if seeds:
-        kept = most_mixed(seeds, collected, wanted(spec))
-        ctx.dropped["over-limit"] += len(seeds) - len(kept)
-        ids = {s.task.id for s in kept}
-        seeds, rollouts = kept, [t for t in collected if t.item in ids]
-    else:
-        seeds = await _fresh(ctx, spec)
-        rollouts = [] if spec.seed_mode is SeedMode.TREE else await _collect(ctx, seeds)
+    past = await asyncio.to_thread(before, ctx, pins(ctx))
+    n_fresh = fresh_wanted(spec, len(past.seeds))
+    grown = failed_first(past.seeds, past.rollouts, wanted(spec) - n_fresh)
+    ctx.dropped["over-limit"] += len(past.seeds) - len(grown)
+    ids = {s.task.id for s in grown}
+    fresh = await _fresh(ctx, spec, past, n_fresh)
+    collected = [] if spec.seed_mode is SeedMode.TREE else await _collect(ctx, fresh)
+    seeds, rollouts = [*grown, *fresh], [*(t for t in past.rollouts if t.item in ids), *collected]
     return StageResult(
-        SeededResult(end_groups=expansion.observed(rollouts)),
+        SeededResult(end_groups=observed(rollouts), fresh=len(fresh)),
         files=[
             OutputFile.of("seeds.jsonl", Seed, seeds),
             OutputFile.of("rollouts.jsonl", Trajectory, rollouts),
+            OutputFile.of(ASKED, Fingerprint, past.asked),
         ],
         counts=ctx.counts(len(seeds)),
         metrics={
             "rollouts": float(len(rollouts)),
             "success": sum(t.score or 0.0 for t in rollouts) / len(rollouts) if rollouts else 0.0,
-            "depth": sum(len(s.path) for s in seeds) / len(seeds) if seeds else 0.0,
+            "depth": sum(max(1, len(s.path)) for s in seeds) / len(seeds) if seeds else 0.0,
+            "fresh": float(len(fresh)),
         },
     )
 
 
-async def _fresh(ctx: StageContext, spec: AgenticSpec) -> list[Seed]:
-    personas = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
-    order = list(range(len(personas)))
-    ctx.rng("personas").shuffle(order)
+async def _fresh(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[Seed]:
+    plans = await asyncio.to_thread(_plans, ctx, spec, past, n)
 
     async def make(plan: Plan) -> Seed:
         return await _seed(ctx, plan, spec.seed_mode)
 
-    wanted_plans = plans(spec, personas, order)
-    done = await ctx.map_items(wanted_plans, lambda p: p.key, make, Seed, "seeds", "writing seed workflows")
+    done = await ctx.map_items(plans, lambda p: p.key, make, Seed, "seeds", "writing seed workflows")
     return list(done.values())
 
 
+def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[Plan]:
+    """Cases that nobody was asked before, domains in turn, personas in turn: those first that did not speak yet."""
+    people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
+    ctx.rng("personas").shuffle(people)
+    spoke = {s.lineage.persona_id for s in past.seeds}
+    people.sort(key=lambda p: p.id in spoke)
+    suites = [s for s in ctx.result(Stage.PREPARE, PreparedResult).suites if s.track is Track.AGENTIC]
+    held_out = [t for s in suites for t in ctx.records(Stage.PREPARE, s.path, Task)]
+    distinct = Distinct(past.asked, held_out)
+    shelf, by_name = shelf_of(ctx), pins(ctx)
+    streams = []
+    for ref in spec.domains:
+        seed = f"{ctx.spec.seed}/{'/'.join(ctx.config.previous_rollouts)}/{ref.name}"
+        drawn = draw_cases(shelf.domain(by_name[ref.name]), Side.TRAINING, seed, n)
+        streams.append((ref.name, by_name[ref.name], drawn))
+    plans: list[Plan] = []
+    while streams and len(plans) < n:
+        for stream in list(streams):
+            name, package, drawn = stream
+            right = next(drawn, None)
+            if right is None:
+                streams.remove(stream)
+            elif reason := distinct.add(package, dump_case(right.case)):
+                ctx.dropped[reason] += 1
+            elif len(plans) < n:
+                plans.append(Plan(name, package, right, people[len(plans) % len(people)], len(plans)))
+    return plans
+
+
 async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
-    domain, teacher = domain_of(plan.domain), ctx.llm(Role.TEACHER)
-    rng = ctx.rng("seed", plan.key)
-    workflow = await ask(
-        teacher,
-        messages_for(expansion.SEED, expansion.seed_payload(domain, plan.persona, plan.index)),
-        expansion.Workflow,
-        "workflow",
-        lambda w: expansion.workflow_problems(w, domain),
-        seed=ctx.seed("workflow", plan.key),
-    )
-    branch, key = expansion.seed_branch(workflow), choose_key(domain, rng, heldout.keys(domain, heldout=False))
+    teacher, right = ctx.llm(Role.TEACHER), plan.right
     text = await ask(
         teacher,
-        messages_for(INVERT, case_of(domain, branch, plan.persona, key, push=False)),
+        messages_for(WORDS, words.payload(right, plan.persona)),
         UserText,
         "user-text",
-        lambda t: text_problems(t, domain, branch, key, push=False),
+        lambda t: words.problems(t, right),
         seed=ctx.seed("text", plan.key),
     )
     lineage = Lineage(
@@ -127,29 +143,23 @@ async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:
         round=ctx.config.owner.name,
         operator=f"seed-{mode.value.lower()}",
         persona_id=plan.persona.id,
-        branch_path=[branch.id],
+        template=right.case.wants[0].wish,
         standin=(await teacher.identify()).standin,
     )
-    task = build_task(domain, [branch], plan.persona, key, text, rng, lineage)
-    return Seed(
-        id=record_id("seed", task.id),
-        lineage=lineage,
-        domain=domain.name,
-        persona=plan.persona,
-        workflow=Workflow.model_validate(workflow.model_dump()),
-        task=task,
-    )
+    task = build_task(plan.package, right, plan.persona, text, lineage)
+    return Seed(id=record_id("seed", task.id), lineage=lineage, persona=plan.persona, task=task)
 
 
 async def _collect(ctx: StageContext, seeds: list[Seed]) -> list[Trajectory]:
-    """Rollouts of the policy on the seeds' tasks, none of which needs a user."""
+    """Rollouts of the policy on the seeds' tasks; a program plays the user, as it does in training."""
     jobs = [(s.task, n) for s in seeds for n in range(ROLLOUTS_PER_SEED)]
-    temperature = rollout_temperature(ctx.spec, Track.AGENTIC)
+    temperature, shelf = rollout_temperature(ctx.spec, Track.AGENTIC), shelf_of(ctx)
 
     async def sample(job: tuple[Task, int]) -> Trajectory:
         task, n = job
         seed = ctx.seed("rollout", task.id, n)
-        episode = await drive.run(task, ctx.llm(Role.POLICY), temperature=temperature, seed=seed)
+        right = right_of(shelf, task)
+        episode = await drive.run(task, right, ctx.llm(Role.POLICY), temperature=temperature, seed=seed)
         lineage = task.lineage.model_copy(update={"parent_ids": [task.id], "operator": "collect"})
         return drive.trajectory(task, episode, Role.POLICY, n, lineage)
 

@@ -1,8 +1,7 @@
-"""SolveAgentic: keeps tasks that a strong model solves on the intended branch and that lie in the policy's band.
+"""SolveAgentic: keeps tasks that a strong model solves as computed and that lie in the policy's band; measures both.
 
-Acceptance is computed from the environment: the branch was hit, the database differs exactly as expected, nothing of
-the trap was done, and every argument is traceable (docs/method.md, "Acceptance"). Rejections are counted by the first
-check that failed.
+What is right is computed from package and case; a solver's pass only checks that it can be found out. Acceptance comes
+from the environment (docs/method.md, "Acceptance"), and rejections are counted by the first check that failed.
 """
 
 from __future__ import annotations
@@ -14,14 +13,18 @@ from pydantic import Field
 
 from flywheel_api.base import StatusModel
 from flywheel_api.presets import rollout_temperature
-from flywheel_api.records.agentic import Task
+from flywheel_api.records.agentic import Fingerprint, Task
 from flywheel_api.records.base import PassRate
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import SolvedResult, Track
 from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import accept, drive
-from flywheel_jobs.core.errors import ItemDropped
+from flywheel_jobs.agentic.distinct import fingerprint
+from flywheel_jobs.agentic.measured import bands, by_depth_and_kind
+from flywheel_jobs.agentic.right import right_of
+from flywheel_jobs.agentic.rounds import ASKED, SEEN
+from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 SOLVER_TOKENS = 1024
@@ -38,9 +41,14 @@ class Solution(StatusModel):
         """`accepted`, or why not."""
         return self.attempts[-1].verdict
 
+    @property
+    def passed(self) -> PassRate:
+        """How many attempts were right."""
+        return PassRate(n=len(self.attempts), k=sum(a.success for a in self.attempts))
+
 
 async def run(ctx: StageContext) -> StageResult:
-    """Accepted tasks and all attempts; tasks that need a user go to dialogues.jsonl, since training has none."""
+    """Accepted tasks and all attempts; tasks whose user answers are in dialogues.jsonl where training has no room."""
     spec = ctx.agentic
     tasks = ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl", Task)
 
@@ -51,37 +59,55 @@ async def run(ctx: StageContext) -> StageResult:
     attempts = [a for solution in done.values() for a in solution.attempts]
     rejected = Counter(ctx.dropped)
     rejected.update(s.verdict for s in done.values() if s.verdict != accept.ACCEPTED)
-    solved = [t for t in tasks if t.id in done and done[t.id].verdict == accept.ACCEPTED]
-    kept, outside = await in_band(ctx, solved, spec)
-    alone = [t for t in kept if t.single_turn]
-    dialogues = [t for t in kept if not t.single_turn]
+    tried = [t.model_copy(update={"solver_pass": done[t.id].passed}) for t in tasks if t.id in done]
+    solved = [t for t in tried if done[t.id].verdict == accept.ACCEPTED]
+    rated = await measured(ctx, solved, spec)
+    kept, outside = in_band(rated, spec)
+    alone, dialogues = trainable(ctx, kept)
+    known = {t.id: t for t in rated}
+    every = [known.get(t.id, t) for t in tried]
+    asked = ctx.records(Stage.SEED_AGENTIC, ASKED, Fingerprint)
     return StageResult(
-        SolvedResult(outcomes=Counter(t.outcome for t in alone), dialogues=len(dialogues)),
+        SolvedResult(
+            outcomes=Counter(t.outcome for t in alone),
+            dialogues=sum(not t.single_turn for t in kept),
+            bands=bands(rated),
+            difficulty=by_depth_and_kind(every),
+        ),
         files=[
             OutputFile.of("tasks.jsonl", Task, alone),
             OutputFile.of("dialogues.jsonl", Task, dialogues),
             OutputFile.of("attempts.jsonl", Trajectory, attempts),
+            OutputFile.of(SEEN, Fingerprint, [*asked, *map(fingerprint, kept)]),
         ],
         counts=ctx.counts(len(kept), rejected + outside),
         metrics={"solved": len(solved) / len(tasks) if tasks else 0.0, **advised(attempts)},
     )
 
 
+def trainable(ctx: StageContext, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
+    """Those that are trained on, and dialogues of compact domains: there an episode has no room for a user."""
+    shelf = shelf_of(ctx)
+    alone = [t for t in tasks if t.single_turn or not shelf.domain(t.package).prompt.compact]
+    return alone, [t for t in tasks if not t.single_turn and shelf.domain(t.package).prompt.compact]
+
+
 async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Trajectory]:
     """Attempts of the solver until one is accepted; all of them are kept with their verdicts."""
     made: list[Trajectory] = []
     lineage = task.lineage.model_copy(update={"parent_ids": [task.id], "operator": "solve"})
+    right = right_of(shelf_of(ctx), task)
     for n in range(spec.solver.attempts):
         episode = await drive.run(
             task,
+            right,
             ctx.llm(Role.SOLVER),
             ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
             max_turns=spec.solver.max_turns,
             max_tokens=SOLVER_TOKENS,
             seed=ctx.seed("solve", task.id, n),
         )
-        verdict = accept.verdict(task, episode, spec.acceptance)
-        advice = accept.advice(task, episode, spec.acceptance)
+        verdict, advice = accept.verdict(episode, spec.acceptance), accept.advice(episode, spec.acceptance)
         one = drive.trajectory(task, episode, Role.SOLVER, n, lineage)
         made.append(one.model_copy(update={"verdict": verdict, "advice": advice}))
         if verdict == accept.ACCEPTED:
@@ -89,38 +115,46 @@ async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Traj
     return made
 
 
-async def in_band(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> tuple[list[Task], Counter[str]]:
-    """Tasks whose pass rate under the policy lies in the band, with that rate; and how many lie outside, by side.
-
-    Without samples every task passes unmeasured. A group of equal rewards has no gradient under GRPO, so a band that
-    excludes 0 and 1 saves the compute of such groups.
-    """
-    band = spec.difficulty
-    if band.samples == 0:
-        return tasks, Counter()
-    low, high = float(band.low), float(band.high)
-    temperature = rollout_temperature(ctx.spec, Track.AGENTIC)
+async def measured(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> list[Task]:
+    """The tasks with the policy's pass rate; without samples they stay unmeasured."""
+    samples = spec.difficulty.samples
+    if samples == 0:
+        return tasks
+    temperature, shelf = rollout_temperature(ctx.spec, Track.AGENTIC), shelf_of(ctx)
 
     async def measure(task: Task) -> PassRate:
         passed = 0
-        for n in range(band.samples):
+        for n in range(samples):
             episode = await drive.run(
                 task,
+                right_of(shelf, task),
                 ctx.llm(Role.POLICY),
                 ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
                 temperature=temperature,
                 seed=ctx.seed("band", task.id, n),
             )
             passed += drive.trajectory(task, episode, Role.POLICY, n, task.lineage).success
-        rate = passed / band.samples
-        if not low <= rate <= high:
-            raise ItemDropped(TOO_HARD if rate < low else TOO_EASY, f"{passed} of {band.samples}")
-        return PassRate(n=band.samples, k=passed)
+        return PassRate(n=samples, k=passed)
 
-    before = Counter(ctx.dropped)
     done = await ctx.map_items(tasks, lambda t: t.id, measure, PassRate, "band", "measuring difficulty with the policy")
-    rated = [t.model_copy(update={"policy_pass": done[t.id]}) for t in tasks if t.id in done]
-    return rated, ctx.dropped - before
+    return [t.model_copy(update={"policy_pass": done.get(t.id)}) for t in tasks]
+
+
+def in_band(tasks: Sequence[Task], spec: AgenticSpec) -> tuple[list[Task], Counter[str]]:
+    """Tasks whose pass rate under the policy lies in the band, and how many lie outside, by side.
+
+    A group of equal rewards has no gradient under GRPO: a band without 0 and 1 saves the compute of such groups.
+    """
+    low, high = float(spec.difficulty.low), float(spec.difficulty.high)
+    outside: Counter[str] = Counter()
+    kept = []
+    for task in tasks:
+        rate = task.policy_pass.rate if task.policy_pass is not None else None
+        if rate is None or low <= rate <= high:
+            kept.append(task)
+        else:
+            outside[TOO_HARD if rate < low else TOO_EASY] += 1
+    return kept, outside
 
 
 def advised(attempts: Sequence[Trajectory]) -> dict[str, float]:

@@ -21,6 +21,7 @@ from verl.utils.profiler import simple_timer
 
 from flywheel_api.records.agentic import Task
 from flywheel_jobs.agentic.episode import Episode
+from flywheel_jobs.agentic.right import right_of
 from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.trainer import trajectory
 from flywheel_jobs.trainer.trajectory import Row, Sampled
@@ -95,8 +96,7 @@ class SingleTurnLoop(ScoredLoop, SingleTurnAgentLoop):  # type: ignore[misc]
 class ToolLoop(ScoredLoop):
     """An episode of the row's task (`extra_info.task`, a JSON string).
 
-    Tokens of tools and users have response mask 0. There is no simulated user: a turn that speaks to a user who would
-    answer ends the episode, so tasks for training should have `user.replies` 0.
+    Tokens of tools and users have response mask 0. The user is played by a program (`flywheel_jobs.agentic.user`).
     """
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **row: Any) -> AgentLoopOutput:
@@ -114,7 +114,8 @@ class ToolLoop(ScoredLoop):
         fault: str | None = None
         ended: Episode | None = None
         try:
-            episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, max_turns=turns))
+            right = await asyncio.to_thread(right_of, trajectory.shelf(), task)
+            episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, right, max_turns=turns))
             self.ids = await self.ct_build_initial_tokens(episode.messages)
             ended = await self._converse(episode, sampling_params, priority)
         except InfraError as error:
@@ -132,7 +133,8 @@ class ToolLoop(ScoredLoop):
             turn = partial(trajectory.spoken, episode, text, cut)
             episode = await trajectory.patiently(partial(asyncio.to_thread, turn))
             if episode.wants_user:
-                episode.user_says("", stop=True)
+                reply = episode.scripted()
+                episode.user_says(reply.text, stop=reply.stop)
             if episode.done:
                 break
             if not await self._take(episode.messages, known + 1):

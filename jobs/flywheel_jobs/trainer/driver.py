@@ -120,7 +120,7 @@ class Driver:
     # ---- inputs ---------------------------------------------------------------------------------------------------
     def _fetch(self) -> inputs.Inputs:
         self.nodes.each(inputs.fetch_model, self.config.model, self.workspace.model)
-        return self.nodes.each(inputs.fetch_data, self.spec, self.workspace.data)[0]
+        return self.nodes.each(inputs.fetch_data, self.spec, self.workspace.data, self.workspace.domains)[0]
 
     # ---- training -------------------------------------------------------------------------------------------------
     def _write_settings(self) -> Path:

@@ -1,4 +1,4 @@
-"""What a run reads: the model and the Parquet files, fetched and verified on every node."""
+"""What a run reads: model, Parquet files and domain packages, fetched and verified on every node."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from flywheel_api.base import HUB
 from flywheel_api.ends import End
 from flywheel_api.rljob import RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.domains import packages
+from flywheel_jobs.domains.shelf import Shelf
 from flywheel_jobs.harness.fetch_model import fetch
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import truths
@@ -45,8 +47,11 @@ def fetch_model(ref: str, to: Path) -> None:
         fetch(ref, to)
 
 
-def fetch_data(spec: RLJobSpec, to: Path) -> Inputs:
-    """The Parquet files on this node, checked for verl's columns and for at least one step's prompts."""
+def fetch_data(spec: RLJobSpec, to: Path, domains: Path) -> Inputs:
+    """The Parquet files and domain packages on this node.
+
+    Checked for verl's columns, for at least one step's prompts, and for tasks that can be played.
+    """
     store = Store.from_env()
     manifests: dict[str, Manifest] = {}
     train = _fetch_all(store, "train", list(spec.data.train), to, manifests)
@@ -58,8 +63,11 @@ def fetch_data(spec: RLJobSpec, to: Path) -> Inputs:
             "add data or lower promptsPerStep",
             reason=End.TOO_LITTLE_DATA,
         )
+    shelf = Shelf(domains)
+    for ref in spec.agent_loop.domains if spec.agent_loop is not None else ():
+        shelf.put(packages.find(ref, store))
     for path in [*train, *validation]:
-        truths.check(path, spec)
+        truths.check(path, spec, shelf)
     return Inputs(train, validation, rows, manifests)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from flywheel_api.stages import FORMAT_BONUS_ENV
 from flywheel_jobs.agentic.episode import Episode
-from flywheel_jobs.rewards import math, state_diff
+from flywheel_jobs.agentic.score import score
+from flywheel_jobs.rewards import math
 
 
 def compute_score(
@@ -42,5 +43,5 @@ def score_state(
             f"a row of {data_source!r} has no environment to score: reward StateDiff needs agentLoop and rows with "
             f"extra_info.task"
         )
-    scored = state_diff.score(episode.task, episode.env)
-    return {"score": scored.score, **scored.facts}
+    scored = score(episode)
+    return {"score": scored.score, "reason": scored.reason, **scored.facts}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import copy
 import json
 import math
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,6 +24,8 @@ from flywheel_api.stages import OVERLONG_ENV, ROLLOUTS_ENV
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import FlywheelError, InfraError, ValidationFailure
 from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.domains.shelf import Shelf
+from flywheel_jobs.trainer.workspace import domains_beside
 from flywheel_store.backoff import delay
 
 log = get_logger(__name__)
@@ -108,6 +110,16 @@ def task_of(prompt: Prompt) -> Task:
     return task
 
 
+def shelf() -> Shelf:
+    """The domain packages of this run, on this node."""
+    return _shelf(os.environ.get(ROLLOUTS_ENV, ""))
+
+
+@lru_cache(maxsize=4)
+def _shelf(rollouts: str) -> Shelf:
+    return Shelf(domains_beside(Path(rollouts)))
+
+
 async def patiently(work: Callable[[], Awaitable[T]], tries: int = TRIES) -> T:
     """The result of `work`, tried again after an InfraError; the last one is raised. Anything else passes through."""
     for attempt in range(tries):
@@ -153,7 +165,7 @@ def spoken(episode: Episode, text: str, cut: bool) -> Episode:
 
     Raises Unplayable where the text itself breaks the environment or its parser: that costs one trajectory.
     """
-    after = copy.deepcopy(episode)
+    after = episode.fork()
     try:
         after.agent_says(text, cut)
     except FlywheelError:
@@ -232,6 +244,7 @@ def describe(row: Row, sampled: Sampled) -> Trajectory:
         correct=None if correct is None else bool(correct),
         outcome=str(sampled.reward.get("outcome") or (task.outcome if task is not None else "")),
         details={name: float(value) for name, value in parts.items()},
+        reason=str(sampled.reward.get("reason") or ""),
         turns=sampled.turns,
         response_tokens=sampled.response_tokens,
         truth=(prompt.reward_model.ground_truth or None) if task is None else None,

@@ -11,9 +11,10 @@ import pyarrow.parquet as parquet
 from flywheel_api.records.prompt import Prompt
 from flywheel_api.results import CurvePoint
 from flywheel_api.rljob import RewardType, RLJobSpec
+from flywheel_jobs.agentic.right import right_of, summary
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.logging import get_logger
-from flywheel_jobs.envs import make_env
+from flywheel_jobs.domains.shelf import Shelf
 from flywheel_jobs.reading.equality import checkable
 from flywheel_jobs.reading.final import truth
 from flywheel_jobs.reasoning.truths import CONVENTION
@@ -24,14 +25,14 @@ MAX_UNREADABLE = 0.05  # of the rows of a file; more, and the file writes its an
 NOTHING_RIGHT = "nothing was right so far: does the prompt ask for an answer that the reward reads (docs/answers.md)?"
 
 
-def check(path: Path, spec: RLJobSpec) -> None:
+def check(path: Path, spec: RLJobSpec, shelf: Shelf) -> None:
     """Raises ValidationFailure for a file whose rows the reward of this run cannot score, naming the first such row."""
     kind = spec.reward.type
     if kind is RewardType.MATH:
         check_truths(path.name, _column(path, "reward_model"))
     elif kind is RewardType.STATE_DIFF and spec.agent_loop is not None:
         for number, row in enumerate(_rows(path), start=1):
-            check_task(f"row {number} of {path.name}", row)
+            check_task(f"row {number} of {path.name}", row, shelf)
 
 
 def check_truths(name: str, rewards: Iterable[Any]) -> None:
@@ -56,18 +57,16 @@ def check_truths(name: str, rewards: Iterable[Any]) -> None:
         log.warning("truths that no answer can meet", file=name, rows=bad, of=rows, first=first)
 
 
-def check_task(where: str, row: Mapping[str, Any]) -> None:
-    """A task that can be played: it parses, and its own right path leads to the tables that it expects."""
+def check_task(where: str, row: Mapping[str, Any], shelf: Shelf) -> None:
+    """A task that can be played: it parses, its package is here, and what is right in it is what its record says."""
     try:
         task = task_of(Prompt.read(row))
+        found = summary(right_of(shelf, task))
     except ValidationFailure as error:
         raise ValidationFailure(f"{where}: {error}", reason="InvalidDataset") from error
-    env = make_env(task)
-    for call in task.normal_path:
-        env.call(call.name, call.arguments)
-    if env.tables != task.expected:
+    if task.right.state and found.state != task.right.state:
         raise ValidationFailure(
-            f"{where}: its normalPath does not lead to the tables of its `expected`: no episode could be right",
+            f"{where}: its package and case lead to other tables than the record says: it was made by another version",
             reason="InvalidDataset",
         )
 

@@ -38,6 +38,11 @@ class Workspace:
         return self.root / "rollouts"
 
     @property
+    def domains(self) -> Path:
+        """Domain packages; agent loops look for them beside the recorded trajectories."""
+        return domains_beside(self.rollouts)
+
+    @property
     def merged(self) -> Path:
         """The final model in Hugging Face layout."""
         return self.root / "merged"
@@ -52,6 +57,11 @@ class Workspace:
             rollouts=str(self.rollouts),
             agent_loops=agent_loops_file(),
         )
+
+
+def domains_beside(rollouts: Path) -> Path:
+    """Where the packages of the run lie whose trajectories are recorded there."""
+    return rollouts.parent / "domains"
 
 
 def workspace_of(config: TrainConfig) -> Workspace:

@@ -1,4 +1,8 @@
-"""Records of the agentic flywheel: behaviour trees, the seeds they grow from, and the tasks made of their branches."""
+"""Records of the agentic flywheel: seeds, behaviour trees that grow from them, and the tasks made of their branches.
+
+A task says where its world comes from (package, seed, patches) and who wants what; the right behaviour is computed from
+that by `flywheel_domains` wherever it is needed. What a record says of it is a copy for people, reports and checks.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,9 @@ from flywheel_api.base import StatusModel
 from flywheel_api.records.base import PassRate, Record, content_digest
 from flywheel_api.records.reasoning import Persona
 
-BranchId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+BranchId = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 Sentence = Annotated[str, Field(min_length=1, max_length=400)]
-MAX_BRANCHES = 64
+Json = dict[str, Any]
 
 
 class Call(StatusModel):
@@ -27,11 +31,11 @@ class LoggedCall(Call):
     """A call as the environment carried it out."""
 
     turn: int = Field(description="Turn in which it was made, from 0.")
-    status: str = Field(description="ok, not-found, refused, bad-arguments, unknown-tool or closed.")
+    status: str = Field(description="ok, refused, bad-arguments, unknown-tool or closed.")
     output: str = Field(description="What the agent was answered.")
-    writes: bool = Field(description="Whether the tool changes tables.")
-    before: str = Field(description="Hash of the tables before it.")
-    after: str = Field(description="Hash of the tables after it.")
+    writes: bool = Field(description="Whether the tool may change tables.")
+    before: str = Field(description="Digest of the tables before it.")
+    after: str = Field(description="Digest of the tables after it.")
 
 
 class BranchKind(StrEnum):
@@ -51,131 +55,104 @@ class BranchKind(StrEnum):
     ESCALATION = "escalation"
 
 
-class Action(StrEnum):
-    """What the agent should end up doing."""
+class Depth(StatusModel):
+    """How deep a task is, by what a right agent must take into account."""
 
-    PROCEED = "proceed"
-    CLARIFY = "clarify"
-    REFUSE = "refuse"
-    TRANSFER = "transfer"
+    branch: int = Field(description="Branches from the root of its tree to it.")
+    cells: int = Field(description="Cells that the right verdicts rest on.")
+    steps: int = Field(description="Calls of the right path, look-ups among them.")
+    rules: int = Field(description="Rules of the policy document.")
+
+
+class RightBehaviour(StatusModel):
+    """What a right agent does: computed from package and case."""
+
+    calls: list[Call] = Field(default_factory=list, description="Look-ups and writes, in order.")
+    endings: list[str] = Field(default_factory=list, description="How each wish ends: done, denied, handed_over ...")
+    rules: list[str] = Field(default_factory=list, description="Rules that have the last word.")
+    proof: list[str] = Field(default_factory=list, description="Cells that the verdicts rest on, table/row/column.")
+    tell: list[str] = Field(default_factory=list, description="Names of facts that the caller is to be told.")
+    traps: list[Call] = Field(default_factory=list, description="Calls that look right and are not.")
+    state: str = Field(default="", description="Digest of the tables afterwards.")
 
 
 class Branch(BaseModel):
-    """A branch. `state` holds columns of the row in question; `path` and `trap` are tool names called on its key.
-
-    `trap` is empty when what the user wishes is allowed; `withheld` says that the user names the key only when asked.
-    """
+    """A branch: what it changes of its parent, and the condition that this makes true."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     id: BranchId = Field(description="Id, unique among its siblings.")
     kind: BranchKind = Field(description="What makes it differ from the ordinary case.")
     condition: Sentence = Field(description="When it applies.")
-    validation_step: Sentence | None = Field(default=None, description="How the agent finds out that it applies.")
-    action: Action = Field(description="What the agent should end up doing.")
-    state: Annotated[dict[str, str], Field(max_length=16)] = Field(description="Columns of the row in question.")
-    path: Annotated[list[str], Field(min_length=1, max_length=8)] = Field(description="Tools of the right behaviour.")
-    trap: Annotated[list[str], Field(max_length=8)] = Field(default=[], description="Tools of the wrong behaviour.")
-    withheld: bool = Field(default=False, description="Whether the user names the key only when asked.")
-    rules: Annotated[list[str], Field(min_length=1, max_length=8)] = Field(description="Ids of the rules it touches.")
-    next: Annotated[list[Branch], Field(max_length=MAX_BRANCHES)] = Field(default=[], description="Branches below it.")
-
-    @property
-    def legal(self) -> bool:
-        """What the user wishes is allowed."""
-        return not self.trap
-
-
-class Tree(BaseModel):
-    """A behaviour tree."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    root_condition: Sentence = Field(description="The request that every branch starts from.")
-    workflow_steps: Annotated[list[Sentence], Field(min_length=1, max_length=12)] = Field(
-        description="Steps of the ordinary case."
-    )
-    allowed_actions: Annotated[list[Sentence], Field(max_length=16)] = Field(description="What the agent may do.")
-    disallowed_actions: Annotated[list[Sentence], Field(max_length=16)] = Field(description="What it must not do.")
-    refusal_conditions: Annotated[list[Sentence], Field(max_length=16)] = Field(description="When it must refuse.")
-    transfer_conditions: Annotated[list[Sentence], Field(max_length=16)] = Field(
-        description="When it must hand over to a human."
-    )
-    branches: Annotated[list[Branch], Field(min_length=1, max_length=MAX_BRANCHES)] = Field(
-        description="Branches at the root."
-    )
+    patch: Json = Field(default={}, description="Change of the parent's case, as flywheel_domains reads it.")
 
 
 class User(StatusModel):
-    """The simulated user of a task."""
+    """The simulated user of a task: all that a model or a program needs to play it."""
 
-    task: str = Field(default="", description="What the user wants.")
-    background: str = Field(default="", description="Who the user is.")
-    hack_background: str = Field(default="", description="Wording that makes the trap look right.")
-    escape_strategy: str = Field(default="", description="What the user does when the agent refuses.")
-    test_policy: str = Field(default="", description="Which rule the user tests.")
+    task: str = Field(default="", description="The first message.")
+    background: str = Field(default="", description="Who the user is, and what they know.")
+    facts: dict[str, str] = Field(default_factory=dict, description="What they tell when they are asked, by its name.")
+    again: dict[str, list[str]] = Field(
+        default_factory=dict, description="Other values that they have, told when another one is asked for."
+    )
+    later: list[str] = Field(default_factory=list, description="What they say when a wish is settled or refused.")
+    pushes: int = Field(default=0, description="How often they insist after a refusal.")
+    claims: list[str] = Field(default_factory=list, description="What they then say, right or wrong.")
     replies: int = Field(default=0, description="How many times the user answers at most.")
-    push: bool = Field(default=False, description="Whether the user words the request so that the trap looks right.")
+
+    @property
+    def push(self) -> bool:
+        """Whether they insist on what they wished."""
+        return self.pushes > 0
 
 
 class Task(Record):
-    """A task (docs/method.md, "Inversion"): state, user and policy for which one branch is the right one.
+    """A task (docs/method.md, "Inversion"): package, world and wishes, from which the right behaviour is computed.
 
     Required is what an episode and its reward need, so that tasks which others wrote can be trained on.
     """
 
-    schema_: Literal["agentic-task/v1"] = Field(
-        default="agentic-task/v1", alias="schema", description="Kind and version of the record."
+    schema_: Literal["agentic-task/v2"] = Field(
+        default="agentic-task/v2", alias="schema", description="Kind and version of the record."
     )
     domain: str = Field(description="Domain whose tools and rules apply.")
-    db: dict[str, Any] = Field(description="Database before the episode.")
-    expected: dict[str, Any] = Field(description="Database after the right behaviour.")
+    package: str = Field(description="sha256:<hex> of its package.")
+    case: Json = Field(description="World seed, patches, caller and wishes, as flywheel_domains reads them.")
     messages: list[dict[str, Any]] = Field(description="Prompt: system message and the user's first one.")
-    normal_path: list[Call] = Field(default_factory=list, description="Calls of the right behaviour.")
-    hack_path: list[Call] = Field(default_factory=list, description="Calls of the trap.")
-    outcome: str = Field(default="", description="What the right behaviour ends in: cancel, refund, refuse ...")
+    right: RightBehaviour = Field(default=RightBehaviour(), description="What a right agent does.")
+    outcome: str = Field(default="", description="What the right behaviour ends in: the write's name, denied ...")
     kind: str = Field(default="", description="Kind of the branch.")
     legal: bool = Field(default=True, description="Whether the policy of the domain allows the request.")
     sop: str = Field(default="", description="The domain's policy as the agent reads it.")
-    rule_ids: list[str] = Field(default_factory=list, description="Rules that the branch touches.")
+    rule_ids: list[str] = Field(default_factory=list, description="Rules of that text.")
     user: User = Field(default=User(), description="The simulated user.")
-    settle_after: int | None = Field(default=None, description="Turn after which the user accepts the answer.")
-    evaluation: str = Field(default="", description="What an evaluator looks at.")
+    settle_after: int | None = Field(default=None, description="Writes after which the conversation is over.")
+    depth: Depth | None = Field(default=None, description="How deep it is.")
     policy_pass: PassRate | None = Field(default=None, description="How the policy did when it was measured.")
+    solver_pass: PassRate | None = Field(default=None, description="How the solver did.")
     chain: list[Branch] = Field(default_factory=list, description="Branches from the tree's root to this task's.")
 
     @property
     def content(self) -> str:
-        """Digest of the prompt, the tables before and after, and the user."""
+        """Digest of package, case, prompt and user."""
         said = self.dump()
-        return content_digest(*(said.get(name) for name in ("domain", "db", "expected", "messages", "user")))
+        return content_digest(*(said.get(name) for name in ("package", "case", "messages", "user")))
 
     @property
     def single_turn(self) -> bool:
-        """One user message is enough: the task can be trained on without a simulated user."""
+        """One user message is enough."""
         return self.user.replies == 0
 
 
-class Workflow(StatusModel):
-    """A linear workflow; a seed of a later round knows goal and steps only."""
-
-    goal: str = Field(description="What the customer wants, in a sentence.")
-    background: str = Field(default="", description="Who the customer is.")
-    tools: list[str] = Field(default_factory=list, description="Tools that it may use.")
-    workflow: list[str] = Field(description="Tools in the order in which they are called.")
-    restriction: str = Field(default="", description="What must not be done.")
-    state: dict[str, str] = Field(default_factory=dict, description="Columns of the row for which it is right.")
-    rules: list[str] = Field(default_factory=list, description="Rules that it touches.")
-
-
 class Seed(Record):
-    """What a tree grows from: a linear workflow and its task, or a task of the round before."""
+    """What a tree grows from: a new workflow and its task, or a task of the round before."""
 
-    schema_: Literal["agentic-seed/v1"] = Field(
-        default="agentic-seed/v1", alias="schema", description="Kind and version of the record."
+    schema_: Literal["agentic-seed/v2"] = Field(
+        default="agentic-seed/v2", alias="schema", description="Kind and version of the record."
     )
-    domain: str = Field(description="Domain of the task.")
     persona: Persona = Field(description="Persona of the user.")
-    workflow: Workflow = Field(description="What the agent is asked for, step by step.")
     task: Task = Field(description="The task that the tree starts from.")
+    fresh: bool = Field(default=True, description="Whether this round made it; else it was trained on before.")
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -183,14 +160,32 @@ class Seed(Record):
         return tuple(b.id for b in self.task.chain)
 
 
-class TreeRecord(Record):
-    """A behaviour tree with the seed and the observations that it grew from."""
+class Grown(StatusModel):
+    """A branch that was accepted, with the case that it makes."""
 
-    schema_: Literal["behaviour-tree/v1"] = Field(
-        default="behaviour-tree/v1", alias="schema", description="Kind and version of the record."
+    branch: Branch = Field(description="The branch.")
+    case: Json = Field(description="The parent's case with the branch's patch.")
+    deeper: bool = Field(
+        default=True, description="Whether a right agent must find out more than in the parent; else it is beside it."
     )
-    domain: str = Field(description="Domain of the tree.")
-    persona: Persona = Field(description="Persona of the user.")
-    parent: list[str] = Field(description="Path of the branch that the seed followed.")
+
+
+class TreeRecord(Record):
+    """A behaviour tree: the branches below a seed, and the observations that they grew from."""
+
+    schema_: Literal["behaviour-tree/v2"] = Field(
+        default="behaviour-tree/v2", alias="schema", description="Kind and version of the record."
+    )
+    seed: Seed = Field(description="What it grew from.")
     observed: dict[str, int] = Field(description="Observed episodes by how they ended.")
-    tree: Tree = Field(description="The tree.")
+    branches: list[Grown] = Field(description="Branches below the seed's, each with another right behaviour.")
+    refused: dict[str, int] = Field(default_factory=dict, description="Proposed branches that were not taken, by why.")
+
+
+class Fingerprint(Record):
+    """What a task asks, without its words: a later round of the campaign asks nothing that is the same."""
+
+    schema_: Literal["task-fingerprint/v1"] = Field(
+        default="task-fingerprint/v1", alias="schema", description="Kind and version of the record."
+    )
+    near: str = Field(description="Digest of package, world, wishes and proof, whoever asks in whichever words.")

@@ -20,7 +20,7 @@ class RewardModel(BaseModel):
 
     model_config = ConfigDict(frozen=True)
     style: str = Field(default="rule", description="rule: the reward is computed, no model judges.")
-    ground_truth: str = Field(default="", description="The right answer, or the expected tables as JSON.")
+    ground_truth: str = Field(default="", description="The right answer, or what a right agent does as JSON.")
 
 
 class ExtraInfo(BaseModel):
@@ -129,7 +129,7 @@ def of_task(task: Task) -> Prompt:
         agent_name=AGENT_NAME,
         prompt=[{"role": str(m["role"]), "content": str(m.get("content") or "")} for m in task.messages],
         ability="agentic",
-        reward_model=RewardModel(ground_truth=json.dumps(task.expected, sort_keys=True)),
+        reward_model=RewardModel(ground_truth=json.dumps(task.right.dump(), sort_keys=True)),
         extra_info=ExtraInfo(
             id=task.id,
             operator=task.lineage.operator,

@@ -17,8 +17,8 @@ TRAINING_ROLLOUT = "training-rollout"  # `lineage.operator` of what training sam
 class Trajectory(Record):
     """What was said and done in one episode, and how it was scored."""
 
-    schema_: Literal["trajectory/v2"] = Field(
-        default="trajectory/v2", alias="schema", description="Kind and version of the record."
+    schema_: Literal["trajectory/v3"] = Field(
+        default="trajectory/v3", alias="schema", description="Kind and version of the record."
     )
     track: Track = Field(description="Track that the item belongs to.")
     item: str = Field(description="Id of the problem or task.")
@@ -35,6 +35,7 @@ class Trajectory(Record):
     correct: bool | None = Field(default=None, description="Whether the answer is right, apart from what form earns.")
     outcome: str = Field(default="", description="Expected outcome of the item.")
     details: dict[str, float] = Field(default_factory=dict, description="Parts of the score by name.")
+    reason: str = Field(default="", description="Why an episode earned nothing; empty where it did, or for problems.")
     verdict: str = Field(default="", description="Why an acceptance check refused it; empty when none did.")
     advice: list[str] = Field(default_factory=list, description="Advisory acceptance checks that failed.")
     turns: int | None = Field(default=None, description="Turns of the episode.")

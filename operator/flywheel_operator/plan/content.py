@@ -66,7 +66,7 @@ def of_stage(
 ) -> Content:
     """What a stage is made of; with `own` nobody else's result is taken. Raises ValueError when an input is missing."""
     if stage in graph.TRAININGS:
-        training = training_of(stage, spec, status.base_digest, digests, package)
+        training = training_of(stage, spec, status, digests, package)
         made_of = training_content(training, training.model)
     else:
         made_of = stage_content(
@@ -86,14 +86,14 @@ def of_stage(
 def training_of(
     stage: Stage,
     spec: FlywheelRoundSpec,
-    base: str | None,
+    status: FlywheelRoundStatus,
     digests: Mapping[Stage, str],
     package: PackageResult | None,
 ) -> RLJobSpec:
     """The RLJob of a track, from the checkpoint before it. Raises ValueError when its model or data is not known."""
     track = graph.TRAININGS[stage]
-    model = (digests.get(Stage.TRAIN_REASONING) if stage is Stage.TRAIN_AGENTIC else None) or base
+    model = (digests.get(Stage.TRAIN_REASONING) if stage is Stage.TRAIN_AGENTIC else None) or status.base_digest
     train = package.dataset(track, Split.TRAIN) if package else None
     if model is None or package is None or train is None:
         raise ValueError(f"{stage} was planned before its model or its data is known")
-    return training_spec(spec, track, model, train, package.dataset(track, Split.VALIDATION))
+    return training_spec(spec, track, model, train, package.dataset(track, Split.VALIDATION), status.domains)

@@ -84,7 +84,8 @@ def taken_over(
             anew = progress.endpoints if progress is not None else []
             by = done.reused_from.name if done.reused_from and not anew else None
             listed = (anew or result.endpoints)[:8]
-            return {"endpoints": [EndpointStatus(**dict(found), found_by=by) for found in listed]}
+            endpoints = [EndpointStatus(**dict(found), found_by=by) for found in listed]
+            return {"endpoints": endpoints, "domains": result.domains[:32]}
         case EvaluationResult() as result if done.name == Stage.EVALUATE_BASE:
             scores = base_scores(result)
             return {"scores": scores, "score": column(scores)}

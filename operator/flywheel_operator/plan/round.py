@@ -194,7 +194,7 @@ class _Pipeline:
         if package is None:
             return None
         digests = graph.digests_of(self.stages)
-        return Training(content.training_of(stage, draft.spec, draft.status.base_digest, digests, package), False)
+        return Training(content.training_of(stage, draft.spec, draft.status, digests, package), False)
 
     def _take(self, definition: StageDef, step: Step) -> None:
         stage, old, draft = definition.stage, self.stages[definition.stage], self.draft

@@ -73,7 +73,7 @@ def rljob_spec(
 ) -> RLJobSpec:
     """The training of a track, from the checkpoint before it."""
     package = content.seen_package(seen)
-    return content.training_of(stage, spec, status.base_digest, graph.digests_of(stages), package)
+    return content.training_of(stage, spec, status, graph.digests_of(stages), package)
 
 
 def stage_config(

@@ -11,7 +11,7 @@ import pytest
 from flywheel_api.common import Role
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.reasoning import Problem
-from flywheel_jobs.agentic import heldout
+from flywheel_jobs.agentic import shelves
 from flywheel_jobs.core.errors import ItemDropped, ValidationFailure
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatResult
@@ -19,7 +19,8 @@ from flywheel_jobs.evaluation import runner
 from flywheel_jobs.evaluation.items import OVERFLOW, Item
 from flywheel_jobs.evaluation.strata import facts_of, strata_of
 from flywheel_jobs.harness.context import StageContext
-from flywheel_jobs.seeds import arithmetic, personas
+from flywheel_jobs.seeds import arithmetic
+from unit.agentic import world
 
 PROBLEM = arithmetic.generate(random.Random(1), 1, "heldout")[0]
 
@@ -55,7 +56,9 @@ class Context:
 
 
 def sampled(item: Item, policy: Policy, **context: Any) -> list[Any]:
-    return asyncio.run(runner.sample(cast(StageContext, Context(policy, **context)), item))
+    ctx = cast(StageContext, Context(policy, **context))
+    shelves._SHELVES[ctx] = world.shelf()
+    return asyncio.run(runner.sample(ctx, item))
 
 
 def test_base_candidate_and_champion_answer_with_the_same_seeds() -> None:
@@ -86,8 +89,7 @@ def test_a_conversation_beyond_the_window_is_a_failure_of_the_model(record: Prob
 
 
 def task() -> Task:
-    people = personas.split(personas.bring(personas.BUILTIN, {}, cast(Any, None)).records, 0.2)[1]
-    return heldout.build("airline-heldout", 1, people, random.Random(1))[0]
+    return world.task()
 
 
 def test_wordings_of_a_case_share_its_facts() -> None:
@@ -101,7 +103,7 @@ def test_wordings_of_a_case_share_its_facts() -> None:
     assert facts_of(own[0]) != facts_of(own[1])
     one = task()
     again = one.model_copy(update={"messages": [{"role": "user", "content": "other words"}]})
-    assert facts_of(one) == facts_of(again) != facts_of(one.model_copy(update={"db": {"other": 1}}))
+    assert facts_of(one) == facts_of(again) != facts_of(one.model_copy(update={"case": world.task(world.LOCKED).case}))
     assert strata_of(one) == {"outcome": one.outcome, "kind": "normal"}
     assert strata_of(PROBLEM) == {"family": "add", "level": "1"} and strata_of(own[0]) == {}
 

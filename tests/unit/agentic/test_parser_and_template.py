@@ -11,10 +11,11 @@ import pytest
 
 import flywheel_jobs.agentic
 from flywheel_jobs.agentic import prompt
-from flywheel_jobs.envs import make_env
 from flywheel_jobs.reading.calls import Call, parse, render
-from unit.agentic.world import AIRLINE, CANCEL, KEY, LOOK, play, task
+from unit.agentic.world import CANCEL, LOOK, domain, episode, play
+from unit.agentic.world import KEY as ID
 
+KEY = int(ID)
 TEMPLATE = Path(flywheel_jobs.agentic.__file__).with_name("chat_template.jinja").read_text()
 
 
@@ -42,12 +43,12 @@ def test_parser(text: str, calls: list[Call], malformed: int, rest: str) -> None
 
 
 def test_a_name_that_is_part_of_a_tools_name_is_not_that_tool() -> None:
-    env = make_env(task())
-    assert env.call("booking", {"id": KEY}).startswith("error: no tool 'booking'")
+    env = episode().env
+    assert env.call("booking", {"id": KEY}) == "error: no such tool" and env.log[0].status == "unknown-tool"
 
 
 def test_only_the_first_call_of_a_turn_is_carried_out() -> None:
-    assert [c.name for c in play(task(), LOOK + CANCEL, "Done.").env.log] == ["get_booking"]
+    assert [c.name for c in play(None, LOOK + CANCEL, "Done.").env.log] == ["get_booking"]
 
 
 def rendered(messages: list[dict[str, Any]], more: bool = False, **values: Any) -> str:
@@ -90,13 +91,13 @@ def test_calls_in_structured_form_render_as_the_model_writes_them() -> None:
 
 
 def test_tools_of_a_request_come_first_and_take_the_system_message_in() -> None:
-    text = rendered(MESSAGES[:2], tools=[t.schema() for t in AIRLINE.tools])
+    text = rendered(MESSAGES[:2], tools=prompt.schemas(domain()))
     assert text.startswith("<|im_start|>system\nTools: get_booking(id): Look up") and text.count("system\n") == 1
     assert "\nS<|im_end|>\n<|im_start|>user\nU<|im_end|>" in text
 
 
 def test_the_prompt_is_short_and_shows_both_outcomes() -> None:
-    messages = prompt.build(AIRLINE, "A cancelable booking is cancelled.", f"Undo booking {KEY}.")
+    messages = prompt.build(domain(), "A cancelable booking is cancelled.", f"Undo booking {KEY}.")
     assert [m["role"] for m in messages[:5]] == ["system", "user", "assistant", "tool", "assistant"]
     writes = {parse(m["content"]).calls[0].name for m in messages if m["role"] == "assistant"}
     assert {"cancel", "refund"} <= writes

@@ -25,7 +25,7 @@ def round_spec(**training: object) -> FlywheelRoundSpec:
             "base": {"model": DIGEST},
             "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "t"}],
             "reasoning": {"seeds": "builtin://arithmetic"},
-            "agentic": {"personas": "builtin://personas", "domains": [{"name": "airline"}]},
+            "agentic": {"personas": "builtin://personas", "domains": [{"name": "booking"}]},
             "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
             "training": training,
         }

@@ -386,7 +386,11 @@ def test_weather_goes_from_the_command_line_to_the_stand_in(cluster: str, tmp_pa
         kube = FakeKube(objects, {"logs": "MODEL PRESENT"})
         setup.prepare(kube, from_environment({**env, "WEATHER": wanted}), {"jobs": "j", "ray-cpu": "r"})
         deployment = next(o for o in kube.applied if o["kind"] == "Deployment")
-        entry = {e["name"]: e["value"] for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]}
+        entry = {
+            e["name"]: e["value"]
+            for e in deployment["spec"]["template"]["spec"]["containers"][0]["env"]
+            if "value" in e
+        }
         assert len(faults.parsed(entry["FLYWHEEL_STANDIN_WEATHER"] or "[]")) == rows and build(entry)
     with pytest.raises(DemoError, match=r"WEATHER=bda .*bad, hour, limit"):
         from_environment({**env, "WEATHER": "bda"})

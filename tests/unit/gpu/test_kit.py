@@ -15,7 +15,7 @@ from gpu.table import table
 @pytest.mark.parametrize(("kind", "rows"), [("grpo", 128), ("agentic", 64)])
 def test_settings_are_those_of_the_flavour(kind: str, rows: int, tmp_path: Path) -> None:
     data = tmp_path / "train.parquet"
-    write = training.reasoning_rows if kind == "grpo" else training.airline_rows
+    write = training.reasoning_rows if kind == "grpo" else training.booking_rows
     assert write(data) == rows
     spec = training.specification(kind)
     assert refusals(spec) == []

@@ -42,7 +42,7 @@ def test_records_are_of_the_kind_that_is_asked_for() -> None:
     ctx = context(PreparedResult(suites=[]), OutputFile.of("seeds.jsonl", Problem, problems))
     assert ctx.input(Stage.PREPARE).files[0].record_schema == "reasoning-problem/v1"
     assert ctx.records(Stage.PREPARE, "seeds.jsonl", Problem) == problems
-    with pytest.raises(CorruptArtifact, match=r"record 1 of seeds\.jsonl is no agentic-task/v1: "):
+    with pytest.raises(CorruptArtifact, match=r"record 1 of seeds\.jsonl is no agentic-task/v2: "):
         ctx.records(Stage.PREPARE, "seeds.jsonl", Task)
     with pytest.raises(CorruptArtifact, match="manifest of Prepare has no file other"):
         ctx.records(Stage.PREPARE, "other.jsonl", Problem)

@@ -84,7 +84,7 @@ def test_the_dialect_is_the_one_that_the_server_takes(server: Any, found: Dialec
     async def play() -> tuple[str, Dialect]:
         made = client(wire)
         for seed in (1, 2):
-            episode = await drive.run(world.task(world.LOCKED), made, seed=seed)
+            episode = await drive.run(world.task(world.LOCKED), world.right(world.LOCKED), made, seed=seed)
         return str(episode.env.closed), made.learnt.dialect
 
     closed, dialect = run(play())
@@ -95,7 +95,7 @@ def test_the_dialect_is_the_one_that_the_server_takes(server: Any, found: Dialec
 
 def test_a_dialect_of_the_spec_is_kept() -> None:
     wire = Wire(lambda b, n: ok("x"))
-    run(drive.run(world.task(world.LOCKED), client(wire, dialect="Tools"), seed=1))
+    run(drive.run(world.task(world.LOCKED), world.right(world.LOCKED), client(wire, dialect="Tools"), seed=1))
     assert wire.bodies[0]["messages"][2]["tool_calls"] if "tool" in roles(wire.bodies[0]) else True
 
 
@@ -107,7 +107,7 @@ def everything() -> list[Body]:
     async def ask() -> None:
         for dialect in Dialect:
             made = client(wire, dialect=dialect.value)
-            await drive.run(world.task(world.LOCKED), made, seed=1)
+            await drive.run(world.task(world.LOCKED), world.right(world.LOCKED), made, seed=1)
             await made.chat(TALK)
             await made.chat(TALK[:2], n=4, seed=3, schema=schema)
 

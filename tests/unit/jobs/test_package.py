@@ -69,7 +69,7 @@ def test_agentic_row_carries_the_whole_task() -> None:
     )
     (prompt,) = package.numbered([Example("p1", of_task(chosen))], Split.TRAIN)
     (row,) = pq.read_table(io.BytesIO(package.parquet([prompt.row()]))).to_pylist()
-    assert row["agent_name"] == "flywheel_tool_agent" and row["data_source"] == "flywheel/airline"
+    assert row["agent_name"] == "flywheel_tool_agent" and row["data_source"] == "flywheel/booking"
     assert row["extra_info"]["index"] == 0 and row["extra_info"]["parent_ids"] == ["tree-1"]
     assert row["extra_info"]["split"] == "train"
     assert Prompt.model_validate(row).task == chosen

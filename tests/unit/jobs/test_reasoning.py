@@ -17,7 +17,7 @@ from flywheel_api.results import Track
 from flywheel_api.round import BUILTIN_SUITES, SuiteSpec
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.envs import DOMAINS
+from flywheel_jobs.domains import packages
 from flywheel_jobs.evaluation import suites
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.rollouts import failed_problems
@@ -29,6 +29,7 @@ from flywheel_standin.protocol import ChatRequest
 
 FAMILIES = tuple(ARITY)
 NO_STORE: Any = None  # built-in suites read nothing
+NO_SHELF: Any = None
 
 
 @settings(deadline=None)
@@ -70,13 +71,14 @@ def test_generation_is_seeded_distinct_and_easy_first() -> None:
 
 def test_suites_do_not_depend_on_any_round() -> None:
     spec = SuiteSpec(name="arithmetic-heldout", items=24)
-    assert suites.build(spec, [], NO_STORE) == suites.build(spec, [], NO_STORE)
-    assert len({p.id for p in suites.build(spec, [], NO_STORE).problems}) == 24
+    assert suites.build(spec, [], NO_STORE, {}, NO_SHELF) == suites.build(spec, [], NO_STORE, {}, NO_SHELF)
+    assert len({p.id for p in suites.build(spec, [], NO_STORE, {}, NO_SHELF).problems}) == 24
 
 
 def test_the_api_knows_the_suites_and_domains_that_are_built_in() -> None:
-    assert set(BUILTIN_SUITES) == {*suites.REASONING, *heldout.SUITES}
-    assert set(BUILTIN_DOMAINS) == set(DOMAINS)
+    assert set(BUILTIN_DOMAINS) == {folder.parent.name for folder in packages.BUILTIN.glob("*/domain.yaml")}
+    tasks = set(BUILTIN_SUITES) - set(suites.REASONING)
+    assert {heldout.domain_of_suite(name) for name in tasks} == set(BUILTIN_DOMAINS)
 
 
 @pytest.mark.parametrize("value", [None, {}, {"family": "add", "values": [1]}, {"family": "add", "values": ["1", 2]},

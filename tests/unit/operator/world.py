@@ -73,7 +73,7 @@ spec:
     - {role: Teacher, url: http://standin:8000/v1, model: standin}
     - {role: Policy, pool: {gpusPerReplica: 0}}
   reasoning: {seeds: "builtin://arithmetic"}
-  agentic: {personas: "builtin://personas", domains: [{name: airline}]}
+  agentic: {personas: "builtin://personas", domains: [{name: booking}]}
   training: {preset: smollm2-135m-cpu}
   evaluation: {suites: [{name: arithmetic-heldout}]}
   budget: {wallClock: 2h}

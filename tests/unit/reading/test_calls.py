@@ -5,11 +5,10 @@ from __future__ import annotations
 import pytest
 
 from flywheel_api.canonical import canonical_json
-from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.endpoints.structured import parse as parse_structured
 from flywheel_jobs.reading import calls, jsontext
 from flywheel_jobs.reasoning.roles import Variant
-from unit.agentic.world import LOOK, play, task
+from unit.agentic.world import LOOK, episode, play
 
 
 def block(arguments: str) -> str:
@@ -26,7 +25,7 @@ def block(arguments: str) -> str:
 def test_a_degenerate_call_is_malformed(arguments: str) -> None:
     turn = calls.parse(block(arguments))
     assert not turn.calls and turn.malformed == 1 and turn.broken
-    assert play(task(), block(arguments)).env.closed == "malformed"
+    assert play(None, block(arguments)).env.closed == "malformed"
     assert [c.name for c in calls.parse(block(arguments) + LOOK).calls] == ["get_booking"]
 
 
@@ -34,11 +33,11 @@ def test_a_degenerate_call_is_malformed(arguments: str) -> None:
     "arguments", ["NaN", "[1]", "true", "null", '{"id": 1e400}', '{"\\ud83d": "\\ud83d"}', '"\\u0000"']
 )
 def test_what_an_environment_answers_as_an_error_can_be_written(arguments: str) -> None:
-    episode = Episode(task())
-    episode.agent_says(block(arguments))
-    for call in episode.env.log:
+    played = episode()
+    played.agent_says(block(arguments))
+    for call in played.env.log:
         call.model_dump_json().encode()
-    canonical_json([m["content"] for m in episode.messages])
+    canonical_json([m["content"] for m in played.messages])
 
 
 def test_a_lone_surrogate_in_a_tools_name_is_replaced() -> None:

@@ -12,6 +12,7 @@ from flywheel_api.records.base import Record
 from flywheel_api.records.evaluation import EvaluationRow, GateRow
 from flywheel_api.results import (
     CurvePoint,
+    Difficulty,
     EvaluationResult,
     FormScore,
     GateOutcome,
@@ -23,6 +24,7 @@ from flywheel_api.results import (
     PackageResult,
     PreparedResult,
     Result,
+    SolvedResult,
     Split,
     SuiteScore,
     SuiteVerdict,
@@ -50,7 +52,7 @@ SPEC = FlywheelRoundSpec.model_validate(
             {"role": "Teacher", "url": "http://standin.flywheel-demo.svc:8000/v1", "model": "teacher"},
         ],
         "reasoning": {"seeds": "builtin://arithmetic"},
-        "agentic": {"personas": "builtin://personas", "domains": [{"name": "airline"}]},
+        "agentic": {"personas": "builtin://personas", "domains": [{"name": "booking"}]},
         "evaluation": {"suites": [{"name": "arithmetic-heldout", "gate": {"minGainOverBase": "0"}}]},
     }
 )
@@ -144,7 +146,7 @@ def _samples(shift: float) -> list[EvaluationRow]:
         {"role": "tool", "content": '{"ok": true}'},
         {"role": "assistant", "content": "Order 12 is cancelled."},
     ]
-    return [*arithmetic, row("airline-heldout", "undo-12", float(shift > 0), 1, outcome="cancelled", messages=messages)]
+    return [*arithmetic, row("booking-heldout", "undo-12", float(shift > 0), 1, outcome="cancelled", messages=messages)]
 
 
 def _evaluation(arithmetic: float, airline: float, model: str) -> EvaluationResult:
@@ -162,7 +164,7 @@ def _evaluation(arithmetic: float, airline: float, model: str) -> EvaluationResu
     }
     suites = [
         suite("arithmetic-heldout", Track.REASONING, arithmetic, 40, form=FormScore(format_rate=0.7, lenient=0.5)),
-        suite("airline-heldout", Track.AGENTIC, airline, 26, **more),
+        suite("booking-heldout", Track.AGENTIC, airline, 26, **more),
     ]
     return EvaluationResult(model=model, suites=suites)
 
@@ -188,6 +190,19 @@ def _result(stage: Stage, digests: dict[str, str]) -> Result:
             )
         case Stage.GATE:
             return _verdict(digests["TrainAgentic"])
+        case Stage.SOLVE_AGENTIC:
+            rows = (
+                (1, "normal", 40, 30, 39),
+                (2, "trap", 40, 18, 36),
+                (2, "normal", 20, 11, 19),
+                (3, "trap", 40, 6, 30),
+            )
+            return SolvedResult(
+                difficulty=[
+                    Difficulty(depth=d, kind=kind, tasks=n // 4, policy_n=n, policy_k=k, solver_n=n, solver_k=s)
+                    for d, kind, n, k, s in rows
+                ]
+            )
     return VerifiedResult()
 
 
@@ -206,7 +221,7 @@ def _verdict(model: str) -> VerdictResult:
         )
 
     lost = Loss(
-        suite="airline-heldout",
+        suite="booking-heldout",
         against="champion",
         stratum="outcome refund",
         before=0.3,
@@ -223,7 +238,7 @@ def _verdict(model: str) -> VerdictResult:
         reasons=["arithmetic-heldout: gain 0.430 is at least 0"],
         suites=[
             suite("arithmetic-heldout", 0.43, [0.33, 0.53], GateOutcome.PASSED),
-            suite("airline-heldout", 0.24, [-0.02, 0.45], GateOutcome.NONE),
+            suite("booking-heldout", 0.24, [-0.02, 0.45], GateOutcome.NONE),
         ],
         losses=[lost],
         matrix=[

@@ -105,7 +105,7 @@ def test_text_of_models_is_shown_not_run(model: ReportModel, page: Page) -> None
 def test_every_section_can_be_reached_by_keyboard(page: Page) -> None:
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     targets = {str(attrs["href"])[1:] for tag, attrs in page.tags if tag == "a"}
-    assert targets <= ids and len(targets) == 7
+    assert targets <= ids and len(targets) == 8
     scrolling = [attrs for _, attrs in page.tags if "scroll" in str(attrs.get("class", "")).split()]
     assert scrolling and all(a.get("tabindex") == "0" and a.get("aria-label") for a in scrolling)
 
@@ -303,3 +303,17 @@ def test_no_template_names_an_address() -> None:
     templates = Path(view.__file__).parent / "templates"
     for path in templates.iterdir():
         assert not re.search(r"https?://", path.read_text()), path
+
+
+def test_measured_difficulty_is_shown_by_depth_and_kind_beside_the_published_tiers() -> None:
+    config, store = synthetic.make_round()
+    found = load(config, store, NOW)
+    assert found.difficulty is not None and found.difficulty.tasks == 35
+    policy, solver, published = found.difficulty.by_depth
+    assert [(x, round(y, 3)) for x, y in policy.points] == [(1.0, 0.75), (2.0, 0.483), (3.0, 0.15)]
+    assert solver.points[0] == (1.0, 0.975) and [y for _, y in published.points] == [0.93, 0.76, 0.6, 0.41, 0.25]
+    assert [(k.kind, k.tasks, k.policy) for k in found.difficulty.kinds] == [("normal", 15, 41 / 60), ("trap", 20, 0.3)]
+    text = Page(render(found)).text
+    assert "Difficulty of the tasks" in text and "published tiers" in text and "Pass rate by depth" in text
+    unmeasured = dataclasses.replace(found, difficulty=None)
+    assert "Difficulty of the tasks" not in Page(render(unmeasured)).text

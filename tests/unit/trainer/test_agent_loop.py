@@ -9,7 +9,6 @@ the folder of an imported model. Skipped elsewhere.
 from __future__ import annotations
 
 import os
-import random
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,16 +28,15 @@ from verl.workers.rollout.replica import TokenOutput
 from flywheel_api.common import DomainRef
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.prompt import of_task
-from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.rljob import AgentLoopSpec, AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import ROLLOUTS_ENV
 from flywheel_api.verl.settings import RunPaths, settings
-from flywheel_jobs.agentic import heldout
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.reading.calls import render
 from flywheel_jobs.trainer import agent_loop, run_verl, trajectory
+from unit.agentic import world
 
 DIGEST = "sha256:" + "a" * 64
 LIMIT = 96
@@ -55,7 +53,7 @@ def config() -> Any:
         model=DIGEST,
         data=DataSpec(train=[DIGEST]),
         reward=RewardSpec(type="StateDiff"),
-        agent_loop=AgentLoopSpec(domains=[DomainRef(name="airline")], max_turns=3),
+        agent_loop=AgentLoopSpec(domains=[DomainRef(name="booking")], max_turns=3),
         gpus_per_node=0,
         algorithm=AlgorithmSpec(max_prompt_tokens=320, max_response_tokens=LIMIT),
     )
@@ -81,8 +79,7 @@ class Policy:
 
 
 def task() -> Task:
-    person = Persona(id="p", name="Ann", trade="baker", thing="bread", text="Ann is a baker.")
-    return heldout.build("airline-heldout", 2, [person], random.Random(0))[0]
+    return world.task()
 
 
 async def run(config: Any, tokenizer: Any, texts: list[str], **kwargs: Any) -> tuple[Any, Policy]:
@@ -102,7 +99,7 @@ async def run(config: Any, tokenizer: Any, texts: list[str], **kwargs: Any) -> t
 
 
 def right() -> list[str]:
-    return [render(c.name, c.arguments) for c in task().normal_path]
+    return [render(c.name, c.arguments) for c in task().right.calls]
 
 
 async def test_the_right_branch_settles_with_reward_1(config: Any, tokenizer: Any) -> None:
@@ -118,8 +115,8 @@ async def test_the_right_branch_settles_with_reward_1(config: Any, tokenizer: An
 async def test_tokens_are_those_of_a_full_rendering(config: Any, tokenizer: Any) -> None:
     """What the policy sees in its second turn is what the chat template makes of the whole conversation."""
     _, policy = await run(config, tokenizer, right())
-    fare = next(iter(task().db["bookings"].values()))["fare"]
-    messages = [*task().messages, {"role": "assistant", "content": right()[0]}, {"role": "tool", "content": fare}]
+    answer = {"role": "tool", "content": "cancelable"}
+    messages = [*task().messages, {"role": "assistant", "content": right()[0]}, answer]
     whole = tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
     assert tokenizer.decode(policy.prompts[1]) == whole
 

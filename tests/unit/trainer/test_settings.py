@@ -171,7 +171,7 @@ def test_cpu_flavour_has_the_measured_settings() -> None:
 
 def test_multi_turn_on_cpu_never_exceeds_micro_batch_2() -> None:
     got = overrides(
-        spec({"micro_batch_size": 6}, gpus_per_node=0, agent_loop=AgentLoopSpec(domains=[DomainRef(name="airline")]))
+        spec({"micro_batch_size": 6}, gpus_per_node=0, agent_loop=AgentLoopSpec(domains=[DomainRef(name="booking")]))
     )
     assert got[f"{ACTOR}.ppo_micro_batch_size_per_gpu"] == 2
 
@@ -194,7 +194,7 @@ def test_cluster_shape_and_checkpoints() -> None:
 
 
 def test_agent_loop() -> None:
-    loop = AgentLoopSpec(domains=[DomainRef(name="airline")], max_turns=15, tool_response_limit=4096)
+    loop = AgentLoopSpec(domains=[DomainRef(name="booking")], max_turns=15, tool_response_limit=4096)
     got = overrides(spec(reward=RewardSpec(type=RewardType.STATE_DIFF), agent_loop=loop))
     assert got[f"{ROLLOUT}.multi_turn.enable"] is True
     assert got[f"{ROLLOUT}.multi_turn.max_assistant_turns"] == 15
@@ -251,7 +251,7 @@ def test_what_the_driver_lives_on_comes_last() -> None:
 @pytest.mark.parametrize("agentic", [False, True])
 @pytest.mark.parametrize("micro", [None, 4])
 def test_every_key_is_verls(gpus: int, kind: Algorithm, agentic: bool, micro: int | None) -> None:
-    loop = AgentLoopSpec(domains=[DomainRef(name="airline")]) if agentic else None
+    loop = AgentLoopSpec(domains=[DomainRef(name="booking")]) if agentic else None
     s = spec({"type": kind, "micro_batch_size": micro, "kl_coefficient": "0.01"}, gpus_per_node=gpus, agent_loop=loop)
     known = verl_keys()
     unknown = [k for k in overrides(s) if k not in known.keys and k not in known.addable and not known.is_open(k)]

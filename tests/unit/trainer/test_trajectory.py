@@ -26,6 +26,7 @@ from flywheel_jobs.trainer.metrics import joined
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.trajectory import Row, Sampled
 from flywheel_store.memory import MemoryBucket
+from unit.agentic import world
 
 
 @pytest.fixture(autouse=True)
@@ -34,14 +35,18 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PLAYED = {
-    "domain": "airline",
-    "db": {"bookings": {}},
-    "expected": {"bookings": {}},
+    "domain": "booking",
+    "package": world.PACKAGE,
+    "case": world.task(world.LOCKED).case,
     "messages": [{"role": "user", "content": "Undo it."}],
-    "normalPath": [{"name": "get_booking", "arguments": {"id": 47}}],
     "outcome": "cancel",
 }
 """What an episode and its reward need of a task, as somebody else writes it: no id, no branch, no lineage."""
+
+
+def episode_of(task: Task) -> Episode:
+    """A conversation about a task."""
+    return Episode(task, world.right(world.LOCKED))
 
 
 def row(**extra: Any) -> Row:
@@ -60,8 +65,8 @@ def row(**extra: Any) -> Row:
 
 def test_task_of_a_row() -> None:
     task = trajectory.task_of(row(id="t1", task=json.dumps(PLAYED)).prompt)
-    assert (task.id, task.domain, task.normal_path[0].name, task.user.replies) == ("t1", "airline", "get_booking", 0)
-    assert Episode(task).messages == PLAYED["messages"]
+    assert (task.id, task.domain, task.package, task.user.replies) == ("t1", "booking", world.PACKAGE, 0)
+    assert episode_of(task).messages == PLAYED["messages"]
 
 
 def test_our_own_rows_give_their_task_back() -> None:
@@ -79,7 +84,10 @@ def test_our_own_rows_give_their_task_back() -> None:
         ({"index": 3, "task": {"id": "t"}}, "row 3 has no extra_info.task"),
         ({"index": 3, "task": "[1]"}, "extra_info.task of row 3 is no task"),
         ({"index": 3, "task": "{"}, "extra_info.task of row 3 is not JSON"),
-        ({"index": 3, "task": '{"id": "t", "domain": "airline"}'}, "extra_info.task of row 3 is no task: db: Field"),
+        (
+            {"index": 3, "task": '{"id": "t", "domain": "booking"}'},
+            "task of row 3 is no task: package: Field",
+        ),
     ],
 )
 def test_a_row_without_a_task_says_what_to_do(info: Any, says: str) -> None:
@@ -164,18 +172,18 @@ def test_record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_record_of_an_episode(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = Task.model_validate({**PLAYED, "id": "t1", "lineage": {"branchPath": ["b"], "standin": True}})
-    episode = Episode(task)
-    episode.agent_says(render("get_booking", {"id": 47}))
-    episode.agent_says("There is none.")
+    episode = episode_of(task)
+    episode.agent_says(world.LOOK)
+    episode.agent_says("I cannot undo it.")
     facts = reward.score_state("d", "", "", trajectory.reward_info(row(task=json.dumps(PLAYED)), episode, 2))
-    sampled = Sampled(2, 9, "There is none.", facts, None, task, episode)
+    sampled = Sampled(2, 9, "I cannot undo it.", facts, None, task, episode)
     found = write(tmp_path, monkeypatch, sampled)
     assert (found.track, found.item, found.task, found.outcome, found.closed) == (
         Track.AGENTIC, "t1", task, "cancel", "answered",
     )  # fmt: skip
-    assert [(c.name, c.status) for c in found.calls] == [("get_booking", "not-found")]
+    assert [(c.name, c.status) for c in found.calls] == [("get_booking", "ok")]
     assert found.messages == episode.messages and found.truth is None and found.correct is None
-    assert (found.score, found.details["looked_up"]) == (1.0, 1.0)
+    assert (found.score, found.details["proved"], found.reason) == (1.0, 1.0, "")
     assert (found.lineage.branch_path, found.lineage.standin) == (["b"], True)
 
 
@@ -200,9 +208,9 @@ def test_rewards_of_others_may_say_anything(tmp_path: Path, monkeypatch: pytest.
 
 def test_custom_rewards_get_the_row_and_the_task_as_they_were_written() -> None:
     task = Task.model_validate({**PLAYED, "id": "t1"})
-    info = trajectory.reward_info(row(task=json.dumps({**PLAYED, "mine": 1}), difficulty="hard"), Episode(task), 2)
+    info = trajectory.reward_info(row(task=json.dumps({**PLAYED, "mine": 1}), difficulty="hard"), episode_of(task), 2)
     assert (info["difficulty"], info["num_turns"], info["task"]["mine"]) == ("hard", 2, 1)
-    assert info["env"].tables == PLAYED["db"] and info["messages"] == PLAYED["messages"]
+    assert info["env"].world.digest == world.right(world.LOCKED).start.digest and info["messages"] == PLAYED["messages"]
     assert trajectory.reward_info(row(), None, 1) == {"index": 7, "num_turns": 1}
 
 
@@ -264,11 +272,11 @@ def test_a_stored_step_is_read_through_the_same_model() -> None:
     store = Store(MemoryBucket())
     rows = [Trajectory(id=str(n), track=Track.REASONING, item="i", step=4, score=s) for n, s in enumerate([1.0, None])]
     entry = rollouts.store_step(store, 4, rows)
-    assert (entry.path, entry.records, entry.record_schema) == ("rollouts/step-4.jsonl", 2, "trajectory/v2")
+    assert (entry.path, entry.records, entry.record_schema) == ("rollouts/step-4.jsonl", 2, "trajectory/v3")
     assert rollouts.step_of(entry) == 4
     lines = store.get_blob(entry.sha256).decode().splitlines()
     assert [Trajectory.model_validate_json(line) for line in lines] == rows
-    assert all(json.loads(line)["schema"] == "trajectory/v2" for line in lines)
+    assert all(json.loads(line)["schema"] == "trajectory/v3" for line in lines)
 
 
 ODD = ["a\u2028b", "a\u2029b", "a\u0085b", "a\x0b\x0c\x1c\x1d\x1eb", "a\r\nb", "a\ud83db", "\x00", "\ufeffx"]
@@ -282,7 +290,7 @@ def test_no_character_costs_a_record(tmp_path: Path, monkeypatch: pytest.MonkeyP
     asked = Row.read({**row().raw, "raw_prompt": [{"role": "user", "content": text if where == "prompt" else "x"}]})
     episode = None
     if where == "call":
-        episode = Episode(Task.model_validate({**PLAYED, "id": "t1"}))
+        episode = episode_of(Task.model_validate({**PLAYED, "id": "t1"}))
         episode.agent_says(render("get_booking", {"id": text}))
     said = text if where == "response" else "2"
     trajectory.record(asked, Sampled(1, 1, said, {"score": 1.0}, None, None, episode))
@@ -362,7 +370,7 @@ async def test_a_reward_without_a_score_and_one_that_fails() -> None:
 
 
 def test_a_text_that_breaks_its_reader_costs_its_trajectory(monkeypatch: pytest.MonkeyPatch) -> None:
-    episode = Episode(Task.model_validate({**PLAYED, "id": "t1"}))
+    episode = episode_of(Task.model_validate({**PLAYED, "id": "t1"}))
     with monkeypatch.context() as broken:
         broken.setattr(Episode, "agent_says", lambda *_: (_ for _ in ()).throw(RecursionError("too deep")))
         with pytest.raises(trajectory.Unplayable, match="the environment raised RecursionError: too deep"):

@@ -14,7 +14,7 @@ from flywheel_api.results import CurvePoint
 from flywheel_api.rljob import RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.trainer import reward, truths
-from unit.agentic.world import task
+from unit.agentic.world import shelf, task
 
 
 def spec(kind: str, **more: Any) -> RLJobSpec:
@@ -31,7 +31,7 @@ def rows(folder: Path, values: list[Any]) -> Path:
 
 @pytest.mark.parametrize("values", [["72"] * 3, [72, 73], [72.0, 0.5], ["x #### 72"], ["\\boxed{\\frac12}", "(0,1]"]])
 def test_truths_that_answers_can_meet(tmp_path: Path, values: list[Any]) -> None:
-    truths.check(rows(tmp_path, values), spec("Math"))
+    truths.check(rows(tmp_path, values), spec("Math"), shelf())
     assert reward.compute_score("own", f"\\boxed{{{values[0]}}}", values[0])["correct"]
 
 
@@ -46,8 +46,8 @@ def test_truths_that_answers_can_meet(tmp_path: Path, values: list[Any]) -> None
 )  # fmt: skip
 def test_truths_that_no_answer_can_meet(tmp_path: Path, values: list[Any], sentence: str) -> None:
     with pytest.raises(ValidationFailure, match=sentence):
-        truths.check(rows(tmp_path, values), spec("Math"))
-    truths.check(rows(tmp_path, values), spec("Custom", reward={"type": "Custom", "entryPoint": "a:b"}))
+        truths.check(rows(tmp_path, values), spec("Math"), shelf())
+    truths.check(rows(tmp_path, values), spec("Custom", reward={"type": "Custom", "entryPoint": "a:b"}), shelf())
 
 
 def test_an_answer_that_was_cut_off_earns_nothing() -> None:
@@ -56,17 +56,22 @@ def test_an_answer_that_was_cut_off_earns_nothing() -> None:
 
 
 def test_a_few_bad_truths_are_counted(tmp_path: Path) -> None:
-    truths.check(rows(tmp_path, ["7"] * 39 + ["?"]), spec("Math"))
+    truths.check(rows(tmp_path, ["7"] * 39 + ["?"]), spec("Math"), shelf())
 
 
-def test_a_task_whose_right_path_does_not_lead_to_its_tables(tmp_path: Path) -> None:
-    good = of_task(task()).row()
-    truths.check_task("row 1", good)
-    wrong = of_task(task().model_copy(update={"expected": {"bookings": []}})).row()
-    with pytest.raises(ValidationFailure, match="row 1: its normalPath does not lead"):
-        truths.check_task("row 1", wrong)
+def test_a_task_that_is_not_what_its_record_says() -> None:
+    good = task()
+    truths.check_task("row 1", of_task(good).row(), shelf())
+    for change, why in (
+        ({"right": good.right.model_copy(update={"state": "another"})}, "lead to other tables than the record says"),
+        ({"case": good.case | {"edits": [{"table": "bookings", "row": "no", "column": "fare", "value": 1}]}}, "played"),
+        ({"case": {}}, "cannot be played: a case has a wrong domain"),
+        ({"package": "sha256:" + "0" * 64}, "name it in agentLoop.domains"),
+    ):
+        with pytest.raises(ValidationFailure, match=f"row 1: .*{why}"):
+            truths.check_task("row 1", of_task(good.model_copy(update=change)).row(), shelf())
     with pytest.raises(ValidationFailure, match=r"row 1: .*JSON"):
-        truths.check_task("row 1", {**good, "extra_info": {"task": "{"}})
+        truths.check_task("row 1", {**of_task(good).row(), "extra_info": {"task": "{"}}, shelf())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,133 @@
+"""Branches below a case, as a tree holds them: offered by the domain, accepted by replay (`flywheel_domains.branches`).
+
+A child goes deeper when a right agent must find out more than in its parent, and nothing that its ancestors demand is
+lost. A patch after which merely something else is right makes a branch beside the parent's, at the parent's depth: so
+depth is never only a label.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+
+from flywheel_api.records.agentic import Branch, BranchKind
+from flywheel_api.records.base import content_digest
+from flywheel_domains import branches
+from flywheel_domains.behaviour import Result
+from flywheel_domains.branches import Patch, PatchKind
+from flywheel_domains.case import Edit
+from flywheel_domains.draws import problem
+from flywheel_domains.generate import build_world
+from flywheel_domains.values import plain
+from flywheel_jobs.agentic import kinds
+from flywheel_jobs.agentic.right import Right, has_room
+
+T = TypeVar("T")
+_PATCH = TypeAdapter(Patch)
+TRIED = 4  # patches that are tried for each branch that is wanted
+SAME, INVALID, NO_ROOM = "same-behaviour", "no-task", "no-room"
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A branch that the domain accepts, the case that it makes, and whether it goes below its parent or beside it."""
+
+    branch: Branch
+    right: Right
+    deeper: bool
+
+    @property
+    def kind(self) -> BranchKind:
+        """Its kind."""
+        return self.branch.kind
+
+
+def offers(right: Right, rng: random.Random, most: int) -> Iterator[Offer]:
+    """Different branches of a case, at most so many: deeper ones first, allowed and not allowed ones in turn."""
+    seen, sides = {mark(right)}, (True, False)
+    found: dict[tuple[bool, bool], list[Offer]] = {(deep, legal): [] for deep in sides for legal in sides}
+    above = branches.branch(right.domain, right.behaviour)
+    for patch in islice(_patches(right, rng), TRIED * most):
+        made = accepted(right, patch, above=above)
+        if isinstance(made, Offer) and mark(made.right) not in seen:
+            seen.add(mark(made.right))
+            found[made.deeper, kinds.legal(made.right)].append(made)
+    deeper = in_turn(found[True, True], found[True, False])
+    yield from islice(chain(deeper, in_turn(found[False, True], found[False, False])), most)
+
+
+def accepted(parent: Right, patch: Patch, condition: str = "", above: branches.Branch | None = None) -> Offer | str:
+    """The branch that a patch makes, or why it makes none; `above` is the parent with its way, where it is at hand."""
+    domain = parent.domain
+    above = above or branches.branch(domain, parent.behaviour)
+    below = branches.attempt(domain, build_world(domain, parent.case.seed), above, patch)
+    if below is None or problem(domain, below.found):
+        return INVALID
+    child = Right(domain, below.case, below.found)
+    if mark(child) == mark(parent):
+        return SAME
+    if not has_room(child):
+        return NO_ROOM
+    kind = kinds.kind_of(child)
+    dumped = _PATCH.dump_python(patch, mode="json", exclude_defaults=True)
+    branch = Branch(
+        id=f"{kind.value}-{content_digest(dumped)[:6]}",
+        kind=kind,
+        condition=(condition or condition_of(parent, child, patch))[:400],
+        patch=dumped,
+    )
+    return Offer(branch, child, deeper=not branches.accept(domain, above, below))
+
+
+def state_patch(cells: Sequence[dict[str, Any]]) -> Patch:
+    """A patch of cells, as a teacher writes them."""
+    return Patch(PatchKind.STATE, tuple(Edit(c["table"], c["row"], c["column"], c["value"]) for c in cells))
+
+
+def _patches(right: Right, rng: random.Random) -> Iterator[Patch]:
+    """Patches, the ways in turn; where an episode has no room for a user or a second wish, states come first."""
+    world = build_world(right.domain, right.case.seed)
+    if not right.domain.prompt.compact:
+        return branches.proposals(right.domain, world, right.behaviour, rng)
+    ways = (PatchKind.STATE, PatchKind.HIDE)
+    return chain.from_iterable(branches.proposals(right.domain, world, right.behaviour, rng, way) for way in ways)
+
+
+def mark(right: Right) -> str:
+    """What is right, as far as it makes a difference: ends, conditions that hold, questions, cells and their values."""
+    results = right.behaviour.results
+    said = [[str(r.ending), r.call.name, sorted(r.decision.fired), list(r.asked), _values(r)] for r in results]
+    return content_digest(said)
+
+
+def _values(result: Result) -> list[str]:
+    view = result.world.view()
+    return [f"{c}={plain((view.values(c.table, c.row) or {}).get(c.column))}" for c in sorted(result.proof)]
+
+
+def condition_of(parent: Right, child: Right, patch: Patch) -> str:
+    """A branch's condition in a sentence: the rule that now holds, or no longer does, or what the user does."""
+    if patch.kind is PatchKind.HIDE:
+        return f"The user says {' and '.join(sorted(patch.slots)).replace('_', ' ')} only when asked."
+    if patch.want is not None:
+        wish = patch.want.wish.replace("_", " ")
+        return f"The user {'also' if patch.kind is PatchKind.WISH else 'otherwise'} wishes: {wish}."
+    before, after = _fired(parent), _fired(child)
+    new = [child.domain.rule(name).say for name in sorted(after - before)]
+    gone = [f"It is not so that: {child.domain.rule(name).say}" for name in sorted(before - after)]
+    return " ".join([*new, *gone]) or "Another value leads to the same."
+
+
+def _fired(right: Right) -> set[str]:
+    return {rule for result in right.behaviour.results for rule in result.decision.fired}
+
+
+def in_turn(*lists: Sequence[T]) -> Iterator[T]:
+    """The first of each, then the second of each, and so on."""
+    for turn in range(max(map(len, lists), default=0)):
+        yield from (found[turn] for found in lists if turn < len(found))

@@ -1,0 +1,133 @@
+"""The right behaviour of a task: computed where it is needed, never read from a record (docs/method.md)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from flywheel_api.records.agentic import Call, RightBehaviour, Task
+from flywheel_domains import case as cases
+from flywheel_domains import tools
+from flywheel_domains.behaviour import Behaviour, behave
+from flywheel_domains.case import StepKind
+from flywheel_domains.domain import Domain
+from flywheel_domains.generate import build_world
+from flywheel_domains.lookups import path_of
+from flywheel_domains.values import plain
+from flywheel_domains.world import World
+from flywheel_jobs.agentic import prompt
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.domains.packages import REASON
+from flywheel_jobs.domains.shelf import Shelf
+
+_CASE, _WANT = TypeAdapter(cases.Case), TypeAdapter(cases.Want)
+T = TypeVar("T")
+KEPT = 4096  # behaviours at hand: an episode asks for one at its start and at its end
+
+
+@dataclass(frozen=True)
+class Right:
+    """A case on its domain, with what a right agent does in it."""
+
+    domain: Domain
+    case: cases.Case
+    behaviour: Behaviour
+
+    @property
+    def start(self) -> World:
+        """The world before the conversation."""
+        return self.behaviour.start
+
+
+def dump_case(case: cases.Case) -> dict[str, Any]:
+    """The case as a record holds it."""
+    found: dict[str, Any] = _CASE.dump_python(case, mode="json", exclude_defaults=True)
+    return found
+
+
+def read_case(value: object) -> cases.Case:
+    """The case of a record. Raises ValueError."""
+    return _read(_CASE, value)
+
+
+def read_want(value: object) -> cases.Want:
+    """A wish of a record. Raises ValueError."""
+    return _read(_WANT, value)
+
+
+def _read(kind: TypeAdapter[T], value: object) -> T:
+    try:
+        return kind.validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"a case has a wrong {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+
+
+def compute(domain: Domain, case: cases.Case) -> Right:
+    """What is right in a case. Raises what `behave` does for a case that is no task."""
+    return Right(domain, case, behave(domain, build_world(domain, case.seed), case))
+
+
+def right_of(shelf: Shelf, task: Task) -> Right:
+    """What is right in a task. Raises ValidationFailure for a task that is none."""
+    return _kept(shelf, task.package, json.dumps(task.case, sort_keys=True))
+
+
+@lru_cache(maxsize=KEPT)
+def _kept(shelf: Shelf, package: str, case: str) -> Right:
+    domain = shelf.domain(package)
+    try:
+        return compute(domain, read_case(json.loads(case)))
+    except Exception as error:
+        raise ValidationFailure(f"a task of domain {domain.domain} cannot be played: {error}", REASON) from error
+
+
+def summary(right: Right) -> RightBehaviour:
+    """What a record says of it."""
+    found = right.behaviour
+    return RightBehaviour(
+        calls=[record_call(step.call) for step in steps(right) if step.call and step.kind is not StepKind.CONFIRM],
+        endings=[str(ending) for ending in found.endings],
+        rules=sorted(found.rules),
+        proof=sorted(f"{cell.table}/{cell.row}/{cell.column}" for cell in found.proof),
+        tell=[fact.name for fact in found.facts],
+        traps=[record_call(call) for call in traps(right)],
+        state=found.final.digest,
+    )
+
+
+def record_call(call: cases.Call) -> Call:
+    """A call as a record holds it."""
+    return Call(name=call.name, arguments=plain(dict(call.args)))
+
+
+def steps(right: Right) -> tuple[cases.Step, ...]:
+    """One right way in full, look-ups and questions among its steps. Raises Unprovable: the domain is wrong."""
+    return path_of(right.domain, right.behaviour).steps
+
+
+def has_room(right: Right) -> bool:
+    """Whether the policy has turns for the right way: a compact domain's episodes are short, and about one wish."""
+    limit = prompt.limits(right.domain).turns
+    if right.domain.prompt.compact and len(right.case.wants) > 1:
+        return False
+    wrote = right.behaviour.writes
+    return len(steps(right)) + (not (wrote and right.domain.prompt.compact)) <= limit
+
+
+def traps(right: Right) -> list[cases.Call]:
+    """Calls that were wished for and are not to be made, though their tool would make them."""
+    found = []
+    for result in right.behaviour.results:
+        wished = cases.Call(right.domain.wishes[result.option.wish].goal, dict(result.option.said))
+        tool = right.domain.tools.get(wished.name)
+        if tool is None or not tool.writes or (wished == result.call and result.wrote):
+            continue
+        outcome = tools.call(right.domain, result.world, result.session, wished.name, plain(dict(wished.args)))
+        if outcome.refusal is None:
+            found.append(wished)
+    return found

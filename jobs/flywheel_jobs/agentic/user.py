@@ -1,0 +1,82 @@
+"""The user of a conversation as a program: what a task's card says, told when it is asked for.
+
+Training has no model to spare for the user, and the stand-in plays it as well: both speak by this function. A model in
+role UserSimulator plays the same card in stages (`drive`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flywheel_api.records.agentic import User
+
+THANKS, LEAVE, YES, NO_OTHER = "Thank you.", "Then leave it.", "Yes, please.", "I do not know."
+PLEAS = ("I am entitled to it.", "Please, it is urgent.")
+_ASKS = re.compile(r"\?|\b(which|what|please (give|tell|provide)|may i have|i need your)\b", re.IGNORECASE)
+_CONFIRMS = re.compile(r"\b(shall i|should i|do you want|go ahead|is that right|confirm|agree)\b", re.IGNORECASE)
+_AGREES = re.compile(r"^\s*(yes|yeah|sure|okay|ok|please do|go ahead)\b", re.IGNORECASE)
+_WORD = re.compile(r"[a-z]+|\d+")
+_SAME = {"number": "id", "mail": "email", "birthday": "birth", "born": "birth", "reason": "ground", "why": "reason"}
+"""Everyday words for names of facts."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What the user says; `stop` ends the conversation."""
+
+    text: str
+    stop: bool = False
+
+
+def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: Sequence[str] = ()) -> Reply:
+    """The user's answer to what the agent said.
+
+    `turn` counts the user's replies from 1, `told` what was said of `later`, `heard` names facts told so far. Four
+    levels (docs/method.md, "Simulated user"): tell what is asked for, go on to the next wish, insist, stop.
+    """
+    if _ASKS.search(said):
+        wanted = asked_for(card, said)
+        answers = [answer for name in wanted if (answer := _answer(card, name, heard))]
+        if answers:
+            return Reply(" ".join(answers))
+        if _CONFIRMS.search(said) or not wanted:
+            return Reply(YES)
+        return Reply(NO_OTHER)
+    if told < len(card.later):
+        return Reply(card.later[told])
+    if writes == 0 and turn <= card.pushes:
+        claims = card.claims or PLEAS
+        return Reply(claims[(turn - 1) % len(claims)])
+    return Reply(THANKS if writes else LEAVE, stop=True)
+
+
+def asked_for(card: User, said: str) -> list[str]:
+    """Names of the card's facts that the agent's words speak of."""
+    words = set(_WORD.findall(said.lower()))
+    words |= {_SAME[w] for w in words if w in _SAME}
+    return [name for name in {**card.facts, **card.again} if words & set(_WORD.findall(name.lower()))]
+
+
+def _answer(card: User, name: str, heard: Sequence[str]) -> str:
+    """The fact, or the next of those that may stand for it; empty where there is none left."""
+    left = [*([card.facts[name]] if name in card.facts else []), *card.again.get(name, [])]
+    number = heard.count(name)
+    return f"{name.replace('_', ' ').capitalize()}: {left[number]}." if number < len(left) else ""
+
+
+def told_in(card: User, text: str, heard: Sequence[str]) -> list[str]:
+    """Names of facts whose next value a reply says, whoever wrote it."""
+    found = []
+    for name in {**card.facts, **card.again}:
+        left = [*([card.facts[name]] if name in card.facts else []), *card.again.get(name, [])]
+        number = heard.count(name)
+        if number < len(left) and re.search(rf"(?<!\w){re.escape(left[number])}(?!\w)", text, re.IGNORECASE):
+            found.append(name)
+    return found
+
+
+def agrees(text: str) -> bool:
+    """Whether a reply says yes."""
+    return _AGREES.search(text) is not None
