@@ -189,16 +189,10 @@ def wished(at: Situation, told: Mapping[str, Any], seen: Seen = None) -> tuple[C
     for name, slot in wish.slots.items():
         if slot.way == "all":
             call = call.with_args(**{name: at.member})
-        elif name in at.want.described and name not in told:
-            scope = scope_of(at.domain, at.world, at.session, call, seen, at.want.limits)
-            table = part.args[name].ref or ""
-            caller = at.session.caller or ""
-            value = described(at.domain, scope.view, table, caller, at.want.described[name])
-            call, cells = call.with_args(**{name: value}), cells | scope.view.trace
-        elif slot.way in COMPUTED:
+        elif slot.way in COMPUTED or (name in at.want.described and name not in told):
             scope = scope_of(at.domain, at.world, at.session, call, seen, at.want.limits)
             try:
-                value = computed(at.domain, scope, at.want, name)
+                value = _found(at, name, part.args[name], scope)
             except NoCandidate as error:
                 error.cells = cells | scope.view.trace
                 raise
@@ -206,6 +200,14 @@ def wished(at: Situation, told: Mapping[str, Any], seen: Seen = None) -> tuple[C
         elif slot.way == "value" and name not in told:
             call = call.with_args(**{name: UNKNOWN})
     return call, cells
+
+
+def _found(at: Situation, name: str, arg: Arg, scope: Scope) -> Any:
+    """The value of a slot that nobody says: a row that is described, or what is computed. Raises Tie, NoCandidate."""
+    marks = at.want.described.get(name)
+    if marks is None:
+        return computed(at.domain, scope, at.want, name)
+    return described(at.domain, scope.view, arg.ref or "", at.session.caller or "", marks)
 
 
 def _answers(at: Situation, slots: list[str], seen: Seen) -> Iterator[dict[str, Any]]:
