@@ -17,7 +17,7 @@ from flywheel_domains.case import parse as parse_case
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.lookups import Unprovable
-from flywheel_domains.twins import How, twin_of
+from flywheel_domains.twins import How, differs, twin_of
 from flywheel_domains.wishes import NotDrawn
 from flywheel_domains.words import document, first_message, rendered, undetermined
 from flywheel_domains.world import World
@@ -99,6 +99,7 @@ def test_an_unconditional_rule_has_another_act_beside_it(tern: Domain, world: Wo
     found = draw_behaviour(tern, world, random.Random(5), "no-cover")
     twin = twin_of(tern, world, replace(found, results=found.results[-1:]), random.Random(1))
     assert twin is not None
+    assert differs(replace(found, results=found.results[-1:]), twin.found)
     assert twin.how in (How.ACT, How.CALLER, How.CELL)
 
 

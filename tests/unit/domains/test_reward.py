@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from pathlib import Path as Folder
 
 import pytest
 
@@ -11,6 +12,8 @@ from flywheel_domains.behaviour import Behaviour, behave
 from flywheel_domains.case import Case, Edit, Ending, StepKind, Verdict, Want
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
+from flywheel_domains.generate import build_world
+from flywheel_domains.load import parse
 from flywheel_domains.lookups import Path, path_of
 from flywheel_domains.reward import Called, Episode, Event, Grade, Heard, Reason, Said, grade, right_episode
 from flywheel_domains.wishes import NotDrawn
@@ -202,6 +205,19 @@ def test_unknown_is_not_none_and_nobody_is_asked_for_what_changes_nothing(scene:
     plans = Want("cancel", {"booking_id": scene.booking.id, "reason": "plans_changed"}, hidden=frozenset({"reason"}))
     assert scene.found(plans, cover=True).verdicts == (Verdict.DENY,)
     assert scene.found(plans, booked_at="2031-03-14T09:00").verdicts == (Verdict.ALLOW,)
+
+
+def test_an_answer_that_cannot_matter_is_not_asked_for_even_where_only_trying_all_shows_it() -> None:
+    """A decision table of the reasons is unknown as long as the reason is; all its entries come to the same."""
+    folder = Folder(__file__).parent / "tern"
+    text = (folder / "domain.yaml").read_text()
+    old = "reason in ['illness', 'weather']"
+    table = "{'illness': 0, 'weather': 0, 'plans_changed': 0, 'airline_cancelled': 0}[reason] > 0"
+    assert old in text
+    strict = parse(text.replace(old, table), code=(folder / "tools.py").read_text())
+    scene = Scene(strict, build_world(strict, 1))
+    found = scene.found(scene.want(hidden=True), cover=True)
+    assert (found.verdicts, found.results[0].asked) == ((Verdict.DENY,), ())
 
 
 def test_what_is_not_the_callers_is_proved_by_the_list_that_does_not_hold_it(scene: Scene) -> None:
