@@ -85,6 +85,9 @@ def decide(at: Situation, told: Mapping[str, Any], seen: Seen = None) -> Decisio
             break
     else:
         # whatever the answer may be, the verdict is the same: nothing is asked for its sake
+        handed = decisions and decisions[0].verdict is Verdict.HAND_OVER
+        if handed and any(each.call != decisions[0].call for each in decisions):
+            return replace(found, ask=tuple(silent[:1]))  # a colleague is told what only the caller can say
         if decisions and decisions[0].verdict in (Verdict.DENY, Verdict.HAND_OVER):
             common = set(decisions[0].rules).intersection(*(set(d.rules) for d in decisions))
             kept = tuple(rule for rule in decisions[0].rules if rule in common)
@@ -138,6 +141,8 @@ def _after(at: Situation, told: Mapping[str, Any], seen: Seen, found: Judgement,
         found.confirm,
         replaced,
     )
+    if found.verdict is Verdict.HAND_OVER and is_unknown(dict(decision.call.args)):
+        return replace(decision, verdict=None)
     if found.verdict is not Verdict.ALLOW or found.call.name not in at.domain.tools:
         return decision
     args = part_of(at.domain, found.call.name).args

@@ -207,6 +207,16 @@ def test_unknown_is_not_none_and_nobody_is_asked_for_what_changes_nothing(scene:
     assert scene.found(plans, booked_at="2031-03-14T09:00").verdicts == (Verdict.ALLOW,)
 
 
+def test_a_colleague_is_told_what_only_the_caller_can_say(scene: Scene) -> None:
+    """A second move is handed over with the trip's number, so a number that was withheld is asked for."""
+    departures = [s.departure.id for s in scene.booking.segments]
+    said = {"booking_id": scene.booking.id, "departures": departures, "wallet_id": scene.card}
+    second = Want("move", said, hidden=frozenset({"booking_id"}))
+    found = scene.found(second, changes=1, cabin="standard")
+    assert (found.endings, found.results[0].asked) == ((Ending.HANDED_OVER,), ("booking_id",))
+    assert found.writes[0].args["booking_id"] == scene.booking.id
+
+
 def test_an_answer_that_cannot_matter_is_not_asked_for_even_where_only_trying_all_shows_it() -> None:
     """A decision table of the reasons is unknown as long as the reason is; all its entries come to the same."""
     folder = Folder(__file__).parent / "tern"
