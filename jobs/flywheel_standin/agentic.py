@@ -97,16 +97,18 @@ CARD = {field.alias or name for name, field in User.model_fields.items()}
 # ---- solver ----------------------------------------------------------------------------------------------------------
 def solve(request: ChatRequest, rate: float = WRONG) -> str:
     """An oracle's next turn. Raises ValueError for a case that is none, or of a package that is not here."""
-    right = _right(request.metadata["package"], request.metadata["case"])
-    said, script = _turn(right, request.messages), turns(right)
+    right, script = _played(request.metadata["package"], request.metadata["case"])
+    said = _turn(right, request.messages)
     if request.rng("solver").random() < rate:
         return wrong_turn(right, script, said, request.rng("how"))
     return script[min(said, len(script) - 1)]
 
 
 @lru_cache(maxsize=1024)
-def _right(package: str, case: str) -> Right:
-    return compute(domain_of(package), read_case(json.loads(case)))
+def _played(package: str, case: str) -> tuple[Right, list[str]]:
+    """What is right in a case, and the turns of it: computed once for all turns and attempts."""
+    right = compute(domain_of(package), read_case(json.loads(case)))
+    return right, turns(right)
 
 
 def wrong_turn(right: Right, script: Sequence[str], said: int, rng: random.Random) -> str:
