@@ -113,6 +113,9 @@ $(LLAMA)/.complete: | $(UV)
 e2e: setup $(LLAMA)/.complete ## the demo's round with faults injected, and the stages on a real llama.cpp server
 	LLAMA_CPP_PYTHON=$(LLAMA)/bin/python $(PY) -m pytest tests/e2e
 
+domain: setup ## a domain of your own: DO="new NAME", DO="test DIR", DO="import KIND PATH" (docs/domains.md)
+	@$(PY) -m flywheel_jobs domain $(DO)
+
 estimate: setup ## what ROUND=examples/round-8b.yaml needs and costs (GPU=H100, CONFIG=its model's config.json)
 	@$(PY) -c 'from pathlib import Path as P; from flywheel_api.capacity.text import estimate; print(estimate(P("$(ROUND)").read_text(), P("$(CONFIG)").read_text() if "$(CONFIG)" else None, "$(or $(GPU),H100)"))'
 
@@ -124,4 +127,4 @@ bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
 	$(PY) -m pytest -s tests/perf
 	$(PY) -m perf.baseline
 
-.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e estimate gpu-check bench
+.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e domain estimate gpu-check bench
