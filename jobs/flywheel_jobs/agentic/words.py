@@ -40,7 +40,7 @@ def payload(right: Right, persona: Persona) -> dict[str, object]:
     return {
         "ask": "words",
         "domain": right.domain.title or right.domain.domain,
-        "persona": {"name": persona.name, "trade": persona.trade, "text": persona.text},
+        "persona": speaker(right, persona).model_dump(include={"name", "trade", "text"}),
         "words": words.first_message(right.domain, right.start, right.case),
         "background": background(right, persona),
         "must_say": must_say(right),
@@ -51,7 +51,19 @@ def payload(right: Right, persona: Persona) -> dict[str, object]:
 def background(right: Right, persona: Persona) -> str:
     """Who speaks, and what they know of themselves."""
     known = "; ".join(f"{name.replace('_', ' ')}: {plain(value)}" for name, value in right.case.knows.items())
-    return f"{persona.text} {known}".strip()
+    return f"{speaker(right, persona).text} {known}".strip()
+
+
+def speaker(right: Right, persona: Persona) -> Persona:
+    """The persona under the name that the caller has in the domain's tables, with the trade that the wording gives.
+
+    Two names on one card would have a simulated user introduce themselves as somebody whom the tables do not know.
+    """
+    own = words.persona_of(right.domain, right.case)
+    name = str(plain(right.case.knows.get("name", persona.name)))
+    trade = own.trade if own else persona.trade
+    text = persona.text.replace(persona.name, name).replace(persona.trade, trade)
+    return persona.model_copy(update={"name": name, "trade": trade, "text": text})
 
 
 def must_say(right: Right) -> list[str]:

@@ -256,6 +256,14 @@ def test_words_must_say_what_they_must_and_no_more() -> None:
     assert wrong(case(), f"Use get_booking on {KEY}.") == ["task names the tool get_booking"]
 
 
+def test_a_card_knows_one_name_and_one_trade() -> None:
+    """The tables' name and the wording's trade: who plays the card would else speak as somebody unknown."""
+    asked = words.payload(right(), ANN)
+    assert isinstance(asked["persona"], dict) and asked["persona"]["name"] == "Ann Cole"
+    assert asked["persona"]["trade"] == "baker" and "baker" in str(asked["words"])
+    assert ANN.trade not in str(asked["background"]) and "Ann Cole is a baker" in str(asked["background"])
+
+
 def test_texts_of_the_stand_in_pass_the_checks_but_at_a_set_rate() -> None:
     wrong = 0
     for one in draw_cases(domain(), Side.TRAINING, "t", 40):
