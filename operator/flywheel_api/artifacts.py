@@ -255,6 +255,9 @@ class Promotion(StatusModel):
     model_step: int | None = Field(default=None, description="Its training step.")
     verdict_digest: str = Field(description="Digest of a manifest of the verdict.")
     rollouts: list[str] = Field(default_factory=list, description="Rollout data sets of the round's trainings.")
+    suites: list[str] = Field(
+        default_factory=list, description="Names of the suites that it was judged on; unknown where empty."
+    )
     at: Timestamp = Field(description="When it was promoted.")
 
 

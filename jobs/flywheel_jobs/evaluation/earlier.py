@@ -87,8 +87,8 @@ def _package(store: Store, manifest: Manifest, digest: str) -> OutputFile:
 
 
 def matrix(store: Store, verdicts: Collection[str]) -> list[MatrixRow]:
-    """The scores of the models that these verdicts promoted, oldest first."""
-    rows = []
+    """The scores of the models that these verdicts promoted and of those that they knew of, oldest first."""
+    rows: dict[tuple[str, str], MatrixRow] = {}
     for digest in verdicts:
         try:
             manifest = store.get_manifest(digest)
@@ -96,8 +96,9 @@ def matrix(store: Store, verdicts: Collection[str]) -> list[MatrixRow]:
             log.warning("an earlier verdict cannot be read", verdict=digest, error=str(error))
             continue
         if isinstance(manifest.result, VerdictResult):
-            rows.append(row_of(manifest.owner.name, manifest.result))
-    return rows
+            known = [*manifest.result.matrix, row_of(manifest.owner.name, manifest.result)]
+            rows = {(row.round, row.model): row for row in known} | rows
+    return list(rows.values())
 
 
 def row_of(round_name: str, verdict: VerdictResult) -> MatrixRow:

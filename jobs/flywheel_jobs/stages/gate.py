@@ -63,7 +63,9 @@ async def run(ctx: StageContext) -> StageResult:
         losses=lost,
         champion=compared,
     )
-    before = await asyncio.to_thread(earlier.matrix, ctx.store, ctx.config.earlier)
+    # rounds whose suites are all among this one's are not pinned one by one: the champion's matrix holds them
+    verdicts = [*ctx.config.earlier, *([ctx.config.champion] if ctx.config.champion else [])]
+    before = await asyncio.to_thread(earlier.matrix, ctx.store, verdicts)
     result = result.model_copy(update={"matrix": [*before, earlier.row_of(ctx.config.owner.name, result)]})
     files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, rows, ctx.config.owner.name))]
     if decision is Verdict.PROMOTED:
@@ -160,6 +162,7 @@ async def _promote(ctx: StageContext, result: VerdictResult, files: list[OutputF
         model_step=result.step,
         verdict_digest=await ctx.put_part(result, files),
         rollouts=rollouts,
+        suites=[s.suite for s in result.suites],
         at=now(),
     )
     key = artifacts.promotion_key(owner.namespace, campaign, owner.uid)

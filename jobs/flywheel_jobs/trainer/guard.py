@@ -2,7 +2,9 @@
 
 In runs that collapsed the spread of rewards within groups fell first, then their mean, then the norm of the gradient
 spiked (RAGEN, arXiv 2504.20073). One sign alone is weather; two together are a suspicion. A policy that solves its
-tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high. Pure.
+tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high. That a policy
+grows sharp counts only beside a sign of its rewards: one that finds the form of an answer loses entropy and distinct
+answers, and its gradient jumps, in the very step in which it begins to learn (seen in a demo). Pure.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from flywheel_api.results import CurvePoint
 EARLY, RECENT = 3, 3  # steps that are the run's own measure, and steps that are judged: the median of each
 SIGNS = 2
 RISE = 0.05  # of the reward: more than noise
+FALL = 0.1  # of it: four groups a step vary by 0.06 where one problem in twenty is solved (seen in a demo)
 SOLVED = 0.9
 Read = Callable[[CurvePoint], float | None]
 
@@ -23,19 +26,45 @@ def suspicion(curve: Sequence[CurvePoint]) -> str | None:
     """What was seen, for people; None while the training looks healthy, or is too young to say."""
     if len(curve) < EARLY + RECENT:
         return None
-    said = list(_signs(curve[:EARLY], curve[-RECENT:], curve))
+    early, recent = curve[:EARLY], curve[-RECENT:]
+    learning = _learning(curve)
+    rewards, broken = list(_of_rewards(early, recent, curve, learning)), list(_of_answers(early, recent, curve))
+    sharp = list(_of_sharpness(early, recent)) if rewards and not learning else []
+    said = [*rewards, *broken, *sharp]
     return "; ".join(said) if len(said) >= SIGNS else None
 
 
-def _signs(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint]) -> Iterator[str]:
-    before, now = _of(early, _reward), _of(recent, _reward)
-    windows = (_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1))
-    best = max((value for value in windows if value is not None), default=None)
-    if now is not None and best is not None and now < best - RISE and now < best / 2:
-        yield f"reward {now:.2f}, {best:.2f} at its best"
+def _learning(curve: Sequence[CurvePoint]) -> bool:
+    """Whether the reward has risen and is at its best, or its tasks are solved."""
+    before, now, best = _of(curve[:EARLY], _reward), _of(curve[-RECENT:], _reward), _best(curve)
     risen = now is not None and (before is None or now > before + RISE or now >= SOLVED)
-    if not (risen and now is not None and best is not None and now >= best - RISE):
-        yield from _signs_of_success_too(early, recent)
+    return risen and now is not None and best is not None and now >= best - RISE
+
+
+def _best(curve: Sequence[CurvePoint]) -> float | None:
+    windows = (_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1))
+    return max((value for value in windows if value is not None), default=None)
+
+
+def _of_rewards(
+    early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint], learning: bool
+) -> Iterator[str]:
+    now, best = _of(recent, _reward), _best(curve)
+    if now is not None and best is not None and now < best - FALL and now < best / 2:
+        yield f"reward {now:.2f}, {best:.2f} at its best"
+    if learning:
+        return
+    first, last = _of(early, _spread), _of(recent, _spread)
+    if first and last is not None and last < first / 2:
+        yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
+    dead = _of(recent, _dead)
+    if dead is not None and dead > 0.7:
+        yield f"{dead:.0%} of groups carry no advantage"
+
+
+def _of_answers(
+    early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint]
+) -> Iterator[str]:
     norms = [p.grad_norm for p in curve if p.grad_norm]  # a step that was left out has none
     spike = max((p.grad_norm or 0.0 for p in recent), default=0.0)
     if len(norms) > RECENT and spike > 3 * statistics.median(norms):
@@ -51,14 +80,7 @@ def _signs(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Seq
         yield f"{last:.0%} of answers have lost their form, {first or 0:.0%} at first"
 
 
-def _signs_of_success_too(early: Sequence[CurvePoint], recent: Sequence[CurvePoint]) -> Iterator[str]:
-    """What a policy that solves its tasks shows as well: asked only where the reward is not at its best."""
-    first, last = _of(early, _spread), _of(recent, _spread)
-    if first and last is not None and last < first / 2:
-        yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
-    dead = _of(recent, _dead)
-    if dead is not None and dead > 0.7:
-        yield f"{dead:.0%} of groups carry no advantage"
+def _of_sharpness(early: Sequence[CurvePoint], recent: Sequence[CurvePoint]) -> Iterator[str]:
     first, last = _of(early, _entropy), _of(recent, _entropy)
     if first and last is not None and last < 0.4 * first:
         yield f"entropy {last:.2f}, {first:.2f} at first"

@@ -21,7 +21,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from accelerate import init_empty_weights
 from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 from transformers.core_model_loading import revert_weight_conversion
@@ -92,7 +91,7 @@ class StreamingMerger(FSDPModelMerger):  # type: ignore[misc]
 
     def save_hf_model_and_tokenizer(self, state_dict: Tensors) -> None:
         """The model under the names of its published form, in files of about `MERGE_GROUP`, with its configuration."""
-        with init_empty_weights():
+        with torch.device("meta"):  # its names and its form are asked for, not its weights
             model = self.get_transformers_auto_model_class().from_config(self.model_config, torch_dtype=self.dtype)
         model = self.patch_model_generation_config(model)
         drop_tied_target_keys(state_dict, model, self.model_config)

@@ -60,7 +60,7 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
             found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
         if found.base is not None:
             promotions = await read_promotions(store, meta.namespace, spec.campaign)
-            found = replace(found, earlier=verdicts(promotions, meta.uid))
+            found = replace(found, earlier=verdicts(promotions, meta.uid, [s.name for s in spec.evaluation.suites]))
         if found.base is None or not uses_gpus(spec):
             return found
         shape = await shape_in(context.results, store, found.base.digest)

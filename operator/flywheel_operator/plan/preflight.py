@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -177,10 +177,13 @@ def champion(promotions: Iterable[Promotion], round_uid: str) -> Promotion | Non
     return max(others, key=lambda p: parse_time(p.at), default=None)
 
 
-def verdicts(promotions: Iterable[Promotion], round_uid: str) -> tuple[str, ...]:
-    """The verdicts that other rounds were promoted by, oldest first."""
+def verdicts(promotions: Iterable[Promotion], round_uid: str, named: Collection[str]) -> tuple[str, ...]:
+    """The verdicts that other rounds were promoted by, oldest first, that know a suite which this round does not name.
+
+    The others add nothing to what this round prepares, so that its results are still those of an equal round (law 13).
+    """
     others = sorted((p for p in promotions if p.round.uid != round_uid), key=lambda p: parse_time(p.at))
-    return tuple(dict.fromkeys(p.verdict_digest for p in others))
+    return tuple(dict.fromkeys(p.verdict_digest for p in others if not p.suites or set(p.suites) - set(named)))
 
 
 def promoted_by(promotions: Iterable[Promotion], round_name: str) -> Promotion | None:

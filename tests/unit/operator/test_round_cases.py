@@ -150,7 +150,8 @@ async def test_a_round_is_given_what_the_campaign_made_before_it() -> None:
     world.apply(ROUND)
     await world.run()
     body = yaml.safe_load(ROUND)
-    world.apply_as("demo-r2", base={"round": "demo-r1"}, seed=2)
+    other = {"suites": [{"name": "another-heldout", "source": "s3://b/x", "gate": {"minScore": "0.1"}}]}
+    world.apply_as("demo-r2", base={"round": "demo-r1"}, seed=2, evaluation=other)
     await world.run(until_of=("demo-r2", ""))
     assert world.status(name="demo-r2")["verdict"] == "Promoted"
     first, status = given["demo-r1", "Gate"], world.status(name="demo-r2")

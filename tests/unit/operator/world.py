@@ -319,6 +319,7 @@ class World:
                 and isinstance(result := self.read(digest).result, TrainingResult)
                 and result.rollouts
             ],
+            suites=[s["name"] for s in config["spec"]["evaluation"]["suites"]],
             at=format_time(self.now),
         )
         key = artifacts.promotion_key(owner.namespace, record.campaign, owner.uid)
