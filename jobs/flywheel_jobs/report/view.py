@@ -263,4 +263,4 @@ def headline(model: ReportModel) -> str:
     """One sentence on what came of the round."""
     reasons = "; ".join(model.reasons)
     said = _HEADLINES.get(model.verdict, "The round has not been decided.")
-    return f"{said} {reasons[:1].upper()}{reasons[1:].rstrip('.')}." if reasons else said
+    return f"{said.removesuffix('.')}: {reasons.removesuffix('.')}." if reasons else said  # they begin with names

@@ -72,7 +72,7 @@ def page(model: ReportModel) -> Page:
 
 
 def test_the_page_says_what_came_of_the_round(page: Page) -> None:
-    assert "The candidate passed its gates and is the campaign's new model." in page.text
+    assert "The candidate passed its gates and is the campaign's new model" in page.text
     assert "31.0 → 74.0" in page.text and "(66.0 – 82.0)" in page.text
     assert "better: the interval of the gain lies above zero" in page.text
     assert "no difference shown: the interval of the gain holds zero" in page.text
@@ -290,7 +290,7 @@ def test_a_held_round_says_why(model: ReportModel) -> None:
         model, verdict=Verdict.HELD, reasons=("airline-heldout: gain -0.010 is below 0",), standin=False
     )
     page = Page(render(held))
-    assert "did not pass its gates; the campaign keeps its model. Airline-heldout: gain -0.010 is below 0." in page.text
+    assert "did not pass its gates; the campaign keeps its model: airline-heldout: gain -0.010 is below 0." in page.text
     assert "Stand-in." not in page.text
 
 
