@@ -9,6 +9,7 @@ answers, and its gradient jumps, in the very step in which it begins to learn (s
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
 
@@ -37,8 +38,15 @@ def suspicion(curve: Sequence[CurvePoint]) -> str | None:
 def _learning(curve: Sequence[CurvePoint]) -> bool:
     """Whether the reward has risen and is at its best, or its tasks are solved."""
     before, now, best = _of(curve[:EARLY], _reward), _of(curve[-RECENT:], _reward), _best(curve)
-    risen = now is not None and (before is None or now > before + RISE or now >= SOLVED)
-    return risen and now is not None and best is not None and now >= best - RISE
+    if now is None or best is None:
+        return False
+    return (before is None or now > before + RISE or now >= SOLVED) and now >= best - _noise(best, curve)
+
+
+def _noise(level: float, curve: Sequence[CurvePoint]) -> float:
+    """A standard deviation of the mean reward of `RECENT` steps, in which the problems of a group are one sample."""
+    groups = statistics.median([p.groups for p in curve if p.groups] or [0])
+    return max(RISE, math.sqrt(max(0.0, level * (1 - level)) / (RECENT * groups))) if groups else RISE
 
 
 def _best(curve: Sequence[CurvePoint]) -> float | None:
@@ -50,14 +58,16 @@ def _of_rewards(
     early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint], learning: bool
 ) -> Iterator[str]:
     now, best = _of(recent, _reward), _best(curve)
-    if now is not None and best is not None and now < best - FALL and now < best / 2:
+    if now is not None and best is not None and now < best - max(FALL, _noise(best, curve)) and now < best / 2:
         yield f"reward {now:.2f}, {best:.2f} at its best"
-    if learning:
+    dead = _of(recent, _dead)
+    # whatever was learnt, there is nothing left to learn from
+    stuck = now is not None and now < SOLVED and all(_dead(p) == 1 for p in recent)
+    if learning and not stuck:
         return
     first, last = _of(early, _spread), _of(recent, _spread)
     if first and last is not None and last < first / 2:
         yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
-    dead = _of(recent, _dead)
     if dead is not None and dead > 0.7:
         yield f"{dead:.0%} of groups carry no advantage"
 
