@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
+from flywheel_api.records.agentic import BranchKind
 from flywheel_domains.behaviour import GIVES_WAY, Behaviour, Unidentifiable, behave
 from flywheel_domains.case import Case, Edit, Ending, Verdict, Want
 from flywheel_domains.decide import Circle
@@ -43,7 +44,6 @@ class PatchKind(StrEnum):
     WISH = "wish"
     ELSE = "else"
     HIDE = "hide"
-    CLAIM = "claim"
 
 
 @dataclass(frozen=True)
@@ -194,7 +194,7 @@ def proposals(
     domain: Domain, world: World, found: Behaviour, rng: random.Random, kind: PatchKind | None = None
 ) -> Iterator[Patch]:
     """Patches of a case in a random order of kinds; which of them are any good, `accept` says."""
-    kinds = [kind] if kind is not None else [PatchKind.STATE, PatchKind.HIDE, PatchKind.ELSE, PatchKind.WISH]
+    kinds = [kind] if kind is not None else list(_PROPOSALS)
     rng.shuffle(kinds)
     sources = [_PROPOSALS[each](domain, world, found, rng) for each in kinds]
     while sources:
@@ -263,61 +263,44 @@ _PROPOSALS = {PatchKind.STATE: _states, PatchKind.HIDE: _hides, PatchKind.ELSE: 
 # ---- what kind of branch a case is
 
 
-class Kind(StrEnum):
-    """The vocabulary of docs/method.md, computed."""
-
-    NORMAL = "normal"
-    MISSING_DATA = "missing-data"
-    PRECONDITION = "precondition"
-    VALIDATION = "validation"
-    VARIATION = "variation"
-    PROHIBITED = "prohibited"
-    OUT_OF_WINDOW = "out-of-window"
-    UNAUTHORISED = "unauthorised"
-    CONFLICTING = "conflicting"
-    TRAP = "trap"
-    MIXED = "mixed"
-    ESCALATION = "escalation"
-
-
-def kinds_of(domain: Domain, found: Behaviour) -> frozenset[Kind]:
-    """Every kind that a case is an example of."""
-    kinds: set[Kind] = set()
+def kinds_of(domain: Domain, found: Behaviour) -> frozenset[BranchKind]:
+    """Every kind of docs/method.md that a case is an example of, computed."""
+    kinds: set[BranchKind] = set()
     for result in found.results:
         if result.asked:
-            kinds.add(Kind.CONFLICTING if result.verdict is Verdict.ASK else Kind.MISSING_DATA)
+            kinds.add(BranchKind.CONFLICTING if result.verdict is Verdict.ASK else BranchKind.MISSING_DATA)
         if result.ending is Ending.REPLACED:
-            kinds.add(Kind.VARIATION)
+            kinds.add(BranchKind.VARIATION)
         if result.ending is Ending.HANDED_OVER:
-            kinds.add(Kind.ESCALATION)
+            kinds.add(BranchKind.ESCALATION)
         if result.ending is Ending.IMPOSSIBLE:
-            kinds.add(Kind.VALIDATION)
+            kinds.add(BranchKind.VALIDATION)
         if result.ending is Ending.DENIED:
             kinds |= _denials(domain, result)
     endings = {result.wrote for result in found.results}
     if endings == {True, False}:
-        kinds.add(Kind.MIXED)
-    return frozenset(kinds) or frozenset({Kind.NORMAL})
+        kinds.add(BranchKind.MIXED)
+    return frozenset(kinds) or frozenset({BranchKind.NORMAL})
 
 
-def _denials(domain: Domain, result: Any) -> set[Kind]:
-    kinds: set[Kind] = set()
+def _denials(domain: Domain, result: Any) -> set[BranchKind]:
+    kinds: set[BranchKind] = set()
     for name in result.rules:
         rule = domain.rule(name)
         test = rule.when or rule.unless
         if rule.verdict == "ask":
-            kinds.add(Kind.CONFLICTING)
+            kinds.add(BranchKind.CONFLICTING)
         elif test is None:
-            kinds.add(Kind.PROHIBITED)
+            kinds.add(BranchKind.PROHIBITED)
         elif "caller" in test.names:
-            kinds.add(Kind.UNAUTHORISED)
+            kinds.add(BranchKind.UNAUTHORISED)
         elif {"now", "today"} & test.names:
-            kinds.add(Kind.OUT_OF_WINDOW)
+            kinds.add(BranchKind.OUT_OF_WINDOW)
         else:
-            kinds.add(Kind.VALIDATION if rule.enforced else Kind.PRECONDITION)
+            kinds.add(BranchKind.VALIDATION if rule.enforced else BranchKind.PRECONDITION)
     if is_trap(domain, result):
-        kinds.add(Kind.TRAP)
-    return kinds or {Kind.PRECONDITION}
+        kinds.add(BranchKind.TRAP)
+    return kinds or {BranchKind.PRECONDITION}
 
 
 def is_trap(domain: Domain, result: Any) -> bool:

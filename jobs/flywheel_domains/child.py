@@ -31,7 +31,6 @@ HEAD = struct.Struct(">Q")
 MOST_OUTPUT = 64 * 1024
 BUILT = b"{}"
 """Says that the world is there: building one is our time and not the function's."""
-WORLDS_AHEAD = 4
 
 
 class Db:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from flywheel_domains.case import Call, Want
+from flywheel_domains.case import Want
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell, Expr, Scope
 from flywheel_domains.functions import attribute
@@ -195,8 +195,3 @@ def _spread(domain: Domain, spread: Spread, arg: Arg, scope: Scope) -> Any:
 
 def _amount(domain: Domain, table: str) -> str:
     return next(name for name, kind in domain.columns[table].items() if kind.kind == "money")
-
-
-def call_for(want: Want, goal: str, args: Mapping[str, Any], row_slot: str | None = None, row: Any = None) -> Call:
-    """The call of a want with these arguments, for one row of its set if it has one."""
-    return Call(goal, {**args, row_slot: row} if row_slot else dict(args))

@@ -309,10 +309,6 @@ class World:
             self._digest = self.view().digest
         return self._digest
 
-    def real_patch(self) -> Patch:
-        """The patch without what is as it was."""
-        return _real(self.base, self.patch)
-
 
 def broken(view: View, rows: Iterable[tuple[str, str]]) -> list[str]:
     """The invariants that do not hold for some rows, in plain words."""

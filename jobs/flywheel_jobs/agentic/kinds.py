@@ -18,10 +18,10 @@ MOST_TELLING = (
 
 def kind_of(right: Right) -> BranchKind:
     """The kind by which a case is counted."""
-    found = {str(kind) for kind in kinds_of(right.domain, right.behaviour)}
+    found = kinds_of(right.domain, right.behaviour)
     if BranchKind.VARIATION in found and traps(right):
         return BranchKind.TRAP  # what was wished could be done, and something else is right
-    return next(kind for kind in MOST_TELLING if kind.value in found)
+    return next(kind for kind in MOST_TELLING if kind in found)
 
 
 def legal(right: Right) -> bool:

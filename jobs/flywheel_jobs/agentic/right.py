@@ -24,7 +24,7 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.domains.packages import REASON
 from flywheel_jobs.domains.shelf import Shelf
 
-_CASE, _WANT = TypeAdapter(cases.Case), TypeAdapter(cases.Want)
+_CASE = TypeAdapter(cases.Case)
 T = TypeVar("T")
 KEPT = 4096  # behaviours at hand: an episode asks for one at its start and at its end
 
@@ -52,11 +52,6 @@ def dump_case(case: cases.Case) -> dict[str, Any]:
 def read_case(value: object) -> cases.Case:
     """The case of a record. Raises ValueError."""
     return _read(_CASE, value)
-
-
-def read_want(value: object) -> cases.Want:
-    """A wish of a record. Raises ValueError."""
-    return _read(_WANT, value)
 
 
 def _read(kind: TypeAdapter[T], value: object) -> T:

@@ -97,7 +97,8 @@ def matrix(store: Store, verdicts: Collection[str]) -> list[MatrixRow]:
             continue
         if isinstance(manifest.result, VerdictResult):
             known = [*manifest.result.matrix, row_of(manifest.owner.name, manifest.result)]
-            rows = {(row.round, row.model): row for row in known} | rows
+            for row in known:
+                rows.setdefault((row.round, row.model), row)
     return list(rows.values())
 
 

@@ -12,7 +12,7 @@ what was not seen among n items may still be there. Where facts have several ite
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING
@@ -98,16 +98,3 @@ def score_interval(
     """Interval of the mean of 0/1 scores in groups of repeats. Raises ValueError when there are none."""
     means = [sum(map(Fraction, g), Fraction(0)) / len(g) for g in groups if g]
     return spread(means, 0, 1, facts).interval(confidence)
-
-
-def paired_gain(
-    base: Mapping[str, Fraction], candidate: Mapping[str, Fraction], confidence: float = 0.95
-) -> tuple[float, Interval]:
-    """Mean over the items of both of candidate - base, and its interval. Raises ValueError without a common item.
-
-    Keys are items by content, values their mean scores: differences are exact, so that equal ones are equal.
-    """
-    differences = [candidate[i] - base[i] for i in sorted(base.keys() & candidate.keys())]
-    if not differences:
-        raise ValueError("base and candidate share no item: their gain is not defined")
-    return float(sum(differences) / len(differences)), mean_interval(differences, -1, 1, confidence)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 from flywheel_api.results import CurvePoint
 
@@ -28,46 +29,53 @@ def suspicion(curve: Sequence[CurvePoint]) -> str | None:
     if len(curve) < EARLY + RECENT:
         return None
     early, recent = curve[:EARLY], curve[-RECENT:]
-    learning = _learning(curve)
-    rewards, broken = list(_of_rewards(early, recent, curve, learning)), list(_of_answers(early, recent, curve))
-    sharp = list(_of_sharpness(early, recent)) if rewards and not learning else []
+    level = Level.of(curve)
+    rewards, broken = list(_of_rewards(early, recent, level)), list(_of_answers(early, recent, curve))
+    sharp = list(_of_sharpness(early, recent)) if rewards and not level.learning else []
     said = [*rewards, *broken, *sharp]
     return "; ".join(said) if len(said) >= SIGNS else None
 
 
-def _learning(curve: Sequence[CurvePoint]) -> bool:
-    """Whether the reward has risen and is at its best, or its tasks are solved."""
-    before, now, best = _of(curve[:EARLY], _reward), _of(curve[-RECENT:], _reward), _best(curve)
-    if now is None or best is None:
-        return False
-    return (before is None or now > before + RISE or now >= SOLVED) and now >= best - _noise(best, curve)
+@dataclass(frozen=True)
+class Level:
+    """The reward of the first steps, of the last, and of the best three together; None where too few steps say it."""
+
+    before: float | None
+    now: float | None
+    best: float | None
+    noise: float
+    """A standard deviation of the best, in which the problems of a group are one sample."""
+
+    @classmethod
+    def of(cls, curve: Sequence[CurvePoint]) -> Level:
+        """Read from a curve."""
+        windows = [_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1)]
+        best = max((value for value in windows if value is not None), default=None)
+        groups = statistics.median([p.groups for p in curve if p.groups] or [0])
+        noise = math.sqrt(max(0.0, best * (1 - best)) / (RECENT * groups)) if groups and best is not None else 0.0
+        return cls(_of(curve[:EARLY], _reward), windows[-1], best, max(RISE, noise))
+
+    @property
+    def learning(self) -> bool:
+        """Whether it has risen and is at its best, or the tasks are solved."""
+        if self.now is None or self.best is None:
+            return False
+        risen = self.before is None or self.now > self.before + RISE or self.now >= SOLVED
+        return risen and self.now >= self.best - self.noise
 
 
-def _noise(level: float, curve: Sequence[CurvePoint]) -> float:
-    """A standard deviation of the mean reward of `RECENT` steps, in which the problems of a group are one sample."""
-    groups = statistics.median([p.groups for p in curve if p.groups] or [0])
-    return max(RISE, math.sqrt(max(0.0, level * (1 - level)) / (RECENT * groups))) if groups else RISE
-
-
-def _best(curve: Sequence[CurvePoint]) -> float | None:
-    windows = (_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1))
-    return max((value for value in windows if value is not None), default=None)
-
-
-def _of_rewards(
-    early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint], learning: bool
-) -> Iterator[str]:
-    now, best = _of(recent, _reward), _best(curve)
-    if now is not None and best is not None and now < best - max(FALL, _noise(best, curve)) and now < best / 2:
+def _of_rewards(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], level: Level) -> Iterator[str]:
+    now, best = level.now, level.best
+    if now is not None and best is not None and now < best - max(FALL, level.noise) and now < best / 2:
         yield f"reward {now:.2f}, {best:.2f} at its best"
-    dead = _of(recent, _dead)
     # whatever was learnt, there is nothing left to learn from
     stuck = now is not None and now < SOLVED and all(_dead(p) == 1 for p in recent)
-    if learning and not stuck:
+    if level.learning and not stuck:
         return
     first, last = _of(early, _spread), _of(recent, _spread)
     if first and last is not None and last < first / 2:
         yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
+    dead = _of(recent, _dead)
     if dead is not None and dead > 0.7:
         yield f"{dead:.0%} of groups carry no advantage"
 

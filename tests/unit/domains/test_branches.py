@@ -9,8 +9,9 @@ from statistics import mean
 
 import pytest
 
+from flywheel_api.records.agentic import BranchKind
 from flywheel_domains.behaviour import behave
-from flywheel_domains.branches import Branch, Kind, PatchKind, accept, attempt, branch, composed, grow, kinds_of
+from flywheel_domains.branches import Branch, PatchKind, accept, attempt, branch, composed, grow, kinds_of
 from flywheel_domains.branches import proposals as proposed
 from flywheel_domains.case import dump
 from flywheel_domains.case import parse as parse_case
@@ -78,7 +79,14 @@ def test_a_patch_that_changes_nothing_to_be_known_is_refused(tern: Domain, world
 
 def test_the_vocabulary_occurs(tern: Domain, chains: list[list[Branch]]) -> None:
     kinds = {kind for chain in chains for each in chain for kind in kinds_of(tern, each.found)}
-    wanted = {Kind.MISSING_DATA, Kind.PRECONDITION, Kind.PROHIBITED, Kind.TRAP, Kind.MIXED, Kind.UNAUTHORISED}
+    wanted = {
+        BranchKind.MISSING_DATA,
+        BranchKind.PRECONDITION,
+        BranchKind.PROHIBITED,
+        BranchKind.TRAP,
+        BranchKind.MIXED,
+        BranchKind.UNAUTHORISED,
+    }
     assert wanted <= kinds
 
 

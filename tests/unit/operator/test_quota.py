@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -11,7 +10,8 @@ import yaml
 
 from flywheel_api.conditions import Reason
 from flywheel_operator import refusals
-from flywheel_operator.ports.errors import Forbidden, PortError, Retryable
+from flywheel_operator.ports.errors import Forbidden, Retryable
+from unit.operator.refused import refusing, turns
 from unit.operator.world import NS, ROUND, World
 
 Object = dict[str, Any]
@@ -23,21 +23,6 @@ RIGHTS = '403 {0} is forbidden: User "system:serviceaccount:a:flywheel" cannot c
 PLURAL = {"Job": "jobs.batch", "RayJob": "rayjobs.ray.io", "RayService": "rayservices.ray.io", "RLJob": "rljobs"}
 OWNER = {"RayJob": "RLJob", "RayService": "RolloutPool"}
 UNTIL = {"Job": "Prepare", "RayService": "ServeBase", "RLJob": "TrainReasoning", "RayJob": "TrainReasoning"}
-
-
-def refusing(world: World, kind: str, error: Callable[[], PortError]) -> None:
-    def refuse(verb: str, which: str) -> None:
-        if verb == "create" and which == kind:
-            raise error()
-
-    world.kube.before_write = refuse
-
-
-async def turns(world: World, count: int, seconds: float = 1.5) -> None:
-    for _ in range(count):
-        await world.look()
-        world.act()
-        world.tick(seconds)
 
 
 def long_round(world: World) -> None:

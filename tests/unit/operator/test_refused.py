@@ -12,6 +12,7 @@ import yaml
 from flywheel_api.conditions import Reason
 from flywheel_operator.ports.errors import Conflict, NotFound, PortError, Retryable
 from flywheel_operator.queue import Key
+from unit.operator.refused import refusing, turns
 from unit.operator.world import NS, ROUND, START, World
 
 Object = dict[str, Any]
@@ -23,21 +24,6 @@ REFUSALS: dict[str, Callable[[], PortError]] = {
     "not served": lambda: NotFound("404 the server could not find the requested resource"),
     "quota conflict": lambda: Conflict(QUOTA),
 }
-
-
-def refusing(world: World, kind: str, error: Callable[[], PortError]) -> None:
-    def refuse(verb: str, which: str) -> None:
-        if verb == "create" and which == kind:
-            raise error()
-
-    world.kube.before_write = refuse
-
-
-async def turns(world: World, count: int, seconds: float = 1.5) -> None:
-    for _ in range(count):
-        await world.look()
-        world.act()
-        world.tick(seconds)
 
 
 @pytest.mark.parametrize("error", REFUSALS.values(), ids=REFUSALS)
