@@ -63,7 +63,7 @@ class FileEntry(StatusModel):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = Field(description="Digest of the content, in hex.")
     size: Annotated[int, Field(ge=0)] = Field(description="Bytes.")
     records: int | None = Field(default=None, description="Records, for files of records.")
-    record_schema: str | None = Field(default=None, description="Record type and version, e.g. reasoning-problem/v1.")
+    record_schema: str | None = Field(default=None, description="Record type and version, e.g. reasoning-problem/v2.")
 
 
 class Dropped(StatusModel):

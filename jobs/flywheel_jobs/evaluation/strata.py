@@ -25,7 +25,7 @@ def facts_of(record: Problem | Task) -> str:
 def strata_of(record: Problem | Task) -> dict[str, str]:
     """Dimension to value: family and level of a problem, expected outcome and kind of branch of a task."""
     if isinstance(record, Problem):
-        found = {"family": record.family, "level": str(record.difficulty) if record.family else ""}
+        found = {"family": record.family, "level": str(record.level or "")}
     else:
         found = {"outcome": record.outcome, "kind": record.kind}
     return {dimension: value for dimension, value in found.items() if value}

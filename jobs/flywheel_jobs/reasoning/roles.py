@@ -23,6 +23,7 @@ PERSONA = "persona"
 
 INSTRUCTIONS = {
     "change-values": "Keep the problem's structure and wording; change its key values.",
+    "lower-difficulty": "Make the problem one step easier: smaller values or one operation less.",
     "raise-difficulty": "Make the problem one step harder: larger values or one more operation.",
     "invert": "Turn the problem around: give the result and ask for one of its former inputs.",
     "compose": "Feed the problem's result into one further operation of the same kind.",
@@ -49,6 +50,7 @@ class TypedVariant(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     family: str
+    level: Annotated[int, Field(ge=1)] | None = None
     values: list[int]
 
 

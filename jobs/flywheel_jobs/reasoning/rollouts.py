@@ -42,11 +42,16 @@ def _problem(t: Trajectory) -> Problem | None:
         messages.pop()
     if not messages or not messages[-1]["content"]:
         return None
+    known = t.problem
     return Problem(
         id=t.item,
-        lineage=Lineage(parent_ids=[t.item], operator=TRAINING_ROLLOUT),
+        lineage=Lineage(parent_ids=[t.item], operator=TRAINING_ROLLOUT, root_id=t.lineage.root_id),
         question=messages[-1]["content"],
         context=[Message(role=m["role"], content=m["content"]) for m in messages[:-1]],
         answer=t.truth,
+        family=known.family if known else "",
+        level=known.level if known else None,
+        typed=known.typed if known else None,
+        persona_id=known.persona_id if known else None,
         template=TRAINING_ROLLOUT,
     )

@@ -153,7 +153,7 @@ def make(
         answer=None if answer is None else str(answer),
         family=typed.family,
         template=f"{typed.family}/{split}/{template}",
-        difficulty=difficulty,
+        level=difficulty,
         typed=typed.dump(),
     )
 

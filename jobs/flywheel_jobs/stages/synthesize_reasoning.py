@@ -95,8 +95,8 @@ def candidate(ctx: StageContext, order: Order, variant: roles.Variant) -> Proble
         question=question,
         context=context,
         family=typed["family"] if typed else parent.family,
+        level=typed["level"] if typed else None,
         template=f"{order.operator}/{parent.template}",
-        difficulty=parent.difficulty,
         typed=typed,
         persona_id=order.persona.id if order.persona else None,
     )

@@ -249,6 +249,7 @@ def describe(row: Row, sampled: Sampled) -> Trajectory:
         response_tokens=sampled.response_tokens,
         truth=(prompt.reward_model.ground_truth or None) if task is None else None,
         task=task,
+        problem=prompt.problem if task is None else None,
     )
 
 

@@ -39,6 +39,7 @@ class ExtraInfo(BaseModel):
     outcome: str = Field(default="", description="Expected outcome of a task.")
     policy_pass: str = Field(default="", description="PassRate of the policy as JSON, where it was measured.")
     task: str = Field(default="", description="The task as JSON; empty for problems.")
+    problem: str = Field(default="", description="The problem as JSON, for the round that mines its rollouts.")
 
     @model_validator(mode="before")
     @classmethod
@@ -91,6 +92,14 @@ class Prompt(BaseModel):
         value = json.loads(self.extra_info.task)
         return Task.model_validate({"id": self.item, **value} if isinstance(value, dict) else value)
 
+    @property
+    def problem(self) -> Problem | None:
+        """The problem of a row of ours: family, level, exact form and lineage; None for tasks and rows of others."""
+        try:
+            return Problem.model_validate_json(self.extra_info.problem)
+        except ValueError:
+            return None
+
     def row(self) -> dict[str, Any]:
         """The Parquet row; single-turn rows carry no agent."""
         return self.model_dump(exclude={"agent_name"} if self.agent_name is None else None)
@@ -118,6 +127,7 @@ def of_problem(problem: Problem) -> Prompt:
             persona_id=problem.persona_id or "",
             template=problem.template,
             policy_pass=json.dumps(problem.policy_pass.dump()) if problem.policy_pass else "",
+            problem=json.dumps(problem.dump(), sort_keys=True, ensure_ascii=False),
         ),
     )
 

@@ -21,17 +21,21 @@ class Band(StrEnum):
 class Problem(Record):
     """A problem with one checkable final answer."""
 
-    schema_: Literal["reasoning-problem/v1"] = Field(
-        default="reasoning-problem/v1", alias="schema", description="Kind and version of the record."
+    schema_: Literal["reasoning-problem/v2"] = Field(
+        default="reasoning-problem/v2", alias="schema", description="Kind and version of the record."
     )
     question: Annotated[str, Field(min_length=1, max_length=20_000)] = Field(description="The question.")
     context: list[Message] = Field(
         default_factory=list, description="Messages before the question: system, worked examples."
     )
     answer: str | None = Field(default=None, description="The final answer, where it is known.")
-    family: str = Field(default="", description="Built-in family that it belongs to.")
+    family: str = Field(
+        default="", description="Built-in family that it belongs to; a variant's own, where its exact form is known."
+    )
     template: str = Field(default="", description="Template of the family.")
-    difficulty: int = Field(default=1, description="Difficulty within the family, from 1.")
+    level: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="How hard it is within its family, from 1; unset where nobody knows."
+    )
     typed: dict[str, Any] | None = Field(default=None, description="Exact form, for built-in families.")
     persona_id: str | None = Field(default=None, description="Persona that it is set in.")
     policy_pass: PassRate | None = Field(default=None, description="How the policy did when it was mined.")

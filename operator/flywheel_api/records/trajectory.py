@@ -9,6 +9,7 @@ from pydantic import Field
 from flywheel_api.common import Role
 from flywheel_api.records.agentic import LoggedCall, Task
 from flywheel_api.records.base import Record
+from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import Track
 
 TRAINING_ROLLOUT = "training-rollout"  # `lineage.operator` of what training sampled
@@ -17,8 +18,8 @@ TRAINING_ROLLOUT = "training-rollout"  # `lineage.operator` of what training sam
 class Trajectory(Record):
     """What was said and done in one episode, and how it was scored."""
 
-    schema_: Literal["trajectory/v3"] = Field(
-        default="trajectory/v3", alias="schema", description="Kind and version of the record."
+    schema_: Literal["trajectory/v4"] = Field(
+        default="trajectory/v4", alias="schema", description="Kind and version of the record."
     )
     track: Track = Field(description="Track that the item belongs to.")
     item: str = Field(description="Id of the problem or task.")
@@ -42,6 +43,7 @@ class Trajectory(Record):
     response_tokens: int | None = Field(default=None, description="Tokens that the policy wrote.")
     truth: str | None = Field(default=None, description="The right answer, for problems.")
     task: Task | None = Field(default=None, description="The task itself, for rollouts of a training.")
+    problem: Problem | None = Field(default=None, description="The problem itself, for rollouts of a training.")
 
     @property
     def masked(self) -> bool:

@@ -40,7 +40,7 @@ def test_a_result_is_of_the_kind_that_is_asked_for() -> None:
 def test_records_are_of_the_kind_that_is_asked_for() -> None:
     problems = [Problem(id=f"p{n}", question=str(n)) for n in range(2)]
     ctx = context(PreparedResult(suites=[]), OutputFile.of("seeds.jsonl", Problem, problems))
-    assert ctx.input(Stage.PREPARE).files[0].record_schema == "reasoning-problem/v1"
+    assert ctx.input(Stage.PREPARE).files[0].record_schema == "reasoning-problem/v2"
     assert ctx.records(Stage.PREPARE, "seeds.jsonl", Problem) == problems
     with pytest.raises(CorruptArtifact, match=r"record 1 of seeds\.jsonl is no agentic-task/v2: "):
         ctx.records(Stage.PREPARE, "seeds.jsonl", Task)

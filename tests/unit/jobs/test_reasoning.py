@@ -61,7 +61,7 @@ def test_sides_share_no_operands_and_no_template() -> None:
 def test_generation_is_seeded_distinct_and_easy_first() -> None:
     one = arithmetic.generate(random.Random(5), 60, "train")
     assert one == arithmetic.generate(random.Random(5), 60, "train")
-    assert len({p.question for p in one}) == 60 and {p.difficulty for p in one} == {1}
+    assert len({p.question for p in one}) == 60 and {p.level for p in one} == {1}
     assert one[0].messages()[:3] == [
         {"role": "system", "content": "Compute."},
         {"role": "user", "content": "2+4"},

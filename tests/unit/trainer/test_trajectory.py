@@ -272,11 +272,11 @@ def test_a_stored_step_is_read_through_the_same_model() -> None:
     store = Store(MemoryBucket())
     rows = [Trajectory(id=str(n), track=Track.REASONING, item="i", step=4, score=s) for n, s in enumerate([1.0, None])]
     entry = rollouts.store_step(store, 4, rows)
-    assert (entry.path, entry.records, entry.record_schema) == ("rollouts/step-4.jsonl", 2, "trajectory/v3")
+    assert (entry.path, entry.records, entry.record_schema) == ("rollouts/step-4.jsonl", 2, "trajectory/v4")
     assert rollouts.step_of(entry) == 4
     lines = store.get_blob(entry.sha256).decode().splitlines()
     assert [Trajectory.model_validate_json(line) for line in lines] == rows
-    assert all(json.loads(line)["schema"] == "trajectory/v3" for line in lines)
+    assert all(json.loads(line)["schema"] == "trajectory/v4" for line in lines)
 
 
 ODD = ["a\u2028b", "a\u2029b", "a\u0085b", "a\x0b\x0c\x1c\x1d\x1eb", "a\r\nb", "a\ud83db", "\x00", "\ufeffx"]
