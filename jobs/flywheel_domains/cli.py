@@ -8,9 +8,11 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from flywheel_domains.archive import BadArchive, from_path, written
 from flywheel_domains.importers import IMPORTERS, ImportFault
 
 TEMPLATE = Path(__file__).with_name("template")
@@ -22,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     chosen = _parser().parse_args(argv)
     try:
         return int(chosen.run(chosen))
-    except (ImportFault, FileNotFoundError, FileExistsError, NotADirectoryError) as problem:
+    except (BadArchive, ImportFault, OSError) as problem:
         print(f"domain {chosen.command}: {problem}", file=sys.stderr)
         return 1
 
@@ -52,7 +54,13 @@ def _parser() -> argparse.ArgumentParser:
 def _test(chosen: argparse.Namespace) -> int:
     from flywheel_domains.check import check
 
-    report = check(chosen.folder, chosen.seed, chosen.without)
+    try:
+        files = from_path(chosen.folder)
+    except BadArchive as error:
+        raise BadArchive(f"{chosen.folder} is refused: {error}") from error
+    with tempfile.TemporaryDirectory(prefix="domain-") as scratch:  # what is tested is what a round would take
+        name = chosen.folder.resolve().name.partition(".")[0] or "domain"
+        report = check(written(files, Path(scratch) / name), chosen.seed, chosen.without)
     print(report.text())
     return 0 if report.passed else 1
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from flywheel_domains.archive import DECLARATION
 from flywheel_domains.code_check import check_code
 from flywheel_domains.document import Document, read_document
 from flywheel_domains.document import Path as Where
@@ -15,7 +16,6 @@ from flywheel_domains.domain import Domain
 from flywheel_domains.errors import DomainError, Fault
 from flywheel_domains.link import link
 
-DECLARATION = "domain.yaml"
 CODE = "tools.py"
 
 

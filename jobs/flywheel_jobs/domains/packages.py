@@ -1,7 +1,8 @@
 """From a reference to a package: fetched, brought into one form, and known by the digest of that form.
 
 The form is a plain tar of the folder, the same for the same files whoever packed them, so that a package lies in the
-store as a blob under its own digest. What an archive of a user's may do to a disk is `flywheel_domains.load`'s matter.
+store as a blob under its own digest. What an archive of a user's may do to a disk is the matter of
+`flywheel_domains.archive`.
 """
 
 from __future__ import annotations
@@ -11,17 +12,19 @@ import importlib.util
 import io
 import tarfile
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path, PurePosixPath
 
 import flywheel_domains
 from flywheel_api.common import BUILTIN_DOMAINS, DomainPin, DomainRef
+from flywheel_domains import archive
+from flywheel_domains.archive import DECLARATION, LARGEST, MOST_FILES, BadArchive
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.domains.archive import LARGEST, MOST_FILES, BadArchive, kept, members, rooted
 from flywheel_store.store import BlobStore
 
-DECLARATION = "domain.yaml"
 GROUP = "flywheel.domains"
 BUILTIN = Path(flywheel_domains.__file__).with_name("builtin")
 REASON = "InvalidDomain"
@@ -55,10 +58,7 @@ class Package:
         with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
             whole = Path(scratch) / "package"
             whole.mkdir()
-            for path, content in members(self.data).items():
-                target = whole / path
-                target.parent.mkdir(parents=True, exist_ok=True)
-                target.write_bytes(content)
+            archive.written(archive.members(self.data), whole)
             try:
                 whole.rename(folder)
             except OSError:  # another process was first
@@ -68,31 +68,33 @@ class Package:
 
 def pack(name: str, folder: Path) -> Package:
     """The files of a folder that make a domain; nothing of the machine that packed them. Raises ValidationFailure."""
-    files = {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not path.is_symlink() and kept(PurePosixPath(path.relative_to(folder)))
-    }
-    return packed(name, files)
+    with _refused(name, "the folder"):
+        return _packed(name, archive.from_folder(folder))
 
 
 def packed(name: str, files: dict[str, bytes]) -> Package:
     """The one form of these files. Raises ValidationFailure where they are too many or too much, or no domain."""
-    if DECLARATION not in files:
-        raise ValidationFailure(f"domain {name}: there is no {DECLARATION} in it", REASON)
-    if len(files) > MOST_FILES or sum(map(len, files.values())) > LARGEST:
-        raise ValidationFailure(
-            f"domain {name}: more than {MOST_FILES} files or {LARGEST >> 20} MiB: a package holds a declaration and "
-            "code, its rows come from generators",
-            REASON,
-        )
+    with _refused(name, "the package"):
+        return _packed(name, archive.fitting(files))
+
+
+def _packed(name: str, files: dict[str, bytes]) -> Package:
     buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as whole:
         for path, content in sorted(files.items()):
             entry = tarfile.TarInfo(path)
             entry.size = len(content)
-            archive.addfile(entry, io.BytesIO(content))
+            whole.addfile(entry, io.BytesIO(content))
     return Package(name, buffer.getvalue())
+
+
+@contextmanager
+def _refused(name: str, what: str) -> Iterator[None]:
+    """What the door refuses, as a fault of a round's spec."""
+    try:
+        yield
+    except BadArchive as error:
+        raise ValidationFailure(f"domain {name}: {what} is refused: {error}", REASON) from error
 
 
 def find(ref: DomainRef, store: BlobStore) -> Package:
@@ -157,7 +159,7 @@ def _fetched(name: str, source: str, store: BlobStore) -> Package:
         files = {}
         for number, key in enumerate(keys):
             path = PurePosixPath(key.removeprefix(root) if key.startswith(root) else PurePosixPath(key).name)
-            if not kept(path):
+            if not archive.kept(path):
                 continue
             store.fetch(key, Path(scratch) / str(number))
             files[path.as_posix()] = (Path(scratch) / str(number)).read_bytes()
@@ -166,7 +168,5 @@ def _fetched(name: str, source: str, store: BlobStore) -> Package:
 
 def from_archive(name: str, data: bytes) -> Package:
     """A user's archive, whatever it was packed by. Raises ValidationFailure for one that is no archive, or a trap."""
-    try:
-        return packed(name, rooted(members(data), DECLARATION))
-    except BadArchive as error:
-        raise ValidationFailure(f"domain {name}: the archive is refused: {error}", REASON) from error
+    with _refused(name, "the archive"):
+        return _packed(name, archive.from_archive(data))

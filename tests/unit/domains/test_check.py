@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import io
+import re
 import subprocess
 import sys
+import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from flywheel_domains.archive import LARGEST
 from flywheel_domains.check import check, proofs, sample, worlds
 from flywheel_domains.check.table import CHECKS
 from flywheel_domains.cli import begin, main
@@ -87,9 +93,84 @@ def test_a_folder_with_something_in_it_is_not_written_to(tmp_path: Path, capsys:
         begin("kites", tmp_path)
 
 
+def archived(files: dict[str, bytes], edit: Callable[[tarfile.TarInfo], None] = lambda _: None) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size = len(content)
+            edit(entry)
+            archive.addfile(entry, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+READ_ONLY = ["--without", *sorted({row.name for row in CHECKS} - set(READ))]
+
+
+def test_an_archive_is_tested_as_the_folder_in_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for number, broken in enumerate([None, next(b for b in BROKEN if b.name == "a float in a column")]):
+        folder = tmp_path / f"desk{number}"
+        if broken is None:
+            begin("desk", folder)
+        else:
+            broken.make(folder)
+        packed = tmp_path / f"desk{number}.tar.gz"
+        packed.write_bytes(archived({f"desk/{p.name}": p.read_bytes() for p in folder.iterdir()}))
+        said = []
+        for source in (folder, packed):
+            assert main(["test", str(source), *READ_ONLY]) == (0 if broken is None else 1)
+            said.append(re.sub(r"\d+\.\d+ s", "", capsys.readouterr().out))
+        assert said[0] == said[1] and said[0].startswith(f"domain desk{number}\n")
+
+
+def link(entry: tarfile.TarInfo) -> None:
+    entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+
+
+REFUSED = {
+    "nothing": (b"", "cannot be read as a tar archive"),
+    "above": (archived({"desk/../../domain.yaml": b"x"}), "'desk/../../domain.yaml' leads out of it"),
+    "a link": (archived({"domain.yaml": b""}, link), "'domain.yaml' is a link or a device"),
+    "a bomb": (gzip.compress(bytes(LARGEST + 1)), "larger than 8 MiB"),
+    "no domain": (archived({"tools.py": b""}), "there is no domain.yaml in it"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_an_archive_that_is_a_trap_is_refused(case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data, why = REFUSED[case]
+    (tmp_path / "desk.tgz").write_bytes(data)
+    assert main(["test", str(tmp_path / "desk.tgz")]) == 1
+    said = capsys.readouterr().err
+    assert why in said and "desk.tgz is refused" in said
+
+
+@pytest.mark.parametrize("what", ["folder", "archive"])
+def test_two_gigabytes_are_refused_before_they_are_read(
+    what: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("desk", tmp_path / "desk")
+    large = tmp_path / "desk" / "rows.csv" if what == "folder" else tmp_path / "desk.tgz"
+    with large.open("wb") as file:
+        file.truncate(2 << 30)  # a hole: nothing of it is on the disk
+    monkeypatch.setattr(Path, "read_bytes", lambda path: pytest.fail(f"{path} was read"))
+    assert main(["test", str(tmp_path / "desk" if what == "folder" else large)]) == 1
+    assert "8 MiB" in capsys.readouterr().err
+
+
+def test_a_link_in_a_folder_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    begin("desk", tmp_path / "desk")
+    (tmp_path / "tools.py").write_text("")
+    (tmp_path / "desk" / "tools.py").symlink_to(tmp_path / "tools.py")
+    assert main(["test", str(tmp_path / "desk")]) == 1
+    assert "'tools.py' is a link" in capsys.readouterr().err
+
+
 def test_a_folder_without_a_domain_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["test", str(tmp_path)]) == 1
-    assert "domain.yaml" in capsys.readouterr().err
+    assert "there is no domain.yaml in it" in capsys.readouterr().err
+    assert main(["test", str(tmp_path / "nowhere")]) == 1
+    assert "nowhere" in capsys.readouterr().err
 
 
 def test_the_command_starts_without_anything_heavy() -> None:

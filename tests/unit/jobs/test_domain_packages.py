@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from flywheel_api.common import DomainRef
+from flywheel_domains.archive import LARGEST, MOST_FILES
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.domains import packages
-from flywheel_jobs.domains.archive import LARGEST, MOST_FILES
 from flywheel_jobs.domains.checked import fetch_all
 from flywheel_jobs.domains.shelf import Shelf
 from flywheel_jobs.storage.store import Store

@@ -1,7 +1,8 @@
-"""What a user's archive may hold: plain files with names inside it, few and small.
+"""The one door for a package of a user's, a folder or an archive: plain files with names inside it, few and small.
 
-It is read in memory, never unpacked by a library, and no further than its limits, so that a small file of zeros does
-not become a large one.
+An archive is read in memory, never unpacked by a library, and no further than its limits, so that a small file of
+zeros does not become a large one. `domain test` and Prepare both come in here, so that what passes the one is taken
+by the other.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import io
 import lzma
 import tarfile
 from collections.abc import Callable, Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import IO
 
+DECLARATION = "domain.yaml"
 LARGEST = 8 << 20  # bytes of a package, packed or not: declarations and code, no data
 MOST_FILES = 64
 SUFFIXES = frozenset({".yaml", ".py", ".md", ".txt", ".csv", ".json"})
@@ -22,7 +24,7 @@ SUFFIXES = frozenset({".yaml", ".py", ".md", ".txt", ".csv", ".json"})
 
 
 class BadArchive(Exception):
-    """An archive that is none, or one that nobody should unpack; the message says which member is at fault."""
+    """A package that nobody should unpack, or that is none; the message says which of its files is at fault."""
 
 
 class Bounded(io.RawIOBase):
@@ -93,9 +95,61 @@ _OPENERS: dict[bytes, Callable[[io.BytesIO], IO[bytes]]] = {
 }
 
 
-def rooted(files: dict[str, bytes], declaration: str) -> dict[str, bytes]:
+def from_archive(data: bytes) -> dict[str, bytes]:
+    """Files of a package in an archive, whatever it was packed by. Raises BadArchive."""
+    return fitting(_rooted(members(data)))
+
+
+def from_folder(folder: Path) -> dict[str, bytes]:
+    """Files of a package in a folder; sizes are asked before anything is read. Raises BadArchive."""
+    paths = [path for path in sorted(folder.rglob("*")) if kept(PurePosixPath(path.relative_to(folder).as_posix()))]
+    for path in paths:
+        if any(each.is_symlink() for each in (path, *path.parents) if folder in each.parents):
+            raise BadArchive(
+                f"{path.relative_to(folder).as_posix()!r} is a link or below one: put the file itself there"
+            )
+    files = [path for path in paths if path.is_file()]
+    if sum(path.stat().st_size for path in files) > LARGEST:
+        raise BadArchive(_TOO_MUCH)
+    return fitting({path.relative_to(folder).as_posix(): path.read_bytes() for path in files})
+
+
+def from_path(path: Path) -> dict[str, bytes]:
+    """Files of a package on this machine: a folder, or an archive of one. Raises BadArchive, FileNotFoundError."""
+    if path.is_dir():
+        return from_folder(path)
+    if path.stat().st_size > LARGEST:
+        raise BadArchive(_TOO_MUCH)
+    return from_archive(path.read_bytes())
+
+
+def fitting(files: dict[str, bytes]) -> dict[str, bytes]:
+    """The files, if they are a domain and few and small. Raises BadArchive."""
+    if DECLARATION not in files:
+        raise BadArchive(f"there is no {DECLARATION} in it: `domain new NAME` writes one to begin with")
+    if len(files) > MOST_FILES or sum(map(len, files.values())) > LARGEST:
+        raise BadArchive(_TOO_MUCH)
+    return files
+
+
+_TOO_MUCH = (
+    f"it has more than {MOST_FILES} files or {LARGEST >> 20} MiB: a package holds a declaration and code, "
+    "its rows come from generators"
+)
+
+
+def written(files: dict[str, bytes], folder: Path) -> Path:
+    """Writes the files below a folder, and returns it."""
+    for path, content in files.items():
+        target = folder / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    return folder
+
+
+def _rooted(files: dict[str, bytes]) -> dict[str, bytes]:
     """The files below the one folder that holds the declaration: `tar czf x.tgz library/` has it around all."""
-    if declaration in files:
+    if DECLARATION in files:
         return files
     tops = {PurePosixPath(path).parts[0] for path in files}
     if len(tops) != 1:
