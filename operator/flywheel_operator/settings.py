@@ -189,7 +189,11 @@ def _cpu_flavour() -> Flavour:
 
 
 def _gpu_flavour() -> Flavour:
-    """One pod a node with all its GPUs; the head has no GPU and schedules nothing."""
+    """One pod a node with all its GPUs; the head has no GPU.
+
+    A training's head has logical CPUs: TransferQueue pins storage to every Ray node and fails on one without
+    (ActorUnschedulableError), and verl's task runner had better not be beside the policy.
+    """
     head = Sizes(requests={"cpu": "4", "memory": "16Gi"}, limits={"memory": "64Gi"})
     params = {"num-cpus": "0", "num-gpus": "0", "dashboard-host": ANY_ADDRESS}
     return Flavour(
@@ -197,7 +201,7 @@ def _gpu_flavour() -> Flavour:
             image="localhost/flywheel/trainer-gpu:dev",
             head=head,
             worker=Sizes(requests={"cpu": "32", "memory": "512Gi"}, limits={"memory": "1024Gi"}),
-            head_ray_start_params=params,
+            head_ray_start_params=params | {"num-cpus": "16"},
             shm_size="128Gi",
         ),
         rollout=RayShape(

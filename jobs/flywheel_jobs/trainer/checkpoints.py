@@ -7,11 +7,13 @@ files carry the trajectories so far: whoever trains the same next has the whole 
 
 from __future__ import annotations
 
+import re
 import shutil
 import statistics
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from flywheel_api import artifacts
@@ -23,7 +25,7 @@ from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.storage.store import Store, inside, need_space
 from flywheel_jobs.trainer import retention, rollouts, signals
 from flywheel_jobs.trainer.metrics import Curve
-from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.nodes import Nodes, Share
 
 STATE = "state/"
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -31,6 +33,7 @@ DOWNLOADS = 4
 MERIT_STEPS = 4  # of the training's own reward: one step's is luck
 CLEARLY = 0.05  # by which another checkpoint must be better than the last one
 _COMMITS = 3
+_SHARD = re.compile(r"_world_size_(\d+)_rank_(\d+)\.pt$")
 log = get_logger(__name__)
 
 MakeManifest = Callable[[TrainingStateResult, list[FileEntry]], Manifest]
@@ -115,6 +118,18 @@ def download_tree(files: list[tuple[str, str, int]], directory: str, tracker: st
     Path(tracker).write_text(str(step))
 
 
+def _download(
+    files: list[tuple[str, str, int]], place: tuple[str, str, int], share: Share | None
+) -> tuple[list[tuple[str, str, int]], str, str, int]:
+    """What a node fetches: shards of its own ranks, two thirds of whose bytes are the optimiser's, and all the rest."""
+    return [f for f in files if share is None or _needed(f[0], share)], *place
+
+
+def _needed(path: str, share: Share) -> bool:
+    shard = _SHARD.search(path)
+    return shard is None or share.holds(rank=int(shard[2]), world_size=int(shard[1]))
+
+
 class Checkpoints:
     """The committed checkpoints of a training: of all attempts and all RLJobs of its content in its namespace."""
 
@@ -171,9 +186,9 @@ class Checkpoints:
             checkpoint = self.committed[step]
             state = [f for f in checkpoint.manifest.files if f.path.startswith(STATE)]
             files = [(f.path.removeprefix(STATE), f.sha256, f.size) for f in state]
-            folder = signals.checkpoint_folder(self.root, step)
+            place = (str(signals.checkpoint_folder(self.root, step)), str(self.root / TRACKER), step)
             try:
-                self.nodes.each(download_tree, files, str(folder), str(self.root / TRACKER), step)
+                self.nodes.each_own(download_tree, partial(_download, files, place))
             except CorruptArtifact as error:
                 log.warning("checkpoint is damaged, trying an earlier one", step=step, error=str(error))
                 self._damaged.add(checkpoint.manifest.digest)
@@ -201,10 +216,8 @@ class Checkpoints:
         standing = self._stand(ours, self.key(step))
         self.committed[step] = standing
         folder = signals.checkpoint_folder(self.root, step)
-        if standing is ours:
-            signals.mark_committed(folder)
-        else:
-            shutil.rmtree(folder, ignore_errors=True)  # what lies here is not what stands, and must not be published
+        # what lies on the nodes and is not what stands must not be published
+        self.nodes.each(signals.mark_committed if standing is ours else signals.forget, folder)
         return standing
 
     def _stand(self, ours: Checkpoint, key: str) -> Checkpoint:

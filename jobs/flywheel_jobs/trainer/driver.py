@@ -23,7 +23,7 @@ from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingRes
 from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
-from flywheel_api.verl.settings import settings, worker_environment
+from flywheel_api.verl.settings import PLUGINS_ENV, settings, worker_environment
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
@@ -71,7 +71,7 @@ class Driver:
         self.attempt = attempt
         self.store = attempt.store
         self.workspace: Workspace = workspace_of(config)
-        self.nodes = Nodes(spread=not is_cpu(self.spec) or self.spec.nodes > 1)
+        self.nodes = Nodes(spread=not is_cpu(self.spec), trainers=self.spec.nodes)
         self.checkpoints = Checkpoints(
             self.store,
             config.owner.namespace,
@@ -131,14 +131,15 @@ class Driver:
         hub = self.config.model.removeprefix(HUB) if self.config.model.startswith(HUB) else None
         paths = self.workspace.paths(self.inputs.train, self.inputs.validation, hub)
         owner = self.config.owner
-        told = settings(self.spec, paths, owner.name, owner.namespace, mark=self.mark) | ray_settings()
+        plugins = os.environ.get(PLUGINS_ENV, "")
+        told = settings(self.spec, paths, owner.name, owner.namespace, mark=self.mark, plugins=plugins) | ray_settings()
         path = self.workspace.root / SETTINGS
         path.write_text(json.dumps(told, indent=1))
         return path
 
     def _train(self) -> None:
         path = self._write_settings()
-        signals.announce_uploader(self.workspace.checkpoints, UPLOAD_STALL_SECONDS)
+        self.nodes.each(signals.announce_uploader, self.workspace.checkpoints, UPLOAD_STALL_SECONDS)
         self.sync = Sync(
             self.attempt,
             self.checkpoints,
@@ -150,7 +151,9 @@ class Driver:
         )
         self.sync.start()
         self._text("starting verl")
-        environment = worker_environment(self.spec, str(self.workspace.rollouts), self.mark)
+        environment = worker_environment(
+            self.spec, str(self.workspace.rollouts), self.mark, os.environ.get(PLUGINS_ENV, "")
+        )
         environment["RAY_DEDUP_LOGS"] = "0"  # Ray would hold back or merge lines that look alike, ours among them
         command = [sys.executable, *TRAINER, str(path)]
         child = Child(command, environment, self.workspace.root / "run", self._on_line)

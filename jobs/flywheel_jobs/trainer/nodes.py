@@ -1,8 +1,7 @@
 """Work that must happen on every Ray node: fetching inputs, uploading what a node's ranks wrote.
 
 On one node it is a plain call. On several, each call is a Ray task pinned to its node, and the bytes that it moves are
-told here as they move: a long transfer on any node is progress of the run (law 8). The second path is written for
-clusters with GPU workers and could not be run where this was built (one machine, no GPU).
+told here as they move: a long transfer on any node is progress of the run (law 8).
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from flywheel_store.traffic import MOVED, Meter
@@ -18,11 +18,27 @@ T = TypeVar("T")
 REPORT_SECONDS = 5.0
 
 
-class Nodes:
-    """The nodes of the run. `spread` False: this process's node does everything (a CPU job on its head)."""
+@dataclass(frozen=True)
+class Share:
+    """Which of the nodes that train this one is, in verl's order of ranks; None for a head that trains nothing."""
 
-    def __init__(self, spread: bool) -> None:
+    number: int | None
+    of: int
+
+    def holds(self, rank: int, world_size: int) -> bool:
+        """Whether a rank runs on this node: each has as many, one node after the other."""
+        return self.number is not None and rank * self.of // world_size == self.number
+
+
+class Nodes:
+    """The nodes of the run. `spread` False: this process's node does everything (a CPU job on its head).
+
+    `trainers`: how many of them train.
+    """
+
+    def __init__(self, spread: bool, trainers: int = 1) -> None:
         self.spread = spread and bool(os.environ.get("RAY_ADDRESS"))
+        self._trainers = trainers
         self._total: Any = None  # one actor for all calls: each is a process
 
     def each(self, work: Callable[..., T], *arguments: Any) -> list[T]:
@@ -30,8 +46,12 @@ class Nodes:
 
         `work` must be importable on the nodes (a module-level function of the image) and may be called twice.
         """
+        return self.each_own(work, lambda _share: arguments)
+
+    def each_own(self, work: Callable[..., T], arguments: Callable[[Share | None], tuple[Any, ...]]) -> list[T]:
+        """The same with arguments by node. None: which ranks will run there is not known."""
         if not self.spread:
-            return [work(*arguments)]
+            return [work(*arguments(None))]
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -39,12 +59,11 @@ class Nodes:
             ray.init(address="auto", namespace="flywheel", log_to_driver=True, logging_level="warning")
         self._total = total = self._total or ray.remote(num_cpus=0)(Total).remote()
         remote = ray.remote(num_cpus=0, max_retries=1)(metered)
-        alive = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
         tasks = [
             remote.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node_id=node, soft=False)).remote(
-                total, work, *arguments
+                total, work, *arguments(share)
             )
-            for node in alive
+            for node, share in shares(ray.nodes(), self._trainers).items()
         ]
         waiting = list(tasks)
         while waiting:
@@ -53,6 +72,21 @@ class Nodes:
             MOVED.add(ray.get(total.take.remote()))
         results: list[T] = ray.get(tasks)
         return results
+
+
+def shares(nodes: list[dict[str, Any]], trainers: int) -> dict[str, Share | None]:
+    """Ids of the nodes that live, with their shares; None where other nodes train than should.
+
+    verl numbers ranks by the address of the node that has the GPUs, as text (`sort_placement_group_by_node_ip`).
+    """
+    alive = [node for node in nodes if node["Alive"]]
+    training = sorted(
+        (node["NodeManagerAddress"], node["NodeID"]) for node in alive if node.get("Resources", {}).get("GPU", 0) > 0
+    )
+    if len(training) != trainers:
+        return {node["NodeID"]: None for node in alive}
+    number = {node: position for position, (_, node) in enumerate(training)}
+    return {node["NodeID"]: Share(number.get(node["NodeID"]), trainers) for node in alive}
 
 
 class Total:

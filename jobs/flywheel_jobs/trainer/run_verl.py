@@ -22,7 +22,7 @@ from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
 from verl.trainer.ppo.utils import create_rl_dataset, need_critic, need_reference_policy
 from verl.utils.checkpoint.checkpoint_manager import find_latest_ckpt_path
 from verl.utils.config import omega_conf_to_dataclass, validate_config
-from verl.utils.device import auto_set_device
+from verl.utils.device import auto_set_device, get_device_name
 
 from flywheel_api.causes import ExitCode
 from flywheel_api.ends import MEANINGS, End
@@ -76,6 +76,7 @@ def composed(settings: Mapping[str, Any]) -> DictConfig:
 def check(config: DictConfig) -> None:
     """verl's own checks, and those that it would make on GPUs only. Raises Refusal."""
     auto_set_device(config)
+    config.trainer.device = get_device_name()  # verl leaves `cuda` where the image's platform is a CPU
     critic = need_critic(config)
     try:
         validate_config(config, use_reference_policy=need_reference_policy(config), use_critic=critic)

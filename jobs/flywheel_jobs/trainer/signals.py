@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -114,13 +115,13 @@ def parse(line: str, mark: str) -> list[Signal]:
 
 
 def announce_uploader(root: Path, stall_seconds: float) -> None:
-    """Say that an uploader works beside training on this node, and how long training may wait for it."""
+    """Say that uploads go on beside training, and how long training may wait for them. Runs on every node."""
     root.mkdir(parents=True, exist_ok=True)
     (root / _UPLOADER).write_text(f"{stall_seconds}\n")
 
 
 def stall_limit(root: Path) -> float:
-    """Seconds that training may wait for uploads; 0 where no uploader shares this disk."""
+    """Seconds that training may wait for uploads; 0 where none was announced."""
     try:
         return float((root / _UPLOADER).read_text())
     except (OSError, ValueError):
@@ -136,6 +137,18 @@ def mark_committed(directory: Path) -> None:
     """Say that training need not wait for a local checkpoint: it is in the store, or it will never be."""
     if directory.is_dir():
         (directory / _COMMITTED).touch()
+
+
+def forget(directory: Path) -> None:
+    """Delete a local checkpoint."""
+    shutil.rmtree(directory, ignore_errors=True)
+
+
+def drop_committed(root: Path, before: int) -> None:
+    """Delete the local checkpoints below a step that are in the store: a node's disk holds two at most."""
+    for step, path in local_steps(root).items():
+        if step < before and (path / _COMMITTED).exists():
+            forget(path)
 
 
 def local_steps(root: Path) -> dict[int, Path]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -125,7 +124,8 @@ class Sync:
             return
         log.warning("a step went wrong", step=point.step, what=wrong)
         if self._uploaded.pop(point.step, None) is not None:  # nobody shall resume from these weights
-            signals.mark_committed(signals.checkpoint_folder(self._checkpoints.root, point.step))
+            folder = signals.checkpoint_folder(self._checkpoints.root, point.step)
+            self._nodes.each(signals.mark_committed, folder)
         if self._wrong is not None:
             raise self.diverged(f"in steps {self._wrong} and {point.step} {wrong}")
         self._wrong = point.step
@@ -148,9 +148,7 @@ class Sync:
             self._checkpoints.apply_retention()
         except StoreProblem as problem:  # costs space, and is tried again after the next step
             log.warning("checkpoints were not dropped", error=str(problem))
-        for other, path in signals.local_steps(self._checkpoints.root).items():
-            if other < step and (path / ".committed").exists():
-                shutil.rmtree(path, ignore_errors=True)
+        self._nodes.each(signals.drop_committed, self._checkpoints.root, step)
 
     def _upload(self, step: int) -> list[FileEntry]:
         return self._checkpoints.upload(step, self._attempt.owner.uid)

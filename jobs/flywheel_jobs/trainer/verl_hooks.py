@@ -127,7 +127,7 @@ class CheckpointHook(CheckpointCallback):  # type: ignore[misc]
     ) -> None:
         """After all ranks have written. Waits, for a bounded time, until all earlier checkpoints are committed.
 
-        Otherwise a slow store would fill the node's disk. The wait applies where the uploader runs on this node.
+        Otherwise a slow store would fill the nodes' disks. What is committed is marked on every node.
         """
         signals.emit(signals.Saved(step=int(global_step)))
         root = Path(checkpoint_dir).parent

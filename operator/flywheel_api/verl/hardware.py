@@ -94,6 +94,8 @@ def _gpu(spec: RLJobSpec) -> dict[str, Any]:
     longest = a.max_prompt_tokens + a.max_response_tokens
     out: dict[str, Any] = {
         "trainer.device": "cuda",
+        # pinned round-robin to every Ray node, the head included, a CPU each: one or two a node
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 2 * spec.nodes,
         "actor_rollout_ref.model.enable_gradient_checkpointing": True,
         f"{rollout}.gpu_memory_utilization": GPU_MEMORY_FRACTION,
         f"{rollout}.max_num_batched_tokens": max(8192, round_up(longest, 64)),

@@ -23,6 +23,7 @@ ADVANTAGE, ADVANTAGE_BY_BATCH = "flywheel_grpo", "flywheel_grpo_batch"
 CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
 CPU_PLUGIN = "flywheel_jobs.trainer.cpu_platform"
 BRAKES_PLUGIN = "flywheel_jobs.trainer.verl_brakes"
+PLUGINS_ENV = "VERL_USE_EXTERNAL_MODULES"
 REWARD_MODULE = "pkg://flywheel_jobs.trainer.reward"
 
 
@@ -39,12 +40,19 @@ class RunPaths:
 
 
 def settings(
-    spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None = None, mark: str = ""
+    spec: RLJobSpec,
+    paths: RunPaths,
+    owner: str,
+    project: str,
+    total_steps: int | None = None,
+    mark: str = "",
+    plugins: str = "",
 ) -> dict[str, Any]:
     """All settings by verl's dotted keys, in the order in which they count.
 
     `owner` and `project` name the run in verl's own logs; `total_steps` None leaves it at `algorithm.maxSteps`; `mark`
-    is the word by which the driver knows the lines of this attempt.
+    is the word by which the driver knows the lines of this attempt; `plugins` are the image's own, as the variable
+    PLUGINS_ENV names them.
     """
     parts: tuple[Mapping[str, Any], ...] = (
         _data(spec, paths),
@@ -64,14 +72,13 @@ def settings(
         for key, value in part.items():
             told.pop(key, None)  # a later part takes the place of an earlier one
             told[key] = value
-    return told | _the_drivers(spec, paths, told.get("trainer.logger"), mark)
+    return told | _the_drivers(told.get("trainer.logger"), worker_environment(spec, paths.rollouts, mark, plugins))
 
 
-def _the_drivers(spec: RLJobSpec, paths: RunPaths, loggers: Any, mark: str) -> dict[str, Any]:
+def _the_drivers(loggers: Any, environment: Mapping[str, str]) -> dict[str, Any]:
     """What the driver lives on, last: no override takes it away, whatever map it comes in."""
     named = [loggers] if isinstance(loggers, str) else list(loggers or [])
     prefix = "ray_kwargs.ray_init.runtime_env.env_vars"
-    environment = worker_environment(spec, paths.rollouts, mark)
     return {
         "trainer.logger": ["console", *(name for name in named if name != "console")],
         "ray_kwargs.ray_init.log_to_driver": True,
@@ -79,20 +86,23 @@ def _the_drivers(spec: RLJobSpec, paths: RunPaths, loggers: Any, mark: str) -> d
     }
 
 
-def worker_environment(spec: RLJobSpec, rollouts: str, mark: str = "") -> dict[str, str]:
-    """Variables that every verl process needs, whatever the image says. `rollouts`: where trajectories are recorded."""
+def worker_environment(spec: RLJobSpec, rollouts: str, mark: str = "", plugins: str = "") -> dict[str, str]:
+    """Variables that every verl process needs, whatever the image says. `rollouts`: where trajectories are recorded.
+
+    What computes is the image's to say: its plug-ins stay, so that the GPU flavour's shape runs on any of them.
+    """
+    ours = [CPU_PLUGIN, BRAKES_PLUGIN] if is_cpu(spec) else [BRAKES_PLUGIN]
     common = {
         ROLLOUTS_ENV: rollouts,
         SIGNALS_ENV: mark,
         FORMAT_BONUS_ENV: spec.reward.format_bonus,
         OVERLONG_ENV: spec.algorithm.overlong.value,
         "VLLM_NO_USAGE_STATS": "1",
-        "VERL_USE_EXTERNAL_MODULES": BRAKES_PLUGIN,
+        PLUGINS_ENV: ",".join(dict.fromkeys([*filter(None, plugins.split(",")), *ours])),
     }
     if not is_cpu(spec):
         return common
     return common | {
-        "VERL_USE_EXTERNAL_MODULES": f"{CPU_PLUGIN},{BRAKES_PLUGIN}",
         "VERL_PLATFORM": "cpu",
         "VERL_ENGINE_DEVICE": "cuda",  # the name under which verl registers its FSDP engine
         "TORCH_COMPILE_DISABLE": "1",  # the image has no C++ compiler, and vLLM's sampler is compiled even when eager

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flywheel_jobs.trainer import nodes
-from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.nodes import Nodes, Share, shares
 from flywheel_store.traffic import Meter
 
 
@@ -97,6 +97,21 @@ def test_every_live_node_gets_its_task(ray: RecordedRay) -> None:
     both.each(lambda: None)
     assert (len(ray.started), ray.actors) == (1, 1), "one connection and one actor for all calls"
     assert ray.started[0]["address"] == "auto"
+
+
+def test_ranks_are_where_verl_puts_them() -> None:
+    """Sorted by address as text, of nodes with GPUs; a head has none."""
+
+    def node(name: str, address: str, gpus: float, alive: bool = True) -> dict[str, Any]:
+        return {"NodeID": name, "NodeManagerAddress": address, "Alive": alive, "Resources": {"GPU": gpus, "CPU": 9.0}}
+
+    head = {"NodeID": "head", "NodeManagerAddress": "10.0.0.1", "Alive": True, "Resources": {"CPU": 16.0}}
+    nodes = [head, node("a", "10.0.0.9", 2), node("b", "10.0.0.10", 2), node("gone", "10.0.0.2", 2, alive=False)]
+    found = shares(nodes, 2)
+    assert found == {"head": Share(None, 2), "a": Share(1, 2), "b": Share(0, 2)}
+    held = {name: [rank for rank in range(4) if share and share.holds(rank, 4)] for name, share in found.items()}
+    assert held == {"head": [], "b": [0, 1], "a": [2, 3]}
+    assert set(shares(nodes, 3).values()) == {None}, "one is away: nobody knows who gets which"
 
 
 def test_bytes_that_nodes_move_are_told_while_they_move(ray: RecordedRay, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,14 @@ from flywheel_api.rljob import (
     RLJobSpec,
 )
 from flywheel_api.stages import FORMAT_BONUS_ENV, OVERLONG_ENV, ROLLOUTS_ENV, SIGNALS_ENV
-from flywheel_api.verl.settings import BRAKES_PLUGIN, SINGLE_TURN_AGENT, RunPaths, settings, worker_environment
+from flywheel_api.verl.settings import (
+    BRAKES_PLUGIN,
+    CPU_PLUGIN,
+    SINGLE_TURN_AGENT,
+    RunPaths,
+    settings,
+    worker_environment,
+)
 from flywheel_jobs.trainer.workspace import agent_loops_file
 
 DIGEST = "sha256:" + "a" * 64
@@ -131,6 +138,22 @@ def test_form_is_paid_for_and_seen_through_by_one_number() -> None:
     assert (plain[FORMAT_BONUS_ENV], plain[OVERLONG_ENV]) == ("0", "Score")
     for flavour in (0, 8):
         assert BRAKES_PLUGIN in worker_environment(spec(gpus_per_node=flavour), "/r")["VERL_USE_EXTERNAL_MODULES"]
+
+
+def test_the_image_says_what_computes() -> None:
+    """The GPU flavour's shape on an image for CPUs: its platform is a plug-in, which ours must not push out."""
+    told = worker_environment(spec(gpus_per_node=1), "/r", plugins=CPU_PLUGIN)
+    assert told["VERL_USE_EXTERNAL_MODULES"] == f"{CPU_PLUGIN},{BRAKES_PLUGIN}"
+    key = "ray_kwargs.ray_init.runtime_env.env_vars.VERL_USE_EXTERNAL_MODULES"
+    assert settings(spec(gpus_per_node=1), PATHS, "o", "p", plugins=CPU_PLUGIN)[key] == f"{CPU_PLUGIN},{BRAKES_PLUGIN}"
+    twice = worker_environment(spec(gpus_per_node=0), "/r", plugins=f"{CPU_PLUGIN},own.plugin")
+    assert twice["VERL_USE_EXTERNAL_MODULES"] == f"{CPU_PLUGIN},own.plugin,{BRAKES_PLUGIN}"
+
+
+def test_storage_units_fit_the_ray_nodes() -> None:
+    """They are pinned to all nodes in turn, a CPU each; verl's 8 beside 8 GPUs' bundles leave too few."""
+    key = "transfer_queue.backend.SimpleStorage.num_data_storage_units"
+    assert [overrides(spec(gpus_per_node=8, nodes=nodes))[key] for nodes in (1, 2, 16)] == [2, 4, 32]
 
 
 def test_kl_zero_builds_no_reference_model() -> None:
