@@ -6,7 +6,6 @@ content type, follows redirects, takes 200 with an error for success, and puts i
 
 from __future__ import annotations
 
-import base64
 import email.utils
 import hashlib
 import html
@@ -23,6 +22,7 @@ from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
 from urllib3 import BaseHTTPResponse
 
+from flywheel_store.checks import by_md5
 from flywheel_store.connection import Limits, pool_of
 from flywheel_store.errors import NO_S3, Refusal
 from flywheel_store.settings import StoreSettings
@@ -41,8 +41,9 @@ class Body(Protocol):
     """What is sent: of a known length and digests (sha256 may be empty), and read anew for each try."""
 
     size: int
-    md5: bytes
     sha256: str
+    check: Mapping[str, str]
+    """The header by which the server knows damaged bytes."""
 
     def __iter__(self) -> Iterator[bytes]: ...
 
@@ -52,7 +53,7 @@ class Bytes:
 
     def __init__(self, data: bytes) -> None:
         self.data, self.size = data, len(data)
-        self.md5 = hashlib.md5(data, usedforsecurity=False).digest()
+        self.check = by_md5((data,))
         self.sha256 = hashlib.sha256(data).hexdigest()
 
     def __iter__(self) -> Iterator[bytes]:
@@ -141,14 +142,14 @@ class Wire:
         raise self._refusal("LIST" if method == "GET" and not key else method, answer, stream)
 
     def _signed(self, method: str, url: SplitResult, headers: Mapping[str, str], body: Body | None) -> dict[str, str]:
-        """Headers with their signature: over the body by MD5 always, over plain http by sha256 too if it has one."""
+        """Headers with their signature over the body's check, and over plain http over its sha256 if it has one."""
         now, sha256 = datetime.now(UTC), body.sha256 if body is not None else _NOTHING
         content = sha256 if sha256 and not self._settings.secure else "UNSIGNED-PAYLOAD"
         signed: dict[str, str | list[str] | tuple[str]] = {"Host": url.netloc, "User-Agent": "flywheel", **headers}
         signed["x-amz-date"] = now.strftime("%Y%m%dT%H%M%SZ")
         signed["x-amz-content-sha256"] = content
         if body is not None:
-            signed["Content-MD5"] = base64.b64encode(body.md5).decode()
+            signed |= body.check
         done = sign_v4_s3(
             method=method,
             url=url,

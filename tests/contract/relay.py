@@ -66,6 +66,8 @@ class Relay(ThreadingHTTPServer):
     seen: list[tuple[str, str]]
     sent: int
     """Bytes of request bodies that came in."""
+    checks: set[str]
+    """Headers by which those of a part or a file could be known as damaged."""
     drops: tuple[str, ...] = ()
     """Headers of requests that never reach the server."""
     rate = 0.0
@@ -77,7 +79,7 @@ class Relay(ThreadingHTTPServer):
     weather: Callable[[str, str, bool], Fault | None]
 
     def start(self, server: S3Server) -> None:
-        self.server, self.faults, self.seen, self.sent = server, [], [], 0
+        self.server, self.faults, self.seen, self.sent, self.checks = server, [], [], 0, set()
         self.weather = lambda *_: None
         self.lock = threading.Lock()
         self._free_at = time.monotonic()
@@ -160,6 +162,9 @@ class _Handler(BaseHTTPRequestHandler):
             if stall and left <= half:
                 time.sleep(stall)
                 stall = 0.0
+        if len(got) > 1000:
+            names = {name.lower() for name in self.headers}
+            self.server.checks |= names & {"content-md5", "x-amz-checksum-crc32"}
         if self.server.spoils and len(got) > 1000:
             self.server.spoils -= 1
             got[500] ^= 1

@@ -278,9 +278,9 @@ def test_bytes_that_travel_again_are_no_progress(minio_relay: Relay, tmp_path: P
     """Else an upload that never ends would be alive for ever."""
     told: list[int] = []
     mine = S3Bucket(minio_relay.s3.settings("again"), Limits(patience=5.0), told.append)
-    minio_relay.faults = [Fault("PUT", "partNumber=1", reset=True, times=2)]
+    minio_relay.faults = [Fault("PUT", "partNumber=2", reset=True, times=2)]
     mine.put_file("x", big_file(tmp_path / "x", SIZE))
-    assert minio_relay.sent > 2 * SIZE and sum(told) == SIZE
+    assert minio_relay.sent > SIZE + 2 * (SIZE - PART_SIZE) and sum(told) == SIZE
     minio_relay.faults = [Fault("GET", "/again/x", cut=1 << 20, times=2)]
     mine.read("x", lambda chunks: sum(map(len, chunks)))
     assert sum(told) == 2 * SIZE
@@ -342,6 +342,56 @@ def test_what_is_damaged_on_the_way_up_is_refused_and_sent_again(relay: Relay, t
         assert mine.get("small") == DATA
         there = mine.read("x", lambda chunks: hashlib.sha256(b"".join(chunks)).hexdigest())
         assert there == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+CRC32_HEADERS = ("x-amz-checksum-algorithm", "x-amz-checksum-crc32")
+
+
+def test_parts_go_with_crc32_where_the_server_compares_it_and_it_is_asked_once(relay: Relay, tmp_path: Path) -> None:
+    mine = bucket(relay, "crc")
+    assert mine.exists()  # its region is known from here on
+    for name in ("x", "y"):
+        mine.put_file(name, big_file(tmp_path / name, SIZE))
+    begun = sum(method == "POST" and path.endswith("uploads=") for method, path in relay.seen)
+    if relay.server.name == "moto":
+        assert relay.checks == {"content-md5"} and begun == 3
+    else:
+        assert relay.checks == {"x-amz-checksum-crc32"} and begun == 2
+    asked = sum(method == "PUT" and "partNumber=1&" in path for method, path in relay.seen)
+    assert asked - 2 == (1 if relay.server.name == "moto" else 2)
+
+
+def test_where_crc32_goes_unheard_parts_go_with_md5_and_are_compared(relay: Relay, tmp_path: Path) -> None:
+    relay.drops = CRC32_HEADERS
+    mine, path = bucket(relay, "md5"), big_file(tmp_path / "x", SIZE)
+    relay.spoils = 1
+    mine.put_file("x", path)
+    assert relay.checks == {"content-md5"}
+    if relay.server.name != "moto":  # it compares nothing
+        assert mine.get("x") == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("fault", "check"),
+    [
+        (says(501, "NotImplemented", "POST", "uploads="), "content-md5"),
+        (says(400, "InvalidArgument", "POST", "uploads="), "content-md5"),
+        # refused for another reason: nothing is known of comparing
+        (says(400, "InvalidRequest", "PUT", "partNumber=1&"), "content-md5"),
+        (says(400, "RequestTimeout", "PUT", "partNumber=1&"), "content-md5"),
+        # refuses right ones too
+        (says(400, "BadDigest", "PUT", "partNumber=1&", times=2), "content-md5"),
+        (says(503, "SlowDown", "PUT", "partNumber=1&"), "x-amz-checksum-crc32"),
+        (says(500, "InternalError", "POST", "uploads="), "x-amz-checksum-crc32"),
+    ],
+)
+def test_crc32_is_used_only_by_proof(minio_relay: Relay, tmp_path: Path, fault: Fault, check: str) -> None:
+    minio_relay.faults = [fault]
+    mine, path = bucket(minio_relay, "proof"), big_file(tmp_path / "x", SIZE)
+    mine.put_file("x", path)
+    assert minio_relay.checks == {check} and mine.size("x") == SIZE
+    left = list(minio_relay.server.client()._list_multipart_uploads("flywheel", prefix="proof/x").uploads)
+    assert not left, "an upload that was begun in vain is aborted"
 
 
 # ---- what an operator and a job say ---------------------------------------------------------------------------------

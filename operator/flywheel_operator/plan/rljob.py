@@ -154,7 +154,7 @@ class _Planner:
             running_since=_time(status.running_since),
             awaited_since=_time(status.awaited_since),
             refusal=self.conditions.refusal(self.seen.refused),
-            queued=status.phase == "Queued",
+            queued=False,
         )
         startup = parse_duration(self.spec.startup_timeout)
         limits = attempt.Limits(
