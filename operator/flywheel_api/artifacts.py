@@ -296,6 +296,11 @@ def failure_key(owner_uid: str, stage: str, attempt: int) -> str:
     return f"{attempt_prefix(owner_uid, stage, attempt)}/failure.json"
 
 
+def ledger_prefix(owner_uid: str, role: str) -> str:
+    """Where the leases of a role's token budget are written, one entry after the other."""
+    return f"runs/{owner_uid}/budget/{kebab(role)}/"
+
+
 def claim_key(owner_uid: str, stage: str, attempt: int, cluster: str) -> str:
     """Claim of an attempt on a Ray cluster: one that a queue took away is made anew under another name."""
     return f"{attempt_prefix(owner_uid, stage, attempt)}/claim-{cluster}.json"

@@ -147,7 +147,7 @@ class ResolvedEndpoint(StatusModel):
     api_key_env: str | None = Field(default=None, description="Environment variable with the API key.")
     dialect: Dialect = Field(default=Dialect.AUTO, description="How tool results are written.")
     token_limit: int | None = Field(
-        default=None, description="What the role may use in this stage, over all its attempts."
+        default=None, description="What the role may use in the round, over all stages, shards and attempts."
     )
 
 

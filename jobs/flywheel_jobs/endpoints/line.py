@@ -121,6 +121,9 @@ class Line:
                 if error.sent:
                     self.purse.broken(tokens)
                 return Read(decide(Signs(0, broken=True)), str(error))
+            except asyncio.CancelledError:
+                self.purse.broken(tokens)
+                raise
             finally:
                 await self.purse.settle(tokens)
 

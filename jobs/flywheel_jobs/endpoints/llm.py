@@ -19,7 +19,7 @@ from flywheel_jobs.endpoints.dialect import Message
 from flywheel_jobs.endpoints.door import decide
 from flywheel_jobs.endpoints.line import Line, WaitReport
 from flywheel_jobs.endpoints.pace import Pace
-from flywheel_jobs.endpoints.purse import Purse
+from flywheel_jobs.endpoints.purse import Lender, Purse
 from flywheel_jobs.endpoints.samples import Samples
 from flywheel_jobs.endpoints.transport import Http, NoReply, Transport
 from flywheel_jobs.endpoints.verdicts import Outcome, Signs
@@ -62,18 +62,18 @@ class ChatClient:
         endpoint: ResolvedEndpoint,
         patience_seconds: float = 120.0,
         on_wait: WaitReport | None = None,
-        already_used: int = 0,
         transport: Transport | None = None,
         steady: str | None = None,
         pace: Pace | None = None,
+        lender: Lender | None = None,
     ) -> None:
         """`steady`: the only model name that answers may have; the empty text takes the first one's.
 
-        `pace`: of the endpoint, where several roles share it.
+        `pace`: of the endpoint, where several roles share it. `lender`: of the role's budget, where it has one.
         """
         self.endpoint = endpoint
         self.role = endpoint.role
-        self.purse = Purse(endpoint.role, endpoint.token_limit, already_used)
+        self.purse = Purse(endpoint.role, lender)
         self.pace = pace or Pace(endpoint.concurrency, endpoint.requests_per_minute)
         self.window: int | None = None  # tokens, once /models has said it
         self._transport = transport or Http(endpoint)
@@ -145,7 +145,7 @@ class ChatClient:
 
     @property
     def tokens_used(self) -> int:
-        """Tokens of this role in this stage so far, over all attempts."""
+        """Tokens of this role in this process that count against a budget."""
         return self.purse.used
 
     async def aclose(self) -> None:
@@ -154,6 +154,7 @@ class ChatClient:
             self._identity.cancel()
         await self._samples.aclose()
         await self._line.aclose()
+        await self.purse.aclose()
 
     def _start_identity(self) -> asyncio.Task[ServedBy]:
         if self._identity is None:

@@ -14,7 +14,8 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.handshake import shake
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.pace import Pace
-from flywheel_jobs.harness.journal import Journal, budgeted, subtract_usage
+from flywheel_jobs.harness.journal import Journal, subtract_usage
+from flywheel_jobs.harness.ledger import Ledger
 
 FALLBACK_ROLE = Role.TEACHER
 IDLE_ITEMS = 64  # items in flight when no endpoint bounds them
@@ -31,6 +32,7 @@ class Clients:
         self.journal = journal
         self.shard = shard
         self.shards = config.shards
+        self.workers = min([config.shards, *(e.concurrency for e in config.endpoints)])  # shards that have items
         self._on_wait = on_wait
         self._clients: dict[Role, ChatClient] = {}
         self._paces: dict[tuple[str, str, str | None], Pace] = {}
@@ -56,8 +58,8 @@ class Clients:
                 on_wait=self._waiting(role),
                 steady=self._steady(role),
                 pace=self._paces[address],
+                lender=self._lender(endpoint),
             )
-            self._share(self._clients[role])
         return self._clients[role]
 
     def endpoint(self, role: Role) -> ResolvedEndpoint:
@@ -81,25 +83,21 @@ class Clients:
     def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, float | None]:
         """Concurrency and requests a minute of one shard: a limit of the spec holds over all of them."""
         most, rate = endpoint.concurrency, endpoint.requests_per_minute
-        part, rest = divmod(most, self.shards)
-        return max(1, part + (self.shard % self.shards < rest)), rate / self.shards if rate else None
+        part, rest = divmod(most, self.workers)
+        return part + (self.shard % self.workers < rest), rate / self.workers if rate else None
 
-    def _share(self, client: ChatClient) -> None:
-        """Sets this shard's part of the role's budget; a single shard has all that the owner has left."""
-        limit, own = client.endpoint.token_limit, budgeted(client.usage)
-        if self.shards > 1:
-            before = self.journal.of_shard.get(client.role)
-            part = None if limit is None else limit // self.shards
-            client.purse.share(part, budgeted(before) if before else 0)
-        else:
-            client.purse.share(limit, self.journal.tokens.get(client.role, 0) - own)
+    def _lender(self, endpoint: ResolvedEndpoint) -> Ledger | None:
+        """The role's budget, if it has one: of all shards and all stages."""
+        if endpoint.token_limit is None:
+            return None
+        holder = f"{self.config.stage}/{self.config.attempt}/{self.shard}"
+        return Ledger(self.journal.store, self.config.owner.uid, endpoint.role, endpoint.token_limit, holder)
 
     def alone(self) -> None:
-        """The other shards have ended: their parts of all limits are this one's. What was spent is in the journal."""
-        self.shards = 1
+        """The other shards have ended: their parts of the endpoints' limits are this one's."""
+        self.shards = self.workers = 1
         for client in self._clients.values():
             client.pace.widen(*self._limits(client.endpoint))
-            self._share(client)
 
     def concurrency(self) -> int:
         """How many items may be worked on at once."""

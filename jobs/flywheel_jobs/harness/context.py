@@ -197,7 +197,7 @@ class StageContext:
 
     def _is_mine(self, key: str) -> bool:
         number = int.from_bytes(hashlib.sha256(key.encode()).digest()[:4], "big")
-        return number % self._clients.shards == self.shard % self._clients.shards
+        return self._clients.shards == 1 or number % self._clients.workers == self.shard
 
     def _report_items(self, phase: str, todo: Mapping[str, object], text: str) -> None:
         done = sum((phase, k) in self.journal.items for k in todo)

@@ -63,7 +63,6 @@ class Journal:
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     usage: dict[str, RoleUsage] = field(default_factory=dict)
     taken_over: dict[str, RoleUsage] = field(default_factory=dict)
-    of_shard: dict[str, RoleUsage] = field(default_factory=dict)  # what this shard of the owner spent
     served_by: dict[tuple[str, str, str | None], ServedBy] = field(default_factory=dict)
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
@@ -89,10 +88,7 @@ class Journal:
         self._account(segment)
 
     def _account(self, segment: Segment) -> None:
-        mine = segment.owner_uid == self.owner.uid
-        _add(self.usage if mine else self.taken_over, segment.usage)
-        if mine and segment.shard == self.shard:
-            _add(self.of_shard, segment.usage)
+        _add(self.usage if segment.owner_uid == self.owner.uid else self.taken_over, segment.usage)
         for server in segment.served_by:
             key = (server.role, server.model, server.weights)
             before = self.served_by[key].answers if key in self.served_by else 0
@@ -127,11 +123,6 @@ class Journal:
 def _add(to: dict[str, RoleUsage], usage: Iterable[RoleUsage]) -> None:
     for used in usage:
         to[used.role] = add_usage(to.get(used.role), used)
-
-
-def budgeted(used: RoleUsage) -> int:
-    """Tokens that count against a budget."""
-    return used.prompt_tokens + used.completion_tokens + used.unconfirmed_tokens
 
 
 _COUNTED = ("calls", "prompt_tokens", "completion_tokens", "estimated_tokens", "unconfirmed_tokens", "seconds")

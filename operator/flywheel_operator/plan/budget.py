@@ -56,12 +56,9 @@ def tokens_used(stages: Iterable[StageStatus]) -> dict[str, int]:
     return used
 
 
-def token_left(budget: BudgetSpec, used: Mapping[str, int], role: str) -> int | None:
-    """What a role may still use; None without a limit."""
-    for limit in budget.tokens:
-        if limit.role.value == role:
-            return max(0, int(limit.limit) - used.get(role, 0))
-    return None
+def token_limit(budget: BudgetSpec, role: str) -> int | None:
+    """What a role may use in the round; None without a limit."""
+    return next((int(limit.limit) for limit in budget.tokens if limit.role.value == role), None)
 
 
 def exhausted(

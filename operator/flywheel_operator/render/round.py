@@ -113,8 +113,6 @@ def endpoints(
     config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, stages: Mapping[Stage, StageStatus], stage: Stage
 ) -> list[ResolvedEndpoint]:
     """Endpoints of the roles that a stage asks; unset ones are played by the teacher, the policy by the pool."""
-    # a stage counts its own tokens itself, over all its attempts
-    used = budget.tokens_used(s for name, s in stages.items() if name is not stage)
     teacher = graph.endpoint_of(spec, Role.TEACHER)
     found = []
     roles = _asked(spec) if stage is Stage.PREPARE else ROLES.get(stage, ())
@@ -130,7 +128,7 @@ def endpoints(
             if own is None:
                 continue
             url, model = _address(config, meta, own)
-        found.append(_resolved(role, own, url, model, budget.token_left(spec.budget, used, role.value)))
+        found.append(_resolved(role, own, url, model, budget.token_limit(spec.budget, role.value)))
     return found
 
 
@@ -161,7 +159,7 @@ def _address(config: OperatorConfig, meta: Meta, endpoint: Endpoint) -> tuple[st
     return endpoint.url or "", endpoint.model or ""
 
 
-def _resolved(role: Role, own: Endpoint, url: str, model: str, left: int | None) -> ResolvedEndpoint:
+def _resolved(role: Role, own: Endpoint, url: str, model: str, limit: int | None) -> ResolvedEndpoint:
     return ResolvedEndpoint(
         role=role,
         url=url,
@@ -175,5 +173,5 @@ def _resolved(role: Role, own: Endpoint, url: str, model: str, left: int | None)
         timeout_seconds=parse_duration(own.timeout).total_seconds(),
         api_key_env=key_variable(own.role.value) if own.api_key is not None else None,
         dialect=own.dialect,
-        token_limit=left,
+        token_limit=limit,
     )

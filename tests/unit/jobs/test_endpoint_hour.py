@@ -40,10 +40,16 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def context(
-    store: Store, wire: Wire, shard: int = 0, shards: int = 1, attempt: int = 1, **endpoint: Any
+    store: Store,
+    wire: Wire,
+    shard: int = 0,
+    shards: int = 1,
+    attempt: int = 1,
+    stage: Stage = Stage.SYNTHESIZE_REASONING,
+    **endpoint: Any,
 ) -> StageContext:
     fields = {"role": "Teacher", "url": "http://models.test/v1", "model": "m", **endpoint}
-    config = stages.config(Stage.SYNTHESIZE_REASONING, stages.round_spec(), "http://unused", {})
+    config = stages.config(stage, stages.round_spec(), "http://unused", {})
     own = {"endpoints": [ResolvedEndpoint.model_validate(fields)], "endpoint_patience_seconds": 120.0}
     config = config.model_copy(update={**own, "shards": shards, "attempt": attempt})
     return StageContext(config, store, shard)
@@ -129,8 +135,8 @@ async def all_shards(store: Store, wire: Wire, shards: int, items: int, **endpoi
 
 
 @pytest.mark.usefixtures("at_once")
-@pytest.mark.parametrize("shards", [1, 3, 4])
-@pytest.mark.parametrize("limits", [{"concurrency": 6}, {"requestsPerMinute": 60}])
+@pytest.mark.parametrize("shards", [1, 3, 4, 8])
+@pytest.mark.parametrize("limits", [{"concurrency": 6}, {"concurrency": 1}, {"requestsPerMinute": 60}])
 def test_limits_hold_over_all_shards(monkeypatch: pytest.MonkeyPatch, shards: int, limits: dict[str, int]) -> None:
     served = Served()
     monkeypatch.setattr(llm, "Http", lambda endpoint: served)
@@ -139,20 +145,43 @@ def test_limits_hold_over_all_shards(monkeypatch: pytest.MonkeyPatch, shards: in
     assert sum(isinstance(e, dict) and len(e) == 200 for e in ends) == 1
     assert sum(isinstance(e, ShardDone) for e in ends) == shards - 1
     if "concurrency" in limits:
-        assert served.most == 6
+        assert served.most == limits["concurrency"]
     else:
         assert 60 <= max(served.minutes.values()) <= 60 + shards
 
 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("shards", [1, 4])
-def test_a_token_budget_holds_over_all_shards_and_attempts(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+def test_a_token_budget_holds_over_all_stages_shards_and_attempts(monkeypatch: pytest.MonkeyPatch, shards: int) -> None:
+    """Within one request, though two stages run side by side, three times over."""
     served = Served()
     monkeypatch.setattr(llm, "Http", lambda endpoint: served)
     store = Store(MemoryBucket())
     limits = {"tokenLimit": 4000, "maxTokens": 50}
+
+    async def both() -> list[Any]:
+        stages = (Stage.SYNTHESIZE_REASONING, Stage.EXPAND_AGENTIC)
+        ends = await asyncio.gather(*(all_shards(store, served, shards, 400, stage=s, **limits) for s in stages))
+        return [end for of_stage in ends for end in of_stage]
+
     for _ in range(3):
-        ends = run(all_shards(store, served, shards, 400, **limits))
-        assert {type(e) for e in ends} == {BudgetExceeded}
+        assert {type(e) for e in run(both())} == {BudgetExceeded}
     answered = sum(not is_probe(b) for b in served.bodies)
-    assert 4000 <= 56 * answered < 4000 + shards * 56
+    assert 4000 <= 56 * answered < 4000 + 56
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_stage_waits_for_what_another_may_give_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One has a lease of nearly all, for requests that turn out to be small."""
+    served = Served()
+    monkeypatch.setattr(llm, "Http", lambda endpoint: served)
+    store = Store(MemoryBucket())
+    limits = {"tokenLimit": 4000, "maxTokens": 3000}
+
+    async def both() -> list[Any]:
+        stages = (Stage.SYNTHESIZE_REASONING, Stage.EXPAND_AGENTIC)
+        work = (attempt(context(store, served, stage=stage, **limits), 8) for stage in stages)
+        return await asyncio.gather(*work, return_exceptions=True)
+
+    ends = run(both())
+    assert [len(end) if isinstance(end, dict) else end for end in ends] == [8, 8]

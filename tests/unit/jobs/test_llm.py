@@ -19,6 +19,7 @@ from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.structured import ask, parse
 from flywheel_jobs.endpoints.transport import joined
+from unit.jobs.virtual import Account
 
 ASK = [{"role": "user", "content": "hi"}]
 
@@ -135,8 +136,8 @@ async def test_structured_output_is_asked_for_and_given_up_where_unknown(server:
     assert (await client.chat(ASK, schema={"type": "object"})).text == "hi#0"
 
 
-async def test_budget_counts_earlier_use_and_stops_before_a_request(server: Any) -> None:
-    client = ChatClient(server.endpoint(tokenLimit=10), already_used=9)
+async def test_budget_stops_before_a_request(server: Any) -> None:
+    client = ChatClient(server.endpoint(), lender=Account(1))
     await client.chat(ASK)
     before = server.standin.served
     with pytest.raises(BudgetExceeded, match=r"spec\.budget\.tokens"):

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.purse import Lent
 from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
 from flywheel_standin import faults
@@ -103,13 +104,26 @@ def is_probe(body: Body) -> bool:
     return str(body["messages"][0]["content"]).startswith("Say ")
 
 
-def client(
-    wire: Wire, patience: float = 120.0, steady: str | None = None, used: int = 0, **endpoint: Any
-) -> ChatClient:
+class Account:
+    """A budget that nobody else uses."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+
+    async def lend(self, committed: int, need: int, idle: bool) -> Lent:
+        left = committed < self.limit
+        return Lent(committed + need if left else committed, waits=False, said=f"{committed} of {self.limit} tokens")
+
+    async def close(self, used: int) -> None:
+        pass
+
+
+def client(wire: Wire, patience: float = 120.0, steady: str | None = None, **endpoint: Any) -> ChatClient:
     """A client behind that wire."""
     fields = {"role": "Teacher", "url": "http://models.test/v1", "model": "m", **endpoint}
     resolved = ResolvedEndpoint.model_validate(fields)
-    return ChatClient(resolved, patience, transport=wire, steady=steady)
+    lender = None if resolved.token_limit is None else Account(resolved.token_limit)
+    return ChatClient(resolved, patience, transport=wire, steady=steady, lender=lender)
 
 
 async def many(of: ChatClient, items: Iterable[object]) -> Counter[str]:
