@@ -154,7 +154,7 @@ class _Planner:
             running_since=_time(status.running_since),
             awaited_since=_time(status.awaited_since),
             refusal=self.conditions.refusal(self.seen.refused),
-            queued=False,
+            queued=status.phase == "Queued",  # also where this look was told of no refusal: it is tried again
         )
         startup = parse_duration(self.spec.startup_timeout)
         limits = attempt.Limits(
