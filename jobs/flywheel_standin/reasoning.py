@@ -78,6 +78,8 @@ def mutated(typed: Typed, operator: str, rng: random.Random) -> Typed:
     """The typed problem after an operator; the answer is recomputed from it, never carried over."""
     v, top = typed.values, max(9, *typed.values)
     match operator:
+        case "lower-difficulty" if typed.family == "chain-add":
+            return Typed("add", v[:2]) if len(v) == 3 else Typed("chain-add", v[:-1])
         case "raise-difficulty" | "compose" if typed.family in ("add", "chain-add") and len(v) < 6:
             return Typed("chain-add", (*v, rng.randint(1, 9)))
         case "invert" if typed.family == "add":

@@ -16,7 +16,7 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
-DATA_FORMAT: Final = "8"
+DATA_FORMAT: Final = "9"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (
@@ -32,9 +32,17 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     ),
     Stage.EVALUATE_BASE: _EVALUATION,
     Stage.EVALUATE_CANDIDATE: _EVALUATION,
-    Stage.MINE_REASONING: ("seed", "reasoning.mining", "reasoning.dedup"),
+    Stage.MINE_REASONING: (
+        "seed", "reasoning.mining", "reasoning.dedup", "reasoning.freshShare", "base.round",
+        "reasoning.difficulty.low", "reasoning.difficulty.high",
+    ),
     Stage.SYNTHESIZE_REASONING: ("seed", "reasoning.synthesis"),
     Stage.VERIFY_REASONING: ("seed", "reasoning.verification", "reasoning.dedup"),
+    Stage.MEASURE_REASONING: (
+        "seed", "reasoning.mining", "reasoning.verification", "reasoning.dedup", "reasoning.replayShare",
+        "reasoning.difficulty.samples", "reasoning.difficulty.prompts", "reasoning.difficulty.waves", "training.preset",
+        "training.reasoning.algorithm.promptsPerStep", "training.reasoning.algorithm.maxSteps",
+    ),
     Stage.SEED_AGENTIC: (
         "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
         "agentic.freshShare", "training.preset", "training.agentic.algorithm.temperature",
@@ -58,6 +66,7 @@ ROLES: Mapping[Stage, tuple[Role, ...]] = {
     Stage.MINE_REASONING: (Role.POLICY,),
     Stage.SYNTHESIZE_REASONING: (Role.TEACHER,),
     Stage.VERIFY_REASONING: (Role.SOLVER,),
+    Stage.MEASURE_REASONING: (Role.POLICY, Role.TEACHER, Role.SOLVER),
     Stage.SEED_AGENTIC: (Role.TEACHER, Role.POLICY),
     Stage.EXPAND_AGENTIC: (Role.TEACHER,),
     Stage.INVERT_AGENTIC: (Role.TEACHER,),

@@ -161,6 +161,13 @@ def rollout_temperature(round_spec: FlywheelRoundSpec, track: Track) -> float:
     return float(own.algorithm.temperature or preset.temperature)
 
 
+def steps_planned(round_spec: FlywheelRoundSpec, track: Track) -> tuple[int, int | None]:
+    """Prompts of a step, and steps at most, of `algorithm_of`; reads nothing else of it. Raises UnknownPreset."""
+    own: TrackTraining = getattr(round_spec.training, track)
+    preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
+    return own.algorithm.prompts_per_step or preset.prompts_per_step, own.algorithm.max_steps or preset.max_steps
+
+
 def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
     name = round_spec.training.preset
     if name not in PRESETS:

@@ -135,6 +135,9 @@ class MinedResult(StatusModel):
 
     kind: Literal["Mined"] = Field(default="Mined", description="Tells results apart.")
     bands: Tally = Field(default_factory=dict, description="Problems by band: hard, frontier, solved.")
+    low: float = Field(default=0.0, description="Lowest pass rate of the round's band.")
+    high: float = Field(default=1.0, description="Highest pass rate of the round's band.")
+    carried: int = Field(default=0, description="Problems that earlier rounds left; the others are seeds.")
 
 
 class SynthesizedResult(StatusModel):
@@ -148,6 +151,21 @@ class VerifiedResult(StatusModel):
     """VerifyReasoning: candidates whose answer independent solutions agreed on."""
 
     kind: Literal["Verified"] = Field(default="Verified", description="Tells results apart.")
+
+
+class MeasuredResult(StatusModel):
+    """MeasureReasoning: the problems that are trained on, by what the model that is trained now makes of them."""
+
+    kind: Literal["Measured"] = Field(default="Measured", description="Tells results apart.")
+    bands: Tally = Field(default_factory=dict, description="Measured problems by band: hard, frontier, solved.")
+    families: Tally = Field(default_factory=dict, description="Problems that are trained on by family, replay apart.")
+    wanted: int = Field(default=0, description="Problems in the band that the round asked for, replay apart.")
+    found: int = Field(default=0, description="Those that it found.")
+    replayed: int = Field(default=0, description="Problems of earlier rounds that are answered anew.")
+    waves: int = Field(default=0, description="Waves of further variants that were made.")
+    samples: int = Field(default=0, description="Samples of the policy that this took, those of mining apart.")
+    tokens: int = Field(default=0, description="Tokens of the policy that this took.")
+    note: str = Field(default="", description="All of it in a sentence, and what to do where problems are missing.")
 
 
 class SeededResult(StatusModel):
@@ -353,6 +371,7 @@ Result = Annotated[
     | MinedResult
     | SynthesizedResult
     | VerifiedResult
+    | MeasuredResult
     | SeededResult
     | ExpandedResult
     | InvertedResult

@@ -75,6 +75,9 @@ class StageStatus(StatusModel):
         default_factory=list, description="Tokens by role, over all attempts, lost ones included."
     )
     gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
+    note: Annotated[str, Field(max_length=512)] | None = Field(
+        default=None, description="What its result says of itself in a sentence: bands, cost, and what is missing."
+    )
     child: ChildRef | None = Field(default=None, description="What carries the current attempt out.")
     manifest: str | None = Field(default=None, description="Digest of the manifest that it committed.")
     progress: Annotated[str, Field(max_length=256)] | None = Field(

@@ -13,7 +13,7 @@ from flywheel_api.common import Domains
 
 
 class MiningSpec(ApiModel):
-    """Failure mining: how often each seed problem is tried, and which pass rates are worth training on."""
+    """Failure mining: how often each problem is tried, and at what temperature; measured variants are, too."""
 
     samples: Annotated[int, Field(ge=1, le=256, description="Samples per problem.")] = 8
     temperature: Temperature = Field(default="1.0", description="Sampling temperature.")
@@ -21,18 +21,10 @@ class MiningSpec(ApiModel):
         default=8192, description="Tokens of one sample."
     )
     max_problems: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
-        default=10000, description="Problems taken from the seeds."
+        default=10000, description="Problems tried: seeds, and those that earlier rounds left."
     )
-    frontier_above: Fraction = Field(
-        default="0", description="Pass rate above this and at most frontierUpTo: trained on directly."
-    )
-    frontier_up_to: Fraction = Field(default="0.5", description="Upper end of the frontier band.")
 
     model_config = config_with_rules(
-        (
-            "double(self.frontierAbove) < double(self.frontierUpTo)",
-            "mining.frontierAbove must be below mining.frontierUpTo",
-        ),
         (
             "self.samples == 1 || double(self.temperature) > 0.0",
             "several samples at temperature 0 are all the same: set mining.temperature above 0, or samples: 1",
@@ -68,6 +60,39 @@ class VerificationSpec(ApiModel):
     model_config = config_with_rules(
         ("self.agree <= self.votes", "verification.agree must not exceed verification.votes"),
         ("2 * self.agree > self.votes", "verification.agree must be more than half of verification.votes"),
+    )
+
+
+class FilledBandSpec(ApiModel):
+    """Which measured pass rates are trained on, and how far the band is filled. 0 and 1 never are: no group of equal
+    rewards has a gradient."""
+
+    low: Fraction | None = Field(
+        default=None, description="Lowest pass rate kept; unset is 0.05 in a round on a model, 0.2 on an earlier round."
+    )
+    high: Fraction | None = Field(
+        default=None,
+        description="Highest pass rate kept; unset is 0.95 in a round on a model, 0.8 on an earlier round.",
+    )
+    samples: Annotated[int, Field(ge=2, le=256)] = Field(
+        default=8, description="Samples of the served base per variant, drawn as mining draws them."
+    )
+    prompts: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None,
+        description="Problems wanted in the band; unset is what training's maxSteps visit about three times each, or "
+        "all that were found and one step's at least.",
+    )
+    waves: Annotated[int, Field(ge=0, le=16)] = Field(
+        default=3,
+        description="Waves of further variants at most, while problems are missing: easier from what is never solved, "
+        "harder from what always is, others like what sometimes is.",
+    )
+
+    model_config = config_with_rules(
+        (
+            "!has(self.low) || !has(self.high) || double(self.low) <= double(self.high)",
+            "difficulty.low must not exceed difficulty.high",
+        )
     )
 
 
@@ -128,6 +153,17 @@ class ReasoningSpec(ApiModel):
     synthesis: SynthesisSpec = SynthesisSpec()
     verification: VerificationSpec = VerificationSpec()
     dedup: DedupSpec = DedupSpec()
+    difficulty: FilledBandSpec = FilledBandSpec()
+    fresh_share: Fraction = Field(
+        default="0.5",
+        description="From the second round on: least share of mined problems that are seeds, beside those that earlier "
+        "rounds left.",
+    )
+    replay_share: PartialFraction = Field(
+        default="0.2",
+        description="From the second round on: share of training problems that earlier rounds trained on or found "
+        "solved, answered anew.",
+    )
 
     model_config = config_with_rules(("!has(self.fields) || !self.seeds.startsWith('builtin://')", _NO_FIELDS))
 

@@ -30,6 +30,7 @@ class Stage(StrEnum):
     MINE_REASONING = "MineReasoning"
     SYNTHESIZE_REASONING = "SynthesizeReasoning"
     VERIFY_REASONING = "VerifyReasoning"
+    MEASURE_REASONING = "MeasureReasoning"
     SEED_AGENTIC = "SeedAgentic"
     EXPAND_AGENTIC = "ExpandAgentic"
     INVERT_AGENTIC = "InvertAgentic"
@@ -84,6 +85,14 @@ PIPELINE: tuple[StageDef, ...] = (
         None,
         T.REASONING,
     ),
+    StageDef(
+        S.MEASURE_REASONING,
+        Runs.JOB,
+        (S.VERIFY_REASONING,),
+        (S.PREPARE, S.MINE_REASONING, S.VERIFY_REASONING),
+        S.SERVE_BASE,
+        T.REASONING,
+    ),
     StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.AGENTIC),
     StageDef(S.EXPAND_AGENTIC, Runs.JOB, (S.SEED_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC), None, T.AGENTIC),
     StageDef(
@@ -100,8 +109,8 @@ PIPELINE: tuple[StageDef, ...] = (
     StageDef(
         S.PACKAGE,
         Runs.JOB,
-        after=(S.MINE_REASONING, S.VERIFY_REASONING, S.SOLVE_AGENTIC),
-        inputs=(S.PREPARE, S.MINE_REASONING, S.VERIFY_REASONING, S.SOLVE_AGENTIC),
+        after=(S.MEASURE_REASONING, S.SOLVE_AGENTIC),
+        inputs=(S.MEASURE_REASONING, S.SOLVE_AGENTIC),
     ),
     StageDef(S.TRAIN_REASONING, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE), (S.PACKAGE,), None, T.REASONING),
     StageDef(

@@ -271,8 +271,11 @@ BAD |= {
         ROUND, put("endpoints", 0, "apiKey", to={"secretName": "s", "key": "a key"}), "write a key of the Secret"),
     "an empty model name": (ROUND, put("endpoints", 0, "model", to=""), "should be at least 1 chars"),
     "bands that cross": (
-        ROUND, put("reasoning", "mining", to={"frontierAbove": "0.5", "frontierUpTo": "0.2"}),
-        "mining.frontierAbove must be below"),
+        ROUND, put("reasoning", "difficulty", to={"low": "0.8", "high": "0.2"}), "difficulty.low must not exceed"),
+    "one sample measures nothing": (
+        ROUND, put("reasoning", "difficulty", to={"samples": 1}), "greater than or equal to 2"),
+    "endless waves": (ROUND, put("reasoning", "difficulty", to={"waves": 17}), "less than or equal to 16"),
+    "nothing but replay": (ROUND, put("reasoning", "replayShare", to="1"), "a fraction from 0 to below 1"),
     "a policy on another distribution": (ROUND, put("endpoints", 1, "sampling", "topP", to="0.9"), "samples at topP 1"),
     "eight equal samples": (ROUND, put("reasoning", "mining", "temperature", to="0"), "set mining.temperature above 0"),
     "difficulty upside down": (

@@ -19,7 +19,7 @@ from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.agentic.score import score
-from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.llm import CUT, ChatClient
 from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.reading.calls import parse
 
@@ -30,9 +30,6 @@ USER = (
     "a fact: what the input does not hold you do not know. Answer JSON: reply (one or two sentences) and stop (true "
     "when everything is settled or you give up)."
 )
-
-CUT = frozenset({"length", "window"})
-"""Finish reasons of a text that breaks off: at its own limit, or at the server's window."""
 
 
 class Reply(BaseModel):

@@ -26,6 +26,8 @@ from flywheel_jobs.endpoints.verdicts import Outcome, Signs
 from flywheel_jobs.endpoints.wire import Answer
 from flywheel_store.backoff import delay
 
+CUT = frozenset({"length", "window"})
+"""Finish reasons of a text that breaks off: at its own limit, or at the server's window."""
 MODELS_SECONDS, MODELS_TRIES = 10.0, 3
 
 

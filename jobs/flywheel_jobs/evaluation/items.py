@@ -17,7 +17,7 @@ from flywheel_jobs.agentic import drive
 from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.endpoints.door import TOO_LONG
 from flywheel_jobs.endpoints.line import RequestRefused
-from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.llm import CUT, ChatClient
 from flywheel_jobs.evaluation.form import form_of
 from flywheel_jobs.evaluation.strata import facts_of, strata_of
 from flywheel_jobs.reading.thought import kept
@@ -103,7 +103,7 @@ async def problem(
     except RequestRefused as refused:
         _other_than_overflow(refused)
         return [item.overflow(repeat, asked, of.answer) for repeat in range(item.repeats)]
-    cuts = [finish in drive.CUT for finish in answer.finish_reasons]
+    cuts = [finish in CUT for finish in answer.finish_reasons]
     return [
         item.row(
             repeat,

@@ -14,9 +14,10 @@ FAILED_UP_TO = 0.5  # share of right trajectories; above, a problem counts as le
 
 
 def failed_problems(trajectories: Iterable[Trajectory]) -> list[Problem]:
-    """Problems whose trajectories were mostly wrong, hardest first.
+    """Problems whose trajectories were mostly wrong when training last saw them, sometimes right ones first.
 
-    Masked trajectories (an outage, law 6) and those without a truth say nothing.
+    What it failed at once it may know by now. Masked trajectories (an outage, law 6) and those without a truth say
+    nothing.
     """
     groups: dict[str, list[Trajectory]] = defaultdict(list)
     for t in trajectories:
@@ -24,11 +25,13 @@ def failed_problems(trajectories: Iterable[Trajectory]) -> list[Problem]:
             groups[t.item].append(t)
     found = []
     for group in groups.values():
-        passed = PassRate(n=len(group), k=sum(_right(t) for t in group))
+        newest = max(t.step or 0 for t in group)
+        last = [t for t in group if (t.step or 0) == newest]
+        passed = PassRate(n=len(last), k=sum(_right(t) for t in last))
         problem = _problem(group[0])
         if problem is not None and passed.rate <= FAILED_UP_TO:
             found.append((passed.rate, problem))
-    return [problem for _, problem in sorted(found, key=lambda pair: (pair[0], pair[1].id))]
+    return [problem for _, problem in sorted(found, key=lambda pair: (pair[0] == 0, pair[0], pair[1].id))]
 
 
 def _right(t: Trajectory) -> bool:
@@ -36,22 +39,19 @@ def _right(t: Trajectory) -> bool:
 
 
 def _problem(t: Trajectory) -> Problem | None:
-    """The problem of a trajectory: its prompt, up to the last message of the user."""
+    """The problem of a trajectory as it was trained on, lineage and all; of a row of others what its prompt says."""
+    if t.problem is not None:
+        return t.problem
     messages = [m for m in t.messages if isinstance(m.get("content"), str)]
     while messages and messages[-1].get("role") != "user":
         messages.pop()
     if not messages or not messages[-1]["content"]:
         return None
-    known = t.problem
     return Problem(
         id=t.item,
         lineage=Lineage(parent_ids=[t.item], operator=TRAINING_ROLLOUT, root_id=t.lineage.root_id),
         question=messages[-1]["content"],
         context=[Message(role=m["role"], content=m["content"]) for m in messages[:-1]],
         answer=t.truth,
-        family=known.family if known else "",
-        level=known.level if known else None,
-        typed=known.typed if known else None,
-        persona_id=known.persona_id if known else None,
         template=TRAINING_ROLLOUT,
     )

@@ -1,101 +1,73 @@
 """MineReasoning: what the served policy fails at (docs/method.md, "Mining").
 
-Samples every seed problem n times, bands it by pass rate, and sends `hard` and `frontier` problems on; `solved` ones
-are dropped and counted. Writes mined.jsonl and samples.jsonl (every sample of every problem). Problems that the base
-round trained on and still failed come first: its rollouts are kept for that.
+Samples every problem n times and bands it by pass rate. Problems are seeds, and up to a share of what earlier rounds
+left: their rollouts propose, the samples of now decide. Writes mined.jsonl (`hard` and `frontier` ones, which variants
+are made of), solved.jsonl, samples.jsonl (every sample of every problem), and for MeasureReasoning pool.jsonl and
+known.jsonl, what the campaign's earlier rounds left.
 """
 
 from __future__ import annotations
 
-from flywheel_api.records.base import PassRate
+import asyncio
+import math
+
 from flywheel_api.records.reasoning import Band, Problem, Sample
 from flywheel_api.results import MinedResult
-from flywheel_api.round import MiningSpec, Role
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic.drive import CUT
 from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
-from flywheel_jobs.reading import thought
+from flywheel_jobs.reasoning.bands import limits_of, sampled, tally
 from flywheel_jobs.reasoning.dedup import Contamination
-from flywheel_jobs.reasoning.rollouts import failed_problems
-from flywheel_jobs.rewards import math
-from flywheel_jobs.storage.datasets import read_rollouts
+from flywheel_jobs.reasoning.past import Past, past
+
+TRAINED_BEFORE = "trained-before"
 
 
 async def run(ctx: StageContext) -> StageResult:
     """Problems with the policy's pass rate and band, and every sample that these come from."""
-    mining = ctx.reasoning.mining
-    problems = choose(ctx)
-    policy = ctx.llm(Role.POLICY)
-
-    async def sample(problem: Problem) -> Sample:
-        answer = await policy.chat(
-            problem.messages(),
-            n=mining.samples,
-            temperature=float(mining.temperature),
-            max_tokens=mining.max_response_tokens,
-            seed=ctx.seed("sample", problem.id),
-        )
-        return score(problem, list(map(thought.kept, answer.texts, answer.thoughts)), answer.finish_reasons)
-
-    samples = await ctx.map_items(problems, lambda p: p.id, sample, Sample, text="sampling the policy")
-    mined = [banded(p, samples[p.id], mining) for p in problems if p.id in samples]
-    kept = [p for p in mined if p.band is not Band.SOLVED]
-    ctx.dropped["solved"] += len(mined) - len(kept)
-    bands = {band.value: sum(p.band is band for p in mined) for band in Band}
-    rates = [p.policy_pass.rate for p in mined if p.policy_pass]
+    limits = limits_of(ctx.spec)
+    before = await asyncio.to_thread(past, ctx)
+    carried, fresh = choose(ctx, before)
+    problems = [*carried, *fresh]
+    samples = await sampled(ctx, problems, ctx.reasoning.mining.samples)
+    tried = [limits.banded(p, samples[p.id]) for p in problems if p.id in samples]
+    kept = [p for p in tried if p.band is not Band.SOLVED]
+    solved = [p for p in tried if p.band is Band.SOLVED]
+    ctx.dropped["solved"] += len(solved)
+    rates = [p.policy_pass.rate for p in tried if p.policy_pass]
     return StageResult(
-        MinedResult(bands=bands),
+        MinedResult(bands=tally(tried), low=limits.low, high=limits.high, carried=len(carried)),
         [
             OutputFile.of("mined.jsonl", Problem, kept),
-            OutputFile.of("samples.jsonl", Sample, [samples[p.id] for p in problems if p.id in samples]),
+            OutputFile.of("solved.jsonl", Problem, solved),
+            OutputFile.of("samples.jsonl", Sample, [samples[p.id] for p in tried]),
+            *before.files(),
         ],
         counts=ctx.counts(len(kept)),
         metrics={"passRate": sum(rates) / len(rates) if rates else 0.0},
     )
 
 
-def choose(ctx: StageContext) -> list[Problem]:
-    """At most maxProblems different problems to sample: failures of the base round's training first, then seeds.
+def choose(ctx: StageContext, before: Past) -> tuple[list[Problem], list[Problem]]:
+    """At most maxProblems different problems to sample: what earlier rounds left, and seeds, `freshShare` at least.
 
-    Seeds were cleaned in Prepare; a failure of an earlier round may be an item of a suite that is new in this one.
+    Seeds were cleaned in Prepare; what an earlier round left may be an item of a suite that is new in this one. A seed
+    that an earlier round trained on comes back as replay or not at all.
     """
+    most, dropped = ctx.reasoning.mining.max_problems, ctx.dropped
     contamination = Contamination(reasoning_items(ctx), ctx.reasoning.dedup.decontamination_ngram)
-    found: dict[str, Problem] = {}
-    for digest in ctx.config.previous_rollouts:
-        for problem in failed_problems(read_rollouts(ctx.store, digest)):
-            reason = contamination.reason(problem)
-            if reason:
-                ctx.dropped[reason] += 1
-            else:
-                found.setdefault(problem.id, problem)
+    carried: dict[str, Problem] = {}
+    limit = most - math.ceil(float(ctx.reasoning.fresh_share) * most)
+    for problem in before.proposed():
+        reason = contamination.reason(problem)
+        if reason:
+            dropped[reason] += 1
+        elif len(carried) < limit:
+            carried.setdefault(problem.id, problem)
+    trained, fresh = before.trained, {}
     for problem in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
-        found.setdefault(problem.id, problem)
-    return list(found.values())[: ctx.reasoning.mining.max_problems]
-
-
-def score(problem: Problem, texts: list[str], finishes: list[str]) -> Sample:
-    """The samples of a problem with their scores."""
-    ended = zip(texts, finishes, strict=True)
-    scored = [math.score(text, problem.answer or "", cut=finish in CUT) for text, finish in ended]
-    return Sample(
-        id=f"sample-{problem.id}",
-        lineage=problem.lineage.model_copy(update={"parent_ids": [problem.id], "operator": "sample"}),
-        problem_id=problem.id,
-        texts=texts,
-        scores=[s["score"] for s in scored],
-        correct=[s["correct"] for s in scored],
-    )
-
-
-def banded(problem: Problem, sample: Sample, mining: MiningSpec) -> Problem:
-    """The problem with its pass rate and band."""
-    passed = PassRate(n=len(sample.correct), k=sum(sample.correct))
-    return problem.model_copy(update={"policy_pass": passed, "band": band_of(passed.rate, mining)})
-
-
-def band_of(rate: float, mining: MiningSpec) -> Band:
-    """`hard` up to frontierAbove, `frontier` above it up to frontierUpTo, `solved` beyond."""
-    if rate <= float(mining.frontier_above):
-        return Band.HARD
-    return Band.FRONTIER if rate <= float(mining.frontier_up_to) else Band.SOLVED
+        if problem.content in trained:
+            dropped[TRAINED_BEFORE] += 1
+        elif problem.id not in carried:
+            fresh.setdefault(problem.id, problem)
+    return list(carried.values()), list(fresh.values())[: most - len(carried)]

@@ -1,31 +1,30 @@
 """Package: training and validation sets of both tracks in verl's Parquet form, one dataset manifest per file.
 
-Reasoning: frontier problems as they are (they have reward variance under GRPO) and verified variants. Agentic: accepted
-tasks. Validation rows share no persona, no template of a built-in family, no seed of one's own and no prompt with
-training rows.
+Reasoning: what MeasureReasoning chose. Agentic: accepted tasks. Validation rows share no seed, no persona of a task and
+no prompt with training rows, and are drawn from every stratum (family, expected outcome) without taking one away.
 """
 
 from __future__ import annotations
 
 import io
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
-from flywheel_api.records.reasoning import Band, Problem
-from flywheel_api.records.trajectory import TRAINING_ROLLOUT
+from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, Split, Track
 from flywheel_api.round import TrackTraining
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+from flywheel_jobs.reasoning.filling import family_of, in_turn
 
 VALIDATION_SHARE = 0.1
-MAX_VALIDATION_SHARE = 0.3  # a group that would take more stays in training
+MAX_VALIDATION_SHARE = 0.3  # of a stratum: a group that would take more stays in training
 
 
 @dataclass(frozen=True)
@@ -34,6 +33,7 @@ class Example:
 
     group: str
     prompt: Prompt
+    stratum: str = ""
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -63,47 +63,47 @@ async def run(ctx: StageContext) -> StageResult:
 
 
 def reasoning_examples(ctx: StageContext) -> list[Example]:
-    """Frontier problems and verified variants; problems that are too hard as they are were only parents."""
-    mined = ctx.records(Stage.MINE_REASONING, "mined.jsonl", Problem)
-    verified = ctx.records(Stage.VERIFY_REASONING, "verified.jsonl", Problem)
-    ctx.dropped["hard-kept-as-parent"] += sum(p.band is Band.HARD for p in mined)
-    chosen = [p for p in mined if p.band is Band.FRONTIER] + verified
-    return [Example(_group(p), of_problem(p)) for p in chosen]
+    """What was chosen by measuring, with its family as stratum."""
+    chosen = ctx.records(Stage.MEASURE_REASONING, "training.jsonl", Problem)
+    return [Example(_group(p), of_problem(p), family_of(p)) for p in chosen]
 
 
 def _group(problem: Problem) -> str:
-    """What a problem shares with its kin: a persona, a template where templates are many, else its seed."""
-    if problem.persona_id:
-        return problem.persona_id
-    if problem.family and TRAINING_ROLLOUT not in problem.template:
-        return f"template {problem.template}"
+    """What a problem shares with its kin: the seed that they come from, over all rounds."""
     return f"seed {problem.lineage.root_id or problem.id}"
 
 
 def agentic_examples(ctx: StageContext) -> list[Example]:
     """Accepted tasks; the task itself travels as JSON in extra_info."""
     tasks = ctx.records(Stage.SOLVE_AGENTIC, "tasks.jsonl", Task)
-    return [Example(t.lineage.persona_id or f"template {t.lineage.template}", of_task(t)) for t in tasks]
+    return [Example(t.lineage.persona_id or f"template {t.lineage.template}", of_task(t), t.outcome) for t in tasks]
 
 
 def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example], list[Example]]:
     """(train, validation) with disjoint groups: whole groups go to validation until it has its share.
 
-    The same prompt is in one group, whatever ids it goes by.
+    Strata give in turn, none more than `MAX_VALIDATION_SHARE` of itself: what is trained on holds all of them. The same
+    prompt is in one group, whatever ids it goes by.
     """
     first: dict[str, str] = {}
     examples = [replace(e, group=first.setdefault(content_digest(e.prompt.prompt), e.group)) for e in examples]
-    sizes = Counter(e.group for e in examples)
-    groups = sorted(sizes)
+    sizes = Counter(e.stratum for e in examples)
+    parts: dict[str, Counter[str]] = defaultdict(Counter)
+    for e in examples:
+        parts[e.group][e.stratum] += 1
+    groups = sorted(parts)
     rng.shuffle(groups)
-    held: set[str] = set()
-    count = 0
+    by_stratum: dict[str, list[str]] = defaultdict(list)
     for group in groups:
-        if count >= VALIDATION_SHARE * len(examples):
+        by_stratum[max(parts[group])].append(group)
+    held: set[str] = set()
+    given: Counter[str] = Counter()
+    for group in in_turn(by_stratum):
+        if given.total() >= VALIDATION_SHARE * len(examples):
             break
-        if count + sizes[group] <= MAX_VALIDATION_SHARE * len(examples):
+        if all(given[s] + n <= MAX_VALIDATION_SHARE * sizes[s] for s, n in parts[group].items()):
             held.add(group)
-            count += sizes[group]
+            given += parts[group]
     train = [e for e in examples if e.group not in held]
     rng.shuffle(train)
     return train, [e for e in examples if e.group in held]
@@ -115,7 +115,8 @@ def check_enough(track: Track, train: Sequence[Example], training: TrackTraining
     if len(train) >= need:
         return
     more = {
-        Track.REASONING: "raise spec.reasoning.mining.maxProblems or spec.reasoning.synthesis, or lower",
+        Track.REASONING: "raise spec.reasoning.mining.maxProblems or spec.reasoning.difficulty.waves, widen its low "
+        "and high, or lower",
         Track.AGENTIC: "raise spec.agentic.maxTasks or relax spec.agentic.acceptance, or lower",
     }[track]
     raise ValidationFailure(

@@ -64,6 +64,14 @@ class Problem(Record):
         ]
 
 
+class KnownProblem(Record):
+    """That a round of the campaign trained on a problem; its id is the digest of the problem's content."""
+
+    schema_: Literal["known-problem/v1"] = Field(
+        default="known-problem/v1", alias="schema", description="Kind and version of the record."
+    )
+
+
 class Persona(Record):
     """Someone whose world a problem or a task is set in."""
 

@@ -13,6 +13,7 @@ from flywheel_api.resources import RLJOB
 from flywheel_api.results import (
     EvaluationResult,
     GateOutcome,
+    MeasuredResult,
     PreparedResult,
     ReportResult,
     TrainingResult,
@@ -67,7 +68,9 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     ]
     if rest:
         shown.append(DropCount(reason="other", count=str(sum(d.count for d in rest))))
+    note = manifest.result.note[:512] if isinstance(manifest.result, MeasuredResult) else ""
     return {
+        "note": note or None,
         "counts": StageCounts(
             in_=str(counts.in_), out=str(counts.out), dropped=str(sum(d.count for d in counts.dropped))
         ),

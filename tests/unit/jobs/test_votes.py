@@ -10,8 +10,8 @@ from flywheel_api.round import VerificationSpec
 from flywheel_jobs.reading.equality import equal
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination
+from flywheel_jobs.reasoning.labels import Ballot, count_votes, labelled
 from flywheel_jobs.reasoning.truths import NOT_CHECKABLE, gives_itself_away, with_truth
-from flywheel_jobs.stages.verify_reasoning import Ballot, count_votes, labelled
 
 PROBLEM = Problem(id="p", question="How many are left?")
 THREE = VerificationSpec()

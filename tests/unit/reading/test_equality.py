@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from flywheel_jobs.reading import library
 from flywheel_jobs.reading.equality import checkable, equal, normal_form
 from flywheel_jobs.reading.values import Kind, read
-from flywheel_jobs.stages.verify_reasoning import camps
+from flywheel_jobs.reasoning.labels import camps
 
 
 def sections() -> dict[str, list[list[str]]]:

@@ -1,0 +1,108 @@
+"""What earlier rounds of the campaign left: what training failed at, what was too hard or solved, what was trained on.
+
+Handed on from round to round: MineReasoning reads it by the lineage of the base round's rollouts, MeasureReasoning adds
+its own and writes it for the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from flywheel_api.artifacts import Manifest
+from flywheel_api.records.base import Lineage, Record
+from flywheel_api.records.reasoning import Band, KnownProblem, Problem
+from flywheel_api.stages import Stage
+from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.harness.context import OutputFile, StageContext
+from flywheel_jobs.reasoning.filling import in_turn
+from flywheel_jobs.reasoning.rollouts import failed_problems
+from flywheel_jobs.storage.datasets import read_records, read_rollouts
+
+R = TypeVar("R", bound=Record)
+POOL, KNOWN = "pool.jsonl", "known.jsonl"
+LEFT = (Band.HARD, Band.FRONTIER)  # bands of untrained problems that the next round tries again
+_TRAINED = "trained"
+
+
+@dataclass(frozen=True)
+class Past:
+    """Of all earlier rounds; empty in a first one. `failed` is the base round's alone."""
+
+    failed: list[Problem] = field(default_factory=list)
+    pool: list[Problem] = field(default_factory=list)
+    known: list[KnownProblem] = field(default_factory=list)
+
+    @property
+    def trained(self) -> frozenset[str]:
+        """Contents that were trained on: they come back as replay or not at all."""
+        return frozenset(k.id for k in self.known)
+
+    def proposed(self) -> list[Problem]:
+        """Problems to be tried again: what training failed at, what was too hard, and what was not needed, in turn."""
+        trained = self.trained
+        left = {b: [p for p in self.pool if p.band is b and p.content not in trained] for b in LEFT}
+        offered: dict[str, Problem] = {}
+        for problem in in_turn({"failed": self.failed, **left}):
+            offered.setdefault(problem.content, problem.model_copy(update={"policy_pass": None, "band": None}))
+        return list(offered.values())
+
+    def replayable(self) -> list[Problem]:
+        """Problems that were trained on or found solved."""
+        trained = self.trained
+        return [p for p in self.pool if p.band is Band.SOLVED or p.content in trained]
+
+    def files(self) -> list[OutputFile]:
+        """As the next stage or round reads it."""
+        return [OutputFile.of(POOL, Problem, self.pool), OutputFile.of(KNOWN, KnownProblem, self.known)]
+
+    def then(self, measured: Iterable[Problem], trained: Sequence[Problem], limit: int) -> Past:
+        """With what this round found and trains on; of each kind the newest `limit` are kept."""
+        known = {k.id: k for k in self.known}
+        for problem in trained:
+            lineage = Lineage(root_id=problem.lineage.root_id or problem.id, round=problem.lineage.round)
+            known.setdefault(problem.content, KnownProblem(id=problem.content, lineage=lineage))
+        now = {p.content: p for p in (*trained, *measured)}
+        pool = [*now.values(), *(p for p in self.pool if p.content not in now)]
+        kinds: dict[str, list[Problem]] = {}
+        for problem in pool:
+            kind = _TRAINED if problem.content in known else str(problem.band)
+            kinds.setdefault(kind, []).append(problem)
+        kept = [p for kind in (_TRAINED, *Band) for p in kinds.get(kind, [])[:limit]]
+        return Past(pool=kept, known=list(known.values()))
+
+
+def past(ctx: StageContext) -> Past:
+    """What the rollouts of the base round lead to. What was pruned is not read."""
+    digests = ctx.config.previous_rollouts
+    if not digests:
+        return Past()
+    failed = failed_problems(t for digest in digests for t in read_rollouts(ctx.store, digest))
+    pool: list[Problem] = []
+    known: list[KnownProblem] = []
+    for manifest in _measured(ctx, digests):
+        pool += _read(ctx, manifest, POOL, Problem)
+        known += _read(ctx, manifest, KNOWN, KnownProblem)
+    return Past(failed, pool, known)
+
+
+def handed_on(ctx: StageContext) -> Past:
+    """What MineReasoning found, for MeasureReasoning."""
+    stage = Stage.MINE_REASONING
+    return Past(pool=ctx.records(stage, POOL, Problem), known=ctx.records(stage, KNOWN, KnownProblem))
+
+
+def _measured(ctx: StageContext, digests: Iterable[str]) -> Iterator[Manifest]:
+    """MeasureReasoning of the base round, by the lineage of its rollouts: training's data set, and its stages."""
+    for digest in digests:
+        try:
+            data = ctx.store.get_manifest(ctx.store.get_manifest(digest).inputs["train"])
+            yield ctx.store.get_manifest(data.inputs[Stage.MEASURE_REASONING.value])
+        except (KeyError, CorruptArtifact):
+            continue
+
+
+def _read(ctx: StageContext, manifest: Manifest, path: str, kind: type[R]) -> list[R]:
+    entry = manifest.file(path)
+    return list(read_records(ctx.store, entry, kind)) if entry is not None else []
