@@ -7,6 +7,7 @@ import json
 import signal
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,11 +22,13 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Failure, Progress
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.records.trajectory import Trajectory
-from flywheel_api.results import DatasetResult, EvaluationResult, PackageResult, Split, Track
+from flywheel_api.results import DatasetResult, EvaluationResult, MeasuredResult, PackageResult, Split, Track
 from flywheel_api.stages import Stage
 from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.rewards import math
 from flywheel_jobs.seeds.arithmetic import Typed
+
+SMALL = {"training": {"preset": "smollm2-135m-cpu"}}
 
 
 @pytest.fixture
@@ -40,11 +43,11 @@ def prefix() -> str:
 
 
 def make(s3: S3Server, prefix: str, endpoint: Endpoint, **spec: Any) -> Round:
-    return Round(s3.store(prefix), endpoint, stages.round_spec(**spec))
+    return Round(s3.store(prefix), endpoint, stages.round_spec(**{**SMALL, **spec}))
 
 
 def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = PodRound(minio, prefix, endpoint, stages.round_spec())
+    round_ = PodRound(minio, prefix, endpoint, stages.round_spec(**SMALL))
     package = round_.until(Stage.PACKAGE)
 
     for stage, manifest in round_.done.items():
@@ -63,7 +66,7 @@ def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     mined = round_.records(Stage.MINE_REASONING, "mined.jsonl")
     for problem in mined:
         rate = problem["policyPass"]["k"] / problem["policyPass"]["n"]
-        assert problem["band"] == ("hard" if rate == 0 else "frontier") and rate <= 0.5
+        assert problem["band"] == ("hard" if rate < 0.05 else "frontier") and rate <= 0.95
     samples = round_.records(Stage.MINE_REASONING, "samples.jsonl")
     assert len(samples) == 24 and all(len(s["texts"]) == 8 for s in samples)
 
@@ -86,6 +89,25 @@ def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
         assert normalised(problem["question"]) not in held
         assert (numbers(problem["question"]), problem["answer"]) not in held
     assert len({normalised(p["question"]) for p in verified}) == len(verified)
+    measured_before_training(round_, verified)
+
+
+def measured_before_training(round_: Round, verified: list[dict[str, Any]]) -> None:
+    """Every verified variant was sampled; what is trained on lies in the band, and no family is above a third."""
+    found = round_.done[Stage.MEASURE_REASONING].result
+    assert isinstance(found, MeasuredResult) and found.found == found.wanted == 24 and found.waves <= 3
+    measured = {p["id"]: p for p in round_.records(Stage.MEASURE_REASONING, "measured.jsonl")}
+    assert {p["id"] for p in verified} <= set(measured)
+    assert all(measured[p["id"]]["policyPass"]["n"] == 8 for p in verified)
+    training = round_.records(Stage.MEASURE_REASONING, "training.jsonl")
+    assert len({p["id"] for p in training}) == len(training) == 24
+    assert all(0.05 <= p["policyPass"]["k"] / p["policyPass"]["n"] <= 0.95 for p in training)
+    families = Counter(p["family"] for p in training)
+    assert max(families.values()) <= 8 and families == found.families
+    samples = round_.records(Stage.MEASURE_REASONING, "samples.jsonl")
+    assert found.samples == sum(len(s["texts"]) for s in samples) and found.tokens > found.samples
+    use = {u.role: u.calls for u in round_.done[Stage.MEASURE_REASONING].usage.roles}
+    assert use["Policy"] == len(samples), "one request for all samples of a variant"
 
 
 def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
@@ -104,13 +126,13 @@ def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
         assert [f.sha256 for f in sub.files] == [files[path].sha256] and sub.standin
         assert len(tables[path]) == files[path].records
     train, validation = tables.values()
-    assert len(train) >= 16 and validation
+    assert len(train) == 24 - len(validation) and validation
     for row in train:
         assert row["prompt"][-1]["role"] == "user" and row["reward_model"]["style"] == "rule"
         assert math.score(row["reward_model"]["ground_truth"], row["reward_model"]["ground_truth"])["score"] == 1.0
         assert row["extra_info"]["split"] == "train" and row["extra_info"]["id"]
     assert [r["extra_info"]["index"] for r in train] == list(range(len(train)))
-    sides = [{r["extra_info"]["persona_id"] or r["extra_info"]["template"] for r in t} for t in (train, validation)]
+    sides = [{r["extra_info"]["root_id"] for r in t} for t in (train, validation)]
     assert sides[0].isdisjoint(sides[1])
 
 
@@ -293,7 +315,7 @@ def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefi
 def test_too_few_rows_says_what_to_change(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     training = {"reasoning": {"algorithm": {"promptsPerStep": 500}}}
     round_ = make(minio, prefix, endpoint, training=training)
-    round_.until(Stage.VERIFY_REASONING)
+    round_.until(Stage.MEASURE_REASONING)
     stages.run(round_.config(Stage.PACKAGE), minio, prefix, expect=ExitCode.VALIDATION)
     failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "Package", 1)))
     assert failure.reason == "TooFewRows" and "maxProblems" in failure.message

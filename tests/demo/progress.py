@@ -18,6 +18,7 @@ TYPICAL_SECONDS = {
     "MineReasoning": 32,
     "SynthesizeReasoning": 4,
     "VerifyReasoning": 6,
+    "MeasureReasoning": 90,
     "SeedAgentic": 41,
     "ExpandAgentic": 3,
     "InvertAgentic": 3,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import io
 import random
+from collections import Counter
 from dataclasses import replace
 
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from flywheel_api.records.base import Lineage
 from flywheel_api.records.prompt import Prompt, of_problem, of_task
@@ -44,16 +47,33 @@ def test_the_same_prompt_is_on_one_side_whatever_its_ids() -> None:
     assert held and prompts[0].isdisjoint(prompts[1]) and len(train) + len(held) == 80
 
 
-def test_problems_of_ones_own_are_no_single_group() -> None:
-    """Seeds of users and problems carried over from a training have no template: each goes with its own variants."""
+def test_a_problem_is_on_the_side_of_its_kin() -> None:
+    """Problems and their variants go by the seed that they come from, in whatever round they were made."""
     own = [Problem(id=f"s{n}", question=f"{n}?") for n in range(20)]
-    carried = [Problem(id=f"c{n}", question=f"{n}!", template="training-rollout") for n in range(20)]
+    carried = [Problem(id=f"c{n}", question=f"{n}!", family="add", template="plus") for n in range(20)]
     variants = [Problem(id=f"v{p.id}", question=f"more {p.question}", template="change-values/",
                         lineage=Lineage(root_id=p.id)) for p in own]  # fmt: skip
     groups = {p.id: package._group(p) for p in [*own, *carried, *variants]}
     assert len(set(groups.values())) == 40 and all(groups[f"v{p.id}"] == groups[p.id] for p in own)
-    drawn = Problem(id="d", question="3+4", family="add", template="plus")
-    assert package._group(drawn) == "template plus"
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abcd")), max_size=60), st.integers(0, 9))
+def test_no_split_takes_a_stratum_away(rows: list[tuple[int, str]], seed: int) -> None:
+    problems = [of_problem(Problem(id=f"p{n}", question=f"{n}?")) for n in range(len(rows))]
+    made = [Example(f"g{group}", prompt, stratum) for (group, stratum), prompt in zip(rows, problems, strict=True)]
+    train, held = package.split(made, random.Random(seed))
+    for stratum, n in Counter(e.stratum for e in made).items():
+        gone = sum(e.stratum == stratum for e in held)
+        assert gone <= package.MAX_VALIDATION_SHARE * n
+    assert {e.stratum for e in train} == {e.stratum for e in made}
+    assert {e.group for e in train}.isdisjoint(e.group for e in held)
+
+
+def test_what_is_held_out_is_drawn_from_every_stratum_that_can_give() -> None:
+    made = [Example(f"{s}{i}", e.prompt, s) for s in "abc" for i, e in enumerate(examples({s: 10}))]
+    _, held = package.split(made, random.Random(1))
+    assert Counter(e.stratum for e in held) == {"a": 1, "b": 1, "c": 1}
 
 
 def test_too_few_rows_name_the_numbers() -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_api.common import BUILTIN_DOMAINS
+from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Track
@@ -162,12 +163,27 @@ def test_personas_split_is_stable_disjoint_and_refuses_an_empty_side() -> None:
 
 
 def test_rollouts_give_back_what_training_still_fails_at() -> None:
-    def rollout(item: str, score: float | None, truth: str | None = "7") -> Trajectory:
+    def rollout(item: str, score: float | None, truth: str | None = "7", step: int = 1) -> Trajectory:
         messages = [{"role": "user", "content": item}, {"role": "assistant", "content": "9"}]
-        return Trajectory(id=item, track=Track.REASONING, item=item, truth=truth, score=score, messages=messages)
+        given = {"track": Track.REASONING, "item": item, "truth": truth, "score": score, "step": step}
+        return Trajectory(id=item, messages=messages, **given)
 
     found = failed_problems(
         [rollout("3+4", 0.5), rollout("3+4", 0.5), rollout("5+2", 1.0), rollout("5+2", 1.0), rollout("1+6", None),
          rollout("2+5", 1.0), rollout("2+5", 0.0), rollout("6+1", 0.0, None)]
     )  # fmt: skip
-    assert [(p.question, p.answer) for p in found] == [("3+4", "7"), ("2+5", "7")]
+    assert [(p.question, p.answer) for p in found] == [("2+5", "7"), ("3+4", "7")], "what is learnt of comes first"
+    early = [
+        rollout("9+9", 0.0, "18"),
+        rollout("9+9", 1.0, "18", 4),
+        rollout("8+9", 1.0, "17"),
+        rollout("8+9", 0.0, "17", 4),
+    ]
+    assert [p.question for p in failed_problems(early)] == ["8+9"], "the last visit decides, not the first"
+
+
+def test_a_problem_comes_back_from_the_rollouts_with_its_lineage() -> None:
+    lineage = Lineage(parent_ids=["p"], operator="change-values", root_id="seed-1", round="r1")
+    problem = Problem(id="v", question="3+4", answer="7", family="add", level=2, lineage=lineage)
+    kept = Trajectory(id="t", track=Track.REASONING, item="v", score=0.0, truth="7", problem=problem)
+    assert failed_problems([kept]) == [problem]
