@@ -18,10 +18,10 @@ from flywheel_domains.expr import Cell
 from flywheel_domains.rules import scope_of
 from flywheel_domains.session import Session
 from flywheel_domains.slots import computed, is_set, part_of
-from flywheel_domains.tools import Outcome
+from flywheel_domains.tools import Outcome, with_owners
 from flywheel_domains.tools import call as call_tool
 from flywheel_domains.unknown import Unknown
-from flywheel_domains.world import World
+from flywheel_domains.world import World, broken
 
 PATIENCE = 24
 """Steps within one wish; a policy that leads round in a circle is the author's fault."""
@@ -133,12 +133,20 @@ class Behaviour:
 
 
 def settled(domain: Domain, world: World, case: Case) -> World:
-    """The world of a case: its base with the cells that the case changes. Raises ValueError if they cannot be."""
+    """The world of a case: its base with the cells that the case changes.
+
+    Raises ValueError if they cannot be, by an invariant of their rows too: the tool called next would be blamed.
+    """
     if case.now is not None:
         world = world.at(datetime.fromisoformat(case.now))
     if not case.edits:
         return world
-    return world.with_cells({Cell(edit.table, edit.row, edit.column): edit.value for edit in case.edits})
+    world = world.with_cells({Cell(edit.table, edit.row, edit.column): edit.value for edit in case.edits})
+    view = world.view()
+    wrong = broken(view, with_owners(view, [(edit.table, edit.row) for edit in case.edits]))
+    if wrong:
+        raise ValueError("; ".join(wrong[:3]))
+    return world
 
 
 def behave(domain: Domain, world: World, case: Case) -> Behaviour:

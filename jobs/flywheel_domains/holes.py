@@ -1,13 +1,14 @@
 """What an author overlooked: a forbidden end that two allowed calls reach, and wishes whose order decides.
 
 Both are searches from a drawn case. A loophole is closed by a rule about the session (`session.did`,
-`session.changed`), or said to be meant (`loophole: allowed`). An order that decides is stated in the words.
+`session.changed`), or said to be meant: `loophole: [tools that may come first]`, `allowed` for whatever comes first. An
+order that decides is stated in the words.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import permutations
 from typing import Any
@@ -42,19 +43,21 @@ def loopholes(domain: Domain, found: Behaviour, rng: random.Random) -> list[Loop
     """Ways round the refusals of a case by two allowed calls."""
     holes = []
     for result in found.results:
-        meant = any(domain.rule(rule).loophole == "allowed" for rule in result.rules)
-        if result.ending is Ending.DENIED and result.call.name in domain.tools and not meant:
-            hole = _hole(domain, found.case, result, rng)
+        meant = {name for rule in result.rules for name in domain.rule(rule).loophole}
+        if result.ending is Ending.DENIED and result.call.name in domain.tools and "allowed" not in meant:
+            hole = _hole(domain, found.case, result, meant, rng)
             if hole is not None:
                 holes.append(hole)
     return holes
 
 
-def _hole(domain: Domain, case: Case, result: Result, rng: random.Random) -> Loophole | None:
+def _hole(domain: Domain, case: Case, result: Result, meant: Collection[str], rng: random.Random) -> Loophole | None:
     session = result.session.with_identified(case.caller)
     denied = _change(domain, result.world, session, result.call)
     told = {**result.option.said, **result.told}  # all that the caller would say if it were to be had
     for first, after, later in _allowed(domain, case, result, result.world, session, rng):
+        if first.name in meant:
+            continue
         try:
             again = decide(Situation(domain, after, later, result.option, result.member), told)
         except (Tie, NoCandidate):

@@ -42,6 +42,11 @@ class PolicyLinker:
             for other in rule.lifted_by:
                 if other not in ids:
                     self.fault((*path, "lifted_by"), f"there is no rule {other}")
+            for name in rule.loophole:
+                if name != "allowed" and not (name in self.domain.tools and self.domain.tools[name].writes):
+                    self.fault(
+                        (*path, "loophole"), f"no tool {name} changes anything", "name the tools that may lead round"
+                    )
             self._effects(path, rule)
             for name, part in self.domain.parts.items():
                 if self.domain.groups_of(name) & set(rule.applies):

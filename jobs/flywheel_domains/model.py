@@ -250,11 +250,11 @@ class Rule(Named):
     tell: tuple[str, ...] = ()
     enforced: Literal["tool"] | None = None
     lifted_by: tuple[str, ...] = ()
-    loophole: Literal["allowed"] | None = None
+    loophole: tuple[str, ...] = ()
     examples: tuple[RuleExample, ...] = ()
     say: Words
 
-    @field_validator("applies", "lifted_by", mode="before")
+    @field_validator("applies", "lifted_by", "loophole", mode="before")
     @classmethod
     def _several(cls, raw: object) -> object:
         return [raw] if isinstance(raw, str) else raw

@@ -20,9 +20,8 @@ from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.errors import ExprError
 from flywheel_domains.model import Rule
 from flywheel_domains.slots import NoCandidate, Tie
-from flywheel_domains.tools import with_owners
 from flywheel_domains.wishes import NotDrawn, caller_of
-from flywheel_domains.world import World, broken
+from flywheel_domains.world import World
 
 MOST_TRIED = 24
 """Changed cells that are tried for one twin."""
@@ -85,11 +84,9 @@ def changed(domain: Domain, world: World, case: Case, edits: tuple[Edit, ...]) -
     """The behaviour with some cells changed; None if that is no state of this world, or no task."""
     after = replace(case, edits=merged(case.edits, edits))
     try:
-        other = behave(domain, world, after)
+        return behave(domain, world, after)
     except (Tie, NoCandidate, Unidentifiable, Circle, ValueError, ExprError):
         return None
-    rows = with_owners(other.start.view(), [(edit.table, edit.row) for edit in edits])
-    return None if broken(other.start.view(), rows) else other
 
 
 def differs(one: Behaviour, other: Behaviour) -> bool:

@@ -69,7 +69,8 @@ def ways_round(subject: Subject) -> Iterator[Finding]:
             told.add(hole.rules[:1])
             calls = " and ".join(f"{call.name}({_words(call)})" for call in hole.calls)
             message = f"{calls}, each allowed, come to what is denied"
-            advice = "let the rule look at the session (`session.did`, `session.changed`), or say `loophole: allowed`"
+            closed = "let the rule look at the session (`session.did`, `session.changed`)"
+            advice = f"{closed}, or say that it is meant (`loophole: [{hole.calls[0].name}]`)"
             yield subject.finding("loopholes", message, advice, "rules", hole.rules[0])
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from flywheel_domains.behaviour import behave
+from flywheel_domains.case import Edit
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.lookups import path_of
@@ -43,3 +45,12 @@ def test_a_rule_is_drawn_on_each_side_and_its_right_way_is_paid(
     assert behave(tern, world, found.case).steps == found.steps  # the same for whoever computes it
     ids = document(tern, found.case)
     assert rules_in(tern, document_text(tern, ids)) == ids
+
+
+def test_a_case_in_a_state_that_cannot_be_is_no_case(tern: Domain, world: World) -> None:
+    """A limit's example may put a balance below nothing; the tool that is called next would get the blame."""
+    case = draw_behaviour(tern, world, random.Random("state")).case
+    fare = next(iter(world.view().ids("fares")))
+    behave(tern, world, replace(case, edits=(*case.edits, Edit("fares", fare, "seats", 0))))
+    with pytest.raises(ValueError, match=r"not so: it\.seats >= 0"):
+        behave(tern, world, replace(case, edits=(*case.edits, Edit("fares", fare, "seats", -1))))

@@ -25,9 +25,7 @@ CLOSED = "(b.cabin == 'club' and not session.did('change_cabin', b))"
 def open_tern() -> Domain:
     """Tern Air as its author first wrote it: nothing said about a cabin that was changed a minute ago."""
     assert CLOSED in TERN
-    return parse(
-        TERN.replace(CLOSED, "b.cabin == 'club'"), code=(Path(__file__).parent / "tern" / "tools.py").read_text()
-    )
+    return parse(TERN.replace(CLOSED, "b.cabin == 'club'"), code=CODE)
 
 
 def denied(domain: Domain, world: World) -> Case:
@@ -50,6 +48,15 @@ def test_a_refusal_that_an_upgrade_lifts_is_found(open_tern: Domain) -> None:
     holes = [hole for seed in range(8) for hole in loopholes(open_tern, found, random.Random(seed))]
     assert {hole.rules for hole in holes} == {("c-allowed",)}
     assert {hole.calls[0].name for hole in holes} == {"change_cabin"}
+
+
+@pytest.mark.parametrize(("meant", "found"), [("allowed", False), ("[change_cabin]", False), ("[set_bags]", True)])
+def test_what_an_author_means_is_said_by_the_tools_that_lead_there(meant: str, found: bool) -> None:
+    text = TERN.replace(CLOSED, "b.cabin == 'club'").replace("{id: c-allowed,", f"{{id: c-allowed, loophole: {meant},")
+    domain = parse(text, code=CODE)
+    world = build_world(domain, 1)
+    case = behave(domain, world, denied(domain, world))
+    assert any(loopholes(domain, case, random.Random(seed)) for seed in range(8)) is found
 
 
 def test_a_rule_about_the_session_closes_it(tern: Domain, world: World) -> None:

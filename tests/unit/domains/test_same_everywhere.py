@@ -20,7 +20,7 @@ from flywheel_domains.wishes import NotDrawn
 domain = load(Path(sys.argv[1]))
 world, rng = build_world(domain, 1), random.Random(5)
 names = [rule.id for rule in domain.rules if rule.verdict]
-for _ in range(25):
+for _ in range(12):
     try:
         root = branch(domain, draw_behaviour(domain, world, rng, rng.choice(names)))
     except NotDrawn:

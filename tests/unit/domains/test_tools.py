@@ -112,7 +112,8 @@ def test_whatever_an_agent_sends_is_answered_and_a_refusal_changes_nothing(data:
         assert not set(outcome.answer) & {"error"} or isinstance(outcome.answer["error"], str)
     elif not tool.writes:
         assert outcome.world is world
-    assert outcome.world.check() == []
+    if outcome.world is not world:
+        assert outcome.world.check() == []
 
 
 _TERN: list[Domain] = []
