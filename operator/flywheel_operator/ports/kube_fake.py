@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import pickle
 from collections.abc import AsyncIterator, Callable
-from typing import Any
 
 from flywheel_operator.ports.errors import Conflict, NotFound
 from flywheel_operator.ports.kinds import BY_KIND, RAY_API, Object, Resource, labels_of
@@ -13,9 +12,10 @@ from flywheel_operator.ports.kinds import BY_KIND, RAY_API, Object, Resource, la
 Key = tuple[str, str, str]
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: Object) -> Object:
     """A copy down to the leaves, as a request over the wire makes one; six times as fast as `copy.deepcopy`."""
-    return pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    copy: Object = pickle.loads(pickle.dumps(value, pickle.HIGHEST_PROTOCOL))
+    return copy
 
 
 class FakeKube:
