@@ -16,6 +16,7 @@ from flywheel_domains.behaviour import Behaviour, Result, Unidentifiable, behave
 from flywheel_domains.case import Case, Edit, Want
 from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
+from flywheel_domains.draws import problem
 from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.errors import ExprError
 from flywheel_domains.model import Rule
@@ -53,7 +54,7 @@ def twin_of(domain: Domain, world: World, found: Behaviour, rng: random.Random) 
         for edits in _changes(domain, result, rule, not fires, rng):
             tried += 1
             other = changed(domain, world, found.case, edits)
-            if other is not None and differs(found, other):
+            if other is not None and differs(found, other) and not problem(domain, other):
                 return Twin(How.CELL, rule.id, edits, other)
             if tried >= MOST_TRIED:
                 break
@@ -104,7 +105,7 @@ def _otherwise(domain: Domain, world: World, found: Behaviour, rng: random.Rando
             other = behave(domain, world, case)
         except (Tie, NoCandidate, Unidentifiable, Circle, ValueError, ExprError, NotDrawn):
             continue
-        if differs(found, other):
+        if differs(found, other) and not problem(domain, other):
             return Twin(how, result.rules[0], (), other)
     return None
 

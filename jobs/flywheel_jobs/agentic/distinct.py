@@ -1,8 +1,8 @@
-"""Tasks that ask what another one asks: exactly, or by somebody else in other words.
+"""Tasks that ask what another one asks: exactly, or by somebody else in other words, or in a state that only looks new.
 
-What counts is the case without who speaks and how: world, patches, caller's affairs and wishes. Compared is with the
-round's own tasks, with those of all earlier rounds of the campaign (each round hands its fingerprints on), and with
-the held-out suites.
+What counts is the case without who speaks and how: world, caller's affairs, wishes, and the patches of rows on which
+the right verdicts rest. A patch of any other row makes no other task. Compared is with the round's own tasks, with
+those of all earlier rounds of the campaign (each round hands its fingerprints on), and with the held-out suites.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 
 from flywheel_api.records.agentic import Fingerprint, Task
 from flywheel_api.records.base import content_digest
+from flywheel_jobs.agentic.right import Right, dump_case, proof_of
 
 UNSAID = ("persona", "claims", "target", "kind")
 """Parts of a case that change nothing of what is asked."""
-EXACT, NEAR, HELD_OUT, EARLIER = "duplicate", "near-duplicate", "held-out", "in-earlier-round"
+NEAR, HELD_OUT, EARLIER = "near-duplicate", "held-out", "in-earlier-round"
 
 
 class Distinct:
@@ -23,45 +24,56 @@ class Distinct:
 
     def __init__(self, earlier: Iterable[Fingerprint] = (), held_out: Iterable[Task] = ()) -> None:
         self._earlier = {f.near for f in earlier}
-        self._held_out = {near(task.package, task.case) for task in held_out}
+        self._held_out = {near_task(task) for task in held_out}
         self._near: set[str] = set()
-        self._exact: set[str] = set()
 
-    def reason(self, package: str, case: dict[str, Any], exact: str = "") -> str:
+    def reason(self, package: str, right: Right) -> str:
         """Why a case is no new one; empty where it is."""
-        digest = near(package, case)
+        return self._reason(near_right(package, right))
+
+    def add(self, package: str, right: Right) -> str:
+        """Takes a case, unless there is a reason not to, which is returned."""
+        digest = near_right(package, right)
+        reason = self._reason(digest)
+        self._near.add(digest)
+        return reason
+
+    def _reason(self, digest: str) -> str:
         if digest in self._held_out:
             return HELD_OUT
         if digest in self._earlier:
             return EARLIER
-        if exact and exact in self._exact:
-            return EXACT
         return NEAR if digest in self._near else ""
 
-    def add(self, package: str, case: dict[str, Any], exact: str = "") -> str:
-        """Takes a case, unless there is a reason not to, which is returned."""
-        reason = self.reason(package, case, exact)
-        if not reason:
-            self._near.add(near(package, case))
-            self._exact.add(exact)
-        return reason
+
+def near(package: str, case: dict[str, Any], proof: Iterable[str]) -> str:
+    """Digest of what is asked, whoever asks it and however.
+
+    `proof` names the cells on which what is right rests; without any (a task that others wrote) all patches count.
+    """
+    asked = {k: v for k, v in case.items() if k not in UNSAID}
+    rows = {cell.rpartition("/")[0] for cell in proof}
+    edits = [e for e in asked.get("edits", ()) if not rows or f"{e['table']}/{e['row']}" in rows]
+    return content_digest(package, _plain({**asked, "edits": sorted(edits, key=str)}))
 
 
-def near(package: str, case: dict[str, Any]) -> str:
-    """Digest of what is asked, whoever asks it and however."""
-    return content_digest(package, _plain({k: v for k, v in case.items() if k not in UNSAID}))
+def near_right(package: str, right: Right) -> str:
+    """The digest of a case whose right behaviour is at hand."""
+    return near(package, dump_case(right.case), proof_of(right))
+
+
+def near_task(task: Task) -> str:
+    """The digest of a task."""
+    return near(task.package, task.case, task.right.proof)
 
 
 def _plain(value: Any) -> Any:
-    """Without the number of the wording, and with edits in an order of their own."""
+    """Without the number of the wording."""
     if isinstance(value, dict):
-        found = {k: _plain(v) for k, v in value.items() if k != "words"}
-        if isinstance(found.get("edits"), list):
-            found["edits"] = sorted(found["edits"], key=str)
-        return found
+        return {k: _plain(v) for k, v in value.items() if k != "words"}
     return [_plain(v) for v in value] if isinstance(value, list) else value
 
 
 def fingerprint(task: Task) -> Fingerprint:
     """What a later round is handed."""
-    return Fingerprint(id=task.id, lineage=task.lineage, near=near(task.package, task.case))
+    return Fingerprint(id=task.id, lineage=task.lineage, near=near_task(task))

@@ -62,18 +62,29 @@ def conditional(rule: Rule) -> bool:
 
 
 def draw_cases(domain: Domain, side: Side, seed: str, wanted: int) -> Iterator[Right]:
-    """About as many cases as are wanted: fewer where draws fail. Equal arguments give equal cases."""
-    open_ = targets(domain)
+    """About as many cases as are wanted: fewer where draws fail. Equal arguments give equal cases.
+
+    In training each seed begins with other rules, speakers and worlds, so that a few cases a round come round to all.
+    """
+    open_, people = targets(domain), personas(domain, side)
+    start = random.Random(f"{seed}/start")
+    worlds = min(WORLDS, 1 + wanted // CASES_PER_WORLD)
+    first = HELD_OUT_WORLDS if side is Side.HELD_OUT and "state" in domain.holdout.by else 0
+    if side is Side.TRAINING:
+        start.shuffle(open_)
+        start.shuffle(people)
+        first = start.randrange(WORLDS)
     failed: dict[Target, int] = {}
-    people = personas(domain, side)
     made = 0
     for number in range(SPARE * wanted):
         if made == wanted or not open_:
             return
         target = open_[number % len(open_)]
         rng = random.Random(f"{seed}/{number}")
-        worlds = min(WORLDS, 1 + wanted // CASES_PER_WORLD)
-        found = _drawn(domain, side, rng, target, worlds, people[made % len(people)] if people else None)
+        world = first + rng.randrange(worlds)
+        if side is Side.TRAINING:
+            world %= WORLDS
+        found = _drawn(domain, side, rng, target, world, people[made % len(people)] if people else None)
         if found is not None:
             made += 1
             yield found
@@ -84,10 +95,9 @@ def draw_cases(domain: Domain, side: Side, seed: str, wanted: int) -> Iterator[R
 
 
 def _drawn(
-    domain: Domain, side: Side, rng: random.Random, target: Target, worlds: int, persona: Persona | None
+    domain: Domain, side: Side, rng: random.Random, target: Target, number: int, persona: Persona | None
 ) -> Right | None:
-    first = HELD_OUT_WORLDS if side is Side.HELD_OUT and "state" in domain.holdout.by else 0
-    world = build_world(domain, first + rng.randrange(worlds))
+    world = build_world(domain, number)
     try:
         found = draw_behaviour(domain, world, rng, target.rule, target.fires)
     except NotDrawn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,16 +18,17 @@ from flywheel_jobs.agentic.right import Right
 
 SHOWN_TRAJECTORIES, SHOWN_CHARACTERS, SHOWN_CELLS = 3, 1500, 24
 OFFERS_PER_BRANCH = 2
+LESS = 2  # below what the policy always does right, branches are divided by this; what is saved goes to the others
 UNKNOWN = "unknown-branch"
 
 EXPAND = (
     "Extend a case into a behaviour tree. The input holds the domain, what the user wishes, the rules that decide, the "
     "cells that the right behaviour rests on, the branches that were followed from the root (parent), what the policy "
     "did (observed end groups and some trajectories, with the tools' answers), branches that the domain offers below "
-    "the last one (offers), and how many are wanted (branches). Choose those that probe what the policy failed at, of "
-    "different kinds. You may also change cells yourself, so that another rule decides. Answer JSON: picks (ids of "
-    "offers, the best first) and edits (a list, each with condition, one sentence, and cells: a list of table, row, "
-    "column, value)."
+    "the last one (offers; deeper: more must be found out than before), and how many are wanted (branches). Choose "
+    "those that probe what the policy failed at, of different kinds. You may also change cells yourself, so that "
+    "another rule decides. Answer JSON: picks (ids of offers, the best first) and edits (a list, each with condition, "
+    "one sentence, and cells: a list of table, row, column, value)."
 )
 
 
@@ -55,6 +56,22 @@ class Expansion(BaseModel):
     model_config = ConfigDict(extra="forbid")
     picks: Annotated[list[str], Field(max_length=64)]
     edits: Annotated[list[Edit], Field(max_length=16)] = []
+
+
+def allotted(seeds: Sequence[Seed], rates: Mapping[str, float], per_tree: int) -> dict[str, int]:
+    """Branches of each seed: fewer below what the policy always does right, more where it fails; as many in all."""
+    found = {s.id: per_tree for s in seeds}
+    solved = [s for s in seeds if rates.get(s.task.id, 0.0) >= 1.0]
+    failed = sorted(
+        (s for s in seeds if rates.get(s.task.id, 0.0) < 1.0), key=lambda s: (rates.get(s.task.id, 0), s.id)
+    )
+    if not failed:
+        return found
+    for seed in solved:
+        found[seed.id] = -(-per_tree // LESS)
+    for number in range(len(solved) * (per_tree // LESS)):
+        found[failed[number % len(failed)].id] += 1
+    return found
 
 
 def payload(
@@ -87,7 +104,13 @@ def payload(
 
 def _offered(offer: Offer) -> dict[str, object]:
     branch = offer.branch
-    return {"id": branch.id, "kind": branch.kind, "condition": branch.condition, "allowed": kinds.legal(offer.right)}
+    return {
+        "id": branch.id,
+        "kind": branch.kind,
+        "condition": branch.condition,
+        "allowed": kinds.legal(offer.right),
+        "deeper": offer.deeper,
+    }
 
 
 def _shown(trajectory: Trajectory, skip: int) -> dict[str, object]:
@@ -99,8 +122,11 @@ def _shown(trajectory: Trajectory, skip: int) -> dict[str, object]:
 
 def chosen(
     right: Right, answer: Expansion, offered: Sequence[Offer], branches: int, refused: dict[str, int]
-) -> list[Offer]:
-    """The branches of an answer that the domain accepts, its own edits first, then its picks, then other offers."""
+) -> tuple[list[Offer], list[Offer]]:
+    """The branches of an answer that the domain accepts, its own edits first, then its picks, then other offers.
+
+    With them the offers that are left: what fills up a round in which some of the others were asked before.
+    """
     by_id = {o.branch.id: o for o in offered}
     found: dict[str, Offer] = {}
     for made in [*_edited(right, answer.edits), *(by_id.get(pick, UNKNOWN) for pick in answer.picks)]:
@@ -110,7 +136,8 @@ def chosen(
             found.setdefault(made.branch.id, made)
     for offer in _kinds_in_turn(offered, found.values()):
         found.setdefault(offer.branch.id, offer)
-    return list(found.values())[:branches]
+    every = list(found.values())
+    return every[:branches], every[branches:]
 
 
 def _edited(right: Right, edits: Iterable[Edit]) -> list[Offer | str]:

@@ -8,7 +8,7 @@ depth is never only a label.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import Any, TypeVar
@@ -47,14 +47,19 @@ class Offer:
         return self.branch.kind
 
 
-def offers(right: Right, rng: random.Random, most: int) -> Iterator[Offer]:
-    """Different branches of a case, at most so many: deeper ones first, allowed and not allowed ones in turn."""
+def offers(
+    right: Right, rng: random.Random, most: int, asked: Callable[[Right], bool] = lambda _: False
+) -> Iterator[Offer]:
+    """Different branches of a case that nobody was `asked`, at most so many.
+
+    Deeper ones go first, allowed and not allowed ones in turn.
+    """
     seen, sides = {mark(right)}, (True, False)
     found: dict[tuple[bool, bool], list[Offer]] = {(deep, legal): [] for deep in sides for legal in sides}
     above = branches.branch(right.domain, right.behaviour)
     for patch in islice(_patches(right, rng), TRIED * most):
         made = accepted(right, patch, above=above)
-        if isinstance(made, Offer) and mark(made.right) not in seen:
+        if isinstance(made, Offer) and mark(made.right) not in seen and not asked(made.right):
             seen.add(mark(made.right))
             found[made.deeper, kinds.legal(made.right)].append(made)
     deeper = in_turn(found[True, True], found[True, False])

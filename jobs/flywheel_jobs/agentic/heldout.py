@@ -13,9 +13,9 @@ from flywheel_api.records.reasoning import Persona
 from flywheel_api.round import HELDOUT
 from flywheel_domains import words as wording
 from flywheel_jobs.agentic import words
-from flywheel_jobs.agentic.distinct import near
+from flywheel_jobs.agentic.distinct import near_right
 from flywheel_jobs.agentic.drawing import Side, draw_cases
-from flywheel_jobs.agentic.right import Right, dump_case
+from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.agentic.tasks import build_task
 from flywheel_jobs.agentic.words import UserText
 from flywheel_jobs.core.errors import ValidationFailure
@@ -33,7 +33,7 @@ def build(name: str, items: int, people: Sequence[Persona], package: Package, sh
     found = draw_cases(domain, Side.HELD_OUT, f"suite/{name}", items * MORE)
     distinct: dict[str, Right] = {}
     for right in found:
-        distinct.setdefault(near(package.digest, dump_case(right.case)), right)
+        distinct.setdefault(near_right(package.digest, right), right)
         if len(distinct) == items:
             break
     chosen = list(distinct.values())[:items]

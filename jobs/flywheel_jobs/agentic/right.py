@@ -88,11 +88,16 @@ def summary(right: Right) -> RightBehaviour:
         calls=[record_call(step.call) for step in steps(right) if step.call and step.kind is not StepKind.CONFIRM],
         endings=[str(ending) for ending in found.endings],
         rules=sorted(found.rules),
-        proof=sorted(f"{cell.table}/{cell.row}/{cell.column}" for cell in found.proof),
+        proof=proof_of(right),
         tell=[fact.name for fact in found.facts],
         traps=[record_call(call) for call in traps(right)],
         state=found.final.digest,
     )
+
+
+def proof_of(right: Right) -> list[str]:
+    """The cells on which what is right rests, as a record names them."""
+    return sorted(f"{cell.table}/{cell.row}/{cell.column}" for cell in right.behaviour.proof)
 
 
 def record_call(call: cases.Call) -> Call:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from flywheel_api.records.agentic import Fingerprint, Seed, Task
 from flywheel_api.records.base import record_id
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.round import AgenticSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import balance
 from flywheel_jobs.agentic.distinct import fingerprint
@@ -20,6 +22,11 @@ from flywheel_jobs.storage.datasets import read_records, read_rollouts
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 ASKED, SEEN = "asked.jsonl", "seen.jsonl"  # what earlier rounds asked; that, and what this one keeps
 WANTED_RATE = 0.35  # what the policy fails at more often than not, but not always, grows first
+
+
+def wanted(spec: AgenticSpec) -> int:
+    """As many seeds as `maxTasks` can use: each gives `branchesPerTree` tasks and its own."""
+    return math.ceil(spec.max_tasks / (spec.branches_per_tree + 1))
 
 
 @dataclass(frozen=True)
@@ -102,10 +109,10 @@ def _persona(task: Task, people: Sequence[Persona]) -> Persona:
     return next((p for p in people if p.id == task.lineage.persona_id), people[point % len(people)])
 
 
-def failed_first(seeds: Sequence[Seed], rollouts: Iterable[Trajectory], limit: int) -> list[Seed]:
-    """At most `limit` seeds: those first that the policy fails at and is not hopeless at, kinds and personas in turn.
+def failed_first(seeds: Sequence[Seed], rollouts: Iterable[Trajectory], first: int, most: int) -> list[Seed]:
+    """At most `most` seeds: those first that the policy fails at and is not hopeless at, kinds and personas in turn.
 
-    What it always solves comes last: a branch below it may still be hard.
+    The `first` of them are chosen before the others. What it always solves comes last: a branch below it may be hard.
     """
     scores: dict[str, list[float]] = {}
     for trajectory in rollouts:
@@ -116,10 +123,14 @@ def failed_first(seeds: Sequence[Seed], rollouts: Iterable[Trajectory], limit: i
         rate = rates.get(seed.task.id, 0.0)
         return rate >= 1.0, abs(rate - WANTED_RATE), seed.id
 
+    def taken(left: Sequence[Seed], limit: int) -> list[Seed]:
+        return balance.in_turn(left, limit, _stratum, lambda s: s.lineage.persona_id)
+
     ordered = sorted(seeds, key=rank)
-    return balance.in_turn(
-        ordered,
-        limit,
-        lambda s: (s.task.domain, s.task.kind, tuple(s.task.right.endings)),
-        lambda s: s.lineage.persona_id,
-    )
+    best = taken(ordered, first)
+    ids = {seed.id for seed in best}
+    return [*best, *taken([seed for seed in ordered if seed.id not in ids], most - first)]
+
+
+def _stratum(seed: Seed) -> tuple[object, ...]:
+    return seed.task.domain, seed.task.kind, tuple(seed.task.right.endings)

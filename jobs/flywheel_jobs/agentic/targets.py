@@ -1,4 +1,4 @@
-"""What tasks are made of: seeds, branches and twins, each with the case that it is."""
+"""What tasks are made of: seeds, branches and twins, each with the case that it is and who speaks."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from flywheel_api.records.agentic import Branch, TreeRecord
+from flywheel_api.records.agentic import Branch, Grown, TreeRecord
+from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Persona
 from flywheel_domains.domain import Domain
+from flywheel_domains.words import first_message
 from flywheel_jobs.agentic import kinds
+from flywheel_jobs.agentic.distinct import near_right
 from flywheel_jobs.agentic.drawing import Side, personas, spoken_by
 from flywheel_jobs.agentic.growth import in_turn
 from flywheel_jobs.agentic.pairs import twin
@@ -18,12 +21,18 @@ from flywheel_jobs.agentic.right import Right, compute, read_case
 
 @dataclass(frozen=True)
 class Target:
-    """One task to make. A twin has its original's document and mostly its words (`said`); `pair` are both of them."""
+    """One task to make. A twin has its original's document and mostly its words (`said`); `pair` are both of them.
 
-    tree: TreeRecord
+    `parent` is what it was made from: a tree, or the draw of a plain case.
+    """
+
+    parent: str
+    lineage: Lineage
+    package: str
     chain: tuple[Branch, ...]
     right: Right
     persona: Persona
+    own: bool = False
     pair: tuple[Right, ...] = ()
     said: Right | None = None
     of: str = ""
@@ -32,47 +41,73 @@ class Target:
     def key(self) -> str:
         """Journal key."""
         path = "/".join(b.id for b in self.chain) or "root"
-        return f"{self.tree.id}/{path}{'/twin' if self.of else ''}"
-
-    @property
-    def package(self) -> str:
-        """The package of its domain."""
-        return self.tree.seed.task.package
+        return f"{self.parent}/{path}{'/twin' if self.of else ''}"
 
     @property
     def stratum(self) -> tuple[object, ...]:
         """What is balanced: domain, kind and how it ends."""
-        task = self.tree.seed.task
-        return task.domain, kinds.kind_of(self.right), self.right.behaviour.endings
+        return self.right.domain.domain, kinds.kind_of(self.right), self.right.behaviour.endings
 
 
-def targets(
-    trees: Sequence[TreeRecord], domain_of: dict[str, Domain], people: Sequence[Persona], rng: random.Random
-) -> Iterator[Target]:
-    """The seed's own case (of fresh ones) and every branch, trees in turn so that a cut keeps their variety.
+def targets(trees: Sequence[TreeRecord], domain_of: dict[str, Domain]) -> tuple[list[Target], list[Target]]:
+    """The seed's own case (of fresh ones) and every branch; and what else the domain offered, to fill up with.
 
-    Personas take turns, the round's and within a tree the domain's: the words are somebody else's at each branch.
+    Trees in turn, so that a cut keeps their variety.
     """
-    lists = [list(_of(record, domain_of[record.seed.task.package], rng)) for record in trees]
-    for number, target in enumerate(in_turn(*lists)):
-        own = number < len(trees)
-        yield target if own else replace(target, persona=people[number % len(people)])
+    named, spare = [], []
+    for record in trees:
+        domain, seed = domain_of[record.seed.task.package], record.seed
+        chain = tuple(seed.task.chain)
+        own = []
+        if seed.fresh:
+            right = compute(domain, read_case(seed.task.case))
+            chain = (root_of(right),)
+            own.append(Target(record.id, record.lineage, seed.task.package, chain, right, seed.persona, own=True))
+        named.append([*own, *(_target(record, domain, chain, grown) for grown in record.branches)])
+        spare.append([_target(record, domain, chain, grown) for grown in record.spare])
+    return list(in_turn(*named)), list(in_turn(*spare))
 
 
-def _of(record: TreeRecord, domain: Domain, rng: random.Random) -> Iterator[Target]:
+def _target(record: TreeRecord, domain: Domain, chain: tuple[Branch, ...], grown: Grown) -> Target:
+    above = chain if grown.deeper else chain[:-1]
+    right = compute(domain, read_case(grown.case))
     seed = record.seed
-    people = personas(domain, Side.TRAINING)
-    start = rng.randrange(len(people)) if people else 0
-    chain = tuple(seed.task.chain)
-    if seed.fresh:
-        right = compute(domain, read_case(seed.task.case))
-        root = Branch(id="root", kind=kinds.kind_of(right), condition=seed.task.user.task[:400], patch={})
-        chain = (root,)
-        yield Target(record, chain, right, seed.persona)
-    for number, grown in enumerate(record.branches):
-        speaker = people[(start + number) % len(people)] if people else None
-        right = spoken_by(domain, read_case(grown.case), speaker, Side.TRAINING)
-        yield Target(record, (*(chain if grown.deeper else chain[:-1]), grown.branch), right, seed.persona)
+    return Target(record.id, record.lineage, seed.task.package, (*above, grown.branch), right, seed.persona)
+
+
+def root_of(right: Right) -> Branch:
+    """The branch of a case that grew from none: what is wished in it."""
+    said = first_message(right.domain, right.start, right.case)
+    return Branch(id="root", kind=kinds.kind_of(right), condition=said[:400])
+
+
+def drawn(cases: Iterator[Right], package: str, lineage: Lineage, people: Sequence[Persona]) -> Iterator[Target]:
+    """Plain cases, for what no tree offers."""
+    for number, right in enumerate(cases):
+        case = f"drawn/{near_right(package, right)[:23]}"
+        yield Target(case, lineage, package, (root_of(right),), right, people[number % len(people)])
+
+
+def spoken(found: Sequence[Target], people: Sequence[Persona], rng: random.Random) -> list[Target]:
+    """The targets in the words of personas who take turns: the round's, and within a domain its own.
+
+    So as many speak as there are. A fresh seed's own case keeps its persona.
+    """
+    own = {target.persona.id for target in found if target.own}
+    others = [person for person in people if person.id not in own] or list(people)
+    turn = {name: rng.randrange(len(people)) for name in sorted({t.right.domain.domain for t in found})}
+    made, number = [], 0
+    for target in found:
+        if not target.own:
+            domain = target.right.domain
+            speakers = personas(domain, Side.TRAINING)
+            speaker = speakers[turn[domain.domain] % len(speakers)] if speakers else None
+            right = spoken_by(domain, target.right.case, speaker, Side.TRAINING)
+            target = replace(target, right=right, persona=others[number % len(others)])
+            turn[domain.domain] += 1
+            number += 1
+        made.append(target)
+    return made
 
 
 def twins_of(found: Sequence[Target], rng: random.Random, most: int) -> list[Target]:

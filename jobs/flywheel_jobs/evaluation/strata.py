@@ -5,7 +5,7 @@ from __future__ import annotations
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.reasoning import Problem
-from flywheel_jobs.agentic.distinct import near
+from flywheel_jobs.agentic.distinct import near_task
 
 
 def facts_of(record: Problem | Task) -> str:
@@ -19,7 +19,7 @@ def facts_of(record: Problem | Task) -> str:
         if isinstance(values, list):
             return content_digest(typed.get("family"), sorted(values, key=repr))
         return content_digest(typed) if typed else record.content
-    return near(record.package, record.case)  # the same case in other words is the same fact
+    return near_task(record)  # the same case in other words is the same fact
 
 
 def strata_of(record: Problem | Task) -> dict[str, str]:

@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
+from collections.abc import Sequence
 
-from flywheel_api.records.agentic import Grown, Seed, TreeRecord
+from flywheel_api.records.agentic import Fingerprint, Grown, Seed, TreeRecord
 from flywheel_api.records.base import record_id
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import ExpandedResult
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import expansion, growth
+from flywheel_jobs.agentic.distinct import Distinct, near_right
 from flywheel_jobs.agentic.expansion import EXPAND, Expansion
+from flywheel_jobs.agentic.growth import Offer
 from flywheel_jobs.agentic.observed import observed
-from flywheel_jobs.agentic.right import dump_case, right_of
+from flywheel_jobs.agentic.right import Right, dump_case, right_of
+from flywheel_jobs.agentic.rounds import ASKED, wanted
 from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
+WAVES = 4  # times that more seeds are taken where trees offer fewer new branches than there are tasks to make
+
 
 async def run(ctx: StageContext) -> StageResult:
-    """A tree for each seed; one whose answer is still invalid after one repair is dropped and counted."""
+    """Trees below the first seeds, and below as many more as it takes until there are branches for `maxTasks`.
+
+    A seed whose answer is still invalid after one repair is dropped and counted.
+    """
     seeds = ctx.records(Stage.SEED_AGENTIC, "seeds.jsonl", Seed)
     by_task: dict[str, list[Trajectory]] = {}
     for trajectory in ctx.records(Stage.SEED_AGENTIC, "rollouts.jsonl", Trajectory):
         by_task.setdefault(trajectory.item, []).append(trajectory)
 
-    async def expand(seed: Seed) -> TreeRecord:
-        return await _expand(ctx, seed, by_task.get(seed.task.id, []), ctx.agentic.branches_per_tree)
+    rates = {task: sum(t.score or 0.0 for t in seen) / len(seen) for task, seen in by_task.items()}
+    branches = expansion.allotted(seeds, rates, ctx.agentic.branches_per_tree)
+    asked = Distinct(ctx.records(Stage.SEED_AGENTIC, ASKED, Fingerprint))
 
-    done = await ctx.map_items(seeds, lambda s: s.id, expand, TreeRecord, "trees", "expanding behaviour trees")
-    trees = list(done.values())
+    async def expand(seed: Seed) -> TreeRecord:
+        return await _expand(ctx, seed, by_task.get(seed.task.id, []), branches[seed.id], asked)
+
+    trees: list[TreeRecord] = []
+    size = wanted(ctx.agentic)
+    for wave in range(WAVES):
+        text = f"expanding behaviour trees{f', wave {wave + 1}' if wave else ''}"
+        done = await ctx.map_items(seeds[:size], lambda s: s.id, expand, TreeRecord, f"trees-{wave}", text)
+        trees += done.values()
+        seeds = seeds[size:]
+        missing = ctx.agentic.max_tasks - different(trees)
+        if missing <= 0 or not seeds:
+            break
+        size = math.ceil(missing * max(1, len(trees)) / max(1, different(trees)))
+    ctx.dropped["not-needed"] += len(seeds)
     grown = [g.branch for t in trees for g in t.branches]
     refused = sum((Counter(t.refused) for t in trees), Counter[str]())
     depths = [max(1, len(t.seed.path)) + g.deeper for t in trees for g in t.branches]
@@ -47,10 +71,15 @@ async def run(ctx: StageContext) -> StageResult:
     )
 
 
-async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branches: int) -> TreeRecord:
+async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branches: int, asked: Distinct) -> TreeRecord:
     right = right_of(shelf_of(ctx), seed.task)
     rng = ctx.rng("offers", seed.id)
-    offered = await asyncio.to_thread(lambda: list(growth.offers(right, rng, branches * expansion.OFFERS_PER_BRANCH)))
+    most = branches * expansion.OFFERS_PER_BRANCH
+
+    def known(found: Right) -> bool:
+        return bool(asked.reason(seed.task.package, found))
+
+    offered = await asyncio.to_thread(lambda: list(growth.offers(right, rng, most, known)))
     if not offered:
         raise ItemDropped("no-branch", f"nothing below {seed.task.id} differs from it")
     answer = await ask(
@@ -61,7 +90,7 @@ async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branche
         seed=ctx.seed("tree", seed.id),
     )
     refused: dict[str, int] = {}
-    chosen = expansion.chosen(right, answer, offered, branches, refused)
+    chosen, spare = expansion.chosen(right, answer, offered, branches, refused)
     lineage = seed.lineage.model_copy(
         update={
             "parent_ids": [seed.id, *(t.id for t in seen)],
@@ -71,12 +100,24 @@ async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branche
             "branch_path": list(seed.path),
         }
     )
-    grown = [Grown(branch=offer.branch, case=dump_case(offer.right.case), deeper=offer.deeper) for offer in chosen]
+    grown, others = ([_grown(seed, offer) for offer in found] for found in (chosen, spare))
     return TreeRecord(
         id=record_id("tree", seed.id, [g.dump() for g in grown]),
         lineage=lineage,
         seed=seed,
         observed=observed(seen),
         branches=grown,
+        spare=others,
         refused=refused,
     )
+
+
+def _grown(seed: Seed, offer: Offer) -> Grown:
+    asks = near_right(seed.task.package, offer.right)
+    return Grown(branch=offer.branch, case=dump_case(offer.right.case), deeper=offer.deeper, near=asks)
+
+
+def different(trees: Sequence[TreeRecord]) -> int:
+    """How many different tasks the trees can make."""
+    grown = {g.near for t in trees for g in (*t.branches, *t.spare)}
+    return len(grown) + sum(t.seed.fresh for t in trees)

@@ -4,31 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
+from itertools import chain, zip_longest
 
 from flywheel_api.records.agentic import Fingerprint, Task, TreeRecord
-from flywheel_api.records.base import content_digest
+from flywheel_api.records.base import Lineage, content_digest
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.results import InvertedResult, PreparedResult, Track
 from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import balance, kinds, words
 from flywheel_jobs.agentic.distinct import Distinct
-from flywheel_jobs.agentic.right import dump_case
+from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.rounds import ASKED
-from flywheel_jobs.agentic.shelves import shelf_of
-from flywheel_jobs.agentic.targets import Target, targets, twins_of
+from flywheel_jobs.agentic.shelves import pins, shelf_of
+from flywheel_jobs.agentic.targets import Target, drawn, spoken, targets, twins_of
 from flywheel_jobs.agentic.tasks import build_task
 from flywheel_jobs.agentic.words import WORDS, UserText
+from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 TWIN_SHARE = 0.25  # of the tasks, at most: each has its original beside it
+DRAWS = 4  # plain cases that are drawn for each that is wanted, at most: some are of the other side, some were asked
+SHORT = "no more tasks were found that nobody was asked before: name more domains, or lower maxTasks"
+log = get_logger(__name__)
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """A task for each chosen branch; those beyond `maxTasks` or the shares are counted as dropped too."""
+    """A task for each chosen branch; those beyond `maxTasks` are counted as dropped too, and if fewer are left, why."""
     spec = ctx.agentic
-    found, chosen = await asyncio.to_thread(_chosen, ctx, spec)
+    left, chosen = await asyncio.to_thread(_chosen, ctx, spec)
     pushed = _pushed(ctx, chosen, float(spec.trap_share))
 
     async def invert(target: Target) -> Task:
@@ -36,43 +42,89 @@ async def run(ctx: StageContext) -> StageResult:
 
     done = await ctx.map_items(chosen, lambda t: t.key, invert, Task, "tasks", "inverting branches into tasks")
     tasks = list(done.values())
+    if len(chosen) < spec.max_tasks:
+        log.warning("fewer tasks than maxTasks", tasks=len(chosen), max_tasks=spec.max_tasks, why=SHORT, **ctx.dropped)
     return StageResult(
         InvertedResult(outcomes=Counter(t.outcome for t in tasks), kinds=Counter(t.kind for t in tasks)),
         files=[OutputFile.of("tasks.jsonl", Task, tasks)],
-        counts=ctx.counts(len(tasks), {**ctx.dropped, "over-limit-or-share": found}),
+        counts=ctx.counts(len(tasks), {**ctx.dropped, "over-limit": left}),
         metrics=shares(tasks),
     )
 
 
 def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target]]:
-    """How many were left out, and those to make: new ones only, in their shares, with twins."""
+    """How many branches were left out, and those to make: new ones only, in their shares, with twins."""
     trees = ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl", TreeRecord)
     shelf = shelf_of(ctx)
     domains = {t.seed.task.package: shelf.domain(t.seed.task.package) for t in trees}
     suites = [s for s in ctx.result(Stage.PREPARE, PreparedResult).suites if s.track is Track.AGENTIC]
     held_out = [t for s in suites for t in ctx.records(Stage.PREPARE, s.path, Task)]
     distinct = Distinct(ctx.records(Stage.SEED_AGENTIC, ASKED, Fingerprint), held_out)
-    new = []
     people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     ctx.rng("personas").shuffle(people)
-    for target in targets(trees, domains, people, ctx.rng("speakers")):
-        reason = distinct.add(target.package, dump_case(target.right.case))
-        if reason:
-            ctx.dropped[reason] += 1
-        else:
-            new.append(target)
+    pools = [_new(ctx, distinct, found) for found in targets(trees, domains)]
     limit = max(1, round(spec.max_tasks * (1 - TWIN_SHARE)))
-    kept = balance.choose(
-        new, limit, float(spec.legal_share), lambda t: kinds.legal(t.right), lambda t: t.stratum, lambda t: t.persona.id
-    )
-    chosen = []
-    for target in twins_of(kept, ctx.rng("twins"), spec.max_tasks):
-        reason = distinct.add(target.package, dump_case(target.right.case)) if target.of else ""
-        if reason:
-            ctx.dropped[reason] += 1
-        else:
-            chosen.append(target)
-    return len(new) - len(kept), chosen
+    pools.append(_drawn(ctx, spec, distinct, people, pools, limit))
+    kept = _balanced(pools, limit, spec)
+    pairs = twins_of(spoken(kept, people, ctx.rng("speakers")), ctx.rng("twins"), spec.max_tasks)
+    chosen = [t for t in pairs if not t.of or not _repeat(ctx, distinct, t)]
+    left = [[t for t in pool if t.key not in {k.key for k in kept}] for pool in pools]
+    more = _balanced(left, spec.max_tasks - len(chosen), spec)  # where fewer twins were found than there is room for
+    silent = [person for person in people if person.id not in {t.persona.id for t in chosen}]
+    chosen += spoken(more, silent or people, ctx.rng("more"))
+    keys = {t.key for t in chosen}
+    return sum(t.key not in keys for t in pools[0]), chosen
+
+
+def _drawn(
+    ctx: StageContext,
+    spec: AgenticSpec,
+    distinct: Distinct,
+    people: Sequence[Persona],
+    pools: Sequence[Sequence[Target]],
+    limit: int,
+) -> list[Target]:
+    """Plain cases for what trees leave open of the legal and of the other tasks, domains in turn, within bounds."""
+    there = Counter(kinds.legal(t.right) for pool in pools for t in pool)
+    legal = round(limit * float(spec.legal_share))
+    missing = {True: legal - there[True], False: limit - legal - there[False]}
+    wanted = sum(n for n in missing.values() if n > 0)
+    if wanted == 0:
+        return []
+    shelf, by_name = shelf_of(ctx), pins(ctx)
+    lineage = Lineage(operator="draw", round=ctx.config.owner.name)
+    streams = []
+    for name in (ref.name for ref in spec.domains):
+        seed = f"{ctx.spec.seed}/{'/'.join(ctx.config.previous_rollouts)}/{name}/more"
+        cases = draw_cases(shelf.domain(by_name[name]), Side.TRAINING, seed, DRAWS * wanted)
+        streams.append(drawn(cases, by_name[name], lineage, people))
+    found = []
+    for target in chain.from_iterable(zip_longest(*streams)):
+        side = target is not None and kinds.legal(target.right)
+        if target is not None and missing[side] > 0 and not _repeat(ctx, distinct, target):
+            missing[side] -= 1
+            found.append(target)
+        if max(missing.values()) <= 0:
+            break
+    return found
+
+
+def _balanced(pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec) -> list[Target]:
+    """So many of them: legal ones in their share, kinds and endings in turn, trees as evenly."""
+    share = float(spec.legal_share)
+    return balance.choose(pools, limit, share, lambda t: kinds.legal(t.right), lambda t: t.stratum, lambda t: t.parent)
+
+
+def _new(ctx: StageContext, distinct: Distinct, found: Sequence[Target]) -> list[Target]:
+    """Those that ask what nobody was asked before; the others are counted."""
+    return [target for target in found if not _repeat(ctx, distinct, target)]
+
+
+def _repeat(ctx: StageContext, distinct: Distinct, target: Target) -> str:
+    reason = distinct.add(target.package, target.right)
+    if reason:
+        ctx.dropped[reason] += 1
+    return reason
 
 
 def _pushed(ctx: StageContext, chosen: list[Target], share: float) -> set[str]:
@@ -82,7 +134,7 @@ def _pushed(ctx: StageContext, chosen: list[Target], share: float) -> set[str]:
 
 
 async def _invert(ctx: StageContext, target: Target, push: bool) -> Task:
-    record, persona = target.tree, target.persona
+    persona = target.persona
     said = target.said or target.right
     text = await ask(
         ctx.llm(Role.TEACHER),
@@ -92,14 +144,14 @@ async def _invert(ctx: StageContext, target: Target, push: bool) -> Task:
         lambda t: words.problems(t, said),
         seed=ctx.seed("text", target.of if said is not target.right else target.key),
     )
-    lineage = record.lineage.model_copy(
+    lineage = target.lineage.model_copy(
         update={
-            "parent_ids": [record.id],
+            "parent_ids": [target.parent],
             "operator": "twin" if target.of else "invert",
             "round": ctx.config.owner.name,
             "persona_id": persona.id,
             "template": target.right.case.wants[0].wish,
-            "standin": record.lineage.standin or (await ctx.llm(Role.TEACHER).identify()).standin,
+            "standin": target.lineage.standin or (await ctx.llm(Role.TEACHER).identify()).standin,
             "branch_path": [b.id for b in target.chain],
         }
     )

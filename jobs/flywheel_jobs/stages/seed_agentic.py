@@ -23,8 +23,8 @@ from flywheel_jobs.agentic import drive, words
 from flywheel_jobs.agentic.distinct import Distinct
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.observed import observed
-from flywheel_jobs.agentic.right import Right, dump_case, right_of
-from flywheel_jobs.agentic.rounds import ASKED, Before, before, failed_first
+from flywheel_jobs.agentic.right import Right, right_of
+from flywheel_jobs.agentic.rounds import ASKED, Before, before, failed_first, wanted
 from flywheel_jobs.agentic.shelves import pins, shelf_of
 from flywheel_jobs.agentic.tasks import build_task
 from flywheel_jobs.agentic.words import WORDS, UserText
@@ -32,6 +32,8 @@ from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 ROLLOUTS_PER_SEED = 4
+SPARE = 4  # trees that can grow, for each that is to: some offer little that was not asked before
+MORE = 3  # cases that are drawn for each fresh seed, at most: some were asked before
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,6 @@ class Plan:
         return f"{self.domain}/{self.number}"
 
 
-def wanted(spec: AgenticSpec) -> int:
-    """As many seeds as `maxTasks` can use: each gives `branchesPerTree` tasks and its own."""
-    return math.ceil(spec.max_tasks / (spec.branches_per_tree + 1))
-
-
 def fresh_wanted(spec: AgenticSpec, grown: int) -> int:
     """How many new seeds stand beside those that grow: all of them in a first round."""
     most = wanted(spec)
@@ -66,12 +63,16 @@ async def run(ctx: StageContext) -> StageResult:
     spec = ctx.agentic
     past = await asyncio.to_thread(before, ctx, pins(ctx))
     n_fresh = fresh_wanted(spec, len(past.seeds))
-    grown = failed_first(past.seeds, past.rollouts, wanted(spec) - n_fresh)
+    first = wanted(spec) - n_fresh
+    grown = failed_first(past.seeds, past.rollouts, first, SPARE * first)
     ctx.dropped["over-limit"] += len(past.seeds) - len(grown)
     ids = {s.task.id for s in grown}
     fresh = await _fresh(ctx, spec, past, n_fresh)
     collected = [] if spec.seed_mode is SeedMode.TREE else await _collect(ctx, fresh)
-    seeds, rollouts = [*grown, *fresh], [*(t for t in past.rollouts if t.item in ids), *collected]
+    seeds, rollouts = (
+        [*grown[:first], *fresh, *grown[first:]],
+        [*(t for t in past.rollouts if t.item in ids), *collected],
+    )
     return StageResult(
         SeededResult(end_groups=observed(rollouts), fresh=len(fresh)),
         files=[
@@ -112,7 +113,7 @@ def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[P
     streams = []
     for ref in spec.domains:
         seed = f"{ctx.spec.seed}/{'/'.join(ctx.config.previous_rollouts)}/{ref.name}"
-        drawn = draw_cases(shelf.domain(by_name[ref.name]), Side.TRAINING, seed, n)
+        drawn = draw_cases(shelf.domain(by_name[ref.name]), Side.TRAINING, seed, MORE * n)
         streams.append((ref.name, by_name[ref.name], drawn))
     plans: list[Plan] = []
     while streams and len(plans) < n:
@@ -121,7 +122,7 @@ def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[P
             right = next(drawn, None)
             if right is None:
                 streams.remove(stream)
-            elif reason := distinct.add(package, dump_case(right.case)):
+            elif reason := distinct.add(package, right):
                 ctx.dropped[reason] += 1
             elif len(plans) < n:
                 plans.append(Plan(name, package, right, people[len(plans) % len(people)], len(plans)))

@@ -168,6 +168,7 @@ class Grown(StatusModel):
     deeper: bool = Field(
         default=True, description="Whether a right agent must find out more than in the parent; else it is beside it."
     )
+    near: str = Field(default="", description="Digest of what it asks: equal ones are one task.")
 
 
 class TreeRecord(Record):
@@ -179,6 +180,9 @@ class TreeRecord(Record):
     seed: Seed = Field(description="What it grew from.")
     observed: dict[str, int] = Field(description="Observed episodes by how they ended.")
     branches: list[Grown] = Field(description="Branches below the seed's, each with another right behaviour.")
+    spare: list[Grown] = Field(
+        default_factory=list, description="Other branches that the domain offered: they fill what repeats leave open."
+    )
     refused: dict[str, int] = Field(default_factory=dict, description="Proposed branches that were not taken, by why.")
 
 
@@ -188,4 +192,6 @@ class Fingerprint(Record):
     schema_: Literal["task-fingerprint/v1"] = Field(
         default="task-fingerprint/v1", alias="schema", description="Kind and version of the record."
     )
-    near: str = Field(description="Digest of package, world, wishes and proof, whoever asks in whichever words.")
+    near: str = Field(
+        description="Digest of package, wishes and the state that decides, whoever asks in whichever words."
+    )

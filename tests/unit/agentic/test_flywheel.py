@@ -14,7 +14,7 @@ from flywheel_api.records.agentic import Branch, BranchKind, Seed, Task
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Track
 from flywheel_api.round import AcceptanceSpec, Check, Role
-from flywheel_domains.case import Case
+from flywheel_domains.case import Case, Edit
 from flywheel_jobs.agentic import (
     accept,
     balance,
@@ -28,7 +28,7 @@ from flywheel_jobs.agentic import (
     rounds,
     words,
 )
-from flywheel_jobs.agentic.distinct import EARLIER, EXACT, HELD_OUT, NEAR, Distinct, fingerprint
+from flywheel_jobs.agentic.distinct import EARLIER, HELD_OUT, NEAR, Distinct, fingerprint, near_right
 from flywheel_jobs.agentic.drawing import Side, draw_cases, personas, wordings
 from flywheel_jobs.agentic.expansion import Expansion
 from flywheel_jobs.agentic.observed import observed
@@ -205,9 +205,10 @@ def test_the_teachers_choice_is_taken_as_far_as_it_is_valid() -> None:
     bad = {"condition": "Nothing.", "cells": [cell("fare", "cancelable")]}
     answer = Expansion.model_validate({"picks": [offers[3].branch.id, "made-up"], "edits": [edit, bad]})
     refused: dict[str, int] = {}
-    chosen = expansion.chosen(parent, answer, offers, 4, refused)
-    assert refused == {growth.SAME: 1, expansion.UNKNOWN: 1} and len(chosen) == 4
-    assert chosen[0].branch.condition == edit["condition"] and chosen[1] is offers[3]
+    taken, spare = expansion.chosen(parent, answer, offers, 4, refused)
+    assert refused == {growth.SAME: 1, expansion.UNKNOWN: 1} and len(taken) == 4
+    assert taken[0].branch.condition == edit["condition"] and taken[1] is offers[3]
+    assert spare and not {o.branch.id for o in spare} & {o.branch.id for o in taken}
 
 
 def test_what_the_policy_did_is_shown_with_the_tools_answers() -> None:
@@ -217,6 +218,21 @@ def test_what_the_policy_did_is_shown_with_the_tools_answers() -> None:
     shown = expansion.payload(right(), seed, [failed], [], 4)
     assert shown["observed"] == observed([failed]) == {"trap": 1}
     assert shown["trajectories"][0]["calls"] == ["refund ok: ok"]  # type: ignore[index]
+
+
+def test_more_branches_grow_where_the_policy_fails_and_as_many_in_all() -> None:
+    seeds = [Seed(id=f"s{n}", persona=ANN, task=task().model_copy(update={"id": f"t{n}"})) for n in range(4)]
+    found = expansion.allotted(seeds, {"t0": 1.0, "t1": 1.0, "t2": 0.0, "t3": 0.5}, 6)
+    assert found == {"s0": 3, "s1": 3, "s2": 9, "s3": 9}
+    assert expansion.allotted(seeds, {f"t{n}": 1.0 for n in range(4)}, 6) == dict.fromkeys(found, 6)
+
+
+def test_a_branch_that_was_asked_before_is_not_offered_again() -> None:
+    parent = right()
+    first = [o.right for o in growth.offers(parent, random.Random(1), 4)]
+    asked = {near_right(PACKAGE, r) for r in first}
+    again = list(growth.offers(parent, random.Random(1), 8, lambda r: near_right(PACKAGE, r) in asked))
+    assert again and not {near_right(PACKAGE, o.right) for o in again} & asked
 
 
 # ---- documents and twins ---------------------------------------------------------------------------------------------
@@ -340,28 +356,47 @@ def test_payloads_survive_the_request() -> None:
 
 
 # ---- balance and repeats ---------------------------------------------------------------------------------------------
+def chosen(pools: Any, limit: int, share: float) -> list[Any]:
+    return balance.choose(pools, limit, share, lambda i: i[0], lambda i: i[1], lambda i: i[2])
+
+
 @pytest.mark.parametrize(("share", "limit"), [(0.5, 40), (0.75, 20), (1.0, 10), (0.0, 10)])
-def test_shares_are_kept_and_strata_and_people_take_turns(share: float, limit: int) -> None:
+def test_shares_are_kept_and_strata_and_trees_take_turns(share: float, limit: int) -> None:
     items = [(n % 2 == 0, "abc"[n % 3] if n < 90 else "a", n % 7) for n in range(200)]
-    chosen = balance.choose(items, limit, share, lambda i: i[0], lambda i: i[1], lambda i: i[2])
-    assert len(chosen) == limit and sum(i[0] for i in chosen) == round(limit * share)
-    kinds_ = Counter(i[1] for i in chosen if i[0] == (share > 0))
+    found = chosen([items], limit, share)
+    assert len(found) == limit and sum(i[0] for i in found) == round(limit * share)
+    kinds_ = Counter(i[1] for i in found if i[0] == (share > 0))
     assert len(kinds_) == 3 and max(kinds_.values()) - min(kinds_.values()) <= 2
-    assert len({i[2] for i in chosen}) == 7
+    assert len({i[2] for i in found}) == 7
+
+
+def test_a_share_never_throws_a_good_task_away() -> None:
+    """Rounds that lost tasks: of 18 refusals and 2 allowed ones, 4 were kept for the sake of an even share."""
+    mostly = [(n < 2, "a", n) for n in range(20)]
+    assert len(chosen([mostly], 20, 0.5)) == 20
+    spare = [(True, "b", 100 + n) for n in range(20)]
+    found = chosen([mostly, spare], 20, 0.5)
+    assert sum(i[0] for i in found) == 10 and {i for i in found if i[0]} >= set(mostly[:2])
 
 
 def test_what_was_asked_is_not_asked_again_by_whomever_in_whatever_words() -> None:
     of = task()
-    reworded = other(case(), persona="teacher", claims={"x": 1})
+    reworded = right(other(case(), persona="teacher", claims={"x": 1}))
     distinct = Distinct()
-    assert distinct.add(PACKAGE, of.case, "a") == ""
-    assert distinct.add(PACKAGE, dump_case(reworded), "b") == NEAR
-    assert distinct.add(PACKAGE, of.case, "a") == EXACT
-    assert distinct.add(PACKAGE, dump_case(REFUNDABLE), "c") == "" and distinct.add("sha256:other", of.case) == ""
-    assert Distinct([fingerprint(of)]).add(PACKAGE, dump_case(reworded)) == EARLIER
-    assert Distinct([], [of]).add(PACKAGE, dump_case(reworded)) == HELD_OUT
-    shuffled = of.case | {"edits": of.case["edits"][::-1]}
+    assert distinct.add(PACKAGE, right()) == "" and distinct.add(PACKAGE, reworded) == NEAR
+    assert distinct.add(PACKAGE, right(REFUNDABLE)) == "" and distinct.add("sha256:other", right()) == ""
+    assert Distinct([fingerprint(of)]).add(PACKAGE, reworded) == EARLIER
+    assert Distinct([], [of]).add(PACKAGE, reworded) == HELD_OUT
+    shuffled = right(other(case(), edits=case().edits[::-1]))
     assert Distinct([fingerprint(of)]).reason(PACKAGE, shuffled) == EARLIER
+
+
+def test_a_patch_that_no_verdict_rests_on_makes_no_other_task() -> None:
+    """By text it was another one: the same question, with the state of somebody else's booking changed."""
+    elsewhere = right(other(case(), edits=(*case().edits, Edit("bookings", OTHER, "fare", "locked"))))
+    assert near_right(PACKAGE, elsewhere) == near_right(PACKAGE, right())
+    here = right(other(case(), edits=(*case().edits, Edit("bookings", KEY, "fare", "locked"))))
+    assert near_right(PACKAGE, here) != near_right(PACKAGE, right())
 
 
 # ---- rounds ----------------------------------------------------------------------------------------------------------
@@ -396,7 +431,8 @@ def test_trees_grow_where_the_policy_fails_and_not_where_it_is_hopeless_or_done(
         found, seen = rounds.from_rollouts([rollout(f"{name}{n}", n, s, of) for n, s in enumerate(scores)], "r", [ANN])
         seeds += found
         rollouts += seen
-    first = [rounds.failed_first(seeds, rollouts, n) for n in (1, 2, 3, 4)]
+    first = [rounds.failed_first(seeds, rollouts, n, n) for n in (1, 2, 3, 4)]
+    assert [s.task.id for s in rounds.failed_first(seeds, rollouts, 3, 4)][3:] == ["always"]
     assert [{s.task.id for s in found} for found in first[1:]] == [
         {"half", "some"}, {"half", "some", "never"}, {"half", "some", "never", "always"},
     ]  # fmt: skip
@@ -410,7 +446,7 @@ def test_kinds_and_personas_do_not_die_out_over_the_rounds() -> None:
         of = of.model_copy(update={"lineage": of.lineage.model_copy(update={"persona_id": persona.id})})
         found, _ = rounds.from_rollouts([rollout(f"r{n}", 1, 0.0, of)], "r", [persona])
         seeds += found
-    kept = rounds.failed_first(seeds, [], 8)
+    kept = rounds.failed_first(seeds, [], 8, 8)
     assert Counter(s.task.kind for s in kept) == {"trap": 4, "escalation": 4}
     assert len({s.lineage.persona_id for s in kept}) == 4
 
