@@ -42,7 +42,7 @@ def _sign(end: End, source: str, *patterns: str, rank: Rank = Rank.CAUSE, advice
 
 
 _PARTS = {
-    "<raised>": r"^(?:[\w.]+\.)?\w*(?:Error|Exception)\b.*",
+    "<raised>": r"^(?:(?:[\w.]+\.)?\w*(?:Error|Exception)\b|Value error,|Assertion failed,).*",  # pydantic's two
     "<hub>": r"(?:huggingface\.co|hf\.co|hf-mirror\.com|HfHub|modelscope)",
     "<ray>": r"(?:^\(raylet[^)]*\)|Error:|[Aa]ctor|[Nn]ode\b)",
     "<tracker>": r"\b(?:wandb|swanlab|mlflow|comet)\b",
@@ -106,7 +106,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.OUT_OF_MEMORY, "ray-project/ray",
         r"^MemoryError\b", "ArrayMemoryError", "std::bad_alloc", r"\[Errno 12\]", r"os error 12\b",
-        "<raised>Cannot allocate memory",
+        "<raised>Cannot allocate memory", "[Oo]ut of memory: Killed process",
         advice="the pod's memory is full: lower algorithm.microBatchSize, maxPromptTokens or maxResponseTokens, or "
         "raise its memory limit",
     ),
@@ -126,6 +126,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.DEVICE_OUT_OF_MEMORY, "huggingface/trl#2688, verl-project/verl#302",
         "Free memory on device.*less than desired", "CUDA Error: out of memory", "[Cc]umem.*out of memory",
+        "Error in memory profiling",
         advice="the rollout engine did not get its GPU memory back from training: lower the override "
         "actor_rollout_ref.rollout.gpu_memory_utilization, or maxResponseTokens",
     ),
@@ -165,7 +166,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NOT_A_NUMBER, "verl-project/verl#747",
-        "probability tensor contains either", "(?:[Ll]oss|grad(?:ient)?(?:[ _]norm)?) is (?:nan|inf)",
+        "probability tensor contains either", "(?i:(?:loss|grad(?:ient)?(?:[ _]norm)?) is (?:nan|inf))",
     ),
     # ---- settings ---------------------------------------------------------------------------------------------------
     _sign(
@@ -194,7 +195,9 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.SIZES_DO_NOT_FIT, "verl-project/verl, vllm-project/vllm",
-        r"<raised>(?:_size|max_\w+)\b.*(?:must be (?:>|greater|larger|at least)|is (?:smaller|less) than)",
+        r"<raised>(?:_size|max_\w+)\b.*(?:must be (?:>|greater|larger|at least)|is (?:smaller|less) than|not equal)",
+        r"<raised>is (?:greater|larger) than (?:the )?max_\w+",
+        r"<raised>assert (?:self\.)?config\..*_size\b.*(?:%|[<>]=?|==)",
         r"<raised>larger than the (?:total )?number of (?:available )?GPUs",
         advice="two sizes contradict each other, and the message names them: correct algorithm, "
         "rolloutTensorParallel or spec.overrides",
@@ -211,6 +214,7 @@ SIGNS: tuple[Sign, ...] = (
         r"ValidationError: \d+ validation errors? for \w*(?:Config|Args)\b", "GPU memory utilization must be",
         r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w ]*"
         r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend)\b",
+        r"^Value error, .*[Mm]ust be one of \W",
         "error: unrecognized arguments",
     ),
     _sign(
@@ -223,6 +227,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.HUB_UNAVAILABLE, "allenai/open-instruct#1528, vllm-project/vllm#24541",
         r"\b(?:429|50\d)\b.*(?:Client|Server) Error.*<hub>", r"<hub>.*\b(?:429|50\d)\b", "OfflineModeIsEnabled",
+        r"(?i:(?:client|server) error).*\b(?:429|50\d)\b.*<hub>", "CAS (?:service|[Cc]lient) [Ee]rror",
         "LocalEntryNotFoundError", "[Cc]ouldn't connect to '?https://(?:huggingface|hf)",
         "cannot find the requested files in the (?:disk|local) cache", "<hub>.*<net>", "<net>.*<hub>",
     ),
@@ -239,7 +244,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.TRACKER_UNAVAILABLE, "verl-project/verl",
-        r"wandb\S*\.CommError", "Run initialization has timed out",
+        r"^wandb\.\S*Error\b", "Run initialization has timed out",
         r"<tracker>.*(?:[Tt]imed out|\b50\d\b|Max retries|[Nn]etwork error|Connection)",
     ),
     # ---- the model --------------------------------------------------------------------------------------------------
@@ -277,6 +282,7 @@ SIGNS: tuple[Sign, ...] = (
         End.PEER_LOST, "pytorch/pytorch",
         r"gloo\b.*(?:[Cc]onnection|[Tt]imed out|[Pp]eer)", "Gloo connect", "DistStoreError", "DistNetworkError",
         "TCPStore.*(?:failed|[Cc]onnection|recv|timed out)", "(?:sendBytes|recvValue|recvVector) failed",
+        r"Rendezvous\w*Error", "connection to the C10d store has failed",
         "waiting for clients", r"wait timeout after \d+ ?ms",
         rank=Rank.EFFECT,
     ),
@@ -315,6 +321,7 @@ SIGNS: tuple[Sign, ...] = (
         "No available node types can fulfill",
         "[Pp]lacement group.*(?:timed? ?out|infeasible|cannot be (?:created|scheduled|fulfilled)|not (?:be )?ready)",
         "Cannot provide a placement group", "[Tt]ime-?out.*placement group", "not enough (?:GPUs|resources)",
+        r"(?:required|requested|desired)\b.*\bGPUs exceeds?\b",
         rank=Rank.EFFECT,
     ),
     _sign(
@@ -325,7 +332,9 @@ SIGNS: tuple[Sign, ...] = (
         "gcs_rpc_client.*(?:[Ff]ail|[Tt]imed)", "node timed out during startup", "Ray processes failed to startup",
         "(?:registered within the|register worker (?:to|with)) (?:timeout|[Rr]aylet)",
         "Unable to register worker with raylet", "RuntimeEnvSetupError", "runtime_env setup failed",
-        "RaySystemError: System error: (?:Broken pipe|Connection|IOError|Unknown error)", "RpcError.*UNAVAILABLE",
+        "RaySystemError: System error: (?:Broken pipe|Connection|IOError|Unknown error|RPC|.*failed to connect)",
+        "RpcError.*(?:UNAVAILABLE|[Uu]navailable|[Tt]imed out|failed to connect)", "StatusCode.UNAVAILABLE",
+        "waiting for GCS to become available",
         rank=Rank.EFFECT,
     ),
     _sign(
@@ -349,6 +358,7 @@ SIGNS: tuple[Sign, ...] = (
         End.SERVICE_UNAVAILABLE, "facebookresearch/hydra",
         r"(?:requests|urllib3)\.exceptions\.\w*(?:Connect|Timeout|MaxRetry|NameResolution)\w*",
         r"(?:httpx|httpcore|aiohttp\.client_exceptions)\.\w*(?:Connect|Timeout|Server)\w*",
+        r"openai\.(?:API(?:Connection|Timeout)|RateLimit|InternalServer)Error",
         r"botocore\.exceptions\.\w*(?:Connect|Timeout)\w*", r"socket\.gaierror", "Temporary failure in name resolution",
         rank=Rank.EFFECT,
     ),
@@ -365,13 +375,13 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.WORKER_KILLED, "pytorch/pytorch",
-        r"\bSignal 9 \(SIGKILL\)", r"\bexitcode *: -9\b",
+        r"\bSignal 9 \(SIGKILL\)", r"\bexitcode *: -9\b", "killed by signal: Killed",
         rank=Rank.VAGUE,
     ),
     _sign(
         End.WORKER_DIED, "verl-project/verl#472, #4921; Unakar/Logic-RL#18",
         "Worker unexpectedly exits", "worker process has died", "The actor died unexpectedly",
-        "The actor is dead because", "exit type: SYSTEM_ERROR", "Worker exit detail",
+        "The actor is dead because", "exit type: SYSTEM_ERROR", "Worker exit detail", r"Worker proc \S+ died",
         rank=Rank.VAGUE,
     ),
     # ---- echoes: they point at something else -----------------------------------------------------------------------
@@ -383,6 +393,7 @@ SIGNS: tuple[Sign, ...] = (
         "Background loop has errored", "InstantiationException", "Error executing job with overrides",
         "HYDRA_FULL_ERROR", "CalledProcessError", "ChildFailedError", "ExceptionGroup",
         r"^(?:asyncio\.\w+\.)?(?:SystemExit|KeyboardInterrupt|CancelledError|BrokenPipeError|ConnectionResetError|EOFError)",
+        "GetTimeoutError", r"^RuntimeError: [Cc]ancell?ed\b",
         "Event loop is closed", "DataLoader worker .* exited unexpectedly",
         rank=Rank.ECHO,
     ),

@@ -26,6 +26,9 @@ _SPEECH = re.compile(  # what a reward function prints of a sample: the words of
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception)(?::\s|$)"
 )
+_BARE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)$")
+_MARKERS = re.compile(r"[~^ ]+$")  # below the expression that failed
+_QUOTES = re.compile(r"^ValueError: (?:could not convert|invalid literal)[^'\"]*")  # what follows is data
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 _STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
 _TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook")
@@ -112,7 +115,7 @@ def _decide(lines: Sequence[_Line]) -> _Met | None:
         if _CHAINED.match(line.text):
             linked = True
             continue
-        met = _met(line)
+        met = _met(_with_source(lines, index))
         if met is None or _is_torn_down(met, lines, index):
             continue
         if best is not None and best.rank is None and not linked:
@@ -133,11 +136,22 @@ def _stronger(best: _Met | None, met: _Met) -> _Met:
     return met if met.rank is not None and met.rank < best.rank else best
 
 
+def _with_source(lines: Sequence[_Line], index: int) -> _Line:
+    """A line; an exception that says nothing has the source line above it for its words."""
+    line = lines[index]
+    if not _BARE.match(line.text):
+        return line
+    above = next((one.text for one in reversed(lines[max(0, index - 2) : index]) if not _MARKERS.match(one.text)), "")
+    return _Line(f"{line.text}: {above}", line.address) if above.startswith(("assert ", "raise ")) else line
+
+
 def _met(line: _Line) -> _Met | None:
     if _SPEECH.match(line.text):
         return None
+    quotes = _QUOTES.match(line.text)
+    text = quotes[0] if quotes else line.text
     for sign in SIGNS:
-        if sign.pattern.search(line.text):
+        if sign.pattern.search(text):
             raised = _EXCEPTION.match(line.text)
             return _Met(line, sign.rank, sign, raised.group(1) if raised else "")
     raised = _EXCEPTION.match(line.text)

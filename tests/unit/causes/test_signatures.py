@@ -35,7 +35,7 @@ def check(case: Case, cause: str, reason: str, text: str) -> None:
     assert "never" not in case or case["never"] not in text, (cause, reason, text)
 
 
-@pytest.mark.parametrize("case", cases("logs.yaml"))
+@pytest.mark.parametrize("case", cases("logs.yaml") + cases("later.yaml"))
 def test_logs(case: Case) -> None:
     error = diagnose(case.get("exit", 1), log_of(case))
     check(case, error.cause, error.reason, str(error))
