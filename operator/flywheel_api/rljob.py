@@ -32,6 +32,7 @@ from flywheel_api.bounds import (
     PositiveTemperature,
     WeightDecay,
 )
+from flywheel_api.causes import Cause
 from flywheel_api.common import (
     AttemptStatus,
     ChildRef,
@@ -391,6 +392,14 @@ class CheckpointStatus(StatusModel):
     digest: str = Field(description="sha256:<hex> of its manifest.")
 
 
+class DisruptionStatus(StatusModel):
+    """What a pod showed of its end while the program still ran. It may be gone when the program notices."""
+
+    cause: Cause = Field(description="Its class.")
+    reason: str = Field(description="Kubernetes' word, such as PreemptionByScheduler.")
+    message: Message = Field(description="In a sentence.")
+
+
 class RLJobStatus(StatusModel):
     """What happened so far."""
 
@@ -444,6 +453,9 @@ class RLJobStatus(StatusModel):
     gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
     awaited_since: Timestamp | None = Field(
         default=None, description="Since when the RayJob has ended well and its checkpoint is awaited."
+    )
+    disruption: DisruptionStatus | None = Field(
+        default=None, description="That a pod of the current attempt is being taken away, and why."
     )
     content_key: str | None = Field(
         default=None, description="Digest of what is trained: where its checkpoints are in the store."

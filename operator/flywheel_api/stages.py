@@ -208,6 +208,7 @@ class TrainConfig(StatusModel):
     spec: RLJobSpec = Field(description="The RLJob's spec.")
     model: str = Field(description="Digest of the checkpoint manifest, or s3:// or hf:// as in the spec.")
     ray_version: str = Field(default="", description="Ray of the image, for the RayCluster.")
+    grace_seconds: float = Field(default=30.0, description="From the request to stop to the end of the pods.")
 
 
 class PoolConfig(StatusModel):

@@ -176,6 +176,7 @@ class RLJobSeen:
     """An RLJob as it was observed. `run` is the RayJob of the current attempt; `others` are RayJobs of ours beside it.
 
     `reusable` names who made the checkpoint that a first attempt will go on from; `twin` an RLJob that trains the same.
+    `checkpoint_bytes`: of a whole checkpoint, where the model's shape is known.
     """
 
     problem: Problem | None = None
@@ -188,6 +189,7 @@ class RLJobSeen:
     model_uri: str = ""
     content: Content | None = None
     reusable: ReusedFrom | None = None
+    checkpoint_bytes: float | None = None
     twin: str | None = None
     refused: Problem | None = None
 

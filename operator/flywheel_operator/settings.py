@@ -252,6 +252,14 @@ class OperatorConfig(Model):
         default=True,
         description="Token authentication of a pool's Ray dashboard; the OpenAI port is not touched by it.",
     )
+    upload_floor: Quantity = Field(
+        default="100Mi",
+        description="Bytes a second that a node is sure to write to the store. Training pods get the time of a "
+        "checkpoint at this rate as grace period.",
+    )
+    upload_grace_seconds: int = Field(
+        default=600, ge=30, le=86400, description="That grace period where the size of the model is not known."
+    )
     ttl_seconds_after_finished: int = Field(
         default=10, ge=0, description="Of RayJobs; the operator deletes them anyway."
     )

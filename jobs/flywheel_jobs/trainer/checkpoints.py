@@ -94,9 +94,12 @@ class Checkpoint:
 def upload_tree(directory: str, referrer: retention.Referrer) -> list[tuple[str, str, int]]:
     """Stores this node's files of a checkpoint as blobs: (path below the folder, sha256, size). Runs on every node."""
     root, store = Path(directory), Store.from_env()
-    files = [p for p in sorted(root.rglob("*")) if p.is_file() and not p.name.startswith(".")] if root.is_dir() else []
-    named = [(p.relative_to(root).as_posix(), p) for p in files]
-    entries = store.put_files(named, parallel=2, need=lambda entry: retention.refer(store, referrer, entry))
+    if not root.is_dir():
+        return []
+    with signals.uploading(root):
+        files = [p for p in sorted(root.rglob("*")) if p.is_file() and not p.name.startswith(".")]
+        named = [(p.relative_to(root).as_posix(), p) for p in files]
+        entries = store.put_files(named, parallel=2, need=lambda entry: retention.refer(store, referrer, entry))
     return [(e.path, e.sha256, e.size) for e in entries]
 
 
@@ -217,7 +220,7 @@ class Checkpoints:
         self.committed[step] = standing
         folder = signals.checkpoint_folder(self.root, step)
         # what lies on the nodes and is not what stands must not be published
-        self.nodes.each(signals.mark_committed if standing is ours else signals.forget, folder)
+        self.nodes.tell(signals.mark_committed if standing is ours else signals.forget, folder)
         return standing
 
     def _stand(self, ours: Checkpoint, key: str) -> Checkpoint:

@@ -45,7 +45,7 @@ TRAINER = ("-m", "flywheel_jobs.trainer.run_verl")
 SETTINGS = "verl-settings.json"
 POLL_SECONDS = 0.5
 UPLOAD_STALL_SECONDS = 600.0  # how long training may wait for a store that lags by a whole checkpoint
-LAST_UPLOAD_SECONDS = 25.0  # of the 30 s between SIGTERM and SIGKILL that Kubernetes gives by default
+CLOSING_SECONDS = 5.0  # of the grace period, for what is said after the last upload
 STARTUP_SIGNS = (
     ("[validate_config]", "configuration checked, connecting to Ray"),
     ("(TaskRunner", "loading the policy and its rollout engine"),
@@ -174,7 +174,7 @@ class Driver:
         while child.poll() is None:
             if self.stopping.wait(POLL_SECONDS):
                 threading.Thread(target=child.stop, daemon=True).start()
-                finished = self.sync.finish(LAST_UPLOAD_SECONDS)
+                finished = self.sync.finish(max(0.0, self.config.grace_seconds - CLOSING_SECONDS))
                 raise Terminated(
                     "the pod was asked to stop; the last complete checkpoint "
                     + ("is committed" if finished else "was still being uploaded")

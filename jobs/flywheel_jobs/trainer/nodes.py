@@ -12,10 +12,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from flywheel_api.ends import End
+from flywheel_jobs.core.errors import InfraError
+from flywheel_jobs.core.logging import get_logger
 from flywheel_store.traffic import MOVED, Meter
 
 T = TypeVar("T")
 REPORT_SECONDS = 5.0
+log = get_logger(__name__)
+
+
+class NodeLost(InfraError):
+    """A Ray node went while something of it was wanted."""
 
 
 @dataclass(frozen=True)
@@ -48,10 +56,27 @@ class Nodes:
         """
         return self.each_own(work, lambda _share: arguments)
 
+    def tell(self, work: Callable[..., None], *arguments: Any) -> None:
+        """`each` for what a node that is lost need not know any more."""
+        try:
+            self.each(work, *arguments)
+        except NodeLost as error:
+            log.warning("a node was not told", what=work.__name__, error=str(error))
+
     def each_own(self, work: Callable[..., T], arguments: Callable[[Share | None], tuple[Any, ...]]) -> list[T]:
         """The same with arguments by node. None: which ranks will run there is not known."""
         if not self.spread:
             return [work(*arguments(None))]
+        from ray.exceptions import RayError, RayTaskError
+
+        try:
+            return self._everywhere(work, arguments)
+        except RayTaskError:
+            raise  # of the work itself, and of its own class
+        except RayError as error:
+            raise NodeLost(f"while its {work.__name__} ran: {error}", End.NODE_LOST) from error
+
+    def _everywhere(self, work: Callable[..., T], arguments: Callable[[Share | None], tuple[Any, ...]]) -> list[T]:
         import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

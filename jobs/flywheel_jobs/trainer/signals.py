@@ -2,16 +2,21 @@
 
 Lines: `flywheel:<mark>:<name> <JSON object>` on stdout of any process of the run. The mark is a random word of the
 attempt, which verl's processes read from their environment: a line that a model or a reward wrote does not carry it.
-Files, in the folder of the local checkpoints: `.uploader` (its text: how many seconds training may wait for uploads)
-and `global_step_<n>/.committed`.
+Files, in the folder of the local checkpoints: `.uploader` (its text: how many seconds training may wait for uploads),
+`.uploading` (locked while this node's files go to the store), `.committing` (locked by the driver while any node's do)
+and, in `global_step_<n>`, `.uploaded` (this node's files
+are in the store) and `.committed` (everybody's are).
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -92,6 +97,9 @@ _DECODER = json.JSONDecoder()
 _STEP = re.compile(r"global_step_(\d+)")
 _UPLOADER = ".uploader"
 _COMMITTED = ".committed"
+_UPLOADED = ".uploaded"
+_UPLOADING = ".uploading"
+_COMMITTING = ".committing"
 
 
 def emit(signal: Signal) -> None:
@@ -137,6 +145,39 @@ def mark_committed(directory: Path) -> None:
     """Say that training need not wait for a local checkpoint: it is in the store, or it will never be."""
     if directory.is_dir():
         (directory / _COMMITTED).touch()
+
+
+@contextmanager
+def uploading(directory: Path) -> Iterator[None]:
+    """While this node's files of a local checkpoint go to the store: its pod waits for that before it goes."""
+    with upload_lock(directory.parent).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+        (directory / _UPLOADED).touch()
+
+
+def upload_lock(root: Path) -> Path:
+    """The file that is locked while files go to the store."""
+    return root / _UPLOADING
+
+
+@contextmanager
+def committing(root: Path) -> Iterator[None]:
+    """While the driver has a checkpoint to bring home: the pod of the driver waits for that before it goes."""
+    root.mkdir(parents=True, exist_ok=True)
+    with commit_lock(root).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def commit_lock(root: Path) -> Path:
+    """The file that the driver locks while a checkpoint goes to the store from any node."""
+    return root / _COMMITTING
+
+
+def is_away(directory: Path) -> bool:
+    """Whether this node's files of a local checkpoint are in the store, or will never be."""
+    return (directory / _UPLOADED).exists() or (directory / _COMMITTED).exists()
 
 
 def forget(directory: Path) -> None:

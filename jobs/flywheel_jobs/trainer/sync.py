@@ -125,7 +125,7 @@ class Sync:
         log.warning("a step went wrong", step=point.step, what=wrong)
         if self._uploaded.pop(point.step, None) is not None:  # nobody shall resume from these weights
             folder = signals.checkpoint_folder(self._checkpoints.root, point.step)
-            self._nodes.each(signals.mark_committed, folder)
+            self._nodes.tell(signals.mark_committed, folder)
         if self._wrong is not None:
             raise self.diverged(f"in steps {self._wrong} and {point.step} {wrong}")
         self._wrong = point.step
@@ -148,10 +148,11 @@ class Sync:
             self._checkpoints.apply_retention()
         except StoreProblem as problem:  # costs space, and is tried again after the next step
             log.warning("checkpoints were not dropped", error=str(problem))
-        self._nodes.each(signals.drop_committed, self._checkpoints.root, step)
+        self._nodes.tell(signals.drop_committed, self._checkpoints.root, step)
 
     def _upload(self, step: int) -> list[FileEntry]:
-        return self._checkpoints.upload(step, self._attempt.owner.uid)
+        with signals.committing(self._checkpoints.root):
+            return self._checkpoints.upload(step, self._attempt.owner.uid)
 
     def _committed(self, step: int, state: list[FileEntry]) -> Checkpoint:
         try:

@@ -64,10 +64,14 @@ def domains_beside(rollouts: Path) -> Path:
     return rollouts.parent / "domains"
 
 
+def base_folder() -> Path:
+    """Where all attempts have their folders on this node."""
+    return Path(os.environ.get(WORK_DIR_ENV) or Path(tempfile.gettempdir()) / "flywheel")
+
+
 def workspace_of(config: TrainConfig) -> Workspace:
     """Folders by uid and attempt, so that no attempt sees files of another one on a node that both used."""
-    base = Path(os.environ.get(WORK_DIR_ENV) or Path(tempfile.gettempdir()) / "flywheel")
-    root = base / f"{config.owner.uid}-a{config.attempt}"
+    root = base_folder() / f"{config.owner.uid}-a{config.attempt}"
     return Workspace(root=root, model=_model_dir(root))
 
 

@@ -71,7 +71,8 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
         ended = _ended(str(status.get("reason") or ""), job, message, pods)
         return Run(child, RunState.ENDED, ended=podfacts.at_node(ended, pods))
     if deployment == "Running" and job == "RUNNING":
-        return Run(child, RunState.RUNNING)
+        fact = podfacts.evidence(pods)
+        return Run(child, RunState.RUNNING, evidence=fact.ended if fact and fact.rank is Rank.POD else None)
     return held_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))
 
 

@@ -6,10 +6,12 @@ from dataclasses import replace
 from datetime import datetime
 
 from flywheel_api.artifacts import checkpoint_key, checkpoints_prefix, result_prefix
+from flywheel_api.capacity.memory import checkpoint
+from flywheel_api.capacity.shape import Shape
 from flywheel_api.common import Reuse, ReusedFrom
 from flywheel_api.content import content_key, training_content
 from flywheel_api.names import child_name
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import Algorithm, RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import Content, Ended, Meta, Object, Problem, Record, RLJobSeen, Run
 from flywheel_operator.observe import preflight
@@ -82,7 +84,9 @@ async def _attempt(
     if seen.run is not None:
         return seen
     made_again, model = await _content(context, store, meta, spec)  # the intent was written, the child was not made
-    return replace(seen, model=model, content=Content(key, made_again.made_of if made_again else {}))
+    size = _checkpoint_bytes(spec, await _shape(context, store, spec))
+    made_of = made_again.made_of if made_again else {}
+    return replace(seen, model=model, content=Content(key, made_of), checkpoint_bytes=size)
 
 
 async def _between(
@@ -94,7 +98,8 @@ async def _between(
         return replace(seen, problem=problem, store_problem=trouble)
     problem = (await preflight.model(context.results, store, spec.model))[1]
     problem = problem or await preflight.data(context.results, store, spec)
-    problem = problem or await _fits(context, store, spec)
+    shape = await _shape(context, store, spec) if problem is None else ""
+    problem = problem or _fits(context, spec, shape)
     made_of, model = await _content(context, store, meta, spec)
     if problem is not None or made_of is None:
         return replace(seen, problem=problem)
@@ -109,15 +114,26 @@ async def _between(
         content=made_of,
         reusable=await _checkpoint_of_others(context, store, meta, made_of.key) if status.attempt == 0 else None,
         twin=await _twin(context, meta, made_of.key),
+        checkpoint_bytes=_checkpoint_bytes(spec, shape),
     )
 
 
-async def _fits(context: Context, store: ObjectStore, spec: RLJobSpec) -> Problem | None:
-    digest = await context.results.resolve(store, spec.model) if spec.gpus_per_node else None
-    if digest is None:
+async def _shape(context: Context, store: ObjectStore, spec: RLJobSpec) -> Shape | str:
+    """Of the model, or why it is not known."""
+    digest = await context.results.resolve(store, spec.model)
+    return await preflight.shape_in(context.results, store, digest) if digest else f"there is no {spec.model}"
+
+
+def _fits(context: Context, spec: RLJobSpec, shape: Shape | str) -> Problem | None:
+    if not spec.gpus_per_node:
         return None
-    shape = await preflight.shape_in(context.results, store, digest)
     return job_fits(spec, shape, preflight.hardware_of(context.config.gpu, spec.pod_template))
+
+
+def _checkpoint_bytes(spec: RLJobSpec, shape: Shape | str) -> float | None:
+    """PPO's value model has the policy's shape."""
+    models = 2 if spec.algorithm.type is Algorithm.PPO else 1
+    return checkpoint(shape) * models if isinstance(shape, Shape) else None
 
 
 async def _content(

@@ -26,7 +26,8 @@ class Attempt:
     """What status says of the current attempt.
 
     `started`: since when its pods may start. `awaited_since`: the child had ended well, its manifest was missing.
-    `refusal`: why the API server does not take the child. `queued`: so it was held back at the last look.
+    `refusal`: why the API server does not take the child. `queued`: so it was held back at the last look. `seen`: what
+    a pod showed of its end while the program still ran; the pod may be gone by now.
     """
 
     started: datetime
@@ -35,6 +36,7 @@ class Attempt:
     awaited_since: datetime | None = None
     refusal: Problem | None = None
     queued: bool = False
+    seen: Ended | None = None
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,13 @@ def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now
     if record.manifest is not None:
         return Committed()
     if record.failure is not None and not _of_before(record.failure, run):
-        return Over(_told(record.failure, run))
+        return Over(_told(record.failure, run, attempt.seen))
     if record.problem is not None:
         return Over(Ended(Cause.APP, Reason.MANIFEST_INVALID, record.problem))
     if run is None:
         return _without_child(attempt, limits, now)
     if run.ended is not None:
-        return Over(run.ended)
+        return Over(_known(run.ended, run, attempt.seen))
     match run.state:
         case RunState.QUEUED:
             return Queued(run)
@@ -129,13 +131,17 @@ def _of_before(failure: Failure, run: Run | None) -> bool:
     return waits and failure.cause is Cause.PREEMPTED
 
 
-def _told(failure: Failure, run: Run | None) -> Ended:
-    """What the program told. That its head was lost is a symptom: where the pods know why, they are believed."""
-    if failure.reason == End.HEAD_LOST and run is not None:
-        known = next((e for e in (run.evidence, run.ended) if e is not None and e.cause is not Cause.INFRA), None)
-        if known is not None:
-            return known
-    return Ended(failure.cause, failure.reason, failure.message, failure.node)
+def _told(failure: Failure, run: Run | None, seen: Ended | None) -> Ended:
+    """What the program told."""
+    return _known(Ended(failure.cause, failure.reason, failure.message, failure.node), run, seen)
+
+
+def _known(ended: Ended, run: Run | None, seen: Ended | None) -> Ended:
+    """That a head or a worker was lost is a symptom: where the pods know why, or knew before they went, they count."""
+    if ended.reason not in (End.HEAD_LOST, End.NODE_LOST):
+        return ended
+    facts = (run.evidence, run.ended, seen) if run is not None else (seen,)
+    return next((e for e in facts if e is not None and e.cause is not Cause.INFRA), ended)
 
 
 def _without_child(attempt: Attempt, limits: Limits, now: datetime) -> Standing:

@@ -10,7 +10,7 @@ from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.names import child_name
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import OnCollapse, RLJobSpec, RLJobStatus
+from flywheel_api.rljob import DisruptionStatus, OnCollapse, RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import (
     Act,
@@ -125,6 +125,7 @@ class _Planner:
             "reused_from": maker,
             "running_since": None,
             "awaited_since": None,
+            "disruption": None,
             "child": None,
             "progress": text,
         }
@@ -155,6 +156,7 @@ class _Planner:
             awaited_since=_time(status.awaited_since),
             refusal=self.conditions.refusal(self.seen.refused),
             queued=status.phase == "Queued",  # also where this look was told of no refusal: it is tried again
+            seen=Ended(**dict(status.disruption)) if status.disruption else None,
         )
         startup = parse_duration(self.spec.startup_timeout)
         limits = attempt.Limits(
@@ -218,6 +220,10 @@ class _Planner:
             "starting_since": self.status.starting_since or format_time(self.now),
             "running_since": self.status.running_since or format_time(self.now),
         }
+        fact = run.evidence
+        if fact is not None and self.status.disruption is None:
+            self.notes.append(Note("Disrupted", f"{fact.reason}: {fact.message}", "Warning"))
+            changes["disruption"] = DisruptionStatus(cause=fact.cause, reason=fact.reason, message=fact.message[:512])
         changes |= figures(self.status, self.seen.record.progress)
         if self.seen.record.progress is not None and self.seen.record.progress.step is not None:
             self._health(self.seen.record.progress.unhealthy)

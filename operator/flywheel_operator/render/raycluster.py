@@ -22,7 +22,7 @@ from flywheel_operator.settings import Flavour, OperatorConfig, RayShape, Sizes
 
 HOME = "/home/ray"
 HEAD_PORTS = ((6379, "gcs-server"), (8265, "dashboard"), (10001, "client"))
-_GRACE = 10  # seconds; checkpoints are committed beside training, so that nothing waits for the end
+_LINGER: Object = {"preStop": {"exec": {"command": ["python", "-m", "flywheel_jobs.trainer.linger"]}}}
 _PREFETCH = ("python", "-m", "flywheel_jobs", "fetch-model")
 
 
@@ -31,7 +31,8 @@ class ClusterRequest:
     """What a Ray cluster is for. `workers` of 0 means that the head does the work.
 
     `avoid` names nodes; `fetch_progress` is the key under which pods that fetch the model tell so, where their
-    start is judged by it.
+    start is judged by it. `grace`: seconds from the request to stop to the end; `uploads` says that pods write to the
+    store, and stay so long if they have to.
     """
 
     model: str
@@ -45,6 +46,8 @@ class ClusterRequest:
     avoid: tuple[str, ...] = ()
     token_auth: bool = True
     fetch_progress: str | None = None
+    grace: int = 10
+    uploads: bool = False
 
 
 def ray_cluster(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest) -> Object:
@@ -80,7 +83,7 @@ def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request
     init = _fetch_container(config, flavour.init, main["image"], request)
     template = request.template if does_the_work else None
     spec = pod_spec(config, shape.pod, template, [main], [init], volumes(shape.shm_size, shape.model_dir_size))
-    spec["terminationGracePeriodSeconds"] = _GRACE
+    spec["terminationGracePeriodSeconds"] = request.grace
     if request.avoid:
         spec["affinity"] = _away_from(request.avoid)
     return {"metadata": pod_metadata(shape.pod, request.labels), "spec": spec}
@@ -116,6 +119,8 @@ def _main_container(
         ports.append({"containerPort": request.serve_port, "name": "serve"})
     if ports:
         container["ports"] = ports
+    if request.uploads:
+        container["lifecycle"] = _LINGER
     return container
 
 

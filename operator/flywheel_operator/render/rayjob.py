@@ -6,6 +6,7 @@ No `preRunningDeadlineSeconds`: KubeRay counts it while a queue holds the pods b
 from __future__ import annotations
 
 from flywheel_api.artifacts import Owner, fetch_key
+from flywheel_api.bounds import quantity
 from flywheel_api.names import RAYJOB_NAME_LIMIT
 from flywheel_api.resources import RLJOB
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
@@ -17,6 +18,7 @@ from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
 ENTRYPOINT = "python -m flywheel_jobs train"
+_AROUND = 60  # seconds beside the upload: verl writes the checkpoint before, its manifest is committed after
 
 
 def ray_job(
@@ -37,6 +39,8 @@ def ray_job(
         avoid=bad_nodes(status.attempts),
         gpus_per_worker=spec.gpus_per_node,
         fetch_progress=fetch_key(meta.uid, TRAIN_STAGE, action.attempt),
+        grace=grace_seconds(config, spec, seen),
+        uploads=True,
     )
     return {
         "apiVersion": "ray.io/v1",
@@ -54,6 +58,16 @@ def ray_job(
     }
 
 
+def grace_seconds(config: OperatorConfig, spec: RLJobSpec, seen: RLJobSeen) -> int:
+    """Time for a node's part of the last checkpoint at the rate that is sure.
+
+    Pods that have nothing to write go at once. A cluster may cut it short: spot nodes give 30 to 120 seconds.
+    """
+    if seen.checkpoint_bytes is None:
+        return config.upload_grace_seconds
+    return _AROUND + int(seen.checkpoint_bytes / spec.nodes / float(quantity(config.upload_floor)))
+
+
 def train_config(
     config: OperatorConfig, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, attempt: int
 ) -> TrainConfig:
@@ -67,4 +81,5 @@ def train_config(
         spec=own,
         model=seen.model or spec.model,
         ray_version=config.ray_version,
+        grace_seconds=grace_seconds(config, spec, seen),
     )

@@ -118,6 +118,36 @@ def test_that_the_head_was_lost_is_a_symptom_of_what_its_pods_know() -> None:
     assert look(status, 1, RUNS, failure=told).status.attempts[-1].reason == End.HEAD_LOST
 
 
+def test_a_worker_that_was_taken_away_is_known_when_its_pod_is_gone() -> None:
+    """The program sees a dead node only when the pod, and why it went, can no longer be asked."""
+    status = look(look(RLJobStatus(), 0, None).status, 0.1, RUNS).status
+    taken = Ended(Cause.PREEMPTED, "PreemptionByScheduler", "pod w: for a pod of higher priority")
+    going = look(status, 0.2, Run(CHILD, RunState.RUNNING, evidence=taken))
+    assert going.status.phase == "Running", "it writes its last checkpoint"
+    assert [n.reason for n in going.notes] == ["Disrupted"]
+    again = look(going.status, 0.3, Run(CHILD, RunState.RUNNING, evidence=taken))
+    assert not again.notes and again.status.disruption == going.status.disruption
+    told = Failure(cause=Cause.INFRA, reason=End.NODE_LOST, message="its node has died", at=format_time(clock(0.4)))
+    lost = look(again.status, 0.4, RUNS, failure=told).status
+    assert (lost.attempts[-1].cause, lost.attempts[-1].reason) == (Cause.PREEMPTED, "PreemptionByScheduler")
+    symptom = Run(CHILD, RunState.ENDED, ended=Ended(Cause.INFRA, End.NODE_LOST, "RayJob"))
+    assert look(again.status, 0.4, symptom).status.attempts[-1].cause is Cause.PREEMPTED
+    told = told.model_copy(update={"reason": "TrainingFailed", "cause": Cause.APP})
+    assert look(again.status, 0.4, RUNS, failure=told).status.attempts[-1].cause is Cause.APP, "that was its own"
+    nobody = look(status, 0.4, RUNS, failure=told.model_copy(update={"reason": End.NODE_LOST, "cause": Cause.INFRA}))
+    assert nobody.status.attempts[-1].reason == End.NODE_LOST
+
+
+def test_the_next_attempt_knows_nothing_of_it() -> None:
+    status = look(look(RLJobStatus(), 0, None).status, 0.1, RUNS).status
+    taken = Ended(Cause.PREEMPTED, "PreemptionByScheduler", "pod w")
+    status = look(status, 0.2, Run(CHILD, RunState.RUNNING, evidence=taken)).status
+    told = Failure(cause=Cause.INFRA, reason=End.NODE_LOST, message="", at=format_time(clock(0.3)))
+    status = look(status, 0.3, RUNS, failure=told).status
+    status = look(status, 1, None).status
+    assert status.attempt == 2 and status.disruption is None
+
+
 def test_a_model_that_is_fetched_for_hours_is_alive_while_its_bytes_move() -> None:
     status = look(RLJobStatus(), 0, None).status
     starting = Run(CHILD, RunState.STARTING, "fetching the model")

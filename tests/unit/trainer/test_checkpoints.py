@@ -19,7 +19,7 @@ from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import publish, retention, signals, sync
 from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
-from flywheel_jobs.trainer.nodes import Nodes, Share
+from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.trajectory import line_of
 from flywheel_store.errors import StoreProblem, StoreUnavailable
@@ -114,57 +114,6 @@ def test_a_second_attempt_has_files_curve_and_trajectories(store: Any, tmp_path:
     root = second.checkpoints.root
     assert (root / "global_step_2" / SHARD).read_bytes() == b"weights 2 of uid-1"
     assert (root / TRACKER).read_text() == "2"
-
-
-class Two(Nodes):
-    """A head that trains nothing and two nodes of one rank, on folders beside each other."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(spread=False)
-        self.roots = {root / "head": None, root / "n0": 0, root / "n1": 1}
-
-    def each_own(self, work: Any, arguments: Any) -> list[Any]:
-        found = []
-        for root, number in self.roots.items():
-            told = arguments(Share(number, 2))
-            here = [
-                type(a)(str(a).replace("/ckpt", f"/{root.name}/ckpt")) if isinstance(a, (str, Path)) else a
-                for a in told
-            ]
-            found.append(work(*here))
-        return found
-
-    def lie(self) -> dict[str, set[str]]:
-        """Shards by folder of a node."""
-        return {r.name: {p.relative_to(r / "ckpt").as_posix() for p in r.rglob("*.pt")} for r in self.roots}
-
-
-def test_nodes_resume_with_their_own_shards_and_keep_no_old_checkpoint(store: Any, tmp_path: Path) -> None:
-    """Training and uploads go on for days: a node that kept every checkpoint would be evicted."""
-    run = Run(store, tmp_path, keep_last=2, keep_best=0)
-    nodes = run.checkpoints.nodes = run.sync._nodes = Two(tmp_path)
-    for step in (1, 2, 3):
-        for number in (0, 1):
-            for kind in ("model", "optim"):
-                path = tmp_path / f"n{number}/ckpt/global_step_{step}/actor/{kind}_world_size_2_rank_{number}.pt"
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_bytes(f"{kind} {number} {step}".encode())
-        runner = tmp_path / f"n0/ckpt/global_step_{step}/data.pt"  # of verl's task runner, wherever it is
-        runner.write_bytes(b"loader")
-        run.sync.saved(signals.Saved(step=step))
-        run.sync.stepped(CurvePoint(step=step, reward=0.0, seconds=1.0))
-    run.end()
-    left = {path.split("/")[0] for lying in nodes.lie().values() for path in lying}
-    assert left == {"global_step_3"}, "what is committed lies in the store"
-    assert all((r / "ckpt/global_step_3/.committed").exists() for r in list(nodes.roots)[1:]), "nobody waits for it"
-
-    fresh = Run(store, tmp_path / "again", keep_last=2, keep_best=0)
-    after = fresh.checkpoints.nodes = Two(tmp_path / "again")
-    assert fresh.checkpoints.restore().resumed_from == 3
-    own = {n: {f"global_step_3/actor/{k}_world_size_2_rank_{n}.pt" for k in ("model", "optim")} for n in (0, 1)}
-    loader = {"global_step_3/data.pt"}
-    assert after.lie() == {"head": loader, "n0": own[0] | loader, "n1": own[1] | loader}
-    assert all((r / "ckpt" / TRACKER).read_text() == "3" for r in after.roots), "whoever resumes finds the step"
 
 
 def test_nothing_to_resume_from(store: Any, tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from flywheel_jobs.trainer import nodes
-from flywheel_jobs.trainer.nodes import Nodes, Share, shares
+from flywheel_api.causes import Cause
+from flywheel_api.ends import End
+from flywheel_jobs.trainer import nodes, signals
+from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Share, shares
 from flywheel_store.traffic import Meter
 
 
@@ -60,6 +62,14 @@ class RecordedRay(types.ModuleType):
         return [work(*arguments) for work, arguments in pending]
 
 
+class RayError(Exception):
+    """Ray's own."""
+
+
+class RayTaskError(RayError):
+    """What a task raised."""
+
+
 class Actor:
     """A Ray actor in place: `actor.method.remote(...)` is the method's answer."""
 
@@ -75,6 +85,9 @@ def ray(monkeypatch: pytest.MonkeyPatch) -> RecordedRay:
     strategies.NodeAffinitySchedulingStrategy = types.SimpleNamespace  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "ray", fake)
     monkeypatch.setitem(sys.modules, "ray.util", types.ModuleType("ray.util"))
+    errors = types.ModuleType("ray.exceptions")
+    errors.RayError, errors.RayTaskError = RayError, RayTaskError  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "ray.exceptions", errors)
     monkeypatch.setitem(sys.modules, "ray.util.scheduling_strategies", strategies)
     monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
     return fake
@@ -143,6 +156,17 @@ def test_a_node_tells_what_it_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     assert nodes.metered(Actor(total), work, 7) == "told while it worked"
     there.add(1)
     assert (total.take(), total.take()) == (7, 0)
+
+
+def test_a_lost_node_is_no_fault_of_the_program(ray: RecordedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(_tasks: Any) -> None:
+        raise RayError("the node died")
+
+    monkeypatch.setattr(ray, "get", gone)
+    with pytest.raises(NodeLost, match="the node died") as lost:
+        Nodes(spread=True).each(len, "x")
+    assert (lost.value.cause, lost.value.reason) == (Cause.INFRA, End.NODE_LOST)
+    Nodes(spread=True).tell(signals.forget, "x")  # what a lost node need not know ends nothing
 
 
 def test_an_error_of_any_node_is_raised(ray: RecordedRay) -> None:

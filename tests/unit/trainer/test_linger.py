@@ -1,0 +1,109 @@
+"""A pod that is asked to go waits for its own files on their way to the store, and for nothing else."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+from flywheel_jobs.storage.store import Store
+from flywheel_jobs.trainer import linger, retention, signals
+from flywheel_jobs.trainer.checkpoints import upload_tree
+from flywheel_store.memory import MemoryBucket
+
+
+class Clock:
+    """Seconds since the last byte was written; what happens while the pod waits."""
+
+    def __init__(self, *happens: Any, limit: int = 500) -> None:
+        self.seconds, self.happens, self.limit = 0.0, list(happens), limit
+
+    def __call__(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        self.limit -= 1
+        assert self.limit, "the pod waits for ever"
+        if self.happens:
+            self.happens.pop(0)()
+
+
+def folder(base: Path, step: int = 3) -> Path:
+    made = base / "uid-a1" / "checkpoints" / f"global_step_{step}"
+    made.mkdir(parents=True)
+    (made / "model.pt").write_bytes(b"x")
+    os.utime(made / "model.pt", (0, 0))
+    return made
+
+
+def waited(base: Path, clock: Clock) -> float:
+    linger.linger(base, clock, clock.sleep)
+    return clock.seconds
+
+
+def test_nothing_is_on_its_way(tmp_path: Path) -> None:
+    assert waited(tmp_path, Clock()) == 0.0
+    (folder(tmp_path) / ".uploaded").touch()
+    signals.mark_committed(folder(tmp_path, 4))
+    assert waited(tmp_path, Clock()) == 0.0
+
+
+def test_an_upload_is_waited_for_however_long_it_takes(tmp_path: Path) -> None:
+    root = folder(tmp_path).parent
+    lock = signals.upload_lock(root).open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    over = [lambda: None] * 399
+    assert waited(tmp_path, Clock(*over, lock.close)) == 400 * linger.POLL_SECONDS
+
+
+def test_an_upload_that_has_yet_to_begin_is_waited_for(tmp_path: Path) -> None:
+    made = folder(tmp_path)
+    assert waited(tmp_path, Clock(lambda: None, lambda: (made / ".uploaded").touch())) == 2 * linger.POLL_SECONDS
+
+
+def test_nobody_takes_a_checkpoint_up_when_the_driver_is_dead(tmp_path: Path) -> None:
+    folder(tmp_path)
+    assert waited(tmp_path, Clock()) == linger.TAKEN_UP_SECONDS
+
+
+def test_uploads_hold_the_lock_and_say_when_they_are_over(tmp_path: Path, monkeypatch: Any) -> None:
+    store = Store(MemoryBucket())
+    monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: store))
+    made, inside, go = folder(tmp_path), threading.Event(), threading.Event()
+    put = store.put_files
+
+    def slow(*args: Any, **more: Any) -> Any:
+        inside.set()
+        assert go.wait(10)
+        return put(*args, **more)
+
+    monkeypatch.setattr(store, "put_files", slow)
+    work = threading.Thread(target=upload_tree, args=(str(made), retention.Referrer("n", "sha256:" + "a" * 64, "u")))
+    work.start()
+    assert inside.wait(10) and linger._held(signals.upload_lock(made.parent)) and not signals.is_away(made)
+    go.set()
+    work.join(10)
+    assert not linger._held(signals.upload_lock(made.parent)) and signals.is_away(made)
+
+
+def test_the_head_waits_for_what_other_nodes_upload(tmp_path: Path) -> None:
+    root = tmp_path / "uid-a1" / "checkpoints"
+    with signals.committing(root):
+        assert linger._busy(root, 0.0)
+    assert not linger._busy(root, 0.0)
+
+
+def test_then_everything_in_the_container_is_ended(monkeypatch: Any) -> None:
+    """What does not stop would hold GPUs for the rest of the grace period."""
+    assert not {1, os.getpid()} & set(linger.everybody())
+    sent: list[tuple[int, str]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, sign: sent.append((pid, sign.name)))
+    alive = [[7, 8], [8], []]
+    linger.end_all(lambda: alive.pop(0), lambda _seconds: None)
+    assert sent == [(7, "SIGTERM"), (8, "SIGTERM")]
+    sent.clear()
+    linger.end_all(lambda: [9], lambda _seconds: None)
+    assert sent == [(9, "SIGTERM"), (9, "SIGKILL")]
