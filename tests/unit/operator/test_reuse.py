@@ -49,7 +49,7 @@ async def test_a_round_of_another_name_takes_everything_over_and_says_so() -> No
 
 async def test_budgets_count_what_was_spent_not_what_was_reused() -> None:
     world = await first_round()
-    assert world.status()["usage"]["tokens"][0] == {"role": "Teacher", "tokens": "1200"}
+    assert world.status()["usage"]["tokens"][0] == {"role": "Teacher", "tokens": "1350"}
     world.apply_as("demo-r2", budget={"tokens": [{"role": "Teacher", "limit": "100"}]})
     await world.finish("demo-r2")
     assert world.status(name="demo-r2")["verdict"] == "Promoted", "a reused result costs this round nothing"
@@ -86,10 +86,19 @@ async def test_never_makes_everything_anew() -> None:
         ),
         (
             {"reasoning": {"seeds": "builtin://arithmetic", "verification": {"votes": 5}}},
-            {"Prepare", "VerifyReasoning", "Package"},  # which comes to the same data: the training is not made anew
+            # which comes to the same data: the training is not made anew
+            {"Prepare", "VerifyReasoning", "MeasureReasoning", "Package"},
+        ),
+        (
+            {"reasoning": {"seeds": "builtin://arithmetic", "difficulty": {"low": "0.1"}}},
+            {"Prepare", "MineReasoning", "SynthesizeReasoning", "VerifyReasoning", "MeasureReasoning", "Package"},
+        ),
+        (
+            {"reasoning": {"seeds": "builtin://arithmetic", "difficulty": {"waves": 1}, "replayShare": "0.1"}},
+            {"Prepare", "MeasureReasoning", "Package"},
         ),
     ],
-    ids=["gate", "repeats", "votes"],
+    ids=["gate", "repeats", "votes", "band", "waves"],
 )
 async def test_only_what_depends_on_a_change_is_made_anew(spec: dict[str, Any], again: set[str]) -> None:
     world = await first_round()

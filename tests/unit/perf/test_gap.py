@@ -9,7 +9,7 @@ from perf.machine import facts, middle
 
 
 def test_a_child_waits_for_the_last_of_its_manifests() -> None:
-    times = {"MineReasoning": 10.0, "VerifyReasoning": 30.0, "SolveAgentic": 20.0, "EvaluateCandidate": 50.0}
+    times = {"MineReasoning": 10.0, "MeasureReasoning": 30.0, "SolveAgentic": 20.0, "EvaluateCandidate": 50.0}
     children = {"Package": 30.4, "Gate": 51.0}
     assert gaps(children, times) == {"Package": pytest.approx(0.4), "Gate": pytest.approx(1.0)}
 
@@ -20,7 +20,7 @@ def test_children_that_waited_for_a_pool_are_left_out() -> None:
 
 
 def test_labels_name_every_stage() -> None:
-    assert STAGE_OF["train-reasoning"] == "TrainReasoning" and len(STAGE_OF) == 18
+    assert STAGE_OF["train-reasoning"] == "TrainReasoning" and len(STAGE_OF) == 19
 
 
 def test_facts_name_no_machine() -> None:
