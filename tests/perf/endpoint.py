@@ -56,7 +56,7 @@ def stub(latency_s: float) -> Iterator[str]:
 
 
 def _wait(port: int) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while True:
         with (
             contextlib.suppress(OSError),

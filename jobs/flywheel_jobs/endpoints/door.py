@@ -14,7 +14,7 @@ from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
 STOPPED: Final = frozenset(
     {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "tool_calls", "tool_use", "function_call"}
 )
-CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length"})
+CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"})
 _FILTERS = frozenset(
     {"content_filter", "content-filter", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
      "guardrail_intervened", "error_toxic", "refusal"}
@@ -31,7 +31,8 @@ _SPACE = (
 )
 _MONEY = (
     r"insufficient.?(quota|balance|funds|credit)|credit.?balance|(no|out of|not enough) (balance|credits?|money|funds)"
-    r"|exceeded your current quota|billing.{0,30}(limit|disabled|details|not |required)|payment required"
+    r"|exceed\w*.{0,6}current.{0,20}quota|today.s quota|inference limit"
+    r"|billing.{0,30}(limit|disabled|details|not |required)|payment required"
     r"|quota.{0,60}(per.?day|daily|month)|(per.?day|daily|monthly).{0,40}(quota|limit)|(requests|tokens) per day"
     r"|budget.{0,20}exceeded|exceeded.{0,10}budget|balance.{0,10}insufficient|weekly.{0,20}limit|calls / month"
     r"|daily.{0,20}allocation|(key|spend\w*|specified api usage) limits?\b|call volume quota|arrear"
@@ -39,20 +40,30 @@ _MONEY = (
 )
 _FILTER = (
     r"content.?(filter|policy|management)|responsibleai|moderation|flagged|safety system|prohibited content"
-    r"|data_?inspection|inappropriate content|敏感"
+    r"|data_?inspection|inappropriate content|(?<!case.)sensitive|敏感|safety_check|audit failed|censor"
+    r"|violat\w+ .{0,20}(guideline|policy|policies)"
 )
 _CROWD = (
     r"throttl|rate.?limit|overloaded|queue is full|capacity.{0,20}exceeded|too many requests|please wait before"
     r"|server is busy|速率限制"
 )
-_KEY = r"api.?key (is )?(not valid|invalid|expired)|invalid api.?key|authentication error|location is not supported"
-_MODEL = (
-    r"invalid model name|not a valid model|unknown model|no such model"
-    r"|model ['\"`]?\S{1,80} (is |was )?(not found|does not exist)"
+_KEY = (
+    r"api.?key (is )?(not valid|invalid|expired)|invalid api.?key|authentication error|location is not supported"
+    r"|security token .{0,40}(expired|invalid)"
 )
-_UPSTREAM = r"has crashed|internal.{0,8}error|upstream|connection (error|reset|refused)"
+_MODEL = (
+    r"invalid model name|not a valid model|unknown model|no such model|no models? (is |are )?loaded"
+    r"|model_not_(available|supported|found)|provider not provided|model id.{0,60} (is invalid|isn.t supported)"
+    r"|model( ['\"`]?\S{1,80})? (is |was |does )?not (found|exist|available|supported)"
+)
+_WRITES = (  # of a request that asks for more than the model ever writes, whatever the prompt
+    r"^(?!.*maximum context length).*max_(completion_|output_|new_)?tokens\b.{0,60}"
+    r"(too large|supports at most|less than or equal|valid range|maximum allowed)"
+)
+_UPSTREAM = r"has crashed|internal.{0,8}error|upstream|connection (error|reset|refused)|degraded"
 _LOADING = (
-    r"(still|is|being|currently) (un)?load(ing|ed)|loading (the )?model|model_not_ready|warming up|not (yet )?ready"
+    r"(still|being|currently) (un)?load(ing|ed)|is (un)?loading|loading (the )?model|model_not_ready|warming up"
+    r"|not (yet )?ready"
 )
 
 TABLE: Final[tuple[Row, ...]] = (
@@ -149,6 +160,18 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(400, "content_filter the response was filtered due to azure's content management policy"),
             Signs(403, "your input was flagged"),
             Signs(400, "data_inspection_failed input data may contain inappropriate content."),
+        ),
+    ),
+    Row(
+        "400 or 422 that says that the model never writes so many tokens",
+        Outcome.ENDPOINT_REFUSED,
+        "max-tokens",
+        frozenset({400, 422}),
+        _WRITES,
+        advice="lower sampling.maxTokens of the endpoint: its model does not write so much",
+        examples=(
+            Signs(400, "max_tokens is too large: 100000. this model supports at most 16384 completion tokens"),
+            Signs(400, "invalid max_tokens value, the valid range of max_tokens is [1, 8192]"),
         ),
     ),
     Row(

@@ -21,6 +21,8 @@ from flywheel_jobs.reading.text import clean
 
 _SAID = 20_000  # characters of an error that are kept: far more than is shown, since redaction makes it shorter
 _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error": 500, "invalid_api_key": 401}
+_ERRORS = ("detail", "errors", "base_resp")  # where a body that is an error as a whole may hold it, beside `error`
+_SAYS = ("message", "status_msg", "error_msg")
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
@@ -198,19 +200,23 @@ def _calls(message: Mapping[str, Any]) -> list[str]:
 def _error(place: object, whole: bool) -> tuple[str, str, int]:
     """(words in lower case, what it says, HTTP status that it names or 0) of an error; empty if there is none.
 
-    `whole`: the place is a body without choices, which may be an error as a whole (FastAPI's `detail`, a `message`).
+    `whole`: the place is a body without choices, which may be an error as a whole (`_ERRORS`, a `message`).
     """
     if not isinstance(place, Mapping):
         return "", "", 0
     error = place.get("error")
     if not error and whole:
-        error = place.get("detail") or place.get("errors") or (place if isinstance(place.get("message"), str) else None)
+        error = next((place[name] for name in _ERRORS if place.get(name)), None)
+        error = error or (place if any(isinstance(place.get(name), str) for name in _SAYS) else None)
     if not error:
         return "", "", 0
     if isinstance(error, list):  # pydantic's: their `input` repeats the request, and is not what the server says
         error = "; ".join(str(e.get("msg") or e.get("message")) for e in error if isinstance(e, Mapping))
-    named = ("code", "type", "status", "message", "metadata")
-    parts = [error.get(name) for name in named] if isinstance(error, Mapping) else [error]
+    parts = (
+        [error.get(name) for name in ("code", "type", "status", *_SAYS, "metadata")]
+        if isinstance(error, Mapping)
+        else [error]
+    )
     texts = [p if isinstance(p, str) else json.dumps(p) for p in parts if p is not None]
     code = error.get("code", error.get("status")) if isinstance(error, Mapping) else None
     status = int(code) if isinstance(code, (int, str)) and re.fullmatch(r"[45]\d\d", str(code)) else 0

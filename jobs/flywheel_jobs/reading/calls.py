@@ -2,7 +2,8 @@
 
 The blocks are those of verl's "hermes" parser: cut out by their tags, each from the first opening to the next closing
 one; a block that is not JSON with a name and arguments is skipped, and the first call of a turn is the one that is
-carried out. A call that was only thought about is none (`thought`).
+carried out. A call that was only thought about is none (`thought`), one in another family's markup is malformed
+(`foreign`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from flywheel_jobs.reading import jsontext
+from flywheel_jobs.reading.foreign import holds_call
 from flywheel_jobs.reading.thought import Said, split
 
 OPEN, CLOSE = "<tool_call>", "</tool_call>"
@@ -55,7 +57,8 @@ def parse(text: str) -> Turn:
         else:
             calls.append(call)
     kept.append(said.text[at:])
-    return Turn("".join(kept).strip(), calls, malformed, said)
+    words = "".join(kept).strip()
+    return Turn(words, calls, malformed + (OPEN not in words and holds_call(words)), said)
 
 
 def _blocks(text: str) -> list[tuple[int, int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -85,6 +86,17 @@ def read(body: object, status: int = 200, tokens: int | None = None, **headers: 
 )
 def test_what_a_200_is(body: object, outcome: Outcome) -> None:
     assert read(body).outcome is outcome
+
+
+REPLIES = [json.loads(line) for line in (Path(__file__).parent / "replies.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize("case", REPLIES, ids=lambda case: case["what"])
+def test_what_servers_and_gateways_send(case: dict[str, Any]) -> None:
+    """Shapes of many vendors, with words of our own in them."""
+    found = read(case["body"], case["status"])
+    words = {found.row.word, *(a.finish for a in found.answers)}
+    assert (found.outcome, case.get("word", found.row.word) in words) == (case["is"], True), found.said
 
 
 @pytest.mark.parametrize("status", [201, 203])
