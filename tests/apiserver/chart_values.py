@@ -130,7 +130,7 @@ TAKEN: dict[str, Case] = {
     "a ServiceMonitor alone": Case("metrics: {serviceMonitor: true}"),
     "a store's Secret": Case(
         'store: {create: true, endpoint: "http://[fd00::5]:9000", bucket: b, accessKey: "007", secretKey: "on: [}", '
-        'region: "1", caBundle: "a\\nb"}'
+        'region: "1", caBundle: "-----BEGIN CERTIFICATE-----\\nb"}'
     ),
     "another store's name": Case("store: {secretName: minio-creds}"),
     "another store's name, listed": Case("store: {secretName: s}\nrbac: {secretNames: [s, teacher]}"),
@@ -176,6 +176,28 @@ REFUSED: dict[str, tuple[str, str]] = {
     "port 0": ("networkPolicy: {store: {ports: [0]}}", "/networkPolicy/store/ports/0"),
     "store without its keys": ("store: {create: true}", "store.create needs store.endpoint"),
     "store's address without a scheme": ("store: {endpoint: 's3:9000'}", "/store/endpoint"),
+    "label's key with a space": ("commonLabels: {'a b': c}", "invalid propertyName 'a b'"),
+    "annotation's key with a capital prefix": (
+        "commonAnnotations: {Ex_ample/a: c}",
+        "invalid propertyName 'Ex_ample/a'",
+    ),
+    "registry's path in capitals": ("images: {registry: registry.example.com/Team/flywheel}", "/images/registry"),
+    "effect of a toleration": ("operator: {tolerations: [{key: a, operator: Exists, effect: NoScheduled}]}", "/effect"),
+    "priority class with a space": ("operator: {priorityClassName: high prio}", "/operator/priorityClassName"),
+    "a mask that is too long": (
+        "networkPolicy: {store: {to: [{ipBlock: {cidr: 10.0.0.0/40}}]}}",
+        "/networkPolicy/store/to/0/ipBlock/cidr",
+    ),
+    "an address without a mask": (
+        "networkPolicy: {store: {to: [{ipBlock: {cidr: 10.0.0.1}}]}}",
+        "/networkPolicy/store/to/0/ipBlock/cidr",
+    ),
+    "a peer's selector misspelt": ("networkPolicy: {kuberay: [{podselector: {}}]}", "'podselector' not allowed"),
+    "operator of a selector": (
+        "networkPolicy: {kuberay: [{podSelector: {matchExpressions: [{key: a, operator: in, values: [b]}]}}]}",
+        "/matchExpressions/0/operator",
+    ),
+    "a bundle that is no PEM": ("store: {caBundle: MIIB}", "/store/caBundle"),
     "no images": ("images:", "set images.registry"),
     "no registry": ("images: {registry: ''}", "set images.registry"),
 }
