@@ -179,6 +179,13 @@ async def test_a_base_round_that_was_not_promoted_is_said() -> None:
     world.fail["Prepare"] = (Cause.VALIDATION, "TooFew")
     world.apply(ROUND)
     await world.run()
+    made = {kind for verb, kind, _ in world.kube.log if verb == "create"}
+    assert "Job" in made and not made & {
+        "RolloutPool",
+        "RLJob",
+        "RayJob",
+        "RayService",
+    }  # no GPU for data that is wrong
     world.kube.seed(second)
     await turns(world, 2)
     assert world.condition("Preflight", name="demo-r2")["reason"] == "BaseRoundNotPromoted"
