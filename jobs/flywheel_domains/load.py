@@ -79,6 +79,13 @@ def _there(document: Document, path: Where) -> Where:
 _SAID = {
     "extra_forbidden": "the key is not part of the format",
     "missing": "the key is missing",
+    "string_type": 'a word is expected (several values are a list in an expression: `pick: {from: "[1, 2]"}`)',
+    "int_type": "a whole number is expected",
+    "bool_type": "true or false is expected",
+    "list_type": "a list is expected",
+    "tuple_type": "a list is expected",
+    "dict_type": "keys with values are expected",
+    "model_type": "keys with values are expected",
     "string_pattern_mismatch": "a name is small letters, digits and underscores, and begins with a letter",
 }
 
