@@ -1,0 +1,250 @@
+"""What the stages of the agentic track keep out, one protection after the other, without servers: on the small table.
+
+Each is seen where the stage does it, not in the part that it calls (tests/unit/agentic/test_flywheel.py has those).
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from flywheel_api.common import DomainPin
+from flywheel_api.records.agentic import Fingerprint, Grown, Seed, Task, TreeRecord
+from flywheel_api.records.base import Lineage
+from flywheel_api.records.reasoning import Persona
+from flywheel_api.records.trajectory import Trajectory
+from flywheel_api.results import PreparedResult, SolvedResult, SuiteInfo, Track
+from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, Role
+from flywheel_api.stages import Stage
+from flywheel_jobs.agentic import growth, kinds, rounds
+from flywheel_jobs.agentic.distinct import EARLIER, HELD_OUT, NEAR, fingerprint, near
+from flywheel_jobs.agentic.drawing import Side, draw_cases
+from flywheel_jobs.agentic.right import Right, dump_case, right_of
+from flywheel_jobs.stages import invert_agentic, seed_agentic, solve_agentic
+from unit.agentic.world import ANN, CANCEL, LOCKED, LOOK, PACKAGE, TRAP, WITHHELD, domain, play, shelf, task
+
+PEOPLE = [ANN.model_copy(update={"id": f"persona-{n}"}) for n in range(6)]
+ENDPOINTS = [
+    {"role": "Teacher", "url": "http://standin:8000/v1", "model": "standin"},
+    {"role": "Policy", "pool": {"gpusPerReplica": 0}},
+]
+
+
+def agentic(**more: Any) -> AgenticSpec:
+    return AgenticSpec.model_validate({"personas": "builtin://personas", "domains": [{"name": "booking"}], **more})
+
+
+class Context:
+    """What a stage asks its context for: records of earlier stages by file, random numbers, items one by one."""
+
+    def __init__(self, spec: AgenticSpec, records: dict[str, Sequence[Any]], suites: Sequence[str] = ()) -> None:
+        self.agentic, self.files, self.dropped = spec, records, Counter[str]()
+        infos = [SuiteInfo(name=name, track=Track.AGENTIC, items=1) for name in suites]
+        self.prepared = PreparedResult(suites=infos, domains=[DomainPin(name="booking", digest=PACKAGE)])
+        self.config = SimpleNamespace(previous_rollouts=["sha256:r"], owner=SimpleNamespace(name="r2"))
+        self.spec = FlywheelRoundSpec.model_validate(
+            {
+                "campaign": "demo",
+                "base": {"model": "s3://b/m"},
+                "endpoints": ENDPOINTS,
+                "agentic": spec.model_dump(by_alias=True, exclude_none=True),
+                "training": {"preset": "smollm2-135m-cpu"},
+                "evaluation": {"suites": [{"name": "booking-heldout"}]},
+            }
+        )
+        self.store = None
+
+    def records(self, stage: Stage, path: str, kind: type[Any]) -> list[Any]:
+        return list(self.files.get(path, PEOPLE if kind is Persona else ()))
+
+    def result(self, stage: Stage, kind: type[Any]) -> PreparedResult:
+        return self.prepared
+
+    def rng(self, name: str) -> random.Random:
+        return random.Random(name)
+
+    def seed(self, *parts: object) -> int:
+        return len(str(parts))
+
+    def llm(self, role: Role) -> Role:
+        return role
+
+    def counts(self, made: int, dropped: Any = None) -> dict[str, int]:
+        return {"out": made, **(dropped or self.dropped)}
+
+    async def map_items(
+        self, items: Sequence[Any], key: Callable[[Any], str], do: Callable[[Any], Awaitable[Any]], *_: Any
+    ) -> dict[str, Any]:
+        return {key(item): await do(item) for item in items}
+
+
+@pytest.fixture(autouse=True)
+def shelves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stages' packages, without a store."""
+    for stage in (invert_agentic, seed_agentic, solve_agentic):
+        monkeypatch.setattr(stage, "shelf_of", lambda ctx: shelf())
+
+
+def drawn(count: int, seed: str = "protections") -> list[Right]:
+    return list(draw_cases(domain(), Side.TRAINING, seed, count))
+
+
+def tree(of: Task, number: int = 0, fresh: bool = True, branches: int = 0) -> TreeRecord:
+    lineage = Lineage(operator="expand", persona_id=ANN.id)
+    seed = Seed(id=f"seed-{number}", lineage=lineage, persona=PEOPLE[number % 6], task=of, fresh=fresh)
+    found = growth.offers(drawn_right(of), random.Random(number), branches) if branches else ()
+    grown = [Grown(branch=o.branch, case=dump_case(o.right.case), deeper=o.deeper) for o in found]
+    return TreeRecord(id=f"tree-{number}", lineage=lineage, seed=seed, observed={}, branches=grown)
+
+
+def drawn_right(of: Task) -> Right:
+    return right_of(shelf(), of)
+
+
+def tasks(count: int) -> list[Task]:
+    return [task(right.case) for right in drawn(count)]
+
+
+def chosen(ctx: Context) -> list[invert_agentic.Target]:
+    return invert_agentic._chosen(ctx, ctx.agentic)[1]  # type: ignore[arg-type]
+
+
+def asks(targets: Sequence[invert_agentic.Target]) -> list[str]:
+    return [near(target.package, dump_case(target.right.case)) for target in targets]
+
+
+# ---- inversion: nothing twice ----------------------------------------------------------------------------------------
+def test_a_round_asks_nothing_twice_whichever_tree_or_twin_it_comes_from() -> None:
+    same, other = task(), task(LOCKED)
+    ctx = Context(
+        agentic(maxTasks=40), {"trees.jsonl": [tree(t, n, branches=6) for n, t in enumerate((same, same, other))]}
+    )
+    found = asks(chosen(ctx))
+    assert ctx.dropped[NEAR] > 0 and len(set(found)) == len(found) > 4
+
+
+def test_twins_are_new_as_well() -> None:
+    """The twin of a case may be another tree's case: it is made once."""
+    locked = task(LOCKED)
+    alone = chosen(Context(agentic(maxTasks=40), {"trees.jsonl": [tree(locked)]}))
+    twin = next(target for target in alone if target.of)
+    records = {"trees.jsonl": [tree(locked)], "asked.jsonl": [fingerprint(task(twin.right.case))]}
+    ctx = Context(agentic(maxTasks=40), records)
+    assert not [target for target in chosen(ctx) if target.of] and ctx.dropped[EARLIER] == 1
+
+
+@pytest.mark.parametrize(("where", "reason"), [("asked.jsonl", EARLIER), ("suites/booking-heldout.jsonl", HELD_OUT)])
+def test_what_earlier_rounds_or_suites_ask_becomes_no_task(where: str, reason: str) -> None:
+    before = task(TRAP)
+    known: Sequence[Any] = [fingerprint(before)] if reason == EARLIER else [before]
+    ctx = Context(
+        agentic(maxTasks=40),
+        {"trees.jsonl": [tree(before), tree(task(), 1), tree(task(LOCKED), 2)], where: known},
+        ["booking-heldout"],
+    )
+    found = asks(chosen(ctx))
+    assert fingerprint(before).near not in found and found and ctx.dropped[reason] == 1
+
+
+# ---- inversion: balance ----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("share", ["0.25", "0.5"])
+def test_allowed_and_refused_wishes_kinds_and_people_are_in_their_shares(share: str) -> None:
+    trees = [tree(t, n) for n, t in enumerate(tasks(60))]
+    ctx = Context(agentic(maxTasks=16, legalShare=share), {"trees.jsonl": trees, "seeds/personas.jsonl": PEOPLE})
+    originals = [target for target in chosen(ctx) if not target.of]
+    legal = [kinds.legal(target.right) for target in originals]
+    assert abs(sum(legal) / len(legal) - float(share)) <= 0.13
+    strata = Counter((ok, target.stratum) for ok, target in zip(legal, originals, strict=True))
+    every = Counter((kinds.legal(r), (kinds.kind_of(r), r.behaviour.endings)) for r in map(drawn_right, tasks(60)))
+    assert len(strata) >= min(len(every), len(originals)) - 2
+    assert len({target.persona.id for target in originals}) == len(PEOPLE)
+
+
+def test_users_insist_in_the_share_of_refused_wishes_that_is_asked_for() -> None:
+    trees = [tree(t, n) for n, t in enumerate(tasks(40))]
+    ctx = Context(agentic(maxTasks=30), {"trees.jsonl": trees})
+    found = chosen(ctx)
+    refused = {target.key for target in found if not kinds.legal(target.right)}
+    for share in (0.0, 0.5, 1.0):
+        pushed = invert_agentic._pushed(ctx, found, share)  # type: ignore[arg-type]
+        assert pushed <= refused and len(pushed) == round(share * len(refused))
+
+
+# ---- seeds -----------------------------------------------------------------------------------------------------------
+def plans(ctx: Context, past: rounds.Before, count: int) -> list[seed_agentic.Plan]:
+    return seed_agentic._plans(ctx, ctx.agentic, past, count)  # type: ignore[arg-type]
+
+
+def test_fresh_seeds_are_what_nobody_was_asked_and_speak_for_those_who_did_not() -> None:
+    spec, people = agentic(maxTasks=70), {"seeds/personas.jsonl": PEOPLE}
+    first = plans(Context(spec, people), rounds.Before(), 6)
+    assert len(first) == 6 and len({p.persona.id for p in first}) == 6
+    known = [task(plan.right.case) for plan in first]
+    spoke = Seed(id="s", lineage=Lineage(operator="x", persona_id="persona-3"), persona=ANN, task=known[0], fresh=False)
+    ctx = Context(spec, people)
+    second = plans(ctx, rounds.Before([spoke], [], [fingerprint(t) for t in known[:3]]), 5)
+    assert ctx.dropped[EARLIER] == 3 and "persona-3" not in {p.persona.id for p in second}
+    assert not {near(p.package, dump_case(p.right.case)) for p in second} & {fingerprint(t).near for t in known[:3]}
+    ctx = Context(spec, {**people, "suites/booking-heldout.jsonl": known[:2]}, ["booking-heldout"])
+    plans(ctx, rounds.Before(), 6)
+    assert ctx.dropped[HELD_OUT] == 2
+
+
+@pytest.mark.parametrize(("grown", "fresh"), [(0, 10), (3, 7), (7, 3), (50, 3)])
+def test_new_workflows_stand_beside_grown_trees_in_their_share(grown: int, fresh: int) -> None:
+    assert seed_agentic.fresh_wanted(agentic(maxTasks=70, branchesPerTree=6), grown) == fresh
+
+
+def test_a_task_of_another_version_of_a_package_seeds_nothing_and_stays_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, old = task(), task(TRAP).model_copy(update={"package": "sha256:" + "0" * 64})
+    seen = [
+        Trajectory(id=f"t{n}", track=Track.AGENTIC, item=of.id, step=1, score=0.0, task=of)
+        for n, of in enumerate((now, old))
+    ]
+    monkeypatch.setattr(rounds, "read_rollouts", lambda store, digest: seen)
+    monkeypatch.setattr(rounds, "_handed_on", lambda ctx: iter(()))
+    ctx: Any = Context(agentic(), {"seeds/personas.jsonl": [ANN]})
+    past = rounds.before(ctx, {"booking": PACKAGE})
+    assert [s.task.id for s in past.seeds] == [now.id] == [t.item for t in past.rollouts]
+    assert {f.near for f in past.asked} == {fingerprint(now).near, fingerprint(old).near}
+
+
+# ---- solving ---------------------------------------------------------------------------------------------------------
+async def test_every_kept_task_holds_what_solver_and_policy_reached_and_hands_its_fingerprint_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    of = task()
+    turns = {
+        Role.SOLVER: [[], [LOOK, CANCEL]],
+        Role.POLICY: [[LOOK, CANCEL], [CANCEL]],
+    }  # fails once; right once of two
+
+    async def run(of: Task, right: Right, llm: Any, user: Any = None, **_: Any) -> Any:
+        return play(None, *(turns[llm].pop(0) or ["I will not."]))
+
+    monkeypatch.setattr(solve_agentic.drive, "run", run)
+    earlier = Fingerprint(id="f", lineage=Lineage(operator="x"), near="n")
+    ctx: Any = Context(
+        agentic(difficulty={"low": "0.1", "high": "0.9", "samples": 2}), {"tasks.jsonl": [of], "asked.jsonl": [earlier]}
+    )
+    made = await solve_agentic.run(ctx)
+    assert isinstance(made.result, SolvedResult) and made.result.bands == {"frontier": 1}
+    (solved,) = made.result.difficulty
+    assert (solved.solver_n, solved.solver_k, solved.policy_n, solved.policy_k) == (2, 1, 2, 1)
+    files = {file.path: file for file in made.files}
+    kept = next(iter(files["tasks.jsonl"].content.decode().splitlines()))
+    back = Task.model_validate_json(kept)
+    assert (back.solver_pass, back.policy_pass) == (solve_agentic.PassRate(n=2, k=1), solve_agentic.PassRate(n=2, k=1))
+    handed = [Fingerprint.model_validate_json(line).near for line in files["seen.jsonl"].content.decode().splitlines()]
+    assert handed == ["n", fingerprint(of).near]
+
+
+def test_dialogues_of_a_compact_domain_are_solved_and_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    ctx: Any = Context(agentic(), {})
+    alone, dialogues = solve_agentic.trainable(ctx, [task(), task(WITHHELD)])
+    assert [t.single_turn for t in alone] == [True] and [t.single_turn for t in dialogues] == [False]
