@@ -1,4 +1,4 @@
-"""Pages of evidence name tests: each of them exists."""
+"""Pages of evidence, and the method's table of features, name tests and code: each of them exists."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
 PAGE, ENDPOINTS_AND_DATA = (ROOT / "docs" / "evidence" / f"reports-{number}.md" for number in (11, 12))
+METHOD = ROOT / "docs" / "method.md"
+FEATURES = [f"{letter}{n}" for letter, most in (("A", 6), ("B", 12), ("C", 8), ("D", 8)) for n in range(1, most + 1)]
 
 
 @cache
@@ -43,3 +45,16 @@ def test_every_report_on_endpoints_and_data_has_its_row() -> None:
     found = re.findall(r"^\| (\d+) \| (.*)$", ENDPOINTS_AND_DATA.read_text(), re.MULTILINE)
     assert [int(number) for number, _ in found] == [*range(1, 39), *range(1, 35)]
     assert all(NAMED.search(rest) for _, rest in found)
+
+
+def test_every_feature_of_the_method_has_code_and_test_or_a_reason() -> None:
+    table = METHOD.read_text().partition("## The method's agentic features")[2]
+    cells = [
+        [c.strip() for c in line.split("|")[1:-1]] for line in table.splitlines() if re.match(r"\| [A-D]\d+ \|", line)
+    ]
+    assert [row for row, *_ in cells] == FEATURES
+    for row, _, here, code, tests in cells:
+        files, named = re.findall(r"`([\w/]+\.py)`", code), NAMED.findall(tests)
+        assert (files and named) or here.startswith("absent"), row
+        assert all((ROOT / "jobs" / file).is_file() for file in files), row
+        assert all(name in names_in(path) for path, name in named), (row, named)
