@@ -105,4 +105,9 @@ class RolloutPoolStatus(StatusModel):
     started_at: str | None = Field(
         default=None, description="When the current revision began to start; startupTimeout counts from here."
     )
+    held_since: str | None = Field(
+        default=None, description="Since when its pods hold as many GPUs as now; absent while they hold none."
+    )
+    held_gpus: int = Field(default=0, description="GPUs that its pods hold.")
+    gpu_seconds: str | None = Field(default=None, description="GPU-seconds up to heldSince; absent on CPU.")
     progress: Message | None = Field(default=None, description="What is going on, in words.")

@@ -446,7 +446,10 @@ class RLJobStatus(StatusModel):
         default=None, description="Since when its pods may start; startupTimeout counts from here. Absent while queued."
     )
     running_since: Timestamp | None = Field(
-        default=None, description="Since when the current attempt runs; GPU-seconds count from here."
+        default=None, description="Since when the current attempt runs; stallAfter counts from here."
+    )
+    held_since: Timestamp | None = Field(
+        default=None, description="Since when pods of the current attempt hold GPUs; GPU-seconds count from here."
     )
     finished_at: Timestamp | None = Field(default=None, description="When the job ended; it is never started again.")
     progress: Message | None = Field(default=None, description="What is going on, in words.")

@@ -176,7 +176,7 @@ class RLJobSeen:
     """An RLJob as it was observed. `run` is the RayJob of the current attempt; `others` are RayJobs of ours beside it.
 
     `reusable` names who made the checkpoint that a first attempt will go on from; `twin` an RLJob that trains the same.
-    `checkpoint_bytes`: of a whole checkpoint, where the model's shape is known.
+    `checkpoint_bytes`: of a whole checkpoint, where the model's shape is known. `gpus`: held by its pods.
     """
 
     problem: Problem | None = None
@@ -190,6 +190,7 @@ class RLJobSeen:
     content: Content | None = None
     reusable: ReusedFrom | None = None
     checkpoint_bytes: float | None = None
+    gpus: int = 0
     twin: str | None = None
     refused: Problem | None = None
 
@@ -204,7 +205,10 @@ class Revision:
 
 @dataclass(frozen=True)
 class PoolSeen:
-    """A pool as it was observed. `serving` is the revision that the stable Service selects, if the Service exists."""
+    """A pool as it was observed. `serving` is the revision that the stable Service selects, if the Service exists.
+
+    `gpus`: held by its pods.
+    """
 
     problem: Problem | None = None
     digest: str | None = None
@@ -213,6 +217,7 @@ class PoolSeen:
     serving: str | None = None
     service_conflict: str | None = None
     pods: int = 0
+    gpus: int = 0
     refused: Problem | None = None
 
 

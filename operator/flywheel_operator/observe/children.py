@@ -124,10 +124,10 @@ def _add_pool(family: Family, pool: Object, place: Place, now: datetime) -> None
     if parsed is None:
         family.runs[stage] = Run(child_of(pool), RunState.STARTING, "its status was written by another release", True)
         return
-    spec, status = parsed
+    status = parsed[1]
     family.runs[stage] = pool_run(pool, status)
     if entry.child is not None or entry.state is StageState.RUNNING:
-        family.gpu_seconds[stage] = _pool_seconds(entry, spec, now)
+        family.gpu_seconds[stage] = budget.pool_seconds(status, now)
 
 
 def _add_rljob(family: Family, rljob: Object, place: Place, now: datetime) -> None:
@@ -201,12 +201,6 @@ def _said(conditions: list[Condition], progress: str) -> tuple[str, Reason]:
 def _is_true(conditions: list[Condition], kind: ConditionType) -> bool:
     found = find_condition(conditions, kind)
     return found is not None and found.status == "True"
-
-
-def _pool_seconds(entry: StageStatus, spec: RolloutPoolSpec, now: datetime) -> float:
-    if spec.gpus_per_replica == 0 or entry.attempt_started_at is None:
-        return 0.0
-    return (now - parse_time(entry.attempt_started_at)).total_seconds() * spec.gpus_per_replica * spec.replicas
 
 
 def _rljob_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float:

@@ -18,6 +18,7 @@ from pydantic import ValidationError
 
 from flywheel_api import signs
 from flywheel_api.artifacts import Failure
+from flywheel_api.bounds import quantity
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
 from flywheel_api.ends import MEANINGS, End
 from flywheel_operator.model import Ended
@@ -87,6 +88,17 @@ def known(end: End, who: str, words: object = "", advice: str = "") -> Ended:
 def of_exit(code: int, who: str) -> Ended:
     """Cause of an exit code; `who` says whose."""
     return Ended(CAUSE_OF_EXIT.get(code, Cause.APP), f"ExitCode{code}", f"{who} ended with exit code {code}")
+
+
+def held(pods: Iterable[Pod], resource: str) -> int:
+    """GPUs that nodes have given to these pods: one that waits for a node holds none."""
+    found = 0
+    for pod in pods:
+        spec, phase = pod.get("spec") or {}, (pod.get("status") or {}).get("phase")
+        if spec.get("nodeName") and phase not in ("Succeeded", "Failed"):
+            sizes = ((c.get("resources") or {}).get("limits") or {} for c in spec.get("containers") or [])
+            found += sum(int(quantity(str(size[resource]))) for size in sizes if resource in size)
+    return found
 
 
 def is_ours(status: dict[str, Any]) -> bool:

@@ -9,6 +9,7 @@ from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision, RunState
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.pods import held
 from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pod_template
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
@@ -44,6 +45,7 @@ async def see_pool(
         serving=serving,
         service_conflict=conflict,
         pods=len(pods),
+        gpus=held(pods, context.config.gpu_resource),
     )
 
 

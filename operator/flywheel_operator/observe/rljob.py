@@ -17,7 +17,7 @@ from flywheel_operator.model import Content, Ended, Meta, Object, Problem, Recor
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.attempts import parse
 from flywheel_operator.observe.base import Context
-from flywheel_operator.observe.pods import at_node
+from flywheel_operator.observe.pods import at_node, held
 from flywheel_operator.observe.rayjobs import child_of, run_of
 from flywheel_operator.plan.preflight import job_fits, rljob_spec
 from flywheel_operator.plan.rljob import is_open
@@ -37,7 +37,12 @@ async def see_rljob(context: Context, meta: Meta, spec: RLJobSpec, status: RLJob
         lost = await context.kube.refresh(RAYJOBS, meta.namespace, current)  # somebody may have taken its labels off
         job = lost if lost is not None and owner_uid(lost) == meta.uid else None
     others = tuple(child_of(j) for j in jobs if j["metadata"]["name"] != current)
-    seen = RLJobSeen(run=await _run(context, meta, job, pods), others=others, pods=len(pods))
+    seen = RLJobSeen(
+        run=await _run(context, meta, job, pods),
+        others=others,
+        pods=len(pods),
+        gpus=held(pods, context.config.gpu_resource),
+    )
     if status.finished_at is not None:
         return seen
     try:

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from flywheel_api.base import parse_decimal, parse_duration, parse_time
+from flywheel_api.base import format_time, parse_decimal, parse_duration, parse_time
 from flywheel_api.conditions import Reason
+from flywheel_api.pool import RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.round import BudgetSpec, RoleTokens, StageStatus
 from flywheel_operator.model import Problem
@@ -27,10 +28,24 @@ def zero(budget: BudgetSpec) -> Problem | None:
 
 def running_gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float | None:
     """GPU-seconds of the attempt that runs now; None when none runs, or it has no GPU."""
-    gpus = spec.nodes * spec.gpus_per_node
-    if gpus == 0 or status.running_since is None:
+    gpus, since = spec.nodes * spec.gpus_per_node, status.held_since or status.running_since
+    if gpus == 0 or since is None:
         return None
-    return (now - parse_time(status.running_since)).total_seconds() * gpus
+    return (now - parse_time(since)).total_seconds() * gpus
+
+
+def pool_seconds(status: RolloutPoolStatus, now: datetime) -> float:
+    """GPU-seconds of a pool up to now: of GPUs that its pods hold, not of those that it waits for."""
+    since = parse_time(status.held_since) if status.held_since else now
+    return float(status.gpu_seconds or 0) + (now - since).total_seconds() * status.held_gpus
+
+
+def held(status: RolloutPoolStatus, gpus: int, now: datetime) -> dict[str, object]:
+    """What changes in a pool's account when its pods hold another number of GPUs."""
+    if gpus == status.held_gpus:
+        return {}
+    spent = f"{pool_seconds(status, now):.0f}"
+    return {"gpu_seconds": spent, "held_gpus": gpus, "held_since": format_time(now) if gpus else None}
 
 
 def gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> str | None:

@@ -26,7 +26,7 @@ from flywheel_operator.model import (
     Timings,
     delete,
 )
-from flywheel_operator.plan import attempt
+from flywheel_operator.plan import attempt, budget
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
 
 RAYSERVICE = "RayService"
@@ -242,6 +242,6 @@ class _Planner:
             "replicas": self.seen.pods,
             "cause": None,
             "selector": f"{LABEL_POOL}={self.meta.name}",
-        }
+        } | budget.held(self.status, self.seen.gpus, self.now)
         status = self.status.model_copy(update=fixed | changes)
         return Plan(status, actions, tuple(self.notes), REFUSED_AGAIN if refused else requeue)

@@ -124,6 +124,7 @@ class _Planner:
             "content_key": self.seen.content.key if self.seen.content else None,
             "reused_from": maker,
             "running_since": None,
+            "held_since": None,
             "awaited_since": None,
             "disruption": None,
             "child": None,
@@ -197,12 +198,17 @@ class _Planner:
             "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
             "starting_since": None,
             "running_since": None,
+            "held_since": None,
         }
         return self._waits(run, changes | {"phase": "Queued", "awaited_since": None, "eta": None})
 
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
         since = self.status.starting_since or format_time(self.now)
-        return self._waits(run, {"phase": "Starting", "starting_since": since})
+        return self._waits(run, {"phase": "Starting", "starting_since": since, "held_since": self._held_since()})
+
+    def _held_since(self) -> str | None:
+        """Since when nodes have given GPUs to pods of the attempt: they are held while the others still wait."""
+        return self.status.held_since or (format_time(self.now) if self.seen.gpus else None)
 
     def _waits(self, run: Run, changes: Changes) -> Plan[RLJobStatus]:
         text = run.text or f"RayJob {run.child.name} is starting"
@@ -219,6 +225,7 @@ class _Planner:
             "awaited_since": None,
             "starting_since": self.status.starting_since or format_time(self.now),
             "running_since": self.status.running_since or format_time(self.now),
+            "held_since": self._held_since(),
         }
         fact = run.evidence
         if fact is not None and self.status.disruption is None:
@@ -275,6 +282,7 @@ class _Planner:
             "finished_at": format_time(self.now),
             "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
             "running_since": None,
+            "held_since": None,
             "awaited_since": None,
             "progress": text,
         }
@@ -288,6 +296,7 @@ class _Planner:
             "fruitless": verdict.tries.fruitless,
             "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
             "running_since": None,
+            "held_since": None,
             "awaited_since": None,
             "eta": None,
         }

@@ -97,7 +97,8 @@ class _Pipeline:
 
     def __init__(self, draft: Draft) -> None:
         self.draft, self.seen, self.stages = draft, draft.seen, draft.stages
-        self.starts = Starts(draft.stages, draft.seen, draft.spec.suspend, draft.now)
+        gpus = graph.pool_template(draft.spec).gpus_per_replica > 0
+        self.starts = Starts(draft.stages, draft.seen, draft.spec.suspend, draft.now, gpus)
         self.failed: tuple[Stage, str, Reason] | None = None
         self.said: dict[Stage, Reason] = {}
 

@@ -13,6 +13,7 @@ from flywheel_api.stages import Runs, Stage, StageDef
 from flywheel_operator.model import Record, RoundSeen, RunState
 from flywheel_operator.plan import graph
 
+_IDLE = timedelta(minutes=10)  # GPUs that nobody asks are given back: a pool takes about as long to start anew
 _QUEUE_GRACE = timedelta(minutes=5)  # many a queue lets go in seconds, and a pool takes minutes to come back
 
 
@@ -24,6 +25,7 @@ class Starts:
     seen: RoundSeen
     suspended: bool
     now: datetime
+    gpus: bool = False  # whether the round's pools hold any
 
     def may_start(self, definition: StageDef) -> bool:
         """Whether the next attempt of a stage may begin now."""
@@ -58,7 +60,21 @@ class Starts:
 
     def _wanted(self, pool: Stage) -> bool:
         """Whether a stage that needs a pool is sure to run: its result is not in the store, or cannot be there."""
-        return any(self._will_run(graph.BY_STAGE[user]) for user in graph.users_of(pool))
+        users = [graph.BY_STAGE[user] for user in graph.users_of(pool)]
+        return any(self._will_run(u) and (not self.gpus or graph.ready(u, self.stages)) for u in users)
+
+    def _unasked(self, pool: Stage) -> bool:
+        """Whether GPUs of a pool have had nobody to answer for a while: whoever asks next waits for others' work."""
+        users = [self.stages[user] for user in graph.users_of(pool)]
+        open_ = [u for u in users if u.state not in graph.DONE]
+        ended = max((u.finished_at for u in users if u.finished_at is not None), default=None)
+        if (
+            not self.gpus
+            or ended is None
+            or any(graph.ready(graph.BY_STAGE[Stage(u.name)], self.stages) for u in open_)
+        ):
+            return False
+        return self.now - parse_time(ended) > _IDLE
 
     def _held(self, stage: Stage) -> bool:
         """Whether somebody holds a stage back, for who knows how long: a queue, a quota (law 8)."""
@@ -99,10 +115,11 @@ class Starts:
     def pool_idle(self, stage: Stage) -> bool:
         """Whether a pool may go: no stage needs it any more, or it would only wait.
 
-        So it is at the stage boundary of a suspension, and while whatever would need it is held back by a queue.
+        So it is at the stage boundary of a suspension, and while whatever would need it is held back by a queue, or is
+        far from its turn.
         """
         running = any(self.stages[s].state is StageState.RUNNING for s in graph.users_of(stage))
-        if self.pool_over(stage) or (self.suspended and not running):
+        if self.pool_over(stage) or (self.suspended and not running) or self._unasked(stage):
             return True
         return any(self._held(s) for s in self.stages) and not self._wanted(stage)
 

@@ -198,7 +198,10 @@ class World:
         for service in self.of_kind("RayService"):
             self._ray_service(service)
 
-    def _pod(self, owner: Object, template: Object, phase: str = "Running") -> None:
+    def _pod(self, owner: Object, template: Object, groups: list[Object] | None = None) -> None:
+        """One pod, which has the containers of a Ray cluster's workers as well."""
+        work = [c for g in groups or [] for c in g["template"]["spec"]["containers"] * g["replicas"]]
+        containers = [{"resources": c.get("resources", {})} for c in [*template["spec"]["containers"], *work]]
         name = f"{owner['metadata']['name']}-pod"
         if ("Pod", NS, name) in self.kube.objects:
             return
@@ -218,8 +221,8 @@ class World:
                     "labels": dict(template["metadata"]["labels"]),
                     "ownerReferences": [ref],
                 },
-                "spec": {},
-                "status": {"phase": phase, "conditions": [{"type": "Ready", "status": "True"}]},
+                "spec": {"nodeName": "node-1", "containers": containers},
+                "status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]},
             }
         )
 
@@ -253,7 +256,7 @@ class World:
         config = env_json(template["spec"], TRAIN_CONFIG_ENV)
         owner, attempt = Owner(**config["owner"]), config["attempt"]
         if state == "":
-            self._pod(job, template)
+            self._pod(job, template, cluster.get("workerGroupSpecs"))
             status = {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING", "rayClusterName": f"{name}-abcde"}
             self.kube.update("RayJob", NS, name, status=status)
         elif state == "Running" and TRAIN_STAGE in self.fail:
@@ -269,7 +272,8 @@ class World:
         name = service["metadata"]["name"]
         if service.get("status"):
             return
-        self._pod(service, service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"])
+        cluster = service["spec"]["rayClusterConfig"]
+        self._pod(service, cluster["headGroupSpec"]["template"], cluster.get("workerGroupSpecs"))
         if "serve" in self.holding:
             return
         self.kube.update("RayService", NS, name, status=serving_status(f"{name}-abcde"))
