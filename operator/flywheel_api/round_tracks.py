@@ -64,8 +64,10 @@ class VerificationSpec(ApiModel):
 
 
 class FilledBandSpec(ApiModel):
-    """Which measured pass rates are trained on, and how far the band is filled. 0 and 1 never are: no group of equal
-    rewards has a gradient."""
+    """Which measured pass rates are trained on, and how far the band is filled.
+
+    0 and 1 never are: a group of equal rewards has no gradient.
+    """
 
     low: Fraction | None = Field(
         default=None, description="Lowest pass rate kept; unset is 0.05 in a round on a model, 0.2 on an earlier round."

@@ -42,7 +42,7 @@ class Past:
     def proposed(self) -> list[Problem]:
         """Problems to be tried again: what training failed at, what was too hard, and what was not needed, in turn."""
         trained = self.trained
-        left = {b: [p for p in self.pool if p.band is b and p.content not in trained] for b in LEFT}
+        left = {b.value: [p for p in self.pool if p.band is b and p.content not in trained] for b in LEFT}
         offered: dict[str, Problem] = {}
         for problem in in_turn({"failed": self.failed, **left}):
             offered.setdefault(problem.content, problem.model_copy(update={"policy_pass": None, "band": None}))

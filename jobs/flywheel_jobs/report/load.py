@@ -19,6 +19,7 @@ from flywheel_api.results import (
     CurvePoint,
     EvaluationResult,
     GateOutcome,
+    MeasuredResult,
     PackageResult,
     SolvedResult,
     SuiteScore,
@@ -30,6 +31,7 @@ from flywheel_api.stages import PIPELINE, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.harness.journal import add_usage
 from flywheel_jobs.report.difficulty import difficulty
+from flywheel_jobs.report.measuring import measuring
 from flywheel_jobs.report.model import (
     GroupScore,
     Node,
@@ -108,6 +110,10 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
         matrix=tuple(verdict.matrix) if verdict else (),
         trainings=tuple(_trainings(manifests)),
         difficulty=difficulty(manifests.result(Stage.SOLVE_AGENTIC, SolvedResult)),
+        measured=measuring(
+            manifests.result(Stage.MEASURE_REASONING, MeasuredResult),
+            manifests.result(Stage.TRAIN_REASONING, TrainingResult),
+        ),
         items=choose(
             manifests.records(Stage.EVALUATE_BASE, "samples.jsonl", EvaluationRow),
             manifests.records(Stage.EVALUATE_CANDIDATE, "samples.jsonl", EvaluationRow),

@@ -118,6 +118,25 @@ class DifficultyView:
 
 
 @dataclass(frozen=True)
+class Cost:
+    """Samples of the policy, and the tokens that they are."""
+
+    what: str
+    samples: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class MeasuredView:
+    """Problems by measured band, those that are trained on by family, and what measuring cost beside training."""
+
+    bands: tuple[tuple[str, int], ...]
+    families: tuple[tuple[str, int], ...]
+    note: str
+    costs: tuple[Cost, ...]
+
+
+@dataclass(frozen=True)
 class ToolCall:
     """A call as the model wrote it; arguments are JSON text."""
 
@@ -197,6 +216,7 @@ class ReportModel:
     matrix: tuple[MatrixRow, ...] = ()
     trainings: tuple[Training, ...] = ()
     difficulty: DifficultyView | None = None
+    measured: MeasuredView | None = None
     items: tuple[SampleItem, ...] = ()
     lineage: tuple[Node, ...] = ()
     roles: tuple[RoleUse, ...] = ()

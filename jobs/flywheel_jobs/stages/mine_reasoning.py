@@ -64,7 +64,8 @@ def choose(ctx: StageContext, before: Past) -> tuple[list[Problem], list[Problem
             dropped[reason] += 1
         elif len(carried) < limit:
             carried.setdefault(problem.id, problem)
-    trained, fresh = before.trained, {}
+    trained = before.trained
+    fresh: dict[str, Problem] = {}
     for problem in ctx.records(Stage.PREPARE, "seeds/reasoning.jsonl", Problem):
         if problem.content in trained:
             dropped[TRAINED_BEFORE] += 1

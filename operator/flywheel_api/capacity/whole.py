@@ -154,7 +154,8 @@ def _serving(
     asked = 2 * sum((s.items or (_SUITE if s.source else 50)) * s.repeats for s in spec.evaluation.suites)
     longest = policy.sampling.max_tokens
     if spec.reasoning is not None:
-        asked += spec.reasoning.mining.max_problems * spec.reasoning.mining.samples
+        asked += int(spec.reasoning.mining.max_problems * spec.reasoning.mining.samples)
+        asked += int(_variants(spec) * VERIFIED * spec.reasoning.difficulty.samples)
         longest = min(longest, spec.reasoning.mining.max_response_tokens)
     slots = max(1, min(slots, policy.concurrency // pool.replicas))
     batch = pace.Batch(

@@ -16,8 +16,9 @@ from flywheel_api.records.reasoning import Band, Problem
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_jobs.reasoning import filling, replay, roles
 from flywheel_jobs.reasoning.bands import Limits, limits_of
-from flywheel_jobs.reasoning.filling import Aim, Filled, Order, family_of, fill
+from flywheel_jobs.reasoning.filling import Aim, Filled, family_of, fill
 from flywheel_jobs.reasoning.past import Past
+from flywheel_jobs.reasoning.variants import Order
 from unit.operator.world import ROUND
 
 LIMITS = Limits(0.2, 0.8)

@@ -19,6 +19,7 @@ from flywheel_api.results import (
     GroupScore,
     Loss,
     MatrixRow,
+    MeasuredResult,
     OutcomeReward,
     PackagedDataset,
     PackageResult,
@@ -75,6 +76,7 @@ _STAGES: tuple[tuple[str, float, float, int, int, dict[str, int], int], ...] = (
         {"votes differ": 31, "near duplicate": 17, "in a held-out suite": 2},
         96400,
     ),
+    ("MeasureReasoning", 4.3, 4.6, 110, 24, {"too-hard-for-policy": 50, "more-than-needed": 36}, 21000),
     ("SeedAgentic", 1.5, 2.2, 24, 24, {}, 11000),
     ("ExpandAgentic", 2.2, 2.5, 24, 18, {"no legal branch": 6}, 26000),
     ("InvertAgentic", 2.5, 2.8, 108, 97, {"state does not reach the branch": 11}, 18000),
@@ -190,6 +192,11 @@ def _result(stage: Stage, digests: dict[str, str]) -> Result:
             )
         case Stage.GATE:
             return _verdict(digests["TrainAgentic"])
+        case Stage.MEASURE_REASONING:
+            return MeasuredResult(
+                bands={"hard": 40, "frontier": 31, "solved": 9}, families={"sub": 8, "add": 8, "mul": 4},
+                wanted=20, found=20, replayed=4, waves=2, samples=560, tokens=21_000, note="40 hard, 31 frontier",
+            )  # fmt: skip
         case Stage.SOLVE_AGENTIC:
             rows = (
                 (1, "normal", 40, 30, 39),
@@ -262,7 +269,8 @@ def _inputs(stage: str, digests: dict[str, str]) -> dict[str, str]:
         "ExpandAgentic": ("Prepare", "SeedAgentic"),
         "InvertAgentic": ("Prepare", "ExpandAgentic"),
         "SolveAgentic": ("Prepare", "InvertAgentic"),
-        "Package": ("Prepare", "MineReasoning", "VerifyReasoning", "SolveAgentic"),
+        "MeasureReasoning": ("Prepare", "MineReasoning", "VerifyReasoning"),
+        "Package": ("MeasureReasoning", "SolveAgentic"),
         "EvaluateCandidate": ("Prepare",),
         "Gate": ("Prepare", "EvaluateBase", "EvaluateCandidate"),
     }

@@ -13,11 +13,12 @@ import pytest
 from flywheel_api import artifacts
 from flywheel_api.common import ReusedFrom
 from flywheel_api.records.evaluation import EvaluationRow
-from flywheel_api.results import Track, Verdict, VerifiedResult
+from flywheel_api.results import CurvePoint, MeasuredResult, Track, TrainingResult, Verdict, VerifiedResult
 from flywheel_jobs.core.errors import StoreUnavailable
 from flywheel_jobs.report import view
 from flywheel_jobs.report.graph import NODE_HEIGHT, NODE_WIDTH, lay_out, reduced_edges
 from flywheel_jobs.report.load import load
+from flywheel_jobs.report.measuring import measuring
 from flywheel_jobs.report.model import Node, ReportModel, Score, Suite
 from flywheel_jobs.report.render import render
 from flywheel_jobs.report.samples import choose, turns_of
@@ -105,7 +106,7 @@ def test_text_of_models_is_shown_not_run(model: ReportModel, page: Page) -> None
 def test_every_section_can_be_reached_by_keyboard(page: Page) -> None:
     ids = {attrs["id"] for _, attrs in page.tags if "id" in attrs}
     targets = {str(attrs["href"])[1:] for tag, attrs in page.tags if tag == "a"}
-    assert targets <= ids and len(targets) == 8
+    assert targets <= ids and len(targets) == 9
     scrolling = [attrs for _, attrs in page.tags if "scroll" in str(attrs.get("class", "")).split()]
     assert scrolling and all(a.get("tabindex") == "0" and a.get("aria-label") for a in scrolling)
 
@@ -136,7 +137,8 @@ def test_what_cannot_be_read_is_named_and_the_rest_is_shown() -> None:
     config, store = synthetic.make_round()
     base = next(s.manifest for s in config.timeline if s.name == "EvaluateBase")
     store.delete(artifacts.manifest_digest_key(str(base)))
-    sample = store.get_manifest(str(config.timeline[15].manifest)).file("samples.jsonl")
+    candidate = next(s.manifest for s in config.timeline if s.name == "EvaluateCandidate")
+    sample = store.get_manifest(str(candidate)).file("samples.jsonl")
     assert sample is not None
     store.put_bytes(artifacts.blob_key(sample.sha256), b"{broken")
     found = load(config, store, NOW)
@@ -303,6 +305,21 @@ def test_no_template_names_an_address() -> None:
     templates = Path(view.__file__).parent / "templates"
     for path in templates.iterdir():
         assert not re.search(r"https?://", path.read_text()), path
+
+
+def test_measured_problems_are_shown_by_band_with_the_cost_of_measuring_beside_training() -> None:
+    config, store = synthetic.make_round()
+    found = load(config, store, NOW)
+    assert found.measured is not None and found.measured.bands == (("hard", 40), ("frontier", 31), ("solved", 9))
+    assert [name for name, _ in found.measured.families] == ["add", "sub", "mul"]
+    here = found.measured.costs[0]
+    assert (here.what, here.samples, here.tokens) == ("measuring variants", 560, 21_000)
+    steps = [CurvePoint(step=n, trajectories=32, prompt_tokens=20.0, response_tokens=5.5) for n in (1, 2)]
+    beside = measuring(MeasuredResult(bands={"hard": 1}), TrainingResult(step=2, curve=steps))
+    assert beside is not None and (beside.costs[1].samples, beside.costs[1].tokens) == (64, 1632)
+    text = Page(render(found)).text
+    assert "Difficulty of the problems" in text and "trained on: sub" in text and "measuring variants" in text
+    assert "Difficulty of the problems" not in Page(render(dataclasses.replace(found, measured=None))).text
 
 
 def test_measured_difficulty_is_shown_by_depth_and_kind_beside_the_published_tiers() -> None:
