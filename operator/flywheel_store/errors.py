@@ -194,6 +194,9 @@ _ANSWERS = (
         "the object lies in an archive of the store at {where} ({code}): restore it, and take the lifecycle rule that "
         "archives objects below the prefix away from bucket {bucket!r}",
     ),
+    _kind(r"^KMS|KMSKey|XMinioKMS", (), StoreUnavailable, Reason.STORE_DENIED,
+          "the store at {where} cannot use the key that encrypts bucket {bucket!r} ({code}): see that it is on, and "
+          "that kms:GenerateDataKey and kms:Decrypt with it are allowed"),
     _kind(
         r"AccessDenied|InvalidAccessKey|SignatureDoesNotMatch|AllAccessDisabled|InvalidSecurity|Unauthori[sz]ed"
         r"|Forbidden",
@@ -203,6 +206,9 @@ _ANSWERS = (
         "the store at {where} refuses {did} ({code}): check accessKey and secretKey of the store Secret, and that "
         "their policy allows {action} in bucket {bucket!r} below the prefix",
     ),
+    _kind(r"^HTTP 413$|EntityTooLarge", (413,), StoreRefused, Reason.STORE_REFUSED,
+          "something before the store at {where} takes no request of that size ({code}): let 64 MiB pass there "
+          "(client_max_body_size, proxy-body-size)"),
     _kind(
         r"NoSuchUpload|InternalError|ServiceUnavailable|RequestTimeout|Conflict|OperationAborted|NotInitialized"
         r"|BadDigest|ChecksumMismatch|SHA256Mismatch|IncompleteBody|" + NO_S3,
