@@ -88,7 +88,7 @@ def exhausted(
     if budget.gpu_hours is not None and Decimal(str(gpu_seconds)) / 3600 > parse_decimal(budget.gpu_hours):
         return Problem(Reason.BUDGET_EXHAUSTED, f"budget.gpuHours {budget.gpu_hours} is used up")
     for limit in budget.tokens:
-        if used.get(limit.role.value, 0) >= int(limit.limit):
+        if used.get(limit.role.value, 0) > int(limit.limit):  # used exactly: whoever asks for more ends by that
             text = f"{used[limit.role.value]} of {limit.limit} tokens of role {limit.role.value} are used"
             return Problem(Reason.BUDGET_EXHAUSTED, text)
     return None

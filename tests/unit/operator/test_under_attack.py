@@ -19,7 +19,7 @@ from flywheel_api.names import LABEL_OWNER_UID, child_name
 from flywheel_api.overrides import check_overrides
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round import BudgetSpec, FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV
 from flywheel_operator.model import (
     Act,
@@ -33,6 +33,7 @@ from flywheel_operator.model import (
     RunState,
     Timings,
 )
+from flywheel_operator.plan import budget
 from flywheel_operator.plan.pool import plan_pool
 from flywheel_operator.plan.preflight import pod_template, rljob_spec, round_spec
 from flywheel_operator.plan.rljob import plan_rljob
@@ -304,6 +305,13 @@ def test_a_store_that_is_away_does_not_make_a_serving_pool_unready() -> None:
     assert find_condition(status.conditions, ConditionType.READY) is None
     found = find_condition(status.conditions, ConditionType.STORAGE_READY)
     assert found is not None and found.status == "False"
+
+
+def test_r22_a_budget_that_is_used_exactly_ends_nothing() -> None:
+    spec = BudgetSpec.model_validate({"tokens": [{"role": "Teacher", "limit": "400"}]})
+    assert budget.exhausted(spec, None, 0.0, {"Teacher": 400}, START) is None, "no stage may ask any more"
+    problem = budget.exhausted(spec, None, 0.0, {"Teacher": 401}, START)
+    assert problem is not None and problem.reason is Reason.BUDGET_EXHAUSTED
 
 
 def test_r24_a_revision_that_is_wanted_again_while_it_goes_is_waited_for() -> None:
