@@ -84,7 +84,8 @@ def test_what_is_no_quantity(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "read"), [(4, "4"), (0.5, "0.5"), (1.37438953472e11, "137438953472"), ("32", "32"), (8.0, "8")]
+    ("written", "read"),
+    [(4, "4"), (0.5, "0.5"), (1.37438953472e11, "137438953472"), ("32", "32"), (8.0, "8"), ("+1", "+1")],
 )
 def test_quantities_are_read_as_yaml_writes_them(written: object, read: str) -> None:
     assert Resources.model_validate({"limits": {"cpu": written}}).limits == {"cpu": read}
