@@ -138,6 +138,11 @@ class StatusModel(ApiModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore")
 
 
+def is_none(value: object) -> bool:
+    """For `exclude_if`: zero, or an empty list. What reads it back takes the field's default."""
+    return not value
+
+
 def parse_duration(text: str) -> timedelta:
     """`36h`, `1h30m`, `90s`, `250ms` as a timedelta, a century at most. Raises ValueError on anything else."""
     if not re.fullmatch(DURATION_PATTERN, text):

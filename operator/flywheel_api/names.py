@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from functools import lru_cache
 
 RAYJOB_NAME_LIMIT = 47  # KubeRay 1.6 refuses longer names (validation.go), with a ValidationFailed that never clears
 CHILD_NAME_LIMIT = 45
@@ -35,6 +36,7 @@ def kebab(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
 
 
+@lru_cache(maxsize=16384)  # asked at each look for each stage
 def child_name(owner_name: str, owner_uid: str, stage: str, attempt: int, limit: int = CHILD_NAME_LIMIT) -> str:
     """`<owner>-<stage>-a<attempt>-<hash of owner uid and stage>`, cut in the owner's part only; a DNS-1035 label.
 

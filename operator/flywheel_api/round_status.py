@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from flywheel_api.base import Message, StatusModel, Timestamp
+from flywheel_api.base import Message, StatusModel, Timestamp, is_none
 from flywheel_api.common import AttemptStatus, ChildRef, DomainPin, ModelStatus, ReusedFrom
 from flywheel_api.conditions import Conditions
 from flywheel_api.results import EndpointFinding, GateOutcome, Verdict
@@ -47,16 +47,22 @@ class RoleTokens(StatusModel):
 
 
 class StageStatus(StatusModel):
-    """One stage, in the order of the pipeline."""
+    """One stage, in the order of the pipeline. What is none is left out: a write costs by its bytes."""
 
     name: str = Field(description="The stage.")
     state: StageState = Field(
         default=StageState.PENDING, description="Skipped is done, too: nothing was there to do, or the track is off."
     )
     attempt: int = Field(default=0, description="Number of the current or last attempt; 0 before the first.")
-    failures: int = Field(default=0, description="Attempts that used up a retry.")
-    fruitless: int = Field(default=0, description="Free attempts in a row that finished no new item.")
-    items: int = Field(default=0, description="Most finished items that were seen in the stage's journal.")
+    failures: int = Field(default=0, exclude_if=is_none, description="Attempts that used up a retry.")
+    fruitless: int = Field(
+        default=0, exclude_if=is_none, description="Free attempts in a row that finished no new item."
+    )
+    items: int = Field(
+        default=0,
+        exclude_if=is_none,
+        description="Most finished items that were seen in the stage's journal.",
+    )
     started_at: Timestamp | None = Field(default=None, description="When its first attempt began.")
     attempt_started_at: Timestamp | None = Field(default=None, description="When the current or last attempt began.")
     starting_since: Timestamp | None = Field(
@@ -69,10 +75,14 @@ class StageStatus(StatusModel):
     not_before: Timestamp | None = Field(default=None, description="Back-off: the next attempt starts no earlier.")
     counts: StageCounts | None = Field(default=None, description="Items in, out and dropped, from its manifest.")
     dropped: Annotated[list[DropCount], Field(max_length=8)] = Field(
-        default_factory=list, description="The most frequent reasons for dropping an item; the rest is one line."
+        default_factory=list,
+        exclude_if=is_none,
+        description="The most frequent reasons for dropping an item; the rest is one line.",
     )
     tokens: Annotated[list[RoleTokens], Field(max_length=8)] = Field(
-        default_factory=list, description="Tokens by role, over all attempts, lost ones included."
+        default_factory=list,
+        exclude_if=is_none,
+        description="Tokens by role, over all attempts, lost ones included.",
     )
     gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
     note: Annotated[str, Field(max_length=512)] | None = Field(

@@ -7,6 +7,7 @@ it is raised when a default changes, which makes the same words mean something e
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
@@ -16,6 +17,7 @@ from flywheel_api.canonical import canonical_json
 from flywheel_api.names import short_hash
 
 HASHES: Final = "h2"
+_wire_name = cache(to_camel)
 
 
 def written(model: ApiModel) -> dict[str, Any]:
@@ -25,7 +27,7 @@ def written(model: ApiModel) -> dict[str, Any]:
 
 def _ordered(model: ApiModel, wire: dict[str, Any]) -> dict[str, Any]:
     for name, info in type(model).model_fields.items():
-        value, place = getattr(model, name), to_camel(name)
+        value, place = getattr(model, name), _wire_name(name)
         if place not in wire:
             continue
         if isinstance(value, ApiModel):
@@ -47,4 +49,9 @@ def hash_of(facts: object, length: int = 8) -> str:
 
 def moved(before: str | None, now: str) -> bool:
     """Whether a hash tells that something changed; one of another version, or none, tells nothing."""
-    return before is not None and before.startswith(f"{HASHES}-") and before != now
+    return is_current(before) and before != now
+
+
+def is_current(known: str | None) -> bool:
+    """Whether a hash was made by this version."""
+    return known is not None and known.startswith(f"{HASHES}-")

@@ -29,10 +29,14 @@ async def write_status(kube: KubeApi, obj: Object, wire: Object) -> Object:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What did not work, first of each: `refused` is for a person to mend, `trouble` may pass by itself."""
+    """What did not work, first of each: `refused` is for a person to mend, `trouble` may pass by itself.
+
+    `wrote` is whether the status differed.
+    """
 
     refused: Problem | None = None
     trouble: PortError | None = None
+    wrote: bool = False
 
 
 async def execute(
@@ -52,7 +56,7 @@ async def execute(
         except PortError as error:
             trouble = trouble or error
     await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(notes)))
-    return Outcome(refused, trouble)
+    return Outcome(refused, trouble, written is not obj)
 
 
 async def _still(kube: KubeApi, obj: Object) -> None:

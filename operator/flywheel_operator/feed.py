@@ -26,14 +26,19 @@ class Feed:
         self._scope: list[str | None] = [*namespaces] or [None]
 
     async def see(self, event: str | None, obj: Object) -> None:
-        """One event of the watch; its type is None for what was there when the watch began."""
+        """One event of the watch; its type is None for what was there when the watch began.
+
+        What a look wrote about its object wakes that object no second time: the look has said when it wants the next
+        one. It still wakes the owner.
+        """
+        echo = self._kube.cache.echoes(obj)
         if event == "DELETED":
             self._kube.cache.remove(obj)
             if obj["kind"] in _OWN_KINDS:
                 await self._report_deletion(obj)
         else:
             self._kube.cache.put(obj)
-        self._wake(obj, gone=event == "DELETED")
+        self._wake(obj, own=event != "DELETED" and not echo)
 
     async def resync(self) -> None:
         """Lists every kind, which makes the cache what the API server has, and wakes every object of ours."""
@@ -48,10 +53,10 @@ class Feed:
         for kind, space, name in self._kube.cache.keys(OWN):
             self._queue.add(Key(kind, space, name))
 
-    def _wake(self, obj: Object, gone: bool = False) -> None:
-        """Adds an object of ours, and the owner that its labels name."""
+    def _wake(self, obj: Object, own: bool) -> None:
+        """Adds an object of ours where it has `own` news, and the owner that its labels name."""
         meta, labels = obj["metadata"], labels_of(obj)
-        if obj["kind"] in _OWN_KINDS and not gone:
+        if obj["kind"] in _OWN_KINDS and own:
             self._queue.add(Key(obj["kind"], meta["namespace"], meta["name"]))
         kind, name = labels.get(LABEL_OWNER_KIND), labels.get(LABEL_OWNER_NAME)
         if kind in _OWN_KINDS and name:

@@ -261,12 +261,16 @@ class Note:
 
 @dataclass(frozen=True)
 class Plan(Generic[S]):
-    """The answer: the whole next status, then effects, then events; look again after `requeue` seconds."""
+    """The answer: the whole next status, then effects, then events; look again after `requeue` seconds.
+
+    `more`: what the status says now may let the next look do more, so that it comes at once where it was written.
+    """
 
     status: S
     actions: tuple[Action, ...] = ()
     notes: tuple[Note, ...] = ()
     requeue: float | None = None
+    more: bool = True
 
 
 def delete(child: Child) -> Action:

@@ -97,7 +97,7 @@ class Reconciler:
             return max(plan.requeue or 0.0, _after(outcome.trouble)) if known else _AT_ONCE
         if outcome.trouble is not None:
             raise Retryable(str(outcome.trouble), _after(outcome.trouble)) from outcome.trouble
-        return plan.requeue
+        return _AT_ONCE if outcome.wrote and plan.more else plan.requeue
 
     def _lasting(self, uid: str, trouble: PortError | None, now: datetime) -> Problem | None:
         """Trouble with effects as a person should read of it: it has lasted, or the other side asks for much time."""
@@ -130,6 +130,7 @@ class Reconciler:
         conditions.blocked(reason, _explain(where, error))
         wire = {**status, "conditions": [c.dump() for c in conditions.result()]}
         wire["observedGeneration"] = meta_of(obj).generation
+        wire.pop("specHash", None)  # of a spec that could be read
         await write_status(self._kube, obj, wire)
 
 

@@ -59,6 +59,7 @@ def against(ours: Result, theirs: Result) -> list[dict[str, Any]]:
     measures = {
         "first status, objects/s": "ramp.first_status_per_s",
         "live, objects/s": "ramp.live_per_s",
+        "API writes of the ramp per second": "ramp.writes_per_s",
         "flips of a burst, objects/s": "burst.per_second",
     }
     return [

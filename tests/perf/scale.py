@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from perf.flips import Flips, Owners
-from perf.meter import Meter, Stretch
+from perf.meter import WRITES, Meter, Stretch, cpu_seconds, servers
 from perf.player import Player, RoundPlayer
 from perf.rest import CUSTOM, Object, Rest
 from perf.subjects import Subject, restart
 
 FLIPS_PER_OBJECT_AND_S = 0.02  # each owner's child changes every 50 s
+CALM_S = 0.2  # seconds of work in two of the clock
 QUIET_S, SETTLE_S = 4.0, 40.0  # at rest: no owner changed for so long; and how long that may take
 
 
@@ -64,6 +65,7 @@ async def playing(load: Load) -> AsyncIterator[Load]:
 
 async def measure(load: Load, subject: Subject, limits: Limits, running: Callable[[], int]) -> dict[str, Any]:
     """All parts in order; `running` counts running stages once the ramp is over."""
+    await _calm()
     load.found["ramp"] = await _ramp(load, limits.ramp)
     await _settled(load)
     load.found["running_stages"] = running()
@@ -76,6 +78,17 @@ async def measure(load: Load, subject: Subject, limits: Limits, running: Callabl
     load.meter.pid = subject.pid
     load.found["restart"]["rss_mb"] = round((await load.meter.since(await load.meter.reading())).rss, 1)
     return load.found
+
+
+async def _calm() -> None:
+    """The API server has made what it makes of new resource types: seconds of work that are nobody's load."""
+    end, pid = time.monotonic() + SETTLE_S, servers()["kube-apiserver"]
+    spent = cpu_seconds(pid)
+    while time.monotonic() < end:
+        await asyncio.sleep(2.0)
+        before, spent = spent, cpu_seconds(pid)
+        if spent - before < CALM_S:
+            return
 
 
 async def _ramp(load: Load, seconds: float) -> dict[str, Any]:
@@ -95,8 +108,10 @@ async def _ramp(load: Load, seconds: float) -> dict[str, Any]:
         "live": len(load.owners.live),
         "all_live_s": round(live, 1) if len(load.owners.live) == count else None,
         "live_per_s": round(len(load.owners.live) / (live or seconds), 1),
-        "writes_per_object": round(sum(stretch.api[v] for v in ("POST", "PUT", "PATCH", "APPLY")) / count, 1),
+        "writes_per_object": round(sum(stretch.api[v] for v in WRITES) / count, 1),
+        "writes_per_s": round(stretch.rate(*WRITES), 1),
         "cpu_ms_per_object": round(1000 * stretch.cpu["operator"] / count, 1),
+        "cpu_s_of": {name: round(seconds, 1) for name, seconds in stretch.cpu.items()},
     }
 
 

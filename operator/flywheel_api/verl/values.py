@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 
@@ -84,14 +85,19 @@ CHOICES: tuple[tuple[str, tuple[str, ...]], ...] = (
 def refused_values(told: Mapping[str, Any]) -> Iterator[str]:
     """One sentence for each setting whose value cannot work."""
     for key, value in _flat(told):
-        for pattern, interval in RANGES:
-            if re.search(rf"(?:^|[._])(?:{pattern})$", key):
-                yield from (f"{key} {n} is outside {interval.text}" for n in _numbers(value) if not interval.holds(n))
-                break
-        for pattern, words in CHOICES:
-            if re.search(rf"(?:^|[.])(?:{pattern})$", key):
-                wrong = [one for one in _listed(value) if isinstance(one, str) and one not in words and "${" not in one]
-                yield from (f"{key} {one!r} is none of {', '.join(words)}" for one in wrong)
+        interval, choices = _rows_of(key)
+        if interval is not None:
+            yield from (f"{key} {n} is outside {interval.text}" for n in _numbers(value) if not interval.holds(n))
+        for words in choices:
+            wrong = [one for one in _listed(value) if isinstance(one, str) and one not in words and "${" not in one]
+            yield from (f"{key} {one!r} is none of {', '.join(words)}" for one in wrong)
+
+
+@lru_cache(maxsize=1024)  # verl's keys are the same in every spec; the patterns are tried once for each
+def _rows_of(key: str) -> tuple[Interval | None, tuple[tuple[str, ...], ...]]:
+    """The first interval that a key has, and the words of all rows that fit it."""
+    interval = next((i for pattern, i in RANGES if re.search(rf"(?:^|[._])(?:{pattern})$", key)), None)
+    return interval, tuple(words for pattern, words in CHOICES if re.search(rf"(?:^|[.])(?:{pattern})$", key))
 
 
 def _flat(told: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

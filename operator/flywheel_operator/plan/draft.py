@@ -6,9 +6,9 @@ from datetime import datetime
 
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.resources import POOL
-from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState
 from flywheel_api.stages import Stage
-from flywheel_api.written import hash_of, written
+from flywheel_api.written import hash_of, is_current, written
 from flywheel_operator.model import Action, Meta, Note, Plan, Problem, RoundSeen, RunState, Timings, delete
 from flywheel_operator.plan import budget, graph, results, texts
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
@@ -21,6 +21,7 @@ FIRST_VISIT = {
     C.ENDPOINTS_AVAILABLE: "not used yet",
     C.PROMOTED: "not decided yet",
 }
+_UNDER_WAY = (StageState.PENDING, StageState.RUNNING)
 
 
 class Draft:
@@ -95,10 +96,23 @@ class Draft:
         refused = not over and self._say_refusal()
         self.change(
             observed_generation=self.meta.generation,
-            spec_hash=self.old.spec_hash if self.old.finished_at else hash_of(written(self.spec)),
+            spec_hash=self._spec_hash(),
             base=self.old.base or texts.base(self.spec.base),
             conditions=self.conditions.result(),
             stages=list(self.stages.values()),
         )
         status = results.with_usage(self.old, self.status, self.now)
-        return Plan(status, tuple(self.actions), tuple(self.notes), REFUSED_AGAIN if refused else requeue)
+        again = REFUSED_AGAIN if refused else requeue
+        return Plan(status, tuple(self.actions), tuple(self.notes), again, self._more())
+
+    def _spec_hash(self) -> str | None:
+        """Made anew for another generation, or by another version of hashes, until the round ends: it is dear."""
+        known = self.old.spec_hash
+        same = self.old.observed_generation == self.meta.generation and is_current(known)
+        return known if self.old.finished_at or same else hash_of(written(self.spec))
+
+    def _more(self) -> bool:
+        """Whether a stage or the round has ended: others may follow. One that begins, and words, let nothing follow."""
+        before = {s.name: s.state for s in self.old.stages}
+        ended = any(s.state not in (before.get(s.name), *_UNDER_WAY) for s in self.stages.values())
+        return ended or self.status.finished_at != self.old.finished_at

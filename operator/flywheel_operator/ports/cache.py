@@ -44,6 +44,7 @@ class _Entry:
     mark: Mark
     tokens: tuple[tuple[str, ...], ...]
     data: bytes
+    told: bool = False
 
 
 class ReadCache:
@@ -75,8 +76,13 @@ class ReadCache:
         found = (_read(self._entries[key]) for key in sorted(self._index.get(token, ())))
         return [obj for obj in found if wanted.items() <= labels_of(obj).items()]
 
-    def put(self, obj: Object) -> bool:
-        """News of an object that exists; whether it is news. What lost our label leaves."""
+    def echoes(self, obj: Object) -> bool:
+        """Whether this is the version that our own write of its status made: the watch tells us what we said."""
+        known = self._entries.get(_key(obj))
+        return known is not None and known.told and known.mark == _mark(obj)
+
+    def put(self, obj: Object, told: bool = False) -> bool:
+        """News of an object that exists, `told` where we wrote its status; whether it is news. No label: it leaves."""
         key, mark = _key(obj), _mark(obj)
         labels = labels_of(obj)
         if key[0] in _CHILD_KINDS and not SELECTOR.items() <= labels.items():
@@ -88,7 +94,7 @@ class ReadCache:
             return False
         self._drop(key)
         tokens = [key[:1], key[:2], *((*key[:2], label, labels[label]) for label in _INDEXED if label in labels)]
-        self._entries[key] = _Entry(mark, tuple(tokens), marshal.dumps(shrunk(obj)))
+        self._entries[key] = _Entry(mark, tuple(tokens), marshal.dumps(shrunk(obj)), told)
         for token in tokens:
             self._index.setdefault(token, set()).add(key)
         return True
@@ -218,7 +224,7 @@ class CachedKube:
     async def patch_status(self, obj: Object, status: Object) -> Object:
         """See KubeApi."""
         try:
-            return self._written(await self._kube.patch_status(obj, status))
+            return self._written(await self._kube.patch_status(obj, status), told=True)
         except (Conflict, NotFound):
             await self._reread(obj)
             raise
@@ -237,9 +243,9 @@ class CachedKube:
         self.cache.complete(resource, namespace)
         return news
 
-    def _written(self, answer: Object) -> Object:
+    def _written(self, answer: Object, told: bool = False) -> Object:
         if answer["kind"] in _KINDS:
-            self.cache.put(answer)
+            self.cache.put(answer, told)
         return answer
 
     async def _reread(self, obj: Object) -> None:

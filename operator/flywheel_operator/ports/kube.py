@@ -156,10 +156,11 @@ class Kube:
         client, what = self._login.client, f"{method} {path}"
         headers = {"Content-Type": content_type, "Accept": "application/json"}
         try:
-            request = await client.param_serialize(
-                method, path, query_params=[*(query or {}).items()], header_params=headers, body=body
+            # without the body: it is plain JSON, and the client would look for its own models in all of it
+            _, url, headers, _, _ = await client.param_serialize(
+                method, path, query_params=[*(query or {}).items()], header_params=headers
             )
-            answer = await client.call_api(*request, _request_timeout=self._timeout)
+            answer = await client.call_api(method, url, headers, body, _request_timeout=self._timeout)
             text = (await answer.read()).decode()
             if answer.status < 300:
                 return dict(json.loads(text)) if text else {}

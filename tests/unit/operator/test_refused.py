@@ -105,7 +105,7 @@ async def test_the_start_up_clock_runs_without_a_child_and_the_words_stay() -> N
     refusing(world, "Job", REFUSALS["webhook"])
     await turns(world, 360, 60)
     prepare = next(s for s in world.status()["stages"] if s["name"] == "Prepare")
-    assert prepare["attempt"] > 5 and prepare["failures"] == 0 and prepare["fruitless"] == 0
+    assert prepare["attempt"] > 5 and "failures" not in prepare and "fruitless" not in prepare
     last = world.status()["attempts"][-1]
     assert (last["cause"], last["reason"]) == ("Capacity", "NotCreated") and "mjob.kb.io" in last["message"]
     assert "finishedAt" not in world.status(), "the wall clock bounds it, not a count"
