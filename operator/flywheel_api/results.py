@@ -317,11 +317,6 @@ class CurvePoint(StatusModel):
             return None
         return self.groups - self.zero_variance_groups - (self.form_only_groups or 0)
 
-    @property
-    def masked_share(self) -> float | None:
-        """Share of trajectories that do not count."""
-        return self.masked / self.trajectories if self.masked is not None and self.trajectories else None
-
 
 class TrainingStateResult(StatusModel):
     """A checkpoint from which a training can be resumed."""

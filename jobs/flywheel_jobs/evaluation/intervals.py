@@ -87,11 +87,6 @@ def _samples(values: Sequence[Fraction], facts: Sequence[Hashable] | None) -> li
     return [(sum(items, Fraction(0)), len(items)) for items in together.values()]
 
 
-def mean_interval(values: Sequence[Fraction], worst: int, best: int, confidence: float = 0.95) -> Interval:
-    """Interval of the mean of independent items whose values lie in [worst, best]. Raises ValueError without items."""
-    return spread(values, worst, best).interval(confidence)
-
-
 def score_interval(
     groups: Sequence[Sequence[float]], confidence: float = 0.95, facts: Sequence[Hashable] | None = None
 ) -> Interval:

@@ -14,11 +14,15 @@ from flywheel_api.round import EvaluationSpec, GateSpec, SuiteSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.evaluation import intervals
 from flywheel_jobs.evaluation.form import form_of
-from flywheel_jobs.evaluation.intervals import mean_interval, score_interval, spread
+from flywheel_jobs.evaluation.intervals import Interval, score_interval, spread
 from flywheel_jobs.evaluation.losses import chance_of_fall, holm
 from flywheel_jobs.evaluation.scores import ItemScore, Pair, Scores, gains, item_scores, pairs
 from flywheel_jobs.evaluation.verdict import Judged, against_champion, decide, fallen, judge, too_few
 from flywheel_jobs.stages.gate import uninformed
+
+
+def mean_interval(values: list[Fraction], worst: int, best: int, confidence: float = 0.95) -> Interval:
+    return spread(values, worst, best).interval(confidence)
 
 
 def test_an_interval_of_right_and_wrong_items_is_the_exact_one() -> None:

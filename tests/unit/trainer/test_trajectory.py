@@ -255,7 +255,7 @@ def test_form_variety_and_truncation_are_told_apart_from_reward() -> None:
         task=Task.model_validate({**PLAYED, "id": "t1"}),
     )
     got = rollouts.summary(4, rollouts.Step([lost]))
-    assert (got.format_rate, got.distinct_answers, got.masked_share) == (0.0, None, 0.0)
+    assert (got.format_rate, got.distinct_answers, got.masked) == (0.0, None, 0)
 
 
 def test_what_was_cut_is_scored_or_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
