@@ -361,7 +361,8 @@ class RegressionSpec(ApiModel):
 
 HELDOUT = "-heldout"
 """What the name of a domain's held-out suite ends with."""
-BUILTIN_SUITES = ("arithmetic-heldout", "arithmetic-mixed-heldout", *(f"{d}{HELDOUT}" for d in BUILTIN_DOMAINS))
+NUMERACY = f"numeracy{HELDOUT}"
+BUILTIN_SUITES = (NUMERACY, *(f"{d}{HELDOUT}" for d in BUILTIN_DOMAINS))
 
 
 class SuiteSpec(ApiModel):

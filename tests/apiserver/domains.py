@@ -9,7 +9,7 @@ DOMAINS: dict[str, tuple[tuple[str, ...], Any, str]] = {
     "unknown domain": (AGENTIC, [{"name": "library"}], "give a domain of another name its source"),
     "domain from elsewhere": (AGENTIC, [{"name": "library", "source": "https://x/l.tgz"}], "image://<name>"),
     "no suite": (SUITES, [], "should have at least 1 items"),
-    "suite twice": (SUITES, [{"name": "arithmetic-heldout"}] * 2, "Duplicate value"),
+    "suite twice": (SUITES, [{"name": "numeracy-heldout"}] * 2, "Duplicate value"),
     "unknown suite": (SUITES, [{"name": "math"}], "or give the suite its source"),
     "suite of a domain that is not there": (SUITES, [{"name": "library-heldout"}], "or give the suite its source"),
     "domain twice": (AGENTIC, [{"name": "airline"}] * 2, "Duplicate value"),

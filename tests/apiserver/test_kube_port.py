@@ -118,8 +118,8 @@ def a_round(name: str) -> Object:
             "campaign": "c",
             "base": {"model": "hf://a/b"},
             "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "m"}],
-            "reasoning": {"seeds": "builtin://arithmetic"},
-            "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+            "reasoning": {"seeds": "builtin://numeracy"},
+            "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
         },
     }
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,20 +21,19 @@ from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import DatasetResult, MeasuredResult, RolloutsResult, Split, Track
 from flywheel_api.stages import Stage
 from flywheel_jobs.harness.context import OutputFile, store_file
-from flywheel_jobs.seeds.arithmetic import ARITY
+from flywheel_jobs.seeds.numeracy import FAMILIES, Typed
 from flywheel_jobs.storage.store import Store
 from flywheel_standin import reasoning as standin
 from flywheel_standin.protocol import Answer, ChatRequest
 from flywheel_store.memory import MemoryBucket
 
-FAMILIES = tuple(ARITY)
 GROUP, STEPS, STEP_PROMPTS = 8, 16, 4
 Cell = tuple[str, int]
 
 
 @dataclass
 class Skill:
-    """Chance of a right answer by family and size of numbers; training moves it where groups differ.
+    """Chance of a right answer by family, at level 1 and above; training moves it where groups differ.
 
     A group at rate p moves its cell by `gain` times 4p(1-p), others of its family by a third and all others by a
     twentieth of that; a cell that a round did not touch falls back by `loss` of what it stands above its start.
@@ -51,7 +50,7 @@ class Skill:
         return self.rates.setdefault(cell, self.begin(cell))
 
     def begin(self, cell: Cell) -> float:
-        """The chance before any training: a third of it for numbers above 9."""
+        """The chance before any training: a third of it above level 1."""
         return self.start.get(cell[0], 0.02) / (1 if cell[1] == 1 else 3)
 
     def answer(self, request: ChatRequest) -> Answer | None:
@@ -59,7 +58,7 @@ class Skill:
         if request.model != "policy":
             return None
         typed, rng = standin.understand(request.last_user), request.rng()
-        if typed is not None and rng.random() < self.rate(cell_of_values(typed.family, typed.values)):
+        if typed is not None and rng.random() < self.rate(cell_of_typed(typed)):
             return Answer(str(typed.answer()))
         return Answer(str(rng.randint(100, 199)))
 
@@ -93,19 +92,19 @@ class Skill:
             self.rates[other] += share * gain * (1 - self.rates[other])
 
     def score(self) -> dict[str, float]:
-        """Chance by family, over both sizes: what a held-out suite with all of them would measure."""
+        """Chance by family, over both: what a held-out suite with all of them would measure."""
         return {f: (self.rate((f, 1)) + self.rate((f, 2))) / 2 for f in FAMILIES}
 
 
-def cell_of_values(family: str, values: Iterable[int]) -> Cell:
-    """Family, and whether its numbers are small."""
-    return family, 1 if max(map(abs, values)) <= 18 else 2
+def cell_of_typed(typed: Typed) -> Cell:
+    """Family, and whether it is of level 1."""
+    return typed.family, min(2, typed.level)
 
 
 def cell_of(problem: Problem) -> Cell:
     """The cell of a problem; of one that nobody can read, none that is ever right."""
     typed = standin.understand(problem.question)
-    return cell_of_values(typed.family, typed.values) if typed else ("?", 1)
+    return cell_of_typed(typed) if typed else ("?", 1)
 
 
 def _trajectory(problem: Problem, step: int, number: int, right: bool) -> Trajectory:
@@ -133,7 +132,7 @@ class Chain:
         base = {"base": {"round": f"r{number - 1}"}} if self.rounds else {}
         spec = stages.round_spec(
             reasoning={
-                "seeds": "builtin://arithmetic-mixed",
+                "seeds": "builtin://numeracy-mixed",
                 "mining": {"samples": 4, "maxProblems": 32, "maxResponseTokens": 8},
                 "synthesis": {"structural": 1, "persona": 1},
             } | self.reasoning,
@@ -186,11 +185,14 @@ ARMS: dict[str, dict[str, Any]] = {
 STARTS = {
     "add": 0.12,
     "sub": 0.08,
-    "chain-add": 0.04,
+    "sequence": 0.07,
+    "linear": 0.06,
     "mul": 0.05,
-    "missing": 0.06,
-    "chain-mixed": 0.03,
-    "linear": 0.02,
+    "chain": 0.04,
+    "percent": 0.04,
+    "modular": 0.03,
+    "count": 0.03,
+    "units": 0.02,
 }
 
 

@@ -91,7 +91,7 @@ BOTH_TRACKS: dict[str, Any] = {
         "maxTasks": 30,
         "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},
     },
-    "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 8}, {"name": "booking-heldout", "items": 6}]},
+    "evaluation": {"suites": [{"name": "numeracy-heldout", "items": 8}, {"name": "booking-heldout", "items": 6}]},
 }
 """A small round with both tracks: trees with branches that need a user, tasks measured with the policy."""
 

@@ -36,11 +36,11 @@ def round_spec(**overrides: Any) -> FlywheelRoundSpec:
         "base": {"model": "sha256:" + "0" * 64},
         "endpoints": [{"role": "Teacher", "url": "http://unused/v1", "model": "teacher"}],
         "reasoning": {
-            "seeds": "builtin://arithmetic",
+            "seeds": "builtin://numeracy",
             "mining": {"samples": 8, "maxProblems": 24, "maxResponseTokens": 8},
             "synthesis": {"structural": 2, "persona": 1},
         },
-        "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 12}]},
+        "evaluation": {"suites": [{"name": "numeracy-heldout", "items": 12}]},
         "seed": 7,
     }
     return FlywheelRoundSpec.model_validate({**base, **overrides})

@@ -233,14 +233,14 @@ def test_suites_of_earlier_rounds_are_run_again(make: Callable[..., Round]) -> N
     verdict = evaluated(first)
     (promoted,) = [m for m in [promotion(first)] if m is not None]
     assert [(r.round, list(r.scores)) for r in verdict.matrix] == [("r1", ["booking-heldout"])]
-    other = {"suites": [{"name": "arithmetic-heldout", "items": 8, "repeats": 2}]}
+    other = {"suites": [{"name": "numeracy-heldout", "items": 8, "repeats": 2}]}
     spec = stages.round_spec(reasoning=None, agentic=AGENTIC, evaluation=other)
     second = Round(first.store, first.endpoint, spec)
     more = {"uid": "u2", "earlier": [promoted.verdict_digest]}
     prepared = second.run(Stage.PREPARE, **more).result
     assert isinstance(prepared, PreparedResult)
     assert [(s.name, s.earlier, s.repeats) for s in prepared.suites] == [
-        ("arithmetic-heldout", None, None),
+        ("numeracy-heldout", None, None),
         ("booking-heldout", "r1", 4),
     ]
     asked = [r["id"] for r in first.records(Stage.PREPARE, "suites/booking-heldout.jsonl")]

@@ -26,7 +26,7 @@ from flywheel_api.results import DatasetResult, EvaluationResult, MeasuredResult
 from flywheel_api.stages import Stage
 from flywheel_jobs.reasoning.text import normalised, numbers
 from flywheel_jobs.rewards import math
-from flywheel_jobs.seeds.arithmetic import Typed
+from flywheel_jobs.seeds.numeracy import Typed
 
 SMALL = {"training": {"preset": "smollm2-135m-cpu"}}
 
@@ -79,7 +79,7 @@ def test_whole_track(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
             assert numbers(candidate["question"]) == numbers(parent["question"])
     lost = dropped(round_.done[Stage.VERIFY_REASONING])
     assert lost.get("votes-disagree", 0) > 0  # the ill-posed ones
-    suite = round_.records(Stage.PREPARE, "suites/arithmetic-heldout.jsonl")
+    suite = round_.records(Stage.PREPARE, "suites/numeracy-heldout.jsonl")
     held = {normalised(i["question"]) for i in suite} | {(numbers(i["question"]), i["answer"]) for i in suite}
     verified = round_.records(Stage.VERIFY_REASONING, "verified.jsonl")
     for problem in verified:
@@ -140,7 +140,7 @@ def test_failures_of_the_last_training_are_mined_again(minio: S3Server, endpoint
     round_ = make(minio, prefix, endpoint)
     round_.run(Stage.PREPARE)
     store = round_.store
-    planted = round_.records(Stage.PREPARE, "suites/arithmetic-heldout.jsonl")[0]
+    planted = round_.records(Stage.PREPARE, "suites/numeracy-heldout.jsonl")[0]
 
     def rollout(question: str, truth: str, score: float) -> Trajectory:
         messages = [{"role": "user", "content": question}, {"role": "assistant", "content": "?"}]

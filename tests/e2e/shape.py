@@ -27,17 +27,17 @@ GPU = "nvidia.com/gpu"
 MODEL = f"s3://flywheel/flywheel/models/{BASE_MODEL}"
 PATIENCE_S = 2400
 WORKERS = "ray.io/group=gpu"
-# sums of the demo's arithmetic as Package writes them: argv is the store's key, then how many
+# problems of the demo's families as Package writes them: argv is the store's key, then how many
 PUT_ROWS = """
 import os, random, sys
 from flywheel_api.records.prompt import of_problem
 from flywheel_api.results import Split
-from flywheel_jobs.seeds import arithmetic
+from flywheel_jobs.seeds import numeracy
 from flywheel_jobs.stages import package
 from flywheel_store.bucket import S3Bucket
 from flywheel_store.settings import from_env
 settings, split = from_env(os.environ), sys.argv[3]
-made = arithmetic.generate(random.Random(1), int(sys.argv[2]), split, ("add", "sub"))
+made = numeracy.seeds(random.Random(split), int(sys.argv[2]), ("add", "sub"))
 rows = [package.Example(f"row {n}", of_problem(problem)) for n, problem in enumerate(made)]
 data = package.parquet([p.row() for p in package.numbered(rows, Split(split))])
 S3Bucket(settings).put(sys.argv[1], data, "application/octet-stream")
@@ -61,7 +61,7 @@ print("MODEL READ", sum(a.numel() for a, _ in pairs), "weights,", changed, "chan
 
 
 def spec(model: str, train: str, validation: str) -> Json:
-    """Two nodes of one GPU each, four steps of the demo's arithmetic, a checkpoint after each."""
+    """Two nodes of one GPU each, four steps of the demo's problems, a checkpoint after each."""
     return {
         "model": model,
         "data": {"train": [train], "validation": [validation]},

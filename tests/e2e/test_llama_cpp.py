@@ -26,7 +26,7 @@ from flywheel_store.memory import MemoryBucket
 MODEL = "smollm2"
 SPEC: dict[str, Any] = {
     "reasoning": {
-        "seeds": "builtin://arithmetic",
+        "seeds": "builtin://numeracy",
         "mining": {"samples": 4, "maxProblems": 6, "maxResponseTokens": 16},
         "synthesis": {"structural": 1, "persona": 1},
     },
@@ -37,7 +37,7 @@ SPEC: dict[str, Any] = {
         "maxTasks": 6,
         "difficulty": {"low": "0.0", "high": "1.0", "samples": 2},
     },
-    "evaluation": {"suites": [{"name": "arithmetic-heldout", "items": 6}, {"name": "booking-heldout", "items": 4}]},
+    "evaluation": {"suites": [{"name": "numeracy-heldout", "items": 6}, {"name": "booking-heldout", "items": 4}]},
 }
 LAST = Stage.SOLVE_AGENTIC
 

@@ -23,9 +23,9 @@ KEPT = ("timing_s/", "perf/max_memory", "actor/grad_norm", "rollout_corr", "trai
 
 def reasoning_rows(path: Path) -> int:
     from flywheel_api.records.prompt import of_problem
-    from flywheel_jobs.seeds import arithmetic
+    from flywheel_jobs.seeds import numeracy
 
-    return write_rows(path, map(of_problem, arithmetic.generate(random.Random(1), 128, "train", ("add", "sub"))))
+    return write_rows(path, map(of_problem, numeracy.seeds(random.Random(1), 128, ("add", "sub"))))
 
 
 def booking_rows(path: Path) -> int:

@@ -21,8 +21,8 @@ SPEC = FlywheelRoundSpec.model_validate(
         "campaign": "perf",
         "base": {"model": "s3://perf/model"},
         "endpoints": [{"role": "Teacher", "url": "http://stub:1/v1", "model": "stub"}],
-        "reasoning": {"seeds": "builtin://arithmetic"},
-        "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+        "reasoning": {"seeds": "builtin://numeracy"},
+        "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
     }
 )
 

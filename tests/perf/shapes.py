@@ -44,9 +44,9 @@ def flywheel_round(number: int, namespace: str) -> Object:
             "campaign": "perf",
             "base": {"model": "s3://flywheel/flywheel/models/tiny"},
             "endpoints": [{"role": "Teacher", "url": OUTSIDE, "model": "teacher"}, policy],
-            "reasoning": {"seeds": "builtin://arithmetic"},
+            "reasoning": {"seeds": "builtin://numeracy"},
             "training": {"preset": "smollm2-135m-cpu"},
-            "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+            "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
             "reuse": "Never",  # every round does all its work, as rounds that differ do
         },
     }

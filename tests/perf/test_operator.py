@@ -89,7 +89,7 @@ def _blocked(name: str) -> dict[str, object]:
             "campaign": "perf",
             "base": {"round": "does-not-exist"},
             "endpoints": [{"role": "Teacher", "url": "http://standin:8000/v1", "model": "standin"}],
-            "reasoning": {"seeds": "builtin://arithmetic"},
-            "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+            "reasoning": {"seeds": "builtin://numeracy"},
+            "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
         },
     }

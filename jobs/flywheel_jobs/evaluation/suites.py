@@ -14,7 +14,7 @@ from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult, SuiteInfo, Track
-from flywheel_api.round import HELDOUT, SuiteSpec
+from flywheel_api.round import HELDOUT, NUMERACY, SuiteSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
@@ -22,16 +22,12 @@ from flywheel_jobs.domains.packages import Package
 from flywheel_jobs.domains.shelf import Shelf
 from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.reasoning.truths import CONVENTION, with_truth
-from flywheel_jobs.seeds import arithmetic
+from flywheel_jobs.seeds import numeracy
 from flywheel_jobs.sources.load import Source, load
 from flywheel_jobs.storage.store import Store
 
 DEFAULT_ITEMS = 50
-
-REASONING: dict[str, tuple[str, ...]] = {
-    "arithmetic-heldout": ("add",),
-    "arithmetic-mixed-heldout": tuple(arithmetic.ARITY),
-}
+NUMERACY_ITEMS = 210  # then each family has items of each level
 
 
 @dataclass(frozen=True)
@@ -73,14 +69,15 @@ def build(
     if spec.source is not None:
         found = own_items(spec, spec.source, store)
         return Suite(spec.name, problems=found.records, quarantine=found.quarantine, aside=found.wrong + found.unusable)
-    count = spec.items or DEFAULT_ITEMS
-    rng = random.Random(f"suite/{spec.name}")
-    if spec.name in REASONING:
-        return Suite(spec.name, problems=arithmetic.generate(rng, count, "heldout", REASONING[spec.name]))
+    if spec.name == NUMERACY:
+        rng = random.Random(f"suite/{spec.name}")
+        return Suite(spec.name, problems=numeracy.suite(rng, spec.items or NUMERACY_ITEMS))
     package = domains.get(heldout.domain_of_suite(spec.name))
     if package is not None:
-        return Suite(spec.name, tasks=heldout.build(spec.name, count, heldout_personas, package, shelf))
-    known = ", ".join([*REASONING, *(f"{name}{HELDOUT}" for name in domains)])
+        return Suite(
+            spec.name, tasks=heldout.build(spec.name, spec.items or DEFAULT_ITEMS, heldout_personas, package, shelf)
+        )
+    known = ", ".join([NUMERACY, *(f"{name}{HELDOUT}" for name in domains)])
     raise ValidationFailure(f"there is no suite {spec.name!r}: spec.evaluation.suites can name {known}")
 
 

@@ -35,9 +35,9 @@ INSTRUCTIONS = {
 TEACHER_SYSTEM = (
     "You write training problems. The user sends one problem as JSON with an operator. Apply the operator and answer "
     "with one JSON object: question (the new problem alone, self-contained, with exactly one checkable final answer, "
-    "no solution, about as long as the original) and typed (family and values if the original has them and the new "
-    "problem still fits, else null). The messages of problem.context come before the question and stay before yours; "
-    "where the new problem needs others, give all of them as context."
+    "no solution, about as long as the original) and typed (family, level and values if the original has them and the "
+    "new problem still fits, else null). The messages of problem.context come before the question and stay before "
+    "yours; where the new problem needs others, give all of them as context."
 )
 SOLVER_SYSTEM = (
     "Solve the problem. Work briefly, then give only the final answer, in its simplest exact form, inside "

@@ -1,1 +1,1 @@
-"""What a round can start from without any data of a user's own: personas and arithmetic problems."""
+"""What a round can start from without any data of a user's own: personas and families of problems."""

@@ -23,13 +23,9 @@ from flywheel_jobs.evaluation.verdict import too_few
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.truths import IN_QUESTION, gives_itself_away, with_truth
-from flywheel_jobs.seeds import arithmetic, personas
+from flywheel_jobs.seeds import numeracy, personas
 from flywheel_jobs.sources.load import Source, load
 
-BUILTIN_SEEDS: dict[str, tuple[str, ...]] = {
-    "builtin://arithmetic": ("add",),
-    "builtin://arithmetic-mixed": tuple(arithmetic.ARITY),
-}
 QUARANTINE = "quarantine.jsonl"
 BUILTIN_LIMIT = 2000  # problems that a built-in source makes at most
 
@@ -118,12 +114,12 @@ def load_seeds(ctx: StageContext) -> Source[Problem]:
     if reasoning is None:
         return Source("")
     limit = reasoning.mining.max_problems
-    if reasoning.seeds in BUILTIN_SEEDS:
-        families = BUILTIN_SEEDS[reasoning.seeds]
-        made = arithmetic.generate(ctx.rng("seeds"), min(limit, BUILTIN_LIMIT), "train", families)
+    if reasoning.seeds in numeracy.BUILTIN_SEEDS:
+        families = numeracy.BUILTIN_SEEDS[reasoning.seeds]
+        made = numeracy.seeds(ctx.rng("seeds"), min(limit, BUILTIN_LIMIT), families)
         return Source(reasoning.seeds, made)
     if reasoning.seeds.startswith("builtin://"):
-        raise ValidationFailure(f"{reasoning.seeds} does not exist: built in are {', '.join(BUILTIN_SEEDS)}")
+        raise ValidationFailure(f"{reasoning.seeds} does not exist: built in are {', '.join(numeracy.BUILTIN_SEEDS)}")
     fields = reasoning.fields.columns() if reasoning.fields else {}
     return load(
         ctx.store,

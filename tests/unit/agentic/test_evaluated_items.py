@@ -19,10 +19,10 @@ from flywheel_jobs.evaluation import runner
 from flywheel_jobs.evaluation.items import OVERFLOW, Item
 from flywheel_jobs.evaluation.strata import facts_of, strata_of
 from flywheel_jobs.harness.context import StageContext
-from flywheel_jobs.seeds import arithmetic
+from flywheel_jobs.seeds import numeracy
 from unit.agentic import world
 
-PROBLEM = arithmetic.generate(random.Random(1), 1, "heldout")[0]
+PROBLEM = numeracy.suite(random.Random(1), 1)[0]
 
 
 class Policy:

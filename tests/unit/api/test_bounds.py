@@ -21,8 +21,8 @@ ROUND = {
     "campaign": "c",
     "base": {"model": "hf://a/b"},
     "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "t"}],
-    "reasoning": {"seeds": "builtin://arithmetic"},
-    "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+    "reasoning": {"seeds": "builtin://numeracy"},
+    "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
 }
 JOB = {"model": "hf://a/b", "data": {"train": ["s3://b/k"]}, "reward": {"type": "Math"}}
 

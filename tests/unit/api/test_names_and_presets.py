@@ -24,9 +24,9 @@ def round_spec(**training: object) -> FlywheelRoundSpec:
             "campaign": "c",
             "base": {"model": DIGEST},
             "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "t"}],
-            "reasoning": {"seeds": "builtin://arithmetic"},
+            "reasoning": {"seeds": "builtin://numeracy"},
             "agentic": {"personas": "builtin://personas", "domains": [{"name": "booking"}]},
-            "evaluation": {"suites": [{"name": "arithmetic-heldout"}]},
+            "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
             "training": training,
         }
     )

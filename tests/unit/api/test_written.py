@@ -81,13 +81,13 @@ def test_what_the_server_fills_in_is_not_what_the_user_wrote() -> None:
     spec = FlywheelRoundSpec.model_validate(SPEC)
     assert FlywheelRoundSpec.model_validate(spec.model_dump()) == spec
     assert hash_of(written(FlywheelRoundSpec.model_validate(spec.dump()))) == hash_of(written(spec))
-    assert written(spec)["evaluation"] == {"suites": [{"name": "arithmetic-heldout"}]}
+    assert written(spec)["evaluation"] == {"suites": [{"name": "numeracy-heldout"}]}
     assert "gpusPerReplica" in written(spec)["endpoints"][0]["pool"], "0 is not the default"
 
 
 def test_keyed_lists_have_no_order_and_others_have() -> None:
     spec = copy.deepcopy(SPEC)
-    spec["evaluation"]["suites"] = [{"name": "arithmetic-heldout"}, {"name": "airline-heldout"}]
+    spec["evaluation"]["suites"] = [{"name": "numeracy-heldout"}, {"name": "airline-heldout"}]
     spec["budget"]["tokens"] = [{"role": "Teacher", "limit": "5"}, {"role": "Policy", "limit": "6"}]
     other = copy.deepcopy(spec)
     for part in (other["endpoints"], other["evaluation"]["suites"], other["budget"]["tokens"]):

@@ -79,7 +79,7 @@ PROMOTED = make_round(
     ],
     scores=[
         {
-            "suite": "arithmetic-heldout",
+            "suite": "numeracy-heldout",
             "base": "0.31",
             "baseInterval": ["0.23", "0.39"],
             "candidate": "0.74",

@@ -43,11 +43,11 @@ def test_a_domain_of_ones_own_is_packed_and_put_into_the_store(tmp_path: Path) -
 
 
 def test_the_round_is_about_that_domain() -> None:
-    suites = [{"name": "arithmetic-heldout"}, {"name": "booking-heldout", "items": 16}]
+    suites = [{"name": "numeracy-heldout"}, {"name": "booking-heldout", "items": 16}]
     round_: dict[str, Any] = {"spec": {"agentic": {"domains": [{"name": "booking"}]}, "evaluation": {"suites": suites}}}
     domain.named_in(round_, "shed", "s3://b/k.tgz")
     assert round_["spec"]["agentic"]["domains"] == [{"name": "shed", "source": "s3://b/k.tgz"}]
-    assert [s["name"] for s in suites] == ["arithmetic-heldout", "shed-heldout"]
+    assert [s["name"] for s in suites] == ["numeracy-heldout", "shed-heldout"]
     with pytest.raises(DemoError, match="agentic track"):
         domain.named_in({"spec": {"reasoning": {}}}, "shed", "s3://b/k.tgz")
 

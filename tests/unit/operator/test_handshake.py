@@ -79,7 +79,7 @@ async def another_round(**spec: Any) -> World:
     return world
 
 
-OTHER = {"reasoning": {"seeds": "builtin://arithmetic", "synthesis": {"structural": 2}}}
+OTHER = {"reasoning": {"seeds": "builtin://numeracy", "synthesis": {"structural": 2}}}
 
 
 async def test_endpoints_are_asked_anew_before_anybody_is_who_is_asked_and_nothing_is_made_anew() -> None:

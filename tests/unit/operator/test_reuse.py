@@ -79,22 +79,22 @@ async def test_never_makes_everything_anew() -> None:
 @pytest.mark.parametrize(
     ("spec", "again"),
     [
-        ({"evaluation": {"suites": [{"name": "arithmetic-heldout", "gate": {"minScore": "0.1"}}]}}, set[str]()),
+        ({"evaluation": {"suites": [{"name": "numeracy-heldout", "gate": {"minScore": "0.1"}}]}}, set[str]()),
         (
-            {"evaluation": {"suites": [{"name": "arithmetic-heldout", "repeats": 2}]}},
+            {"evaluation": {"suites": [{"name": "numeracy-heldout", "repeats": 2}]}},
             {"Prepare", "EvaluateBase", "EvaluateCandidate"},
         ),
         (
-            {"reasoning": {"seeds": "builtin://arithmetic", "verification": {"votes": 5}}},
+            {"reasoning": {"seeds": "builtin://numeracy", "verification": {"votes": 5}}},
             # which comes to the same data: the training is not made anew
             {"Prepare", "VerifyReasoning", "MeasureReasoning", "Package"},
         ),
         (
-            {"reasoning": {"seeds": "builtin://arithmetic", "difficulty": {"low": "0.1"}}},
+            {"reasoning": {"seeds": "builtin://numeracy", "difficulty": {"low": "0.1"}}},
             {"Prepare", "MineReasoning", "SynthesizeReasoning", "VerifyReasoning", "MeasureReasoning", "Package"},
         ),
         (
-            {"reasoning": {"seeds": "builtin://arithmetic", "difficulty": {"waves": 1}, "replayShare": "0.1"}},
+            {"reasoning": {"seeds": "builtin://numeracy", "difficulty": {"waves": 1}, "replayShare": "0.1"}},
             {"Prepare", "MeasureReasoning", "Package"},
         ),
     ],

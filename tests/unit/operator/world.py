@@ -73,10 +73,10 @@ spec:
   endpoints:
     - {role: Teacher, url: http://standin:8000/v1, model: standin}
     - {role: Policy, pool: {gpusPerReplica: 0}}
-  reasoning: {seeds: "builtin://arithmetic"}
+  reasoning: {seeds: "builtin://numeracy"}
   agentic: {personas: "builtin://personas", domains: [{name: booking}]}
   training: {preset: smollm2-135m-cpu}
-  evaluation: {suites: [{name: arithmetic-heldout}]}
+  evaluation: {suites: [{name: numeracy-heldout}]}
   budget: {wallClock: 2h}
 """
 
@@ -380,7 +380,7 @@ def serving_status(cluster: str) -> Object:
     }
 
 
-SUITE = "arithmetic-heldout"
+SUITE = "numeracy-heldout"
 
 
 def evaluation(model: str | None, score: float) -> EvaluationResult:

@@ -52,9 +52,9 @@ SPEC = FlywheelRoundSpec.model_validate(
             {"role": "Policy", "pool": {"gpusPerReplica": 0}},
             {"role": "Teacher", "url": "http://standin.flywheel-demo.svc:8000/v1", "model": "teacher"},
         ],
-        "reasoning": {"seeds": "builtin://arithmetic"},
+        "reasoning": {"seeds": "builtin://numeracy"},
         "agentic": {"personas": "builtin://personas", "domains": [{"name": "booking"}]},
-        "evaluation": {"suites": [{"name": "arithmetic-heldout", "gate": {"minGainOverBase": "0"}}]},
+        "evaluation": {"suites": [{"name": "numeracy-heldout", "gate": {"minGainOverBase": "0"}}]},
     }
 )
 _SECRET = {"url": "http://user:hunter2@standin.flywheel-demo.svc:8000/v1"}  # as older CRDs took it
@@ -126,7 +126,7 @@ def row(suite: str, item: str, score: float, repeat: int = 0, **more: Any) -> Ev
 def _samples(shift: float) -> list[EvaluationRow]:
     arithmetic = [
         row(
-            "arithmetic-heldout",
+            "numeracy-heldout",
             f"add-{i}",
             float(i % 3 == 0 or shift > 0),
             expected=str(11 + i),
@@ -165,7 +165,7 @@ def _evaluation(arithmetic: float, airline: float, model: str) -> EvaluationResu
         "groups": {"cancelled": group(airline - 0.1), "returned": group(airline + 0.1)},
     }
     suites = [
-        suite("arithmetic-heldout", Track.REASONING, arithmetic, 40, form=FormScore(format_rate=0.7, lenient=0.5)),
+        suite("numeracy-heldout", Track.REASONING, arithmetic, 40, form=FormScore(format_rate=0.7, lenient=0.5)),
         suite("booking-heldout", Track.AGENTIC, airline, 26, **more),
     ]
     return EvaluationResult(model=model, suites=suites)
@@ -242,15 +242,15 @@ def _verdict(model: str) -> VerdictResult:
     return VerdictResult(
         verdict=Verdict.PROMOTED,
         model=model,
-        reasons=["arithmetic-heldout: gain 0.430 is at least 0"],
+        reasons=["numeracy-heldout: gain 0.430 is at least 0"],
         suites=[
-            suite("arithmetic-heldout", 0.43, [0.33, 0.53], GateOutcome.PASSED),
+            suite("numeracy-heldout", 0.43, [0.33, 0.53], GateOutcome.PASSED),
             suite("booking-heldout", 0.24, [-0.02, 0.45], GateOutcome.NONE),
         ],
         losses=[lost],
         matrix=[
-            MatrixRow(round="demo-r1", model=model, scores={"arithmetic-heldout": 0.5}),
-            MatrixRow(round="demo-r2", model=model, scores={"arithmetic-heldout": 0.625, "airline-heldout": 0.25}),
+            MatrixRow(round="demo-r1", model=model, scores={"numeracy-heldout": 0.5}),
+            MatrixRow(round="demo-r2", model=model, scores={"numeracy-heldout": 0.625, "airline-heldout": 0.25}),
         ],
     )
 

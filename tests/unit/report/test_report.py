@@ -81,7 +81,7 @@ def test_the_page_says_what_came_of_the_round(page: Page) -> None:
     assert "early-write 12 → 12 , no-write 3 → 3" in page.text  # the spaces are this test's, between elements
     assert "in the form that is asked for 70.0 → 70.0 , right in any form 50.0 → 50.0" in page.text
     assert "The gain is one of form." in page.text
-    assert "Round arithmetic-heldout airline-heldout demo-r1 50.0 – demo-r2 62.5 25.0" in page.text
+    assert "Round numeracy-heldout airline-heldout demo-r1 50.0 – demo-r2 62.5 25.0" in page.text
     assert "outcome refund 30.0 → 0.0 against the champion (beyond chance)" in page.text
     assert "Train reasoning" in page.text
     assert "A scripted server played Teacher in this round" in page.text
