@@ -2,7 +2,8 @@
 
 In runs that collapsed the spread of rewards within groups fell first, then their mean, then the norm of the gradient
 spiked (RAGEN, arXiv 2504.20073). One sign alone is weather; two together are a suspicion. A policy that solves its
-tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high. That a policy
+tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high; so does one
+that has never been right, where one lucky sample more or less decides (seen in a demo, too). That a policy
 grows sharp counts only beside a sign of its rewards: one that finds the form of an answer loses entropy and distinct
 answers, and its gradient jumps, in the very step in which it begins to learn (seen in a demo). Pure.
 """
@@ -38,11 +39,15 @@ def suspicion(curve: Sequence[CurvePoint]) -> str | None:
 
 @dataclass(frozen=True)
 class Level:
-    """The reward of the first steps, of the last, and of the best three together; None where too few steps say it."""
+    """The reward of the first steps, of the last, and of the best three together; None where too few steps say it.
+
+    `peak` is that of the best single step.
+    """
 
     before: float | None
     now: float | None
     best: float | None
+    peak: float | None
     noise: float
     """A standard deviation of the best, in which the problems of a group are one sample."""
 
@@ -53,7 +58,8 @@ class Level:
         best = max((value for value in windows if value is not None), default=None)
         groups = statistics.median([p.groups for p in curve if p.groups] or [0])
         noise = math.sqrt(max(0.0, best * (1 - best)) / (RECENT * groups)) if groups and best is not None else 0.0
-        return cls(_of(curve[:EARLY], _reward), windows[-1], best, max(RISE, noise))
+        peak = max((value for p in curve if (value := _reward(p)) is not None), default=None)
+        return cls(_of(curve[:EARLY], _reward), windows[-1], best, peak, max(RISE, noise))
 
     @property
     def learning(self) -> bool:
@@ -72,6 +78,8 @@ def _of_rewards(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], level
     stuck = now is not None and now < SOLVED and all(_dead(p) == 1 for p in recent)
     if level.learning and not stuck:
         return
+    if level.peak is not None and level.peak < FALL:
+        return  # it was never right, so nothing falls: it starves, which is for `training.informativeFloor` to say
     first, last = _of(early, _spread), _of(recent, _spread)
     if first and last is not None and last < first / 2:
         yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"

@@ -52,6 +52,18 @@ HEALTHY = {
         format_rate=[0.438, 0.469, 0.594, 0.781, 0.719, 0.875, 0.875, 0.688, 0.906],
         truncated=[0.25, 0.156, 0.094, 0.062, 0.031, 0.0, 0.0, 0.0, 0.0],
         distinct_answers=[0.812, 0.844, 0.938, 0.625, 0.625, 0.5, 0.312, 0.625, 0.281]),
+    # exported: one sample in thirty is right by luck, and then none; it was stopped before it could begin
+    "nothing is right yet": curve(
+        reward=[0, 0.031, 0.031, 0, 0, 0.094], success=[0, 0.031, 0.031, 0, 0, 0.094],
+        reward_spread=[0, 0.088, 0.088, 0, 0, 0.204], grad_norm=[0, 1.589, 1.885, 0, 0, 2.609],
+        entropy=[None, 2.744, 2.634, None, None, 2.874], groups=[4] * 6, zero_variance_groups=[4, 3, 3, 4, 4, 2],
+        format_rate=[0.312, 0.406, 0.469, 0.625, 0.406, 0.594], truncated=[0.188, 0.219, 0.188, 0.094, 0.25, 0.219],
+        distinct_answers=[1.0, 0.844, 0.812, 0.844, 0.906, 0.656]),
+    # exported: two groups a step, and in the last both are solved
+    "booking of a demo": curve(
+        reward=[0, 0.167, 0.25, 0.417, 0.417, 0.5], reward_spread=[0, 0.258, 0.274, 0.204, 0.204, 0],
+        grad_norm=[0, 0.835, 0.703, 0.731, 1.242, 0], entropy=[None, 0.323, 0.104, 0.06, 0.06, None],
+        groups=[2] * 6, zero_variance_groups=[2, 1, 1, 1, 1, 2], truncated=[0.333, 0.417, 0.167, 0.5, 0.583, 0.5]),
     # exported as well: hard problems, four groups a step
     "few are solved": curve(
         reward=[0.02, 0.17, 0.14, 0.15, 0.1, 0.1, 0.18, 0.27, 0.18, 0.16, 0.18, 0.33, 0.21, 0.1, 0.24, 0.24],
