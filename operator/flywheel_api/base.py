@@ -33,15 +33,17 @@ ShortString = Annotated[str, StringConstraints(max_length=253)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
 
-HUB = "hf://"  # the scheme of models that the engine fetches by itself
+HUB = "hf://"  # models of a hub: a round imports them; pools and RLJobs of one's own leave them to the engine
 _S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(\S([^\r\n]*\S)?)?)?"
 _HUB_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
-MODEL_REF_PATTERN = rf"^(sha256:[0-9a-f]{{64}}|{_S3}|hf://{_HUB_WORD}/{_HUB_WORD})$"
+_REVISION = r"[A-Za-z0-9_][A-Za-z0-9_./-]*"
+MODEL_REF_PATTERN = rf"^(sha256:[0-9a-f]{{64}}|{_S3}|hf://{_HUB_WORD}/{_HUB_WORD}(@{_REVISION})?)$"
 ModelRef = Annotated[
     str,
     StringConstraints(pattern=MODEL_REF_PATTERN, max_length=512),
     Field(
-        description="sha256:<digest> of a committed checkpoint, s3://bucket/prefix of an HF directory, or hf://org/name."
+        description="sha256:<digest> of a committed checkpoint, s3://bucket/prefix of an HF directory, or "
+        "hf://org/name[@revision]."
     ),
 ]
 DATA_REF_PATTERN = rf"^(sha256:[0-9a-f]{{64}}|{_S3})$"
@@ -104,7 +106,7 @@ PATTERN_MESSAGES = {
     DURATION_PATTERN: "write a duration such as 90s, 36h or 1h30m",
     NAME_PATTERN: "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
     SECRET_NAME_PATTERN: "write the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'",
-    MODEL_REF_PATTERN: "write sha256:<64 hex digits> of a committed checkpoint, s3://bucket/prefix, or hf://org/name",
+    MODEL_REF_PATTERN: "write sha256:<64 hex digits> of a committed checkpoint, s3://bucket/prefix, or hf://org/name[@revision]",
     DATA_REF_PATTERN: "write sha256:<64 hex digits> of a dataset manifest, or s3://bucket/key of a Parquet file",
     DOMAIN_SOURCE_PATTERN: "write s3://bucket/key of a package, sha256:<64 hex digits> of one, or image://<name>",
     SOURCE_PATTERN: "write builtin://<name>, s3://bucket/prefix, or sha256:<64 hex digits> of a dataset manifest",

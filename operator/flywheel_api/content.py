@@ -30,6 +30,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "evaluation.suites[].name", "evaluation.suites[].source", "evaluation.suites[].fields",
         "evaluation.suites[].items",
     ),
+    Stage.IMPORT_MODEL: ("base.model",),
     Stage.EVALUATE_BASE: _EVALUATION,
     Stage.EVALUATE_CANDIDATE: _EVALUATION,
     Stage.MINE_REASONING: (

@@ -232,7 +232,7 @@ MEANINGS: dict[End, Meaning] = {
     End.HUB_UNAVAILABLE: Meaning(
         Cause.INFRA,
         "the model hub does not answer or limits the rate: it passes by itself; a model in the store "
-        "(`import-model`) needs no hub",
+        "needs no hub, and a round imports its base once",
     ),
     End.TRACKER_UNAVAILABLE: Meaning(
         Cause.INFRA, "the experiment tracker does not answer: it passes by itself, or take it out of trainer.logger"

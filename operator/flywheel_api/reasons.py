@@ -112,9 +112,10 @@ CHAPTERS = (
             Reason.MODEL_NOT_FOUND: Told(
                 "No manifest under the given digest or S3 prefix.",
                 "A model in S3 is a committed checkpoint: `<prefix>/manifest.json` beside the files' "
-                "blobs ([store.md](store.md)); a bare HF directory has to be imported first (`python -m "
-                "flywheel_jobs import-model`). Check the bucket: a digest is looked up in the store of "
-                "this namespace's Secret.",
+                "blobs ([store.md](store.md)); a round also takes a plain directory of Hugging Face files, with "
+                "`config.json` and safetensors, or `hf://` ([round.md](round.md#where-the-base-comes-from)). Check the "
+                "bucket: a digest is looked up in the store of this namespace's Secret. For `hf://`: the name, the "
+                "revision, and for a private model the token.",
             ),
             Reason.DATA_NOT_FOUND: Told(
                 "A dataset manifest or Parquet file does not exist in the store.",

@@ -352,6 +352,16 @@ class ModelResult(StatusModel):
     licence: str = Field(default="", description="Licence of the model.")
 
 
+class ImportedResult(StatusModel):
+    """ImportModel: a model of a hub, or of a directory of files, as a committed checkpoint."""
+
+    kind: Literal["Imported"] = Field(default="Imported", description="Tells results apart.")
+    model: str = Field(description="Digest of the checkpoint: equal files have the same.")
+    source: str = Field(description="hf://org/name@commit, or the s3:// address of the directory.")
+    licence: str = Field(default="", description="Licence of the model, as its page says it.")
+    bytes: int = Field(description="Size of its files.")
+
+
 class ReportResult(StatusModel):
     """Report: where the page is, and what it could not show."""
 
@@ -377,6 +387,7 @@ Result = Annotated[
     | TrainingStateResult
     | TrainingResult
     | ModelResult
+    | ImportedResult
     | VerdictResult
     | ReportResult,
     Field(discriminator="kind", description="What was made; `kind` says which result it is."),

@@ -12,7 +12,6 @@ from flywheel_api.base import (
     ApiModel,
     Duration,
     EndpointUrl,
-    ModelRef,
     Name,
     SourceRef,
     config_with_rules,
@@ -49,6 +48,7 @@ from flywheel_api.rljob import (
     RolloutCorrection,
     Schedule,
 )
+from flywheel_api.round_base import BaseSpec, HubSpec
 from flywheel_api.round_status import (
     DropCount,
     EndpointStatus,
@@ -95,6 +95,7 @@ __all__ = [
     "FlywheelRoundSpec",
     "FlywheelRoundStatus",
     "GateSpec",
+    "HubSpec",
     "MiningSpec",
     "PersonaFields",
     "ProblemFields",
@@ -124,19 +125,6 @@ _PLAYED = (
     "nothing calls the roles ToolSimulator and Judge in this version: leave them out; "
     "the roles are Policy, Teacher, Solver and UserSimulator",
 )
-
-
-class BaseSpec(ApiModel):
-    """What the round trains from."""
-
-    round: Name | None = Field(
-        default=None, description="The promoted model of that round, in this namespace; waits for it."
-    )
-    model: ModelRef | None = Field(default=None, description="A committed checkpoint, an S3 prefix or a hub id.")
-
-    model_config = config_with_rules(
-        ("has(self.round) != has(self.model)", "set exactly one of base.round and base.model")
-    )
 
 
 class Sampling(ApiModel):
@@ -439,10 +427,10 @@ class BudgetSpec(ApiModel):
     ] = Field(default_factory=list, description="Limits by role; roles without one are unlimited.")
 
 
-_INPUTS = ("campaign", "base", "store", "reasoning", "agentic", "evaluation", "seed", "reuse")
+_INPUTS = ("campaign", "base.round", "base.model", "store", "reasoning", "agentic", "evaluation", "seed", "reuse")
 _MAY_CHANGE = (
-    "only budget, suspend, training's podTemplate and retries, and an endpoint's url, apiKey, timeout, concurrency, "
-    "requestsPerMinute and the shape of its pool can"
+    "only budget, suspend, base.hub, training's podTemplate and retries, and an endpoint's url, apiKey, timeout, "
+    "concurrency, requestsPerMinute and the shape of its pool can"
 )
 
 

@@ -216,7 +216,8 @@ class FlywheelRoundStatus(StatusModel):
     verdict: Verdict | None = Field(default=None, description="Promoted, Held or Failed.")
     base: str | None = Field(default=None, description="Printer column: the base in short, a round's or model's name.")
     base_model: ModelStatus | None = Field(
-        default=None, description="What the round trains from, as preflight resolved it."
+        default=None,
+        description="What the round trains from: as preflight resolved it, or as ImportModel brought it.",
     )
     model: ModelStatus | None = Field(
         default=None, description="The promoted model: the one that was evaluated. Absent without promotion."

@@ -25,6 +25,7 @@ class Stage(StrEnum):
 
     PREFLIGHT = "Preflight"
     PREPARE = "Prepare"
+    IMPORT_MODEL = "ImportModel"
     SERVE_BASE = "ServeBase"
     EVALUATE_BASE = "EvaluateBase"
     MINE_REASONING = "MineReasoning"
@@ -73,9 +74,11 @@ S, T = Stage, Track
 PIPELINE: tuple[StageDef, ...] = (
     StageDef(S.PREFLIGHT, Runs.OPERATOR),
     StageDef(S.PREPARE, Runs.JOB, after=(S.PREFLIGHT,)),
-    StageDef(S.SERVE_BASE, Runs.POOL, after=(S.PREPARE,)),  # no GPU before a handshake has said that the roles work
-    StageDef(S.EVALUATE_BASE, Runs.JOB, after=(S.PREPARE,), inputs=(S.PREPARE,), pool=S.SERVE_BASE),
-    StageDef(S.MINE_REASONING, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.REASONING),
+    StageDef(S.IMPORT_MODEL, Runs.JOB, after=(S.PREPARE,)),  # nothing large is moved for a round that cannot begin
+    # no GPU before a handshake has said that the roles work
+    StageDef(S.SERVE_BASE, Runs.POOL, after=(S.PREPARE, S.IMPORT_MODEL)),
+    StageDef(S.EVALUATE_BASE, Runs.JOB, (S.PREPARE, S.IMPORT_MODEL), (S.PREPARE,), S.SERVE_BASE),
+    StageDef(S.MINE_REASONING, Runs.JOB, (S.PREPARE, S.IMPORT_MODEL), (S.PREPARE,), S.SERVE_BASE, T.REASONING),
     StageDef(S.SYNTHESIZE_REASONING, Runs.JOB, (S.MINE_REASONING,), (S.PREPARE, S.MINE_REASONING), None, T.REASONING),
     StageDef(
         S.VERIFY_REASONING,
@@ -93,7 +96,7 @@ PIPELINE: tuple[StageDef, ...] = (
         S.SERVE_BASE,
         T.REASONING,
     ),
-    StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE,), (S.PREPARE,), S.SERVE_BASE, T.AGENTIC),
+    StageDef(S.SEED_AGENTIC, Runs.JOB, (S.PREPARE, S.IMPORT_MODEL), (S.PREPARE,), S.SERVE_BASE, T.AGENTIC),
     StageDef(S.EXPAND_AGENTIC, Runs.JOB, (S.SEED_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC), None, T.AGENTIC),
     StageDef(
         S.INVERT_AGENTIC, Runs.JOB, (S.EXPAND_AGENTIC,), (S.PREPARE, S.SEED_AGENTIC, S.EXPAND_AGENTIC), None, T.AGENTIC
@@ -236,6 +239,7 @@ FORMAT_BONUS_ENV = "FLYWHEEL_FORMAT_BONUS"  # what the reward gives for form alo
 OVERLONG_ENV = "FLYWHEEL_OVERLONG"  # Mask or Score: what becomes of a trajectory that ran into its token limit
 SIGNALS_ENV = "FLYWHEEL_SIGNALS"  # the mark by which the driver knows what verl's processes tell it
 API_KEY_ENV_PREFIX = "FLYWHEEL_API_KEY_"
+HUB_TOKEN_ENV = "HF_TOKEN"  # the name by which every tool of the hub knows it
 
 STORE_ENV = {
     "endpoint": "FLYWHEEL_S3_ENDPOINT",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from apiserver.bases import BASES, HUB, MODELS
 from apiserver.domains import DOMAINS, SOURCES
 from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
@@ -129,7 +130,7 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "bad fraction": (ROUND, put("agentic", "legalShare", to="50"), "write a fraction from 0 to 1 in quotes"),
     "two bases": (ROUND, put("base", "round", to="r0"), "set exactly one of base.round and base.model"),
     "no base": (ROUND, put("base", to={}), "set exactly one of base.round and base.model"),
-    "bad model": (ROUND, put("base", "model", to="Qwen/Qwen3-8B"), "or hf://org/name"),
+    "bad model": (ROUND, put("base", "model", to="Qwen/Qwen3-8B"), "or hf://org/name[@revision]"),
     "fields of built-in seeds": (ROUND, put("reasoning", "fields", to={"id": "q"}), "fields are for files of your own"),
     "fields of built-in personas": (ROUND, put("agentic", "personaFields", to={"text": "q"}), "for files of your own"),
     "fields of a built-in suite": (ROUND, put("evaluation", "suites", 0, "fields", to={"id": "q"}), "without a source"),
@@ -186,7 +187,7 @@ def each(words: str, file: str, *path: str | int, values: list[object]) -> dict[
 
 SUITE_GATE = ("evaluation", "suites", 0, "gate")
 POD = "podTemplate"
-BAD |= {name: (ROUND, put(*path, to=to), words) for name, (path, to, words) in DOMAINS.items()}
+BAD |= {name: (ROUND, put(*path, to=to), words) for name, (path, to, words) in (DOMAINS | BASES).items()}
 BAD |= {
     **each("write a score from 0 to 1", ROUND, *SUITE_GATE, "minScore", values=["95", "-0.1", "1.01", "1e400", "half"]),
     **each("write a gain in score from -1 to 1", ROUND, *SUITE_GATE, "minGainOverBase", values=["5", "-1.5", "2 %"]),
@@ -237,7 +238,7 @@ BAD |= {
         "https://robot:hunter2@models.internal/v1", "https://m/v1?api-key=abc", "https://m/v1?a=1&API_KEY=abc",
         "https://m/v1?key=abc", "https://m/v1?sig=abc", "https://m/v1?access_token=x", "https://sk-live@m/v1"]),
     **each("write the name of a Secret", ROUND, "store", "secretName", values=["My Secret", "", "a_b"]),
-    **each("or hf://org/name", JOB, "model", values=[
+    **each("or hf://org/name[@revision]", JOB, "model", values=[
         "hf://https://huggingface.co/Qwen/Qwen3-8B", "hf://Qwen/Qwen3-8B ", "hf://Qwen", "hf:///Qwen3", "hf://a/b/c",
         "https://huggingface.co/Qwen/Qwen3-8B", "s3:///prefix", "s3://b/k ", "sha256:abc"]),
     **each("write an image without https://", JOB, POD, "image", values=[
@@ -328,7 +329,7 @@ GOOD: dict[str, tuple[str, Edit]] = {
             "http://localhost.example.com/v1", "https://models.internal/v1?keyspace=a", "http://128.0.0.1:8000"]),
         (ROUND, ("agentic", "domains"), [[{"name": "library", "source": source}] for source in SOURCES]),
         (JOB, ("algorithm", "learningRate"), ["1e-6", "0.00002", "5E-7"]),
-        (JOB, ("model",), ["hf://Qwen/Qwen2.5-7B-Instruct", "hf://01-ai/Yi_1.5", "s3://b/a key/of words", "s3://b.c"]),
+        (JOB, ("model",), MODELS),
         (JOB, (POD, "image"), [
             "localhost:5000/flywheel/trainer-gpu:0.1.0", "debian", "[fd00::1]:5000/x:1", "docker.io/library/a_b.c:V1",
             "registry.example.com/trainer@sha256:" + "a" * 64, "r.io/t:1@sha256:" + "a" * 64]),
@@ -408,15 +409,13 @@ MENDS: dict[str, tuple[str, Edit]] = {
         ROUND,
         lambda body: body["spec"].update(suspend=True, budget={"gpuHours": "2", "wallClock": "3h"}),
     ),
-    "memory of trainings": (
-        ROUND,
-        put("training", "podTemplate", to={"resources": {"limits": {"memory": "24Gi"}}}),
-    ),
+    "memory of trainings": (ROUND, put("training", "podTemplate", to={"resources": {"limits": {"memory": "24Gi"}}})),
     "retries of a training": (ROUND, put("training", "agentic", "retries", to={"limit": 9})),
     "address and key": (
         ROUND,
         lambda body: body["spec"]["endpoints"][0].update(url="http://other/v1", apiKey={"secretName": "k", "key": "k"}),
     ),
+    "mirror and token of the hub": ("round-8b.yaml", put("base", "hub", to=HUB)),
     "pace": (ROUND, lambda body: body["spec"]["endpoints"][0].update(timeout="5m", concurrency=4, requestsPerMinute=9)),
     "shape of the pool": (ROUND, put("endpoints", 1, "pool", "startupTimeout", to="2h")),
     "pods of a job": (JOB, put("podTemplate", to={"nodeSelector": {"a": "b"}})),

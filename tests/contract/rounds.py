@@ -46,9 +46,10 @@ class Round:
         stages.run_here(config, self.store)
 
     def until(self, last: Stage) -> Manifest:
-        """Runs the stages of the round's tracks in order, evaluations and trainings left out, up to `last`."""
+        """Runs the stages of the round's tracks in order, up to `last`, but no evaluation, training or import."""
         for one in PIPELINE:
-            wanted = one.runs is Runs.JOB and self.has(one.track) and one.stage is not Stage.EVALUATE_BASE
+            left_out = one.stage in (Stage.EVALUATE_BASE, Stage.IMPORT_MODEL)
+            wanted = one.runs is Runs.JOB and self.has(one.track) and not left_out
             if wanted and one.stage not in self.done:
                 self.run(one.stage)
             if one.stage is last:

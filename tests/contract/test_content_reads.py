@@ -150,6 +150,18 @@ def bring_own_files(make: Callable[..., WatchedRound]) -> WatchedRound:
     )
 
 
+def bring_a_model(make: Callable[..., WatchedRound]) -> WatchedRound:
+    """A round whose base is a directory of files."""
+    store = Store(MemoryBucket())
+    for name, data in {
+        "config.json": b'{"model_type": "m"}',
+        "tokenizer.json": b"{}",
+        "model.safetensors": b"w",
+    }.items():
+        store.put_bytes(f"small/{name}", data)
+    return make(store, base={"model": store.uri("small")})
+
+
 @pytest.fixture(scope="module")
 def seen() -> Iterator[dict[Stage, Seen]]:
     """What all stages read in a first round, in the round after it, and in a round of one track."""
@@ -171,6 +183,7 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         run_whole(make(reasoning=None, **BOTH_TRACKS))
         run_whole(make())
         bring_own_files(make).run(Stage.PREPARE)
+        bring_a_model(make).run(Stage.IMPORT_MODEL)
         yield found
 
 

@@ -16,6 +16,7 @@ DISTRIBUTION = {
     "pydantic_core": "pydantic",
     "prometheus_client": "prometheus-client",
     "math_verify": "math-verify",
+    "huggingface_hub": "huggingface-hub",
 }
 OURS = {"flywheel_api", "flywheel_store", "flywheel_operator", "flywheel_domains", "flywheel_jobs", "flywheel_standin"}
 # in the ray images only: these folders and modules run nowhere else

@@ -9,6 +9,7 @@ from flywheel_jobs.stages import (
     evaluate_candidate,
     expand_agentic,
     gate,
+    import_model,
     invert_agentic,
     measure_reasoning,
     mine_reasoning,
@@ -23,6 +24,7 @@ from flywheel_jobs.stages import (
 
 STAGES: dict[Stage, runner.Work] = {
     Stage.PREPARE: prepare.run,
+    Stage.IMPORT_MODEL: import_model.run,
     Stage.EVALUATE_BASE: evaluate_base.run,
     Stage.MINE_REASONING: mine_reasoning.run,
     Stage.SYNTHESIZE_REASONING: synthesize_reasoning.run,

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_api import artifacts
+from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.content import content_key
+from flywheel_api.results import ModelResult
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.storage.store import PARALLEL_FILES, Store, inside, need_space
 from flywheel_store.store import hash_file
 
+EPOCH = "1970-01-01T00:00:00Z"  # an import has no time of its own: equal input must give an equal manifest
+IMPORT = "Import"
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 
 
@@ -59,4 +65,33 @@ def _manifest(store: Store, ref: str) -> Manifest:
             f"{ref}/manifest.json does not exist: import the model with `python -m flywheel_jobs import-model`",
             reason="ModelNotFound",
         )
+    return manifest
+
+
+def standing(store: Store, key: str, made_of: Mapping[str, str]) -> Manifest | None:
+    """The imported model under the key, if it is of this very source and whole."""
+    manifest = store.manifest_at(f"{key}/manifest.json")
+    if manifest is None:
+        return None
+    whole = manifest.content_key == content_key(made_of) and not store.absent(manifest.files)
+    return manifest if whole and store.get_bytes(artifacts.manifest_digest_key(manifest.digest)) is not None else None
+
+
+def imported(
+    store: Store, key: str, entries: list[FileEntry], made_of: dict[str, str], result: ModelResult
+) -> Manifest:
+    """Commits an imported model, by its digest and under the key. Raises CorruptArtifact if a blob is missing."""
+    name = made_of["name"]
+    manifest = Manifest(
+        owner=Owner(kind=IMPORT, namespace="", name=name, uid=f"import-{name}"),
+        stage=IMPORT,
+        attempt=1,
+        content_key=content_key(made_of),
+        made_of=made_of,
+        files=entries,
+        result=result,
+        created_at=EPOCH,
+    )
+    store.put_manifest(manifest)
+    store.put_bytes(f"{key}/manifest.json", manifest.canonical(), "application/json")
     return manifest

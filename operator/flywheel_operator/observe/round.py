@@ -8,7 +8,7 @@ from datetime import datetime
 from flywheel_api.artifacts import Manifest, result_prefix
 from flywheel_api.conditions import Reason
 from flywheel_api.content import sources_of
-from flywheel_api.results import PackageResult
+from flywheel_api.results import ImportedResult, PackageResult
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import TRAIN_STAGE, Runs, Stage
 from flywheel_operator.model import (
@@ -25,6 +25,7 @@ from flywheel_operator.observe.children import family_of, pool_pods
 from flywheel_operator.observe.preflight import round_preflight
 from flywheel_operator.plan import content, graph
 from flywheel_operator.plan.preflight import champion
+from flywheel_operator.plan.results import imported
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 
 
@@ -154,6 +155,10 @@ class _Store:
         self.records[stage] = record
         if record.digest is not None:
             self.digests[stage] = record.digest
+        if record.manifest is not None and isinstance(record.manifest.result, ImportedResult):
+            # what is made of the base model is looked up by its digest in this very look
+            base = imported(record.manifest.result)
+            self.status = self.status.model_copy(update={"base_model": base})
 
     async def _package(self) -> PackageResult | None:
         return content.package_of(await self._manifest(Stage.PACKAGE))

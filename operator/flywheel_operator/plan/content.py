@@ -15,6 +15,8 @@ from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
 from flywheel_operator.model import Content, Meta, Record, RoundSeen
 from flywheel_operator.plan import graph
 
+_COMMIT = 40  # digits of a commit
+
 
 def next_stages(
     stages: Mapping[Stage, StageStatus], digests: Mapping[Stage, str], package: PackageResult | None
@@ -79,8 +81,14 @@ def of_stage(
             sources,
             status.earlier,
         )
-    own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED
+    own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED or (stage is Stage.IMPORT_MODEL and moves(spec))
     return Content(content_key(made_of, meta.uid if own else None), made_of)
+
+
+def moves(spec: FlywheelRoundSpec) -> bool:
+    """Whether what the base's name stands for may be another model tomorrow: anything but a commit of a hub."""
+    revision = (spec.base.model or "").partition("@")[2]
+    return len(revision) != _COMMIT or not set(revision) <= set("0123456789abcdef")
 
 
 def training_of(

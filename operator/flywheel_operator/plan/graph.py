@@ -12,6 +12,7 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role, StageState, St
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
 from flywheel_operator.model import Meta
 
+DIGEST = "sha256:"  # how a reference begins that names its content
 DONE = frozenset({StageState.SUCCEEDED, StageState.SKIPPED})
 BY_STAGE: Mapping[Stage, StageDef] = {definition.stage: definition for definition in PIPELINE}
 POOLS = tuple(d.stage for d in PIPELINE if d.runs is Runs.POOL)
@@ -48,6 +49,8 @@ def applies(definition: StageDef, spec: FlywheelRoundSpec) -> bool:
     """Whether a stage is part of this round."""
     if definition.track is not None and getattr(spec, definition.track) is None:
         return False
+    if definition.stage is Stage.IMPORT_MODEL:
+        return spec.base.model is not None and not spec.base.model.startswith(DIGEST)
     return definition.stage is not Stage.SERVE_BASE or serves_base(spec)
 
 

@@ -13,6 +13,7 @@ from flywheel_api.resources import RLJOB
 from flywheel_api.results import (
     EvaluationResult,
     GateOutcome,
+    ImportedResult,
     MeasuredResult,
     PreparedResult,
     ReportResult,
@@ -89,6 +90,8 @@ def taken_over(
             listed = (anew or result.endpoints)[:8]
             endpoints = [EndpointStatus(**dict(found), found_by=by) for found in listed]
             return {"endpoints": endpoints, "domains": result.domains[:32]}
+        case ImportedResult() as result:
+            return {"base_model": imported(result)}
         case EvaluationResult() as result if done.name == Stage.EVALUATE_BASE:
             scores = base_scores(result)
             return {"scores": scores, "score": column(scores)}
@@ -108,6 +111,11 @@ def taken_over(
         case ReportResult() as result:
             return {"report": result.uri[:1024] or None}
     return {}
+
+
+def imported(result: ImportedResult) -> ModelStatus:
+    """The base model that was imported."""
+    return ModelStatus(uri=result.source, digest=result.model)
 
 
 def reasons(gate: Manifest | None) -> str:

@@ -135,6 +135,8 @@ class _Pipeline:
         view = self._view(definition)
         if content.no_data(definition.stage, content.seen_package(self.seen)):
             self.draft.set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
+        elif definition.stage is Stage.IMPORT_MODEL and self._in_store():
+            self.draft.set(definition.stage, state=StageState.SKIPPED, progress="the base model is in the store")
         elif (
             view.record.manifest is not None
             and view.content is not None
@@ -146,6 +148,9 @@ class _Pipeline:
                 return
             self._take(definition, start(definition, status, self._as_it_was(status, view)))
             self.draft.note("StageStarted", f"{definition.stage} attempt {self.stages[definition.stage].attempt}")
+
+    def _in_store(self) -> bool:
+        return (self.draft.status.base_digest or "").startswith(graph.DIGEST)
 
     def _greeted(self) -> bool:
         """Whether the round's endpoints were asked by this round; a Prepare that was taken over is opened again for it.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from flywheel_api.resources import ROUND
-from flywheel_api.round import Endpoint
-from flywheel_api.stages import API_KEY_ENV_PREFIX, IMAGE_ENV, STAGE_CONFIG_ENV, StageConfig
+from flywheel_api.round import Endpoint, FlywheelRoundSpec
+from flywheel_api.stages import API_KEY_ENV_PREFIX, HUB_TOKEN_ENV, IMAGE_ENV, STAGE_CONFIG_ENV, Stage, StageConfig
 from flywheel_operator.model import Action, Meta, Object
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
@@ -37,7 +37,7 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
             *plain_env(shape.env | {"HOME": HOME, IMAGE_ENV: shape.image}),
             config_env(STAGE_CONFIG_ENV, stage),
             *store_env(stage.spec.store),
-            *api_keys(stage.spec.endpoints),
+            *(hub_token(stage.spec) if stage.stage is Stage.IMPORT_MODEL else api_keys(stage.spec.endpoints)),
         ],
         "resources": sizes(shape.resources, None),
         "securityContext": CONTAINER_SECURITY,
@@ -71,6 +71,16 @@ def api_keys(endpoints: list[Endpoint]) -> list[Object]:
         }
         for endpoint in endpoints
         if endpoint.api_key is not None
+    ]
+
+
+def hub_token(spec: FlywheelRoundSpec) -> list[Object]:
+    """The token for gated models: only the pod that imports one gets it, and no endpoint's key."""
+    token = spec.base.hub.token if spec.base.hub else None
+    if token is None:
+        return []
+    return [
+        {"name": HUB_TOKEN_ENV, "valueFrom": {"secretKeyRef": {"name": token.secret_name, "key": token.key}}},
     ]
 
 

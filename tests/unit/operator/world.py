@@ -24,6 +24,7 @@ from flywheel_api.results import (
     EvaluationResult,
     ExpandedResult,
     GateOutcome,
+    ImportedResult,
     InvertedResult,
     MeasuredResult,
     MinedResult,
@@ -60,6 +61,8 @@ from flywheel_operator.subjects import subjects
 
 Object = dict[str, Any]
 NS = "team"
+HUB_MODEL, COMMIT = "hf://acme/small-1", "c0ffee" + "0" * 34
+IMPORTED = Owner(kind="Import", namespace="", name=f"hub/acme/small-1/{COMMIT}", uid="import-small")
 START = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 POLL = 1.5
 
@@ -400,6 +403,9 @@ def story(stage: str, world: World, config: Object) -> tuple[Result, Object]:
             info = SuiteInfo(name=SUITE, track=Track.REASONING, items=8)
             shaken = [EndpointFinding(role=e["role"], model=e["model"]) for e in config.get("endpoints", [])]
             return PreparedResult(suites=[info], endpoints=shaken), counts | usage
+        case "ImportModel":
+            made = world.manifest(IMPORTED, "Import", 1, ModelResult())
+            return ImportedResult(model=made.digest, source=f"{HUB_MODEL}@{COMMIT}", bytes=9), {}
         case "EvaluateBase":
             return evaluation(config.get("baseModel"), 0.25), counts
         case "EvaluateCandidate":

@@ -1,0 +1,35 @@
+"""What a round trains from."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from flywheel_api.base import ApiModel, EndpointUrl, ModelRef, Name, config_with_rules
+from flywheel_api.common import SecretKeyRef
+
+
+class HubSpec(ApiModel):
+    """Where a model of `hf://` is imported from."""
+
+    endpoint: EndpointUrl | None = Field(
+        default=None, description="Address of a hub or mirror that speaks its protocol; unset is the public one."
+    )
+    token: SecretKeyRef | None = Field(default=None, description="Where the token for gated or private models is.")
+
+
+class BaseSpec(ApiModel):
+    """What the round trains from."""
+
+    round: Name | None = Field(
+        default=None, description="The promoted model of that round, in this namespace; waits for it."
+    )
+    model: ModelRef | None = Field(default=None, description="A committed checkpoint, an S3 prefix or a hub id.")
+    hub: HubSpec | None = Field(default=None, description="The hub of a model of hf://, and the token for it.")
+
+    model_config = config_with_rules(
+        ("has(self.round) != has(self.model)", "set exactly one of base.round and base.model"),
+        (
+            "!has(self.hub) || (has(self.model) && self.model.startsWith('hf://'))",
+            "base.hub is for a base.model of hf://: leave it out, or write hf://org/name[@revision]",
+        ),
+    )

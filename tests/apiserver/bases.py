@@ -1,0 +1,17 @@
+"""Base models of rounds, as admission takes and refuses them: (path, value, words of the refusal)."""
+
+MODELS = [
+    "hf://Qwen/Qwen2.5-7B-Instruct", "hf://01-ai/Yi_1.5", "s3://b/a key/of words", "s3://b.c",
+    "hf://a/b@refs/pr/3", "hf://a/b@v1.0", "hf://a/b@" + "0" * 40,
+]  # fmt: skip
+HUB = {"endpoint": "http://mirror/", "token": {"secretName": "hub", "key": "k"}}
+
+BASES: dict[str, tuple[tuple[str, ...], object, str]] = {
+    "a hub for a model of the store": (("base", "hub"), HUB, "base.hub is for a base.model of hf://"),
+    "a hub on this machine": (
+        ("base",), {"model": "hf://a/b", "hub": {"endpoint": "http://localhost:1"}}, "localhost is the pod that asks"),
+    "a key in the hub's address": (
+        ("base",), {"model": "hf://a/b", "hub": {"endpoint": "http://m/?token=x"}}, "put the key into a Secret"),
+    "two revisions": (("base", "model"), "hf://a/b@c@d", "or hf://org/name[@revision]"),
+    "an empty revision": (("base", "model"), "hf://a/b@", "or hf://org/name[@revision]"),
+}  # fmt: skip
