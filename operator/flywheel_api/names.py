@@ -21,6 +21,7 @@ LABEL_OWNER_NAME = "flywheel.dev/owner-name"
 LABEL_OWNER_UID = "flywheel.dev/owner-uid"
 LABEL_STAGE = "flywheel.dev/stage"
 LABEL_ATTEMPT = "flywheel.dev/attempt"
+NODE_TYPE = "ray.io/node-type"  # head or worker: KubeRay's, on its pods
 LABEL_POOL = "flywheel.dev/pool"
 LABEL_WEIGHTS = "flywheel.dev/weights"
 FIELD_MANAGER = "flywheel"

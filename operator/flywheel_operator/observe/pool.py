@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from flywheel_api.names import LABEL_POOL
+from flywheel_api.names import LABEL_POOL, NODE_TYPE
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision, RunState
 from flywheel_operator.observe import preflight
@@ -44,9 +44,16 @@ async def see_pool(
         revisions=tuple(revisions),
         serving=serving,
         service_conflict=conflict,
-        pods=len(pods),
+        pods=replicas(spec, pods),
         gpus=held(pods, context.config.gpu_resource),
     )
+
+
+def replicas(spec: RolloutPoolSpec, pods: list[Object]) -> int:
+    """Servers that exist: KubeRay's workers, one for each; without GPUs the head serves as many as were asked for."""
+    if not spec.gpus_per_replica:
+        return spec.replicas if pods else 0
+    return sum(labels_of(pod).get(NODE_TYPE) != "head" for pod in pods)
 
 
 async def _digest(context: Context, meta: Meta, spec: RolloutPoolSpec) -> tuple[str | None, Problem | None]:

@@ -10,7 +10,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.ends import End
-from flywheel_api.names import LABEL_POOL, child_name
+from flywheel_api.names import LABEL_POOL, NODE_TYPE, child_name
 from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus, WeightsStatus
 from flywheel_operator.model import (
     Act,
@@ -236,12 +236,13 @@ class _Planner:
     ) -> Plan[RolloutPoolStatus]:
         failed = changes.get("phase") == "Failed"  # that says what was refused, and more
         refused = not failed and self.conditions.refused(self.seen.refused, waiting=bool(actions))
+        servers = f",{NODE_TYPE}=worker" if self.spec.gpus_per_replica else ""
         fixed = {
             "observed_generation": self.meta.generation,
             "conditions": self.conditions.result(),
             "replicas": self.seen.pods,
             "cause": None,
-            "selector": f"{LABEL_POOL}={self.meta.name}",
+            "selector": f"{LABEL_POOL}={self.meta.name}{servers}",
         } | budget.held(self.status, self.seen.gpus, self.now)
         status = self.status.model_copy(update=fixed | changes)
         return Plan(status, actions, tuple(self.notes), REFUSED_AGAIN if refused else requeue)

@@ -33,6 +33,7 @@ from flywheel_operator.model import (
     RunState,
     Timings,
 )
+from flywheel_operator.observe.pool import replicas
 from flywheel_operator.plan import budget
 from flywheel_operator.plan.pool import plan_pool
 from flywheel_operator.plan.preflight import pod_template, rljob_spec, round_spec
@@ -158,6 +159,19 @@ async def test_r5_a_child_without_its_labels_is_still_the_child(kind: str) -> No
     await turns(world, 6)
     assert len(world.of_kind(kind)) == 1
     assert {s["attempt"] for s in world.status()["stages"] if s["state"] == "Running"} == {1}
+
+
+@pytest.mark.parametrize(
+    ("gpus", "kinds", "seen"), [(1, ["head", "worker", "worker"], 2), (1, ["head"], 0), (0, ["head"], 2), (0, [], 0)]
+)
+def test_r6_a_pool_counts_its_servers_and_not_the_head(gpus: int, kinds: list[str], seen: int) -> None:
+    spec = RolloutPoolSpec.model_validate({"model": "hf://a/b", "replicas": 2, "gpusPerReplica": gpus})
+    pods = [{"metadata": {"labels": {"ray.io/node-type": kind}}} for kind in kinds]
+    assert replicas(spec, pods) == seen
+    problem = Problem(Reason.MODEL_NOT_FOUND, "no such model")
+    looked = PoolSeen(problem=problem, pods=seen)
+    status = plan_pool(META, spec, RolloutPoolStatus(), looked, START, Timings()).status
+    assert status.replicas == seen and ("ray.io/node-type=worker" in (status.selector or "")) is (gpus > 0)
 
 
 async def test_r8_a_status_of_an_older_release_is_carried_on() -> None:
