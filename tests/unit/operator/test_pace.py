@@ -67,6 +67,19 @@ async def test_a_hash_is_made_anew_for_another_spec_only(monkeypatch: pytest.Mon
     world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec)
     await turns(world, 1)
     assert world.status()["specHash"] == "h2-another"
+    world.kube.update("FlywheelRound", NS, "demo-r1", status=world.status() | {"specHash": "h0-older"})
+    await turns(world, 1)
+    assert world.status()["specHash"] == "h2-another", "another release has made it"
+
+
+async def test_a_spec_that_cannot_be_read_keeps_no_hash_of_one_that_could() -> None:
+    world = World()
+    world.apply(ROUND)
+    await turns(world, 1)
+    spec = yaml.safe_load(ROUND)["spec"] | {"unknown": 1}
+    world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec)
+    await turns(world, 1)
+    assert world.status()["observedGeneration"] == 2 and "specHash" not in world.status()
 
 
 async def test_what_a_stage_has_none_of_is_not_in_its_status() -> None:
