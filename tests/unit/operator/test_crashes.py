@@ -123,7 +123,7 @@ async def test_random_walks_end_well(
     assert {s["state"] for s in status["stages"]} == {"Succeeded"}
     evaluated = next(s["manifest"] for s in status["stages"] if s["name"] == "EvaluateCandidate")
     assert status["model"]["digest"] == world.read(evaluated).result.model == world.promotions()[0].model_digest
-    assert status["usage"]["tokens"] == [{"role": "Teacher", "tokens": "1200"}], "what was committed is paid once"
+    assert status["usage"]["tokens"] == [{"role": "Teacher", "tokens": "1350"}], "what was committed is paid once"
     assert max(children_of(world).values()) <= 1 + len(crashes), "a child is asked for again only after a crash"
     attempts = sum(s["attempt"] for s in status["stages"] if s["name"] != "Preflight")
     assert len([name for kind, name in children_of(world) if kind in ("Job", "RolloutPool", "RLJob")]) <= attempts
