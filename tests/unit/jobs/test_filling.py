@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import yaml
@@ -12,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_api.records.base import Lineage, PassRate
-from flywheel_api.records.reasoning import Band, Problem
+from flywheel_api.records.reasoning import Band, Problem, Sample
 from flywheel_api.round import FlywheelRoundSpec
-from flywheel_jobs.reasoning import filling, replay, roles
+from flywheel_jobs.endpoints.llm import ChatResult
+from flywheel_jobs.reasoning import bands, filling, replay, roles
 from flywheel_jobs.reasoning.bands import Limits, limits_of
 from flywheel_jobs.reasoning.filling import Aim, Filled, family_of, fill
 from flywheel_jobs.reasoning.past import Past
@@ -165,3 +168,29 @@ def test_what_a_round_hands_on() -> None:
     assert [p.id for p in later.pool if p.content in later.trained] == ["ph", "pt"], "the newest first"
     bounded = Past().then([problem(n, "", 0.0) for n in range(20)], [], 5)
     assert len(bounded.pool) == 5
+
+
+def test_each_problem_is_sampled_with_a_seed_of_its_own() -> None:
+    seeds: list[int] = []
+
+    class Policy:
+        async def chat(self, _messages: object, n: int, seed: int, **_more: object) -> ChatResult:
+            seeds.append(seed)
+            return ChatResult(["1"] * n, ["stop"] * n, [""] * n)
+
+    class Context:
+        reasoning = FlywheelRoundSpec.model_validate(yaml.safe_load(ROUND)["spec"]).reasoning
+
+        def llm(self, _role: object) -> Policy:
+            return Policy()
+
+        def seed(self, *parts: object) -> int:
+            return int.from_bytes(repr(parts).encode()[-3:], "big")
+
+        async def map_items(self, items: Sequence[Problem], key: Any, work: Any, *_more: object) -> dict[str, Sample]:
+            return {key(item): await work(item) for item in items}
+
+    asked: Any = Context()
+    found, samples = asyncio.run(bands.measured(asked, [problem(n, "", 0) for n in range(5)], 4, LIMITS, "measure"))
+    assert len(set(seeds)) == 5 and [len(s.correct) for s in samples] == [4] * 5
+    assert all(p.band is Band.SOLVED and p.policy_pass == PassRate(n=4, k=4) for p in found)

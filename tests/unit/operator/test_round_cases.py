@@ -168,6 +168,10 @@ async def test_a_round_is_given_what_the_campaign_made_before_it() -> None:
     assert given["demo-r2", "Prepare"]["earlier"] == [promoted["verdictDigest"]]
     for name in ("MineReasoning", "SeedAgentic"):
         assert given["demo-r2", name]["previousRollouts"] == promoted["rollouts"] == status["rollouts"]
+    measured = next(s for s in status["stages"] if s["name"] == "MeasureReasoning")
+    assert measured["note"] == "20 hard, 24 frontier, 9 solved", "bands, cost and what is missing are read in status"
+    assert set(given["demo-r2", "MeasureReasoning"]["inputs"]) == {"Prepare", "MineReasoning", "VerifyReasoning"}
+    assert {e["role"] for e in given["demo-r2", "MeasureReasoning"]["endpoints"]} == {"Policy", "Teacher", "Solver"}
     assert len(promoted["rollouts"]) == 2
 
 
