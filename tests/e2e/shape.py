@@ -25,7 +25,7 @@ NODES = 2
 STEPS = 5
 GPU = "nvidia.com/gpu"
 MODEL = f"s3://flywheel/flywheel/models/{BASE_MODEL}"
-PATIENCE_S = 2400
+PATIENCE_S = 5400
 WORKERS = "ray.io/group=gpu"
 # problems of the demo's families as Package writes them: argv is the store's key, then how many
 PUT_ROWS = """
@@ -80,7 +80,7 @@ def spec(model: str, train: str, validation: str) -> Json:
         "gpusPerNode": 1,
         "checkpoint": {"everySteps": 1, "keepLast": 2, "keepBest": 1},
         "retries": {"limit": 1},
-        "wallClock": "40m",
+        "wallClock": "90m",
         "reuse": "Never",
     }
 

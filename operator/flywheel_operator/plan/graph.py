@@ -75,6 +75,12 @@ def users_of(pool: Stage) -> tuple[Stage, ...]:
     return tuple(d.stage for d in PIPELINE if d.pool is pool)
 
 
+def unasked(spec: FlywheelRoundSpec) -> frozenset[Stage]:
+    """Stages that name a pool and do not ask it in this round: solving asks the policy only to measure with it."""
+    measures = spec.agentic is not None and spec.agentic.difficulty.samples > 0
+    return frozenset() if measures else frozenset({Stage.SOLVE_AGENTIC})
+
+
 def asks(definition: StageDef) -> bool:
     """Whether starting a stage means that somebody will be asked: by it, or by those that its pool is made for."""
     return definition.runs is Runs.POOL or bool(ROLES.get(definition.stage))

@@ -98,7 +98,7 @@ class _Pipeline:
     def __init__(self, draft: Draft) -> None:
         self.draft, self.seen, self.stages = draft, draft.seen, draft.stages
         gpus = graph.pool_template(draft.spec).gpus_per_replica > 0
-        self.starts = Starts(draft.stages, draft.seen, draft.spec.suspend, draft.now, gpus)
+        self.starts = Starts(draft.stages, draft.seen, draft.spec.suspend, draft.now, gpus, graph.unasked(draft.spec))
         self.failed: tuple[Stage, str, Reason] | None = None
         self.said: dict[Stage, Reason] = {}
 

@@ -26,6 +26,11 @@ class Starts:
     suspended: bool
     now: datetime
     gpus: bool = False  # whether the round's pools hold any
+    unasked: frozenset[Stage] = frozenset()
+
+    def _users(self, pool: Stage) -> tuple[Stage, ...]:
+        """Stages that ask a pool in this round."""
+        return tuple(user for user in graph.users_of(pool) if user not in self.unasked)
 
     def may_start(self, definition: StageDef) -> bool:
         """Whether the next attempt of a stage may begin now."""
@@ -46,7 +51,7 @@ class Starts:
 
     def _served(self, definition: StageDef) -> bool:
         """Whether the pool that a Job asks, if it asks one, answers."""
-        if definition.pool is None or definition.pool in self.unserved():
+        if definition.pool is None or definition.stage in self.unasked or definition.pool in self.unserved():
             return True
         run = self.seen.runs.get(definition.pool)
         serving = run is not None and run.state is RunState.RUNNING and not run.child.deleting
@@ -60,12 +65,12 @@ class Starts:
 
     def _wanted(self, pool: Stage) -> bool:
         """Whether a stage that needs a pool is sure to run: its result is not in the store, or cannot be there."""
-        users = [graph.BY_STAGE[user] for user in graph.users_of(pool)]
+        users = [graph.BY_STAGE[user] for user in self._users(pool)]
         return any(self._will_run(u) and (not self.gpus or graph.ready(u, self.stages)) for u in users)
 
     def _unasked(self, pool: Stage) -> bool:
         """Whether GPUs of a pool have had nobody to answer for a while: whoever asks next waits for others' work."""
-        users = [self.stages[user] for user in graph.users_of(pool)]
+        users = [self.stages[user] for user in self._users(pool)]
         open_ = [u for u in users if u.state not in graph.DONE]
         ended = max((u.finished_at for u in users if u.finished_at is not None), default=None)
         if (
@@ -118,14 +123,14 @@ class Starts:
         So it is at the stage boundary of a suspension, and while whatever would need it is held back by a queue, or is
         far from its turn.
         """
-        running = any(self.stages[s].state is StageState.RUNNING for s in graph.users_of(stage))
+        running = any(self.stages[s].state is StageState.RUNNING for s in self._users(stage))
         if self.pool_over(stage) or (self.suspended and not running) or self._unasked(stage):
             return True
         return any(self._held(s) for s in self.stages) and not self._wanted(stage)
 
     def pool_over(self, stage: Stage) -> bool:
         """Whether every stage that asks a pool is done."""
-        return all(self.stages[s].state in graph.DONE for s in graph.users_of(stage))
+        return all(self.stages[s].state in graph.DONE for s in self._users(stage))
 
     def pool_never_needed(self, definition: StageDef) -> bool:
         """Whether every stage that asks a pool is done before the pool was started."""

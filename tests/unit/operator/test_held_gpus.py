@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import yaml
 
 from flywheel_api.base import format_time
 from flywheel_api.pool import RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
-from flywheel_api.round import StageState, StageStatus
+from flywheel_api.round import FlywheelRoundSpec, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage
 from flywheel_operator.model import RoundSeen
 from flywheel_operator.observe.pods import held
-from flywheel_operator.plan import budget
+from flywheel_operator.plan import budget, graph
 from flywheel_operator.plan.starts import Starts
 from unit.operator.cases import edited, stage, turns
-from unit.operator.world import World
+from unit.operator.world import ROUND, World
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 S = StageState
@@ -88,6 +90,28 @@ def test_a_pool_comes_back_when_somebody_has_to_ask() -> None:
     assert found._wanted(Stage.SERVE_BASE) and not found.pool_idle(Stage.SERVE_BASE)
     (serve,) = [d for d in PIPELINE if d.stage is Stage.SERVE_BASE and d.runs is Runs.POOL]
     assert found.pool_needed_again(serve)
+
+
+def test_solving_keeps_no_pool_where_the_policy_is_not_measured() -> None:
+    """The default. Solving 28,000 tasks takes a day of the teacher's."""
+    mined = MINED | {Stage.SYNTHESIZE_REASONING: 46.0, Stage.VERIFY_REASONING: 47.0, Stage.MEASURE_REASONING: 48.0}
+    inverted = mined | {Stage.EXPAND_AGENTIC: 47.0, Stage.INVERT_AGENTIC: 48.0}
+    spec = FlywheelRoundSpec.model_validate(yaml.safe_load(ROUND)["spec"])
+    quiet = replace(starts(inverted, {Stage.SOLVE_AGENTIC}, 49), unasked=graph.unasked(_samples(spec, 0)))
+    assert quiet.pool_idle(Stage.SERVE_BASE) and not quiet._wanted(Stage.SERVE_BASE)
+    assert replace(starts(inverted, set(), 49), unasked=graph.unasked(_samples(spec, 0)))._served(_SOLVE)
+    busy = replace(starts(inverted, {Stage.SOLVE_AGENTIC}, 49), unasked=graph.unasked(_samples(spec, 2)))
+    assert not busy.pool_idle(Stage.SERVE_BASE)
+    assert not replace(starts(inverted, set(), 49), unasked=graph.unasked(_samples(spec, 2)))._served(_SOLVE)
+
+
+_SOLVE = graph.BY_STAGE[Stage.SOLVE_AGENTIC]
+
+
+def _samples(spec: FlywheelRoundSpec, samples: int) -> FlywheelRoundSpec:
+    assert spec.agentic is not None
+    difficulty = spec.agentic.difficulty.model_copy(update={"samples": samples})
+    return spec.model_copy(update={"agentic": spec.agentic.model_copy(update={"difficulty": difficulty})})
 
 
 def test_a_long_evaluation_keeps_it() -> None:
