@@ -104,6 +104,13 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
         },
     },
 }
+ROUNDS: dict[str, tuple[dict[str, Any], ...]] = {
+    "agenticqwen-8b": ({}, {"learning_rate": "5e-7"}),
+    "agenticqwen-30b-a3b": ({}, {"learning_rate": "5e-7"}),
+    "smollm2-135m-cpu": ({}, {"learning_rate": "1e-5"}),
+}
+"""What a preset changes of both tracks' algorithm by the round's number in its campaign; the last entry is for all
+later ones. Half the rate from the second round on: what was learnt is to be kept, and moments begin anew each time."""
 _MAX_TURNS = {"agenticqwen-8b": 15, "agenticqwen-30b-a3b": 15, "smollm2-135m-cpu": 3}
 
 
@@ -114,13 +121,15 @@ def training_spec(
     train: str,
     validation: str | None,
     domains: Sequence[DomainPin] = (),
+    number: int = 1,
 ) -> RLJobSpec:
-    """The RLJob of a round's track: the preset, then what the round says, field by field.
+    """The RLJob of a round's track: the preset, what it changes in a round of this `number` in its campaign, then what
+    the round says, field by field.
 
     `model`, `train` and `validation` are digests, `domains` the packages that Prepare pinned. Raises UnknownPreset.
     """
     preset = _preset(round_spec)[track]
-    fields = {**preset, **_from_round(round_spec, track, preset)}
+    fields = {**preset, **_from_round(round_spec, track, preset, number)}
     agent_loop = None
     own: TrackTraining = getattr(round_spec.training, track)
     reward = RewardSpec(type=RewardType.MATH, format_bonus=own.format_bonus or preset.get("format_bonus", "0"))
@@ -144,11 +153,14 @@ def training_spec(
     )
 
 
-def algorithm_of(round_spec: FlywheelRoundSpec, track: Track) -> AlgorithmSpec:
-    """The algorithm that a round trains a track with: the preset's, with what the round says. Raises UnknownPreset."""
+def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -> AlgorithmSpec:
+    """The algorithm that a round trains a track with: the preset's, with what it changes in a round of this number and
+    what the round says. Raises UnknownPreset."""
     own: TrackTraining = getattr(round_spec.training, track)
     preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
-    return AlgorithmSpec.model_validate(preset.model_dump() | own.algorithm.model_dump(exclude_none=True))
+    table = ROUNDS[round_spec.training.preset]
+    later = table[min(number, len(table)) - 1]
+    return AlgorithmSpec.model_validate(preset.model_dump() | later | own.algorithm.model_dump(exclude_none=True))
 
 
 def rollout_temperature(round_spec: FlywheelRoundSpec, track: Track) -> float:
@@ -175,12 +187,12 @@ def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
     return PRESETS[name]
 
 
-def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, Any]) -> dict[str, Any]:
+def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, Any], number: int) -> dict[str, Any]:
     """What the round overrides of its preset."""
     training = round_spec.training
     own: TrackTraining = getattr(training, track)
     fields: dict[str, Any] = {
-        "algorithm": algorithm_of(round_spec, track),
+        "algorithm": algorithm_of(round_spec, track, number),
         "overrides": {**preset.get("overrides", {}), **own.overrides},
     }
     if own.checkpoint is not None:

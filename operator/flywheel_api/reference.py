@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from flywheel_api import API_VERSION
 from flywheel_api.crd import root_rules
-from flywheel_api.presets import PRESETS
+from flywheel_api.presets import PRESETS, ROUNDS
 from flywheel_api.resources import KINDS, Kind
 from flywheel_api.schema import Schema, structural_schema
 
@@ -116,8 +116,17 @@ def presets_page() -> str:
         for field in dict.fromkeys(key for fields in flat.values() for key in fields):
             cells = [f"`{flat[track][field]}`" if field in flat[track] else "" for track in tracks]
             lines.append(f"| `{field}` | " + " | ".join(cells) + " |")
-        lines.append("")
+        lines += ["", *_by_round(ROUNDS[name])]
     return HEADER + "\n".join(lines).rstrip() + "\n"
+
+
+def _by_round(table: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What a preset changes from one round of a campaign to the next."""
+    for number, changed in enumerate(table, start=1):
+        if changed:
+            said = ", ".join(f"`algorithm.{_camel(name)}` `{value}`" for name, value in changed.items())
+            since = "From round" if number == len(table) else "In round"
+            yield f"{since} {number} of a campaign on, counted by promoted rounds: {said}.\n"
 
 
 def _flatten(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -294,6 +294,18 @@ MULTIPLES = Form(
     ("numbers up to {0} that {1} or {2} divides",),
     ("count of the multiples of {1} or {2} up to {0}",),
 )
+DOUBLE = Form(
+    lambda a: 2 * a,
+    lambda x, a: x - a == a,
+    ("double {0}", "twice {0}"),
+    ("the double of {0}",),
+)
+LARGEST = Form(
+    lambda a, b: max(a, b),
+    lambda x, a, b: x in (a, b) and x >= a and x >= b,
+    ("largest of {0}, {1}", "largest: {0}, {1}"),
+    ("the larger one of {0} and {1}",),
+)
 AFTER = Form(
     lambda a: a + 1,
     lambda x, a: x - 1 == a,

@@ -1,6 +1,7 @@
 """Ten families of problems with exact answers, each in six levels (docs/method.md, "Stand-ins").
 
-Level 1 is what a 135M model half knows, level 6 what it cannot do; from 4 on there are stories and several steps.
+Level 1 is what a 135M model is right at now and then, level 6 what it cannot do; from 4 on there are stories and
+several steps.
 Training and held-out problems are disjoint twice: by wording, and by values (a set of values belongs to one side for
 good), so that no seed and no variant asks what a suite asks.
 """
@@ -75,9 +76,9 @@ FAMILIES: dict[str, tuple[Level, ...]] = {
         Level(f.MINUS, ((100, 499), (100, 499)), _difference),
     ),
     "mul": (
-        Level(f.TIMES, ((1, 9), (2, 9))),
-        Level(f.TIMES, ((10, 29), (2, 5))),
-        Level(f.TIMES, ((11, 49), (3, 9))),
+        Level(f.DOUBLE, ((1, 49),)),
+        Level(f.TIMES, ((2, 9), (2, 9))),
+        Level(f.TIMES, ((10, 49), (3, 9))),
         Level(f.TIMES_STORY, ((3, 12), (5, 29))),
         Level(f.TIMES_THREE, ((2, 9), (2, 9), (3, 9))),
         Level(f.TIMES, ((11, 99), (11, 99))),
@@ -131,9 +132,9 @@ FAMILIES: dict[str, tuple[Level, ...]] = {
         Level(f.MULTIPLES, ((20, 99), (2, 5), (3, 9))),
     ),
     "sequence": (
-        Level(f.AFTER, ((1, 60),)),
-        Level(f.NEXT, ((1, 20), (1, 5)), _steps),
-        Level(f.NEXT, ((10, 60), (3, 15)), _steps),
+        Level(f.LARGEST, ((1, 99), (1, 99))),
+        Level(f.AFTER, ((1, 99),)),
+        Level(f.NEXT, ((1, 60), (2, 15)), _steps),
         Level(f.NEXT_STORY, ((3, 40), (2, 12)), _steps),
         Level(f.RATIO, ((1, 12), (2, 5)), _ratio),
         Level(f.SUM_OF_TWO, ((1, 15), (2, 20))),
@@ -141,7 +142,7 @@ FAMILIES: dict[str, tuple[Level, ...]] = {
 }
 LEVELS = 6
 BUILTIN_SEEDS: dict[str, tuple[str, ...]] = {
-    "builtin://numeracy": ("add", "sub", "linear", "sequence"),
+    "builtin://numeracy": ("add", "mul", "modular", "sequence"),
     "builtin://numeracy-mixed": tuple(FAMILIES),
 }
 """Families that seeds are drawn from; the others are opened by variants."""

@@ -104,4 +104,6 @@ def training_of(
     train = package.dataset(track, Split.TRAIN) if package else None
     if model is None or package is None or train is None:
         raise ValueError(f"{stage} was planned before its model or its data is known")
-    return training_spec(spec, track, model, train, package.dataset(track, Split.VALIDATION), status.domains)
+    validation = package.dataset(track, Split.VALIDATION)
+    number = 1 + len(status.earlier)  # rounds of the campaign that were promoted before it, as Preflight pinned them
+    return training_spec(spec, track, model, train, validation, status.domains, number)

@@ -10,8 +10,9 @@ import pytest
 from flywheel_api import conditions as cond
 from flywheel_api.base import format_duration, parse_duration
 from flywheel_api.names import CHILD_NAME_LIMIT, child_name, kebab
-from flywheel_api.presets import PRESETS, UnknownPreset, training_spec
+from flywheel_api.presets import PRESETS, ROUNDS, UnknownPreset, training_spec
 from flywheel_api.results import Track
+from flywheel_api.rljob import AlgorithmSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import PIPELINE, Stage
 
@@ -90,7 +91,7 @@ def test_every_preset_is_a_valid_rljob(preset: str, track: Track) -> None:
 
 
 def test_the_8b_preset_has_the_papers_numbers() -> None:
-    spec = training_spec(round_spec(preset="agenticqwen-8b"), "agentic", DIGEST, DIGEST, None)
+    spec = training_spec(round_spec(preset="agenticqwen-8b"), Track.AGENTIC, DIGEST, DIGEST, None)
     a = spec.algorithm
     assert (a.group_size, a.prompts_per_step, a.learning_rate, a.clip.low, a.clip.high) == (
         16,
@@ -111,15 +112,34 @@ def test_a_round_overrides_single_fields_of_a_preset() -> None:
     spec = round_spec(
         preset="smollm2-135m-cpu", agentic={"algorithm": {"maxSteps": 3}, "overrides": {"trainer.balance_batch": False}}
     )
-    job = training_spec(spec, "agentic", DIGEST, DIGEST, DIGEST)
+    job = training_spec(spec, Track.AGENTIC, DIGEST, DIGEST, DIGEST)
     assert job.algorithm.max_steps == 3 and job.algorithm.group_size == 6
     assert job.overrides == {"trainer.balance_batch": False}
-    assert training_spec(spec, "reasoning", DIGEST, DIGEST, DIGEST).algorithm.max_steps == 16
+    assert training_spec(spec, Track.REASONING, DIGEST, DIGEST, DIGEST).algorithm.max_steps == 16
+
+
+@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("track", list(Track))
+def test_later_rounds_of_a_campaign_learn_at_half_the_rate_unless_the_round_says_another(
+    preset: str, track: Track
+) -> None:
+    def rate(number: int, **own: object) -> float:
+        spec = round_spec(preset=preset, **{track.value: {"algorithm": own}})
+        return float(training_spec(spec, track, DIGEST, DIGEST, None, (), number).algorithm.learning_rate)
+
+    assert rate(2) == rate(3) == rate(16) == rate(1) / 2
+    assert rate(2, learningRate="3e-6") == 3e-6
+
+
+def test_every_table_of_rounds_belongs_to_a_preset_and_names_fields_of_the_algorithm() -> None:
+    assert set(ROUNDS) == set(PRESETS) and all(table and table[0] == {} for table in ROUNDS.values())
+    changed = {name for table in ROUNDS.values() for entry in table for name in entry}
+    assert changed <= set(AlgorithmSpec.model_fields)
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(UnknownPreset, match="smollm2-135m-cpu"):
-        training_spec(round_spec(preset="nope"), "agentic", DIGEST, DIGEST, None)
+        training_spec(round_spec(preset="nope"), Track.AGENTIC, DIGEST, DIGEST, None)
 
 
 def test_the_pipeline_is_a_graph_in_status_order() -> None:

@@ -97,7 +97,7 @@ def test_seeds_are_seeded_distinct_easy_first_and_of_their_families_in_turn() ->
         {"role": "user", "content": "2+4"},
         {"role": "assistant", "content": "6"},
     ]
-    assert {p.level for p in numeracy.seeds(random.Random(5), 600, families)} == {1, 2}
+    assert {p.level for p in numeracy.seeds(random.Random(5), 120, ("mul",))} == {1, 2}
 
 
 def test_suites_do_not_depend_on_any_round() -> None:
