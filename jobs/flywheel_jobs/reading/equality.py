@@ -6,8 +6,9 @@ from fractions import Fraction
 
 from flywheel_jobs.reading import evaluate, expr, library
 from flywheel_jobs.reading.expr import Node, Unreadable
+from flywheel_jobs.reading.kinds import Kind, Value
 from flywheel_jobs.reading.units import CURRENCIES
-from flywheel_jobs.reading.values import Kind, Value, read
+from flywheel_jobs.reading.values import read
 
 _LEFT_OPEN = frozenset({Kind.OTHER, Kind.SCALAR, Kind.RELATION, Kind.SET, Kind.ORDERED, Kind.NUMBER})
 _SETTLES_WITHIN = 6  # readings of a form; what people write is settled after one

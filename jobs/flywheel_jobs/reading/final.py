@@ -10,8 +10,9 @@ import re
 from dataclasses import dataclass
 
 from flywheel_jobs.reading.fold import MAX_ANSWER
+from flywheel_jobs.reading.kinds import CHECKABLE, Kind
 from flywheel_jobs.reading.thought import Said, split
-from flywheel_jobs.reading.values import CHECKABLE, Kind, read
+from flywheel_jobs.reading.values import read
 
 _TAG = re.compile(r"<(/?)(?:final_)?answer(?:\s[^<>]{0,80})?>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")

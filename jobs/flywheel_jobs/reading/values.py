@@ -7,15 +7,16 @@ must be understood, and nothing is rounded.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 
-from flywheel_jobs.reading import expr
+from flywheel_jobs.reading import evaluate, expr
+from flywheel_jobs.reading.brackets import CLOSING, OPENING, level, spans, split_top
 from flywheel_jobs.reading.dates import read_date
-from flywheel_jobs.reading.expr import Node, Unreadable
+from flywheel_jobs.reading.expr import Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
+from flywheel_jobs.reading.kinds import NOTHING, Kind, Value
 from flywheel_jobs.reading.numerals import said
 from flywheel_jobs.reading.units import split_unit
 
@@ -23,44 +24,6 @@ MAX_PARTS = 64  # entries of a collection
 MAX_NESTED = 6
 
 
-class Kind(StrEnum):
-    """What sort of answer it is."""
-
-    NUMBER = "number"  # an exact rational
-    SCALAR = "scalar"  # an expression with a value at every point
-    ORDERED = "ordered"  # a tuple, vector, interval or row, with its brackets
-    SET = "set"  # a set, or answers side by side
-    CHOICE = "choice"  # the letter of a multiple choice
-    RELATION = "relation"  # an equation or inequality that is no plain `x = ...`
-    WORDS = "words"
-    REFUSAL = "refusal"  # words that say that there is no answer
-    UNFINISHED = "unfinished"  # a computation that was not carried out: equal to its own text alone
-    OTHER = "other"  # not understood: equal to its own text alone
-
-
-CHECKABLE = frozenset({Kind.NUMBER, Kind.SCALAR, Kind.ORDERED, Kind.SET, Kind.CHOICE, Kind.RELATION, Kind.WORDS})
-
-
-@dataclass(frozen=True)
-class Value:
-    """An answer as it is understood. `text` is its folded writing."""
-
-    kind: Kind
-    text: str
-    number: Fraction | None = None
-    node: Node | None = None
-    brackets: str = ""
-    parts: tuple[Value, ...] = field(default=())
-    name: str = ""  # of `x = 3`; a value without one agrees with any
-    unit: str = ""  # of `12 cm`; a value without one agrees with any
-
-    @property
-    def checkable(self) -> bool:
-        """Whether another answer can be told from this one by what it means."""
-        return self.kind in CHECKABLE and all(p.checkable for p in self.parts)
-
-
-NOTHING = Value(Kind.OTHER, "")
 NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?"
 _WORDS = re.compile(r"[^\W\d_]+(?:[ .'’-]+[^\W\d_]+)*")
 _CHOICE = re.compile(
@@ -83,7 +46,8 @@ _REFUSED = re.compile(
     re.IGNORECASE,
 )
 _CHOOSE = re.compile(
-    r"(?<![A-Za-z\\])C\((\d{1,4}), ?(\d{1,4})\)|(?:\{\})?[_^](?:\{(?=\d+\}))?(\d{1,4})\}? ?C_\{?(\d{1,4})\}?"
+    r"(?<![A-Za-z\\])(C)\((\d{1,4}), ?(\d{1,4})\)|(?:\{\})?[_^](?:\{(?=\d+\}))?(\d{1,4})\}? ?([CP])_\{?(\d{1,4})\}?"
+    r"|(?<![\w.\\])(\d{1,4})([CP])(\d{1,4})(?![\w.])"
 )
 _NAME = re.compile(NAME)
 _RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
@@ -91,7 +55,6 @@ _OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
 _MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
 _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])")
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
-_PAIRS = {"(": ")", "[": "]", "{": "}", "⟨": "⟩"}
 _SAID = {
     **dict.fromkeys(("all real numbers", "all reals", "the real numbers", "all real values"), r"\mathbb{R}"),
     **dict.fromkeys(("no solution", "no solutions", "the empty set", "empty set"), r"\emptyset"),
@@ -166,7 +129,7 @@ def _related(text: str, depth: int) -> Value | None:
     member = _MEMBER.fullmatch(text)
     if member:
         return _named(member[1], _read(member[2].strip(), depth + 1))
-    cuts = [m for m in _RELATIONS.finditer(text) if _level(text, m.start()) == 0]
+    cuts = [m for m in _RELATIONS.finditer(text) if level(text, m.start()) == 0]
     if not cuts or len(split_top(text, ",")) > 1 or _AND_OR.search(text):
         return None
     starts, ends = [0, *(m.end() for m in cuts)], [*(m.start() for m in cuts), len(text)]
@@ -183,6 +146,8 @@ def _equation(text: str, sides: list[str], depth: int) -> Value | None:
     value = _read(sides[-1], depth + 1)
     if _NAME.fullmatch(sides[0]) and not _mentions(value, sides[0]):
         return _named(sides[0], value)
+    if all(_holds(side, value) for side in sides[:-1]):
+        return value
     if len(sides) != 2:
         return None
     names = [n.strip() for n in sides[0].strip("()").split(",")] if sides[0].startswith("(") else []
@@ -193,10 +158,18 @@ def _equation(text: str, sides: list[str], depth: int) -> Value | None:
         and all(map(_NAME.fullmatch, names))
     ):
         return value  # `(x,y) = (3,4)`
-    left = _read(sides[0], depth + 1)
-    if left.number is not None and left.number == value.number:
-        return value  # `1/2 = 0.5`
     return _relation("=", text, sides)
+
+
+def _holds(side: str, value: Value) -> bool:
+    """Whether a constant is that value: `1/2 = 0.5` and `C(5,2) = 10` say what stands last, `2+2 = 5` nothing."""
+    if value.kind not in (Kind.NUMBER, Kind.SCALAR):
+        return False
+    try:
+        nodes = expr.parse(_chosen(side)), ("n", value.number) if value.node is None else value.node
+        return not any(map(expr.names, nodes)) and evaluate.values(nodes[0]).same(evaluate.values(nodes[1]))
+    except Unreadable:
+        return False
 
 
 def _named(name: str, value: Value) -> Value:
@@ -284,7 +257,7 @@ def _bracketed(text: str, depth: int) -> Value | None:
         return _collection(Kind.ORDERED, text, "matrix", rows, depth)
     if text == r"\emptyset":
         return Value(Kind.SET, text)
-    if text == r"\mathbb{R}":
+    if text in (r"\mathbb{R}", r"\mathbb R"):
         return _read(r"(-\infty,\infty)", depth)
     inner, brackets = text, ""
     if text.startswith(r"\{") and text.endswith(r"\}"):
@@ -292,7 +265,7 @@ def _bracketed(text: str, depth: int) -> Value | None:
         such = _SUCH_THAT.fullmatch(inner.strip())
         if such:
             return _read(such[1].strip(), depth + 1)
-    elif len(text) > 2 and text[0] in _PAIRS and text[-1] in ")]}⟩" and _spans(text):
+    elif len(text) > 2 and text[0] in OPENING and text[-1] in CLOSING and spans(text):
         inner, brackets = text[1:-1], text[0] + text[-1]
     if not brackets or not inner.strip():
         return None
@@ -315,10 +288,23 @@ def _collection(kind: Kind, text: str, brackets: str, parts: list[str], depth: i
     return Value(kind, text, brackets=brackets, parts=tuple(_read(p.strip(), depth + 1) for p in parts))
 
 
+def _chosen(text: str) -> str:
+    """`C(5,2)`, `5C2` and `5P2` as what they count. (A point C is answered by its coordinates, `(5,2)`.)"""
+
+    def counted(found: re.Match[str]) -> str:
+        one, n, k = (
+            a or b or c
+            for a, b, c in zip(found.group(1, 2, 3), found.group(5, 4, 6), found.group(8, 7, 9), strict=True)
+        )
+        return rf"\binom{{{n}}}{{{k}}}" + (rf" * {k}!" if one == "P" else "")
+
+    return _CHOOSE.sub(counted, text)
+
+
 def _plain(text: str, _depth: int) -> Value | None:
     """A number or an expression, with a unit behind it."""
     unit = ""
-    text = _CHOOSE.sub(lambda m: rf"\binom{{{m[1] or m[3]}}}{{{m[2] or m[4]}}}", text)
+    text = _chosen(text)
     bare, unit, factor = split_unit(_COUNTED.sub(lambda m: str(_WORD_NUMBERS[m[1].lower()]), text))
     try:
         node = expr.parse(bare)
@@ -332,30 +318,3 @@ def _plain(text: str, _depth: int) -> Value | None:
     if number is not None:
         return Value(Kind.NUMBER, text, number=number, unit=unit)
     return Value(Kind.SCALAR, f"{bare} {unit}".rstrip(), node=node, unit=unit)
-
-
-def _level(text: str, at: int) -> int:
-    return sum(text.count(c, 0, at) for c in "([{⟨") - sum(text.count(c, 0, at) for c in ")]}⟩")
-
-
-def _spans(text: str) -> bool:
-    """Whether the first bracket is closed by the last one: `(1,2]` is one interval, `(a)(b)` a product."""
-    level = 0
-    for at, char in enumerate(text):
-        level += (char in "([{⟨") - (char in ")]}⟩")
-        if not level:
-            return at == len(text) - 1
-    return False
-
-
-def split_top(text: str, separator: str) -> list[str]:
-    """Parts of a text at a separator outside all brackets."""
-    if separator not in text:
-        return [text]
-    parts, level, start = [], 0, 0
-    for at, char in enumerate(text):
-        level += (char in "([{⟨") - (char in ")]}⟩")
-        if char == separator and level == 0:
-            parts.append(text[start:at])
-            start = at + 1
-    return [*parts, text[start:]]

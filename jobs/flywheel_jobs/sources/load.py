@@ -29,7 +29,9 @@ KEPT = 1000  # wrong rows that are kept to be looked at
 SHAPES: Mapping[type, Callable[[Mapping[str, Any], Mapping[str, str]], dict[str, Any]]] = {
     Problem: shapes.problem, Persona: shapes.persona
 }  # fmt: skip
-_ASIDE = (".", "_", "README", "LICENSE", "LICENCE")  # how names of files below a prefix begin that hold no rows
+_ASIDE = (".", "_", "README", "LICENSE", "LICENCE", "SHA", "MD5", "dataset_info", "state.json")
+"""How names of files below a prefix begin that hold no rows."""
+_ABOUT = (".md", ".md5", ".sha256", ".yaml", ".yml", ".py")
 
 
 @dataclass
@@ -183,7 +185,7 @@ def _files(store: BlobStore, ref: str) -> list[tuple[str, Callable[[Path], objec
             raise ValidationFailure(f"{ref} has no .jsonl and no .parquet file")
         return [(e.path, lambda path, e=e: store.fetch_blob(e.sha256, path)) for e in entries]  # type: ignore[misc]
     keys = store.objects_at(ref)
-    found = [k for k in keys if not k.rpartition("/")[2].startswith(_ASIDE) and not k.endswith(".md")]
+    found = [k for k in keys if not k.rpartition("/")[2].startswith(_ASIDE) and not k.endswith(_ABOUT)]
     if not found:
         raise ValidationFailure(f"{ref} does not exist", reason="DataNotFound")
     return [(k, lambda path, k=k: store.fetch(k, path)) for k in found]  # type: ignore[misc]

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.reading.jsontext import OURS, decoder, loads
+from flywheel_jobs.sources.whole import table
 
 CHUNK = 1 << 20
 MAX_ROW = 64 << 20  # bytes of one row
@@ -29,6 +30,7 @@ _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive: unpack it", b"BZh": "packed with bzip2: unpack it or use gzip",
     b"\xfd7zXZ": "packed with xz: unpack it or use gzip", b"ARROW1": "an Arrow file: write it as Parquet",
+    b"\xff\xff\xff\xff": "an Arrow stream: write it as Parquet", b"\x04\x22M\x18": "packed with lz4: use gzip or zstd",
     b"Obj\x01": "an Avro file: write it as Parquet", b"ORC": "an ORC file: write it as Parquet",
     b"SQLite format 3": "an SQLite database: export a table as CSV", b"\x89HDF": "an HDF5 file: write it as Parquet",
     b"version https://git-lfs": "a pointer of Git LFS: upload the file that it stands for",
@@ -62,7 +64,7 @@ def read(path: Path, name: str, columns: Collection[str] = ()) -> Iterator[Row]:
             yield from _parquet(path, name, columns)
         elif codec is None:
             with path.open("rb") as stream:
-                yield from _text(_plain(stream), name)
+                yield from _text(_newlines(_plain(stream)), name)
         else:
             yield from _unpacked(path, name, codec, columns)
     except (OSError, pa.ArrowException, csv.Error, UnicodeError) as error:
@@ -81,7 +83,7 @@ def _unpacked(path: Path, name: str, codec: str, columns: Collection[str]) -> It
         if first.startswith(tuple(_PACKED)):
             raise ValidationFailure(f"{name} is packed twice: unpack it once")
         if not first.startswith(b"PAR1"):
-            yield from _text(_plain(stream), name)
+            yield from _text(_newlines(_plain(stream)), name)
             return
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".parquet") as whole:  # it is read from its end
             shutil.copyfileobj(stream, whole, CHUNK)
@@ -90,13 +92,17 @@ def _unpacked(path: Path, name: str, codec: str, columns: Collection[str]) -> It
 
 
 def _parquet(path: Path, name: str, columns: Collection[str]) -> Iterator[Row]:
-    with pq.ParquetFile(path, pre_buffer=False, memory_map=True) as table:
-        wanted = [c for c in table.schema_arrow.names if c in columns or c.lower() in columns] or None
+    with pq.ParquetFile(path, pre_buffer=False, memory_map=True) as file:
+        wanted = [c for c in file.schema_arrow.names if c in columns or c.lower() in columns] or None
         number = 0
-        for batch in table.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
+        for batch in file.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
             for value in batch.to_pylist():
                 number += 1
-                yield Row(f"{name} row {number}", value)
+                where = f"{name} row {number}"
+                try:  # Spark and others write texts as bytes
+                    yield Row(where, {k: v.decode() if isinstance(v, bytes) else v for k, v in value.items()})
+                except UnicodeDecodeError:
+                    yield Row(where, problem="its bytes are no UTF-8", text=repr(value)[:500])
 
 
 def _plain(stream: Any) -> Iterator[bytes]:
@@ -110,6 +116,20 @@ def _plain(stream: Any) -> Iterator[bytes]:
     while chunk:
         yield decoder.decode(chunk).encode() if decoder else chunk
         chunk = stream.read(CHUNK)
+
+
+def _newlines(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The same, where lines end in `\\r` alone as on machines of long ago, with `\\n`."""
+    held, old = b"", None
+    for chunk in chunks:
+        text, held = held + chunk, b""
+        if old is None:
+            old = False if b"\n" in text else True if b"\r" in text[:-1] else None
+        if old is None and text.endswith(b"\r"):
+            held = text
+            continue
+        yield text.replace(b"\r", b"\n") if old else text
+    yield held
 
 
 def _lines(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
@@ -148,6 +168,12 @@ def _text(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
         yield from _documents(everything, name)
     elif any(line.lstrip().startswith(b"{") for line in lines[:5]):
         yield from _json_lines(everything, name)
+    elif said := re.match(rb"sep=(.)\r?\n", shown):  # a line for Excel
+        yield from _csv(_from(shown[said.end() :], chunks), name, said[1].decode())
+    elif about := re.match(rb"(#[^,;|\t\n]*\n)+", shown):  # a title or a licence before the names
+        yield from _csv(
+            _from(shown[about.end() :], chunks), name, _delimiter(shown[about.end() :].split(b"\n")[0]) or ","
+        )
     elif _delimiter(lines[0]):
         yield from _csv(everything, name, _delimiter(lines[0]))
     else:
@@ -177,14 +203,13 @@ def _json_lines(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
 
 
 def _objects(value: Any, where: str, text: str) -> Iterator[Row]:
-    """The row that a value is; the rows of a list that is all of an object but scalars (`{"data": [...]}`)."""
+    """The row that a value is, or the rows of the table that it holds."""
     if isinstance(value, dict):
-        lists = [v for v in value.values() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)]
-        if len(lists) == 1 and not any(name in value for name in ("question", "problem", "prompt", "persona")):
-            for number, inner in enumerate(lists[0], start=1):
-                yield Row(f"{where} item {number}", inner)
-            return
-        yield Row(where, value)
+        rows = table(value)
+        if rows is None:
+            yield Row(where, value)
+        else:
+            yield from (Row(f"{where} item {number}", inner) for number, inner in enumerate(rows, start=1))
         return
     yield Row(where, problem=f"is a {type(value).__name__} where an object was expected", text=text)
 

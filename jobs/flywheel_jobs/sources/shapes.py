@@ -17,7 +17,10 @@ from flywheel_api.records.reasoning import Persona, Problem
 from flywheel_jobs.reading.final import truth
 
 QUESTION = ("question", "problem", "prompt", "query", "input", "instruction")
-ANSWER = ("answer", "final_answer", "reward_model.ground_truth", "ground_truth", "expected_answer", "solution")
+ANSWER = (
+    "answer", "final_answer", "reward_model.ground_truth", "ground_truth", "expected_answer", "solution",
+    "answers", "answers.text", "target", "output", "response", "completion",
+)  # fmt: skip
 WORKED = frozenset({"solution"})  # texts that end in an answer, and are none themselves
 IDS = ("id", "unique_id", "problem_id")
 CONTEXT = ("context", "body", "passage")
@@ -84,7 +87,7 @@ def _first(row: Mapping[str, Any], fields: Mapping[str, str], name: str, known: 
     paths = (fields[name],) if name in fields else known
     for path in paths:
         value = _at(row, path)
-        if value is not None and value != "":
+        if value is not None and value != "" and not (isinstance(value, dict) and path not in fields.values()):
             return path, value
     if name in fields:
         raise WrongRow(f"column {fields[name]}, which fields.{name} names, is empty or not there")

@@ -61,10 +61,18 @@ KINDS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "objects one after the other": lambda v: "\n".join(json.dumps(x, indent=1) for x in v).encode(),
     "list in an object": lambda v: json.dumps({"version": 2, "data": v}).encode(),
     "pretty list in an object": lambda v: json.dumps({"version": 2, "data": v}, indent=1).encode(),
+    "a list a column": lambda v: json.dumps({k: [x[k] for x in v] for k in v[0]}).encode(),
+    "an object a row, by id": lambda v: json.dumps({f"q{n}": x for n, x in enumerate(v)}).encode(),
+    "pandas' split": lambda v: json.dumps({"columns": list(v[0]), "data": [list(x.values()) for x in v]}).encode(),
+    "a list some levels down": lambda v: json.dumps({"set": {"name": "x", "train": {"items": v}}}).encode(),
     "CSV": separated,
+    "CSV with Excel's line": lambda v: b"sep=;\r\n" + separated(v, ";"),
+    "CSV below a title": lambda v: b"# our own\n# 2026\n" + separated(v),
+    "CSV with lines of long ago": lambda v: separated(v).replace(b"\r\n", b"\r"),
     "CSV with semicolons": lambda v: separated(v, ";"),
     "TSV": lambda v: separated(v, "\t"),
     "Parquet": table,
+    "Parquet with texts as bytes": lambda v: table([{k: x[k].encode() for k in x} for x in v]),
     "Parquet in many row groups": lambda v: table(v, row_group_size=3),
 }
 PACKED: dict[str, Callable[[bytes], bytes]] = {
