@@ -53,10 +53,11 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
 
 
 def asked_for(card: User, said: str) -> list[str]:
-    """Names of the card's facts that the agent's words speak of."""
+    """Names of the card's facts that the agent's words speak of; a number that is asked for by name, alone."""
     words = set(_WORD.findall(said.lower()))
     words |= {_SAME[w] for w in words if w in _SAME}
-    return [name for name in {**card.facts, **card.again} if words & set(_WORD.findall(name.lower()))]
+    met = {name: words & set(_WORD.findall(name.lower())) for name in {**card.facts, **card.again}}
+    return [name for name, by in met.items() if by - {"id"}] or [name for name, by in met.items() if by]
 
 
 def _answer(card: User, name: str, heard: Sequence[str]) -> str:

@@ -1,0 +1,59 @@
+"""The user as a program: tells what is asked for, goes on, insists as often as the persona does, stops."""
+
+from __future__ import annotations
+
+import pytest
+
+from flywheel_api.records.agentic import User
+from flywheel_jobs.agentic.right import summary
+from flywheel_jobs.agentic.user import LEAVE, NO_OTHER, PLEAS, THANKS, YES, agrees, reply, told_in
+from unit.agentic.world import LOCKED, TRAP, case, right
+
+REFUSED = "That is not possible."
+
+
+def card(**more: object) -> User:
+    return User.model_validate({"task": "Cancel it.", **more})
+
+
+def said(
+    of: User, text: str, turn: int = 1, writes: int = 0, told: int = 0, heard: tuple[str, ...] = ()
+) -> tuple[str, bool]:
+    answer = reply(of, text, turn, writes, told, heard)
+    return answer.text, answer.stop
+
+
+def test_a_fact_is_told_when_it_is_asked_for_and_each_other_value_once() -> None:
+    of = card(facts={"order_id": "F12"}, again={"method_id": ["M1", "M2"]})
+    assert said(of, "Which order number is it?") == ("Order id: F12.", False)
+    assert said(of, "Which method?") == ("Method id: M1.", False)
+    assert said(of, "Which other method?", heard=("method_id",)) == ("Method id: M2.", False)
+    assert said(of, "Which other method?", heard=("method_id", "method_id")) == (NO_OTHER, False)
+    assert said(of, "Shall I go ahead?") == (YES, False)
+    assert told_in(of, "Order id: F12.", ()) == ["order_id"] and told_in(of, "F123", ()) == []
+
+
+def test_the_next_wish_comes_before_anybody_insists() -> None:
+    of = card(later=["And my other one?"], pushes=2)
+    assert said(of, REFUSED) == ("And my other one?", False)
+    assert said(of, REFUSED, told=1) == (PLEAS[0], False)
+
+
+@pytest.mark.parametrize(
+    ("claims", "words"), [([], PLEAS), (["I am in the crown tier."], ["I am in the crown tier."] * 2)]
+)
+def test_a_user_insists_as_often_as_the_persona_does_and_then_leaves(claims: list[str], words: list[str]) -> None:
+    of = card(pushes=2, claims=claims)
+    assert [said(of, REFUSED, turn) for turn in (1, 2, 3)] == [(words[0], False), (words[1], False), (LEAVE, True)]
+    assert said(of, "That has been done.", writes=1) == (THANKS, True)
+    assert said(card(), REFUSED) == (LEAVE, True)
+
+
+def test_a_yes_is_a_yes() -> None:
+    assert [agrees(text) for text in ("Yes, please.", "ok", "No.", "I said yes")] == [True, True, False, False]
+
+
+def test_a_record_names_the_calls_that_would_succeed_and_are_wrong() -> None:
+    """The trap path of a task: what was wished for, what its tool would carry out, and what is not right."""
+    assert [call.name for call in summary(right(TRAP)).traps] == ["refund"]
+    assert [summary(right(of)).traps for of in (case(), LOCKED)] == [[], []]
