@@ -300,9 +300,10 @@ def _repeats(play: Play) -> bool | None:
 
 
 def _spammed(play: Play) -> bool:
-    """Whether there is no write but the right ones, so that a spammer can do no harm."""
-    right = {result.call.name for result in play.found.results if result.wrote}
-    return not any(tool.writes and not tool.ends and name not in right for name, tool in play.domain.tools.items())
+    """Whether there is no write but the right ones, and those that a tool refuses for a rule's reason: no harm."""
+    kept = {rule.id for rule in play.domain.rules if rule.enforced == "tool"}
+    harmless = {r.call.name for r in play.found.results if r.wrote or kept & set(r.decision.fired)}
+    return not any(tool.writes and not tool.ends and name not in harmless for name, tool in play.domain.tools.items())
 
 
 AGENTS = (
