@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
-from flywheel_domains.case import WROTE, Call, Case, Ending, Fact, Step, StepKind, Verdict, Want
+from flywheel_domains.case import WROTE, Call, Case, Edit, Ending, Fact, Step, StepKind, Verdict, Want
 from flywheel_domains.decide import Circle, Decision, Seen, Situation, decide
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell
@@ -141,9 +141,14 @@ def settled(domain: Domain, world: World, case: Case) -> World:
         world = world.at(datetime.fromisoformat(case.now))
     if not case.edits:
         return world
-    world = world.with_cells({Cell(edit.table, edit.row, edit.column): edit.value for edit in case.edits})
+    # the same world for the same edits, so that what was worked out about it is not worked out again
+    return world.keep(("edits", repr(case.edits)), lambda: _edited(world, case.edits))
+
+
+def _edited(world: World, edits: tuple[Edit, ...]) -> World:
+    world = world.with_cells({Cell(edit.table, edit.row, edit.column): edit.value for edit in edits})
     view = world.view()
-    wrong = broken(view, with_owners(view, [(edit.table, edit.row) for edit in case.edits]))
+    wrong = broken(view, with_owners(view, [(edit.table, edit.row) for edit in edits]))
     if wrong:
         raise ValueError("; ".join(wrong[:3]))
     return world
@@ -177,7 +182,7 @@ class _Path:
 
     def __init__(self, domain: Domain, case: Case, world: World) -> None:
         self.domain, self.case, self.world = domain, case, world
-        self.session = Session(caller=case.caller)
+        self.session = world.keep(("caller", case.caller), lambda: Session(caller=case.caller))
         if domain.caller_table is None or not _identifies(domain):
             self.session = self.session.with_identified(case.caller)
         self.steps: list[Step] = []
@@ -188,11 +193,28 @@ class _Path:
         """How one wish ends: once, or once for each row of a set."""
         endings = []
         for member in self._members(option):
-            self.results.append(self._result(number, option, member))
+            self.results.append(self._kept(number, option, member))
             endings.append(self.results[-1].ending)
             if self.session.ended:
                 break
         return endings
+
+    def _kept(self, number: int, option: Want, member: Any) -> Result:
+        """The result, worked out once for the same wish of the same caller in the same world and session.
+
+        Patches of a case leave most of its wishes as they are.
+        """
+        held = option, self.session, self.case.knows  # while they are kept nothing else has their ids
+        key = (number, *map(id, held), repr(member))
+        earlier, who, self.steps, self.asked_who = self.steps, self.asked_who, [], []
+
+        def work() -> tuple[Any, ...]:
+            result = self._result(number, option, member)
+            return held, result, self.steps, self.asked_who, self.world, self.session
+
+        _, result, steps, asked_who, self.world, self.session = self.world.keep(key, work)
+        self.steps, self.asked_who = [*earlier, *steps], [*who, *asked_who]
+        return cast(Result, result)
 
     def _members(self, option: Want) -> list[Any]:
         name = is_set(self.domain, option.wish)

@@ -9,79 +9,24 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
+from dataclasses import dataclass
 from typing import Any
 
 from flywheel_api.records.agentic import BranchKind
-from flywheel_domains.behaviour import GIVES_WAY, Behaviour, Unidentifiable, behave
-from flywheel_domains.case import Case, Edit, Ending, Verdict, Want
+from flywheel_domains.behaviour import Behaviour, Unidentifiable, behave
+from flywheel_domains.case import Case, Ending, Verdict
 from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import problem
-from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.errors import ExprError
 from flywheel_domains.expr import Cell
 from flywheel_domains.lookups import Path, Unprovable, path_of
+from flywheel_domains.patches import TRIES, Patch, PatchKind, proposals
 from flywheel_domains.rules import refuses, scope_of
 from flywheel_domains.slots import NoCandidate, Tie
 from flywheel_domains.twins import changed
-from flywheel_domains.wishes import Drawing, NotDrawn, draw_want, drawing_of
 from flywheel_domains.words import document
 from flywheel_domains.world import World
-
-MOST_WANTS = 4
-"""Wishes of one conversation: more are no longer one."""
-TRIES = 40
-"""Patches that are tried for one child."""
-
-
-class PatchKind(StrEnum):
-    """What a patch changes."""
-
-    STATE = "state"
-    WISH = "wish"
-    ELSE = "else"
-    HIDE = "hide"
-
-
-@dataclass(frozen=True)
-class Patch:
-    """One change of a case. `at` is the want that it is about, `before` puts a new want in front of it."""
-
-    kind: PatchKind
-    edits: tuple[Edit, ...] = ()
-    want: Want | None = None
-    at: int = 0
-    before: bool = False
-    slots: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default_factory=dict)
-
-    def on(self, case: Case) -> Case:
-        """The case with the change."""
-        case = replace(case, edits=merged(case.edits, self.edits), claims={**case.claims, **self.claims})
-        wants = list(case.wants)
-        if self.kind is PatchKind.WISH and self.want is not None:
-            wants.insert(self.at if self.before else self.at + 1, self.want)
-        elif self.kind is PatchKind.ELSE and self.want is not None:
-            wants[self.at] = _with_fallback(wants[self.at], self.want)
-        elif self.kind is PatchKind.HIDE:
-            wants[self.at] = replace(wants[self.at], hidden=wants[self.at].hidden | self.slots)
-        return replace(case, wants=tuple(wants))
-
-
-def _with_fallback(want: Want, fallback: Want) -> Want:
-    if want.otherwise is None:
-        return replace(want, otherwise=fallback)
-    return replace(want, otherwise=_with_fallback(want.otherwise, fallback))
-
-
-def composed(root: Case, patches: tuple[Patch, ...]) -> Case:
-    """A root with the patches of all ancestors, in their order."""
-    for patch in patches:
-        root = patch.on(root)
-    return root
 
 
 @dataclass(frozen=True)
@@ -178,86 +123,12 @@ def attempt(domain: Domain, world: World, parent: Branch, patch: Patch) -> Branc
     """The branch with a patch, accepted or not; None if it is no task."""
     case = patch.on(parent.case)
     try:
-        if patch.kind is PatchKind.STATE:
-            found = changed(domain, world, parent.case, patch.edits)
-            if found is None:
-                return None
-            found = replace(found, case=replace(found.case, claims=case.claims))
-        else:
-            found = behave(domain, world, case)
+        found = changed(domain, world, case, patch.edits) if patch.edits else behave(domain, world, case)
+        if found is None:
+            return None
         return branch(domain, found, (*parent.patches, patch))
     except (Tie, NoCandidate, Unidentifiable, Circle, Unprovable, ValueError, ExprError):
         return None
-
-
-def proposals(
-    domain: Domain, world: World, found: Behaviour, rng: random.Random, kind: PatchKind | None = None
-) -> Iterator[Patch]:
-    """Patches of a case in a random order of kinds; which of them are any good, `accept` says."""
-    kinds = [kind] if kind is not None else list(_PROPOSALS)
-    rng.shuffle(kinds)
-    sources = [_PROPOSALS[each](domain, world, found, rng) for each in kinds]
-    while sources:
-        for source in list(sources):
-            try:
-                yield next(source)
-            except StopIteration:
-                sources.remove(source)
-
-
-def _states(domain: Domain, world: World, found: Behaviour, rng: random.Random) -> Iterator[Patch]:
-    """Another verdict on some wish by a cell that a rule reads; the caller may claim that it is as it was."""
-    for result in rng.sample(found.results, len(found.results)):
-        for name in rng.sample(result.decision.read, len(result.decision.read)):
-            rule = domain.rule(name)
-            fires = name in result.decision.fired
-            examples = [e for e in rule.examples if e.fires is not fires]
-            if examples:
-                edits = example_edits(domain, result, rng.choice(examples))
-            else:
-                edits = next(flips(domain, result, rule, not fires, rng), ())
-            if edits:
-                yield Patch(PatchKind.STATE, edits, at=result.want)
-
-
-def _hides(domain: Domain, world: World, found: Behaviour, rng: random.Random) -> Iterator[Patch]:
-    """A value that the caller told and now tells only when asked."""
-    for at, want in enumerate(found.case.wants):
-        slots = domain.wishes[want.wish].slots
-        names = [n for n in want.said if n not in want.hidden and slots[n].way not in ("caller", "value")]
-        for name in rng.sample(names, len(names)):
-            yield Patch(PatchKind.HIDE, at=at, slots=frozenset({name}))
-
-
-def _elses(domain: Domain, world: World, found: Behaviour, rng: random.Random) -> Iterator[Patch]:
-    """What is wanted if a wish that is refused now cannot be had."""
-    ends = {result.want: result for result in found.results}
-    for at, result in ends.items():
-        if result.ending in GIVES_WAY and len(found.case.wants[at].chain()) < 3:
-            for want in _wants(domain, found, world, rng):
-                yield Patch(PatchKind.ELSE, want=want, at=at)
-
-
-def _more(domain: Domain, world: World, found: Behaviour, rng: random.Random) -> Iterator[Patch]:
-    """One more wish, before or after the others."""
-    if len(found.case.wants) >= MOST_WANTS:
-        return
-    handed = any(result.ending is Ending.HANDED_OVER for result in found.results)
-    for want in _wants(domain, found, world, rng):
-        before = handed or rng.random() < 0.5
-        yield Patch(PatchKind.WISH, want=want, at=0 if before else len(found.case.wants) - 1, before=before)
-
-
-def _wants(domain: Domain, found: Behaviour, world: World, rng: random.Random) -> Iterator[Want]:
-    at: Drawing = drawing_of(domain, found.start, rng, found.case)
-    for _ in range(TRIES):
-        try:
-            yield draw_want(at, rng.choice(list(domain.wishes)))
-        except (NotDrawn, Tie, NoCandidate):
-            continue
-
-
-_PROPOSALS = {PatchKind.STATE: _states, PatchKind.HIDE: _hides, PatchKind.ELSE: _elses, PatchKind.WISH: _more}
 
 
 # ---- what kind of branch a case is

@@ -17,7 +17,7 @@ from flywheel_domains.model import Rule, RuleExample
 from flywheel_domains.rules import read, scope_of
 from flywheel_domains.slots import plain_value
 from flywheel_domains.unknown import is_unknown
-from flywheel_domains.values import ColumnType
+from flywheel_domains.values import ColumnType, plain
 from flywheel_domains.world import Row, World
 
 MOST_VALUES = 12
@@ -32,7 +32,9 @@ def merged(old: tuple[Edit, ...], new: tuple[Edit, ...]) -> tuple[Edit, ...]:
 
 def scope_at(domain: Domain, result: Result, call: Call | None = None) -> Scope:
     """The names at a result, before it was carried out; `other` is another caller."""
-    scope = scope_of(domain, result.world, result.session, call or _asked(domain, result), None, result.option.limits)
+    scope = scope_of(
+        domain, result.world, result.session, call or asked_call(domain, result), None, result.option.limits
+    )
     table = domain.caller_table
     if table is not None:
         others = (id for id in scope.view.ids(table) if id != result.session.caller)
@@ -40,7 +42,7 @@ def scope_at(domain: Domain, result: Result, call: Call | None = None) -> Scope:
     return scope
 
 
-def _asked(domain: Domain, result: Result) -> Call:
+def asked_call(domain: Domain, result: Result) -> Call:
     """The call that the rules were asked about: for a hand-over, the one that was wished."""
     wish = domain.wishes[result.option.wish]
     if domain.tools.get(result.call.name) is not None and domain.tools[result.call.name].ends:
@@ -62,6 +64,27 @@ def example_edits(domain: Domain, result: Result, example: RuleExample) -> tuple
         if kind is not None and not is_unknown(found):
             edits.append(Edit(*cell, plain_value(found)))
     return tuple(edits)
+
+
+def example_said(domain: Domain, result: Result, example: RuleExample) -> dict[str, Any] | None:
+    """The values that an example of a rule is made `with`, as the caller of this wish would say them.
+
+    None where they cannot say them: they are computed, withheld, or no arguments of the wish.
+    """
+    scope = scope_at(domain, result)
+    scope.view.trace = None
+    slots = domain.wishes[result.option.wish].slots
+    said: dict[str, Any] = {}
+    for name, value in example.given.items():
+        slot = slots.get(name)
+        if slot is None or slot.way == "value" or name not in result.option.said or name in result.option.hidden:
+            return None
+        kind = domain.arg_type(domain.parts[domain.wishes[result.option.wish].goal].args[name])
+        found = _value(kind, value, scope)
+        if is_unknown(found):
+            return None
+        said[name] = plain(plain_value(found))
+    return said
 
 
 @lru_cache(maxsize=1024)
@@ -103,7 +126,7 @@ def flips(
     cells = sorted(read(domain, rule, scope).cells)
     if rng is not None:
         rng.shuffle(cells)
-    call = _asked(domain, result)
+    call = asked_call(domain, result)
     for cell in cells:
         for value in other_values(domain, result.world, cell):
             try:
@@ -145,12 +168,12 @@ _HOURS = (1, 23, 25, 47, 49, 24 * 15, 24 * 45)
 
 
 def _moments(domain: Domain, world: World, kind: ColumnType, old: Any) -> list[Any]:
-    now: datetime = domain.clock.moment
+    now: datetime = world.now or domain.clock.moment
     return [now + timedelta(hours=sign * hours) for hours in _HOURS for sign in (-1, 1)]
 
 
 def _dates(domain: Domain, world: World, kind: ColumnType, old: Any) -> list[Any]:
-    today: date = domain.clock.moment.date()
+    today: date = (world.now or domain.clock.moment).date()
     return [today + timedelta(days=d) for d in (-1, 1, 0, -8, 8, -15, 15, -31, 31, -366, 366)]
 
 

@@ -71,7 +71,11 @@ def judge(
 ) -> Judgement:
     """The verdict on a call. `seen`: only these cells are known, all others are unknown; None: all are known."""
     scope = scope_of(domain, world, session, call, seen)
-    readings = [read(domain, rule, scope) for rule in domain.rules_of(call.name) if rule.verdict]
+    verdicts = [rule for rule in domain.rules_of(call.name) if rule.verdict]
+    if session.identified is None:  # nothing else matters until it is known who calls
+        who = [read(domain, rule, scope) for rule in verdicts if rule.verdict == "identify"]
+        verdicts = [r.rule for r in who] if any(r.holds for r in who) else verdicts
+    readings = [read(domain, rule, scope) for rule in verdicts]
     modifiers = [rule for rule in domain.rules_of(call.name) if rule.modifier]
     readings = [_replaced_by_itself(reading, call, scope) for reading in readings]
     fired = [r for r in readings if r.holds]

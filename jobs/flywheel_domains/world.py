@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell, Expr, Scope, Trace
@@ -22,6 +22,9 @@ from flywheel_domains.session import Session, SessionFields
 from flywheel_domains.unknown import UNKNOWN, Fields, Unknown
 from flywheel_domains.values import fold, normalise, plain
 
+T = TypeVar("T")
+KEPT = 256
+"""Results that are kept for one world."""
 _tuple = tuple.__new__
 Values = dict[str, Any]
 Found = dict[tuple[str, str], list[str]]
@@ -250,7 +253,7 @@ class View:
 class World:
     """Tables at one moment: a shared base and a patch. It is never changed; a draft makes a new one."""
 
-    __slots__ = ("_digest", "base", "domain", "found", "made", "now", "patch")
+    __slots__ = ("_digest", "_kept", "base", "domain", "found", "made", "now", "patch")
 
     def __init__(
         self,
@@ -265,6 +268,7 @@ class World:
         self.made: Mapping[str, int] = made or {}
         self._digest = ""
         self.found: Found = {}
+        self._kept: dict[Hashable, Any] = {}
 
     def view(self, trace: Trace | None = None, known: frozenset[Cell] | set[Cell] | None = None) -> View:
         """A way to read it."""
@@ -292,6 +296,15 @@ class World:
         for cell, value in cells.items():
             draft.set(cell.table, cell.row, {cell.column: value})
         return draft.world()
+
+    def keep(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What `make` works out about this world, once: a world is never changed, so that it stays right."""
+        found: T | None = self._kept.get(key)
+        if found is None:
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            self._kept[key] = found = make()
+        return found
 
     def at(self, now: datetime) -> World:
         """The same tables at another time than the domain's: how a branch patches the clock."""

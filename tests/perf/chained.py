@@ -16,6 +16,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from statistics import mean
 from typing import Any, cast
 
@@ -64,17 +65,16 @@ class Parametric:
         return 1 / (1 + math.exp(self.slope * (load_of(right) - self.skill)))
 
     def turn(self, request: ChatRequest) -> str:
-        """Its next turn: at its first it goes wrong at its rate, and else does what is right."""
-        first = request.messages[-1]["role"] == "user" and "assistant" not in {
-            m["role"] for m in request.messages[_shown(request) :]
-        }
-        right = compute(domain_of(request.metadata["package"]), read_case(json.loads(request.metadata["case"])))
+        """Its next turn: at its first one it goes wrong at its rate, and else does what is right."""
+        right = _played(request.metadata["package"], request.metadata["case"])
+        shown = sum(len(example.calls) for example in right.domain.prompt.examples)
+        first = sum(m["role"] == "assistant" for m in request.messages) == shown
         return script.solve(request, rate=1 - self.rate(right) if first else 0.0)
 
 
-def _shown(request: ChatRequest) -> int:
-    last = max(n for n, m in enumerate(request.messages) if m["role"] == "user")
-    return last
+@lru_cache(maxsize=4096)
+def _played(package: str, case: str) -> Right:
+    return compute(domain_of(package), read_case(json.loads(case)))
 
 
 class Scripted:

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 
 import flywheel_domains
-from flywheel_domains.branches import Branch, accept, attempt, branch, grow, proposals
+from flywheel_domains.branches import Branch, accept, attempt, branch, grow
 from flywheel_domains.case import dump
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.generate import build_world
 from flywheel_domains.load import load
 from flywheel_domains.lookups import Unprovable
+from flywheel_domains.patches import proposals
 from flywheel_domains.twins import twin_of
 from flywheel_domains.wishes import NotDrawn
 from flywheel_domains.words import card, document, document_text, first_message

@@ -19,10 +19,10 @@ from flywheel_api.records.agentic import Branch, BranchKind
 from flywheel_api.records.base import content_digest
 from flywheel_domains import branches
 from flywheel_domains.behaviour import Result
-from flywheel_domains.branches import Patch, PatchKind
 from flywheel_domains.case import Edit
 from flywheel_domains.draws import problem
 from flywheel_domains.generate import build_world
+from flywheel_domains.patches import Patch, PatchKind, proposals
 from flywheel_domains.values import plain
 from flywheel_jobs.agentic import kinds
 from flywheel_jobs.agentic.right import Right, has_room
@@ -98,9 +98,9 @@ def _patches(right: Right, rng: random.Random) -> Iterator[Patch]:
     """Patches, the ways in turn; where an episode has no room for a user or a second wish, states come first."""
     world = build_world(right.domain, right.case.seed)
     if not right.domain.prompt.compact:
-        return branches.proposals(right.domain, world, right.behaviour, rng)
+        return proposals(right.domain, world, right.behaviour, rng)
     ways = (PatchKind.STATE, PatchKind.HIDE)
-    return chain.from_iterable(branches.proposals(right.domain, world, right.behaviour, rng, way) for way in ways)
+    return chain.from_iterable(proposals(right.domain, world, right.behaviour, rng, way) for way in ways)
 
 
 def mark(right: Right) -> str:
@@ -119,9 +119,20 @@ def condition_of(parent: Right, child: Right, patch: Patch) -> str:
     """A branch's condition in a sentence: the rule that now holds, or no longer does, or what the user does."""
     if patch.kind is PatchKind.HIDE:
         return f"The user says {' and '.join(sorted(patch.slots)).replace('_', ' ')} only when asked."
+    if patch.kind is PatchKind.CLOCK:
+        return f"It is {patch.now}. {_other_rules(parent, child)}"
+    if patch.kind is PatchKind.CALLER:
+        return f"Somebody else asks. {_other_rules(parent, child)}"
+    if patch.kind is PatchKind.CLAIM:
+        said = " and ".join(f"{name.replace('_', ' ')} {value}" for name, value in patch.claims.items())
+        return f"The user claims {said}. {_other_rules(parent, child)}"
     if patch.want is not None:
         wish = patch.want.wish.replace("_", " ")
         return f"The user {'also' if patch.kind is PatchKind.WISH else 'otherwise'} wishes: {wish}."
+    return _other_rules(parent, child)
+
+
+def _other_rules(parent: Right, child: Right) -> str:
     before, after = _fired(parent), _fired(child)
     new = [child.domain.rule(name).say for name in sorted(after - before)]
     gone = [f"It is not so that: {child.domain.rule(name).say}" for name in sorted(before - after)]

@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flywheel_domains.args import schema_of
@@ -61,19 +62,28 @@ def schemas(domain: Domain) -> list[dict[str, object]]:
     return [schema(domain, tool) for tool in domain.tools.values()]
 
 
-def system_text(domain: Domain, sop: str) -> str:
-    """The system message: tools (one line where the domain says so), then the rules."""
+def clock_text(domain: Domain, now: str | None = None) -> str:
+    """What time it is, where a domain has dates: a rule about a day cannot be kept without. Empty elsewhere."""
+    kinds = {kind.kind for columns in domain.columns.values() for kind in columns.values()}
+    if not kinds & {"date", "datetime"}:
+        return ""
+    moment = datetime.fromisoformat(now) if now else domain.clock.moment
+    return f"It is {moment:%A}, {moment:%Y-%m-%d %H:%M} ({domain.clock.zone}).\n"
+
+
+def system_text(domain: Domain, sop: str, now: str | None = None) -> str:
+    """The system message: tools (one line where the domain says so), the time, then the rules."""
     if domain.prompt.compact:
         tools = domain.tools.values()
         listed = " ".join(f"{t.name}({', '.join(t.args)}): {t.short or t.about}." for t in tools)
-        return f"Tools: {listed}\nRules: {sop}"
+        return f"Tools: {listed}\n{clock_text(domain, now)}Rules: {sop}"
     listed = "\n".join(json.dumps(s, ensure_ascii=False) for s in schemas(domain))
-    return f"{HERMES}\n<tools>\n{listed}\n</tools>\n<policy>\n{sop}\n</policy>"
+    return f"{HERMES}\n<tools>\n{listed}\n</tools>\n{clock_text(domain, now)}<policy>\n{sop}\n</policy>"
 
 
-def build(domain: Domain, sop: str, request: str) -> list[Message]:
+def build(domain: Domain, sop: str, request: str, now: str | None = None) -> list[Message]:
     """The prompt's messages, ending with the user's request."""
-    messages: list[Message] = [{"role": "system", "content": system_text(domain, sop)}]
+    messages: list[Message] = [{"role": "system", "content": system_text(domain, sop, now)}]
     for example in domain.prompt.examples:
         messages.append({"role": "user", "content": example.asks})
         for call in example.calls:

@@ -49,7 +49,7 @@ def build_task(
         domain=domain.domain.replace("_", "-"),
         package=package,
         case=case,
-        messages=prompt.build(domain, sop, text.task),
+        messages=prompt.build(domain, sop, text.task, right.case.now),
         right=right_path,
         outcome=kinds.outcome_of(right),
         kind=chain[-1].kind if chain else kinds.kind_of(right),

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from dataclasses import replace
+from itertools import islice
+from pathlib import Path
 from statistics import mean
 
 import pytest
 
+import flywheel_domains
 from flywheel_api.records.agentic import BranchKind
 from flywheel_domains.behaviour import behave
-from flywheel_domains.branches import Branch, PatchKind, accept, attempt, branch, composed, grow, kinds_of
-from flywheel_domains.branches import proposals as proposed
+from flywheel_domains.branches import Branch, accept, attempt, branch, grow, kinds_of
 from flywheel_domains.case import dump
 from flywheel_domains.case import parse as parse_case
 from flywheel_domains.domain import Domain
-from flywheel_domains.draws import draw_behaviour
+from flywheel_domains.draws import draw_behaviour, problem
+from flywheel_domains.generate import build_world
+from flywheel_domains.load import load
 from flywheel_domains.lookups import Unprovable
+from flywheel_domains.patches import PatchKind, composed
+from flywheel_domains.patches import proposals as proposed
 from flywheel_domains.twins import How, differs, twin_of
 from flywheel_domains.wishes import NotDrawn
 from flywheel_domains.words import document, first_message, rendered, undetermined
 from flywheel_domains.world import World
 
+BUILTIN = Path(flywheel_domains.__file__).parent / "builtin"
 CHAIN = 5
 ROOTS = 12
 
@@ -88,6 +96,68 @@ def test_the_vocabulary_occurs(tern: Domain, chains: list[list[Branch]]) -> None
         BranchKind.UNAUTHORISED,
     }
     assert wanted <= kinds
+
+
+def offered(name: str, roots: int, each: int) -> tuple[Counter[PatchKind], Counter[BranchKind]]:
+    """Patches of a built-in domain that make a task, and the kinds of branches that they and their roots are."""
+    domain = load(BUILTIN / name)
+    world, rng = build_world(domain, 1), random.Random(1)
+    patches, kinds = Counter[PatchKind](), Counter[BranchKind]()
+    for number in range(roots):
+        root = branch(domain, draw_behaviour(domain, world, random.Random(number)))
+        kinds.update(kinds_of(domain, root.found))
+        for patch in islice(proposed(domain, world, root.found, rng), each):
+            child = attempt(domain, world, root, patch)
+            if child is not None and not problem(domain, child.found):
+                patches[patch.kind] += 1
+                kinds.update(kinds_of(domain, child.found))
+    return patches, kinds
+
+
+def test_every_kind_of_patch_and_of_branch_occurs() -> None:
+    """The whole vocabulary of docs/method.md, in one large domain and the one that a small model can learn."""
+    patches, kinds = offered("airline", 10, 21)
+    _, more = offered("booking", 6, 14)
+    assert not set(PatchKind) - set(patches), patches
+    assert not set(BranchKind) - set(kinds + more), kinds + more
+    assert min(patches[kind] for kind in PatchKind) >= 2, patches
+
+
+def test_the_clock_is_a_patch_that_changes_what_is_right_and_nothing_else(tern: Domain, world: World) -> None:
+    seen = 0
+    for seed in range(30):
+        found = draw_behaviour(tern, world, random.Random(seed))
+        for patch in proposed(tern, world, found, random.Random(seed), PatchKind.CLOCK):
+            child = attempt(tern, world, branch(tern, found), patch)
+            if child is not None:
+                seen += 1
+                fired = [result.decision.fired for result in child.found.results]
+                assert fired != [result.decision.fired for result in found.results]
+                assert child.case.edits == found.case.edits and child.case.now == patch.now
+    assert seen >= 3
+
+
+def test_a_claim_is_what_is_not_so_any_more(tern: Domain, world: World) -> None:
+    seen = 0
+    for seed in range(10):
+        found = draw_behaviour(tern, world, random.Random(seed))
+        for patch in proposed(tern, world, found, random.Random(seed), PatchKind.CLAIM):
+            after = {edit.column: edit.value for edit in patch.edits}
+            seen += 1
+            assert patch.claims and all(after[name] != value for name, value in patch.claims.items())
+    assert seen >= 5
+
+
+def test_somebody_else_who_asks_the_same_is_somebody_else(tern: Domain, world: World) -> None:
+    ends = set()
+    for seed in range(12):
+        found = draw_behaviour(tern, world, random.Random(seed))
+        for patch in proposed(tern, world, found, random.Random(seed), PatchKind.CALLER):
+            child = attempt(tern, world, branch(tern, found), patch)
+            if child is not None:
+                assert child.case.caller != found.case.caller and child.case.knows != found.case.knows
+                ends |= {str(ending) for ending in child.found.endings} - {str(e) for e in found.endings}
+    assert "denied" in ends
 
 
 def test_conditional_rules_have_twins_by_one_cell(tern: Domain, world: World, roots: list[Branch]) -> None:
