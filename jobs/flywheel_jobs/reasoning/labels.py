@@ -14,7 +14,8 @@ from flywheel_jobs.endpoints.llm import CUT
 from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.reading import final
 from flywheel_jobs.reading.equality import checkable, equal, normal_form
-from flywheel_jobs.reading.values import Kind, read
+from flywheel_jobs.reading.kinds import Kind
+from flywheel_jobs.reading.values import read
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.truths import IN_QUESTION, NOT_CHECKABLE, gives_itself_away

@@ -20,6 +20,7 @@ from flywheel_operator.plan.starts import Starts
 
 C = ConditionType
 _AT_ONCE = 0.05
+_IN_STORE = "the base model is in the store"
 _WATCHED = 6  # times the ordinary pause, where a watch tells of every change
 
 
@@ -76,6 +77,8 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
     draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
     draft.change(earlier=list(seen.earlier)[-16:])
+    if seen.base.digest.startswith(graph.DIGEST):
+        draft.set(Stage.IMPORT_MODEL, state=StageState.SKIPPED, progress=_IN_STORE)
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")
     draft.conditions.working(Reason.STARTING, "the round starts")
     return True
@@ -136,7 +139,7 @@ class _Pipeline:
         if content.no_data(definition.stage, content.seen_package(self.seen)):
             self.draft.set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
         elif definition.stage is Stage.IMPORT_MODEL and self._in_store():
-            self.draft.set(definition.stage, state=StageState.SKIPPED, progress="the base model is in the store")
+            self.draft.set(definition.stage, state=StageState.SKIPPED, progress=_IN_STORE)
         elif (
             view.record.manifest is not None
             and view.content is not None
@@ -150,6 +153,7 @@ class _Pipeline:
             self.draft.note("StageStarted", f"{definition.stage} attempt {self.stages[definition.stage].attempt}")
 
     def _in_store(self) -> bool:
+        """A round that a release without this stage began stands here with a base that is known."""
         return (self.draft.status.base_digest or "").startswith(graph.DIGEST)
 
     def _greeted(self) -> bool:
