@@ -123,9 +123,9 @@ def training_spec(
     domains: Sequence[DomainPin] = (),
     number: int = 1,
 ) -> RLJobSpec:
-    """The RLJob of a round's track: the preset, what it changes in a round of this `number` in its campaign, then what
-    the round says, field by field.
+    """The RLJob of a round's track.
 
+    The preset, what it changes in a round of this `number` in its campaign, then what the round says, field by field.
     `model`, `train` and `validation` are digests, `domains` the packages that Prepare pinned. Raises UnknownPreset.
     """
     preset = _preset(round_spec)[track]
@@ -154,8 +154,10 @@ def training_spec(
 
 
 def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -> AlgorithmSpec:
-    """The algorithm that a round trains a track with: the preset's, with what it changes in a round of this number and
-    what the round says. Raises UnknownPreset."""
+    """The algorithm that a round trains a track with. Raises UnknownPreset.
+
+    The preset's, with what it changes in a round of this number and what the round says.
+    """
     own: TrackTraining = getattr(round_spec.training, track)
     preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
     table = ROUNDS[round_spec.training.preset]

@@ -165,7 +165,7 @@ async def test_the_operator_killed_in_every_stage(api: ApiServer, actors: Actors
     assert not actors.holding & jobs_of, "some stages never ran"
     assert lives > 8
     assert done["status"].get("verdict") == "Promoted", done["status"].get("progress")
-    assert all(s["state"] == "Succeeded" for s in done["status"]["stages"])
+    assert all(s["state"] == "Succeeded" for s in done["status"]["stages"] if s["name"] != "ImportModel")
     children = json.loads(
         api.kubectl(
             "-n", NS, "get", "jobs,rlj", "-l", f"flywheel.dev/owner-uid={done['metadata']['uid']}", "-o", "json"

@@ -289,7 +289,7 @@ def _collection(kind: Kind, text: str, brackets: str, parts: list[str], depth: i
 
 
 def _chosen(text: str) -> str:
-    """`C(5,2)`, `5C2` and `5P2` as what they count. (A point C is answered by its coordinates, `(5,2)`.)"""
+    """`C(5,2)`, `5C2` and `5P2` as what they count. A point C is answered by its coordinates, `(5,2)`."""
 
     def counted(found: re.Match[str]) -> str:
         one, n, k = (

@@ -261,15 +261,20 @@ def prompt_context() -> list[Message]:
 
 
 def seeds(rng: random.Random, count: int, families: Sequence[str]) -> list[Problem]:
-    """`count` different problems to train on, families in turn, as easy as possible: higher levels come when the lower
-    ones are used up. Fewer only when all are."""
+    """`count` different problems to train on, families in turn, as easy as possible.
+
+    Higher levels come when the lower ones are used up; fewer problems only when all are.
+    """
     order = ((family, level) for level in range(1, LEVELS + 1) for _ in range(count) for family in families)
     return _distinct(rng, "train", count, order, by_values=False)
 
 
 def suite(rng: random.Random, count: int) -> list[Problem]:
-    """`count` held-out problems of different values. The n-th pass takes one of each family of each level up to n: a
-    small draw is of what a small model may learn, a large one has every stratum and more of the easy ones."""
+    """`count` held-out problems of different values.
+
+    The n-th pass takes one of each family of each level up to n: a small draw is of what a small model may learn, a
+    large one has every stratum and more of the easy ones.
+    """
     order = (
         (family, level)
         for turn in range(1, count + 1)
