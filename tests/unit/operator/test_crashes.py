@@ -189,4 +189,6 @@ async def test_an_api_server_that_fails_now_and_then_only_costs_time(bad: set[in
         if world.status().get("finishedAt") and len(world.kube.log) == before:
             break
     assert world.status()["verdict"] == "Promoted"
-    assert {s["attempt"] for s in world.status()["stages"]} == {1}, "trouble of the API server is no attempt's failure"
+    assert {s["attempt"] for s in world.status()["stages"] if s["state"] != "Skipped"} == {1}, (
+        "trouble of the API server is no attempt's failure"
+    )
