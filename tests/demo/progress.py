@@ -13,6 +13,7 @@ from cluster.kube import condition
 TYPICAL_SECONDS = {
     "Preflight": 1,
     "Prepare": 2,
+    "ImportModel": 1,  # skipped: the demo's base is in the store
     "ServeBase": 118,
     "EvaluateBase": 47,
     "MineReasoning": 32,

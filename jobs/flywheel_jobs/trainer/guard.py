@@ -22,6 +22,7 @@ SIGNS = 2
 RISE = 0.05  # of the reward: more than noise
 FALL = 0.1  # of it: four groups a step vary by 0.06 where one problem in twenty is solved (seen in a demo)
 SOLVED = 0.9
+APART = 3  # standard deviations: the best is the highest of many windows, and each step has other problems
 Read = Callable[[CurvePoint], float | None]
 
 
@@ -67,13 +68,20 @@ class Level:
         if self.now is None or self.best is None:
             return False
         risen = self.before is None or self.now > self.before + RISE or self.now >= SOLVED
-        return risen and self.now >= self.best - self.noise
+        return risen and not self.fallen and self.now >= self.best - APART * self.noise
+
+    @property
+    def fallen(self) -> bool:
+        """Whether less than half of the best is left, and it fell by more than noise."""
+        if self.now is None or self.best is None:
+            return False
+        return self.now < min(self.best / 2, self.best - max(FALL, self.noise))
 
 
 def _of_rewards(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], level: Level) -> Iterator[str]:
-    now, best = level.now, level.best
-    if now is not None and best is not None and now < best - max(FALL, level.noise) and now < best / 2:
-        yield f"reward {now:.2f}, {best:.2f} at its best"
+    now = level.now
+    if level.fallen:
+        yield f"reward {now:.2f}, {level.best:.2f} at its best"
     # whatever was learnt, there is nothing left to learn from
     stuck = now is not None and now < SOLVED and all(_dead(p) == 1 for p in recent)
     if level.learning and not stuck:
