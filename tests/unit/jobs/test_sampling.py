@@ -46,7 +46,7 @@ def request(endpoint: ResolvedEndpoint, **ask: Any) -> dict[str, Any]:
 @pytest.mark.parametrize("example", ROUNDS)
 def test_every_stage_samples_the_policy_alike_and_as_training_does(example: str) -> None:
     """vLLM filled what a request left open from the checkpoint's generation_config.json (NeMo-RL, verl)."""
-    assert len(ASKED) == 5
+    assert len(ASKED) == 6
     said = [request(resolved(example, stage)[Role.POLICY], temperature=0.3) for stage in ASKED]
     assert all(one == {"top_p": 1.0, **NEUTRAL} for one in said)
     paths = RunPaths("/m", ("/d",), ("/v",), "/c", "/r", "/l")
