@@ -59,7 +59,7 @@ class LlamaRound(Round):
     def run_all(self) -> dict[Stage, Manifest]:
         """Every stage from Prepare to SolveAgentic, the evaluation of the base included."""
         for one in PIPELINE:
-            if one.runs is Runs.JOB:
+            if one.runs is Runs.JOB and one.stage is not Stage.IMPORT_MODEL:
                 made = self.run(one.stage)
                 print(f"{one.stage}: in {made.counts.in_}, out {made.counts.out}, dropped {dropped(made)}")
             if one.stage is LAST:
