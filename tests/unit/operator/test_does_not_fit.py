@@ -121,7 +121,7 @@ async def test_a_hubs_model_is_known_by_its_name_where_its_makers_gave_it() -> N
     world = World()
     on_gpus(world, "hf://acme/Qwen3-32B-pruned", H100)
     await world.look()
-    assert "is not known before its pods read it" in world.condition("Preflight", name="big")["message"]
+    assert "is not known before it is imported" in world.condition("Preflight", name="big")["message"]
 
 
 def with_pool(world: World, labels: dict[str, str], **args: Any) -> None:

@@ -71,7 +71,7 @@ def starts(done: dict[Stage, float], running: set[Stage], now: float, gpus: bool
     return Starts(stages, RoundSeen(), False, at(now), gpus)
 
 
-BEGUN = {Stage.PREFLIGHT: 0.0, Stage.PREPARE: 1.0, Stage.SERVE_BASE: 8.0}
+BEGUN = {Stage.PREFLIGHT: 0.0, Stage.PREPARE: 1.0, Stage.IMPORT_MODEL: 1.0, Stage.SERVE_BASE: 8.0}
 MINED = BEGUN | {Stage.EVALUATE_BASE: 30.0, Stage.MINE_REASONING: 40.0, Stage.SEED_AGENTIC: 45.0}
 WORK = {Stage.SYNTHESIZE_REASONING, Stage.EXPAND_AGENTIC}
 
