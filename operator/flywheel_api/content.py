@@ -48,8 +48,10 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
         "agentic.freshShare", "training.preset", "training.agentic.algorithm.temperature",
     ),
-    Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree"),
-    Stage.INVERT_AGENTIC: ("seed", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare"),
+    Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree", "agentic.maxTasks"),
+    Stage.INVERT_AGENTIC: (
+        "seed", "agentic.domains[].name", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare",
+    ),
     Stage.SOLVE_AGENTIC: (
         "seed", "agentic.solver", "agentic.acceptance", "agentic.difficulty",
         "training.preset", "training.agentic.algorithm.temperature",
@@ -75,7 +77,7 @@ ROLES: Mapping[Stage, tuple[Role, ...]] = {
 }
 """Roles that a stage asks; who plays them is part of what its result is made of."""
 
-ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC})
+ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC, Stage.INVERT_AGENTIC})
 """Stages that read the rollouts of the base round's trainings."""
 
 EARLIER = frozenset({Stage.PREPARE})

@@ -20,7 +20,7 @@ def test_children_that_waited_for_a_pool_are_left_out() -> None:
 
 
 def test_labels_name_every_stage() -> None:
-    assert STAGE_OF["train-reasoning"] == "TrainReasoning" and len(STAGE_OF) == 19
+    assert STAGE_OF["train-reasoning"] == "TrainReasoning" and len(STAGE_OF) == 20
 
 
 def test_facts_name_no_machine() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -80,6 +81,16 @@ UNKNOWN: list[tuple[str, Any, list[Any]]] = [
     (f"{ACTOR}.router_replay.mode", "R1", ["disabled", "R2", "R3"]),
     ("trainer.logger", ["console", "neptune"], ["wandb", ["console", "file"]]),
 ]
+
+
+@pytest.fixture(autouse=True)
+def searched_anew() -> Iterator[None]:
+    """What the tables say of a key is remembered: not from before a row was taken out, nor from then on."""
+    values._rows_of.cache_clear()
+    yield
+    values._rows_of.cache_clear()
+
+
 WRONG = [(key, value) for key, bad, _ in OUTSIDE for value in bad] + [(key, bad) for key, bad, _ in UNKNOWN]
 
 
