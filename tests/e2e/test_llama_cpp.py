@@ -29,6 +29,7 @@ SPEC: dict[str, Any] = {
         "seeds": "builtin://numeracy",
         "mining": {"samples": 4, "maxProblems": 6, "maxResponseTokens": 16},
         "synthesis": {"structural": 1, "persona": 1},
+        "difficulty": {"samples": 2, "prompts": 4, "waves": 1},
     },
     "agentic": {
         "personas": "builtin://personas",
