@@ -10,15 +10,18 @@ import pytest
 
 from contract import stages
 from contract.hub import COMMIT, REPO, Mirror, mirror, sha
+from flywheel_api.common import ModelStatus
 from flywheel_api.results import ImportedResult
-from flywheel_api.round import HubSpec
+from flywheel_api.round import FlywheelRoundStatus, HubSpec, StageState, StageStatus
 from flywheel_api.stages import HUB_TOKEN_ENV, Stage, StageConfig
 from flywheel_jobs.core.errors import EndpointUnavailable, FlywheelError, ValidationFailure
 from flywheel_jobs.stages import import_model
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
+from flywheel_operator.plan import results
 from flywheel_store.memory import MemoryBucket
 from flywheel_store.traffic import MOVED
+from unit.operator.world import World, story
 
 INDEX = {"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}
 FILES = {
@@ -70,6 +73,18 @@ def test_a_model_comes_in_pinned_and_whole(tmp_path: Path) -> None:
         fetch_model(store, ref, folder)
         there = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         assert there == {name: FILES[name] for name in CHOSEN}
+
+
+def test_the_operator_takes_what_the_stage_wrote() -> None:
+    store = Store(MemoryBucket())
+    with mirror(FILES) as hub:
+        found = config(hub)
+        result = bring(store, found)
+    done = StageStatus(name=Stage.IMPORT_MODEL, state=StageState.SUCCEEDED)
+    taken = results.taken_over(done, stages.manifest_of(store, found), FlywheelRoundStatus(), "")
+    assert taken == {"base_model": ModelStatus(uri=f"hf://{REPO}@{COMMIT}", digest=result.model)}
+    fake, _ = story(Stage.IMPORT_MODEL, World(), {})
+    assert type(fake) is type(result)
 
 
 def test_nothing_is_moved_twice() -> None:

@@ -314,7 +314,8 @@ def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefi
 
 def test_too_few_rows_says_what_to_change(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     training = {"reasoning": {"algorithm": {"promptsPerStep": 500}}}
-    round_ = make(minio, prefix, endpoint, training=training)
+    few = {**stages.round_spec().reasoning.dump(), "difficulty": {"prompts": 8, "waves": 1}}
+    round_ = make(minio, prefix, endpoint, training=training, reasoning=few)
     round_.until(Stage.MEASURE_REASONING)
     stages.run(round_.config(Stage.PACKAGE), minio, prefix, expect=ExitCode.VALIDATION)
     failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "Package", 1)))
