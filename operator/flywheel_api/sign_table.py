@@ -83,7 +83,8 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.DISK_FULL, "ray-project/ray#49173",
-        r"is over \d+% full.*Object creation will fail",
+        # Ray says the same every few seconds of any disk that is nearly full, be there ever so many bytes left
+        r"is over \d+% full, available space: (?:[0-4]\b|[\d.e-]+ [KM]?B\b).*Object creation will fail",
         rank=Rank.EFFECT,
     ),
     # ---- processes --------------------------------------------------------------------------------------------------
