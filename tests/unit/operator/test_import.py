@@ -69,6 +69,9 @@ async def test_a_pinned_import_is_taken_over() -> None:
         await world.finish(name)
     again = {s["name"]: s.get("reusedFrom") for s in world.status(name="again")["stages"]}
     assert again["ImportModel"]["name"] == "demo-r1" and again["EvaluateBase"]["name"] == "demo-r1"
+    # what is made of the base is looked up by its digest in the very look that found it: nobody has to be asked
+    prepare = next(s for s in world.status(name="again")["stages"] if s["name"] == "Prepare")
+    assert prepare["attempt"] == 0, prepare
 
 
 async def test_what_is_in_the_store_is_not_imported() -> None:
