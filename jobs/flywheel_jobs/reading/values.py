@@ -22,6 +22,7 @@ from flywheel_jobs.reading.units import split_unit
 
 MAX_PARTS = 64  # entries of a collection
 MAX_NESTED = 6
+LONGEST = 12_000  # bits of a number, 3,600 digits: Python prints no more than 4,300
 
 
 NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?"
@@ -86,8 +87,13 @@ def _read(text: str, depth: int) -> Value:
     for reader in (_worded, _related, _several, _bracketed, _plain):
         found = reader(text, depth)
         if found is not None:
-            return found
+            return Value(Kind.OTHER, text) if _endless(found.number) else found
     return Value(Kind.OTHER, text)
+
+
+def _endless(number: Fraction | None) -> bool:
+    """Whether a number has more digits than anybody writes: a product of powers of ten; Python would not print it."""
+    return number is not None and max(number.numerator.bit_length(), number.denominator.bit_length()) > LONGEST
 
 
 def _worded(text: str, _depth: int) -> Value | None:

@@ -214,3 +214,9 @@ def test_hostile_answers_take_no_time(text: str) -> None:
     equal(text, "2")
     checkable(text)
     assert time.process_time() - started < 0.5
+
+
+def test_a_number_that_nobody_can_print_is_words() -> None:
+    """A product of powers of ten had 10,000 digits; found by the fuzzer."""
+    text = " ".join(["1e999"] * 10)
+    assert len(normal_form(text)) < 200 and equal(text, text) and not equal(text, "1e9990")
