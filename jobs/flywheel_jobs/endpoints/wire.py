@@ -114,13 +114,22 @@ def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_
         by = {"id": clean(str(body.get("id") or "")), "model": clean(str(body.get("model") or ""))}
         found.append(Answer(**answer, **by, standin=body.get("standin") is True))
     cut = [a for a in found if a.finish == "length"]
-    short = tokens.completion is not None and asked_tokens is not None and len(found) == len(choices)
-    # a choice that ended by `length` has used what was asked for, unless the server's window was smaller
-    if cut and short and (tokens.completion or 0) + 1 < len(cut) * (asked_tokens or 0):
+    if len(found) == len(choices) and _by_window(tokens.completion, asked_tokens, len(cut)):
         found = [replace(a, finish="window") if a.finish == "length" else a for a in found]
     if worst is not None and (not found or worst.outcome is Outcome.ITEM_FILTERED):
         return Read(worst, said, offered=len(choices), tokens=tokens)
     return Read(_STOP, said, tuple(found), len(choices), tokens)
+
+
+def _by_window(said: int | None, asked: int | None, cut: int) -> bool:
+    """Whether choices that ended by `length` used less than was asked for: the server's window was smaller.
+
+    llama.cpp's usage is of one choice, however many there are.
+    """
+    if said is None or asked is None or not cut:
+        return False
+    of_one = cut > 1 and abs(said - asked) <= 1
+    return said + 1 < cut * asked and not of_one
 
 
 def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:

@@ -164,6 +164,14 @@ def test_the_server_s_window_is_told_apart_from_max_tokens(used: int | None, fin
     assert read(body, tokens=500).answers[0].finish == finish
 
 
+@pytest.mark.parametrize(("used", "finish"), [(1000, "length"), (500, "length"), (499, "length"), (216, "window")])
+def test_usage_of_one_choice_is_no_window(used: int, finish: str) -> None:
+    """llama.cpp counts one of several choices; seen when a measured policy ran into its limit in both."""
+    one = chat("cut", "length")["choices"][0]
+    body = {"choices": [{**one, "index": n} for n in range(2)], "usage": {"completion_tokens": used}}
+    assert {a.finish for a in read(body, tokens=500).answers} == {finish}
+
+
 @pytest.mark.parametrize(
     ("usage", "tokens"),
     [
