@@ -28,6 +28,8 @@ class Mirror:
     """Statuses of the next answers; 0 cuts the connection."""
     gated: bool = False
     damaged: str = ""
+    cut: bool = False
+    """Files are asked for in vain: the connection breaks."""
     asked: Counter[str] = field(default_factory=Counter)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -59,6 +61,8 @@ class Mirror:
         return web.json_response({"id": REPO, "modelId": REPO, "sha": COMMIT, "siblings": siblings, "cardData": card})
 
     def _file(self, request: web.Request, name: str) -> web.Response:
+        if self.cut and request.transport is not None:
+            request.transport.close()
         if self.gated:
             return web.Response(status=403, headers={"X-Error-Code": "GatedRepo"})
         data = self.files[name]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub.errors import LocalEntryNotFoundError
 
 from contract import stages
 from contract.hub import COMMIT, REPO, Mirror, mirror, sha
@@ -15,6 +16,7 @@ from flywheel_api.results import ImportedResult
 from flywheel_api.round import FlywheelRoundStatus, HubSpec, StageState, StageStatus
 from flywheel_api.stages import HUB_TOKEN_ENV, Stage, StageConfig
 from flywheel_jobs.core.errors import EndpointUnavailable, FlywheelError, ValidationFailure
+from flywheel_jobs.imports.hub import Hub
 from flywheel_jobs.stages import import_model
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
@@ -133,6 +135,28 @@ def test_weather_is_waited_for_and_then_is_the_hub_s() -> None:
     with pytest.raises(EndpointUnavailable, match="does not answer for hf://acme/small-1") as error:
         bring(Store(MemoryBucket()), gone)
     assert error.value.reason == "HubUnavailable"
+
+
+def test_a_line_that_breaks_under_a_file_is_weather() -> None:
+    """The library may wrap it in words of its own: taken for a bug, a file would be dropped."""
+    with mirror(FILES, cut=True) as hub, pytest.raises(EndpointUnavailable, match="does not answer for hf://acme"):
+        bring(Store(MemoryBucket()), config(hub, endpoint_patience_seconds=0.0))
+    wrapped = LocalEntryNotFoundError("cannot find the file on the Hub")
+    wrapped.__cause__ = type("ConnectError", (Exception,), {"__module__": "httpx2"})("cut")
+    assert isinstance(Hub(f"hf://{REPO}")._meaning(wrapped), EndpointUnavailable)
+
+
+def test_a_file_that_breaks_our_own_code_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    move = import_model._move
+
+    def broken(ctx: Any, origin: Any, listing: Any, file: Any) -> Any:
+        if file.path == "tokenizer.json":
+            raise KeyError("a bug")
+        return move(ctx, origin, listing, file)
+
+    monkeypatch.setattr(import_model, "_move", broken)
+    with mirror(FILES) as hub, pytest.raises(ValidationFailure, match=r"tokenizer\.json of hf://.* brought in"):
+        bring(Store(MemoryBucket()), config(hub))
 
 
 def test_bytes_that_are_not_what_the_hub_says_are_not_committed() -> None:

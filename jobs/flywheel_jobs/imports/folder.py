@@ -8,6 +8,7 @@ from flywheel_api.canonical import canonical_json, digest_of, hex_of
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.imports.files import Listing, RemoteFile
 from flywheel_jobs.storage.store import Store
+from flywheel_store.bucket import version_at
 
 
 class Folder:
@@ -18,10 +19,10 @@ class Folder:
 
     def look(self) -> Listing:
         """The files, pinned by their entity tags. Raises ValidationFailure."""
-        found = {a.removeprefix(self.ref + "/"): a for a in self._store.objects_at(self.ref)}
-        tags = {name: self._store.bucket.version_of(address) for name, address in sorted(found.items())}
-        files = tuple(RemoteFile(name, self._store.bucket.size(address) or 0) for name, address in found.items())
-        return Listing(self.ref, f"folders/{hex_of(digest_of(canonical_json([self.ref, tags])))[:32]}", files)
+        folder, bucket = f"{self.ref}/", self._store.bucket
+        version = version_at(bucket, folder)
+        files = tuple(RemoteFile(a.removeprefix(folder), bucket.size(a) or 0) for a in self._store.objects_at(folder))
+        return Listing(self.ref, f"folders/{hex_of(digest_of(canonical_json([self.ref, version])))[:32]}", files)
 
     def fetch(self, listing: Listing, file: RemoteFile, folder: Path) -> Path:
         """Downloads a file below `folder`. Raises ValidationFailure if it is gone."""

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from flywheel_api.base import HUB, secret_value
 from flywheel_api.stages import HUB_TOKEN_ENV
-from flywheel_jobs.core.errors import EndpointUnavailable, FlywheelError, ValidationFailure
+from flywheel_jobs.core.errors import EndpointUnavailable, ValidationFailure
 from flywheel_jobs.imports.files import Listing, RemoteFile
 from flywheel_store.traffic import MOVED
 
@@ -71,8 +71,6 @@ class Hub:
     def _ask(self, work: Callable[[], T]) -> T:
         try:
             return work()
-        except FlywheelError:
-            raise
         except Exception as error:
             raise self._meaning(error) from error
 
@@ -80,7 +78,9 @@ class Hub:
         """A failure of the library in our own words; what is no answer of a hub stays as it is."""
         from huggingface_hub import errors
 
-        cause = error.__cause__ if isinstance(error, errors.LocalEntryNotFoundError) else error
+        cause: Exception = error
+        if isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+            cause = error.__cause__
         status = getattr(getattr(cause, "response", None), "status_code", None)
         who = "its token (base.hub.token)" if self._token else "a token (base.hub.token: a Secret of this namespace)"
         match cause:
@@ -100,7 +100,7 @@ class Hub:
                 return ValidationFailure(f"{self._where} refuses {self.ref}: {cause}"[:400], DENIED)
             case OSError():  # timeouts, resets, name resolution and 5xx: all of the library's and its transport's
                 return EndpointUnavailable(f"{self._where} does not answer for {self.ref}: {cause}"[:400], UNAVAILABLE)
-        return self._of_transport(error)
+        return self._of_transport(cause)
 
     def _of_transport(self, error: Exception) -> Exception:
         if type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "httpcore", "httpcore2"):

@@ -15,7 +15,7 @@ from typing import Protocol, TypeVar
 from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.base import HUB
 from flywheel_api.results import ImportedResult, ModelResult
-from flywheel_jobs.core.errors import EndpointUnavailable
+from flywheel_jobs.core.errors import EndpointUnavailable, ValidationFailure
 from flywheel_jobs.harness.context import StageContext, StageResult
 from flywheel_jobs.imports import files
 from flywheel_jobs.imports.files import Listing, RemoteFile
@@ -73,9 +73,17 @@ async def _bring(ctx: StageContext, origin: Origin, listing: Listing, chosen: li
         async with at_once:
             return await _patiently(ctx, lambda: _move(ctx, origin, listing, file))
 
+    def key(file: RemoteFile) -> str:
+        return f"{listing.name}/{file.path}"
+
     total = sum(f.size for f in chosen)
     text = f"importing {len(chosen)} files, {total / 1e9:.2f} GB"
-    found = await ctx.map_items(chosen, lambda f: f"{listing.name}/{f.path}", one, FileEntry, "files", text)
+    found = await ctx.map_items(chosen, key, one, FileEntry, "files", text)
+    missing = [f.path for f in chosen if key(f) not in found]
+    if missing:
+        raise ValidationFailure(
+            f"{', '.join(missing[:3])} of {listing.source} could not be brought in: the pod's log says why"
+        )
     return sorted(found.values(), key=lambda e: e.path)
 
 
