@@ -26,6 +26,7 @@ from flywheel_domains.patches import Patch, PatchKind, proposals
 from flywheel_domains.values import plain
 from flywheel_jobs.agentic import kinds
 from flywheel_jobs.agentic.right import Right, has_room
+from flywheel_jobs.core.turns import in_turn
 
 T = TypeVar("T")
 _PATCH = TypeAdapter(Patch)
@@ -141,9 +142,3 @@ def _other_rules(parent: Right, child: Right) -> str:
 
 def _fired(right: Right) -> set[str]:
     return {rule for result in right.behaviour.results for rule in result.decision.fired}
-
-
-def in_turn(*lists: Sequence[T]) -> Iterator[T]:
-    """The first of each, then the second of each, and so on."""
-    for turn in range(max(map(len, lists), default=0)):
-        yield from (found[turn] for found in lists if turn < len(found))

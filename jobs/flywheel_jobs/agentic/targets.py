@@ -14,9 +14,9 @@ from flywheel_domains.words import first_message
 from flywheel_jobs.agentic import kinds
 from flywheel_jobs.agentic.distinct import near_right
 from flywheel_jobs.agentic.drawing import Side, personas, spoken_by
-from flywheel_jobs.agentic.growth import in_turn
 from flywheel_jobs.agentic.pairs import twin
 from flywheel_jobs.agentic.right import Right, compute, read_case
+from flywheel_jobs.core.turns import in_turn
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,13 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import zip_longest
-from typing import Any, TypeVar
 
 from flywheel_api.records.reasoning import Band, Problem
+from flywheel_jobs.core.turns import in_turn
 from flywheel_jobs.reasoning.variants import Order
 
-T = TypeVar("T")
-_NONE: Any = object()
 FAMILY_SHARE = 3  # no family is more than one part in so many
 PER_MISSING = 2  # variants that are asked for where one problem is missing
 FIRST_NUMBER = 64  # of a wave's variants: synthesis has numbered those below
@@ -98,14 +95,20 @@ async def fill(first: Iterable[Problem], aim: Aim, rng: random.Random, make: Mak
 def choose(measured: Sequence[Problem], aim: Aim) -> list[Problem]:
     """Problems of the band, families in turn and none above its share, those first that are solved half of the time."""
     inside = [p for p in measured if p.band is Band.FRONTIER]
-    most, taken = aim.share(len(inside)), Counter(map(family_of, aim.beside))
+    taken = Counter(map(family_of, aim.beside))
+    nearest_half = sorted(inside, key=lambda p: (abs(_rate(p) - 0.5), p.id))
+    return families_in_turn(nearest_half, aim.share(len(inside)), taken)[: aim.prompts]
+
+
+def families_in_turn(problems: Iterable[Problem], most: int, taken: Counter[str]) -> list[Problem]:
+    """One of each family, then the next of each, until a family has `most`; `taken` counts them on."""
     by_family: dict[str, list[Problem]] = defaultdict(list)
-    for problem in sorted(inside, key=lambda p: (abs(_rate(p) - 0.5), p.id)):
+    for problem in problems:
         family = family_of(problem)
         if taken[family] < most:
             taken[family] += 1
             by_family[family].append(problem)
-    return in_turn(by_family)[: aim.prompts]
+    return list(in_turn(*by_family.values()))
 
 
 def _orders(
@@ -119,7 +122,7 @@ def _orders(
         groups[f"{problem.band}/{family_of(problem)}"].append(problem)
     shuffled = list(groups)
     rng.shuffle(shuffled)
-    parents = in_turn({name: groups[name] for name in shuffled})
+    parents = list(in_turn(*(groups[name] for name in shuffled)))
     parents.sort(key=lambda p: asked.uses[p.id])
     size = PER_MISSING * (aim.enough - len(chosen))
     times = math.ceil(size / len(parents))
@@ -137,11 +140,6 @@ def moves(problem: Problem, full: bool) -> tuple[str, ...]:
 def family_of(problem: Problem) -> str:
     """The family of a problem; where nobody knows one, the seed that it comes from."""
     return problem.family or problem.lineage.root_id or problem.id
-
-
-def in_turn(groups: Mapping[str, Sequence[T]]) -> list[T]:
-    """One of each group, then the next of each."""
-    return [one for row in zip_longest(*groups.values(), fillvalue=_NONE) for one in row if one is not _NONE]
 
 
 def _rate(problem: Problem) -> float:

@@ -15,14 +15,15 @@ from flywheel_api.records.base import Lineage, Record
 from flywheel_api.records.reasoning import Band, KnownProblem, Problem
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.core.turns import in_turn
 from flywheel_jobs.harness.context import OutputFile, StageContext
-from flywheel_jobs.reasoning.filling import in_turn
 from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.storage.datasets import read_records, read_rollouts
 
 R = TypeVar("R", bound=Record)
 POOL, KNOWN = "pool.jsonl", "known.jsonl"
 LEFT = (Band.HARD, Band.FRONTIER)  # bands of untrained problems that the next round tries again
+TRAINED_BEFORE = "trained-before"  # why such a problem is dropped where it does not come as replay
 _TRAINED = "trained"
 
 
@@ -42,9 +43,9 @@ class Past:
     def proposed(self) -> list[Problem]:
         """Problems to be tried again: what training failed at, what was too hard, and what was not needed, in turn."""
         trained = self.trained
-        left = {b.value: [p for p in self.pool if p.band is b and p.content not in trained] for b in LEFT}
+        left = [[p for p in self.pool if p.band is b and p.content not in trained] for b in LEFT]
         offered: dict[str, Problem] = {}
-        for problem in in_turn({"failed": self.failed, **left}):
+        for problem in in_turn(self.failed, *left):
             offered.setdefault(problem.content, problem.model_copy(update={"policy_pass": None, "band": None}))
         return list(offered.values())
 

@@ -10,7 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from flywheel_api.records.reasoning import Band, Problem
-from flywheel_jobs.reasoning.filling import FAMILY_SHARE, family_of, in_turn
+from flywheel_jobs.core.turns import in_turn
+from flywheel_jobs.reasoning.filling import FAMILY_SHARE, families_in_turn, family_of
 
 PER_WANTED = 2  # problems that are measured for one that is replayed
 
@@ -25,7 +26,7 @@ def drawn(replayable: Sequence[Problem], tried: Sequence[Problem], wanted: int, 
     names = sorted(groups)
     rng.shuffle(names)
     missing = max(0, PER_WANTED * wanted - len(tried))
-    return in_turn({name: groups[name] for name in names})[:missing]
+    return list(in_turn(*(groups[name] for name in names)))[:missing]
 
 
 def replayed(measured: Sequence[Problem], wanted: int, total: int) -> list[Problem]:
@@ -38,10 +39,5 @@ def replayed(measured: Sequence[Problem], wanted: int, total: int) -> list[Probl
     taken: Counter[str] = Counter()
     found: list[Problem] = []
     for band in (Band.FRONTIER, Band.SOLVED):
-        groups: dict[str, list[Problem]] = defaultdict(list)
-        for problem in measured:
-            if problem.band is band and taken[family_of(problem)] < most:
-                taken[family_of(problem)] += 1
-                groups[family_of(problem)].append(problem)
-        found += in_turn(groups)
+        found += families_in_turn((p for p in measured if p.band is band), most, taken)
     return found[:wanted]

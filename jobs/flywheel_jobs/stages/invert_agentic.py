@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from itertools import chain, zip_longest
 
 from flywheel_api.records.agentic import Fingerprint, Task, TreeRecord
 from flywheel_api.records.base import Lineage, content_digest
@@ -22,6 +21,7 @@ from flywheel_jobs.agentic.targets import Target, drawn, spoken, targets, twins_
 from flywheel_jobs.agentic.tasks import build_task
 from flywheel_jobs.agentic.words import WORDS, UserText
 from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.core.turns import in_turn
 from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
@@ -99,9 +99,9 @@ def _drawn(
         cases = draw_cases(shelf.domain(by_name[name]), Side.TRAINING, seed, DRAWS * wanted)
         streams.append(drawn(cases, by_name[name], lineage, people))
     found = []
-    for target in chain.from_iterable(zip_longest(*streams)):
-        side = target is not None and kinds.legal(target.right)
-        if target is not None and missing[side] > 0 and not _repeat(ctx, distinct, target):
+    for target in in_turn(*streams):
+        side = kinds.legal(target.right)
+        if missing[side] > 0 and not _repeat(ctx, distinct, target):
             missing[side] -= 1
             found.append(target)
         if max(missing.values()) <= 0:

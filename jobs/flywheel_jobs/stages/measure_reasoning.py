@@ -26,14 +26,12 @@ from flywheel_jobs.reasoning.bands import Limits
 from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.filling import FAMILY_SHARE, Aim, Filled, family_of, fill
 from flywheel_jobs.reasoning.labels import Labeller
-from flywheel_jobs.reasoning.past import Past, handed_on
+from flywheel_jobs.reasoning.past import TRAINED_BEFORE, Past, handed_on
 from flywheel_jobs.reasoning.variants import Order, written
 
 REPLAY = "replay"  # the phase that measures problems of earlier rounds
 VISITS = 3  # of a problem in a training whose steps are counted
-TOO_HARD, TOO_EASY, NOT_NEEDED, TRAINED_BEFORE = (
-    "too-hard-for-policy", "too-easy-for-policy", "more-than-needed", "trained-before",
-)  # fmt: skip
+TOO_HARD, TOO_EASY, NOT_NEEDED = "too-hard-for-policy", "too-easy-for-policy", "more-than-needed"
 
 
 @dataclass
@@ -139,12 +137,9 @@ async def result(ctx: StageContext, measuring: Measuring, before: Past, aim: Aim
 def note(found: MeasuredResult, aim: Aim) -> str:
     """The result in a sentence or two."""
     said = ", ".join(f"{n} {name}" for name, n in found.bands.items())
-    text = (
-        f"{said}; {found.found} of {found.wanted} problems in the band"
-        if aim.prompts is not None
-        else (f"{said}; {found.found} problems in the band")
-    )
-    text += f" after {found.waves} waves, {found.replayed} replayed; {found.samples} samples, {found.tokens} tokens"
+    wanted = f" of {found.wanted}" if aim.prompts is not None else ""
+    text = f"{said}; {found.found}{wanted} problems in the band after {found.waves} waves, "
+    text += f"{found.replayed} replayed; {found.samples} samples, {found.tokens} tokens"
     if found.found >= found.wanted:
         return text
     return (

@@ -18,9 +18,7 @@ from flywheel_jobs.evaluation.suites import reasoning_items
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.bands import limits_of, sampled, tally
 from flywheel_jobs.reasoning.dedup import Contamination
-from flywheel_jobs.reasoning.past import Past, past
-
-TRAINED_BEFORE = "trained-before"
+from flywheel_jobs.reasoning.past import TRAINED_BEFORE, Past, past
 
 
 async def run(ctx: StageContext) -> StageResult:

@@ -20,8 +20,9 @@ from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, 
 from flywheel_api.round import TrackTraining
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.core.turns import in_turn
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
-from flywheel_jobs.reasoning.filling import family_of, in_turn
+from flywheel_jobs.reasoning.filling import family_of
 
 VALIDATION_SHARE = 0.1
 MAX_VALIDATION_SHARE = 0.3  # of a stratum: a group that would take more stays in training
@@ -98,7 +99,7 @@ def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example
         by_stratum[max(parts[group])].append(group)
     held: set[str] = set()
     given: Counter[str] = Counter()
-    for group in in_turn(by_stratum):
+    for group in in_turn(*by_stratum.values()):
         if given.total() >= VALIDATION_SHARE * len(examples):
             break
         if all(given[s] + n <= MAX_VALIDATION_SHARE * sizes[s] for s, n in parts[group].items()):

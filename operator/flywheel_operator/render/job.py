@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from flywheel_api.common import SecretKeyRef
 from flywheel_api.resources import ROUND
 from flywheel_api.round import Endpoint, FlywheelRoundSpec
 from flywheel_api.stages import API_KEY_ENV_PREFIX, HUB_TOKEN_ENV, IMAGE_ENV, STAGE_CONFIG_ENV, Stage, StageConfig
@@ -64,24 +65,17 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
 
 def api_keys(endpoints: list[Endpoint]) -> list[Object]:
     """Endpoint keys, each from its own Secret."""
-    return [
-        {
-            "name": key_variable(endpoint.role.value),
-            "valueFrom": {"secretKeyRef": {"name": endpoint.api_key.secret_name, "key": endpoint.api_key.key}},
-        }
-        for endpoint in endpoints
-        if endpoint.api_key is not None
-    ]
+    return [_from_secret(key_variable(e.role.value), e.api_key) for e in endpoints if e.api_key is not None]
 
 
 def hub_token(spec: FlywheelRoundSpec) -> list[Object]:
     """The token for gated models: only the pod that imports one gets it, and no endpoint's key."""
     token = spec.base.hub.token if spec.base.hub else None
-    if token is None:
-        return []
-    return [
-        {"name": HUB_TOKEN_ENV, "valueFrom": {"secretKeyRef": {"name": token.secret_name, "key": token.key}}},
-    ]
+    return [] if token is None else [_from_secret(HUB_TOKEN_ENV, token)]
+
+
+def _from_secret(variable: str, ref: SecretKeyRef) -> Object:
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": ref.secret_name, "key": ref.key}}}
 
 
 def key_variable(role: str) -> str:
