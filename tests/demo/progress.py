@@ -34,7 +34,8 @@ TYPICAL_SECONDS = {
 }
 DONE = ("Succeeded", "Skipped")
 ACTIVE = ("Running", "Waiting")
-_PART = re.compile(r"(\d+)\s*(?:/|of)\s*(\d+)")
+# at the start only: what a stage waits for has numbers of its own ("retrying, 2 of 120 s")
+_PART = re.compile(r"(?:\w+ )?(?:step )?(\d+)(?:/| of )(\d+)")
 
 Json = Mapping[str, Any]
 
@@ -62,8 +63,8 @@ def clock(seconds: float | None) -> str:
 
 
 def fraction(text: str) -> float | None:
-    """`item 12 of 40` or `step 3/12` as a fraction; None when the text holds no such pair."""
-    found = _PART.search(text or "")
+    """`VerifyReasoning 12/40 items` or `step 3 of 12` as a fraction; None when the text begins otherwise."""
+    found = _PART.match(text or "")
     if not found or int(found.group(2)) == 0:
         return None
     return min(1.0, int(found.group(1)) / int(found.group(2)))

@@ -49,13 +49,14 @@ def training(progress: Progress) -> str:
 
 
 def stage(name: str, progress: Progress | None) -> str:
-    """`EvaluateBase 34/96 items`, or what the stage itself says it is doing."""
+    """`EvaluateBase 34/96 items`, or what the stage itself says it is doing; a wait takes no finished item back."""
     if progress is None:
         return f"{name} starting"
+    items = f" {progress.done}/{progress.total} items" if progress.total else ""
     if progress.waiting_for:
-        return f"{name} waiting for {progress.waiting_for}"
-    if progress.total:
-        return f"{name} {progress.done}/{progress.total} items"
+        return f"{name}{items} waiting for {progress.waiting_for}"
+    if items:
+        return f"{name}{items}"
     return f"{name} {progress.text}".strip() if progress.text else f"{name} running"
 
 

@@ -176,7 +176,15 @@ def test_a_line_does_not_repeat_its_stage() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "part"), [("step 3/12 reward 0.5", 0.25), ("9 of 8", 1.0), ("of 4", None), ("0/0", None)]
+    ("text", "part"),
+    [
+        ("step 3/12 reward 0.5", 0.25),
+        ("9 of 8", 1.0),
+        ("of 4", None),
+        ("0/0", None),
+        ("EvaluateBase 66/76 items waiting for Policy: no answer; retrying, 2 of 120 s", 66 / 76),
+        ("SeedAgentic waiting for Policy: no answer; retrying, 2 of 120 s", None),
+    ],
 )
 def test_fractions_in_progress_texts(text: str, part: float | None) -> None:
     assert progress.fraction(text) == part

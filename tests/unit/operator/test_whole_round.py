@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from flywheel_api.artifacts import Owner
+from flywheel_api.artifacts import Owner, Progress
 from flywheel_api.common import ReusedFrom
 from flywheel_api.results import TrainingResult
 from flywheel_api.round import BaseSpec, StageState, StageStatus
@@ -44,6 +44,13 @@ async def test_a_round_goes_from_apply_to_promoted() -> None:
 )
 def test_the_base_in_short(base: dict[str, str], said: str) -> None:
     assert texts.base(BaseSpec.model_validate(base)) == said
+
+
+def test_what_a_stage_waits_for_takes_no_finished_item_back() -> None:
+    now = datetime(2026, 1, 1, tzinfo=UTC)
+    at = Progress(done=66, total=76, waiting_for="Policy: no answer", updated_at=now, heartbeat_at=now)
+    assert texts.stage("EvaluateBase", at) == "EvaluateBase 66/76 items waiting for Policy: no answer"
+    assert texts.stage("Gate", at.model_copy(update={"total": None})) == "Gate waiting for Policy: no answer"
 
 
 def test_what_a_round_spent_in_short() -> None:
