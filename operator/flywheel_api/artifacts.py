@@ -7,10 +7,13 @@ Layout below the store's prefix (every key is a function of facts, never of time
     results/<namespace>/<content key>/manifest.json       the commit of a stage or training: written last, create-only
     results/<namespace>/<content key>/items/<hex>.json    journal of finished items, shared by all who make the same
     results/<namespace>/<content key>/checkpoints/step-<8 digits>/manifest.json   a training checkpoint, create-only
+    results/<namespace>/<content key>/steps/step-<8 digits>.json   a training step: its point of the curve, its samples
+    results/<namespace>/<content key>/tensorboard/        TensorBoard's event files of that training
     runs/<owner uid>/<stage>/a<attempt>/claim-<Ray cluster>.json   create-only: one incarnation per cluster (law 10)
     runs/<owner uid>/<stage>/a<attempt>/progress.json     overwritten while the attempt runs
     runs/<owner uid>/<stage>/a<attempt>/fetch.json        the same while pods fetch the model, before the program runs
     runs/<owner uid>/<stage>/a<attempt>/failure.json      why the attempt ended, if it failed
+    runs/<owner uid>/<stage>/a<attempt>/log/<shard>-<5 digits>.log   what its processes printed, in pieces
     damaged/sha256/<hex>                                  a reader found other bytes: the next writer writes it anew
     references/sha256/<hex>/<namespace>/<content key>-<owner uid>   that training needs the blob, others may too
     campaigns/<namespace>/<campaign>/promotions/<round uid>.json          a promotion, create-only
@@ -31,11 +34,12 @@ from flywheel_api.base import StatusModel, Timestamp
 from flywheel_api.canonical import canonical_json, digest_of, hex_of
 from flywheel_api.causes import Cause
 from flywheel_api.names import kebab
-from flywheel_api.results import EndpointFinding, ModelResult, Result, TrainingResult
+from flywheel_api.results import CurvePoint, EndpointFinding, ModelResult, Result, TrainingResult
 
 MANIFEST_SCHEMA: Final = "flywheel.dev/manifest/v2"
 PROGRESS_SCHEMA: Final = "flywheel.dev/progress/v1"
 FAILURE_SCHEMA: Final = "flywheel.dev/failure/v1"
+STEP_SCHEMA: Final = "flywheel.dev/step/v1"
 STANDIN_NOTICE = "scripted stand-in; scores are not comparable to the paper"
 
 
@@ -238,6 +242,18 @@ class Failure(StatusModel):
     at: Timestamp = Field(description="When it ended.")
 
 
+class StepRecord(StatusModel):
+    """A training step, written when it is made; checkpoints carry the whole curve."""
+
+    schema_: Literal["flywheel.dev/step/v1"] = Field(
+        default=STEP_SCHEMA, alias="schema", description="Kind and version."
+    )
+    owner: Owner = Field(description="The RLJob that made the step.")
+    attempt: int = Field(description="Its attempt.")
+    point: CurvePoint = Field(description="What is known of the step.")
+    samples: FileEntry | None = Field(default=None, description="The step's trajectories, where they were recorded.")
+
+
 class Claim(StatusModel):
     """Who runs an attempt. Create-only: the second incarnation of an attempt finds it and stops (law 10)."""
 
@@ -276,9 +292,14 @@ def manifest_digest_key(digest: str) -> str:
     return f"manifests/sha256/{hex_of(digest)}.json"
 
 
+def runs_prefix(owner_uid: str, stage: str) -> str:
+    """Prefix of what all attempts of a stage write about themselves."""
+    return f"runs/{owner_uid}/{kebab(stage)}/"
+
+
 def attempt_prefix(owner_uid: str, stage: str, attempt: int) -> str:
     """Prefix of what one attempt writes about itself."""
-    return f"runs/{owner_uid}/{kebab(stage)}/a{attempt}"
+    return f"{runs_prefix(owner_uid, stage)}a{attempt}"
 
 
 def progress_key(owner_uid: str, stage: str, attempt: int) -> str:
@@ -294,6 +315,16 @@ def fetch_key(owner_uid: str, stage: str, attempt: int) -> str:
 def failure_key(owner_uid: str, stage: str, attempt: int) -> str:
     """Cause of a failed attempt."""
     return f"{attempt_prefix(owner_uid, stage, attempt)}/failure.json"
+
+
+def log_prefix(owner_uid: str, stage: str, attempt: int) -> str:
+    """Prefix of what an attempt's processes printed."""
+    return f"{attempt_prefix(owner_uid, stage, attempt)}/log/"
+
+
+def log_key(owner_uid: str, stage: str, attempt: int, shard: int, number: int) -> str:
+    """A piece of that log."""
+    return f"{log_prefix(owner_uid, stage, attempt)}{shard}-{number:05d}.log"
 
 
 def ledger_prefix(owner_uid: str, role: str) -> str:
@@ -334,6 +365,21 @@ def checkpoints_prefix(namespace: str, content_key: str) -> str:
 def checkpoint_key(namespace: str, content_key: str, step: int) -> str:
     """The commit of a training checkpoint."""
     return f"{checkpoints_prefix(namespace, content_key)}/step-{step:08d}/manifest.json"
+
+
+def steps_prefix(namespace: str, content_key: str) -> str:
+    """Prefix of the records of a training's steps, shared like its checkpoints."""
+    return f"{result_prefix(namespace, content_key)}/steps/"
+
+
+def step_key(namespace: str, content_key: str, step: int) -> str:
+    """The record of a training step; whoever makes the step anew writes it anew."""
+    return f"{steps_prefix(namespace, content_key)}step-{step:08d}.json"
+
+
+def board_prefix(namespace: str, content_key: str) -> str:
+    """Prefix of TensorBoard's files of a training: its log directory."""
+    return f"{result_prefix(namespace, content_key)}/tensorboard/"
 
 
 def references_prefix(sha256_hex: str) -> str:

@@ -67,6 +67,8 @@ DomainSource = Annotated[
         "store holds (a round's status.domains says it), or image://<name> of an entry point of group flywheel.domains."
     ),
 ]
+S3_PREFIX_PATTERN = r"^s3://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)+/?$"
+SUB_PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
 URL_PATTERN = r"^https?://[^\s/?#]+([/?#]\S*)?$"
 EndpointUrl = Annotated[
     str,
@@ -110,6 +112,8 @@ PATTERN_MESSAGES = {
     DATA_REF_PATTERN: "write sha256:<64 hex digits> of a dataset manifest, or s3://bucket/key of a Parquet file",
     DOMAIN_SOURCE_PATTERN: "write s3://bucket/key of a package, sha256:<64 hex digits> of one, or image://<name>",
     SOURCE_PATTERN: "write builtin://<name>, s3://bucket/prefix, or sha256:<64 hex digits> of a dataset manifest",
+    S3_PREFIX_PATTERN: "write s3://bucket/prefix: letters, digits and - _ . = between slashes, with a prefix",
+    SUB_PATH_PATTERN: "write a path inside the volume, such as models/support-r1: no part begins with a dot",
     URL_PATTERN: "write a URL that starts with http:// or https://, such as https://models.internal/v1",
     ENTRY_POINT_PATTERN: "write module:function, such as my_rewards.sql:score",
     SERVED_NAME_PATTERN: "write a model name of letters, digits and - _ . / that starts with a letter or digit",

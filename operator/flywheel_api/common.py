@@ -236,6 +236,9 @@ class AttemptStatus(StatusModel):
         default=None,
         description="Step of the checkpoint that a training went on from; absent at a start from the model.",
     )
+    log: str | None = Field(
+        default=None, description="Where what it printed is kept, below the store's prefix, in pieces."
+    )
 
 
 ATTEMPTS_KEPT = 5

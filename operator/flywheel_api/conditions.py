@@ -28,6 +28,7 @@ class ConditionType(StrEnum):
     STORAGE_READY = "StorageReady"
     ENDPOINTS_AVAILABLE = "EndpointsAvailable"
     PROMOTED = "Promoted"
+    EXPORTED = "Exported"
     TRAINING_HEALTHY = "TrainingHealthy"
 
 
@@ -65,6 +66,7 @@ class Reason(StrEnum):
     BASE_ROUND_NOT_PROMOTED = "BaseRoundNotPromoted"
     MODEL_NOT_FOUND = "ModelNotFound"
     DATA_NOT_FOUND = "DataNotFound"
+    VOLUME_NOT_FOUND = "VolumeNotFound"
     UNKNOWN_OVERRIDE = "UnknownOverride"
     DOES_NOT_FIT = "DoesNotFit"
     BUDGET_EXHAUSTED = "BudgetExhausted"
@@ -80,6 +82,7 @@ class Reason(StrEnum):
     NO_PROGRESS = "NoProgressInRetries"
     SPEC_CHANGED = "SpecChangedAfterCompletion"
     COLLAPSE_SUSPECTED = "CollapseSuspected"
+    EXPORT_FAILED = "ExportFailed"
     # verdicts
     PROMOTED = "Promoted"
     HELD = "Held"

@@ -31,6 +31,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "evaluation.suites[].items",
     ),
     Stage.IMPORT_MODEL: ("base.model",),
+    Stage.EXPORT: ("export",),
     Stage.EVALUATE_BASE: _EVALUATION,
     Stage.EVALUATE_CANDIDATE: _EVALUATION,
     Stage.MINE_REASONING: (
@@ -83,8 +84,8 @@ ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC, Stage.INVERT_AGE
 EARLIER = frozenset({Stage.PREPARE})
 """Stages that read the campaign's earlier verdicts, besides those that are never reused."""
 
-NEVER_REUSED = frozenset({Stage.GATE, Stage.REPORT})
-"""They speak of one round: its promotion and its page."""
+NEVER_REUSED = frozenset({Stage.GATE, Stage.EXPORT, Stage.REPORT})
+"""They speak of one round: its promotion, its model's card and its page."""
 
 _SHAPE = frozenset(
     {"podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store", "reuse"}

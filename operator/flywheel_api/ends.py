@@ -77,6 +77,7 @@ class End(StrEnum):
     MODEL_UNUSABLE = "ModelUnusable"
     NO_CHAT_TEMPLATE = "NoChatTemplate"
     HUB_DENIED = "HubDenied"
+    EXPORT_TARGET_UNUSABLE = "ExportTargetUnusable"
     TRACKER_DENIED = "TrackerDenied"
     GPU_UNSUPPORTED = "GpuUnsupported"
 
@@ -338,6 +339,11 @@ MEANINGS: dict[End, Meaning] = {
     End.HUB_DENIED: Meaning(
         Cause.VALIDATION,
         "the model hub refuses: accept the model's licence and give HF_TOKEN, or correct the repository's name",
+    ),
+    End.EXPORT_TARGET_UNUSABLE: Meaning(
+        Cause.VALIDATION,
+        "the promoted model cannot be written where spec.export says: name an empty prefix or directory that may be "
+        "written; another round with the same inputs takes all results over and exports",
     ),
     End.TRACKER_DENIED: Meaning(
         Cause.VALIDATION,

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field
-from pydantic.alias_generators import to_camel
+from pydantic import Field
 
-from flywheel_api.base import SERVED_NAME_PATTERN, ApiModel, Duration, Message, ModelRef, StatusModel
+from flywheel_api.base import (
+    SERVED_NAME_PATTERN,
+    ApiModel,
+    Duration,
+    Message,
+    ModelRef,
+    Name,
+    StatusModel,
+    config_with_rules,
+)
 from flywheel_api.causes import Cause
 from flywheel_api.common import ChildRef, PodTemplate, StoreRef
 from flywheel_api.conditions import Conditions
@@ -46,25 +54,20 @@ class PoolTemplate(ApiModel):
 class RolloutPoolSpec(PoolTemplate):
     """Servers of one model behind one stable OpenAI-compatible Service, named like the pool."""
 
-    model: ModelRef
+    model: ModelRef | None = Field(
+        default=None, description="A committed checkpoint, one under an s3:// prefix, or a hub id."
+    )
+    round: Name | None = Field(
+        default=None, description="Serves what that round of this namespace promoted; waits for it."
+    )
     served_model_name: Annotated[str, Field(pattern=SERVED_NAME_PATTERN, max_length=128)] = Field(
         default="policy", description="Model name that clients send."
     )
     store: StoreRef = StoreRef()
 
-    model_config = ConfigDict(
-        alias_generator=to_camel,
-        populate_by_name=True,
-        frozen=True,
-        extra="forbid",
-        json_schema_extra={
-            "x-kubernetes-validations": [
-                {
-                    "rule": "self.gpusPerReplica > 0 || self.replicas <= 4",
-                    "message": "a CPU pool (gpusPerReplica 0) has at most 4 replicas",
-                }
-            ]
-        },
+    model_config = config_with_rules(
+        ("has(self.round) != has(self.model)", "set exactly one of round and model"),
+        ("self.gpusPerReplica > 0 || self.replicas <= 4", "a CPU pool (gpusPerReplica 0) has at most 4 replicas"),
     )
 
 

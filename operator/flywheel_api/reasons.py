@@ -101,13 +101,13 @@ CHAPTERS = (
                 "Install KubeRay 1.6 or newer ([install.md](install.md)); the round goes on within seconds.",
             ),
             Reason.BASE_ROUND_NOT_FOUND: Told(
-                "`base.round` names a round that is not in this namespace, and the store has no promotion "
-                "of it. (A round that was promoted may be gone: its promotion is enough.)",
-                "Apply it, or use `base.model`. The round waits.",
+                "`base.round`, or a pool's `round`, names a round that is not in this namespace, and the store has no "
+                "promotion of it. (A round that was promoted may be gone: its promotion is enough.)",
+                "Apply it, or name a model instead. Who waits for it goes on by itself.",
             ),
             Reason.BASE_ROUND_NOT_PROMOTED: Told(
-                "The base round ended without a promoted model (Held or Failed), so there is nothing to train from.",
-                "Start from an earlier round or from `base.model` in a new round.",
+                "The round that `base.round`, or a pool's `round`, names ended Held or Failed: it has no model.",
+                "Name an earlier round or a model: in a new round, or in the pool.",
             ),
             Reason.MODEL_NOT_FOUND: Told(
                 "No manifest under the given digest or S3 prefix.",
@@ -120,6 +120,12 @@ CHAPTERS = (
             Reason.DATA_NOT_FOUND: Told(
                 "A dataset manifest or Parquet file does not exist in the store.",
                 "Check the digest or the `s3://` address.",
+            ),
+            Reason.VOLUME_NOT_FOUND: Told(
+                "The PersistentVolumeClaim that `export.claim` names is not in the round's namespace, or its volume is "
+                "lost. One that is `Pending` until a pod mounts it is taken.",
+                "`kubectl -n <namespace> get pvc`; make it. Rounds on several nodes at once need an access mode that "
+                "allows it (`ReadWriteMany`).",
             ),
             Reason.UNKNOWN_OVERRIDE: Told(
                 "`overrides` has a key that the installed verl does not know; the message lists the "
@@ -268,6 +274,12 @@ CHAPTERS = (
                 "published (`onCollapse: Warn` only tells).",
                 "Most often the learning rate is too high for so few prompts a step, or hardly a group is solved "
                 'sometimes ([training.md](training.md), "Brakes"): lower `algorithm.learningRate`, or give other data.',
+            ),
+            Reason.EXPORT_FAILED: Told(
+                "The round promoted its model, and the model could not be written where `export` says; the condition "
+                "`Exported` says why. The verdict stands, and the model is in the store.",
+                "Mend what is said, and apply the same round under another name: it takes all results over and "
+                "exports anew. A directory that was written in part is gone on with.",
             ),
             Reason.SPEC_CHANGED: Told(
                 "The spec says something else than when the object finished (another order of the same "

@@ -362,6 +362,15 @@ class ImportedResult(StatusModel):
     bytes: int = Field(description="Size of its files.")
 
 
+class ExportedResult(StatusModel):
+    """Export: the promoted model as a plain directory of Hugging Face files."""
+
+    kind: Literal["Exported"] = Field(default="Exported", description="Tells results apart.")
+    model: str = Field(description="Digest of the checkpoint.")
+    uri: str = Field(description="Where the directory is.")
+    bytes: int = Field(description="Size of the model's files.")
+
+
 class ReportResult(StatusModel):
     """Report: where the page is, and what it could not show."""
 
@@ -389,6 +398,7 @@ Result = Annotated[
     | ModelResult
     | ImportedResult
     | VerdictResult
+    | ExportedResult
     | ReportResult,
     Field(discriminator="kind", description="What was made; `kind` says which result it is."),
 ]

@@ -49,6 +49,7 @@ from flywheel_api.rljob import (
     Schedule,
 )
 from flywheel_api.round_base import BaseSpec, HubSpec
+from flywheel_api.round_export import ClaimTarget, ExportSpec
 from flywheel_api.round_status import (
     DropCount,
     EndpointStatus,
@@ -86,12 +87,14 @@ __all__ = [
     "BaseSpec",
     "BudgetSpec",
     "Check",
+    "ClaimTarget",
     "DedupSpec",
     "DropCount",
     "Endpoint",
     "EndpointStatus",
     "EnvironmentMode",
     "EvaluationSpec",
+    "ExportSpec",
     "FlywheelRoundSpec",
     "FlywheelRoundStatus",
     "GateSpec",
@@ -427,7 +430,10 @@ class BudgetSpec(ApiModel):
     ] = Field(default_factory=list, description="Limits by role; roles without one are unlimited.")
 
 
-_INPUTS = ("campaign", "base.round", "base.model", "store", "reasoning", "agentic", "evaluation", "seed", "reuse")
+_INPUTS = (
+    *("campaign", "base.round", "base.model", "store", "reasoning", "agentic", "evaluation", "seed", "reuse"),
+    "export",
+)
 _MAY_CHANGE = (
     "only budget, suspend, base.hub, training's podTemplate and retries, and an endpoint's url, apiKey, timeout, "
     "concurrency, requestsPerMinute and the shape of its pool can"
@@ -456,6 +462,9 @@ class FlywheelRoundSpec(ApiModel):
     agentic: AgenticSpec | None = Field(default=None, description="The agentic flywheel; absent turns the track off.")
     training: TrainingSpec = TrainingSpec()
     evaluation: EvaluationSpec
+    export: ExportSpec | None = Field(
+        default=None, description="Where the model goes once it is promoted; unset leaves it in the store."
+    )
     budget: BudgetSpec = BudgetSpec()
     suspend: bool = Field(default=False, description="Pause at the next stage boundary with GPUs freed.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="Seed of every random choice.")

@@ -222,6 +222,9 @@ class FlywheelRoundStatus(StatusModel):
     model: ModelStatus | None = Field(
         default=None, description="The promoted model: the one that was evaluated. Absent without promotion."
     )
+    exported: str | None = Field(
+        default=None, description="Where the promoted model is as a plain directory, if spec.export asked for one."
+    )
     report: str | None = Field(default=None, description="Where the HTML report is, s3://.")
     started_at: Timestamp | None = Field(
         default=None, description="When preflight passed; budget.wallClock counts from here."

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import StatusModel
-from flywheel_api.common import Dialect
+from flywheel_api.common import AttemptStatus, Dialect
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec, Role
@@ -42,6 +42,7 @@ class Stage(StrEnum):
     SERVE_CANDIDATE = "ServeCandidate"
     EVALUATE_CANDIDATE = "EvaluateCandidate"
     GATE = "Gate"
+    EXPORT = "Export"
     REPORT = "Report"
 
 
@@ -133,6 +134,7 @@ PIPELINE: tuple[StageDef, ...] = (
         after=(S.EVALUATE_CANDIDATE,),
         inputs=(S.PREPARE, S.EVALUATE_BASE, S.TRAIN_REASONING, S.TRAIN_AGENTIC, S.EVALUATE_CANDIDATE),
     ),
+    StageDef(S.EXPORT, Runs.JOB, (S.GATE,), (S.GATE,)),
     StageDef(S.REPORT, Runs.JOB, (S.GATE,), (S.GATE,)),
 )
 """Edges name only stages; an edge to a stage of an absent track counts as met. A pool is deleted, and awaited gone,
@@ -196,6 +198,8 @@ class StageConfig(StatusModel):
         default=120.0, description="How long to retry a dead endpoint before exit 75."
     )
     timeline: list[StageStatus] = Field(default_factory=list, description="Report only: the round's stages so far.")
+    attempts: list[AttemptStatus] = Field(default_factory=list, description="Report only: attempts that failed.")
+    failed: str | None = Field(default=None, description="Report only: why the round ends without a verdict.")
 
 
 class TrainConfig(StatusModel):
@@ -234,6 +238,7 @@ TRAIN_CONFIG_ENV = "FLYWHEEL_TRAIN_CONFIG"
 POOL_CONFIG_ENV = "FLYWHEEL_POOL_CONFIG"
 IMAGE_ENV = "FLYWHEEL_IMAGE"  # a pod cannot see its own image; manifests record it
 MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"  # where an init container put the weights
+EXPORT_DIR = "/export"  # where the volume of spec.export.claim is mounted
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"  # where the agent loops record trajectories
 FORMAT_BONUS_ENV = "FLYWHEEL_FORMAT_BONUS"  # what the reward gives for form alone; groups that differ by it are flat
 OVERLONG_ENV = "FLYWHEEL_OVERLONG"  # Mask or Score: what becomes of a trajectory that ran into its token limit

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 from urllib.parse import unquote_plus
@@ -62,6 +63,9 @@ class Bucket(Protocol):
 
     def exists(self) -> bool:
         """Whether the bucket is there."""
+
+    def elsewhere(self, bucket: str, prefix: str) -> Bucket:
+        """Another bucket and prefix of the same server, with the same keys."""
 
 
 class S3Bucket(Bucket):
@@ -168,6 +172,10 @@ class S3Bucket(Bucket):
                 raise
             return False
         return True
+
+    def elsewhere(self, bucket: str, prefix: str) -> Bucket:
+        """See Bucket."""
+        return S3Bucket(replace(self.settings, bucket=bucket, prefix=prefix), self.limits, self.moved)
 
     # ---- writing --------------------------------------------------------------------------------------------------
     def put(self, key: str, data: bytes, content_type: str = "application/octet-stream") -> None:

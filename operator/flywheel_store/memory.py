@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -79,6 +80,13 @@ class MemoryBucket(Bucket):
     def exists(self) -> bool:
         self._check(inside=False)
         return self.there
+
+    def elsewhere(self, bucket: str, prefix: str) -> MemoryBucket:
+        """See Bucket. What is in another bucket is seen by its own instance alone."""
+        other = MemoryBucket(replace(self.settings, bucket=bucket, prefix=prefix))
+        if bucket == self.settings.bucket:
+            other.objects = self.objects
+        return other
 
     def _check(self, inside: bool = True) -> None:
         if self.broken:

@@ -1,4 +1,4 @@
-"""Base models of rounds, as admission takes and refuses them: (path, value, words of the refusal)."""
+"""Models of rounds, in and out, as admission takes and refuses them: (path, value, words of the refusal)."""
 
 MODELS = [
     "hf://Qwen/Qwen2.5-7B-Instruct", "hf://01-ai/Yi_1.5", "s3://b/a key/of words", "s3://b.c",
@@ -14,4 +14,17 @@ BASES: dict[str, tuple[tuple[str, ...], object, str]] = {
         ("base",), {"model": "hf://a/b", "hub": {"endpoint": "http://m/?token=x"}}, "put the key into a Secret"),
     "two revisions": (("base", "model"), "hf://a/b@c@d", "or hf://org/name[@revision]"),
     "an empty revision": (("base", "model"), "hf://a/b@", "or hf://org/name[@revision]"),
+}  # fmt: skip
+
+EXPORTS: dict[str, tuple[tuple[str, ...], object, str]] = {
+    "an export nowhere": (("export",), {}, "set exactly one of export.s3 and export.claim"),
+    "an export to two places": (
+        ("export",), {"s3": "s3://b/k", "claim": {"name": "c"}}, "set exactly one of export.s3 and export.claim"),
+    "an export all over a bucket": (("export",), {"s3": "s3://bucket"}, "write s3://bucket/prefix"),
+    "an export with a hole in its path": (("export",), {"s3": "s3://bucket/a//b"}, "write s3://bucket/prefix"),
+    "an export out of the volume": (
+        ("export",), {"claim": {"name": "c", "path": "../etc"}}, "write a path inside the volume"),
+    "an export from the volume's root": (
+        ("export",), {"claim": {"name": "c", "path": "/models"}}, "write a path inside the volume"),
+    "an export to a claim without name": (("export",), {"claim": {"path": "a"}}, "spec.export.claim.name: Required"),
 }  # fmt: skip

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from apiserver.bases import BASES, HUB, MODELS
+from apiserver.bases import BASES, EXPORTS, HUB, MODELS
 from apiserver.domains import DOMAINS, SOURCES
 from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
@@ -175,7 +175,8 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "no data": (JOB, put("data", "train", to=[]), "should have at least 1 items"),
     "bad data": (JOB, put("data", "train", to=["train.parquet"]), "or s3://bucket/key of a Parquet file"),
     "many CPU servers": (POOL, lambda body: body["spec"].update(gpusPerReplica=0, replicas=5), "at most 4 replicas"),
-    "no model": (POOL, drop("model"), "spec.model: Required value"),
+    "no model": (POOL, drop("model"), "set exactly one of round and model"),
+    "two models": (POOL, put("round", to="support-r1"), "set exactly one of round and model"),
     "no spec": (POOL, lambda body: body.pop("spec"), "spec: Required value"),
 }  # fmt: skip
 
@@ -187,7 +188,7 @@ def each(words: str, file: str, *path: str | int, values: list[object]) -> dict[
 
 SUITE_GATE = ("evaluation", "suites", 0, "gate")
 POD = "podTemplate"
-BAD |= {name: (ROUND, put(*path, to=to), words) for name, (path, to, words) in (DOMAINS | BASES).items()}
+BAD |= {name: (ROUND, put(*path, to=to), words) for name, (path, to, words) in (DOMAINS | BASES | EXPORTS).items()}
 BAD |= {
     **each("write a score from 0 to 1", ROUND, *SUITE_GATE, "minScore", values=["95", "-0.1", "1.01", "1e400", "half"]),
     **each("write a gain in score from -1 to 1", ROUND, *SUITE_GATE, "minGainOverBase", values=["5", "-1.5", "2 %"]),

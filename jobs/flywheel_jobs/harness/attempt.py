@@ -6,6 +6,8 @@ import os
 import platform
 import sys
 import traceback
+from collections.abc import Callable
+from functools import partial
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Claim, Failure, Manifest, Owner
@@ -41,6 +43,10 @@ class Attempt:
     def manifest_key(self) -> str:
         """Where this attempt commits, and everybody else who makes the same."""
         return artifacts.manifest_key(self.owner.namespace, self.content_key)
+
+    def log_keys(self, shard: int = 0) -> Callable[[int], str]:
+        """Where the pieces of what this process prints belong, by number."""
+        return partial(artifacts.log_key, self.owner.uid, self.stage, self.number, shard)
 
     # ---- claim ----------------------------------------------------------------------------------------------------
     def claim(self) -> None:

@@ -14,6 +14,7 @@ from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.harness.attempt import Attempt, end
 from flywheel_jobs.harness.context import ShardDone, StageContext, StageResult
+from flywheel_jobs.harness.kept_output import KeptOutput
 from flywheel_jobs.storage.store import Store
 
 Again = Callable[[StageContext], Awaitable[None]]
@@ -82,14 +83,17 @@ async def _run_until_terminated(ctx: StageContext, work: Work, again: Again | No
 def run(stages: Mapping[Stage, Work], again: Mapping[Stage, Again]) -> int:
     """Runs the stage that the pod's environment names to its end; returns the exit code."""
     attempt: Attempt | None = None
+    output = KeptOutput()
     telemetry.configure()
     try:
         config = load_config(os.environ)
         telemetry.configure(stage=config.stage.value, round=config.owner.name, attempt=config.attempt)
         store = Store.from_env()
         attempt = Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
+        shard = int(os.environ.get("JOB_COMPLETION_INDEX", "0"))
+        output.into(store, attempt.log_keys(shard))
         attempt.pulse.start()
-        ctx = StageContext(config, store, int(os.environ.get("JOB_COMPLETION_INDEX", "0")), attempt)
+        ctx = StageContext(config, store, shard, attempt)
         digest = asyncio.run(_run_until_terminated(ctx, stages[config.stage], again.get(config.stage)))
         log.info("committed" if digest else "shard done", digest=digest)
         return 0
@@ -101,3 +105,4 @@ def run(stages: Mapping[Stage, Work], again: Mapping[Stage, Again]) -> int:
     finally:
         if attempt is not None:
             attempt.pulse.stop()
+        output.close()

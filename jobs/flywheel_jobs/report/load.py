@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from flywheel_api.artifacts import Manifest, RoleUsage, ServedBy
 from flywheel_api.base import StatusModel, parse_time
+from flywheel_api.common import AttemptStatus
 from flywheel_api.records.base import Record
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.results import (
@@ -24,6 +25,7 @@ from flywheel_api.results import (
     SolvedResult,
     SuiteScore,
     TrainingResult,
+    Verdict,
     VerdictResult,
 )
 from flywheel_api.round_status import StageStatus
@@ -33,6 +35,7 @@ from flywheel_jobs.harness.journal import add_usage
 from flywheel_jobs.report.difficulty import difficulty
 from flywheel_jobs.report.measuring import measuring
 from flywheel_jobs.report.model import (
+    AttemptRow,
     GroupScore,
     Node,
     ReportModel,
@@ -49,6 +52,7 @@ from flywheel_store.store import BlobStore
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=StatusModel)
+LOG_LINES = 40  # of a failed attempt, on the page
 TRACK_OF = {d.stage: d.track for d in PIPELINE}
 ORDER = [d.stage for d in PIPELINE]
 
@@ -99,13 +103,14 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
         namespace=config.owner.namespace,
         uid=config.owner.uid,
         campaign=config.spec.campaign,
-        verdict=verdict.verdict if verdict else None,
-        reasons=tuple(verdict.reasons) if verdict else (),
+        verdict=verdict.verdict if verdict else Verdict.FAILED if config.failed else None,
+        reasons=tuple(verdict.reasons) if verdict else (config.failed,) if config.failed else (),
         standin=any(m.standin for m in everything),
         notice=next((m.notice for m in everything if m.notice), ""),
         base_model=config.base_model,
         model=verdict.model if verdict else config.candidate_model,
         stages=tuple(_row(s) for s in config.timeline),
+        attempts=tuple(_attempt(a, source) for a in config.attempts),
         suites=suites,
         matrix=tuple(verdict.matrix) if verdict else (),
         trainings=tuple(_trainings(manifests)),
@@ -143,6 +148,20 @@ def _row(status: StageStatus) -> StageRow:
         tokens=sum(int(t.tokens) for t in status.tokens),
         manifest=status.manifest,
         reused_from=status.reused_from.name if status.reused_from else None,
+    )
+
+
+def _attempt(ended: AttemptStatus, source: BlobStore) -> AttemptRow:
+    where = ended.log or ""
+    pieces = [key for key in source.list_keys(where) if key.endswith(".log")] if where else []
+    last = source.get_bytes(pieces[-1]) if pieces else None
+    return AttemptRow(
+        stage=ended.stage or "",
+        attempt=ended.attempt,
+        cause=f"{ended.cause.value}/{ended.reason}" if ended.reason else ended.cause.value,
+        message=ended.message,
+        log=source.uri(where) if pieces else "",
+        tail="\n".join((last or b"").decode(errors="replace").splitlines()[-LOG_LINES:]),
     )
 
 

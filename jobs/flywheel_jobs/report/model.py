@@ -40,6 +40,18 @@ class StageRow:
 
 
 @dataclass(frozen=True)
+class AttemptRow:
+    """An attempt that failed; `log` is where all that it printed is kept, `tail` the end of it."""
+
+    stage: str
+    attempt: int
+    cause: str
+    message: str
+    log: str = ""
+    tail: str = ""
+
+
+@dataclass(frozen=True)
 class Score:
     """A score or a gain with its confidence interval."""
 
@@ -212,6 +224,7 @@ class ReportModel:
     base_model: str | None = None
     model: str | None = None
     stages: tuple[StageRow, ...] = ()
+    attempts: tuple[AttemptRow, ...] = ()
     suites: tuple[Suite, ...] = ()
     matrix: tuple[MatrixRow, ...] = ()
     trainings: tuple[Training, ...] = ()

@@ -17,6 +17,7 @@ THIN_SPACE = "\u202f"
 SMOOTHING = 3  # steps of the trailing mean that is drawn over the single steps
 _HEADLINES: dict[Verdict | None, str] = {
     Verdict.PROMOTED: "The candidate passed its gates and is the campaign's new model.",
+    Verdict.FAILED: "The round ended before a verdict.",
     Verdict.HELD: "The candidate did not pass its gates; the campaign keeps its model.",
 }
 _USERINFO = re.compile(r"(?<=://)[^/@\s]+@")

@@ -8,6 +8,7 @@ from flywheel_jobs.stages import (
     evaluate_base,
     evaluate_candidate,
     expand_agentic,
+    export,
     gate,
     import_model,
     invert_agentic,
@@ -37,6 +38,7 @@ STAGES: dict[Stage, runner.Work] = {
     Stage.PACKAGE: package.run,
     Stage.EVALUATE_CANDIDATE: evaluate_candidate.run,
     Stage.GATE: gate.run,
+    Stage.EXPORT: export.run,
     Stage.REPORT: report.run,
 }
 

@@ -38,6 +38,7 @@ from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
+from flywheel_jobs.trainer.trail import Trail
 from flywheel_jobs.trainer.truths import NOTHING_RIGHT, nothing_right
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
 
@@ -80,6 +81,7 @@ class Driver:
             self.workspace.checkpoints,
             self.nodes,
         )
+        self.trail = Trail(attempt, self.workspace.root / "tensorboard")
         self.started = time.monotonic()
         self.stopping = threading.Event()
         self.history = History()
@@ -213,6 +215,7 @@ class Driver:
             case signals.Stalled():
                 log.warning("training waited for uploads", step=said.step, seconds=said.seconds)
             case signals.Stepped():
+                self.trail.numbers(said.step, said.numbers)
                 point = point_of(said.step, said.numbers)
                 if point is not None:
                     self.sync.stepped(self._with_groups(point))
@@ -241,6 +244,7 @@ class Driver:
             log.warning(NOTHING_RIGHT, step=step)
             text += f"; {NOTHING_RIGHT}"
         self._look(step)
+        self.trail.step(point, self.history.rollouts.get(step))
         self.attempt.update(
             done=step,
             step=step,

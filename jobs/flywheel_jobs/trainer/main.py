@@ -14,7 +14,8 @@ from flywheel_api.results import TrainingResult
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
-from flywheel_jobs.harness.attempt import Attempt, end
+from flywheel_jobs.harness.attempt import RAY_CLUSTER_ENV, Attempt, end
+from flywheel_jobs.harness.kept_output import KeptOutput
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer.driver import Driver
 
@@ -23,12 +24,14 @@ log = telemetry.get_logger(__name__)
 
 def main() -> int:
     """Runs one attempt; returns the exit code."""
+    output = KeptOutput(mirror=RAY_CLUSTER_ENV in os.environ)
     telemetry.configure(command="train")
     attempt: Attempt | None = None
     try:
         config = read_config()
         store = Store.from_env()
         attempt = Attempt(store, config.owner, TRAIN_STAGE, config.attempt, config.content_key)
+        output.into(store, attempt.log_keys())
         done = attempt.committed()
         if done is not None:
             show_finished(attempt, store.get_manifest(done))
@@ -45,6 +48,7 @@ def main() -> int:
     finally:
         if attempt is not None:
             attempt.pulse.stop()
+        output.close()
 
 
 def show_finished(attempt: Attempt, manifest: Manifest) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from flywheel_api.conditions import Reason
 from flywheel_api.names import LABEL_POOL, NODE_TYPE
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision, RunState
@@ -13,7 +14,7 @@ from flywheel_operator.observe.pods import held
 from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pod_template
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
-from flywheel_operator.ports.objects import StoreProblem
+from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.render.rayservice import LABEL_REVISION, revision, serves
 
 
@@ -64,9 +65,20 @@ async def _digest(context: Context, meta: Meta, spec: RolloutPoolSpec) -> tuple[
     if store is None:
         return None, problem
     try:
-        return await preflight.model(context.results, store, spec.model)
+        if spec.round is not None:
+            return await _promoted(context, store, meta.namespace, spec.round)
+        return await preflight.model(context.results, store, spec.model or "")
     except StoreProblem as error:
         return None, Problem(error.reason, str(error))
+
+
+async def _promoted(
+    context: Context, store: ObjectStore, namespace: str, name: str
+) -> tuple[str | None, Problem | None]:
+    """What a round promoted: it stays so, whatever becomes of the round."""
+    found = await preflight.promoted(context, store, namespace, name, "spec.round")
+    waits = Problem(Reason.WAITING, found.waits_for) if found.waits_for else None
+    return (found.base.digest if found.base else None), found.problem or waits
 
 
 async def _revision(context: Context, meta: Meta, service: Object, pods: list[Object]) -> Revision:

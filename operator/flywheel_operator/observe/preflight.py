@@ -24,7 +24,7 @@ from flywheel_operator.observe.base import Context
 from flywheel_operator.plan import graph
 from flywheel_operator.plan.preflight import Hardware, capacity, promoted_by, round_spec, uses_gpus, verdicts
 from flywheel_operator.ports.errors import Forbidden
-from flywheel_operator.ports.kinds import POOLS, RAY_API, ROUNDS, SECRETS, KubeApi
+from flywheel_operator.ports.kinds import CLAIMS, POOLS, RAY_API, ROUNDS, SECRETS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.settings import Flavour
 
@@ -53,11 +53,13 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
         problem = problem or await _secret(context.kube, meta.namespace, hub.token, "the token of base.hub")
     for endpoint in spec.endpoints:
         problem = problem or await _endpoint(context.kube, meta.namespace, endpoint)
+    if spec.export is not None and spec.export.claim is not None:
+        problem = problem or await _claim(context.kube, meta.namespace, spec.export.claim.name)
     if problem is not None or store is None:
         return Found(problem, trouble)
     try:
         if spec.base.round is not None:
-            found = await _base_round(context, store, meta.namespace, spec.campaign, spec.base.round)
+            found = await promoted(context, store, meta.namespace, spec.base.round, "spec.base.round", spec.campaign)
         else:
             digest, problem = await base_model(context.results, store, spec.base.model or "")
             found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
@@ -109,6 +111,21 @@ async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Proble
     return None
 
 
+async def _claim(kube: KubeApi, namespace: str, name: str) -> Problem | None:
+    """Whether a volume that a pod will mount is there. One that waits for its first pod is bound by that."""
+    try:
+        claim = await kube.get(CLAIMS, namespace, name)
+    except Forbidden:
+        return None  # the pod says so where it cannot be mounted
+    if claim is None:
+        text = f"PersistentVolumeClaim {name!r} does not exist in namespace {namespace!r}: create it"
+        return Problem(Reason.VOLUME_NOT_FOUND, text)
+    if (claim.get("status") or {}).get("phase") == "Lost":
+        text = f"PersistentVolumeClaim {name!r} has lost its volume: make it anew, or name another one"
+        return Problem(Reason.VOLUME_NOT_FOUND, text)
+    return None
+
+
 async def _secret(kube: KubeApi, namespace: str, ref: SecretKeyRef, what: str) -> Problem | None:
     """Whether a key that a pod will be given is there and can be sent in a header."""
     try:
@@ -130,19 +147,24 @@ async def _secret(kube: KubeApi, namespace: str, ref: SecretKeyRef, what: str) -
     return None
 
 
-async def _base_round(context: Context, store: ObjectStore, namespace: str, campaign: str, name: str) -> Found:
-    """The promoted model of a round: by its status, or by the record in the store when the round is gone."""
+async def promoted(
+    context: Context, store: ObjectStore, namespace: str, name: str, field: str, campaign: str | None = None
+) -> Found:
+    """The promoted model of a round: by its status, or by the record in the store when the round is gone.
+
+    `field` names it for people; a round of the `campaign` goes before one of the same name in another.
+    """
     found = await context.kube.get(ROUNDS, namespace, name)
     if found is None:
-        return await _pruned_round(store, namespace, campaign, name)
+        return await _pruned_round(store, namespace, name, field, campaign)
     status = FlywheelRoundStatus.model_validate(found.get("status") or {})
     if status.finished_at is None:
         # its stage, not its progress: the text must not move with every step of the other round
         return Found(waits_for=f"waiting for round {name} to be promoted; it is at {status.stage or 'its start'}")
     if status.model is None:
         text = (
-            f"round {name!r} ended {status.verdict or 'without a model'}, so there is nothing to train from: "
-            "apply this round anew with another spec.base"
+            f"round {name!r} of {field} ended {status.verdict or 'without a model'}: it promoted nothing, name another "
+            "one (inputs of a round are fixed: apply it anew)"
         )
         return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
     trained = [s.manifest for s in status.stages if s.name in graph.TRAININGS and s.manifest]
@@ -151,13 +173,14 @@ async def _base_round(context: Context, store: ObjectStore, namespace: str, camp
     return Found(base=status.model, rollouts=tuple(r.rollouts for r in results if r.rollouts))
 
 
-async def _pruned_round(store: ObjectStore, namespace: str, campaign: str, name: str) -> Found:
-    promotion = promoted_by(await read_promotions(store, namespace, campaign), name)
+async def _pruned_round(store: ObjectStore, namespace: str, name: str, field: str, campaign: str | None) -> Found:
+    own = await read_promotions(store, namespace, campaign) if campaign is not None else []
+    promotion = promoted_by(own, name)
     promotion = promotion or promoted_by(await read_promotions(store, namespace), name)
     if promotion is None:
         text = (
-            f"FlywheelRound {name!r} of spec.base.round is not in namespace {namespace!r}, nor is a promotion of it in "
-            "the store: apply it, or name a spec.base.model"
+            f"FlywheelRound {name!r} of {field} is not in namespace {namespace!r}, nor is a promotion of it in "
+            "the store: apply it, or name a model"
         )
         return Found(Problem(Reason.BASE_ROUND_NOT_FOUND, text))
     base = ModelStatus(uri=promotion.model_digest, digest=promotion.model_digest, step=promotion.model_step)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.resources import POOL
+from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState
 from flywheel_api.stages import Stage
 from flywheel_api.written import hash_of, is_current, written
@@ -21,6 +22,7 @@ FIRST_VISIT = {
     C.ENDPOINTS_AVAILABLE: "not used yet",
     C.PROMOTED: "not decided yet",
 }
+IN_STORE = "the base model is in the store"
 _UNDER_WAY = (StageState.PENDING, StageState.RUNNING)
 
 
@@ -39,7 +41,7 @@ class Draft:
         self.meta, self.spec, self.seen, self.now, self.times = meta, spec, seen, now, times
         self.old, self.status = status, status
         self.conditions = Conditions(status.conditions, meta.generation, now)
-        self.conditions.first_visit(FIRST_VISIT)
+        self.conditions.first_visit(FIRST_VISIT | ({C.EXPORTED: "not promoted yet"} if spec.export else {}))
         self.stages = graph.stages_of(spec, status.stages)
         self.actions: list[Action] = []
         self.notes: list[Note] = []
@@ -74,10 +76,10 @@ class Draft:
         spent = sum(float(s.gpu_seconds or 0) for s in self.stages.values()) + sum(self.seen.gpu_seconds.values())
         return budget.exhausted(self.spec.budget, self.old.started_at, spent, used, self.now)
 
-    def sweep(self) -> None:
+    def sweep(self, but: Stage | None = None) -> None:
         """Children that run or hold hardware go; Jobs and RLJobs that ended stay, with their logs and curves."""
         done = {a.name for a in self.actions}
-        for run in self.seen.runs.values():
+        for run in (run for stage, run in self.seen.runs.items() if stage is not but):
             ended = run.child.kind != POOL.kind and run.state in (RunState.SUCCEEDED, RunState.ENDED)
             if not ended and not run.child.deleting and run.child.name not in done:
                 self.actions.append(delete(run.child))
@@ -91,8 +93,8 @@ class Draft:
         return self.conditions.refused(news, waiting=bool(self.actions))
 
     def answer(self, requeue: float | None) -> Plan[FlywheelRoundStatus]:
-        """The plan. A round that is over needs nobody's help: what is refused then is not said."""
-        over = self.status.finished_at is not None
+        """The plan. A round that is over, or has failed, needs nobody's help: what is refused then is not said."""
+        over = self.status.finished_at is not None or self.status.verdict is Verdict.FAILED
         refused = not over and self._say_refusal()
         self.change(
             observed_generation=self.meta.generation,

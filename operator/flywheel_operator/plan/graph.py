@@ -14,7 +14,9 @@ from flywheel_operator.model import Meta
 
 DIGEST = "sha256:"  # how a reference begins that names its content
 DONE = frozenset({StageState.SUCCEEDED, StageState.SKIPPED})
+OVER = DONE | {StageState.FAILED}
 BY_STAGE: Mapping[Stage, StageDef] = {definition.stage: definition for definition in PIPELINE}
+LAST = frozenset({Stage.EXPORT, Stage.REPORT})  # they come after the verdict, and take it away from nobody
 POOLS = tuple(d.stage for d in PIPELINE if d.runs is Runs.POOL)
 TRAININGS: Mapping[Stage, Track] = {d.stage: d.track for d in PIPELINE if d.runs is Runs.RLJOB and d.track}
 CHILD_KIND = {Runs.JOB: "Job", Runs.POOL: "RolloutPool", Runs.RLJOB: "RLJob"}
@@ -51,6 +53,8 @@ def applies(definition: StageDef, spec: FlywheelRoundSpec) -> bool:
         return False
     if definition.stage is Stage.IMPORT_MODEL:
         return spec.base.model is not None and not spec.base.model.startswith(DIGEST)
+    if definition.stage is Stage.EXPORT:
+        return spec.export is not None
     return definition.stage is not Stage.SERVE_BASE or serves_base(spec)
 
 

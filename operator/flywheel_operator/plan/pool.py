@@ -106,7 +106,8 @@ class _Planner:
             text = f"still serving the former revision; {problem.message}"
             self.conditions.blocked(problem.reason, text)
             return self._answer({"progress": text[:1024]}, requeue=self.times.preflight)
-        self.conditions.blocked(problem.reason, problem.message)
+        say = self.conditions.working if problem.reason is Reason.WAITING else self.conditions.blocked
+        say(problem.reason, problem.message)
         return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
 
     def _create(self) -> Plan[RolloutPoolStatus]:
@@ -195,7 +196,7 @@ class _Planner:
             switch = Action(Act.APPLY, SERVICE, self.meta.name, params={"revision": self.seen.wanted})
             text = "the servers answer; the Service moves to them"
             return self._transition("Starting", Reason.STARTING, text, {}, (switch,))
-        digest = self.seen.digest or self.spec.model
+        digest = self.seen.digest or self.spec.model or ""
         old = [r.run.child for r in self.seen.revisions if r.revision != self.seen.wanted]
         actions = tuple(delete(child) for child in old if not child.deleting)
         text = f"{self.spec.replicas} of {self.spec.replicas} replicas serve {self.spec.served_model_name}"

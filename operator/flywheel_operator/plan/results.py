@@ -12,6 +12,7 @@ from flywheel_api.common import ModelStatus
 from flywheel_api.resources import RLJOB
 from flywheel_api.results import (
     EvaluationResult,
+    ExportedResult,
     GateOutcome,
     ImportedResult,
     MeasuredResult,
@@ -108,6 +109,8 @@ def taken_over(
             if result.verdict is Verdict.PROMOTED:
                 found["model"] = ModelStatus(uri=uri, digest=result.model, step=result.step)
             return found
+        case ExportedResult() as result:
+            return {"exported": result.uri[:1024]}
         case ReportResult() as result:
             return {"report": result.uri[:1024] or None}
     return {}

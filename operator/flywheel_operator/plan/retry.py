@@ -83,6 +83,7 @@ def remember(
     started_at: str | None,
     resumed_from_step: int | None,
     now: datetime,
+    log: str | None,
 ) -> list[AttemptStatus]:
     """The last few attempts with this one added."""
     entry = AttemptStatus(
@@ -95,6 +96,7 @@ def remember(
         started_at=started_at,
         finished_at=format_time(now),
         resumed_from_step=resumed_from_step,
+        log=log,
     )
     return [*attempts, entry][-ATTEMPTS_KEPT:]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from flywheel_api.artifacts import log_prefix
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
@@ -335,7 +336,9 @@ class _Planner:
         progress = self.seen.record.progress
         resumed = progress.resumed_from_step if progress else None
         started = self.status.attempt_started_at
-        return remember(list(self.status.attempts), None, self.status.attempt, ended, started, resumed, self.now)
+        number = self.status.attempt
+        log = log_prefix(self.meta.uid, TRAIN_STAGE, number)
+        return remember(list(self.status.attempts), None, number, ended, started, resumed, self.now, log)
 
     def _children(self) -> list[Child]:
         return [*([self.seen.run.child] if self.seen.run else []), *self.seen.others]

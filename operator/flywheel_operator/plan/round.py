@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from flywheel_api.base import format_time
 from flywheel_api.conditions import ConditionType, Reason
-from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
-from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
-from flywheel_operator.model import Content, Meta, Plan, Problem, Record, RoundSeen, Timings, Training, delete
-from flywheel_operator.plan import budget, content, graph, results, texts
+from flywheel_api.results import Verdict
+from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState
+from flywheel_api.stages import Stage
+from flywheel_operator.model import Meta, Plan, Problem, RoundSeen, Timings
+from flywheel_operator.plan import budget, graph
 from flywheel_operator.plan.conditions import STORE_REASONS
-from flywheel_operator.plan.draft import Draft
-from flywheel_operator.plan.retry import remember
-from flywheel_operator.plan.round_ends import fail, finish, out_of_budget, settled
-from flywheel_operator.plan.stage import Step, View, advance, resume, reuse, start, to_greet
-from flywheel_operator.plan.starts import Starts
+from flywheel_operator.plan.draft import IN_STORE, Draft
+from flywheel_operator.plan.pipeline import Pipeline
+from flywheel_operator.plan.round_ends import settled
 
 C = ConditionType
 _AT_ONCE = 0.05
-_IN_STORE = "the base model is in the store"
-_WATCHED = 6  # times the ordinary pause, where a watch tells of every change
 
 
 def plan_round(
@@ -36,18 +32,20 @@ def plan_round(
     draft = Draft(meta, spec, status, seen, now, times)
     if status.finished_at is not None:
         return settled(draft)
+    if status.verdict is Verdict.FAILED:
+        return Pipeline(draft).close()
     out = budget.zero(spec.budget) or draft.exhausted()
     if draft.stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED:
         return draft.answer(_AT_ONCE if _preflight(draft, out) else times.preflight)
     if out is not None:
-        return out_of_budget(draft, out)
+        return Pipeline(draft).exhausted(out)
     if seen.store_problem is not None:
         return _store_is_away(draft, seen.store_problem)
     draft.conditions.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
     if seen.problem is not None:
         draft.conditions.blocked(seen.problem.reason, seen.problem.message)
         return draft.answer(times.preflight)
-    return _Pipeline(draft).plan()
+    return Pipeline(draft).plan()
 
 
 def _store_is_away(draft: Draft, problem: Problem) -> Plan[FlywheelRoundStatus]:
@@ -78,7 +76,7 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
     draft.change(earlier=list(seen.earlier)[-16:])
     if seen.base.digest.startswith(graph.DIGEST):
-        draft.set(Stage.IMPORT_MODEL, state=StageState.SKIPPED, progress=_IN_STORE)
+        draft.set(Stage.IMPORT_MODEL, state=StageState.SKIPPED, progress=IN_STORE)
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")
     draft.conditions.working(Reason.STARTING, "the round starts")
     return True
@@ -93,229 +91,3 @@ def _not_yet(draft: Draft, began: str, problem: Problem | None) -> None:
     draft.conditions.set(C.PREFLIGHT, False, reason, text)
     (draft.conditions.blocked if problem else draft.conditions.working)(reason, text)
     draft.change(stage=Stage.PREFLIGHT.value, progress=text[:1024])
-
-
-class _Pipeline:
-    """All stages, each one step on."""
-
-    def __init__(self, draft: Draft) -> None:
-        self.draft, self.seen, self.stages = draft, draft.seen, draft.stages
-        gpus = graph.pool_template(draft.spec).gpus_per_replica > 0
-        self.starts = Starts(draft.stages, draft.seen, draft.spec.suspend, draft.now, gpus, graph.unasked(draft.spec))
-        self.failed: tuple[Stage, str, Reason] | None = None
-        self.said: dict[Stage, Reason] = {}
-
-    def plan(self) -> Plan[FlywheelRoundStatus]:
-        """The first stage that fails for good ends the round."""
-        for definition in PIPELINE[1:]:
-            self._stage(definition)
-            if self.failed is not None:
-                return fail(self.draft, *self.failed)
-        self._release_pools()
-        report = self.stages[Stage.REPORT].state
-        if report in graph.DONE or report is StageState.FAILED:
-            return finish(self.draft)
-        return self._go_on()
-
-    # ---- one stage ------------------------------------------------------------------------------------------------
-    def _stage(self, definition: StageDef) -> None:
-        stage, status = definition.stage, self.stages[definition.stage]
-        if status.state in (StageState.SKIPPED, StageState.FAILED):
-            return
-        if status.state is StageState.SUCCEEDED:
-            if definition.runs is Runs.POOL:
-                self._served(definition, status)
-        elif status.state is StageState.RUNNING:
-            self._take(definition, advance(definition, status, self._view(definition)))
-        elif definition.runs is Runs.POOL and self.starts.pool_never_needed(definition):
-            skipped = "not needed: what it would serve was done before"
-            self.draft.set(stage, state=StageState.SKIPPED, progress=skipped)
-        elif graph.ready(definition, self.stages) and not self.draft.spec.suspend:
-            self._begin(definition, status)
-
-    def _begin(self, definition: StageDef, status: StageStatus) -> None:
-        """A stage whose turn has come: skipped, taken over, or started."""
-        view = self._view(definition)
-        if content.no_data(definition.stage, content.seen_package(self.seen)):
-            self.draft.set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
-        elif definition.stage is Stage.IMPORT_MODEL and self._in_store():
-            self.draft.set(definition.stage, state=StageState.SKIPPED, progress=_IN_STORE)
-        elif (
-            view.record.manifest is not None
-            and view.content is not None
-            and not (status.attempt and to_greet(status, view))
-        ):
-            self._take(definition, reuse(status, view))
-        elif self.starts.may_start(definition):
-            if graph.asks(definition) and not self._greeted():
-                return
-            self._take(definition, start(definition, status, self._as_it_was(status, view)))
-            self.draft.note("StageStarted", f"{definition.stage} attempt {self.stages[definition.stage].attempt}")
-
-    def _in_store(self) -> bool:
-        """A round that a release without this stage began stands here with a base that is known."""
-        return (self.draft.status.base_digest or "").startswith(graph.DIGEST)
-
-    def _greeted(self) -> bool:
-        """Whether the round's endpoints were asked by this round; a Prepare that was taken over is opened again for it.
-
-        Not before somebody will be asked: a round that takes everything over needs no server.
-        """
-        definition, status = graph.BY_STAGE[Stage.PREPARE], self.stages[Stage.PREPARE]
-        if status.attempt > 0 or status.state is not StageState.SUCCEEDED:
-            return status.state is StageState.SUCCEEDED
-        self._take(definition, start(definition, status, self._as_it_was(status, self._view(definition))))
-        self.draft.note("StageStarted", "Prepare was taken over: its endpoints are asked anew")
-        return False
-
-    @staticmethod
-    def _as_it_was(status: StageStatus, view: View) -> View:
-        """A stage with a result keeps what it was made of, even if a file has changed since: others have read it."""
-        return view if status.manifest is None else replace(view, content=Content(status.content_key or "", {}))
-
-    def _served(self, definition: StageDef, status: StageStatus) -> None:
-        """A pool that serves is watched as long as a stage needs it: one that failed or went is replaced."""
-        run = self.seen.runs.get(definition.stage)
-        if run is not None and run.ended is not None and not self.starts.pool_idle(definition.stage):
-            again = status.model_copy(update={"state": StageState.RUNNING})
-            self._take(definition, advance(definition, again, self._view(definition)))
-        elif self.starts.pool_needed_again(definition):
-            # one that we let go comes back under its name: a Job that was held back meanwhile asks it by that
-            anew = resume if status.child is None else start
-            self._take(definition, anew(definition, status, self._view(definition)))
-
-    def _view(self, definition: StageDef) -> View:
-        stage, seen, draft = definition.stage, self.seen, self.draft
-        return View(
-            draft.meta,
-            draft.now,
-            draft.times,
-            seen.runs.get(stage),
-            seen.records.get(stage, Record()),
-            seen.content.get(stage),
-            seen.trainings.get(stage),
-            self._wanted(stage) if stage in seen.trainings else None,
-            draft.conditions.refusal(seen.refused),
-        )
-
-    def _wanted(self, stage: Stage) -> Training | None:
-        """The RLJob that would be created for a training now."""
-        package, draft = content.seen_package(self.seen), self.draft
-        if package is None:
-            return None
-        digests = graph.digests_of(self.stages)
-        return Training(content.training_of(stage, draft.spec, draft.status, digests, package), False)
-
-    def _take(self, definition: StageDef, step: Step) -> None:
-        stage, old, draft = definition.stage, self.stages[definition.stage], self.draft
-        self.stages[stage] = step.status
-        draft.actions += step.actions
-        if step.said is not None:
-            self.said[stage] = step.said
-        if step.ended is not None:
-            why = f"{step.ended.cause.value}/{step.ended.reason}: {step.ended.message}"
-            draft.note("AttemptEnded", f"{stage} attempt {old.attempt} ended by {why}", warning=True)
-            known, began = draft.status.attempts, old.attempt_started_at
-            draft.change(attempts=remember(known, stage, old.attempt, step.ended, began, None, draft.now))
-            draft.account(stage)
-            if step.final:
-                self._stage_failed(stage, f"{stage}: {why} ({step.final})", step.reason)
-        elif step.status.state is StageState.SUCCEEDED and old.state is not StageState.SUCCEEDED:
-            self._succeeded(definition)
-
-    def _stage_failed(self, stage: Stage, text: str, reason: Reason) -> None:
-        """A failed report does not take a verdict away; any other stage ends the round."""
-        if stage is Stage.REPORT:
-            self.draft.note("ReportFailed", text, warning=True)
-        else:
-            self.failed = (stage, text, reason)
-
-    def _succeeded(self, definition: StageDef) -> None:
-        stage, record = definition.stage, self.seen.records.get(definition.stage, Record())
-        if definition.runs is Runs.RLJOB:
-            self.draft.account(stage)
-        self.draft.notes.append(texts.succeeded(self.stages[stage]))
-        if record.manifest is None:
-            return
-        if record.manifest.standin:
-            self.draft.change(standin=True)
-        self.draft.change(
-            **results.taken_over(
-                self.stages[stage], record.manifest, self.draft.status, self.seen.model_uri, record.progress
-            )
-        )
-
-    # ---- pools ----------------------------------------------------------------------------------------------------
-    def _release_pools(self) -> None:
-        """A pool goes when no stage needs it any more, or would only wait: suspended, or queued behind others."""
-        for stage in graph.POOLS:
-            run, status = self.seen.runs.get(stage), self.stages[stage]
-            if (
-                status.attempt
-                and status.state in (StageState.RUNNING, StageState.WAITING)
-                and self.starts.pool_over(stage)
-            ):
-                # it went while the last of its stages ended: nobody will ask it again
-                done = format_time(self.draft.now)
-                self.draft.set(stage, state=StageState.SUCCEEDED, finished_at=done, not_before=None, progress=None)
-                status = self.stages[stage]
-            if run is None or run.child.deleting or status.state not in (StageState.SUCCEEDED, StageState.RUNNING):
-                continue
-            if not self.starts.pool_idle(stage):
-                continue
-            self.draft.actions.append(delete(run.child))
-            if status.child is not None:
-                self.draft.account(stage)
-                self.draft.set(stage, child=None, progress=None)
-                if status.state is StageState.SUCCEEDED:
-                    self.draft.set(stage, finished_at=format_time(self.draft.now))
-                else:
-                    self.draft.set(stage, state=StageState.WAITING)
-        self.draft.actions += [delete(child) for child in self.seen.strays if not child.deleting]
-
-    # ---- what is said ---------------------------------------------------------------------------------------------
-    def _go_on(self) -> Plan[FlywheelRoundStatus]:
-        draft = self.draft
-        running = [s for s in self.stages.values() if s.state in (StageState.RUNNING, StageState.WAITING)]
-        text = "; ".join(s.progress for s in running if s.progress) or self._between_stages()
-        stage = next((s.name for s in running), None) or draft.status.stage or Stage.PREPARE.value
-        draft.change(stage=stage, progress=text[:1024])
-        self._endpoints(running)
-        draft.conditions.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
-        if draft.spec.suspend and not any(s.state is StageState.RUNNING for s in running):
-            text = "suspended: set spec.suspend to false to go on"
-            draft.change(progress=text)
-            draft.conditions.working(Reason.SUSPENDED, text)
-            return draft.answer(None)  # the change of spec wakes it; a resync looks after the wall clock
-        if Reason.POD_REFUSED in self.said.values():
-            draft.conditions.blocked(Reason.POD_REFUSED, text)
-        else:
-            detail = "; ".join(said for s in running if (said := texts.with_child(s))) or text
-            draft.conditions.working(self._reason(running) or stage, detail)
-        return draft.answer(self._pause(running))
-
-    def _reason(self, running: list[StageStatus]) -> Reason | None:
-        """The word for what everybody waits for; None where the stage's name says enough."""
-        if Reason.API_REFUSES in self.said.values():
-            return Reason.API_REFUSES
-        at_work = [Stage(s.name) for s in running if s.state is StageState.RUNNING]
-        queued = bool(at_work) and all(self.said.get(stage) is Reason.QUEUED for stage in at_work)
-        return Reason.QUEUED if queued else None
-
-    def _endpoints(self, running: list[StageStatus]) -> None:
-        waiting = texts.waiting_for_endpoints(running, self.seen.records, self.draft.status.attempts)
-        if waiting:
-            self.draft.conditions.set(C.ENDPOINTS_AVAILABLE, False, Reason.ENDPOINT_UNAVAILABLE, waiting)
-        else:
-            self.draft.conditions.set(C.ENDPOINTS_AVAILABLE, True, Reason.AVAILABLE, "")
-
-    def _pause(self, running: list[StageStatus]) -> float:
-        """Pools and RLJobs wake the round by their own status; only Jobs are polled for, in the store."""
-        kinds = {graph.BY_STAGE[Stage(s.name)].runs for s in running if s.state is StageState.RUNNING}
-        watched = bool(kinds) and Runs.JOB not in kinds and not self.draft.actions
-        return self.draft.times.poll * (_WATCHED if watched else 1)
-
-    def _between_stages(self) -> str:
-        if self.starts.pools_exist() or self.starts.training_holds():
-            return "waiting for the pods of the last stage to go, so that one model at a time needs memory"
-        return "between stages"

@@ -36,11 +36,12 @@ JOBS = Resource("batch/v1", "Job", "jobs")
 PODS = Resource("v1", "Pod", "pods")
 SERVICES = Resource("v1", "Service", "services")
 SECRETS = Resource("v1", "Secret", "secrets")
+CLAIMS = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 EVENTS = Resource("v1", "Event", "events")
 
 OWN = (ROUNDS, POOLS, RLJOBS)
 CHILDREN = (JOBS, PODS, SERVICES, RAYJOBS, RAYSERVICES, RAYCLUSTERS)
-BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, EVENTS)}
+BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, CLAIMS, EVENTS)}
 
 
 class KubeApi(Protocol):

@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 from flywheel_api.common import SecretKeyRef
+from flywheel_api.content import ROLES
 from flywheel_api.resources import ROUND
 from flywheel_api.round import Endpoint, FlywheelRoundSpec
-from flywheel_api.stages import API_KEY_ENV_PREFIX, HUB_TOKEN_ENV, IMAGE_ENV, STAGE_CONFIG_ENV, Stage, StageConfig
+from flywheel_api.stages import (
+    API_KEY_ENV_PREFIX,
+    EXPORT_DIR,
+    HUB_TOKEN_ENV,
+    IMAGE_ENV,
+    STAGE_CONFIG_ENV,
+    Stage,
+    StageConfig,
+)
 from flywheel_operator.model import Action, Meta, Object
 from flywheel_operator.render.common import (
     CONTAINER_SECURITY,
@@ -28,7 +37,7 @@ HOME = "/home/flywheel"
 def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Action) -> Object:
     """The Job of a stage's attempt."""
     marks = labels(meta, ROUND.kind, "stage", action.stage, action.attempt)
-    shape = config.job
+    shape, target = config.job, _target(stage)
     container: Object = {
         "name": "stage",
         "image": shape.image,
@@ -38,14 +47,14 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
             *plain_env(shape.env | {"HOME": HOME, IMAGE_ENV: shape.image}),
             config_env(STAGE_CONFIG_ENV, stage),
             *store_env(stage.spec.store),
-            *(hub_token(stage.spec) if stage.stage is Stage.IMPORT_MODEL else api_keys(stage.spec.endpoints)),
+            *_keys(stage),
         ],
         "resources": sizes(shape.resources, None),
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": mounts(HOME, heavy=False),
+        "volumeMounts": [*mounts(HOME, heavy=False), *({"name": "export", "mountPath": EXPORT_DIR} for _ in target)],
     }
-    pod = pod_spec(config, shape.pod, None, [container], [], volumes(None))
+    pod = pod_spec(config, shape.pod, None, [container], [], [*volumes(None), *target])
     pod["restartPolicy"] = "Never"
     pod["terminationGracePeriodSeconds"] = 30
     return {
@@ -61,6 +70,22 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
             "template": {"metadata": pod_metadata(shape.pod, marks), "spec": pod},
         },
     }
+
+
+def _keys(stage: StageConfig) -> list[Object]:
+    """Keys that the stage's pod needs, and no others: what asks nobody gets none."""
+    if stage.stage is Stage.IMPORT_MODEL:
+        return hub_token(stage.spec)
+    asks = stage.stage is Stage.PREPARE or stage.stage in ROLES
+    return api_keys(stage.spec.endpoints) if asks else []
+
+
+def _target(stage: StageConfig) -> list[Object]:
+    """The volume that a promoted model goes to."""
+    export = stage.spec.export
+    if stage.stage is not Stage.EXPORT or export is None or export.claim is None:
+        return []
+    return [{"name": "export", "persistentVolumeClaim": {"claimName": export.claim.name}}]
 
 
 def api_keys(endpoints: list[Endpoint]) -> list[Object]:

@@ -26,7 +26,7 @@ IMPORT_PATH = "flywheel_jobs.rollout.app:build"
 
 def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str) -> str:
     """`<version>-<what is served>-<what its pods are made of>`, of the operator's configuration: see `serves`."""
-    served = {k: v for k, v in written(spec).items() if k not in ("model", "startupTimeout")}
+    served = {k: v for k, v in written(spec).items() if k not in ("model", "round", "startupTimeout")}
     shape = config.flavour(spec.gpus_per_replica).rollout.model_dump(mode="json", exclude_defaults=True)
     pods = short_hash(canonical_json({"shape": shape, "ray": config.ray_version}).decode(), 4)
     return f"{hash_of({'digest': digest, 'spec': served}, 6)}-{pods}"
@@ -49,7 +49,7 @@ def child(
     config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, status: RolloutPoolStatus, seen: PoolSeen, action: Action
 ) -> Object:
     """The body of a CREATE (a revision's RayService) or an APPLY (the stable Service)."""
-    digest = seen.digest or spec.model
+    digest = seen.digest or spec.model or ""
     if action.act is Act.APPLY:
         return stable_service(meta, digest, action.params["revision"])
     return ray_service(config, meta, spec, digest, action)

@@ -10,6 +10,7 @@ from flywheel_api.base import parse_duration
 from flywheel_api.content import ROLES
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
+from flywheel_api.results import Verdict
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
 from flywheel_api.sampling import NEUTRAL
@@ -93,7 +94,7 @@ def stage_config(
         stage=stage,
         owner=Owner(kind=ROUND.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid),
         attempt=action.attempt,
-        shards=config.job.shards,
+        shards=1 if stage in graph.LAST else config.job.shards,  # a volume may be mounted by one pod at a time
         content_key=stages[stage].content_key or "",
         made_of=dict(made.made_of) if made is not None else {},
         spec=spec,
@@ -106,6 +107,8 @@ def stage_config(
         earlier=status.earlier,
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,
         timeline=list(stages.values()) if stage is Stage.REPORT else [],
+        attempts=status.attempts if stage is Stage.REPORT else [],
+        failed=status.progress if status.verdict is Verdict.FAILED else None,
     )
 
 

@@ -16,7 +16,7 @@ from flywheel_operator.model import Child, Ended, Meta, PoolSeen, Revision, Run,
 from flywheel_operator.plan.pool import plan_pool
 from flywheel_operator.render.rayservice import LABEL_REVISION
 from flywheel_operator.settings import OperatorConfig
-from unit.operator.world import NS, World, serving_status
+from unit.operator.world import NS, ROUND, World, serving_status
 
 Object = dict[str, Any]
 POOL = """
@@ -212,3 +212,44 @@ def pool_plan(world: World, run: Run, after: timedelta) -> RolloutPoolStatus:
     status = RolloutPoolStatus.model_validate(world.status("RolloutPool", "policy"))
     seen = PoolSeen(digest="sha256:a", wanted="h1-a-b", revisions=(Revision("h1-a-b", run),))
     return plan_pool(meta, spec, status, seen, world.now + after, Timings()).status
+
+
+PROMOTED = POOL.replace('model: "s3://flywheel/flywheel/models/tiny"', "round: demo-r1")
+
+
+async def test_a_pool_serves_what_a_round_promoted_once_it_has() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.apply(PROMOTED)
+    await turns(world)
+    assert (ready(world)["reason"], world.condition("Stalled", "RolloutPool", "policy")["status"]) == (
+        "Waiting",
+        "False",
+    )
+    assert "waiting for round demo-r1 to be promoted" in ready(world)["message"]
+    await world.run()
+    world.tick(60)
+    await turns(world)
+    await world.look()
+    status = world.status("RolloutPool", "policy")
+    assert status["phase"] == "Running" and status["modelDigest"] == world.status()["model"]["digest"]
+    service = next(s for s in world.of_kind("RayService") if s["metadata"]["name"].startswith("policy"))
+    fetch = service["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]["initContainers"][0]
+    assert status["modelDigest"] in fetch["command"]
+    world.kube.remove("FlywheelRound", NS, "demo-r1")
+    await turns(world)
+    assert ready(world)["status"] == "True", "what was promoted stays promoted when the round is pruned"
+    assert world.status("RolloutPool", "policy")["modelDigest"] == status["modelDigest"]
+
+
+async def test_a_pool_of_a_round_that_promoted_nothing_says_so() -> None:
+    world = World()
+    world.apply(PROMOTED)
+    await turns(world)
+    assert ready(world)["reason"] == "BaseRoundNotFound" and "of spec.round is not in" in ready(world)["message"]
+    world.fail["Prepare"] = (Cause.VALIDATION, "TooFew")
+    world.apply(ROUND)
+    await world.run()
+    await turns(world)
+    assert ready(world)["reason"] == "BaseRoundNotPromoted" and "name another" in ready(world)["message"]
+    assert not world.of_kind("RayService")

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from flywheel_api import artifacts
-from flywheel_api.common import ReusedFrom
+from flywheel_api.causes import Cause
+from flywheel_api.common import AttemptStatus, ReusedFrom
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.results import CurvePoint, MeasuredResult, Track, TrainingResult, Verdict, VerifiedResult
 from flywheel_jobs.core.errors import StoreUnavailable
@@ -334,3 +335,20 @@ def test_measured_difficulty_is_shown_by_depth_and_kind_beside_the_published_tie
     assert "Difficulty of the tasks" in text and "published tiers" in text and "Pass rate by depth" in text
     unmeasured = dataclasses.replace(found, difficulty=None)
     assert "Difficulty of the tasks" not in Page(render(unmeasured)).text
+
+
+def test_a_round_that_failed_has_its_page_too() -> None:
+    """Whatever was made up to then is shown, with why it ended and which attempts failed."""
+    config, store = synthetic.make_round()
+    done = [s for s in config.timeline if s.name in ("Prepare", "EvaluateBase", "MineReasoning")]
+    lost = AttemptStatus(
+        stage="SynthesizeReasoning", attempt=2, cause=Cause.APP, reason="KeyError", message="<b>no key</b>"
+    )
+    why = "SynthesizeReasoning: App/KeyError: no key (retries.limit 3 is used up)"
+    failed = config.model_copy(update={"timeline": done, "inputs": {}, "attempts": [lost], "failed": why})
+    page = Page(render(load(failed, store, NOW)))
+    assert f"The round ended before a verdict: {why}." in page.text
+    assert "Synthesize reasoning 2 App/KeyError <b>no key</b>" in page.text and not page.wrong
+    assert "numeracy-heldout" in page.text and "Failed" in page.text
+    empty = config.model_copy(update={"timeline": [], "inputs": {}, "failed": "BudgetExhausted"})
+    assert "BudgetExhausted" in Page(render(load(empty, store, NOW))).text

@@ -1,0 +1,109 @@
+"""Where a model goes. A file has its name only when it is whole, so that an attempt that was cut can go on."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Protocol
+
+from flywheel_api.artifacts import FileEntry
+from flywheel_api.ends import End
+from flywheel_api.round import ExportSpec
+from flywheel_api.stages import EXPORT_DIR
+from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.storage.store import Store, inside, need_space
+
+
+class Target(Protocol):
+    """A directory outside the store. Calls block."""
+
+    uri: str
+
+    def names(self) -> set[str]:
+        """Paths of the files that are there."""
+
+    def read(self, name: str) -> bytes | None:
+        """A small file, or None."""
+
+    def write(self, name: str, data: bytes) -> None:
+        """Writes a small file, replacing what was there."""
+
+    def bring(self, store: Store, name: str, blob: FileEntry) -> None:
+        """Copies a blob of the store, verified by its sha256."""
+
+
+class Prefix:
+    """`s3://bucket/prefix` on the store's server."""
+
+    def __init__(self, address: str, store: Store) -> None:
+        self.uri = address.rstrip("/")
+        bucket, _, prefix = self.uri.removeprefix("s3://").partition("/")
+        self._bucket = store.bucket.elsewhere(bucket, prefix)
+
+    def names(self) -> set[str]:
+        """See Target."""
+        return set(self._bucket.keys(""))
+
+    def read(self, name: str) -> bytes | None:
+        """See Target."""
+        return self._bucket.get(name)
+
+    def write(self, name: str, data: bytes) -> None:
+        """See Target."""
+        self._bucket.put(name, data, "text/plain; charset=utf-8")
+
+    def bring(self, store: Store, name: str, blob: FileEntry) -> None:
+        """See Target."""
+        with tempfile.TemporaryDirectory(prefix="flywheel-export-") as scratch:
+            need_space(Path(scratch), blob.size, name)
+            path = Path(scratch) / "file"
+            store.fetch_blob(blob.sha256, path)
+            self._bucket.put_file(name, path)
+
+
+class Volume:
+    """A directory of the volume that is mounted at `root`."""
+
+    def __init__(self, claim: str, path: str, root: Path = Path(EXPORT_DIR)) -> None:
+        self.uri = f"pvc://{claim}/{path}"
+        self._folder = inside(root, path)
+
+    def names(self) -> set[str]:
+        """See Target."""
+        return {p.relative_to(self._folder).as_posix() for p in self._folder.rglob("*") if p.is_file()}
+
+    def read(self, name: str) -> bytes | None:
+        """See Target."""
+        path = self._folder / name
+        return path.read_bytes() if path.is_file() else None
+
+    def write(self, name: str, data: bytes) -> None:
+        """See Target. Raises ValidationFailure where the volume refuses."""
+        path = self._folder / name
+        part = path.with_name(f".{path.name}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.write_bytes(data)
+            os.replace(part, path)
+        except OSError as error:
+            why = f"{self.uri} cannot be written ({error.strerror}): user {os.getuid()} must be able to"
+            raise unusable(why) from error
+
+    def bring(self, store: Store, name: str, blob: FileEntry) -> None:
+        """See Target."""
+        need_space(self._folder, blob.size, name)
+        store.fetch_blob(blob.sha256, self._folder / name)
+
+
+def target_of(spec: ExportSpec, round_name: str, store: Store) -> Target:
+    """Where the spec says."""
+    if spec.claim is not None:
+        return Volume(spec.claim.name, spec.claim.path or round_name)
+    assert spec.s3 is not None
+    return Prefix(spec.s3, store)
+
+
+def unusable(text: str) -> ValidationFailure:
+    """The target cannot take the model, and another attempt will not change that."""
+    return ValidationFailure(text, End.EXPORT_TARGET_UNUSABLE)
