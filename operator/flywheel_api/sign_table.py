@@ -19,31 +19,44 @@ class Rank(IntEnum):
 
     CAUSE = 0
     EFFECT = 1
-    VAGUE = 2
-    ECHO = 3
+    CLIENT = 2
+    VAGUE = 3
+    ECHO = 4
 
 
 @dataclass(frozen=True)
 class Sign:
-    """One row. `source` is a public report of it."""
+    """One row. `source` is a public report of it.
+
+    `starting`: counts only where no step was trained yet. What a library refuses in words that nobody listed is a
+    refusal of the settings at the start, and a fault of one step later.
+    """
 
     pattern: re.Pattern[str]
     end: End
     source: str
     rank: Rank = Rank.CAUSE
     advice: str = ""
+    starting: bool = False
 
 
-def _sign(end: End, source: str, *patterns: str, rank: Rank = Rank.CAUSE, advice: str = "") -> Sign:
+def _sign(
+    end: End, source: str, *patterns: str, rank: Rank = Rank.CAUSE, advice: str = "", starting: bool = False
+) -> Sign:
     text = "|".join(patterns)
     for name, pattern in _PARTS.items():
         text = text.replace(name, pattern)
-    return Sign(re.compile(text), end, source, rank, advice)
+    return Sign(re.compile(text), end, source, rank, advice, starting)
 
 
 _PARTS = {
     "<raised>": r"^(?:(?:[\w.]+\.)?\w*(?:Error|Exception)\b|Value error,|Assertion failed,).*",  # pydantic's two
-    "<hub>": r"(?:huggingface\.co|hf\.co|hf-mirror\.com|HfHub|modelscope)",
+    "<hub>": r"(?:huggingface\.co|hf\.co|hf-mirror\.com|HfHub|modelscope|on the Hub)",
+    "<refused>": r"^(?:ValueError:|AssertionError:|NotImplementedError:|Value error,|Assertion failed,).*",
+    "<lost>": r"(?:[Cc]onnection (?:refused|aborted|timed out|closed|error)|[Rr]ead timed out|No route to host|"
+    r"Network is unreachable|[Ss]erver disconnected|Remote end closed|Bad [Gg]ateway|Service Unavailable|"
+    r"Gateway Time-?out|Too Many Requests|[Oo]verloaded)",
+    "<client>": r"\b(?:requests|urllib3|httpx|httpcore|aiohttp|botocore|redis|pymongo|http\.client)\.[\w.]*",
     "<ray>": r"(?:^\(raylet[^)]*\)|Error:|[Aa]ctor|[Nn]ode\b)",
     "<tracker>": r"\b(?:wandb|swanlab|mlflow|comet)\b",
     "<net>": r"(?:Max retries exceeded|Connection|[Tt]imed? ?out|Name or service|name resolution|unreachable)",
@@ -52,11 +65,15 @@ _PARTS = {
 SIGNS: tuple[Sign, ...] = (
     # ---- shared memory and disks ------------------------------------------------------------------------------------
     _sign(
+        End.OPEN_FILES, "ray-project/ray",
+        r"\[Errno 24\]", r"os error 24\b", "[Tt]oo many open files",  # also where shared memory could not be opened
+    ),
+    _sign(
         End.SHARED_MEMORY, "NVIDIA/nccl#290, pytorch/pytorch#5040",
-        "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "[Nn]o space left.*/dev/shm",
+        "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "[Nn]o space left.*/dev/shm", "exceeds /dev/shm",
         "shared memory segment /dev/shm", r"</torch_\w+>",
         "[Uu]nexpected bus error", "killed by signal: Bus error", "Fatal Python error: Bus error",
-        r"Bus error \(core dumped\)", r"(?:by|received|signal:?) SIGBUS\b", "insufficient shared memory",
+        r"Bus error \(core dumped\)", r"(?<!or )\bSIGBUS\b", "insufficient shared memory",
         "unable to (?:open|mmap|allocate|resize|write to) (?:file|shared memory)",
         "NCCL WARN.*(?:posix_fallocate|shm|[Nn]o space left)", r"(?:signal: 7|[Ss]ignal 7) \(",
     ),
@@ -69,11 +86,12 @@ SIGNS: tuple[Sign, ...] = (
         r"\[Errno (?:28|122)\]", r"os error (?:28|122)\b", r"\bcode: 28\b", "[Nn]o space left on device",
         "[Dd]isk quota exceeded", "OutOfDiskError", "[Ll]ocal disk is full", "PytorchStreamWriter failed",
         "basic_ios::clear", "iostream error", "enforce fail at inline_container", "file write failed",
-        r"unexpected pos \d+ vs \d+",
+        r"unexpected pos \d+ vs \d+", "database or disk is full",
     ),
     _sign(
         End.DISK_FAULT, "pytorch/pytorch, ray-project/ray",
-        r"\[Errno (?:5|107|108|116|121)\]", r"os error (?:5|116)\b", "[Ii]nput/output error",
+        r"\[Errno (?:5|37|107|108|116|121)\]", r"\[Errno \d+\] (?:Software caused connection abort|Host is down): '/",
+        r"os error (?:5|116)\b", "[Ii]nput/output error",
         "[Ss]tale (?:NFS )?file handle", "Transport endpoint is not connected", "Remote I/O error",
     ),
     _sign(
@@ -89,14 +107,11 @@ SIGNS: tuple[Sign, ...] = (
     ),
     # ---- processes --------------------------------------------------------------------------------------------------
     _sign(
-        End.OPEN_FILES, "ray-project/ray",
-        r"\[Errno 24\]", r"os error 24\b", "[Tt]oo many open files",
-    ),
-    _sign(
         End.PID_LIMIT, "ray-project/ray",
         "can't start new thread", "pthread_create failed", "Thread creation failed",
         "unable to create (?:new )?(?:native )?thread", "fork: (?:retry: )?Resource temporarily unavailable",
         r"BlockingIOError: \[Errno 11\]", r"(?:code:|os error) 11\b", "pids? (?:cgroup )?limit",
+        r"what\(\): +Resource temporarily unavailable",
     ),
     # ---- memory of the host -----------------------------------------------------------------------------------------
     _sign(
@@ -107,7 +122,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.OUT_OF_MEMORY, "ray-project/ray",
         r"^MemoryError\b", "ArrayMemoryError", "std::bad_alloc", r"\[Errno 12\]", r"os error 12\b",
-        "<raised>Cannot allocate memory", "[Oo]ut of memory: Killed process",
+        "<raised>Cannot allocate memory", "[Oo]ut of memory: Killed process", r"\bmalloc of size \d+ failed",
         advice="the pod's memory is full: lower algorithm.microBatchSize, maxPromptTokens or maxResponseTokens, or "
         "raise its memory limit",
     ),
@@ -127,14 +142,15 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.DEVICE_OUT_OF_MEMORY, "huggingface/trl#2688, verl-project/verl#302",
         "Free memory on device.*less than desired", "CUDA Error: out of memory", "[Cc]umem.*out of memory",
-        "Error in memory profiling",
+        "Error in memory profiling", "increase --mem-fraction-static", "^.{0,40}(?:Prefill|Decode) out of memory",
         advice="the rollout engine did not get its GPU memory back from training: lower the override "
         "actor_rollout_ref.rollout.gpu_memory_utilization, or maxResponseTokens",
     ),
     _sign(
         End.DEVICE_OUT_OF_MEMORY, "verl-project/verl#302, vllm-project/vllm#17618",
-        r"OutOfMemoryError\b", r"<raised>\b(?:CUDA|HIP|CUDNN|NPU)\b.*out of memory", "CUBLAS_STATUS_ALLOC_FAILED",
-        "cudaErrorMemoryAllocation", r"Cuda failure (?:\d+ )?'out of memory'",
+        r"OutOfMemoryError\b", r"<raised>\b(?:CUDA|HIP|CUDNN|NPU)\b.*out of memory", "_STATUS_ALLOC_FAILED",
+        "Failed to CUDA (?:calloc|malloc|host alloc)", "cudaErrorMemoryAllocation",
+        r"Cuda failure (?:\d+ )?'out of memory'",
     ),
     _sign(
         End.DEVICE_OUT_OF_MEMORY, "pytorch/pytorch",
@@ -150,14 +166,18 @@ SIGNS: tuple[Sign, ...] = (
         "unsupported toolchain", "is not compatible with the current PyTorch", "not compiled with CUDA enabled",
         "only supports? Ampere", "(?:requires|only supported on|at least).*compute capability",
         "cudaErrorNoKernelImage", "not supported for the current GPU", "Unsupported FA version",
+        "invalid device function", r"'sm_\w+' is not (?:defined|a recognized)", "Triton only supports? CUDA",
+        "out of resource: shared memory", "No valid attention backend",
     ),
     # ---- GPUs that fail ---------------------------------------------------------------------------------------------
     _sign(
         End.GPU_FAULT, "verl-project/verl#407, microsoft/pai#4344, NVIDIA/gpu-operator#2842",
         "[Uu]ncorrectable (?:ECC|NVLink)", r"\bECC error\b", "cudaErrorECCUncorrectable",
-        r"Xid \([^)]*\): (?:48|6[1-4]|74|79|9[245]|119|120|136|14[0-9]|15[0-9])\b", "fallen off the bus",
+        r"Xid \([^)]*\): (?!(?:13|31|43|45|68|69)\b)\d+",  # those six are a program's
+        "fallen off the bus",
         r"GPU(?: [\w:.-]+)? is lost", "GPU_IS_LOST", "cudaErrorDevicesUnavailable", "busy or unavailable",
-        "No CUDA GPUs are available", "no CUDA-capable device", r"\b[Ee]rror (?:100|802|999)\b",
+        r"No \w+ GPUs are available", "no CUDA-capable device", r"\b[Ee]rror (?:100|304|802|999)\b",
+        "Failed to infer device type",
         "system not yet initialized", "[Ff]abric ?[Mm]anager.*(?:not|fail|error)", "CUDA unknown error",
         "CUDA error: unknown error", "CUDA driver initialization failed",
         "NVML.*(?:[Uu]nknown [Ee]rror|[Nn]ot [Ll]oaded|[Nn]ot [Ff]ound|mismatch|[Ff]ail)",
@@ -180,19 +200,22 @@ SIGNS: tuple[Sign, ...] = (
         End.DATA_UNUSABLE, "allenai/open-instruct#1796",
         "dataloader is empty", r"filter dataset len: 0\b", "but got num_samples=0", "[Dd]ataset is empty",
         "[Ee]mpty dataset", "KeyError: '(?:prompt|raw_prompt|data_source|reward_model)'",
-        r"<raised>\b[Cc]olumns?\b.*(?:not|missing|exist)", "CastError: ", "ArrowInvalid: ", "Parquet magic bytes",
+        r"<raised>\b[Cc]olumns?\b.*(?:not|missing|exist)", "CastError: ",
+        r"Arrow(?:Invalid|TypeError|KeyError|IndexError|NotImplementedError|CapacityError)\b", "[Dd]ata files? must be",
+        "Parquet magic bytes",
         "DatasetGenerationError", r"FileNotFoundError: .*\.(?:parquet|jsonl?)\b",
     ),
     _sign(
         End.PROMPT_TOO_LONG, "vllm-project/vllm",
         r"[Pp]rompt (?:\(length|length|of length) ?\(?\d+\)?.*(?:longer|exceed|larger|greater)",
-        "longer than the maximum model length", r"sequence_length=\d+ is larger than max_length",
+        "longer than the maximum model length", r"sequence_length=\d+ is larger than (?:self\.)?max_length",
         r"maximum context length is \d+", "greater than the derived max_model_len",
         r"exceeds? (?:the )?(?:model's )?max.*(?:length|len|tokens)\b",
     ),
     _sign(
         End.SIZES_DO_NOT_FIT, "verl-project/verl#473, hiyouga/EasyR1#44",
-        r"<raised>(?:\bdivisible\b|\bevenly\b|\ba multiple of\b|cannot be divided)", "only support equal chunk",
+        r"<raised>(?:\bdivisible\b|\bevenly\b|\ba multiple of\b|cannot be divided|\bmust divide\b)",
+        "only support equal chunk",
     ),
     _sign(
         End.SIZES_DO_NOT_FIT, "verl-project/verl, vllm-project/vllm",
@@ -213,16 +236,31 @@ SIGNS: tuple[Sign, ...] = (
         r"^[\w.]*Error: \[[\w.]+\] (?:Please|You have|Cannot)", "Please set at least one of",
         "Error locating target", r"TypeError: \w*(?:Config|Args)\.__init__\(\) got an unexpected keyword",
         r"ValidationError: \d+ validation errors? for \w*(?:Config|Args)\b", "GPU memory utilization must be",
-        r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w ]*"
-        r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend)\b",
-        r"^Value error, .*[Mm]ust be one of \W",
-        "error: unrecognized arguments",
+        r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w '\"-]*"
+        r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend|option|engine|algorithm)\b",
+        "<refused>(?:[Mm]ust be one of \\W|[Cc]annot override|[Ee]ither .* or (?:un)?set)",
+        "error: unrecognized arguments", r"\byaml\.(?:scanner|parser|composer|constructor)\.\w+Error",
     ),
     _sign(
         End.MODULE_MISSING, "verl-project/verl#4482, ray-project/ray#27015",
         "^(?:ModuleNotFoundError|ImportError): ", "RaySystemError.*No module named", "Error while finding module",
         r"flash_attn\b.*(?:not installed|not available)", "Flash ?Attention ?2.*(?:cannot be used|not installed)",
-        r"^\S*python\S*: No module named", "error: Error loading module", "<raised>[Rr]eward function .*not found",
+        r"^\S*python\S*: No module named", "Error loading module", "<raised>[Rr]eward function .*not found",
+    ),
+    _sign(
+        End.MODULE_MISSING, "vllm-project/vllm#4207, #19656; flash-attention",
+        "cannot open shared object file", "undefined symbol: ", r"\.h(?:pp)?: No such file or directory",
+        r"(?:[Cc]annot|[Cc]ould not|[Ff]ailed to|[Uu]nable to) find (?:an? )?(?:C(?:\+\+)? compiler|ptxas|nvcc|gcc)",
+        r"CUDA_HOME\b.*(?:not set|not exist)",
+        r"No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|nvcc|ninja|ldconfig)'",
+        "Ninja is required", "Failed to import transformers",
+        advice="the image lacks a library, a header or a compiler, or holds one of another version: take the "
+        "project's image, or add to yours what the message names",
+    ),
+    _sign(
+        End.IMAGE_UNUSABLE, "ray-project/ray",
+        "Version mismatch: The cluster was started with",
+        advice="the pods run different versions of Ray or Python: give them all the same image",
     ),
     # ---- the hub and the tracker ------------------------------------------------------------------------------------
     _sign(
@@ -231,17 +269,20 @@ SIGNS: tuple[Sign, ...] = (
         r"(?i:(?:client|server) error).*\b(?:429|50\d)\b.*<hub>", "CAS (?:service|[Cc]lient) [Ee]rror",
         "LocalEntryNotFoundError", "[Cc]ouldn't connect to '?https://(?:huggingface|hf)",
         "cannot find the requested files in the (?:disk|local) cache", "<hub>.*<net>", "<net>.*<hub>",
+        "FileMetadataError", "Consistency check failed: file should be of size", "Couldn't reach .*<hub>",
     ),
     _sign(
         End.HUB_DENIED, "huggingface/huggingface_hub",
         "gated repo", "GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError",
         r"\b40[134] Client Error.*<hub>", "not a valid model identifier", "not a local folder and is not",
-        "Access to model .* is restricted", "HFValidationError",
+        "Access to model .* is restricted", "HFValidationError", "LocalTokenNotFoundError", "DisabledRepoError",
+        "DatasetNotFoundError", r"modelscope\S*\.NotExistError",
     ),
     _sign(
         End.TRACKER_DENIED, "verl-project/verl",
         "api_key not configured", "[Nn]o API[- ]key configured", "API key must",
-        r"<tracker>.*(?:\b40[13]\b|[Pp]ermission denied|[Ii]nvalid|[Uu]nauthorized|AuthenticationError|not logged in)",
+        r"<tracker>.*(?:\b40[13]\b|(?i:permission[ _]denied)|[Ii]nvalid|[Uu]nauthorized|AuthenticationError)",
+        "<tracker>.*(?:not logged in|not found)",
     ),
     _sign(
         End.TRACKER_UNAVAILABLE, "verl-project/verl",
@@ -256,8 +297,11 @@ SIGNS: tuple[Sign, ...] = (
         "Couldn't instantiate the backend tokenizer", r"Tokenizer class \S+ does not exist",
         "does not appear to have a file", r"\bno file named \S+.*found in", "Cannot find any model weights",
         "untagged enum ModelWrapper", "no module or parameter named", r"KeyError: '[\w.]*\blayers\.\d+\.",
-        "size mismatch for ", "in loading state_dict", "while deserializing header",
-        "HeaderTooLarge", "trust_remote_code", "contains custom code which must be executed", "[Ii]nvalid load key",
+        "size mismatch for ", "in loading state_dict", "while deserializing header", "rope_scaling",
+        "is not the path to a directory containing a file", "Unable to load weights", "[Cc]annot find the config",
+        "Trying to set a tensor of shape",
+        r"KeyError: .* \(in \S*(?:transformers|vllm/model_executor)/", "HeaderTooLarge", "trust_remote_code",
+        "contains custom code which must be executed", "[Ii]nvalid load key",
     ),
     # ---- network between the workers --------------------------------------------------------------------------------
     _sign(
@@ -272,6 +316,11 @@ SIGNS: tuple[Sign, ...] = (
         rank=Rank.EFFECT,
         advice="NCCL was used wrongly (two ranks on one GPU?): check nodes, gpusPerNode and the overrides of "
         "placement",
+    ),
+    _sign(
+        End.NCCL_ERROR, "NVIDIA/nccl#925, NVIDIA/nccl-tests#227",
+        r"NCCL WARN (?:NET/|Net|Call to|[Cc]onnect|socket|[Cc]onnection|misc/socket|.*\bibv_)",
+        rank=Rank.EFFECT,
     ),
     _sign(
         End.NCCL_TIMEOUT, "hiyouga/LlamaFactory#7396, open-mmlab/mmpretrain#1837",
@@ -289,9 +338,8 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NCCL_ERROR, "vllm-project/vllm#10626, llm-d/llm-d#352",
-        r"\bNCCL error", "nccl(?:System|Remote|Internal|UnhandledCuda)Error", "DistBackendError",
-        "NCCL communicator was aborted",
-        r"NCCL WARN (?:NET/|Net|Call to|[Cc]onnect|socket|[Cc]onnection|misc/socket|.*\bibv_)",
+        r"\bNCCL [Ee]rror", "retrieving ncclUniqueId", "nccl(?:System|Remote|Internal|UnhandledCuda)Error",
+        "DistBackendError", "NCCL communicator was aborted",
         "NET/(?:OFI|IB) .*(?:rror|fail)", r"ibv_\w+ failed", r"\bEFA\b.*(?:unresponsive|error|fail)",
         "libfabric.*(?:error|fail)",
         rank=Rank.EFFECT,
@@ -335,7 +383,8 @@ SIGNS: tuple[Sign, ...] = (
         "Unable to register worker with raylet", "RuntimeEnvSetupError", "runtime_env setup failed",
         "RaySystemError: System error: (?:Broken pipe|Connection|IOError|Unknown error|RPC|.*failed to connect)",
         "RpcError.*(?:UNAVAILABLE|[Uu]navailable|[Tt]imed out|failed to connect)", "StatusCode.UNAVAILABLE",
-        "waiting for GCS to become available",
+        "waiting for GCS to become available", "Failed to start GCS", "Failed to connect to Redis",
+        r"\[RayletClient\]", "ray client connection timeout",
         rank=Rank.EFFECT,
     ),
     _sign(
@@ -352,16 +401,31 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.ENGINE_STALLED, "vllm-project/vllm#17965",
         r"RPC call to \w+ timed out", "(?:execute_model|sample_tokens) timed out",
-        "No available (?:shared memory )?(?:broadcast )?block",
+        "No available (?:shared memory )?(?:broadcast )?block", "Timed out waiting for engine",
         rank=Rank.EFFECT,
     ),
     _sign(
         End.SERVICE_UNAVAILABLE, "facebookresearch/hydra",
-        r"(?:requests|urllib3)\.exceptions\.\w*(?:Connect|Timeout|MaxRetry|NameResolution)\w*",
-        r"(?:httpx|httpcore|aiohttp\.client_exceptions)\.\w*(?:Connect|Timeout|Server)\w*",
-        r"openai\.(?:API(?:Connection|Timeout)|RateLimit|InternalServer)Error",
-        r"botocore\.exceptions\.\w*(?:Connect|Timeout)\w*", r"socket\.gaierror", "Temporary failure in name resolution",
-        rank=Rank.EFFECT,
+        "<client>(?:Connect|Timeout|MaxRetry|NameResolution|Server|Protocol|Disconnect)",
+        "<client>(?:Payload|OSError|Chunked|Incomplete)",
+        r"openai\.(?:API(?:Connection|Timeout)|RateLimit|InternalServer)Error", r"socket\.gaierror",
+        r"^[\w.]*(?:HTTPError|HTTPStatusError|ClientResponseError)\b.*\b(?:429|50\d)\b",
+        r"An error occurred \((?:SlowDown|Throttl\w*|ServiceUnavailable|InternalError|RequestTimeout|50\d)\)",
+        r"^\w+Error: \[Errno (?:101|110|111|113)\]", "Temporary failure in name resolution",
+        r"Error code: (?:429|5\d\d)\b", r"HTTPS?ConnectionPool\(host=", r"StatusCode\.DEADLINE_EXCEEDED",
+        "<raised><lost>",
+        rank=Rank.CLIENT,
+    ),
+    # ---- refusals whose words nobody listed: the same settings would be refused again --------------------------------
+    _sign(
+        End.INVALID_OVERRIDE, "verl-project/verl, vllm-project/vllm",
+        r"^NotImplementedError: \S",
+        r"<refused>\b(?:must|should|requires?|required|needs? to|ha(?:s|ve) to|[Oo]nly|not (?:yet )?support(?:s|ed)|"
+        r"[Pp]lease|[Ee]ither|not allowed|[Ii]ncompatible|at least one|cannot be (?:used|combined|set|enabled))\b",
+        r"<refused>\b(?:[Uu]nknown|[Uu]nsupported|[Uu]nrecognized|[Ii]nvalid|[Cc]annot find) .*\b[a-z]+[_.][a-z]",
+        starting=True,
+        advice="verl, vLLM or torch refused before the first step what the settings ask for: the message says what; "
+        "change that setting, the data or the model",
     ),
     # ---- vague: a process ended, and something else may say why -----------------------------------------------------
     _sign(
@@ -376,7 +440,14 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.WORKER_KILLED, "pytorch/pytorch",
-        r"\bSignal 9 \(SIGKILL\)", r"\bexitcode *: -9\b", "killed by signal: Killed",
+        r"\bSignal 9 \(SIGKILL\)", r"(?:with signal |<Signals\.)SIGKILL\b",
+        r"\bexitcode *: -9\b", "killed by signal: Killed",
+        r"^Killed$", r"line \d+: +\d+ Killed\b",
+        rank=Rank.VAGUE,
+    ),
+    _sign(
+        End.NCCL_ERROR, "NVIDIA/nccl",
+        "NCCL WARN",
         rank=Rank.VAGUE,
     ),
     _sign(
@@ -396,6 +467,7 @@ SIGNS: tuple[Sign, ...] = (
         r"^(?:asyncio\.\w+\.)?(?:SystemExit|KeyboardInterrupt|CancelledError|BrokenPipeError|ConnectionResetError|EOFError)",
         "GetTimeoutError", r"^RuntimeError: [Cc]ancell?ed\b",
         "Event loop is closed", "DataLoader worker .* exited unexpectedly",
+        "(?:Inductor|CppCompile)Error", "BackendCompilerFailed",
         rank=Rank.ECHO,
     ),
 )  # fmt: skip

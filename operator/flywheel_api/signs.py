@@ -2,9 +2,10 @@
 
 The lines come from many processes at once, and one failure has many echoes. So the log is read from its end upwards.
 A CAUSE stands where it is met. An EFFECT is often another process's reaction (NCCL's watchdog, a lost actor): it stands
-unless a cause lies above it; what is VAGUE gives way to effects as well. An ECHO says nothing itself ("see root cause
-above"). An exception that is not in the table ends the reading, unless Python says that another one led to it. A step
-that was trained ends it too: the run survived whatever was said before.
+unless a cause lies above it. What a CLIENT says of a server gives way to what ended the server, and what is VAGUE to
+all of these. An ECHO says nothing itself ("see root cause above"). An exception that is not in the table ends the
+reading, unless Python says that another one led to it. A step that was trained ends it too: the run survived whatever
+was said before. Refusals in words that nobody listed count only where nothing was trained yet.
 """
 
 from __future__ import annotations
@@ -24,11 +25,13 @@ _SPEECH = re.compile(  # what a reward function prints of a sample: the words of
     re.I,
 )
 _EXCEPTION = re.compile(
-    r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception)(?::\s|$)"
+    r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception|"
+    r"(?<=exceptions\.)[A-Z]\w+|(?<=errors\.)[A-Z]\w+)(?::\s|$)"
 )
 _BARE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)$")
+_FRAME = re.compile(r'File "[^"]*?((?:[\w.-]+/){0,3}[\w.-]+\.py)"')
 _MARKERS = re.compile(r"[~^ ]+$")  # below the expression that failed
-_QUOTES = re.compile(r"^ValueError: (?:could not convert|invalid literal)[^'\"]*")  # what follows is data
+_QUOTED = re.compile(r"(?<!\w)(?:'[^']* [^']*'|\"[^\"]* [^\"]*\")(?!\w)")  # words that a ValueError quotes are data
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 _STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
 _TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook")
@@ -71,10 +74,13 @@ class _Met:
     name: str = ""
 
 
-def read(exit_code: int, lines: Sequence[str]) -> Reading:
-    """What an ended run stands for: its exit code as subprocess reports it, its last lines oldest first."""
+def read(exit_code: int, lines: Sequence[str], trained: bool = False) -> Reading:
+    """What an ended run stands for: its exit code as subprocess reports it, its last lines oldest first.
+
+    `trained`: whether a step was ever trained with these settings, be it in an earlier attempt.
+    """
     clean = [line for raw in lines for line in _cleaned(raw)]
-    met = _decide(clean)
+    met = _decide(clean, trained)
     refused = _hydra_refusal(clean)
     if refused is not None and (met is None or met.rank is not Rank.CAUSE or _is_override(met)):
         return _reading(End.INVALID_OVERRIDE, "", refused)
@@ -91,7 +97,7 @@ def read(exit_code: int, lines: Sequence[str]) -> Reading:
 
 def known(lines: Sequence[str]) -> Reading | None:
     """What the table says of these lines; None where it says nothing."""
-    met = _decide([line for raw in lines for line in _cleaned(raw)])
+    met = _decide([line for raw in lines for line in _cleaned(raw)], trained=True)  # nothing here tells whether it was
     if met is None or met.sign is None or met.rank is Rank.ECHO:
         return None
     return _reading(met.sign.end, met.sign.advice, met.line)
@@ -104,8 +110,9 @@ def excerpt(lines: Sequence[str]) -> str:
     return _shown(raised[-1] if raised else _last(clean))
 
 
-def _decide(lines: Sequence[_Line]) -> _Met | None:
+def _decide(lines: Sequence[_Line], trained: bool) -> _Met | None:
     """The line that tells why, by the rule at the top of this module."""
+    trained = trained or any(_STEP.search(line.text) for line in lines)
     best: _Met | None = None
     linked = False  # between the exception below and what comes now stands that one led to the other
     for index in range(len(lines) - 1, -1, -1):
@@ -115,7 +122,7 @@ def _decide(lines: Sequence[_Line]) -> _Met | None:
         if _CHAINED.match(line.text):
             linked = True
             continue
-        met = _met(_with_source(lines, index))
+        met = _met(_with_source(lines, index), trained)
         if met is None or _is_torn_down(met, lines, index):
             continue
         if best is not None and best.rank is None and not linked:
@@ -132,26 +139,29 @@ def _stronger(best: _Met | None, met: _Met) -> _Met:
     if best is None or best.rank is Rank.ECHO:
         return met
     if best.rank is None:
-        return met if met.rank in (Rank.EFFECT, Rank.VAGUE) else best
+        return met if met.rank is not None and met.rank < Rank.ECHO else best
     return met if met.rank is not None and met.rank < best.rank else best
 
 
 def _with_source(lines: Sequence[_Line], index: int) -> _Line:
-    """A line; an exception that says nothing has the source line above it for its words."""
+    """A line; an exception that says nothing has the source line above it for its words, a key the file that asked."""
     line = lines[index]
+    if line.text.startswith("KeyError: "):
+        frames = (_FRAME.match(one.text) for one in reversed(lines[max(0, index - 4) : index]))
+        frame = next((found[1] for found in frames if found), "")
+        return _Line(f"{line.text} (in {frame})", line.address) if frame else line
     if not _BARE.match(line.text):
         return line
     above = next((one.text for one in reversed(lines[max(0, index - 2) : index]) if not _MARKERS.match(one.text)), "")
     return _Line(f"{line.text}: {above}", line.address) if above.startswith(("assert ", "raise ")) else line
 
 
-def _met(line: _Line) -> _Met | None:
+def _met(line: _Line, trained: bool) -> _Met | None:
     if _SPEECH.match(line.text):
         return None
-    quotes = _QUOTES.match(line.text)
-    text = quotes[0] if quotes else line.text
+    text = _QUOTED.sub("", line.text) if line.text.startswith("ValueError: ") else line.text
     for sign in SIGNS:
-        if sign.pattern.search(text):
+        if not (sign.starting and trained) and sign.pattern.search(text):
             raised = _EXCEPTION.match(line.text)
             return _Met(line, sign.rank, sign, raised.group(1) if raised else "")
     raised = _EXCEPTION.match(line.text)

@@ -167,7 +167,7 @@ class Driver:
         if self._refused is not None:
             raise ValidationFailure(self._refused.message, self._refused.reason)
         if code != 0 and not self.collapsed.is_set():
-            raise diagnose(code, list(child.lines))
+            raise diagnose(code, list(child.lines), trained=bool(self.history.curve.points))
         if not self.checkpoints.committed:
             raise TrainingFailed("verl ended well and wrote no checkpoint that is fit to be published: see its log")
 

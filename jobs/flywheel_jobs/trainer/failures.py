@@ -38,9 +38,9 @@ _ERRORS: dict[Cause, type[FlywheelError]] = {
 }
 
 
-def diagnose(exit_code: int, lines: Sequence[str]) -> FlywheelError:
+def diagnose(exit_code: int, lines: Sequence[str], trained: bool = False) -> FlywheelError:
     """The error of an ended run: its exit code as subprocess reports it, its last lines oldest first."""
-    reading = signs.read(exit_code, lines)
+    reading = signs.read(exit_code, lines, trained)
     error = _ERRORS[reading.cause](reading.text, reading.reason)
     error.node = reading.address
     return error

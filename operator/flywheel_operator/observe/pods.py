@@ -32,7 +32,9 @@ _OWN_LIMIT = re.compile(  # kubelet's three; evictions for the node's sake say "
     r"exceeded its local ephemeral storage limit"
 )
 _LOW = re.compile(r"low on resource: (cpu|memory|ephemeral-storage)\b")  # the others can be requested by nobody
-_NO_COMMAND = re.compile(r"exec format error|executable file not found|exec: .*(?:no such file|permission denied)")
+NO_COMMAND = re.compile(  # what nvidia's runtime cannot execute is the node's matter
+    r"\A(?!.*nvidia).*(?:exec format error|executable file not found|exec: .*(?:no such file|permission denied))", re.S
+)
 _RUNTIME = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
 _LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
 _SIZE_OF_VOLUME = {"model": "modelDirSize", "shm": "shmSize"}
@@ -196,7 +198,7 @@ def of_container(state: dict[str, Any], who: str) -> Evidence | None:
 def _end_of(code: int, reason: str, message: str) -> End | None:
     if code in (126, 127) and reason not in _RUNTIME:
         return End.IMAGE_UNUSABLE
-    if _NO_COMMAND.search(message) and "nvidia" not in message:
+    if NO_COMMAND.search(message):
         return End.IMAGE_UNUSABLE
     if reason in _RUNTIME:
         return End.CONTAINER_NOT_STARTED

@@ -87,7 +87,10 @@ _PULL_KINDS = (
         Cause.INFRA,
     ),
     _Pull(
-        re.compile(r"no match for platform|no matching manifest|does not match the specified platform|exec format"),
+        re.compile(
+            r"no match for platform|no matching manifest|does not match the specified platform|exec format|"
+            r"no image found in (?:image index|manifest list)"
+        ),
         "there is no image for this node's platform (architecture): build one, or select other nodes",
         True,
         Cause.VALIDATION,
@@ -135,7 +138,7 @@ class _Problem:
 
 _PROBLEMS = (
     _Problem(re.compile(r"CreateContainerError.*(?:deadline exceeded|reserved|in use)", re.S), False, Cause.INFRA),
-    _Problem(re.compile(r"executable file not found(?!.*nvidia)|exec format error", re.S), True, Cause.VALIDATION),
+    _Problem(podfacts.NO_COMMAND, True, Cause.VALIDATION),
     _Problem(re.compile(r"CreateContainerConfigError|HookError|InvalidEnv"), True, Cause.APP),
     _Problem(re.compile(r"Error\b|ContainerCannotRun"), True, Cause.INFRA),
 )
@@ -270,6 +273,8 @@ def _unschedulable(text: str, message: str) -> Wait:
     if nodes is None and "untolerated taint" in message:
         more = "; add tolerations (config.<flavour>.trainer.pod.tolerations, or podTemplate.tolerations)"
         return Wait(text + more, True, Cause.APP, Reason.CAPACITY, weight=6)
+    if _MISSING.search(message):
+        return Wait(text, True, Cause.APP, Reason.CAPACITY, weight=6)
     if nodes is None and re.search(r"[Pp]ersistent[Vv]olume|volume node affinity|volume\(s\)", message):
         return Wait(text, reason=Reason.CAPACITY, weight=6)
     return Wait(text, late=Cause.CAPACITY, reason=Reason.CAPACITY, weight=6)

@@ -37,7 +37,7 @@ def check(case: Case, cause: str, reason: str, text: str) -> None:
 
 @pytest.mark.parametrize("case", cases("logs.yaml") + cases("later.yaml"))
 def test_logs(case: Case) -> None:
-    error = diagnose(case.get("exit", 1), log_of(case))
+    error = diagnose(case.get("exit", 1), log_of(case), case.get("trained", False))
     check(case, error.cause, error.reason, str(error))
     assert error.node == case.get("node")
 
