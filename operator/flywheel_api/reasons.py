@@ -236,8 +236,9 @@ CHAPTERS = (
             ),
             Reason.RETRIES_EXHAUSTED: Told(
                 "A stage or an RLJob failed of itself more often than its limit.",
-                "`status.attempts` has the causes, each attempt's pod logs have the trace: `kubectl -n "
-                "<namespace> logs -l flywheel.dev/owner-name=<name> --tail=200`. Causes: `App` is the "
+                "`status.attempts` has the causes, and in `log` where in the store each attempt's output is, which "
+                "stays when the pods are gone ([training.md](training.md#looking-at-it)); its end is in the report "
+                "(`status.report`). Causes: `App` is the "
                 "program (out of memory shows here as well: look for OOMKilled), `Validation` is the "
                 "input, `Stalled` means no progress for `stallAfter`.",
             ),

@@ -132,6 +132,10 @@ class KeptOutput:
         sys.stdout, sys.stderr = self._streams
         if self._pieces is not None:
             self._pieces.stop()
+        if self._mirror is not None:
+            mirror, self._mirror = self._mirror, None
+            with suppress(OSError):
+                mirror.close()
 
     def _take(self, lines: str) -> None:
         if self._pieces is None:

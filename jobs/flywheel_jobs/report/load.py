@@ -8,10 +8,12 @@ passes through, and the stage is tried again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from typing import TypeVar
 
-from flywheel_api.artifacts import Manifest, RoleUsage, ServedBy
+from flywheel_api.artifacts import Manifest, RoleUsage, ServedBy, StepRecord, steps_prefix
 from flywheel_api.base import StatusModel, parse_time
 from flywheel_api.common import AttemptStatus
 from flywheel_api.records.base import Record
@@ -47,11 +49,12 @@ from flywheel_jobs.report.model import (
     Training,
 )
 from flywheel_jobs.report.samples import choose
-from flywheel_jobs.storage.datasets import read_records
+from flywheel_jobs.storage.datasets import read_model, read_records
 from flywheel_store.store import BlobStore
 
 R = TypeVar("R", bound=Record)
 M = TypeVar("M", bound=StatusModel)
+_READERS = 8
 LOG_LINES = 40  # of a failed attempt, on the page
 TRACK_OF = {d.stage: d.track for d in PIPELINE}
 ORDER = [d.stage for d in PIPELINE]
@@ -113,7 +116,7 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
         attempts=tuple(_attempt(a, source) for a in config.attempts),
         suites=suites,
         matrix=tuple(verdict.matrix) if verdict else (),
-        trainings=tuple(_trainings(manifests)),
+        trainings=tuple(_trainings(manifests, config)),
         difficulty=difficulty(manifests.result(Stage.SOLVE_AGENTIC, SolvedResult)),
         measured=measuring(
             manifests.result(Stage.MEASURE_REASONING, MeasuredResult),
@@ -209,23 +212,40 @@ def _groups(base: SuiteScore | None, candidate: SuiteScore | None) -> Iterator[G
         yield GroupScore(outcome, first.score if first else None, second.score if second else None, n)
 
 
-def _trainings(manifests: _Manifests) -> Iterator[Training]:
+def _trainings(manifests: _Manifests, config: StageConfig) -> Iterator[Training]:
+    keys = {s.name: s.content_key for s in config.timeline if s.content_key and s.attempt}
     for stage in (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC):
         result = manifests.result(stage, TrainingResult)
-        if result is None:
+        curve = result.curve if result else _steps(manifests.source, config.owner.namespace, keys.get(stage))
+        if result is None and not curve:
             continue
-        reward = tuple((float(p.step), p.reward) for p in result.curve if p.reward is not None)
-        success = tuple((float(p.step), p.success) for p in result.curve if p.success is not None)
+        reward = tuple((float(p.step), p.reward) for p in curve if p.reward is not None)
+        success = tuple((float(p.step), p.success) for p in curve if p.success is not None)
         yield Training(
             name=stage,
             reward=Series("reward", reward),
             # the share of right answers, where it differs from the reward at all
             success=Series("right answers", success) if success and success != reward else None,
-            by_outcome=tuple(_outcome_series(result.curve)),
-            manifest=manifests.by_stage[stage].digest,
-            rollouts=result.rollouts,
-            step=result.step,
+            by_outcome=tuple(_outcome_series(curve)),
+            manifest=manifests.by_stage[stage].digest if result else None,
+            rollouts=result.rollouts if result else None,
+            step=result.step if result else curve[-1].step,
         )
+
+
+def _steps(source: BlobStore, namespace: str, content_key: str | None) -> list[CurvePoint]:
+    """The curve of a training that has not ended, or never will, from the records of its steps."""
+    keys = source.list_keys(steps_prefix(namespace, content_key)) if content_key else []
+    with ThreadPoolExecutor(max_workers=_READERS) as pool:
+        found = [record.point for record in pool.map(partial(_step, source), keys) if record is not None]
+    return sorted(found, key=lambda point: point.step)
+
+
+def _step(source: BlobStore, key: str) -> StepRecord | None:
+    try:
+        return read_model(source, key, StepRecord)
+    except CorruptArtifact:
+        return None
 
 
 def _outcome_series(curve: Sequence[CurvePoint]) -> Iterator[Series]:

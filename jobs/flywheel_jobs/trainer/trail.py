@@ -30,6 +30,8 @@ class Trail:
         self._attempt = attempt
         self._namespace = attempt.owner.namespace
         self._board = Board(folder)
+        # TensorBoard reads a directory's files in the order of their names
+        self._name = f"events.out.tfevents.{int(time.time()):010d}.{attempt.owner.uid[:8]}-a{attempt.number:03d}"
         self._uploaded: dict[Path, int] = {}
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
@@ -51,10 +53,10 @@ class Trail:
 
     def _send(self) -> None:
         prefix = artifacts.board_prefix(self._namespace, self._attempt.content_key)
-        for path in self._board.files():
+        for number, path in enumerate(self._board.files()):
             data = path.read_bytes()
             if len(data) != self._uploaded.get(path):
-                self._attempt.store.put_bytes(prefix + path.name, data)
+                self._attempt.store.put_bytes(f"{prefix}{self._name}.{number:05d}", data)
                 self._uploaded[path] = len(data)
 
 
@@ -64,7 +66,7 @@ class Board:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writer: Any = None
-        self._written = 0
+        self._number = self._written = 0
 
     def add(self, step: int, numbers: Mapping[str, float]) -> None:
         """Adds the finite numbers of a step."""
@@ -86,14 +88,15 @@ class Board:
 
     def files(self) -> list[Path]:
         """The files so far, the oldest first."""
-        return sorted(self._folder.glob("events.*")) if self._folder.is_dir() else []
+        return sorted(self._folder.glob("*/events.*")) if self._folder.is_dir() else []
 
     def _open(self) -> None:
         from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
         if self._writer is not None:
             self._writer.close()
-        self._writer, self._written = EventFileWriter(str(self._folder)), 0
+        self._writer, self._written = EventFileWriter(str(self._folder / f"{self._number:05d}")), 0
+        self._number += 1
 
     def _write(self, event: Any) -> None:
         self._writer.add_event(event)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from flywheel_api import artifacts
 from flywheel_api.causes import Cause
 from flywheel_api.stages import STAGE_CONFIG_ENV
 from unit.operator.cases import turns
@@ -50,6 +51,8 @@ async def test_a_round_that_fails_has_its_page() -> None:
     assert told["failed"].startswith("SynthesizeReasoning: Validation/InvalidInput")
     assert [a["stage"] for a in told["attempts"]] == ["SynthesizeReasoning"] and told["inputs"] == {}
     assert {s["name"]: s["state"] for s in told["timeline"]}["Prepare"] == "Succeeded"
+    uid = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
+    assert status["attempts"][0]["log"] == artifacts.log_prefix(uid, "SynthesizeReasoning", 1)
     assert world.condition("Stalled")["status"] == "True" and world.condition("Ready")["reason"] == "Failed"
 
 
@@ -100,6 +103,19 @@ async def test_a_round_out_of_budget_has_its_page() -> None:
     assert (status["verdict"], status["report"]) == ("Failed", "s3://flywheel/report.html")
     assert stages(world)["TrainReasoning"]["progress"] == "budget exhausted"
     assert "wallClock" in env_json(pod_of(world, "Report"), STAGE_CONFIG_ENV)["failed"]
+
+
+async def test_a_training_that_failed_says_where_its_logs_are() -> None:
+    """By attempt in the RLJob, and all of them in the round, which is there when the RLJob is not."""
+    world = World()
+    world.apply(ROUND)
+    world.fail["Train"] = (Cause.VALIDATION, "InvalidInput")
+    await world.run()
+    job = world.of_kind("RLJob")[0]
+    uid = job["metadata"]["uid"]
+    assert job["status"]["attempts"][0]["log"] == artifacts.log_prefix(uid, "Train", 1)
+    last = world.status()["attempts"][-1]
+    assert (last["stage"], last["log"]) == ("TrainReasoning", f"runs/{uid}/train/")
 
 
 async def test_an_operator_that_restarts_while_the_page_is_made_goes_on() -> None:

@@ -352,3 +352,34 @@ def test_a_round_that_failed_has_its_page_too() -> None:
     assert "numeracy-heldout" in page.text and "Failed" in page.text
     empty = config.model_copy(update={"timeline": [], "inputs": {}, "failed": "BudgetExhausted"})
     assert "BudgetExhausted" in Page(render(load(empty, store, NOW))).text
+
+
+def test_the_page_of_a_failure_shows_the_end_of_its_log_and_says_where_the_rest_is() -> None:
+    """After the pods are gone: from what their processes kept in the store."""
+    config, store = synthetic.make_round()
+    for number, text in enumerate(["it began\n", "".join(f"line {n}\n" for n in range(99)) + "<i>KeyError</i>\n"]):
+        store.put_bytes(artifacts.log_key("u", "Prepare", 1, 0, number), text.encode())
+    prefix = artifacts.log_prefix("u", "Prepare", 1)
+    lost = AttemptStatus(stage="Prepare", attempt=1, cause=Cause.APP, reason="KeyError", log=prefix)
+    silent = lost.model_copy(update={"attempt": 2, "log": artifacts.log_prefix("u", "Prepare", 2)})
+    failed = config.model_copy(update={"attempts": [lost, silent], "inputs": {}, "failed": "Prepare: App/KeyError"})
+    page = Page(render(load(failed, store, NOW)))
+    assert "line 98 <i>KeyError</i>" in page.text and "line 60" in page.text and "line 58" not in page.text
+    assert page.text.count(f"Log: {store.uri(prefix)}") == 1, "an attempt that printed nothing has no log"
+
+
+def test_a_training_without_a_result_is_drawn_from_its_steps() -> None:
+    config, store = synthetic.make_round()
+    key = "sha256:" + "7" * 64
+    for step in (1, 2, 10):
+        record = artifacts.StepRecord(owner=config.owner, attempt=1, point=CurvePoint(step=step, reward=step / 20))
+        store.put_json(artifacts.step_key(config.owner.namespace, key, step), record)
+    store.put_bytes(artifacts.step_key(config.owner.namespace, key, 3), b"torn")
+    timeline = [
+        s.model_copy(update={"manifest": None, "content_key": key if s.name == "TrainReasoning" else None})
+        for s in config.timeline
+        if s.name not in ("TrainAgentic", "Gate")
+    ]
+    model = load(config.model_copy(update={"timeline": timeline, "inputs": {}}), store, NOW)
+    assert [t.reward.points for t in model.trainings] == [((1.0, 0.05), (2.0, 0.1), (10.0, 0.5))]
+    assert "It ended, or goes on, without a model" in Page(render(model)).text

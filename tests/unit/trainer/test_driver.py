@@ -17,12 +17,15 @@ import pyarrow.parquet as parquet
 import pytest
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Dropped, FileEntry, Manifest, Owner
+from flywheel_api.artifacts import Dropped, FileEntry, Manifest, Owner, StepRecord
 from flywheel_api.causes import Cause, ExitCode
+from flywheel_api.conditions import Reason
 from flywheel_api.content import content_key
 from flywheel_api.results import DatasetResult, ModelResult, Result, Split, Track, TrainingResult
 from flywheel_api.rljob import AlgorithmSpec, CheckpointSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TrainConfig
+from flywheel_jobs.core.errors import StoreProblem
+from flywheel_jobs.harness import kept_output
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import driver, main, publish
 from flywheel_store.memory import MemoryBucket
@@ -414,3 +417,42 @@ def test_too_little_data_is_refused_before_verl_starts(store: Any, monkeypatch: 
 def test_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TRAIN_CONFIG_ENV, raising=False)
     assert main.main() == ExitCode.VALIDATION
+
+
+def steps_of(store: Any) -> dict[int, StepRecord]:
+    keys = store.list_keys(artifacts.steps_prefix("n", CONTENT))
+    found = [StepRecord.model_validate(store.get_json(key)) for key in keys]
+    return {record.point.step: record for record in found}
+
+
+def test_every_step_is_in_the_store_when_it_is_made(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Step 3 lies between two checkpoints: its numbers and its samples are there although the attempt is lost."""
+    assert run(store, monkeypatch, 1, "crash:3") == ExitCode.APP
+    first = steps_of(store)
+    assert set(first) == {1, 2, 3} and {r.attempt for r in first.values()} == {1}
+    assert first[3].point.reward == pytest.approx(0.3) and first[3].point.trajectories == 2
+    assert first[3].samples is not None and b'"id":"3-0"' in store.get_blob(first[3].samples.sha256)
+    assert run(store, monkeypatch, 2) == 0
+    assert {step: r.attempt for step, r in steps_of(store).items()} == {1: 1, 2: 1, 3: 2, 4: 2}, "3 was made anew"
+
+
+def test_the_log_of_an_attempt_is_in_the_store(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The driver's own lines and verl's, which Ray forwards from all nodes; the end and its cause among them."""
+    assert run(store, monkeypatch, 1, "crash:3") == ExitCode.APP
+    (key,) = store.list_keys(artifacts.log_prefix(OWNER.uid, "Train", 1))
+    text = store.get_bytes(key).decode()
+    assert "starting verl" in text and "ray.exceptions.OutOfMemoryError" in text and '"cause": "' in text
+    assert not isinstance(sys.stdout, kept_output.Echo), "the streams are given back"
+
+
+def test_a_store_that_takes_no_record_of_a_step_costs_the_record(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = store.put_json
+
+    def refuse(key: str, value: Any) -> None:
+        if "/steps/" in key:
+            raise StoreProblem(Reason.STORE_FULL, "full")
+        put(key, value)
+
+    monkeypatch.setattr(store, "put_json", refuse)
+    assert run(store, monkeypatch, 1) == 0
+    assert steps_of(store) == {} and training(manifest(store)).step == STEPS
