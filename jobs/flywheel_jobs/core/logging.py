@@ -7,6 +7,7 @@ import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Mapping
 from urllib.parse import quote, quote_plus
 
@@ -22,6 +23,7 @@ _KEY_IN_URL = re.compile(
 _LONG, _HEAD = 20, 12  # of a long secret the first characters are enough to know it by: texts are cut elsewhere
 _MIN_SECRET = 6  # shorter values would blank ordinary words
 REDACTED = "[redacted]"
+_FRAMES, _MOST = 12, 4_000  # of a traceback: where it broke stands at its end
 
 
 class Redactor:
@@ -86,6 +88,15 @@ def redact(text: str) -> str:
     return Redactor(os.environ).text(text)
 
 
+def traced(error: BaseException) -> str:
+    """A traceback as it may be shown anywhere: its last frames, no values of variables, not long, no secrets.
+
+    A renderer of the log's own may print all locals: in a stage's item those are whole worlds.
+    """
+    text = redact("".join(traceback.format_exception(error, limit=-_FRAMES)))
+    return text if len(text) <= _MOST else f"{text[: _MOST // 2]}\n[...]\n{text[-_MOST // 2 :]}"
+
+
 def configure(**context: object) -> None:
     """Sets up structlog and the standard library's logging; `context` is bound to every line of this process."""
     shared: list[Processor] = [
@@ -94,7 +105,7 @@ def configure(**context: object) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     last: list[Processor] = [
-        structlog.processors.format_exc_info,
+        structlog.processors.ExceptionRenderer(lambda info: traced(info[1])),
         Redactor(os.environ),
         structlog.processors.JSONRenderer(),
     ]

@@ -15,7 +15,7 @@ from flywheel_api.canonical import digest_of
 from flywheel_api.causes import Cause, ExitCode, FlywheelError
 from flywheel_api.conditions import truncate
 from flywheel_jobs.core.errors import HeadLost
-from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_jobs.core.logging import get_logger, redact, traced
 from flywheel_jobs.harness.pulse import Pulse, now
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
@@ -129,7 +129,7 @@ def end(error: BaseException, attempt: Attempt | None) -> int:
     failure, code = described(error)
     log.error("failed", cause=failure.cause, reason=failure.reason, detail=failure.message, exit_code=code)
     if not isinstance(error, FlywheelError):
-        print(redact("".join(traceback.format_exception(error))), file=sys.stderr)
+        print(traced(error), file=sys.stderr)
     if attempt is None:
         write_termination_log(failure)
         return code

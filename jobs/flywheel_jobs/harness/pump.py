@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 from flywheel_api.base import StatusModel
 from flywheel_api.canonical import canonical_json
 from flywheel_jobs.core.errors import FlywheelError, ItemDropped
-from flywheel_jobs.core.logging import get_logger, redact
+from flywheel_jobs.core.logging import get_logger, redact, traced
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.harness.journal import SEGMENT_SECONDS, Item, Journal
 
@@ -87,7 +87,7 @@ class Pump(Generic[T]):
         except Exception as error:
             self._crash = error
             self._crashes += 1
-            log.exception("item crashed", key=key)
+            log.error("item crashed", key=key, traceback=traced(error))
             if self._crashes > max(CRASHES, CRASH_SHARE * self._finished):
                 raise
             dropped = Item(phase=self._phase, key=key, dropped=CRASHED)

@@ -14,7 +14,7 @@ from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
 from flywheel_api.stages import PIPELINE, STAGE_CONFIG_ENV, Runs
 from flywheel_jobs.core import errors
 from flywheel_jobs.core.errors import HeadLost, StoreUnavailable, ValidationFailure
-from flywheel_jobs.core.logging import REDACTED, Redactor
+from flywheel_jobs.core.logging import REDACTED, Redactor, traced
 from flywheel_jobs.harness.attempt import Attempt, described
 from flywheel_jobs.harness.context import check_counts
 from flywheel_jobs.harness.journal import Item, Journal
@@ -216,3 +216,18 @@ def test_a_key_is_known_as_programs_print_it(key: str) -> None:
     forms = [form.removeprefix("b")[1:-1] for form in printed]
     for form in (*forms, quote(key), quote(key, safe=""), quote_plus(key)):
         assert redactor.text(f"Invalid value '{form}'!") == f"Invalid value '{REDACTED}'!"
+
+
+def test_a_traceback_is_short_and_shows_where_it_broke_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLYWHEEL_API_KEY_TEACHER", "s3-secret-value")
+
+    def down(left: int, world: str) -> None:
+        if left == 0:
+            raise ValueError(f"row {'x' * 5000} s3-secret-value")
+        (down if left % 2 else lambda n, w: down(n, w))(left - 1, world)
+
+    with pytest.raises(ValueError, match="row") as caught:
+        down(60, "all of a world")
+    text = traced(caught.value)
+    assert len(text) < 4100 and "in down" in text and text.startswith("Traceback")
+    assert "secret" not in text and "all of a world" not in text

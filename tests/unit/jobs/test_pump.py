@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import structlog
 
 from flywheel_api.records.base import PassRate
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
@@ -75,6 +76,26 @@ async def test_what_breaks_on_one_item_costs_that_item() -> None:
     book, error = await ended(40, {3: RecursionError("deep"), 9: ValueError("4300 digits")})
     assert error is None and len(book.items) == 40
     assert [i.key for i in book.items if i.dropped == "crashed"] == ["3", "9"]
+
+
+async def test_a_crash_is_shown_without_what_the_item_held(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also where nobody has set up logs: there the library's own renderer prints every local of every frame."""
+    structlog.reset_defaults()
+    book = Book()
+
+    async def work(item: int) -> PassRate:
+        world = {f"row-{n}": "cell" for n in range(1000)}
+        if item == 3:
+            raise ValueError(f"odd {item} of {len(world)}")
+        return PassRate(n=item, k=0)
+
+    async def flush() -> None:
+        await asyncio.sleep(0)
+
+    pump = Pump(book, "items", work, flush, lambda: None)  # type: ignore[arg-type]
+    await pump.run({str(n): n for n in range(30)}, 4)
+    said = "".join(capfd.readouterr())
+    assert "odd 3 of 1000" in said and "test_pump.py" in said and "row-7" not in said and len(said) < 6000
 
 
 @pytest.mark.parametrize("count", [3, 40])
