@@ -14,7 +14,7 @@ from typing import Any
 
 from flywheel_api.records.agentic import BranchKind
 from flywheel_domains.behaviour import Behaviour, Unidentifiable, behave
-from flywheel_domains.case import Case, Ending, Verdict
+from flywheel_domains.case import REFUSED, Case, Ending, Verdict
 from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import problem
@@ -148,8 +148,7 @@ def kinds_of(domain: Domain, found: Behaviour) -> frozenset[BranchKind]:
             kinds.add(BranchKind.VALIDATION)
         if result.ending is Ending.DENIED:
             kinds |= _denials(domain, result)
-    endings = {result.wrote for result in found.results}
-    if endings == {True, False}:
+    if any(result.wrote for result in found.results) and REFUSED & set(found.endings):
         kinds.add(BranchKind.MIXED)
     return frozenset(kinds) or frozenset({BranchKind.NORMAL})
 

@@ -46,6 +46,7 @@ class Ending(StrEnum):
 
 
 WROTE = frozenset({Ending.DONE, Ending.REPLACED})
+REFUSED = frozenset({Ending.DENIED, Ending.HANDED_OVER})
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,16 +41,24 @@ def draw(domain: Domain, world: World, rng: random.Random, target_rule: str | No
 
 
 def draw_behaviour(
-    domain: Domain, world: World, rng: random.Random, target_rule: str | None = None, fires: bool = True
+    domain: Domain,
+    world: World,
+    rng: random.Random,
+    target_rule: str | None = None,
+    fires: bool = True,
+    wish: str | None = None,
 ) -> Behaviour:
-    """The case with its behaviour, which was computed to see whether it is one. Raises NotDrawn."""
+    """The case with its behaviour, which was computed to see whether it is one; `wish` is what it is about.
+
+    Raises NotDrawn.
+    """
     why = "there is no wish for it"
     rule = domain.rule(target_rule) if target_rule else None
     if rule is not None and not fires and rule.when is None and rule.unless is None:
         raise NotDrawn(f"rule {rule.id} has no condition, so it has one side only")
     for number in range(TRIES):
         try:
-            found = _drawn(domain, world, rng, target_rule, fires, number)
+            found = _drawn(domain, world, rng, target_rule, fires, wish, number)
         except (NotDrawn, NoCandidate, Tie, Unidentifiable, Circle) as error:
             why = str(error)
             continue
@@ -84,12 +92,14 @@ def problem(domain: Domain, found: Behaviour) -> str:
     return ""
 
 
-def _drawn(domain: Domain, world: World, rng: random.Random, target: str | None, fires: bool, number: int) -> Behaviour:
+def _drawn(
+    domain: Domain, world: World, rng: random.Random, target: str | None, fires: bool, wish: str | None, number: int
+) -> Behaviour:
     kind = _kind(domain, rng)
     caller, owner, knows = caller_of(domain, world, rng, kind)
     at = Drawing(domain, world, rng, caller, kind, owner)
     rule = domain.rule(target) if target else None
-    name = rng.choice(list(wishes_for(domain, rule)) or [""])
+    name = wish or rng.choice(list(wishes_for(domain, rule)) or [""])
     if not name:
         raise NotDrawn("no wish is about it")
     earlier = rule is not None and reads_session(rule)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -56,7 +57,7 @@ class Gen(Part):
     none: Share | None = None
     bias: Bias | None = None
 
-    @property
+    @cached_property
     def way(self) -> str:
         """Which of the ways it is."""
         return next(name for name in WAYS if name in self.model_fields_set)

@@ -102,11 +102,9 @@ class PolicyLinker:
             return
         self._among((*path, "slots"), wish.slots, part.args, f"{wish.goal} has no argument")
         self._among((*path, "else"), wish.otherwise, self.domain.wishes, "there is no wish")
-        names = {*part.args, *part.let, *wish.let, *wish.limits}
+        names = {*part.args, *part.let, *wish.limits}
         self.expr((*path, "when"), wish.when, names, DRAWN_CALLS)
         self.expr((*path, "only_if"), wish.only_if, names)
-        for key, expr in wish.let.items():
-            self.expr((*path, "let", key), expr, names, DRAWN_CALLS)
         for key, expr in wish.asks.items():
             self.expr((*path, "asks", key), expr, names)
         for name, slot in wish.slots.items():
@@ -116,7 +114,6 @@ class PolicyLinker:
         one = names | {"it", "x", "w"}
         self.expr((*path, "expr"), slot.expr, names, DRAWN_CALLS)
         self.expr((*path, "not"), slot.differs, names)
-        self.expr((*path, "wrong"), slot.wrong, names, DRAWN_CALLS)
         if slot.any is not None and slot.any not in self.domain.types and slot.any not in self.domain.tables:
             self.fault((*path, "any"), f"there is no enumeration or table {slot.any}")
         for key in ("choose", "pick", "all"):

@@ -280,8 +280,6 @@ class Choose(Part):
 
     source: Expression = Field(alias="from")
     by: str
-    hide: Literal["value"] | None = None
-    tie: str | None = None
 
     @field_validator("by")
     @classmethod
@@ -343,7 +341,6 @@ class Slot(Named):
     chance: Share | None = None
     person: Literal["full", "first", "last"] | None = Field(default=None, alias="name")
     hide: Share | None = None
-    wrong: Expression | None = None
 
     @cached_property
     def way(self) -> str:
@@ -378,7 +375,6 @@ class Wish(Named):
 
     goal: str
     slots: dict[Name, Slot] = {}
-    let: dict[Name, Expression] = {}
     when: Expression | None = None
     only_if: Expression | None = None
     limits: dict[Name, Any] = {}
@@ -429,14 +425,14 @@ class Prompt(Part):
 
 
 class Persona(Named):
-    """Who speaks: only the words depend on it, and what they wrongly claim."""
+    """Who speaks, in which tone, and what they say when they are refused: wrong claims, then a plea."""
 
     id: str = Field(pattern=ID)
     trade: str
     tone: str = "plain"
     pushes: int = Field(default=0, ge=0, le=6)
     claims: dict[Name, Any] = {}
-    pleads: str | None = None
+    pleads: Words | None = None
 
 
 class Holdout(Part):

@@ -154,7 +154,7 @@ def _chosen(choose: Choose, arg: Arg, scope: Scope) -> Any:
         return UNKNOWN
     limit = min(scores) if choose.way == "min" else max(scores)
     best = [each for each, score in zip(candidates, scores, strict=True) if score == limit]
-    if len(best) > 1 and choose.tie is None:
+    if len(best) > 1:
         raise Tie(f"{len(best)} candidates are equally good")
     found = plain_value(best[0])
     return (found,) if arg.list is not None and not isinstance(found, tuple) else found

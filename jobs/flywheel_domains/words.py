@@ -238,6 +238,7 @@ def card(domain: Domain, case: Case) -> dict[str, Any]:
         "claims": dict(case.claims),
         "tone": persona.tone if persona else "plain",
         "pushes": persona.pushes if persona else 0,
+        "pleads": persona.pleads if persona else None,
         "withheld": {
             name: plain(option.said[name])
             for want in case.wants

@@ -16,7 +16,7 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
-DATA_FORMAT: Final = "11"
+DATA_FORMAT: Final = "12"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (
@@ -47,7 +47,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     ),
     Stage.SEED_AGENTIC: (
         "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
-        "agentic.freshShare", "training.preset", "training.agentic.algorithm.temperature",
+        "agentic.freshShare", "agentic.legalShare", "training.preset", "training.agentic.algorithm.temperature",
     ),
     Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree", "agentic.maxTasks"),
     Stage.INVERT_AGENTIC: (

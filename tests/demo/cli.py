@@ -15,7 +15,7 @@ from cluster import node
 from cluster.kube import Kubectl
 from cluster.paths import cache_dir
 from cluster.steps import Steps
-from demo import diagnose, jobs, kind, manifests, needs, rounds, setup, summary
+from demo import diagnose, domain, jobs, kind, manifests, needs, rounds, setup, summary
 from demo.errors import DemoError
 from demo.memory import MemoryWatch
 from demo.progress import verdict
@@ -57,6 +57,7 @@ def up(settings: Settings) -> int:
     """Sets everything up, runs the round, shows what came of it. 0 for Promoted and Held, 1 for Failed."""
     steps = Steps(settings.cluster.steps)
     set_up = {Cluster.LOCAL: setup.local, Cluster.KIND: kind.up, Cluster.EXISTING: setup.existing}[settings.cluster]
+    prompt_tokens = domain.longest_prompt(settings.domain) if settings.domain else 0
     settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
     with MemoryWatch() as memory:
         kube, images = set_up(settings, steps)
@@ -65,7 +66,7 @@ def up(settings: Settings) -> int:
             f"{kube.line} -n {settings.namespace} get fwr -w"
         )
         domain_uri = setup.put_domain(kube, settings, images)
-        name, said = rounds.start(kube, settings, _model_uri(kube, settings), domain_uri)
+        name, said = rounds.start(kube, settings, _model_uri(kube, settings), domain_uri, prompt_tokens)
         print(f"round {settings.namespace}/{name} {said}", flush=True)
         found = follow(kube, settings.namespace, name)
         report = _fetch_report(kube, settings, images, found.get("status", {}).get("report"))

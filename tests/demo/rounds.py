@@ -25,12 +25,14 @@ def read(kube: Kubectl, file: Path) -> dict[str, Any]:
     return found
 
 
-def start(kube: Kubectl, settings: Settings, model_uri: str | None, domain_uri: str | None = None) -> tuple[str, str]:
+def start(
+    kube: Kubectl, settings: Settings, model_uri: str | None, domain_uri: str | None = None, prompt_tokens: int = 0
+) -> tuple[str, str]:
     """Applies the round and returns (its name, what was done). A round that is over is deleted first.
 
     One that failed takes over what it had finished; one that has a verdict is run anew, since that is asked for.
     `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own; `domain_uri` says
-    where the domain of the settings lies.
+    where the domain of the settings lies, `prompt_tokens` how long its prompts are.
     """
     wanted = read(kube, settings.round_file)
     name = wanted["metadata"]["name"]
@@ -49,7 +51,7 @@ def start(kube: Kubectl, settings: Settings, model_uri: str | None, domain_uri: 
         wanted["spec"]["base"]["model"] = model_uri
         changed = True
     if settings.domain is not None and domain_uri:
-        domain.named_in(wanted, settings.domain.name, domain_uri)
+        domain.named_in(wanted, settings.domain.name, domain_uri, prompt_tokens)
         changed = True
     if changed:
         wanted["metadata"]["namespace"] = settings.namespace

@@ -49,6 +49,8 @@ class Report:
     rows: list[Row] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
+    prompt_tokens: int = 0
+    """The longest first prompt, in tokens by rule of thumb; 0 where none could be made."""
     sample: str = ""
 
     @property

@@ -52,7 +52,7 @@ def ties(subject: Subject) -> Iterator[Finding]:
         known = [each for each in tied if each is not None]
         if known and 2 * sum(known) >= len(known):
             message = f"{sum(known)} of {len(known)} draws tie: two values are equally good"
-            advice = "measure by something that differs, let generators spread it, or say `tie:` what then counts"
+            advice = "measure by something that differs, or let generators spread it"
             yield subject.finding("ties", message, advice, "wishes", name)
 
 
@@ -73,10 +73,14 @@ def _tied(subject: Subject, wish: str, number: int) -> bool | None:
     return False
 
 
-def facts(subject: Subject) -> dict[str, str]:
+def prompt_sizes(subject: Subject) -> list[int]:
+    """Tokens of the first prompt of each case, the shortest first."""
+    return sorted(tokens(subject, each) for each in subject.sample.all)
+
+
+def facts(subject: Subject, sizes: list[int]) -> dict[str, str]:
     """What is worth knowing and no fault: sizes of prompts, pairs of wishes whose order matters."""
     found = {}
-    sizes = sorted(tokens(subject, each) for each in subject.sample.all)
     if sizes:
         middle = sizes[len(sizes) // 2]
         found["prompt tokens (estimated)"] = f"{sizes[0]} to {sizes[-1]}, half of them up to {middle}"

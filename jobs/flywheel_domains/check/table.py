@@ -78,7 +78,9 @@ def check(folder: Path, seed: int = 0, without: Collection[str] = ()) -> Report:
         if row.name not in without:
             _run(report, row, subject)
     if not {finding.check for finding in report.findings} & set(CASES):
-        report.facts, report.sample = sayings.facts(subject), sayings.conversation(subject)
+        sizes = sayings.prompt_sizes(subject)
+        report.prompt_tokens = sizes[-1] if sizes else 0
+        report.facts, report.sample = sayings.facts(subject, sizes), sayings.conversation(subject)
     return report
 
 

@@ -1,65 +1,70 @@
-"""Which cases become tasks: each kind and ending in turn, trees as evenly, legal and pushed ones in their shares."""
+"""Which cases become tasks: kinds in turn, within a kind endings and trees, legal and pushed ones in their shares."""
 
 from __future__ import annotations
 
 import random
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from operator import itemgetter
 from typing import TypeVar
 
 T = TypeVar("T")
+Key = Callable[[T], Hashable]
 
 
-def in_turn(
-    items: Sequence[T],
-    limit: int,
-    stratum: Callable[[T], Hashable],
-    who: Callable[[T], Hashable],
-    beside: Iterable[T] = (),
-) -> list[T]:
-    """At most `limit` of the items, the strata in turn and within a turn those who were seen least; in their order.
+def turns(items: Iterable[T], *keys: Key[T], beside: Sequence[T] = ()) -> list[T]:
+    """The items in turn by the first key, those with one value of it in turn by the next, and so on.
 
-    Those that are kept already (`beside`) count as seen.
+    A value waits as many turns as those that are taken already (`beside`) have had. Whatever no key tells apart stays
+    in its order.
     """
-    seen, said = Counter[Hashable](), Counter[Hashable]()
-    for item in beside:
-        seen[stratum(item)] += 1
-        said[who(item)] += 1
+    if not keys:
+        return list(items)
+    first, *rest = keys
+    groups: dict[Hashable, list[T]] = {}
+    for item in items:
+        groups.setdefault(first(item), []).append(item)
     ranked = []
-    for place, item in enumerate(items):
-        ranked.append((seen[stratum(item)], said[who(item)], place))
-        seen[stratum(item)] += 1
-        said[who(item)] += 1
-    return [items[place] for place in sorted(place for *_, place in sorted(ranked)[: max(0, limit)])]
+    for value, group in groups.items():
+        own = [item for item in beside if first(item) == value]
+        ranked += [(len(own) + place, item) for place, item in enumerate(turns(group, *rest, beside=own))]
+    return [item for _, item in sorted(ranked, key=itemgetter(0))]
 
 
 def choose(
-    pools: Sequence[Sequence[T]],
+    pools: Sequence[Iterable[T]],
     limit: int,
     legal_share: float,
     legal: Callable[[T], bool],
-    stratum: Callable[[T], Hashable],
-    who: Callable[[T], Hashable],
+    groups: Sequence[Key[T]],
+    within: Sequence[Key[T]],
 ) -> list[T]:
     """`limit` items, or all where there are fewer, each side (legal or not) as nearly in its share as there are items.
 
-    Earlier pools go first; a later one fills what they leave open on a side. What one side lacks the other fills: a
-    good task is never thrown away for the sake of a share.
+    The groups of a side take turns. Within a group earlier pools go first, each in turn by `within`: so a later pool
+    gives what earlier ones have too little of. What one side lacks the other fills: a good task is never thrown away
+    for the sake of a share.
     """
-    places = {id(item): place for place, item in enumerate(item for pool in pools for item in pool)}
-    kept: list[T] = []
+    items = [item for pool in pools for item in pool]
+    places = {id(item): place for place, item in enumerate(items)}
+    ordered = [item for pool in pools for item in turns(pool, *within)]
     n_legal = round(limit * legal_share)
+    kept: list[T] = []
     for side, quota in ((True, n_legal), (False, limit - n_legal)):
-        found: list[T] = []
-        for pool in pools:
-            own = [item for item in pool if legal(item) is side]
-            found += in_turn(own, quota - len(found), stratum, who, [*kept, *found])
-        kept += found
+        own = [item for item in ordered if legal(item) is side]
+        kept += turns(own, *groups, beside=kept)[: max(0, quota)]
     there = {id(item) for item in kept}
-    for pool in pools:
-        left = [item for item in pool if id(item) not in there]
-        kept += in_turn(left, limit - len(kept), stratum, who, kept)
+    left = [item for item in ordered if id(item) not in there]
+    kept += turns(left, *groups, beside=kept)[: max(0, limit - len(kept))]
     return sorted(kept, key=lambda item: places[id(item)])
+
+
+def shares(found: Iterable[bool], most: int, legal_share: float) -> Counter[bool]:
+    """How many of `most` are missing on each side (legal or not) beside those that were found."""
+    n_legal = round(most * legal_share)
+    missing = Counter({True: n_legal, False: most - n_legal})
+    missing.subtract(found)
+    return missing
 
 
 def pushed(items: Sequence[T], share: float, rng: random.Random) -> set[int]:

@@ -39,15 +39,18 @@ class Side(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """A rule and the side of it; none for whatever comes."""
+    """A rule and the side of it, or a wish that no rule decides; neither for whatever comes."""
 
     rule: str | None
     fires: bool = True
+    wish: str | None = None
 
 
 def targets(domain: Domain) -> list[Target]:
-    """Every rule with a verdict as the last word, and, where it has a condition, just not."""
-    found = [Target(None)]
+    """Every rule with a verdict as the last word, and, where it has a condition, just not; what no rule decides."""
+    decided = {goal for rule in domain.rules if rule.verdict and rule.verdict != "identify" for goal in rule.applies}
+    free = [name for name, wish in domain.wishes.items() if not domain.groups_of(wish.goal) & decided]
+    found = [Target(None), *(Target(None, wish=name) for name in free)]
     for rule in domain.rules:
         if rule.verdict and rule.verdict != "identify":
             found.append(Target(rule.id))
@@ -99,7 +102,7 @@ def _drawn(
 ) -> Right | None:
     world = build_world(domain, number)
     try:
-        found = draw_behaviour(domain, world, rng, target.rule, target.fires)
+        found = draw_behaviour(domain, world, rng, target.rule, target.fires, target.wish)
     except NotDrawn:
         return None
     right = spoken_by(domain, found.case, persona, side)

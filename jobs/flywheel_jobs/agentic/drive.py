@@ -24,11 +24,11 @@ from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.reading.calls import parse
 
 USER = (
-    "Play the customer described in the input; agent_said is what the agent last said to you. Tell facts only when "
-    "asked for them; say yes to what you wished for. When a wish is settled or refused, go on with what stands under "
-    "later, in its order. When refused, insist as often as pushes says, with your claims, then give up. Never make up "
-    "a fact: what the input does not hold you do not know. Answer JSON: reply (one or two sentences) and stop (true "
-    "when everything is settled or you give up)."
+    "Play the customer described in the input, in the tone that it names; agent_said is what the agent last said to "
+    "you. Tell facts only when asked for them; say yes to what you wished for. When a wish is settled or refused, go "
+    "on with what stands under later, in its order. When refused, insist as often as pushes says, with what stands "
+    "under claims, then give up. Never make up a fact: what the input does not hold you do not know. Answer JSON: "
+    "reply (one or two sentences) and stop (true when everything is settled or you give up)."
 )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated
 
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from flywheel_api.records.agentic import Seed
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_domains.values import plain
-from flywheel_jobs.agentic import kinds
+from flywheel_jobs.agentic import balance
 from flywheel_jobs.agentic.growth import Offer, accepted, state_patch
 from flywheel_jobs.agentic.observed import observed
 from flywheel_jobs.agentic.right import Right
@@ -25,10 +24,10 @@ EXPAND = (
     "Extend a case into a behaviour tree. The input holds the domain, what the user wishes, the rules that decide, the "
     "cells that the right behaviour rests on, the branches that were followed from the root (parent), what the policy "
     "did (observed end groups and some trajectories, with the tools' answers), branches that the domain offers below "
-    "the last one (offers; deeper: more must be found out than before), and how many are wanted (branches). Choose "
-    "those that probe what the policy failed at, of different kinds. You may also change cells yourself, so that "
-    "another rule decides. Answer JSON: picks (ids of offers, the best first) and edits (a list, each with condition, "
-    "one sentence, and cells: a list of table, row, column, value)."
+    "the last one (offers; deeper: more must be found out than before; steps: how long the right way is), and how many "
+    "are wanted (branches). Choose those that probe what the policy failed at, of different kinds. You may also change "
+    "cells yourself, so that another rule decides. Answer JSON: picks (ids of offers, the best first) and edits (a "
+    "list, each with condition, one sentence, and cells: a list of table, row, column, value)."
 )
 
 
@@ -108,8 +107,9 @@ def _offered(offer: Offer) -> dict[str, object]:
         "id": branch.id,
         "kind": branch.kind,
         "condition": branch.condition,
-        "allowed": kinds.legal(offer.right),
+        "allowed": offer.legal,
         "deeper": offer.deeper,
+        "steps": offer.depth.steps,
     }
 
 
@@ -134,7 +134,7 @@ def chosen(
             refused[made] = refused.get(made, 0) + 1
         else:
             found.setdefault(made.branch.id, made)
-    for offer in _kinds_in_turn(offered, found.values()):
+    for offer in balance.turns(offered, lambda o: o.legal, lambda o: o.kind, beside=list(found.values())):
         found.setdefault(offer.branch.id, offer)
     every = list(found.values())
     return every[:branches], every[branches:]
@@ -142,16 +142,3 @@ def chosen(
 
 def _edited(right: Right, edits: Iterable[Edit]) -> list[Offer | str]:
     return [accepted(right, state_patch([c.model_dump() for c in edit.cells]), edit.condition) for edit in edits]
-
-
-def _kinds_in_turn(offered: Sequence[Offer], taken: Iterable[Offer]) -> list[Offer]:
-    """The offers, those first whose side (allowed or not), then whose kind was taken least."""
-    sides = Counter(kinds.legal(offer.right) for offer in taken)
-    seen = Counter(offer.kind for offer in taken)
-    ranked = []
-    for place, offer in enumerate(offered):
-        side = kinds.legal(offer.right)
-        sides[side] += 1
-        seen[offer.kind] += 1
-        ranked.append((sides[side], seen[offer.kind], place))
-    return [offered[place] for *_, place in sorted(ranked)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -24,9 +25,8 @@ from flywheel_domains.draws import problem
 from flywheel_domains.generate import build_world
 from flywheel_domains.patches import Patch, PatchKind, proposals
 from flywheel_domains.values import plain
-from flywheel_jobs.agentic import kinds
+from flywheel_jobs.agentic import balance, kinds
 from flywheel_jobs.agentic.right import Right, has_room
-from flywheel_jobs.core.turns import in_turn
 
 T = TypeVar("T")
 _PATCH = TypeAdapter(Patch)
@@ -41,30 +41,43 @@ class Offer:
     branch: Branch
     right: Right
     deeper: bool
+    depth: branches.Depth
 
     @property
     def kind(self) -> BranchKind:
         """Its kind."""
         return self.branch.kind
 
+    @cached_property
+    def legal(self) -> bool:
+        """Whether what is wished is allowed."""
+        return kinds.legal(self.right)
+
 
 def offers(
-    right: Right, rng: random.Random, most: int, asked: Callable[[Right], bool] = lambda _: False
-) -> Iterator[Offer]:
+    right: Right,
+    rng: random.Random,
+    most: int,
+    asked: Callable[[Right], bool] = lambda _: False,
+    longest: bool = True,
+) -> list[Offer]:
     """Different branches of a case that nobody was `asked`, at most so many.
 
-    Deeper ones go first, allowed and not allowed ones in turn.
+    Deeper ones go first; of these allowed and not allowed ones in turn, their kinds in turn, and of a kind those with
+    the longest right way, or with the shortest.
     """
-    seen, sides = {mark(right)}, (True, False)
-    found: dict[tuple[bool, bool], list[Offer]] = {(deep, legal): [] for deep in sides for legal in sides}
+    seen = {mark(right)}
+    found: list[Offer] = []
     above = branches.branch(right.domain, right.behaviour)
     for patch in islice(_patches(right, rng), TRIED * most):
         made = accepted(right, patch, above=above)
         if isinstance(made, Offer) and mark(made.right) not in seen and not asked(made.right):
             seen.add(mark(made.right))
-            found[made.deeper, kinds.legal(made.right)].append(made)
-    deeper = in_turn(found[True, True], found[True, False])
-    yield from islice(chain(deeper, in_turn(found[False, True], found[False, False])), most)
+            found.append(made)
+    found.sort(key=lambda o: (o.depth.steps, o.depth.cells), reverse=longest)
+    sides = ([o for o in found if o.deeper is deeper] for deeper in (True, False))
+    ordered = [o for side in sides for o in balance.turns(side, lambda o: o.legal, lambda o: o.kind)]
+    return ordered[:most]
 
 
 def accepted(parent: Right, patch: Patch, condition: str = "", above: branches.Branch | None = None) -> Offer | str:
@@ -87,7 +100,7 @@ def accepted(parent: Right, patch: Patch, condition: str = "", above: branches.B
         condition=(condition or condition_of(parent, child, patch))[:400],
         patch=dumped,
     )
-    return Offer(branch, child, deeper=not branches.accept(domain, above, below))
+    return Offer(branch, child, not branches.accept(domain, above, below), below.depth)
 
 
 def state_patch(cells: Sequence[dict[str, Any]]) -> Patch:

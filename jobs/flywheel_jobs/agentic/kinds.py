@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from flywheel_api.records.agentic import BranchKind
 from flywheel_domains.branches import kinds_of
-from flywheel_domains.case import Ending
+from flywheel_domains.case import REFUSED
 from flywheel_jobs.agentic.right import Right, traps
 
-REFUSED = frozenset({Ending.DENIED, Ending.HANDED_OVER})
 MOST_TELLING = (
     BranchKind.ESCALATION, BranchKind.MIXED, BranchKind.CONFLICTING, BranchKind.MISSING_DATA, BranchKind.TRAP,
     BranchKind.OUT_OF_WINDOW, BranchKind.UNAUTHORISED, BranchKind.PROHIBITED, BranchKind.VALIDATION,

@@ -109,10 +109,14 @@ def _persona(task: Task, people: Sequence[Persona]) -> Persona:
     return next((p for p in people if p.id == task.lineage.persona_id), people[point % len(people)])
 
 
-def failed_first(seeds: Sequence[Seed], rollouts: Iterable[Trajectory], first: int, most: int) -> list[Seed]:
+def failed_first(
+    seeds: Sequence[Seed], rollouts: Iterable[Trajectory], first: int, most: int, legal_share: float
+) -> list[Seed]:
     """At most `most` seeds: those first that the policy fails at and is not hopeless at, kinds and personas in turn.
 
     The `first` of them are chosen before the others. What it always solves comes last: a branch below it may be hard.
+    Legal ones have their share: below a wish that is refused hardly any branch is legal, so that trees of such seeds
+    alone would end at one kind.
     """
     scores: dict[str, list[float]] = {}
     for trajectory in rollouts:
@@ -124,13 +128,11 @@ def failed_first(seeds: Sequence[Seed], rollouts: Iterable[Trajectory], first: i
         return rate >= 1.0, abs(rate - WANTED_RATE), seed.id
 
     def taken(left: Sequence[Seed], limit: int) -> list[Seed]:
-        return balance.in_turn(left, limit, _stratum, lambda s: s.lineage.persona_id)
+        groups = (lambda s: s.task.domain, lambda s: s.task.kind)
+        persona = (lambda s: s.lineage.persona_id,)
+        return balance.choose([left], limit, legal_share, lambda s: s.task.legal, groups, persona)
 
     ordered = sorted(seeds, key=rank)
     best = taken(ordered, first)
     ids = {seed.id for seed in best}
     return [*best, *taken([seed for seed in ordered if seed.id not in ids], most - first)]
-
-
-def _stratum(seed: Seed) -> tuple[object, ...]:
-    return seed.task.domain, seed.task.kind, tuple(seed.task.right.endings)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import islice
 
-from flywheel_api.records.agentic import Branch, Grown, TreeRecord
+from flywheel_api.records.agentic import Branch, BranchKind, Grown, TreeRecord
 from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Persona
 from flywheel_domains.domain import Domain
 from flywheel_domains.words import first_message
-from flywheel_jobs.agentic import kinds
+from flywheel_jobs.agentic import balance, kinds
 from flywheel_jobs.agentic.distinct import near_right
 from flywheel_jobs.agentic.drawing import Side, personas, spoken_by
-from flywheel_jobs.agentic.pairs import twin
+from flywheel_jobs.agentic.pairs import Twin, twin
 from flywheel_jobs.agentic.right import Right, compute, read_case
 from flywheel_jobs.core.turns import in_turn
 
@@ -43,10 +45,15 @@ class Target:
         path = "/".join(b.id for b in self.chain) or "root"
         return f"{self.parent}/{path}{'/twin' if self.of else ''}"
 
-    @property
-    def stratum(self) -> tuple[object, ...]:
-        """What is balanced: domain, kind and how it ends."""
-        return self.right.domain.domain, kinds.kind_of(self.right), self.right.behaviour.endings
+    @cached_property
+    def kind(self) -> BranchKind:
+        """Its kind."""
+        return kinds.kind_of(self.right)
+
+    @cached_property
+    def legal(self) -> bool:
+        """Whether what is wished is allowed."""
+        return kinds.legal(self.right)
 
 
 def targets(trees: Sequence[TreeRecord], domain_of: dict[str, Domain]) -> tuple[list[Target], list[Target]]:
@@ -110,19 +117,30 @@ def spoken(found: Sequence[Target], people: Sequence[Persona], rng: random.Rando
     return made
 
 
-def twins_of(found: Sequence[Target], rng: random.Random, most: int) -> list[Target]:
+def twins_of(found: Sequence[Target], rng: random.Random, most: int, legal_share: float) -> list[Target]:
     """The chosen targets with twins of those whose rule a state decides, at most so many in all.
 
-    A pair is kept together: the original learns of its twin's rules as well.
+    Twins that bring the legal ones and the others nearer to their shares go first. A pair is kept together: the
+    original learns of its twin's rules as well.
     """
-    made: list[Target] = []
+    missing = balance.shares((t.legal for t in found), most, legal_share)
     left = most - len(found)
-    for target in found:
-        other = twin(target.right, rng) if left > 0 else None
+    twins: dict[int, Twin] = {}
+    others: dict[int, Twin] = {}
+    for place, target in enumerate(found):
+        other = twin(target.right, rng) if len(twins) < left else None
         if other is None:
+            continue
+        side = kinds.legal(other.right)
+        (twins if missing[side] > 0 else others)[place] = other
+        missing[side] -= 1
+    twins |= dict(islice(others.items(), left - len(twins)))
+    made: list[Target] = []
+    for place, target in enumerate(found):
+        if place not in twins:
             made.append(target)
             continue
-        left -= 1
+        other = twins[place]
         pair = (target.right, other.right)
         made.append(replace(target, pair=pair))
         branch = Branch(

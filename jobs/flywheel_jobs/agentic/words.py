@@ -21,9 +21,9 @@ FORBIDDEN = re.compile(r"\b(polic(y|ies)|agents?|tools?|database|api|function)\b
 WORDS = (
     "Write the user of a test case. The input holds a persona, what the case is about (domain) and, under words, what "
     "the user wishes in plain words. Answer JSON: task (the user's first message, one to three natural sentences in "
-    "the persona's voice, with every value under must_say written as it stands there, with none of must_not_say, in "
-    "the stated order, without the words policy, agent, tool or any tool name) and background (who the user is and "
-    "what they know)."
+    "the persona's voice and tone, with every value under must_say written as it stands there, with none of "
+    "must_not_say, in the stated order, without the words policy, agent, tool or any tool name) and background (who "
+    "the user is and what they know)."
 )
 
 
@@ -41,6 +41,7 @@ def payload(right: Right, persona: Persona) -> dict[str, object]:
         "ask": "words",
         "domain": right.domain.title or right.domain.domain,
         "persona": speaker(right, persona).model_dump(include={"name", "trade", "text"}),
+        "tone": words.card(right.domain, right.case)["tone"],
         "words": words.first_message(right.domain, right.start, right.case),
         "background": background(right, persona),
         "must_say": must_say(right),
@@ -129,12 +130,17 @@ def user_of(right: Right, text: UserText, pushes: int) -> User:
     card: dict[str, Any] = words.card(right.domain, right.case)
     asked = sum(step.kind in (StepKind.ASK, StepKind.CONFIRM) for step in right.behaviour.steps)
     talks = asked > 0 or not right.domain.prompt.compact
+    claims = [
+        f"My {name.replace('_', ' ')}: {words.spoken(right.domain, None, value)}."
+        for name, value in card["claims"].items()
+    ]
     return User(
         task=text.task,
         background=text.background,
         facts={name: str(plain(value)) for name, value in {**card["knows"], **card["withheld"]}.items()},
         again={name: [str(plain(value)) for value in values] for name, values in card["instead"].items() if values},
         pushes=pushes if talks else 0,
-        claims=[f"My {name.replace('_', ' ')} is {plain(value)}." for name, value in card["claims"].items()],
+        claims=[*claims, card["pleads"]] if card["pleads"] else claims,
+        tone=card["tone"],
         replies=asked + pushes + SPARE_REPLIES if talks else 0,
     )

@@ -19,7 +19,7 @@ from flywheel_jobs.agentic.expansion import EXPAND, Expansion
 from flywheel_jobs.agentic.growth import Offer
 from flywheel_jobs.agentic.observed import observed
 from flywheel_jobs.agentic.right import Right, dump_case, right_of
-from flywheel_jobs.agentic.rounds import ASKED, wanted
+from flywheel_jobs.agentic.rounds import ASKED, WANTED_RATE, wanted
 from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.endpoints.structured import ask, messages_for
@@ -43,7 +43,8 @@ async def run(ctx: StageContext) -> StageResult:
     asked = Distinct(ctx.records(Stage.SEED_AGENTIC, ASKED, Fingerprint))
 
     async def expand(seed: Seed) -> TreeRecord:
-        return await _expand(ctx, seed, by_task.get(seed.task.id, []), branches[seed.id], asked)
+        longest = rates.get(seed.task.id, 1.0) >= WANTED_RATE  # where the policy fails the least step is tried first
+        return await _expand(ctx, seed, by_task.get(seed.task.id, []), branches[seed.id], longest, asked)
 
     trees: list[TreeRecord] = []
     size = wanted(ctx.agentic)
@@ -71,7 +72,9 @@ async def run(ctx: StageContext) -> StageResult:
     )
 
 
-async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branches: int, asked: Distinct) -> TreeRecord:
+async def _expand(
+    ctx: StageContext, seed: Seed, seen: list[Trajectory], branches: int, longest: bool, asked: Distinct
+) -> TreeRecord:
     right = right_of(shelf_of(ctx), seed.task)
     rng = ctx.rng("offers", seed.id)
     most = branches * expansion.OFFERS_PER_BRANCH
@@ -79,7 +82,7 @@ async def _expand(ctx: StageContext, seed: Seed, seen: list[Trajectory], branche
     def known(found: Right) -> bool:
         return bool(asked.reason(seed.task.package, found))
 
-    offered = await asyncio.to_thread(lambda: list(growth.offers(right, rng, most, known)))
+    offered = await asyncio.to_thread(lambda: growth.offers(right, rng, most, known, longest))
     if not offered:
         raise ItemDropped("no-branch", f"nothing below {seed.task.id} differs from it")
     answer = await ask(

@@ -12,7 +12,7 @@ from flywheel_api.records.reasoning import Persona
 from flywheel_api.results import InvertedResult, PreparedResult, Track
 from flywheel_api.round import AgenticSpec, Role
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic import balance, kinds, words
+from flywheel_jobs.agentic import balance, words
 from flywheel_jobs.agentic.distinct import Distinct
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.rounds import ASKED
@@ -66,7 +66,8 @@ def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target]]:
     limit = max(1, round(spec.max_tasks * (1 - TWIN_SHARE)))
     pools.append(_drawn(ctx, spec, distinct, people, pools, limit))
     kept = _balanced(pools, limit, spec)
-    pairs = twins_of(spoken(kept, people, ctx.rng("speakers")), ctx.rng("twins"), spec.max_tasks)
+    alone = spoken(kept, people, ctx.rng("speakers"))
+    pairs = twins_of(alone, ctx.rng("twins"), spec.max_tasks, float(spec.legal_share))
     chosen = [t for t in pairs if not t.of or not _repeat(ctx, distinct, t)]
     left = [[t for t in pool if t.key not in {k.key for k in kept}] for pool in pools]
     more = _balanced(left, spec.max_tasks - len(chosen), spec)  # where fewer twins were found than there is room for
@@ -85,9 +86,7 @@ def _drawn(
     limit: int,
 ) -> list[Target]:
     """Plain cases for what trees leave open of the legal and of the other tasks, domains in turn, within bounds."""
-    there = Counter(kinds.legal(t.right) for pool in pools for t in pool)
-    legal = round(limit * float(spec.legal_share))
-    missing = {True: legal - there[True], False: limit - legal - there[False]}
+    missing = balance.shares((t.legal for pool in pools for t in pool), limit, float(spec.legal_share))
     wanted = sum(n for n in missing.values() if n > 0)
     if wanted == 0:
         return []
@@ -100,9 +99,8 @@ def _drawn(
         streams.append(drawn(cases, by_name[name], lineage, people))
     found = []
     for target in in_turn(*streams):
-        side = kinds.legal(target.right)
-        if missing[side] > 0 and not _repeat(ctx, distinct, target):
-            missing[side] -= 1
+        if missing[target.legal] > 0 and not _repeat(ctx, distinct, target):
+            missing[target.legal] -= 1
             found.append(target)
         if max(missing.values()) <= 0:
             break
@@ -110,9 +108,10 @@ def _drawn(
 
 
 def _balanced(pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec) -> list[Target]:
-    """So many of them: legal ones in their share, kinds and endings in turn, trees as evenly."""
-    share = float(spec.legal_share)
-    return balance.choose(pools, limit, share, lambda t: kinds.legal(t.right), lambda t: t.stratum, lambda t: t.parent)
+    """So many of them: legal ones in their share, domains and kinds in turn, then endings, then trees."""
+    groups = (lambda t: t.right.domain.domain, lambda t: t.kind)
+    within = (lambda t: t.right.behaviour.endings, lambda t: t.parent)
+    return balance.choose(pools, limit, float(spec.legal_share), lambda t: t.legal, groups, within)
 
 
 def _new(ctx: StageContext, distinct: Distinct, found: Sequence[Target]) -> list[Target]:
@@ -129,7 +128,7 @@ def _repeat(ctx: StageContext, distinct: Distinct, target: Target) -> str:
 
 def _pushed(ctx: StageContext, chosen: list[Target], share: float) -> set[str]:
     """Journal keys of tasks whose wish is not allowed and whose user insists."""
-    illegal = [t for t in chosen if not kinds.legal(t.right)]
+    illegal = [t for t in chosen if not t.legal]
     return {illegal[n].key for n in balance.pushed(illegal, share, ctx.rng("pushes"))}
 
 

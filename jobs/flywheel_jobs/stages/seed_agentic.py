@@ -64,7 +64,7 @@ async def run(ctx: StageContext) -> StageResult:
     past = await asyncio.to_thread(before, ctx, pins(ctx))
     n_fresh = fresh_wanted(spec, len(past.seeds))
     first = wanted(spec) - n_fresh
-    grown = failed_first(past.seeds, past.rollouts, first, SPARE * first)
+    grown = failed_first(past.seeds, past.rollouts, first, SPARE * first, float(spec.legal_share))
     ctx.dropped["over-limit"] += len(past.seeds) - len(grown)
     ids = {s.task.id for s in grown}
     fresh = await _fresh(ctx, spec, past, n_fresh)

@@ -97,7 +97,10 @@ class User(StatusModel):
     )
     later: list[str] = Field(default_factory=list, description="What they say when a wish is settled or refused.")
     pushes: int = Field(default=0, description="How often they insist after a refusal.")
-    claims: list[str] = Field(default_factory=list, description="What they then say, right or wrong.")
+    claims: list[str] = Field(
+        default_factory=list, description="What they then say, right or wrong, one after another."
+    )
+    tone: str = Field(default="", description="How they speak.")
     replies: int = Field(default=0, description="How many times the user answers at most.")
 
     @property

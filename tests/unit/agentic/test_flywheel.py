@@ -152,21 +152,31 @@ def cell(column: str, value: Any, row: str = KEY) -> dict[str, Any]:
 
 def test_offers_change_what_is_right_and_sides_take_turns() -> None:
     parent = right()
-    offers = list(growth.offers(parent, random.Random(1), 8))
+    offers = growth.offers(parent, random.Random(1), 8)
     marks = {growth.mark(o.right) for o in offers}
     assert len(offers) >= 4 and len(marks) == len(offers) and growth.mark(parent) not in marks
     assert {BranchKind.PRECONDITION, BranchKind.VALIDATION} <= {o.kind for o in offers}
     (deeper,) = [o for o in offers if o.deeper]
     assert deeper.kind is BranchKind.MISSING_DATA and offers[0] is deeper, "one more thing to find out"
-    assert len({kinds.legal(o.right) for o in offers[1:3]}) == 2
+    assert len({o.legal for o in offers[1:3]}) == 2
 
 
 def test_branches_of_a_large_domain_go_deeper_by_what_must_be_found_out() -> None:
     for one in draw_cases(domain("airline"), Side.TRAINING, "g", 3):
-        offers = list(growth.offers(one, random.Random(1), 6))
+        offers = growth.offers(one, random.Random(1), 6)
         deeper = [o for o in offers if o.deeper]
         assert deeper and all(len(o.right.behaviour.read) >= len(one.behaviour.read) for o in deeper)
         assert all(o.branch.condition and read_case(dump_case(o.right.case)) for o in offers)
+
+
+def test_of_a_kind_the_longest_branch_is_offered_first_or_where_the_policy_fails_the_shortest() -> None:
+    (one,) = draw_cases(domain("airline"), Side.TRAINING, "long", 1)
+    for longest in (True, False):
+        steps: dict[tuple[bool, bool, str], list[int]] = {}
+        for o in growth.offers(one, random.Random(1), 24, longest=longest):
+            steps.setdefault((o.deeper, o.legal, o.kind), []).append(o.depth.steps)
+        assert any(len(set(found)) > 1 for found in steps.values()), "of some kind there is a choice"
+        assert all(found == sorted(found, reverse=longest) for found in steps.values())
 
 
 def test_patches_of_all_ancestors_compose() -> None:
@@ -199,7 +209,7 @@ def test_a_branch_that_changes_nothing_or_cannot_be_is_refused(patched: dict[str
 
 def test_the_teachers_choice_is_taken_as_far_as_it_is_valid() -> None:
     parent = right()
-    offers = list(growth.offers(parent, random.Random(1), 12))
+    offers = growth.offers(parent, random.Random(1), 12)
     both = [cell("fare", "locked"), cell("owner", "booked by another person")]
     edit = {"condition": "Locked and of another person.", "cells": both}
     bad = {"condition": "Nothing.", "cells": [cell("fare", "cancelable")]}
@@ -231,7 +241,7 @@ def test_a_branch_that_was_asked_before_is_not_offered_again() -> None:
     parent = right()
     first = [o.right for o in growth.offers(parent, random.Random(1), 4)]
     asked = {near_right(PACKAGE, r) for r in first}
-    again = list(growth.offers(parent, random.Random(1), 8, lambda r: near_right(PACKAGE, r) in asked))
+    again = growth.offers(parent, random.Random(1), 8, lambda r: near_right(PACKAGE, r) in asked)
     assert again and not {near_right(PACKAGE, o.right) for o in again} & asked
 
 
@@ -357,7 +367,7 @@ def test_payloads_survive_the_request() -> None:
 
 # ---- balance and repeats ---------------------------------------------------------------------------------------------
 def chosen(pools: Any, limit: int, share: float) -> list[Any]:
-    return balance.choose(pools, limit, share, lambda i: i[0], lambda i: i[1], lambda i: i[2])
+    return balance.choose(pools, limit, share, lambda i: i[0], [lambda i: i[1]], [lambda i: i[2]])
 
 
 @pytest.mark.parametrize(("share", "limit"), [(0.5, 40), (0.75, 20), (1.0, 10), (0.0, 10)])
@@ -377,6 +387,19 @@ def test_a_share_never_throws_a_good_task_away() -> None:
     spare = [(True, "b", 100 + n) for n in range(20)]
     found = chosen([mostly, spare], 20, 0.5)
     assert sum(i[0] for i in found) == 10 and {i for i in found if i[0]} >= set(mostly[:2])
+
+
+def test_a_kind_that_trees_have_too_little_of_comes_from_a_later_pool() -> None:
+    """Five rounds of the airline ended at one kind: what trees offered went first, whatever it was."""
+    trees = [(n % 2 == 0, "mixed", n) for n in range(20)]
+    plain = [(n % 2 == 0, "abc"[n % 3], n) for n in range(20, 50)]
+    found = Counter(kind for _, kind, _ in chosen([trees, plain], 16, 0.5))
+    assert set(found) == set("abc") | {"mixed"} and max(found.values()) - min(found.values()) <= 2
+    assert {n for _, kind, n in chosen([trees, plain], 16, 0.5) if kind == "mixed"} < set(range(20))
+    mostly = [(True, "mixed", n) for n in range(6)] + [(True, "a", 9)]
+    beside = [(True, "a", n) for n in range(10, 20)]
+    found = Counter(n < 10 for _, kind, n in chosen([mostly, beside], 6, 1.0) if kind == "a")
+    assert found == {True: 1, False: 2}, "within a kind the trees' own goes first"
 
 
 def test_what_was_asked_is_not_asked_again_by_whomever_in_whatever_words() -> None:
@@ -431,8 +454,8 @@ def test_trees_grow_where_the_policy_fails_and_not_where_it_is_hopeless_or_done(
         found, seen = rounds.from_rollouts([rollout(f"{name}{n}", n, s, of) for n, s in enumerate(scores)], "r", [ANN])
         seeds += found
         rollouts += seen
-    first = [rounds.failed_first(seeds, rollouts, n, n) for n in (1, 2, 3, 4)]
-    assert [s.task.id for s in rounds.failed_first(seeds, rollouts, 3, 4)][3:] == ["always"]
+    first = [rounds.failed_first(seeds, rollouts, n, n, 0.5) for n in (1, 2, 3, 4)]
+    assert [s.task.id for s in rounds.failed_first(seeds, rollouts, 3, 4, 0.5)][3:] == ["always"]
     assert [{s.task.id for s in found} for found in first[1:]] == [
         {"half", "some"}, {"half", "some", "never"}, {"half", "some", "never", "always"},
     ]  # fmt: skip
@@ -446,9 +469,21 @@ def test_kinds_and_personas_do_not_die_out_over_the_rounds() -> None:
         of = of.model_copy(update={"lineage": of.lineage.model_copy(update={"persona_id": persona.id})})
         found, _ = rounds.from_rollouts([rollout(f"r{n}", 1, 0.0, of)], "r", [persona])
         seeds += found
-    kept = rounds.failed_first(seeds, [], 8, 8)
+    kept = rounds.failed_first(seeds, [], 8, 8, 0.5)
     assert Counter(s.task.kind for s in kept) == {"trap": 4, "escalation": 4}
     assert len({s.lineage.persona_id for s in kept}) == 4
+
+
+def test_trees_of_allowed_wishes_do_not_die_out() -> None:
+    """Below a refused wish hardly any branch is allowed: trees of such alone ended at refusals of one kind."""
+    seeds, rollouts = [], []
+    for n in range(12):
+        of = task().model_copy(update={"id": f"t{n}", "kind": "ab"[n % 2], "legal": n < 3})
+        found, seen = rounds.from_rollouts([rollout(f"r{n}", 1, 1.0 if n < 3 else 0.0, of)], "r", [ANN])
+        seeds += found
+        rollouts += seen
+    kept = rounds.failed_first(seeds, rollouts, 4, 4, 0.5)
+    assert sum(s.task.legal for s in kept) == 2, "though the policy fails at none of them"
 
 
 def test_a_record_says_what_is_right_and_does_not_decide_it() -> None:

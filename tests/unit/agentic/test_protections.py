@@ -25,7 +25,7 @@ from flywheel_jobs.agentic import drive, growth, kinds, rounds
 from flywheel_jobs.agentic.distinct import EARLIER, HELD_OUT, NEAR, fingerprint, near_right
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.right import Right, dump_case, right_of
-from flywheel_jobs.agentic.targets import Target
+from flywheel_jobs.agentic.targets import Target, root_of, twins_of
 from flywheel_jobs.stages import invert_agentic, seed_agentic, solve_agentic
 from unit.agentic.world import ANN, CANCEL, LOCKED, LOOK, PACKAGE, TRAP, WITHHELD, domain, play, shelf, task
 
@@ -138,6 +138,18 @@ def test_twins_are_new_as_well() -> None:
     assert asked[0].near not in asks(chosen(ctx)) and ctx.dropped[EARLIER] >= 1
 
 
+def test_twins_bring_the_sides_nearer_to_their_shares() -> None:
+    found = [
+        Target(f"tree-{n}", Lineage(operator="x"), PACKAGE, (root_of(right),), right, PEOPLE[n % 6])
+        for n, right in enumerate(drawn(40))
+    ]
+    for share in (0.0, 1.0):
+        pairs = twins_of(found, random.Random(1), len(found) + 6, share)
+        twins = [target for target in pairs if target.of]
+        assert [twin.legal for twin in twins] == [share == 1.0] * 6
+        assert all(pairs[pairs.index(twin) - 1].key == twin.of for twin in twins), "a pair is kept together"
+
+
 @pytest.mark.parametrize(("where", "reason"), [("asked.jsonl", EARLIER), ("suites/booking-heldout.jsonl", HELD_OUT)])
 def test_what_earlier_rounds_or_suites_ask_becomes_no_task(where: str, reason: str) -> None:
     before = task(TRAP)
@@ -159,7 +171,9 @@ def test_allowed_and_refused_wishes_kinds_and_people_are_in_their_shares(share: 
     originals = [target for target in chosen(ctx) if not target.of]
     legal = [kinds.legal(target.right) for target in originals]
     assert abs(sum(legal) / len(legal) - float(share)) <= 0.13
-    strata = Counter((ok, target.stratum) for ok, target in zip(legal, originals, strict=True))
+    strata = Counter(
+        (ok, (target.kind, target.right.behaviour.endings)) for ok, target in zip(legal, originals, strict=True)
+    )
     every = Counter((kinds.legal(r), (kinds.kind_of(r), r.behaviour.endings)) for r in map(drawn_right, tasks(60)))
     assert len(strata) >= min(len(every), len(originals)) - 2
     assert len({target.persona.id for target in originals}) == len(PEOPLE)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flywheel_api.records.agentic import User
+from flywheel_jobs.agentic.drawing import Side, draw_cases, spoken_by
 from flywheel_jobs.agentic.right import summary
 from flywheel_jobs.agentic.user import LEAVE, NO_OTHER, PLEAS, THANKS, YES, agrees, reply, told_in
-from unit.agentic.world import LOCKED, TRAP, case, right
+from flywheel_jobs.agentic.words import UserText, payload, user_of
+from unit.agentic.world import ANN, LOCKED, TRAP, case, domain, right
 
 REFUSED = "That is not possible."
 
@@ -47,6 +49,17 @@ def test_a_user_insists_as_often_as_the_persona_does_and_then_leaves(claims: lis
     assert [said(of, REFUSED, turn) for turn in (1, 2, 3)] == [(words[0], False), (words[1], False), (LEAVE, True)]
     assert said(of, "That has been done.", writes=1) == (THANKS, True)
     assert said(card(), REFUSED) == (LEAVE, True)
+
+
+def test_a_card_holds_tone_claims_and_plea_of_the_persona() -> None:
+    """In this order: what they wrongly claim, then how they plead."""
+    lawyer = next(persona for persona in domain("airline").personas if persona.id == "lawyer")
+    (one,) = draw_cases(domain("airline"), Side.TRAINING, "card", 1)
+    spoken = spoken_by(one.domain, one.case, lawyer, Side.TRAINING)
+    of = user_of(spoken, UserText(task="Cancel it.", background="b"), 2)
+    assert lawyer.pleads and of.claims == ["My insured: yes.", lawyer.pleads] and of.tone == lawyer.tone
+    assert [said(of, REFUSED, turn)[0] for turn in (1, 2)] == of.claims
+    assert payload(spoken, ANN)["tone"] == lawyer.tone
 
 
 def test_a_yes_is_a_yes() -> None:

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from demo import domain, manifests, setup
 from demo.errors import DemoError
-from demo.settings import Settings, from_environment
+from demo.settings import ROOT, Settings, from_environment
+from flywheel_api.presets import training_spec
+from flywheel_api.results import Track
+from flywheel_api.round import FlywheelRoundSpec
 from unit.demo.test_demo import OF_J, FakeKube
+from unit.domains.small import SHED, write
 
 
 def folder_of(where: Path, text: str = "format: flywheel.dev/domain/v1\ndomain: tool_shed  # ours\n") -> Path:
@@ -43,13 +48,32 @@ def test_a_domain_of_ones_own_is_packed_and_put_into_the_store(tmp_path: Path) -
 
 
 def test_the_round_is_about_that_domain() -> None:
-    suites = [{"name": "numeracy-heldout"}, {"name": "booking-heldout", "items": 16}]
-    round_: dict[str, Any] = {"spec": {"agentic": {"domains": [{"name": "booking"}]}, "evaluation": {"suites": suites}}}
-    domain.named_in(round_, "shed", "s3://b/k.tgz")
-    assert round_["spec"]["agentic"]["domains"] == [{"name": "shed", "source": "s3://b/k.tgz"}]
-    assert [s["name"] for s in suites] == ["numeracy-heldout", "shed-heldout"]
+    round_: dict[str, Any] = yaml.safe_load((ROOT / "examples" / "round.yaml").read_text(encoding="utf-8"))
+    domain.named_in(round_, "shed", "s3://b/k.tgz", 866)
+    spec = FlywheelRoundSpec.model_validate(round_["spec"])
+    assert spec.agentic and [(d.name, d.source) for d in spec.agentic.domains] == [("shed", "s3://b/k.tgz")]
+    assert [s.name for s in spec.evaluation.suites] == ["numeracy-heldout", "shed-heldout"]
+    (engine,) = [e.pool.engine for e in spec.endpoints if e.pool]
+    trained = training_spec(spec, Track.AGENTIC, "sha256:" + "0" * 64, "sha256:" + "1" * 64, None).algorithm
+    assert engine.max_model_len is not None and engine.max_model_len >= 866 + domain.EPISODE
+    assert trained.max_prompt_tokens >= 866 and trained.max_response_tokens == domain.RESPONSE
     with pytest.raises(DemoError, match="agentic track"):
-        domain.named_in({"spec": {"reasoning": {}}}, "shed", "s3://b/k.tgz")
+        domain.named_in({"spec": {"reasoning": {}}}, "shed", "s3://b/k.tgz", 866)
+
+
+def test_windows_that_are_wide_enough_stay(tmp_path: Path) -> None:
+    pool = {"role": "Policy", "pool": {"engine": {"maxModelLen": 40960}}}
+    spec = {"agentic": {}, "evaluation": {"suites": []}, "endpoints": [pool], "training": {}}
+    domain.named_in({"spec": spec}, "shed", "s3://b/k.tgz", 866)
+    assert pool["pool"] == {"engine": {"maxModelLen": 40960}}
+
+
+def test_what_the_tester_finds_is_said_before_anything_is_started(tmp_path: Path) -> None:
+    folder = write(tmp_path / "shed", SHED.replace("rows: 8", "rows: eight"))
+    own = domain.given(str(folder))
+    assert own is not None
+    with pytest.raises(DemoError, match=r"(?s)findings; nothing was started.*domain\.yaml:\d+: .*domain DO="):
+        domain.longest_prompt(own)
 
 
 def test_a_folder_that_is_no_domain_is_said_before_anything_is_started(tmp_path: Path) -> None:

@@ -51,6 +51,21 @@ def test_limits_have_values_below_at_and_above() -> None:
 
 
 @pytest.mark.parametrize(
+    ("old", "bias", "column", "often"),
+    [
+        ("gen: {weights: {free: 2, lent: 1}", "weights: {lent: 1}", "state", "lent"),
+        ("gen: {range: [0, 5000]", "range: [7777, 7777]", "credit", 7777),
+    ],
+)
+def test_a_share_of_the_rows_comes_from_elsewhere(old: str, bias: str, column: str, often: object) -> None:
+    text = changed(
+        old, f"{old}, bias: {{{bias}, share: 0.9}}", changed("rows: 6", "rows: 60", changed("rows: 8", "rows: 60"))
+    )
+    rows = build_world(parse(text), 1).rows("bikes" if column == "state" else "people")
+    assert 0.8 * len(rows) < sum(getattr(row, column) == often for row in rows) < len(rows) + (column == "state")
+
+
+@pytest.mark.parametrize(
     ("gen", "says"),
     [
         ('{code: "P#"}', "people.columns.id: P# has 10 ids"),
