@@ -58,9 +58,8 @@ def test_limits_have_values_below_at_and_above() -> None:
     ],
 )
 def test_a_share_of_the_rows_comes_from_elsewhere(old: str, bias: str, column: str, often: object) -> None:
-    text = changed(
-        old, f"{old}, bias: {{{bias}, share: 0.9}}", changed("rows: 6", "rows: 60", changed("rows: 8", "rows: 60"))
-    )
+    larger = changed("rows: 8", "rows: 90", changed("rows: 6", "rows: 70"))
+    text = changed(old, f"{old}, bias: {{{bias}, share: 0.9}}", larger)
     rows = build_world(parse(text), 1).rows("bikes" if column == "state" else "people")
     assert 0.8 * len(rows) < sum(getattr(row, column) == often for row in rows) < len(rows) + (column == "state")
 
