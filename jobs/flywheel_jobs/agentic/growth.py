@@ -63,8 +63,8 @@ def offers(
 ) -> list[Offer]:
     """Different branches of a case that nobody was `asked`, at most so many.
 
-    Deeper ones go first; of these allowed and not allowed ones in turn, their kinds in turn, and of a kind those with
-    the longest right way, or with the shortest.
+    Deeper ones go first, of these allowed and not allowed ones in turn. Of each side the `longest` right ways are
+    offered, or the shortest, kinds in turn.
     """
     seen = {mark(right)}
     found: list[Offer] = []
@@ -75,8 +75,10 @@ def offers(
             seen.add(mark(made.right))
             found.append(made)
     found.sort(key=lambda o: (o.depth.steps, o.depth.cells), reverse=longest)
-    sides = ([o for o in found if o.deeper is deeper] for deeper in (True, False))
-    ordered = [o for side in sides for o in balance.turns(side, lambda o: o.legal, lambda o: o.kind)]
+    ordered: list[Offer] = []
+    for deeper in (True, False):
+        sides = ([o for o in found if o.deeper is deeper and o.legal is legal][:most] for legal in (True, False))
+        ordered += balance.turns(chain.from_iterable(sides), lambda o: o.legal, lambda o: o.kind)
     return ordered[:most]
 
 

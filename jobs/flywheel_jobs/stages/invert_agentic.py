@@ -108,7 +108,12 @@ def _drawn(
 
 
 def _balanced(pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec) -> list[Target]:
-    """So many of them: legal ones in their share, domains and kinds in turn, then endings, then trees."""
+    """So many of them: legal ones in their share, domains and kinds in turn, then endings, then trees.
+
+    Those come first in which most has to be found out: a refusal takes fewer calls than what is allowed, and left to
+    themselves tasks grow short.
+    """
+    pools = [sorted(pool, key=lambda t: len(t.right.behaviour.proof), reverse=True) for pool in pools]
     groups = (lambda t: t.right.domain.domain, lambda t: t.kind)
     within = (lambda t: t.right.behaviour.endings, lambda t: t.parent)
     return balance.choose(pools, limit, float(spec.legal_share), lambda t: t.legal, groups, within)

@@ -19,7 +19,7 @@ from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import PreparedResult, SeededResult, Track
 from flywheel_api.round import AgenticSpec, Role, SeedMode
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic import drive, words
+from flywheel_jobs.agentic import balance, drive, kinds, words
 from flywheel_jobs.agentic.distinct import Distinct
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.observed import observed
@@ -101,7 +101,10 @@ async def _fresh(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> 
 
 
 def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[Plan]:
-    """Cases that nobody was asked before, domains in turn, personas in turn: those first that did not speak yet."""
+    """Cases that nobody was asked before, domains in turn, personas in turn: those first that did not speak yet.
+
+    Allowed ones in their share, and rather more of them: below a refused wish hardly any branch is allowed.
+    """
     people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     ctx.rng("personas").shuffle(people)
     spoke = {s.lineage.persona_id for s in past.seeds}
@@ -115,8 +118,10 @@ def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[P
         seed = f"{ctx.spec.seed}/{'/'.join(ctx.config.previous_rollouts)}/{ref.name}"
         drawn = draw_cases(shelf.domain(by_name[ref.name]), Side.TRAINING, seed, MORE * n)
         streams.append((ref.name, by_name[ref.name], drawn))
-    plans: list[Plan] = []
-    while streams and len(plans) < n:
+    missing = balance.shares((), n, math.ceil(n * float(spec.legal_share)) / n if n else 0.0)
+    found: list[tuple[str, str, Right]] = []
+    others: list[tuple[str, str, Right]] = []
+    while streams and len(found) < n:
         for stream in list(streams):
             name, package, drawn = stream
             right = next(drawn, None)
@@ -124,9 +129,11 @@ def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[P
                 streams.remove(stream)
             elif reason := distinct.add(package, right):
                 ctx.dropped[reason] += 1
-            elif len(plans) < n:
-                plans.append(Plan(name, package, right, people[len(plans) % len(people)], len(plans)))
-    return plans
+            else:
+                side = kinds.legal(right)
+                (found if missing[side] > 0 else others).append((name, package, right))
+                missing[side] -= 1
+    return [Plan(*case, people[at % len(people)], at) for at, case in enumerate([*found, *others][:n])]
 
 
 async def _seed(ctx: StageContext, plan: Plan, mode: SeedMode) -> Seed:

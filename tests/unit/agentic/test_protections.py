@@ -198,6 +198,11 @@ def test_fresh_seeds_are_what_nobody_was_asked_and_speak_for_those_who_did_not()
     spec, people = agentic(maxTasks=70), {"seeds/personas.jsonl": PEOPLE}
     first = plans(Context(spec, people), rounds.Before(), 6)
     assert len(first) == 6 and len({p.persona.id for p in first}) == 6
+    assert [sum(kinds.legal(p.right) for p in plans(Context(spec, people), rounds.Before(), n)) for n in (1, 5, 6)] == [
+        1,
+        3,
+        3,
+    ]
     known = [task(plan.right.case) for plan in first]
     spoke = Seed(
         id="s", lineage=Lineage(operator="x", persona_id=first[0].persona.id), persona=ANN, task=known[0], fresh=False
@@ -258,6 +263,20 @@ async def test_every_kept_task_holds_what_solver_and_policy_reached_and_hands_it
     assert (back.solver_pass, back.policy_pass) == (PassRate(n=2, k=1), PassRate(n=2, k=1))
     handed = [Fingerprint.model_validate_json(line).near for line in files["seen.jsonl"].content.decode().splitlines()]
     assert handed == ["n", fingerprint(of).near]
+
+
+async def test_a_task_that_the_solver_does_not_reach_is_kept_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run(of: Task, right: Right, llm: Any, user: Any = None, **_: Any) -> Any:
+        return play(None, *(["I will not."] if of.id == lost.id else [LOOK, CANCEL]))
+
+    monkeypatch.setattr(drive, "run", run)
+    reached = task()
+    lost = reached.model_copy(update={"id": "lost"})
+    ctx: Any = Context(agentic(), {"tasks.jsonl": [reached, lost]})
+    made = await solve_agentic.run(ctx)
+    files = {file.path: file.content.decode().splitlines() for file in made.files}
+    assert [Task.model_validate_json(line).id for line in files["tasks.jsonl"]] == [reached.id]
+    assert len(files["seen.jsonl"]) == 1 and len(files["attempts.jsonl"]) == 1 + agentic().solver.attempts
 
 
 def test_dialogues_of_a_compact_domain_are_solved_and_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:

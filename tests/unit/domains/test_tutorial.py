@@ -10,23 +10,16 @@ import pytest
 import flywheel_domains
 from flywheel_domains.check import check
 from flywheel_domains.load import load
+from unit.domains import tutorial
+from unit.domains.tutorial import PAGE
 
 FOLDER = Path(flywheel_domains.__file__).with_name("builtin")
-PAGE = (Path(__file__).resolve().parents[3] / "docs" / "domains.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```yaml (\S+/\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ROW = re.compile(r"^\| ([a-z_]+) \| ([^|]+) \| ([^|]+) \|$", re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder that a reader has made at the end of the tutorial."""
-    folder = tmp_path_factory.mktemp("tutorial")
-    for name, text in BLOCK.findall(PAGE):
-        path = folder / name
-        path.parent.mkdir(exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(text + "\n")
-    return folder / "library"
+    return tutorial.library(tmp_path_factory.mktemp("tutorial"))
 
 
 def test_the_library_passes_the_tester_as_written(library: Path) -> None:
