@@ -29,6 +29,8 @@ NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
 SECRET_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
 SecretName = Annotated[str, StringConstraints(pattern=SECRET_NAME_PATTERN, max_length=253)]
+OBJECT_NAME_PATTERN = r"^[a-z0-9]([a-z0-9.-]*[a-z0-9])?$"
+ObjectName = Annotated[str, StringConstraints(pattern=OBJECT_NAME_PATTERN, max_length=253)]
 ShortString = Annotated[str, StringConstraints(max_length=253)]
 Timestamp = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 Message = Annotated[str, StringConstraints(max_length=1024)]
@@ -108,6 +110,7 @@ PATTERN_MESSAGES = {
     DURATION_PATTERN: "write a duration such as 90s, 36h or 1h30m",
     NAME_PATTERN: "write a name of lower-case letters, digits and '-' that starts and ends with a letter or digit",
     SECRET_NAME_PATTERN: "write the name of a Secret in this namespace: lower-case letters, digits, '-' and '.'",
+    OBJECT_NAME_PATTERN: "write a name of lower-case letters, digits, '-' and '.'",
     MODEL_REF_PATTERN: "write sha256:<64 hex digits> of a committed checkpoint, s3://bucket/prefix, or hf://org/name[@revision]",
     DATA_REF_PATTERN: "write sha256:<64 hex digits> of a dataset manifest, or s3://bucket/key of a Parquet file",
     DOMAIN_SOURCE_PATTERN: "write s3://bucket/key of a package, sha256:<64 hex digits> of one, or image://<name>",

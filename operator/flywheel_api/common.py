@@ -1,27 +1,23 @@
-"""Parts that several resources share: store references, pod settings, owner references in the store, attempts."""
+"""Parts that several resources share: store references, owner references in the store, attempts."""
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from flywheel_api.base import (
-    IMAGE_PATTERN,
-    LABEL_VALUE_PATTERN,
     SECRET_KEY_PATTERN,
     ApiModel,
     DomainSource,
     Message,
     Name,
     SecretName,
-    ShortString,
     StatusModel,
     Timestamp,
     config_with_rules,
 )
-from flywheel_api.bounds import Quantity, label_key
 from flywheel_api.causes import Cause
 
 DEFAULT_STORE_SECRET = "flywheel-s3"
@@ -118,77 +114,6 @@ class SecretKeyRef(ApiModel):
 
     secret_name: SecretName = Field(description="Name of a Secret in this namespace.")
     key: Annotated[str, Field(pattern=SECRET_KEY_PATTERN, max_length=253)] = Field(description="Key in that Secret.")
-
-
-def _above_limit(name: str) -> tuple[str, str]:
-    both = f"has(self.requests) && has(self.limits) && '{name}' in self.requests && '{name}' in self.limits"
-    values = [f"quantity(string(self.{where}['{name}']))" for where in ("requests", "limits")]
-    return f"!({both}) || {values[0]}.compareTo({values[1]}) <= 0", f"requests.{name} must not exceed limits.{name}"
-
-
-class Resources(ApiModel):
-    """Requests and limits of the main container, as Kubernetes quantities."""
-
-    # 7: servers before 1.33 take each quantity for 3 MB long, and refuse the CRD of a round with 8 for 4 endpoints
-    requests: Annotated[dict[str, Quantity], Field(max_length=7)] = Field(
-        default_factory=dict, description="What the scheduler sets aside."
-    )
-    limits: Annotated[dict[str, Quantity], Field(max_length=7)] = Field(
-        default_factory=dict, description="What the container may use at most."
-    )
-
-    model_config = config_with_rules(*map(_above_limit, ("cpu", "memory", "ephemeral-storage")))
-
-
-class Toleration(ApiModel):
-    """A core/v1 toleration."""
-
-    key: ShortString | None = Field(
-        default=None, description="Taint key; with operator Exists and no key every taint is tolerated."
-    )
-    operator: Literal["Exists", "Equal"] | None = Field(default=None, description="Exists or Equal (the default).")
-    value: ShortString | None = Field(default=None, description="Taint value, with operator Equal.")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = Field(
-        default=None, description="NoSchedule, PreferNoSchedule or NoExecute; none means all."
-    )
-    toleration_seconds: Annotated[int, Field(ge=0, le=2**31 - 1)] | None = Field(
-        default=None, description="How long NoExecute is tolerated."
-    )
-
-    model_config = config_with_rules(
-        (
-            "has(self.key) && self.key != '' || has(self.operator) && self.operator == 'Exists'",
-            "a toleration without key needs operator: Exists",
-        ),
-        (
-            "!has(self.operator) || self.operator != 'Exists' || !has(self.value) || self.value == ''",
-            "a toleration with operator Exists has no value: leave it out, or use operator Equal",
-        ),
-        (
-            "!has(self.tolerationSeconds) || has(self.effect) && self.effect == 'NoExecute'",
-            "tolerationSeconds goes with effect: NoExecute",
-        ),
-    )
-
-
-LabelKey = Annotated[str, AfterValidator(label_key)]
-LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
-
-
-class PodTemplate(ApiModel):
-    """What an object may override of its pods; everything else comes from the chart's values."""
-
-    image: Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)] | None = Field(
-        default=None, description="Image of the main container."
-    )
-    resources: Resources | None = Field(default=None, description="Resources of the main container.")
-    node_selector: Annotated[dict[LabelKey, LabelValue], Field(max_length=16)] = Field(
-        default_factory=dict, description="Labels that a node must have."
-    )
-    tolerations: Annotated[list[Toleration], Field(max_length=16)] = Field(
-        default_factory=list, description="Taints that the pods tolerate."
-    )
-    priority_class_name: Name | None = Field(default=None, description="PriorityClass of the pods.")
 
 
 class ChildRef(StatusModel):

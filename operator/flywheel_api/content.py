@@ -87,9 +87,10 @@ EARLIER = frozenset({Stage.PREPARE})
 NEVER_REUSED = frozenset({Stage.GATE, Stage.EXPORT, Stage.REPORT})
 """They speak of one round: its promotion, its model's card and its page."""
 
-_SHAPE = frozenset(
-    {"podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store", "reuse"}
-)
+_SHAPE = frozenset({
+    "podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store",
+    "reuse",
+})  # fmt: skip
 """Fields of an RLJob that do not change what it learns."""
 
 

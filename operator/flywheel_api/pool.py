@@ -17,8 +17,9 @@ from flywheel_api.base import (
     config_with_rules,
 )
 from flywheel_api.causes import Cause
-from flywheel_api.common import ChildRef, PodTemplate, StoreRef
+from flywheel_api.common import ChildRef, StoreRef
 from flywheel_api.conditions import Conditions
+from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 
 SERVE_PORT = 8000
 
@@ -39,6 +40,12 @@ class EngineSpec(ApiModel):
     )
 
 
+HEAD_ON_GPUS = (
+    "!has(self.headTemplate) || self.gpusPerReplica > 0",
+    "on CPU the Ray head serves: say what you want of its pod in podTemplate, and leave headTemplate out",
+)
+
+
 class PoolTemplate(ApiModel):
     """The shape of a pool, without its model: what a round carries inline."""
 
@@ -49,6 +56,12 @@ class PoolTemplate(ApiModel):
         default="30m", description="How long the servers may take to answer before the pool counts as failed."
     )
     pod_template: PodTemplate = PodTemplate()
+    head_template: LikePodTemplate | None = Field(
+        default=None,
+        description="The fields of podTemplate for the Ray head beside GPUs, which serves nothing itself.",
+    )
+
+    model_config = config_with_rules(HEAD_ON_GPUS)
 
 
 class RolloutPoolSpec(PoolTemplate):
@@ -66,6 +79,7 @@ class RolloutPoolSpec(PoolTemplate):
     store: StoreRef = StoreRef()
 
     model_config = config_with_rules(
+        HEAD_ON_GPUS,
         ("has(self.round) != has(self.model)", "set exactly one of round and model"),
         ("self.gpusPerReplica > 0 || self.replicas <= 4", "a CPU pool (gpusPerReplica 0) has at most 4 replicas"),
     )

@@ -148,6 +148,7 @@ def training_spec(
         agent_loop=agent_loop,
         seed=round_spec.seed,
         pod_template=round_spec.training.pod_template,
+        head_template=round_spec.training.head_template,
         reuse=round_spec.reuse,
         **fields,
     )

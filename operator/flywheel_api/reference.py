@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,18 @@ def kind_page(kind: Kind) -> str:
     return HEADER + "\n".join(lines).rstrip() + "\n"
 
 
-def sections(path: str, schema: Schema) -> Iterator[str]:
-    """An object's heading, text, table of fields and rules; then the objects inside it."""
+def sections(path: str, schema: Schema, shown: dict[str, str] | None = None) -> Iterator[str]:
+    """An object's heading, text, table of fields and rules; then the objects inside it.
+
+    Fields that stand on the page already are not listed again: `shown` holds where each set of them does.
+    """
+    shown = {} if shown is None else shown
     yield f"## {path}\n"
+    fields = json.dumps(schema.get("properties", {}))
+    first = shown.setdefault(fields, path)
+    if first != path:
+        yield f"Fields as of [{first}](#{_anchor(first)}).\n"
+        return
     if schema.get("description"):
         yield f"{schema['description']}\n"
     yield "| field | type | default | meaning |\n|---|---|---|---|"
@@ -46,7 +56,11 @@ def sections(path: str, schema: Schema) -> Iterator[str]:
     for name, child in schema.get("properties", {}).items():
         inner, mark = _object_of(child)
         if inner.get("properties"):
-            yield from sections(f"{path}.{name}{mark}", inner)
+            yield from sections(f"{path}.{name}{mark}", inner, shown)
+
+
+def _anchor(heading: str) -> str:
+    return re.sub(r"[^a-z0-9-]", "", heading.lower())
 
 
 def _object_of(schema: Schema) -> tuple[Schema, str]:

@@ -38,13 +38,13 @@ from flywheel_api.common import (
     ChildRef,
     Domains,
     ModelStatus,
-    PodTemplate,
     Reuse,
     ReusedFrom,
     ReuseField,
     StoreRef,
 )
 from flywheel_api.conditions import Conditions
+from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 
 
 class Algorithm(StrEnum):
@@ -291,7 +291,7 @@ _SIZES: list[Any] = [  # `verl.rules` knows what overrides change, and what a ro
     {"rule": "self.gpusPerNode > 0 || self.nodes == 1 && self.rolloutTensorParallel == 1", "message": _ONE_CPU_NODE},
 ]
 
-_SHAPE = ("podTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
+_SHAPE = ("podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
     "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
     "checkpoint", "publish", "onCollapse", "seed", "reuse",
@@ -342,6 +342,10 @@ class RLJobSpec(ApiModel):
         json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
     )
     pod_template: PodTemplate = PodTemplate()
+    head_template: LikePodTemplate | None = Field(
+        default=None,
+        description="The fields of podTemplate for the Ray head beside GPUs, which trains nothing itself.",
+    )
     reuse: ReuseField = Reuse.ALWAYS
 
     model_config = ConfigDict(
@@ -376,9 +380,14 @@ class RLJobSpec(ApiModel):
                     "add agentLoop.domains, or use reward.type Math",
                 },
                 {
+                    "rule": "!has(self.headTemplate) || self.gpusPerNode > 0",
+                    "message": "on CPU the Ray head trains: say what you want of its pod in podTemplate, and leave "
+                    "headTemplate out",
+                },
+                {
                     "rule": only_these_change(_SHAPE, _CONTENT),
-                    "message": "what an RLJob trains cannot be changed (only podTemplate, retries, stallAfter, "
-                    "startupTimeout and wallClock can): apply a new one under another name",
+                    "message": "what an RLJob trains cannot be changed (only podTemplate, headTemplate, retries, "
+                    "stallAfter, startupTimeout and wallClock can): apply a new one under another name",
                 },
             ]
         },

@@ -34,7 +34,8 @@ from flywheel_api.bounds import (
     Temperature,
     WeightDecay,
 )
-from flywheel_api.common import BUILTIN_DOMAINS, Dialect, PodTemplate, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
+from flywheel_api.common import BUILTIN_DOMAINS, Dialect, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
+from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 from flywheel_api.pool import PoolTemplate
 from flywheel_api.rljob import (
     AdvantageNormalisation,
@@ -294,9 +295,10 @@ class TrainingSpec(ApiModel):
         description="Share of groups, over a whole training, that must have carried an advantage; below it the round "
         "is held: a few lucky samples decided the model.",
     )
-    pod_template: PodTemplate = Field(
-        default=PodTemplate(),
-        description="What trainings override of their pods; a change is for the next attempt.",
+    pod_template: PodTemplate = PodTemplate()
+    head_template: LikePodTemplate | None = Field(
+        default=None,
+        description="The fields of podTemplate for the Ray head beside GPUs, which trains nothing itself.",
     )
 
     model_config = config_with_rules(
@@ -306,14 +308,14 @@ class TrainingSpec(ApiModel):
         ),
         (
             only_these_change(
-                ("podTemplate", "reasoning.retries", "agentic.retries"),
+                ("podTemplate", "headTemplate", "reasoning.retries", "agentic.retries"),
                 (
                     *("preset", "nodes", "gpusPerNode", "informativeFloor", "publish", "onCollapse"),
                     *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
                     *("reasoning.formatBonus", "agentic.formatBonus"),
                 ),
             ),
-            "what is trained cannot be changed once applied (podTemplate and retries can): "
+            "what is trained cannot be changed once applied (podTemplate, headTemplate and retries can): "
             "apply a new round under another name",
         ),
     )
@@ -435,8 +437,8 @@ _INPUTS = (
     "export",
 )
 _MAY_CHANGE = (
-    "only budget, suspend, base.hub, training's podTemplate and retries, and an endpoint's url, apiKey, timeout, "
-    "concurrency, requestsPerMinute and the shape of its pool can"
+    "only budget, suspend, base.hub, jobTemplate, training's podTemplate, headTemplate and retries, and an endpoint's "
+    "url, apiKey, timeout, concurrency, requestsPerMinute and the shape of its pool can"
 )
 
 
@@ -466,6 +468,10 @@ class FlywheelRoundSpec(ApiModel):
         default=None, description="Where the model goes once it is promoted; unset leaves it in the store."
     )
     budget: BudgetSpec = BudgetSpec()
+    job_template: LikePodTemplate | None = Field(
+        default=None,
+        description="The fields of training.podTemplate for pods of the CPU stages; a change is for the next attempt.",
+    )
     suspend: bool = Field(default=False, description="Pause at the next stage boundary with GPUs freed.")
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(default=0, description="Seed of every random choice.")
     reuse: ReuseField = Reuse.ALWAYS

@@ -21,6 +21,7 @@ DEFAULTS = f"{CHART}/files/defaults.yaml"
 VALUES_SCHEMA = f"{CHART}/values.schema.json"
 _DEFAULTS_HEADER = "# Generated from values.yaml by `make generate`, because templates cannot read that file.\n"
 _LIMITS = ("minimum", "exclusiveMinimum", "maximum", "minLength", "maxLength", "pattern", "description")
+_SHARED = "PodShape"  # stands once among the schema's definitions, for the nine places that take one
 _SCALAR = {"type": ["string", "number", "boolean", "null"]}
 PAGE = "docs/reference/config.md"
 _TITLE = """# The operator's configuration
@@ -40,20 +41,26 @@ def config_page() -> str:
 def _with_defaults(schema: Schema, values: Any) -> Schema:
     """The schema with the real default of every field, so that both flavours show theirs; objects show none."""
     if "properties" in schema:
-        fields = {name: _with_defaults(child, values.get(name)) for name, child in schema["properties"].items()}
+        fields = {name: _with_defaults(child, (values or {}).get(name)) for name, child in schema["properties"].items()}
         return {key: value for key, value in schema.items() if key not in ("default", "required")} | {
             "properties": fields
         }
     return schema if values in (None, {}, []) else schema | {"default": values}
 
 
-def config_schema() -> Schema:
-    """What `config` may hold in values: any part of OperatorConfig, numbers as YAML writes them, null for a default."""
+def config_schema() -> tuple[Schema, Schema]:
+    """What `config` may hold in values: any part of OperatorConfig, numbers as YAML writes them, null for a default.
+
+    And the definitions that it refers to.
+    """
     raw = OperatorConfig.model_json_schema(by_alias=True)
-    return _values(raw, raw["$defs"])
+    defs = raw["$defs"]
+    return _values(raw, defs), {_SHARED: _values(defs[_SHARED], defs)}
 
 
 def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
+    if any(option.get("$ref", "").endswith(f"/{_SHARED}") for option in (raw, *raw.get("anyOf", []))):
+        return {"$ref": f"#/definitions/{_SHARED}"}
     node, _ = resolved(raw, defs, "config", ())
     found: Schema = {key: node[key] for key in _LIMITS if key in node}
     if "x-kubernetes-int-or-string" in node:
@@ -76,7 +83,8 @@ def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
 def values_schema(committed: str) -> str:
     """values.schema.json with what `config` holds as OperatorConfig says today."""
     schema = json.loads(committed)
-    schema["properties"]["config"] = config_schema()
+    schema["properties"]["config"], shared = config_schema()
+    schema["definitions"] |= shared
     return json.dumps(schema, indent=2) + "\n"
 
 

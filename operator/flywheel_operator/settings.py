@@ -13,10 +13,10 @@ from pydantic.alias_generators import to_camel
 
 from flywheel_api.base import IMAGE_PATTERN, RAY_VERSION_PATTERN
 from flywheel_api.bounds import Quantity, scalar_text
-from flywheel_api.common import LabelKey, LabelValue, Toleration
+from flywheel_api.pods.allowed import AllowList
+from flywheel_api.pods.template import Labels, PodShape
 
 Text = Annotated[str, BeforeValidator(scalar_text)]
-Labels = dict[LabelKey, Annotated[LabelValue, BeforeValidator(scalar_text)]]
 Image = Annotated[str, Field(pattern=IMAGE_PATTERN, max_length=512)]
 ANY_ADDRESS = "0.0.0.0"
 """`dashboard-host` of the head; where pods have IPv6 addresses `config_file` makes it `::`."""
@@ -33,23 +33,6 @@ class Sizes(Model):
 
     requests: dict[str, Quantity] = Field(default_factory=dict, description="What the scheduler sets aside.")
     limits: dict[str, Quantity] = Field(default_factory=dict, description="What the container may use at most.")
-
-
-class PodDefaults(Model):
-    """Where pods of ours may run."""
-
-    node_selector: Labels = Field(default_factory=dict, description="Labels that a node must have.")
-    tolerations: list[Toleration] = Field(default_factory=list, description="Taints that the pods tolerate.")
-    priority_class_name: str | None = Field(
-        default=None, description="PriorityClass of the pods; an object's own wins."
-    )
-    runtime_class_name: str | None = Field(default=None, description="RuntimeClass of the pods, such as nvidia.")
-    labels: Labels = Field(
-        default_factory=dict, description="Labels of the pods beside ours, for policies that want some."
-    )
-    annotations: dict[str, Text] = Field(
-        default_factory=dict, description="Annotations of the pods, such as sidecar.istio.io/inject."
-    )
 
 
 class RayShape(Model):
@@ -69,7 +52,7 @@ class RayShape(Model):
         default_factory=dict, description="Arguments of ray start on workers."
     )
     env: dict[str, Text] = Field(
-        default_factory=dict, description="Environment of the Ray containers; null unsets a default."
+        default_factory=dict, description="Environment of all containers; null unsets a default."
     )
     shm_size: Quantity = Field(
         default="2Gi", description="sizeLimit of /dev/shm, which holds Ray's object store; it counts as memory."
@@ -77,7 +60,11 @@ class RayShape(Model):
     model_dir_size: Quantity | None = Field(
         default=None, description="sizeLimit of the emptyDir that holds the weights."
     )
-    pod: PodDefaults = Field(default=PodDefaults(), description="Where these pods may run.")
+    pod: PodShape = Field(default=PodShape(), description="Where and how these pods run.")
+    head_pod: PodShape | None = Field(
+        default=None,
+        description="The same for a head that does no work itself, as on GPUs; set it takes the place of `pod` there.",
+    )
 
 
 class Flavour(Model):
@@ -103,7 +90,7 @@ class JobShape(Model):
         description="Sizes of a stage's container.",
     )
     env: dict[str, Text] = Field(default_factory=dict, description="Environment of the stages; null unsets a default.")
-    pod: PodDefaults = Field(default=PodDefaults(), description="Where these pods may run.")
+    pod: PodShape = Field(default=PodShape(), description="Where and how these pods run.")
     shards: int = Field(default=1, ge=1, le=1024, description="Indexed Job completions of a stage.")
     stall_after_seconds: float = Field(
         default=900, gt=0, description="A stage without progress for so long is retried."
@@ -117,17 +104,6 @@ class JobShape(Model):
         gt=0,
         description="How long a stage waits for an endpoint that does not answer before it ends to be retried.",
     )
-
-
-class AllowList(Model):
-    """What `podTemplate` of a resource may override; anything else makes the object InvalidSpec."""
-
-    image: bool = Field(default=True, description="Whether another image may be named.")
-    image_prefixes: list[str] = Field(default_factory=list, description="Allowed beginnings; empty allows every image.")
-    resources: bool = Field(default=True, description="Whether requests and limits may be set.")
-    node_selector: bool = Field(default=True, description="Whether nodes may be chosen.")
-    tolerations: bool = Field(default=True, description="Whether taints may be tolerated.")
-    priority_class_names: list[str] = Field(default_factory=list, description="Allowed names; empty allows none.")
 
 
 class Timing(Model):

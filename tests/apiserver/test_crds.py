@@ -177,6 +177,14 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "many CPU servers": (POOL, lambda body: body["spec"].update(gpusPerReplica=0, replicas=5), "at most 4 replicas"),
     "no model": (POOL, drop("model"), "set exactly one of round and model"),
     "two models": (POOL, put("round", to="support-r1"), "set exactly one of round and model"),
+    "volume of two kinds": (JOB, put("podTemplate", "volumes", to=[
+        {"name": "v", "mountPath": "/v", "emptyDir": {}, "secret": "s"}]), "exactly one of persistentVolumeClaim"),
+    "volume without a place": (POOL, put("podTemplate", "volumes", to=[{"name": "v", "emptyDir": {}}]), "a mountPath"),
+    "capabilities that do nothing": (JOB, put("podTemplate", "securityContext", to={
+        "capabilities": {"add": ["IPC_LOCK"]}}), "set runAsUser to 0 as well"),
+    "a head on CPU": (JOB, lambda body: body["spec"].update(gpusPerNode=0, headTemplate={}), "leave headTemplate out"),
+    "a pool's head on CPU": (POOL, lambda body: body["spec"].update(
+        gpusPerReplica=0, replicas=1, headTemplate={}), "leave headTemplate out"),
     "no spec": (POOL, lambda body: body.pop("spec"), "spec: Required value"),
 }  # fmt: skip
 
@@ -370,7 +378,7 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "a longer training": (
         ROUND,
         put("training", "reasoning", "algorithm", to={"epochs": 2}),
-        "podTemplate and retries can",
+        "podTemplate, headTemplate and retries can",
     ),
     "another teacher": (ROUND, put("endpoints", 0, "model", to="other"), "apply a new round under another name"),
     "hotter sampling": (ROUND, put("endpoints", 1, "sampling", "temperature", to="0.1"), "apply a new round"),
@@ -420,6 +428,8 @@ MENDS: dict[str, tuple[str, Edit]] = {
     "pace": (ROUND, lambda body: body["spec"]["endpoints"][0].update(timeout="5m", concurrency=4, requestsPerMinute=9)),
     "shape of the pool": (ROUND, put("endpoints", 1, "pool", "startupTimeout", to="2h")),
     "pods of a job": (JOB, put("podTemplate", to={"nodeSelector": {"a": "b"}})),
+    "head of a job": (JOB, put("headTemplate", to={"annotations": {"a": "b"}})),
+    "pods of stages": (ROUND, put("jobTemplate", to={"annotations": {"a": "b"}})),
     "time-outs of a job": (
         JOB,
         lambda body: body["spec"].update(stallAfter="2h", startupTimeout="3h", wallClock="9h", retries={"limit": 7}),

@@ -12,7 +12,7 @@ from flywheel_operator.observe import preflight
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.pods import held
 from flywheel_operator.observe.services import run_of
-from flywheel_operator.plan.preflight import pod_template
+from flywheel_operator.plan.preflight import pods as pods_allowed
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.render.rayservice import LABEL_REVISION, revision, serves
@@ -58,7 +58,8 @@ def replicas(spec: RolloutPoolSpec, pods: list[Object]) -> int:
 
 
 async def _digest(context: Context, meta: Meta, spec: RolloutPoolSpec) -> tuple[str | None, Problem | None]:
-    problem = pod_template(spec.pod_template, context.config.pod_template) or await preflight.kuberay(context.kube)
+    templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
+    problem = pods_allowed(templates, context.config.pod_template) or await preflight.kuberay(context.kube)
     if problem is not None:
         return None, problem
     store, problem = await context.stores.checked(meta.namespace, spec.store.secret_name)

@@ -12,8 +12,9 @@ from flywheel_api.base import HUB, secret_value
 from flywheel_api.bounds import quantity
 from flywheel_api.capacity.hardware import PRODUCT_LABEL
 from flywheel_api.capacity.shape import Shape, official, shape_of
-from flywheel_api.common import ModelStatus, PodTemplate, SecretKeyRef
+from flywheel_api.common import ModelStatus, SecretKeyRef
 from flywheel_api.conditions import Reason
+from flywheel_api.pods.template import PodTemplate
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
@@ -12,9 +12,10 @@ from flywheel_api.capacity.hardware import CARDS, LARGEST, PRODUCT_LABEL, card_o
 from flywheel_api.capacity.shape import Shape
 from flywheel_api.capacity.training import Training, training
 from flywheel_api.capacity.whole import round_estimate, span
-from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import check_overrides
+from flywheel_api.pods.allowed import AllowList
+from flywheel_api.pods.template import PodTemplate
 from flywheel_api.presets import PRESETS, training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
@@ -27,47 +28,22 @@ _PROBLEMS_SHOWN = 3
 _ANY = "sha256:" + "0" * 64  # a model or data set: which one is no matter here
 
 
-class AllowList(Protocol):
-    """What a person who may create our objects may change of their pods: `settings.AllowList`."""
-
-    @property
-    def image(self) -> bool:
-        """Whether another image may be named."""
-
-    @property
-    def image_prefixes(self) -> list[str]:
-        """Allowed beginnings of images; empty allows every one."""
-
-    @property
-    def resources(self) -> bool:
-        """Whether requests and limits may be set."""
-
-    @property
-    def node_selector(self) -> bool:
-        """Whether nodes may be chosen."""
-
-    @property
-    def tolerations(self) -> bool:
-        """Whether taints may be tolerated."""
-
-    @property
-    def priority_class_names(self) -> list[str]:
-        """Allowed PriorityClasses; empty allows none."""
-
-
 def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
     """The first thing that is wrong with a round."""
     if spec.training.preset not in PRESETS:
         known = ", ".join(sorted(PRESETS))
         text = f"training.preset {spec.training.preset!r} is unknown: known presets are {known}"
         return Problem(Reason.INVALID_SPEC, text)
-    for template in (spec.training.pod_template, *(e.pool.pod_template for e in spec.endpoints if e.pool is not None)):
-        problem = pod_template(template, allowed)
-        if problem is not None:
-            return problem
+    problem = pods(templates_of(spec), allowed)
+    if problem is not None:
+        return problem
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
     for track in (name for name, made in tracks if made is not None):
-        problem = _verl(training_spec(spec, track, _ANY, _ANY, None))
+        job = training_spec(spec, track, _ANY, _ANY, None)
+        if job.head_template is not None and not job.gpus_per_node:
+            text = "on CPU the Ray head trains: say what you want of its pod in training.podTemplate"
+            return Problem(Reason.INVALID_SPEC, f"training.headTemplate is for trainings on GPUs; {text}")
+        problem = _verl(job)
         if problem is not None:
             return Problem(problem.reason, f"training.{track}: {problem.message}")
     return None
@@ -75,7 +51,19 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
 
 def rljob_spec(spec: RLJobSpec, allowed: AllowList) -> Problem | None:
     """The first thing that is wrong with an RLJob: what verl would refuse must cost no GPU start."""
-    return pod_template(spec.pod_template, allowed) or _verl(spec)
+    return pods({"podTemplate": spec.pod_template, "headTemplate": spec.head_template}, allowed) or _verl(spec)
+
+
+def templates_of(spec: FlywheelRoundSpec) -> dict[str, PodTemplate | None]:
+    """The templates of a round, by where they stand."""
+    pool = next((e.pool for e in spec.endpoints if e.pool is not None), None)
+    return {
+        "jobTemplate": spec.job_template,
+        "training.podTemplate": spec.training.pod_template,
+        "training.headTemplate": spec.training.head_template,
+        "endpoints[].pool.podTemplate": pool.pod_template if pool is not None else None,
+        "endpoints[].pool.headTemplate": pool.head_template if pool is not None else None,
+    }
 
 
 def _verl(spec: RLJobSpec) -> Problem | None:
@@ -148,27 +136,18 @@ def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:
     ]
 
 
-def pod_template(template: PodTemplate, allowed: AllowList) -> Problem | None:
-    """The allow-list of the chart: what a person who may create our objects may change of their pods."""
-    refused = [
-        ("image", template.image is not None and not _image_allowed(template.image, allowed)),
-        ("resources", template.resources is not None and not allowed.resources),
-        ("nodeSelector", bool(template.node_selector) and not allowed.node_selector),
-        ("tolerations", bool(template.tolerations) and not allowed.tolerations),
-        ("priorityClassName", template.priority_class_name not in (None, *allowed.priority_class_names)),
-    ]
-    wrong = [name for name, refuse in refused if refuse]
-    if not wrong:
-        return None
-    return Problem(
-        Reason.INVALID_SPEC,
-        f"podTemplate.{wrong[0]} is not allowed here: remove it, or ask the cluster's owner to allow it in the chart's "
-        "value config.podTemplate",
-    )
-
-
-def _image_allowed(image: str, allowed: AllowList) -> bool:
-    return allowed.image and (not allowed.image_prefixes or image.startswith(tuple(allowed.image_prefixes)))
+def pods(templates: Mapping[str, PodTemplate | None], allowed: AllowList) -> Problem | None:
+    """The allow-list of the chart: what a person who may create our objects may change of their pods, by field."""
+    for field, template in templates.items():
+        if template is None:
+            continue
+        misplaced, refused = template.misplaced(), allowed.refusal(template)
+        if misplaced is not None:
+            return Problem(Reason.INVALID_SPEC, f"{field}.{misplaced}")
+        if refused is not None:
+            text = f"{field}.{refused}: remove it, or ask the cluster's owner to allow it in the chart's values"
+            return Problem(Reason.INVALID_SPEC, text)
+    return None
 
 
 def champion(promotions: Iterable[Promotion], round_uid: str) -> Promotion | None:

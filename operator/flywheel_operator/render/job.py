@@ -16,19 +16,8 @@ from flywheel_api.stages import (
     StageConfig,
 )
 from flywheel_operator.model import Action, Meta, Object
-from flywheel_operator.render.common import (
-    CONTAINER_SECURITY,
-    config_env,
-    labels,
-    metadata,
-    mounts,
-    plain_env,
-    pod_metadata,
-    pod_spec,
-    sizes,
-    store_env,
-    volumes,
-)
+from flywheel_operator.render.common import config_env, labels, metadata, store_env
+from flywheel_operator.render.pod import PodRole, pod_metadata, pod_spec, sizes
 from flywheel_operator.settings import OperatorConfig
 
 HOME = "/home/flywheel"
@@ -37,24 +26,27 @@ HOME = "/home/flywheel"
 def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Action) -> Object:
     """The Job of a stage's attempt."""
     marks = labels(meta, ROUND.kind, "stage", action.stage, action.attempt)
-    shape, target = config.job, _target(stage)
+    shape, template, target = config.job, stage.spec.job_template, _target(stage)
+    role = PodRole.of(shape.pod, shape.env, template, HOME)
+    image = (template.image if template is not None else None) or shape.image
     container: Object = {
         "name": "stage",
-        "image": shape.image,
+        "image": image,
         "imagePullPolicy": config.image_pull_policy,
         "command": ["python", "-m", "flywheel_jobs", "stage"],
-        "env": [
-            *plain_env(shape.env | {"HOME": HOME, IMAGE_ENV: shape.image}),
+        **role.environment(
+            {"HOME": HOME, IMAGE_ENV: image},
             config_env(STAGE_CONFIG_ENV, stage),
             *store_env(stage.spec.store),
             *_keys(stage),
-        ],
-        "resources": sizes(shape.resources, None),
-        "securityContext": CONTAINER_SECURITY,
+        ),
+        "resources": sizes(shape.resources, template),
+        "securityContext": role.security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*mounts(HOME, heavy=False), *({"name": "export", "mountPath": EXPORT_DIR} for _ in target)],
+        "volumeMounts": [*role.mounts(), *({"name": "export", "mountPath": EXPORT_DIR} for _ in target)],
     }
-    pod = pod_spec(config, shape.pod, None, [container], [], [*volumes(None), *target])
+    pod = pod_spec(config, role, marks, [container])
+    pod["volumes"] += target
     pod["restartPolicy"] = "Never"
     pod["terminationGracePeriodSeconds"] = 30
     return {
@@ -67,7 +59,7 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
             "parallelism": stage.shards,
             "backoffLimit": 0,
             "podReplacementPolicy": "Failed",
-            "template": {"metadata": pod_metadata(shape.pod, marks), "spec": pod},
+            "template": {"metadata": pod_metadata(role.shape, marks), "spec": pod},
         },
     }
 

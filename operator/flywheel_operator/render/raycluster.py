@@ -4,20 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from flywheel_api.common import PodTemplate, StoreRef
+from flywheel_api.common import StoreRef
+from flywheel_api.names import NODE_TYPE
+from flywheel_api.pods.template import PodTemplate
 from flywheel_api.stages import IMAGE_ENV, MODEL_DIR_ENV
 from flywheel_operator.model import Object
-from flywheel_operator.render.common import (
-    CONTAINER_SECURITY,
-    MODEL_DIR,
-    mounts,
-    plain_env,
-    pod_metadata,
-    pod_spec,
-    sizes,
-    store_env,
-    volumes,
-)
+from flywheel_operator.render.common import MODEL_DIR, store_env
+from flywheel_operator.render.pod import CONTAINER_SECURITY, Heavy, PodRole, pod_metadata, pod_spec, sizes
 from flywheel_operator.settings import Flavour, OperatorConfig, RayShape, Sizes
 
 HOME = "/home/ray"
@@ -28,7 +21,7 @@ _PREFETCH = ("python", "-m", "flywheel_jobs", "fetch-model")
 
 @dataclass(frozen=True)
 class ClusterRequest:
-    """What a Ray cluster is for. `workers` of 0 means that the head does the work.
+    """What a Ray cluster is for. `workers` of 0 means that the head does the work, and that `template` is for it.
 
     `avoid` names nodes; `fetch_progress` is the key under which pods that fetch the model tell so, where their
     start is judged by it. `grace`: seconds from the request to stop to the end; `uploads` says that pods write to the
@@ -38,6 +31,7 @@ class ClusterRequest:
     model: str
     store: StoreRef
     template: PodTemplate
+    head_template: PodTemplate | None
     env: tuple[Object, ...]
     labels: dict[str, str]
     workers: int = 0
@@ -77,42 +71,35 @@ def ray_cluster(config: OperatorConfig, flavour: Flavour, shape: RayShape, reque
 
 
 def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest, head: bool) -> Object:
-    does_the_work = not head or request.workers == 0
-    main = _main_container(config, shape, request, head, does_the_work)
+    works = not head or request.workers == 0
+    template = request.template if works else request.head_template
+    chart = shape.pod if works or shape.head_pod is None else shape.head_pod
+    role = PodRole.of(chart, shape.env, template, HOME, Heavy(shape.shm_size, shape.model_dir_size))
+    image = (template.image if template is not None else None) or request.template.image or shape.image
+    gpus = {config.gpu_resource: str(request.gpus_per_worker)} if works and request.gpus_per_worker else {}
+    resources = sizes(shape.head if head else shape.worker, template, gpus)
+    main = _main_container(config, request, role, image, resources, head)
     # every pod of a model's cluster reads the weights or the tokenizer from its own disk
-    init = _fetch_container(config, flavour.init, main["image"], request)
-    template = request.template if does_the_work else None
-    spec = pod_spec(config, shape.pod, template, [main], [init], volumes(shape.shm_size, shape.model_dir_size))
+    init = _fetch_container(config, flavour.init, image, request, role)
+    marks = request.labels | {NODE_TYPE: "head" if head else "worker"}
+    spec = pod_spec(config, role, marks, [main], [init], request.avoid)
     spec["terminationGracePeriodSeconds"] = request.grace
-    if request.avoid:
-        spec["affinity"] = _away_from(request.avoid)
-    return {"metadata": pod_metadata(shape.pod, request.labels), "spec": spec}
-
-
-def _away_from(nodes: tuple[str, ...]) -> Object:
-    """By the node's name, of which a term takes one value."""
-    fields = [{"key": "metadata.name", "operator": "NotIn", "values": [node]} for node in nodes]
-    terms = {"nodeSelectorTerms": [{"matchFields": fields}]}
-    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": terms}}
+    return {"metadata": pod_metadata(role.shape, request.labels), "spec": spec}
 
 
 def _main_container(
-    config: OperatorConfig, shape: RayShape, request: ClusterRequest, head: bool, works: bool
+    config: OperatorConfig, request: ClusterRequest, role: PodRole, image: str, resources: Object, head: bool
 ) -> Object:
-    gpus = {config.gpu_resource: str(request.gpus_per_worker)} if works and request.gpus_per_worker else {}
-    image = request.template.image or shape.image
     container: Object = {
         "name": "ray-head" if head else "ray-worker",
         "image": image,
         "imagePullPolicy": config.image_pull_policy,
-        "env": [
-            *plain_env(shape.env | {MODEL_DIR_ENV: MODEL_DIR, IMAGE_ENV: image, "HOME": HOME}),
-            *store_env(request.store),
-            *request.env,
-        ],
-        "resources": sizes(shape.head if head else shape.worker, request.template if works else None, gpus),
-        "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": mounts(HOME, heavy=True),
+        **role.environment(
+            {MODEL_DIR_ENV: MODEL_DIR, IMAGE_ENV: image, "HOME": HOME}, *store_env(request.store), *request.env
+        ),
+        "resources": resources,
+        "securityContext": role.security(),
+        "volumeMounts": role.mounts(),
     }
     ports = [{"containerPort": port, "name": name} for port, name in HEAD_PORTS] if head else []
     if request.serve_port is not None:
@@ -124,15 +111,15 @@ def _main_container(
     return container
 
 
-def _fetch_container(config: OperatorConfig, init: Sizes, image: str, request: ClusterRequest) -> Object:
+def _fetch_container(config: OperatorConfig, init: Sizes, image: str, request: ClusterRequest, role: PodRole) -> Object:
     told = ["--progress", request.fetch_progress] if request.fetch_progress else []
     return {
         "name": "fetch-model",
         "image": image,
         "imagePullPolicy": config.image_pull_policy,
         "command": [*_PREFETCH, "--model", request.model, "--to", MODEL_DIR, *told],
-        "env": [*plain_env({"HOME": HOME}), *store_env(request.store)],
+        **role.environment({"HOME": HOME}, *store_env(request.store)),
         "resources": sizes(init, None),
         "securityContext": CONTAINER_SECURITY,
-        "volumeMounts": mounts(HOME, heavy=True),
+        "volumeMounts": role.mounts(),
     }

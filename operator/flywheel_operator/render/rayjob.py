@@ -33,6 +33,7 @@ def ray_job(
         model=seen.model or spec.model,
         store=spec.store,
         template=spec.pod_template,
+        head_template=spec.head_template,
         env=(config_env(TRAIN_CONFIG_ENV, train_config(config, meta, spec, status, seen, action.attempt)),),
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,

@@ -64,6 +64,7 @@ def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, diges
         model=digest,
         store=spec.store,
         template=spec.pod_template,
+        head_template=spec.head_template,
         env=(config_env(POOL_CONFIG_ENV, serve_config),),
         labels=marks,
         workers=spec.replicas if spec.gpus_per_replica else 0,

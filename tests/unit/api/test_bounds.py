@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from flywheel_api import base, bounds
 from flywheel_api.bounds import Rule, label_key, quantity
-from flywheel_api.common import Resources
+from flywheel_api.pods.template import Resources
 from flywheel_api.presets import training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec

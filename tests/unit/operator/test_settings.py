@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import yaml
 
-from flywheel_api.common import PodTemplate
+from flywheel_api.pods.template import PodTemplate
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_operator.config_file import ConfigError, load_config
 from flywheel_operator.model import Act, Action, Meta
 from flywheel_operator.ports import http
-from flywheel_operator.render.common import marked, sizes
+from flywheel_operator.render.common import marked
+from flywheel_operator.render.pod import sizes
 from flywheel_operator.render.rayservice import ray_service
 from flywheel_operator.runtime import ready
 from flywheel_operator.settings import OperatorConfig, Sizes

@@ -13,10 +13,11 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import format_time, parse_duration
 from flywheel_api.canonical import canonical_json
-from flywheel_api.common import PodTemplate
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.names import LABEL_OWNER_UID, child_name
 from flywheel_api.overrides import check_overrides
+from flywheel_api.pods.allowed import AllowList
+from flywheel_api.pods.template import PodTemplate
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.round import BudgetSpec, FlywheelRoundSpec
@@ -36,10 +37,9 @@ from flywheel_operator.model import (
 from flywheel_operator.observe.pool import replicas
 from flywheel_operator.plan import budget
 from flywheel_operator.plan.pool import plan_pool
-from flywheel_operator.plan.preflight import pod_template, rljob_spec, round_spec
+from flywheel_operator.plan.preflight import pods, rljob_spec, round_spec
 from flywheel_operator.plan.rljob import plan_rljob
 from flywheel_operator.ports.errors import Forbidden
-from flywheel_operator.settings import AllowList
 from unit.operator.world import NS, ROUND, START, World, env_json
 
 Object = dict[str, Any]
@@ -147,7 +147,7 @@ async def test_a_committed_stage_has_a_minute_for_its_pod_to_end_and_keep_its_lo
 def test_r9_a_pod_template_may_only_say_what_the_chart_allows(
     template: Object, allowed: AllowList, field: str | None
 ) -> None:
-    problem = pod_template(PodTemplate.model_validate(template), allowed)
+    problem = pods({"podTemplate": PodTemplate.model_validate(template)}, allowed)
     assert (problem is None) if field is None else (problem is not None and f"podTemplate.{field} " in problem.message)
 
 
