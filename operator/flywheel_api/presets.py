@@ -143,6 +143,7 @@ def training_spec(
         data=DataSpec(train=[train], validation=[validation] if validation else []),
         store=round_spec.store,
         reward=reward,
+        lora=round_spec.training.lora,
         publish=round_spec.training.publish,
         on_collapse=round_spec.training.on_collapse,
         agent_loop=agent_loop,

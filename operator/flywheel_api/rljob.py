@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import ConfigDict, Field
 from pydantic.alias_generators import to_camel
@@ -18,6 +18,7 @@ from flywheel_api.base import (
     StatusModel,
     Timestamp,
     config_with_rules,
+    is_none,
     only_these_change,
 )
 from flywheel_api.bounds import (
@@ -247,6 +248,32 @@ class CheckpointSpec(ApiModel):
     )
 
 
+LoraLayer = Literal["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+
+class LoraSpec(ApiModel):
+    """Adapters of low rank beside frozen weights, merged into what the policy samples with and what is published."""
+
+    rank: Annotated[int, Field(ge=1, le=512)] = Field(description="Rank of the adapters.")
+    alpha: Annotated[int, Field(ge=1, le=8192)] | None = Field(
+        default=None, description="Adapters count alpha / rank times; unset is twice the rank."
+    )
+    targets: Annotated[
+        list[LoraLayer],
+        Field(max_length=7, json_schema_extra={"x-kubernetes-list-type": "set"}),
+    ] = Field(default_factory=list, exclude_if=is_none, description="Layers that get one; unset is all of these.")
+
+    @property
+    def numerator(self) -> int:
+        """alpha, as it counts."""
+        return self.alpha or 2 * self.rank
+
+    @property
+    def layers(self) -> list[str]:
+        """Names of the layers that get an adapter, as every model of ours calls them."""
+        return list(self.targets or get_args(LoraLayer))
+
+
 class RetriesSpec(ApiModel):
     """Retries of failures of the program itself; preemption and lost infrastructure do not count."""
 
@@ -280,6 +307,11 @@ _MICRO_UNEVEN = (
 )
 _TENSOR_UNEVEN = "gpusPerNode must be a multiple of rolloutTensorParallel: rollout servers share a node's GPUs evenly"
 _ONE_CPU_NODE = "training on CPU (gpusPerNode 0) takes one node and rolloutTensorParallel 1"
+HEAD_ON_CPU = "on CPU the Ray head trains: say what you want of its pod in podTemplate, and leave headTemplate out"
+LORA_ON_CPU = (
+    "lora is for GPUs: verl 0.9.1 hands merged weights to the sampler in bfloat16, and on CPU the sampler's own "
+    "log-probs are trained with, in float32; leave lora out, or train on GPUs"
+)
 _SIZES: list[Any] = [  # `verl.rules` knows what overrides change, and what a round's preset comes to
     {"rule": f"{_MINI} * {_ROLLOUTS} % {_WORKERS} == 0", "message": _MINI_UNEVEN},
     {
@@ -294,7 +326,7 @@ _SIZES: list[Any] = [  # `verl.rules` knows what overrides change, and what a ro
 _SHAPE = ("podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
     "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
-    "checkpoint", "publish", "onCollapse", "seed", "reuse",
+    "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse",
 )  # fmt: skip
 
 
@@ -315,6 +347,9 @@ class RLJobSpec(ApiModel):
         default=1, description="GPUs that one rollout server shares."
     )
     checkpoint: CheckpointSpec = CheckpointSpec()
+    lora: LoraSpec | None = Field(
+        default=None, description="Train adapters and leave the weights as they are; absent trains all weights."
+    )
     publish: Publish = Field(
         default=Publish.BEST,
         description="Best: the checkpoint of highest validation reward (of training's own where nothing is validated), "
@@ -379,10 +414,10 @@ class RLJobSpec(ApiModel):
                     "message": "reward.type StateDiff scores tool environments: "
                     "add agentLoop.domains, or use reward.type Math",
                 },
+                {"rule": "!has(self.lora) || self.gpusPerNode > 0", "message": LORA_ON_CPU},
                 {
                     "rule": "!has(self.headTemplate) || self.gpusPerNode > 0",
-                    "message": "on CPU the Ray head trains: say what you want of its pod in podTemplate, and leave "
-                    "headTemplate out",
+                    "message": HEAD_ON_CPU,
                 },
                 {
                     "rule": only_these_change(_SHAPE, _CONTENT),

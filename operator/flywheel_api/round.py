@@ -42,6 +42,7 @@ from flywheel_api.rljob import (
     Algorithm,
     CheckpointSpec,
     KLType,
+    LoraSpec,
     OnCollapse,
     Overlong,
     Publish,
@@ -284,6 +285,9 @@ class TrainingSpec(ApiModel):
     agentic: TrackTraining = Field(
         default=TrackTraining(), description="The agentic track's training, where it differs from the preset."
     )
+    lora: LoraSpec | None = Field(
+        default=None, description="Train adapters and leave the weights as they are; absent trains all weights."
+    )
     publish: Publish = Field(
         default=Publish.BEST, description="Which checkpoint of a training becomes its model: Best or Last."
     )
@@ -310,7 +314,7 @@ class TrainingSpec(ApiModel):
             only_these_change(
                 ("podTemplate", "headTemplate", "reasoning.retries", "agentic.retries"),
                 (
-                    *("preset", "nodes", "gpusPerNode", "informativeFloor", "publish", "onCollapse"),
+                    *("preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse"),
                     *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
                     *("reasoning.formatBonus", "agentic.formatBonus"),
                 ),

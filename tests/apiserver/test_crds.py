@@ -177,6 +177,11 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "many CPU servers": (POOL, lambda body: body["spec"].update(gpusPerReplica=0, replicas=5), "at most 4 replicas"),
     "no model": (POOL, drop("model"), "set exactly one of round and model"),
     "two models": (POOL, put("round", to="support-r1"), "set exactly one of round and model"),
+    "adapters on CPU": (JOB, lambda body: body["spec"].update(gpusPerNode=0, lora={"rank": 8}), "lora is for GPUs"),
+    "adapters of no rank": (JOB, put("lora", to={"rank": 0}), "greater than or equal to 1"),
+    "adapters beyond vLLM": (ROUND, put("training", "lora", to={"rank": 513}), "less than or equal to 512"),
+    "adapters without a rank": (JOB, put("lora", to={"alpha": 8}), "spec.lora.rank: Required value"),
+    "adapters on the head": (JOB, put("lora", to={"rank": 8, "targets": ["lm_head"]}), 'supported values: "q_proj"'),
     "volume of two kinds": (JOB, put("podTemplate", "volumes", to=[
         {"name": "v", "mountPath": "/v", "emptyDir": {}, "secret": "s"}]), "exactly one of persistentVolumeClaim"),
     "volume without a place": (POOL, put("podTemplate", "volumes", to=[{"name": "v", "emptyDir": {}}]), "a mountPath"),
@@ -396,6 +401,12 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "no reuse": (ROUND, put("reuse", to="Never"), "apply a new round under another name"),
     "a longer run": (JOB, put("algorithm", "epochs", to=2), "what an RLJob trains cannot be changed"),
     "a job's verl key": (JOB, put("overrides", to={"a.b": 2}), "what an RLJob trains cannot be changed"),
+    "adapters of a round": (
+        ROUND,
+        put("training", "lora", to={"rank": 8}),
+        "podTemplate, headTemplate and retries can",
+    ),
+    "a job's adapters": (JOB, put("lora", to={"rank": 8}), "what an RLJob trains cannot be changed"),
     "a job's single turn": (JOB, drop("agentLoop"), "add agentLoop.domains"),
 }
 

@@ -29,6 +29,7 @@ from verl.model_merger.fsdp_model_merger import FSDPModelMerger, merge_non_dtens
 from verl.utils import hf_tokenizer
 
 from flywheel_api.capacity.memory import MERGE_GROUP
+from flywheel_jobs.trainer.adapters import adapters, published_name, scale
 from flywheel_jobs.trainer.groups import grouped
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -60,7 +61,9 @@ class StreamingMerger(FSDPModelMerger):  # type: ignore[misc]
                 f"shards of a {len(mesh_shape)}-dimensional mesh cannot be merged: use plain FSDP"
             )
         shards = [self._shard(world_size, rank) for rank in range(total_shards)]
-        return {name: self._merged(name, [shard.pop(name) for shard in shards]) for name in sorted(shards[0])}
+        found = {name: self._merged(name, [shard.pop(name) for shard in shards]) for name in sorted(shards[0])}
+        folded(found, Path(self.config.local_dir))
+        return found
 
     def _merged(self, name: str, parts: Sequence[Any]) -> torch.Tensor:
         if not isinstance(parts[0], DTensor):
@@ -105,6 +108,19 @@ class StreamingMerger(FSDPModelMerger):  # type: ignore[misc]
         tokenizer = hf_tokenizer(self.hf_model_config_path)
         if tokenizer is not None:
             tokenizer.save_pretrained(target)
+
+
+def folded(parameters: Tensors, shards: Path) -> None:
+    """Adds adapters to the weights that they stand beside, in float32, and gives those their own names again."""
+    pairs = adapters(parameters)
+    if not pairs:
+        return
+    times = scale(shards)
+    for one in pairs:
+        weight, down, up = (parameters[one.weight], parameters.pop(one.down), parameters.pop(one.up))
+        weight.copy_(weight.float() + times * (up.float() @ down.float()))
+    for name in list(parameters):
+        parameters[published_name(name)] = parameters.pop(name)
 
 
 def save_groups(model: Any, parameters: Tensors, target: Path) -> None:

@@ -170,14 +170,20 @@ def host(s: Shape, nodes: int, gpus_per_node: int, offloads: bool) -> float:
     return 40e9 + 10e9 * gpus_per_node + states * (2.5 if offloads else 1)
 
 
-def checkpoint(s: Shape) -> float:
-    """Bytes of one checkpoint over all nodes: 4 a weight and Adam's 8, as measured (12.0 on the H200)."""
-    return 12.0 * s.weights
+def checkpoint(s: Shape, adapters: int | None = None) -> float:
+    """Bytes of one checkpoint over all nodes: 4 a weight and Adam's 8, as measured (12.0 on the H200).
+
+    With adapters of so many weights those alone have Adam's: verl saves the frozen weights beside them.
+    """
+    return 12.0 * s.weights if adapters is None else 4.0 * s.weights + 12.0 * adapters
 
 
-def disk(s: Shape, nodes: int, kept: int) -> float:
-    """Bytes of a node's disk: images, the model, the checkpoints that are kept and one in the making, one resumed."""
-    return 25e9 + 2.0 * s.weights + (kept + 1) * checkpoint(s) / nodes + 14.0 * s.weights / nodes
+def disk(s: Shape, nodes: int, kept: int, saved: float) -> float:
+    """Bytes of a node's disk: images, the model, the checkpoints that are kept and one in the making, one resumed.
+
+    `saved` are those of one checkpoint.
+    """
+    return 25e9 + 2.0 * s.weights + (kept + 1) * saved / nodes + 14.0 * s.weights / nodes
 
 
 def merge(s: Shape) -> float:

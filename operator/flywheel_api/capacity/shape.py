@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -78,6 +78,15 @@ class Shape:
         """Weights that a token is multiplied with: the embedding is looked up, the head is multiplied."""
         mlp = self.expert * (self.active_experts or 1) + self.hidden * self.experts
         return self.layers * (self._attention + mlp) + self.embedding
+
+    def adapters(self, layers: Iterable[str], rank: int) -> int:
+        """Weights of low-rank adapters on these linear layers of every decoder layer."""
+        key, mlp = self.hidden + self.key, self.hidden + self.inner
+        widths = {
+            "q_proj": self.hidden + self.query, "k_proj": key, "v_proj": key, "o_proj": self.query + self.hidden,
+            "gate_proj": mlp, "up_proj": mlp, "down_proj": mlp,
+        }  # fmt: skip
+        return self.layers * rank * sum(widths[layer] for layer in layers)
 
     @property
     def kv_bytes(self) -> int:

@@ -20,7 +20,6 @@ ANSWERED = 0.35
 """Mean answer over the longest that is allowed: an assumption; 0.1 to 0.7 is seen."""
 PROMPTED = 0.5
 """The same of prompts."""
-_ADAPTERS = 0.25  # rank 512 on all of 8B is 1.4e9 weights of 8.2e9: the largest that vLLM takes
 _LIMIT = 16384  # verl's own
 _NOWHERE = RunPaths(model="-", train=("-",), validation=(), checkpoints="-", rollouts="-", agent_loops="-")
 _FEWER = "set {keys} to fewer (a row has up to {longest} tokens), or lower algorithm.maxResponseTokens"
@@ -69,7 +68,7 @@ def training(spec: RLJobSpec, shape: Shape, card: Card, overrides: Mapping[str, 
     engine: dict[str, float] = {}
     step: dict[str, float] = {}
     findings: tuple[Finding, ...] = ()
-    at = _layout(spec, told)
+    at = _layout(spec, shape, told)
     if gpus:
         share = number(told.get(f"{ROLLOUT}.gpu_memory_utilization"), 0.5)
         slots = int(number(told.get(f"{ROLLOUT}.max_num_seqs"), pace.SLOTS))
@@ -83,6 +82,7 @@ def training(spec: RLJobSpec, shape: Shape, card: Card, overrides: Mapping[str, 
         }
         findings = _findings(spec, told, peaks, cache, card)
         step = _step(spec, shape, card, gpus, engine["cache"], slots) if cache > 0 else {}
+    saved = memory.checkpoint(shape, adapters_of(spec, shape))
     offloads = at.optimizer_offload or at.param_offload or at.offload_policy
     return Training(
         shape=shape,
@@ -91,9 +91,9 @@ def training(spec: RLJobSpec, shape: Shape, card: Card, overrides: Mapping[str, 
         peaks=peaks,
         engine=engine,
         cache_tokens=cache,
-        host=memory.host(shape, spec.nodes, spec.gpus_per_node, offloads),
-        disk=memory.disk(shape, spec.nodes, kept=1),  # a committed checkpoint goes from the nodes' disks
-        checkpoint=memory.checkpoint(shape),
+        host=memory.host(shape, spec.nodes, spec.gpus_per_node, offloads or spec.lora is not None),
+        disk=memory.disk(shape, spec.nodes, 1, saved),  # a committed checkpoint goes from the nodes' disks
+        checkpoint=saved,
         merge=memory.merge(shape),
         step=step,
         findings=findings,
@@ -109,7 +109,7 @@ def _longest(spec: RLJobSpec) -> int:
     return spec.algorithm.max_prompt_tokens + spec.algorithm.max_response_tokens
 
 
-def _layout(spec: RLJobSpec, told: Mapping[str, Any]) -> Layout:
+def _layout(spec: RLJobSpec, shape: Shape, told: Mapping[str, Any]) -> Layout:
     fsdp = f"{ACTOR}.fsdp_config"
     keys = (f"{ACTOR}.ppo_max_token_len_per_gpu", f"{ROLLOUT}.log_prob_max_token_len_per_gpu")
     rows = (f"{ACTOR}.ppo_micro_batch_size_per_gpu", f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu")
@@ -122,7 +122,9 @@ def _layout(spec: RLJobSpec, told: Mapping[str, Any]) -> Layout:
         limits = [number(told.get(key), 1) * _longest(spec) for key in rows]
     sliced = number(told.get(f"{ACTOR}.ulysses_sequence_parallel_size"), 1)
     shards = int(number(told.get(f"{fsdp}.fsdp_size"), spec.nodes * spec.gpus_per_node))
-    others = (12.0 if spec.algorithm.type is Algorithm.PPO else 0.0) + (4.0 if _references(spec) else 0.0)
+    adapters = adapters_of(spec, shape)
+    reference = 4.0 if _references(spec) and adapters is None else 0.0  # without its adapters a policy is its reference
+    others = (12.0 if spec.algorithm.type is Algorithm.PPO else 0.0) + reference
     return Layout(
         gpus=max(1, min(shards, spec.nodes * spec.gpus_per_node)),
         update_tokens=int(limits[0] / sliced),
@@ -138,8 +140,13 @@ def _layout(spec: RLJobSpec, told: Mapping[str, Any]) -> Layout:
         param_offload=told.get(f"{fsdp}.param_offload") is True,
         offload_policy=told.get(f"{fsdp}.offload_policy") is True,
         others=others,
-        trained=_ADAPTERS if number(told.get("actor_rollout_ref.model.lora_rank"), 0) else 1.0,
+        trained=1.0 if adapters is None else adapters / shape.weights,
     )
+
+
+def adapters_of(spec: RLJobSpec, shape: Shape) -> int | None:
+    """Weights of the adapters that are trained; None where all weights are."""
+    return shape.adapters(spec.lora.layers, spec.lora.rank) if spec.lora is not None else None
 
 
 def _references(spec: RLJobSpec) -> int:

@@ -72,8 +72,11 @@ def round_estimate(
         gpu_hours += serving * policy.pool.replicas * policy.pool.gpus_per_replica
         hours += serving
         findings += [problem] if problem else []
-    saves = sum(math.ceil(steps[track] / job.checkpoint.every_steps) for track, job in specs.items())
-    traffic = saves * memory.checkpoint(shape) + len(specs) * 4.0 * shape.weights
+    saved = sum(
+        math.ceil(steps[track] / job.checkpoint.every_steps) * trainings[track].checkpoint
+        for track, job in specs.items()
+    )
+    traffic = saved + len(specs) * 4.0 * shape.weights
     return RoundEstimate(
         trainings, steps, gpu_hours, hours, tokens, traffic, (*findings, *_budget(spec, gpu_hours, hours, tokens))
     )

@@ -11,37 +11,37 @@ from pydantic import Field, WithJsonSchema
 
 from flywheel_api.base import ApiModel, ShortString
 
-Weight = Annotated[int, Field(ge=1, le=100)]
+_REQUIRED, _PREFERRED = (f"{how}DuringSchedulingIgnoredDuringExecution" for how in ("required", "preferred"))
+Weight = Annotated[int, Field(ge=1, le=100, description="How much it counts, 1 to 100.")]
 
 
-class _Requirement(ApiModel):
-    key: ShortString
-    values: list[str] = Field(default_factory=list)
-
-
-class NodeRequirement(_Requirement):
+class NodeRequirement(ApiModel):
     """A label or a field of a node."""
 
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"]
+    key: ShortString = Field(description="The label, or metadata.name.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist", "Gt", "Lt"] = Field(description="How it is compared.")
+    values: list[str] = Field(default_factory=list, description="With what.")
 
 
-class LabelRequirement(_Requirement):
+class LabelRequirement(ApiModel):
     """A label of pods or namespaces."""
 
-    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    key: ShortString = Field(description="The label.")
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"] = Field(description="How it is compared.")
+    values: list[str] = Field(default_factory=list, description="With what.")
 
 
 class NodeTerm(ApiModel):
     """Nodes that meet all of these."""
 
-    match_expressions: list[NodeRequirement] = Field(default_factory=list)
-    match_fields: list[NodeRequirement] = Field(default_factory=list)
+    match_expressions: list[NodeRequirement] = Field(default_factory=list, description="Of their labels.")
+    match_fields: list[NodeRequirement] = Field(default_factory=list, description="Of their fields.")
 
 
 class NodeTerms(ApiModel):
     """Nodes that meet one of these."""
 
-    node_selector_terms: Annotated[list[NodeTerm], Field(min_length=1)]
+    node_selector_terms: Annotated[list[NodeTerm], Field(min_length=1)] = Field(description="The alternatives.")
 
 
 class PreferredNodes(ApiModel):
@@ -54,25 +54,23 @@ class PreferredNodes(ApiModel):
 class NodeAffinity(ApiModel):
     """Which nodes."""
 
-    required: NodeTerms | None = Field(default=None, alias="requiredDuringSchedulingIgnoredDuringExecution")
-    preferred: list[PreferredNodes] = Field(
-        default_factory=list, alias="preferredDuringSchedulingIgnoredDuringExecution"
-    )
+    required: NodeTerms | None = Field(default=None, alias=_REQUIRED)
+    preferred: list[PreferredNodes] = Field(default_factory=list, alias=_PREFERRED, description="Which rather.")
 
 
 class LabelSelector(ApiModel):
     """Pods or namespaces by label."""
 
-    match_labels: dict[str, str] = Field(default_factory=dict)
-    match_expressions: list[LabelRequirement] = Field(default_factory=list)
+    match_labels: dict[str, str] = Field(default_factory=dict, description="With these values.")
+    match_expressions: list[LabelRequirement] = Field(default_factory=list, description="That meet these.")
 
 
 class PodTerm(ApiModel):
     """Near, or away from, these pods."""
 
-    topology_key: ShortString
+    topology_key: ShortString = Field(description="Label of nodes whose value says what is near.")
     label_selector: LabelSelector | None = None
-    namespaces: list[str] = Field(default_factory=list)
+    namespaces: list[str] = Field(default_factory=list, description="Where the pods are; none is the same namespace.")
     namespace_selector: LabelSelector | None = None
 
 
@@ -86,10 +84,8 @@ class PreferredPods(ApiModel):
 class PodAffinity(ApiModel):
     """Near which pods, or away from which."""
 
-    required: list[PodTerm] = Field(default_factory=list, alias="requiredDuringSchedulingIgnoredDuringExecution")
-    preferred: list[PreferredPods] = Field(
-        default_factory=list, alias="preferredDuringSchedulingIgnoredDuringExecution"
-    )
+    required: list[PodTerm] = Field(default_factory=list, alias=_REQUIRED, description="All of these.")
+    preferred: list[PreferredPods] = Field(default_factory=list, alias=_PREFERRED, description="Rather these.")
 
 
 class AffinityParts(ApiModel):

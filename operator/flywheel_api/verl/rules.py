@@ -40,11 +40,9 @@ DEFAULTS: dict[str, Any] = {
     f"{_CRITIC}.ppo_micro_batch_size": None,
     f"{_CRITIC}.ppo_micro_batch_size_per_gpu": None,
     f"{_CRITIC}.ulysses_sequence_parallel_size": 1,
-    "actor_rollout_ref.model.lora_rank": 0,
 }
 """verl's own values of keys that the rules ask about and that Flywheel does not always set."""
 _LOSS_MODES = ("token-mean", "token-sum", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm")
-_LORA_RANKS = 512  # the most that vLLM takes
 _NOWHERE = RunPaths(model="-", train=("-",), validation=(), checkpoints="-", rollouts="-", agent_loops="-")
 
 
@@ -226,11 +224,6 @@ def _temperature(a: _Asked) -> str | None:
     return None
 
 
-def _lora(a: _Asked) -> str | None:
-    rank = a.size("actor_rollout_ref.model.lora_rank")
-    return f"actor_rollout_ref.model.lora_rank {rank} exceeds vLLM's {_LORA_RANKS}" if rank > _LORA_RANKS else None
-
-
 def _packed_length(a: _Asked) -> str | None:
     """Packing by tokens needs room for the longest sequence: verl finds that out in its first update."""
     longest = a.size("data.max_prompt_length") + a.size("data.max_response_length")
@@ -265,7 +258,6 @@ RULES: tuple[Rule, ...] = (
     _rollout_parallel,
     _rollout_mode,
     _temperature,
-    _lora,
     _packed_length,
     _window,
 )

@@ -58,6 +58,7 @@ def settings(
         _data(spec, paths),
         _algorithm(spec),
         _actor(spec),
+        _lora(spec),
         reference(spec),
         critic(spec, paths.model),
         _rollout(spec, paths),
@@ -201,6 +202,19 @@ def _actor(spec: RLJobSpec) -> dict[str, Any]:
         f"{actor}.data_loader_seed": spec.seed,
         "actor_rollout_ref.model.use_remove_padding": packed(spec),
         "actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+    }
+
+
+def _lora(spec: RLJobSpec) -> dict[str, Any]:
+    """Adapters, merged before each hand-over: what samples is what is published, and what a pool of it serves."""
+    if spec.lora is None:
+        return {}
+    model = "actor_rollout_ref.model"
+    return {
+        f"{model}.lora_rank": spec.lora.rank,
+        f"{model}.lora_alpha": spec.lora.numerator,
+        f"{model}.target_modules": spec.lora.layers,
+        f"{model}.lora.merge": True,
     }
 
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from flywheel_api.artifacts import checkpoint_key, checkpoints_prefix, result_prefix
 from flywheel_api.capacity.memory import checkpoint
 from flywheel_api.capacity.shape import Shape
+from flywheel_api.capacity.training import adapters_of
 from flywheel_api.common import Reuse, ReusedFrom
 from flywheel_api.content import content_key, training_content
 from flywheel_api.names import child_name
@@ -137,8 +138,10 @@ def _fits(context: Context, spec: RLJobSpec, shape: Shape | str) -> Problem | No
 
 def _checkpoint_bytes(spec: RLJobSpec, shape: Shape | str) -> float | None:
     """PPO's value model has the policy's shape."""
-    models = 2 if spec.algorithm.type is Algorithm.PPO else 1
-    return checkpoint(shape) * models if isinstance(shape, Shape) else None
+    if not isinstance(shape, Shape):
+        return None
+    value = checkpoint(shape) if spec.algorithm.type is Algorithm.PPO else 0.0
+    return checkpoint(shape, adapters_of(spec, shape)) + value
 
 
 async def _content(

@@ -18,7 +18,7 @@ from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.presets import PRESETS, training_spec
 from flywheel_api.results import Track
-from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import EstimateStatus, RoleTokens
 from flywheel_api.verl.rules import refusals
@@ -40,13 +40,19 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
     for track in (name for name, made in tracks if made is not None):
         job = training_spec(spec, track, _ANY, _ANY, None)
-        if job.head_template is not None and not job.gpus_per_node:
-            text = "on CPU the Ray head trains: say what you want of its pod in training.podTemplate"
-            return Problem(Reason.INVALID_SPEC, f"training.headTemplate is for trainings on GPUs; {text}")
-        problem = _verl(job)
+        problem = _on_cpu(job) or _verl(job)
         if problem is not None:
             return Problem(problem.reason, f"training.{track}: {problem.message}")
     return None
+
+
+def _on_cpu(job: RLJobSpec) -> Problem | None:
+    """What the RLJob's own CRD refuses, and a round's cannot, as its preset says where it trains."""
+    if job.gpus_per_node:
+        return None
+    if job.lora is not None:
+        return Problem(Reason.INVALID_SPEC, LORA_ON_CPU)
+    return Problem(Reason.INVALID_SPEC, HEAD_ON_CPU) if job.head_template is not None else None
 
 
 def rljob_spec(spec: RLJobSpec, allowed: AllowList) -> Problem | None:
@@ -101,6 +107,7 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
     usual = CARDS["H100"]
     estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual)
     judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST)
+    adapters = _adapters(training_spec(spec, Track.REASONING, _ANY, _ANY, None), shape)
     refused = [f.text for f in judged.findings if not f.fits] + _merge(estimate.trainings.values(), at)
     tight = [] if card else [f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"]
     tight += [f.text for f in estimate.findings if f.text not in refused]
@@ -113,6 +120,8 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
         written=f"{estimate.traffic / 1e9:.0f}",
         note=note,
     )
+    if adapters is not None:
+        return Problem(Reason.INVALID_SPEC, f"training.{adapters}"), status
     return (Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None), status
 
 
@@ -120,9 +129,27 @@ def job_fits(spec: RLJobSpec, shape: Shape | str, at: Hardware) -> Problem | Non
     """What of a training on GPUs cannot fit."""
     if isinstance(shape, str):
         return None
+    wrong = _adapters(spec, shape)
+    if wrong is not None:
+        return Problem(Reason.INVALID_SPEC, wrong)
     one = training(spec, shape, card_of(at.product) or LARGEST, at.overrides)
     refused = [f.text for f in one.findings if not f.fits] + _merge([one], at)
     return Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None
+
+
+def _adapters(spec: RLJobSpec, shape: Shape) -> str | None:
+    """Adapters that this model cannot have."""
+    if spec.lora is None:
+        return None
+    if shape.experts:
+        return (
+            f"lora is for dense models: this one has {shape.experts} experts, whose weights are no layers that verl "
+            "0.9.1 puts an adapter on; leave lora out"
+        )
+    narrowest = min(shape.hidden, shape.key, shape.query, shape.inner)
+    if spec.lora.rank >= narrowest:
+        return f"lora.rank {spec.lora.rank} is no low rank for a layer {narrowest} wide: lower it, or leave lora out"
+    return None
 
 
 def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:

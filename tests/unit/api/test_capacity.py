@@ -19,7 +19,7 @@ from flywheel_api.capacity.shape import KNOWN, Shape, UnknownShape, known, shape
 from flywheel_api.capacity.text import estimate
 from flywheel_api.capacity.training import training
 from flywheel_api.capacity.whole import round_estimate
-from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob import LoraSpec, RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -287,7 +287,15 @@ def test_offload_leaves_the_peak_of_a_pass_and_frees_the_generation() -> None:
 def test_adapters_need_little_beside_the_frozen_weights() -> None:
     share = {"actor_rollout_ref.rollout.gpu_memory_utilization": 0.8}
     assert "generation" in _refused(overrides=share)
-    assert "generation" not in _refused(overrides=share | {"actor_rollout_ref.model.lora_rank": 32})
+    assert "generation" not in _refused(overrides=share, lora={"rank": 32})
+    with_kl = {"klCoefficient": "0.01"}
+    whole, low = (
+        training(_job(algorithm=with_kl, **more), KNOWN["Qwen3-8B"], H100) for more in ({}, {"lora": {"rank": 32}})
+    )
+    assert "reference or critic" in whole.peaks["update"].parts  # without its adapters a policy is its reference
+    assert "reference or critic" not in low.peaks["update"].parts
+    assert KNOWN["Qwen3-8B"].adapters(LoraSpec(rank=32).layers, 32) == pytest.approx(87.3e6, rel=0.001)
+    assert low.checkpoint == pytest.approx(4 * 8.19e9 + 12 * 87.3e6, rel=0.01) and low.disk < whole.disk
 
 
 def test_published_runs_that_did_not_fit() -> None:

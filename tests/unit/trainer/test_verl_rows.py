@@ -61,8 +61,8 @@ OUTSIDE: list[tuple[str, list[Any], list[Any]]] = [
     ("algorithm.kl_ctrl.horizon", [0], [1]),
     ("algorithm.gamma", [-0.01, 1.01], [0, 1]),
     ("algorithm.lam", [-0.01, 1.01], [0, 1]),
-    ("actor_rollout_ref.model.lora_rank", [-1], [0, 64]),
-    ("actor_rollout_ref.model.lora_alpha", [0], [1]),
+    ("critic.model.lora_rank", [-1], [0, 64]),
+    ("critic.model.lora_alpha", [0], [1]),
 ]
 UNKNOWN: list[tuple[str, Any, list[Any]]] = [
     (f"{ROLLOUT}.name", "sglang", ["vllm"]),
@@ -129,7 +129,6 @@ REFUSED = [entry["case"] for entry in json.loads(VERDICTS.read_text())["verdicts
     {"overrides": {f"{ROLLOUT}.temperature": 0}},
     {"overrides": {f"{ACTOR}.ppo_max_token_len_per_gpu": 512}},
     {"overrides": {f"{ROLLOUT}.max_model_len": 64}},
-    {"overrides": {"actor_rollout_ref.model.lora_rank": 1024}},
 ]
 
 

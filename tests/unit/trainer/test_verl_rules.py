@@ -100,8 +100,8 @@ def test_sentences_say_what_to_change(fields: dict[str, Any], says: str) -> None
         ("critic.cliprange_value", [-0.5], [0.5]),
         ("data.truncation", ["cut"], ["left", "error"]),
         ("trainer.logger", [["console", "wand"], "tensorbord"], [["console", "wandb"], "tensorboard"]),
-        ("actor_rollout_ref.model.lora_rank", [-1], [0, 32]),
-        ("actor_rollout_ref.model.lora_alpha", [0, -16], [16]),
+        ("critic.model.lora_rank", [-1], [0, 32]),
+        ("critic.model.lora_alpha", [0, -16], [16]),
     ],
 )
 def test_values_that_only_the_gpus_would_refuse_are_refused_before(key: str, bad: list[Any], good: list[Any]) -> None:
