@@ -65,7 +65,8 @@ def _root(kind: Kind) -> Schema:
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
             "spec": without_item_defaults(structural_schema(kind.spec)),
-            "status": structural_schema(kind.status, defaults=False),
+            # written as a whole and by the operator alone: whose each of its fields is would double it in each write
+            "status": structural_schema(kind.status, defaults=False) | {"x-kubernetes-map-type": "atomic"},
         },
         "x-kubernetes-validations": root_rules(kind),
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from flywheel_api.base import StatusModel, format_time
@@ -55,8 +55,19 @@ async def execute(
                 refused = problem or refused
         except PortError as error:
             trouble = trouble or error
-    await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(notes)))
+    await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(_told(notes))))
     return Outcome(refused, trouble, written is not obj)
+
+
+def _told(notes: Iterable[Note]) -> list[Note]:
+    """One Event for good news and what follows from it: the API server writes each of them to disk."""
+    told: list[Note] = []
+    for note in notes:
+        if note.follows and told and told[-1].type == "Normal":
+            told[-1] = replace(told[-1], message=f"{told[-1].message}; {note.message}")
+        else:
+            told.append(note)
+    return told
 
 
 async def _still(kube: KubeApi, obj: Object) -> None:

@@ -9,7 +9,7 @@ from flywheel_api.names import LABEL_OWNER_KIND, LABEL_OWNER_NAME
 from flywheel_operator.execute import post_event
 from flywheel_operator.logs import get_logger
 from flywheel_operator.model import Note
-from flywheel_operator.ports.cache import WATCHED, CachedKube
+from flywheel_operator.ports.cache import WATCHED, CachedKube, Wrote
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import OWN, Object, labels_of
 from flywheel_operator.queue import Key, WorkQueue
@@ -28,17 +28,17 @@ class Feed:
     async def see(self, event: str | None, obj: Object) -> None:
         """One event of the watch; its type is None for what was there when the watch began.
 
-        What a look wrote about its object wakes that object no second time: the look has said when it wants the next
-        one. It still wakes the owner.
+        What a look wrote wakes its object no second time, be it a status or a child: the look has said when it wants
+        the next one. A status still wakes the owner, and a child that is ours has its first look.
         """
-        echo = self._kube.cache.echoes(obj)
+        echo = None if event == "DELETED" else self._kube.cache.echoes(obj)
         if event == "DELETED":
             self._kube.cache.remove(obj)
             if obj["kind"] in _OWN_KINDS:
                 await self._report_deletion(obj)
         else:
             self._kube.cache.put(obj)
-        self._wake(obj, own=event != "DELETED" and not echo)
+        self._wake(obj, own=event != "DELETED" and echo is not Wrote.STATUS, owner=echo is not Wrote.WHOLE)
 
     async def resync(self) -> None:
         """Lists every kind, which makes the cache what the API server has, and wakes every object of ours."""
@@ -53,9 +53,9 @@ class Feed:
         for kind, space, name in self._kube.cache.keys(OWN):
             self._queue.add(Key(kind, space, name))
 
-    def _wake(self, obj: Object, own: bool) -> None:
-        """Adds an object of ours where it has `own` news, and the owner that its labels name."""
-        meta, labels = obj["metadata"], labels_of(obj)
+    def _wake(self, obj: Object, own: bool, owner: bool) -> None:
+        """Adds an object of ours where it has news, and the `owner` that its labels name where those are news to it."""
+        meta, labels = obj["metadata"], labels_of(obj) if owner else {}
         if obj["kind"] in _OWN_KINDS and own:
             self._queue.add(Key(obj["kind"], meta["namespace"], meta["name"]))
         kind, name = labels.get(LABEL_OWNER_KIND), labels.get(LABEL_OWNER_NAME)

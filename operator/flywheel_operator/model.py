@@ -252,25 +252,29 @@ class Effect:
 
 @dataclass(frozen=True)
 class Note:
-    """An Event: one line of the story, posted after the status has landed."""
+    """An Event: one line of the story, posted after the status has landed.
+
+    One that `follows` from good news before it in the same look is told with it, in one Event.
+    """
 
     reason: str
     message: str
     type: Literal["Normal", "Warning"] = "Normal"
+    follows: bool = False
 
 
 @dataclass(frozen=True)
 class Plan(Generic[S]):
     """The answer: the whole next status, then effects, then events; look again after `requeue` seconds.
 
-    `more`: what the status says now may let the next look do more, so that it comes at once where it was written.
+    `more`: what the status says now may let another decision follow at once.
     """
 
     status: S
     actions: tuple[Action, ...] = ()
     notes: tuple[Note, ...] = ()
     requeue: float | None = None
-    more: bool = True
+    more: bool = False
 
 
 def delete(child: Child) -> Action:

@@ -13,7 +13,7 @@ from flywheel_api.base import ApiModel, StatusModel
 from flywheel_api.conditions import Condition, Reason
 from flywheel_operator.execute import execute, write_status
 from flywheel_operator.logs import get_logger
-from flywheel_operator.model import Act, Action, Effect, Meta, Object, Plan, Problem
+from flywheel_operator.model import Act, Action, Effect, Meta, Note, Object, Plan, Problem
 from flywheel_operator.plan.conditions import Conditions
 from flywheel_operator.ports.errors import Conflict, NotFound, PortError, Retryable
 from flywheel_operator.ports.kinds import KubeApi, Resource
@@ -21,6 +21,7 @@ from flywheel_operator.queue import Key
 
 log = get_logger(__name__)
 _AT_ONCE = 0.05
+_DECISIONS = 3  # of one look
 _SAID_AFTER = timedelta(seconds=30)  # trouble that lasts so long is said: most passes before anybody could read of it
 
 
@@ -85,9 +86,7 @@ class Reconciler:
         except ValidationError as error:
             await self._say_unreadable(obj, error, now)
             return None
-        seen = await subject.see(meta, spec, status, now)
-        seen = replace(seen, refused=self._refused.pop(meta.uid, None))
-        plan = subject.plan(meta, spec, status, seen, now)
+        seen, plan = await self._decide(subject, meta, spec, status, now)
         effects = [self._effect(subject, meta, spec, plan, seen, action) for action in plan.actions]
         outcome = await execute(self._kube, obj, plan.status, effects, plan.notes)
         refused = outcome.refused or self._lasting(meta.uid, outcome.trouble, now)
@@ -98,6 +97,20 @@ class Reconciler:
         if outcome.trouble is not None:
             raise Retryable(str(outcome.trouble), _after(outcome.trouble)) from outcome.trouble
         return _AT_ONCE if outcome.wrote and plan.more else plan.requeue
+
+    async def _decide(
+        self, subject: Subject[Any, Any, Any], meta: Meta, spec: Any, status: Any, now: datetime
+    ) -> tuple[Any, Plan[Any]]:
+        """What is seen, and what follows. A decision that has no effect is not written before the next one (law 11)."""
+        refused, notes = self._refused.pop(meta.uid, None), tuple[Note, ...]()
+        for _ in range(_DECISIONS):
+            seen = replace(await subject.see(meta, spec, status, now), refused=refused)
+            plan = subject.plan(meta, spec, status, seen, now)
+            notes += plan.notes
+            if plan.actions or not plan.more:
+                break
+            status = plan.status
+        return seen, replace(plan, notes=notes)
 
     def _lasting(self, uid: str, trouble: PortError | None, now: datetime) -> Problem | None:
         """Trouble with effects as a person should read of it: it has lasted, or the other side asks for much time."""

@@ -54,8 +54,8 @@ def linearity(small: Result, large: Result) -> dict[str, float | None]:
     return ratios
 
 
-def against(ours: Result, theirs: Result) -> list[dict[str, Any]]:
-    """The same measures for both; KubeRay's figure is the target."""
+def against(ours: Result, theirs: Result, part: str = "") -> list[dict[str, Any]]:
+    """The same measures for both, or those of one part; KubeRay's figure is the target."""
     measures = {
         "first status, objects/s": "ramp.first_status_per_s",
         "live, objects/s": "ramp.live_per_s",
@@ -65,4 +65,5 @@ def against(ours: Result, theirs: Result) -> list[dict[str, Any]]:
     return [
         judge(f"{name} (target: KubeRay's)", at(ours, path), at(theirs, path) or 0.0, more=True)
         for name, path in measures.items()
+        if path.startswith(part)
     ]

@@ -63,14 +63,20 @@ async def playing(load: Load) -> AsyncIterator[Load]:
                 raise RuntimeError("the load did not hold") from ended
 
 
-async def measure(load: Load, subject: Subject, limits: Limits, running: Callable[[], int]) -> dict[str, Any]:
-    """All parts in order; `running` counts running stages once the ramp is over."""
+async def begin(load: Load, limits: Limits, running: Callable[[], int]) -> dict[str, Any]:
+    """Ramp and rest; `running` counts running stages once the ramp is over."""
     await _calm()
     load.found["ramp"] = await _ramp(load, limits.ramp)
     await _settled(load)
     load.found["running_stages"] = running()
     load.found["objects"] = sum([await load.rest.count(plural) for plural in (*CUSTOM, "jobs", "pods", "services")])
     load.found["rest"] = (await _quiet(load, limits.rest)).result(running())
+    return load.found
+
+
+async def measure(load: Load, subject: Subject, limits: Limits, running: Callable[[], int]) -> dict[str, Any]:
+    """All parts in order."""
+    await begin(load, limits, running)
     load.found["live"] = await _live(load, limits.live, running())
     load.found["burst"] = await Flips(load.owners, load.player, 1_000_000).burst(load.names, limits.burst)
     owners = len(load.bodies) + load.found.get("more_owners", 0)

@@ -27,8 +27,8 @@ from perf.machine import record
 from perf.meter import Meter, public_s3_metrics
 from perf.player import ClusterPlayer, RoundPlayer
 from perf.rest import Rest
-from perf.scale import Limits, Load, measure, playing
-from perf.shapes import flywheel_round, kind_of, live_cluster, live_round, ray_cluster
+from perf.scale import Limits, Load, begin, measure, playing
+from perf.shapes import OURS, flywheel_round, kind_of, live_cluster, ray_cluster
 from perf.subjects import Flywheel, KubeRay, Subject, working
 from perf.table import show, show_targets
 
@@ -43,8 +43,9 @@ EAGER = ("--reconcile-concurrency=10", "--qps=1000", "--burst=2000")
 
 
 @asynccontextmanager
-async def rounds(count: int, folder: Path) -> AsyncIterator[tuple[Load, Subject]]:
-    """Our operator and the rounds to apply."""
+async def ours(plural: str, count: int, folder: Path) -> AsyncIterator[tuple[Load, Subject]]:
+    """Our operator and the objects to apply."""
+    make, is_live = OURS[plural]
     with public_s3_metrics(), running("minio", folder) as s3, start_apiserver(folder / "api") as api:
         install_crds(api)
         api.kubectl("create", "namespace", NAMESPACE)
@@ -53,11 +54,10 @@ async def rounds(count: int, folder: Path) -> AsyncIterator[tuple[Load, Subject]
             player = RoundPlayer(rest, LiveStore(s3.client(), BUCKET))
             with working(Flywheel(api.kubeconfig, folder)) as subject:
                 meter = Meter(rest, s3.endpoint, subject.pid)
-                bodies = [flywheel_round(n, NAMESPACE) for n in range(count)]
-                owners = Owners(rest, "flywheelrounds", live_round)
-                load = Load(rest, player, owners, meter, "flywheelrounds", bodies)
-                # pools and RLJobs are looked at too
-                load.found["more_owners"] = sum(kind_of(n) != "jobs" for n in range(count))
+                bodies = [make(n, NAMESPACE) for n in range(count)]
+                load = Load(rest, player, Owners(rest, plural, is_live), meter, plural, bodies)
+                if make is flywheel_round:  # pools and RLJobs of rounds are looked at too
+                    load.found["more_owners"] = sum(kind_of(n) != "jobs" for n in range(count))
                 async with playing(load):
                     yield load, subject
 
@@ -87,12 +87,22 @@ def keep(name: str, result: dict[str, Any]) -> None:
 @pytest.mark.timeout(480)
 @pytest.mark.parametrize("count", SIZES)
 async def test_rounds(count: int, tmp_path: Path) -> None:
-    async with rounds(count, tmp_path) as (load, subject):
+    async with ours("flywheelrounds", count, tmp_path) as (load, subject):
         found = await measure(load, subject, LIMITS[count], lambda: sum(load.owners.running.values()))
     what = "our operator and so many rounds with their children live"
     keep(f"rounds_{count}", {"what": what, "count": count, **found, "targets": compare.of_issue(found, count)})
     at_rest = found["ramp"]["live"] == count  # else it still works, and the table says so
     assert not at_rest or found["rest"]["api_writes"] == 0, f"written at rest: {found['rest']['busiest']}"
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("plural", ["rolloutpools", "rljobs"])
+async def test_one_ray_cluster_each(plural: str, tmp_path: Path) -> None:
+    """What is most like a RayCluster among our kinds: an object that stands for one. A round is twenty stages."""
+    async with ours(plural, 100, tmp_path) as (load, _):
+        found = await begin(load, LIMITS[100], lambda: 0)
+    what = f"our operator and so many {plural} without any round, one Ray cluster each"
+    keep(f"{plural}_100", {"what": what, "count": 100, **found})
 
 
 @pytest.mark.timeout(480)
@@ -112,9 +122,11 @@ def test_together() -> None:
     summary: dict[str, Any] = {"what": "100 rounds against 1,000, and our operator against KubeRay's"}
     if {"rounds_100", "rounds_1000"} <= set(FOUND):
         summary["of_1000_over_100"] = compare.linearity(FOUND["rounds_100"], FOUND["rounds_1000"])
-    for ours, theirs in ((f"rounds_{n}", f"kuberay_{n}") for n in SIZES):
+    pairs = [(f"rounds_{n}", f"kuberay_{n}") for n in SIZES]
+    for ours, theirs in [*pairs, ("rolloutpools_100", "kuberay_100"), ("rljobs_100", "kuberay_100")]:
         if {ours, theirs} <= set(FOUND):
-            summary[f"{ours}_against_kuberay"] = compare.against(FOUND[ours], FOUND[theirs])
+            part = "" if ours.startswith("rounds") else "ramp"
+            summary[f"{ours}_against_kuberay"] = compare.against(FOUND[ours], FOUND[theirs], part)
     record("scale", summary, quiet=True)
     print(f"\n{show({name: FOUND[name] for name in sorted(FOUND)})}\n")
     for name, result in sorted(FOUND.items()):

@@ -52,7 +52,7 @@ async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatu
     family = Family()
     for job in jobs:
         mine = _pods_of(job, pods)
-        refusal = await context.words.of(context.kube, job) if jobfacts.lacks_pods(job, mine) else ""
+        refusal = await context.words.of(context.kube, job) if jobfacts.lacks_pods(job, mine, now) else ""
         _add_job(family, job, jobfacts.run_of(job, mine, refusal), current.get(job["metadata"]["name"]), now)
     for pool in pools:
         _add_pool(family, pool, current.get(pool["metadata"]["name"]), now)

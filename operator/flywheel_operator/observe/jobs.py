@@ -5,8 +5,10 @@ Judged by the stage's own container, not by the pod's phase: a mesh's sidecar ke
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
+from flywheel_api.base import parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_api.ends import MEANINGS, End
@@ -16,6 +18,7 @@ from flywheel_operator.observe import waiting
 from flywheel_operator.observe.rayjobs import child_of
 
 _STAGE = "stage"
+_SLOW = 2.0  # seconds in which a Job gets its pods: the API server reads all events of a namespace to find a Job's
 
 
 def run_of(job: Object, pods: list[Object], refusal: str = "") -> Run:
@@ -45,11 +48,14 @@ def run_of(job: Object, pods: list[Object], refusal: str = "") -> Run:
     return waiting.run_of_start(child, pods, "the stage's pods are starting")
 
 
-def lacks_pods(job: Object, pods: list[Object]) -> bool:
-    """Whether the Job controller should have made pods and has not: only events tell why."""
+def lacks_pods(job: Object, pods: list[Object], now: datetime) -> bool:
+    """Whether the Job controller should have made pods by now and has not: only events tell why."""
     status = job.get("status") or {}
     held = bool((job.get("spec") or {}).get("suspend")) or bool(conditions_of(job))
-    return not pods and not held and status.get("active", 0) == 0
+    if pods or held or status.get("active", 0):
+        return False
+    made = job["metadata"].get("creationTimestamp")
+    return made is None or (now - parse_time(made)).total_seconds() >= _SLOW
 
 
 def conditions_of(job: Object) -> dict[str, dict[str, Any]]:

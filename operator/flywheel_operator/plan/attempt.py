@@ -101,6 +101,20 @@ class Over:
 
 
 Standing = Missing | Queued | Starting | Running | Awaiting | Committed | Over
+LONGEST_PAUSE = 30.0  # seconds between two looks, where a watch tells of all that hurries
+
+
+def pause(moved: datetime, now: datetime, poll: float) -> float:
+    """Seconds until the next look at progress that last moved at `moved`: no watch tells of what is in the store.
+
+    Half of the time that it stands still, so that a move or a stall is seen late by no more than half of what it took.
+    """
+    return max(poll, min(LONGEST_PAUSE, (now - moved).total_seconds() / 2))
+
+
+def begins(run: Run, started: datetime, now: datetime, poll: float) -> bool:
+    """Whether a child has only just been made and nothing is wrong: what it says now, it says for a moment."""
+    return run.reason is Reason.STARTING and not run.refused and (now - started).total_seconds() < poll
 
 
 def stand(attempt: Attempt, run: Run | None, record: Record, limits: Limits, now: datetime) -> Standing:

@@ -8,11 +8,12 @@ from datetime import timedelta
 from flywheel_api.artifacts import log_prefix, runs_prefix
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.resources import POOL
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef
-from flywheel_operator.model import Content, Plan, Problem, Record, Training, delete
-from flywheel_operator.plan import content, graph, results, texts
+from flywheel_operator.model import Content, Note, Plan, Problem, Record, Training, delete
+from flywheel_operator.plan import attempt, content, graph, results, texts
 from flywheel_operator.plan.draft import IN_STORE, Draft
 from flywheel_operator.plan.retry import remember
 from flywheel_operator.plan.round_ends import fail, finish, out_of_budget, over
@@ -21,7 +22,6 @@ from flywheel_operator.plan.starts import Starts
 
 C = ConditionType
 _HELD = "nothing was promoted"
-_WATCHED = 6  # times the ordinary pause, where a watch tells of every change
 
 
 class Pipeline:
@@ -114,7 +114,8 @@ class Pipeline:
             if graph.asks(definition) and not self._greeted():
                 return
             self._take(definition, start(definition, status, self._as_it_was(status, view)))
-            self.draft.note("StageStarted", f"{definition.stage} attempt {self.stages[definition.stage].attempt}")
+            text = f"{definition.stage} attempt {self.stages[definition.stage].attempt} starts"
+            self.draft.notes.append(Note("StageStarted", text, follows=True))
 
     def _in_store(self) -> bool:
         """A round that a release without this stage began stands here with a base that is known."""
@@ -286,10 +287,24 @@ class Pipeline:
             self.draft.conditions.set(C.ENDPOINTS_AVAILABLE, True, Reason.AVAILABLE, "")
 
     def _pause(self, running: list[StageStatus]) -> float:
-        """Pools and RLJobs wake the round by their own status; only Jobs are polled for, in the store."""
-        kinds = {graph.BY_STAGE[Stage(s.name)].runs for s in running if s.state is StageState.RUNNING}
-        watched = bool(kinds) and Runs.JOB not in kinds and not self.draft.actions
-        return self.draft.times.poll * (_WATCHED if watched else 1)
+        """Until something may have moved that no watch tells the round of: a Job's progress, pods of a gone pool."""
+        poll = self.draft.times.poll
+        served = any(run.child.kind == POOL.kind for run in self.seen.runs.values())
+        if self.draft.actions or (self.seen.pool_pods and not served):
+            return poll
+        return min((self._pause_of(status) for status in running), default=poll)
+
+    def _pause_of(self, status: StageStatus) -> float:
+        now, times, since = self.draft.now, self.draft.times, status.not_before
+        if status.state is StageState.WAITING:
+            return max(times.poll, (parse_time(since) - now).total_seconds()) if since else times.poll
+        if status.awaited_since is not None:
+            return times.poll
+        if graph.BY_STAGE[Stage(status.name)].runs is not Runs.JOB:
+            return attempt.LONGEST_PAUSE  # pools and RLJobs wake the round by their own status
+        moved = self.seen.records.get(Stage(status.name), Record()).advanced_at
+        began = status.queued_since or status.starting_since
+        return attempt.pause(moved or (parse_time(began) if began else now), now, times.poll)
 
     def _between_stages(self) -> str:
         if self.starts.pools_exist() or self.starts.training_holds():

@@ -246,4 +246,5 @@ class _Planner:
             "selector": f"{LABEL_POOL}={self.meta.name}{servers}",
         } | budget.held(self.status, self.seen.gpus, self.now)
         status = self.status.model_copy(update=fixed | changes)
-        return Plan(status, actions, tuple(self.notes), REFUSED_AGAIN if refused else requeue)
+        again = REFUSED_AGAIN if refused else requeue
+        return Plan(status, actions, tuple(self.notes), again, more=bool(actions) or status.phase != self.status.phase)

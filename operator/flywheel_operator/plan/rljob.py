@@ -205,7 +205,10 @@ class _Planner:
 
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
         since = self.status.starting_since or format_time(self.now)
-        return self._waits(run, {"phase": "Starting", "starting_since": since, "held_since": self._held_since()})
+        changes: Changes = {"phase": "Starting", "starting_since": since, "held_since": self._held_since()}
+        if attempt.begins(run, parse_time(since), self.now, self.times.poll):
+            return self._answer(changes, requeue=self.times.poll)
+        return self._waits(run, changes)
 
     def _held_since(self) -> str | None:
         """Since when nodes have given GPUs to pods of the attempt: they are held while the others still wait."""
@@ -217,7 +220,12 @@ class _Planner:
             self.conditions.blocked(Reason.POD_REFUSED, text)
         else:
             self.conditions.working(run.reason, text)
-        return self._answer(changes | {"child": self._ref(run), "progress": text[:1024]}, requeue=self.times.poll)
+        return self._answer(changes | {"child": self._ref(run), "progress": text[:1024]}, requeue=self._pause())
+
+    def _pause(self) -> float:
+        """Until the trainer may have written what no watch tells of."""
+        began = _time(self.status.starting_since or self.status.attempt_started_at)
+        return attempt.pause(self.seen.record.advanced_at or began or self.now, self.now, self.times.poll)
 
     def _running(self, run: Run) -> Plan[RLJobStatus]:
         changes: Changes = {
@@ -237,7 +245,7 @@ class _Planner:
             self._health(self.seen.record.progress.unhealthy)
         said = changes.get("progress") or self.status.progress or "running"
         self.conditions.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
-        return self._answer(changes, requeue=self.times.poll)
+        return self._answer(changes, requeue=self._pause())
 
     def _health(self, seen: str | None) -> None:
         """What the trainer's guard makes of the curve."""
@@ -361,7 +369,8 @@ class _Planner:
         refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(actions))
         fixed = {"observed_generation": self.meta.generation, "conditions": self.conditions.result()}
         status = self.status.model_copy(update=fixed | changes)
-        return Plan(status, actions, tuple(self.notes), REFUSED_AGAIN if refused else requeue)
+        again = REFUSED_AGAIN if refused else requeue
+        return Plan(status, actions, tuple(self.notes), again, more=status.phase != self.status.phase)
 
 
 def _time(text: str | None) -> datetime | None:

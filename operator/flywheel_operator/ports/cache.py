@@ -10,6 +10,7 @@ import marshal
 import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Protocol
 
 from flywheel_api.names import LABEL_MANAGED_BY, LABEL_OWNER_UID, LABEL_POOL, MANAGED_BY
@@ -39,12 +40,19 @@ class PagedKube(KubeApi, Protocol):
         """As `list`, in pages."""
 
 
+class Wrote(StrEnum):
+    """What of an object we wrote ourselves: the watch repeats it."""
+
+    STATUS = "Status"
+    WHOLE = "Whole"
+
+
 @dataclass(frozen=True, slots=True)
 class _Entry:
     mark: Mark
     tokens: tuple[tuple[str, ...], ...]
     data: bytes
-    told: bool = False
+    wrote: Wrote | None = None
 
 
 class ReadCache:
@@ -76,13 +84,13 @@ class ReadCache:
         found = (_read(self._entries[key]) for key in sorted(self._index.get(token, ())))
         return [obj for obj in found if wanted.items() <= labels_of(obj).items()]
 
-    def echoes(self, obj: Object) -> bool:
-        """Whether this is the version that our own write of its status made: the watch tells us what we said."""
+    def echoes(self, obj: Object) -> Wrote | None:
+        """What of this very version was our own write: the watch tells us what we said."""
         known = self._entries.get(_key(obj))
-        return known is not None and known.told and known.mark == _mark(obj)
+        return known.wrote if known is not None and known.mark == _mark(obj) else None
 
-    def put(self, obj: Object, told: bool = False) -> bool:
-        """News of an object that exists, `told` where we wrote its status; whether it is news. No label: it leaves."""
+    def put(self, obj: Object, wrote: Wrote | None = None) -> bool:
+        """News of an object that exists, by our own write or not; whether it is news. Without our label it leaves."""
         key, mark = _key(obj), _mark(obj)
         labels = labels_of(obj)
         if key[0] in _CHILD_KINDS and not SELECTOR.items() <= labels.items():
@@ -94,7 +102,7 @@ class ReadCache:
             return False
         self._drop(key)
         tokens = [key[:1], key[:2], *((*key[:2], label, labels[label]) for label in _INDEXED if label in labels)]
-        self._entries[key] = _Entry(mark, tuple(tokens), marshal.dumps(shrunk(obj)), told)
+        self._entries[key] = _Entry(mark, tuple(tokens), marshal.dumps(shrunk(obj)), wrote)
         for token in tokens:
             self._index.setdefault(token, set()).add(key)
         return True
@@ -204,7 +212,7 @@ class CachedKube:
     async def create(self, body: Object) -> Object:
         """See KubeApi."""
         try:
-            return self._written(await self._kube.create(body))
+            return self._written(await self._kube.create(body), Wrote.WHOLE)
         except Conflict:
             await self._reread(body)
             raise
@@ -224,7 +232,7 @@ class CachedKube:
     async def patch_status(self, obj: Object, status: Object) -> Object:
         """See KubeApi."""
         try:
-            return self._written(await self._kube.patch_status(obj, status), told=True)
+            return self._written(await self._kube.patch_status(obj, status), Wrote.STATUS)
         except (Conflict, NotFound):
             await self._reread(obj)
             raise
@@ -243,9 +251,9 @@ class CachedKube:
         self.cache.complete(resource, namespace)
         return news
 
-    def _written(self, answer: Object, told: bool = False) -> Object:
+    def _written(self, answer: Object, wrote: Wrote | None = None) -> Object:
         if answer["kind"] in _KINDS:
-            self.cache.put(answer, told)
+            self.cache.put(answer, wrote)
         return answer
 
     async def _reread(self, obj: Object) -> None:

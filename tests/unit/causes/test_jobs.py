@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
+from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_operator.model import RunState
@@ -14,7 +16,7 @@ from flywheel_operator.observe.events import Words
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kube_fake import FakeKube
 from unit.causes.test_signatures import pod, rayjob
-from unit.operator.world import NS, ROUND, World
+from unit.operator.world import NS, ROUND, START, World
 
 Case = dict[str, Any]
 PROXY = {"istio-proxy": {"running": True}, "phase": "Running"}
@@ -66,7 +68,14 @@ def test_a_suspended_job_is_queued(held: Case) -> None:
     run = jobs.run_of(held, [])
     assert (run.state, run.reason) == (RunState.QUEUED, Reason.QUEUED)
     assert "Kueue" in run.text
-    assert not jobs.lacks_pods(held, [])
+    assert not jobs.lacks_pods(held, [], START)
+
+
+@pytest.mark.parametrize(("age", "asked"), [(0, False), (1, False), (2, True), (600, True)])
+def test_a_job_that_was_only_just_made_is_given_time_for_its_pods(age: float, asked: bool) -> None:
+    fresh = job()
+    fresh["metadata"]["creationTimestamp"] = format_time(START)
+    assert jobs.lacks_pods(fresh, [], START + timedelta(seconds=age)) is asked
 
 
 def test_a_job_that_ends_is_not_asked_about() -> None:
@@ -98,7 +107,7 @@ LIMITS = 'Pod "x-0" is invalid: spec.containers[0].resources.requests: Invalid v
 async def test_why_a_job_has_no_pods_is_in_its_events(message: str, reason: Reason, act: bool) -> None:
     kube, now = FakeKube(), 0.0
     refusals = Words(lambda: now)
-    assert jobs.lacks_pods(job(), [])
+    assert jobs.lacks_pods(job(), [], START)
     assert await refusals.of(kube, job()) == ""
     for number, text in enumerate(("an older word", f"Error creating: {message}")):
         kube.seed(event(f"e{number}", text, f"2026-11-26T10:0{number}:00Z"))

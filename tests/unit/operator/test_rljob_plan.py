@@ -325,7 +325,7 @@ def test_gpu_seconds_are_running_time_times_gpus() -> None:
 
 
 def test_starting_too_long_is_capacity_and_tells_why() -> None:
-    run = Run(CHILD, RunState.STARTING, "pod p waits for a node: 0/1 nodes", late=Cause.CAPACITY)
+    run = Run(CHILD, RunState.STARTING, "pod p waits for a node", reason=Reason.CAPACITY, late=Cause.CAPACITY)
     early = step(started(), run=run)
     assert early.status.phase == "Starting" and "waits for a node" in (early.status.progress or "")
     late = step(started(), NOW + timedelta(minutes=31), run=run)

@@ -96,8 +96,9 @@ async def test_events_sort_by_name_in_the_order_of_the_story() -> None:
     await world.run()
     told = [e["message"] for e in world.of_kind("Event") if e["involvedObject"]["name"] == "demo-r1"]
     assert told[0].startswith("base model") and told[-1].startswith("Promoted: ")
+    story = "; ".join(told)
     for stage in ("Prepare", "MineReasoning", "Package"):
-        assert told.index(f"{stage} attempt 1") < told.index(f"{stage}: 10 in, 8 out, 2 dropped")
+        assert story.index(f"{stage} attempt 1 starts") < story.index(f"{stage}: 10 in, 8 out, 2 dropped")
     before = len(told)
     world.restart()
     await world.look()
