@@ -82,8 +82,11 @@ async def test_events_are_found_by_whom_they_are_about(kube: KubeApi) -> None:
         about = {"kind": "Job", "apiVersion": "batch/v1", "name": name, "namespace": NS, "uid": f"uid-of-{name}"}
         body = {"apiVersion": "v1", "kind": "Event", "involvedObject": about, "reason": "FailedCreate", "message": name}
         await kube.create(body | {"metadata": {"generateName": "e-", "name": f"e-{id(kube)}-{name}", "namespace": NS}})
-    assert [event["message"] for event in await kube.events(NS, "uid-of-mine")][-1:] == ["mine"]
-    assert await kube.events(NS, "uid-of-nobody") == []
+    assert [e["message"] for e in await kube.events(NS, {"involvedObject.uid": "uid-of-mine"})][-1:] == ["mine"]
+    assert await kube.events(NS, {"involvedObject.uid": "uid-of-nobody"}) == []
+    failed = {"involvedObject.kind": "Job", "reason": "FailedCreate"}
+    assert {e["message"] for e in await kube.events(NS, failed)} == {"mine", "other"}
+    assert await kube.events(NS, failed | {"reason": "Killing"}) == []
 
 
 async def test_a_type_that_is_not_installed_is_empty(kube: KubeApi) -> None:

@@ -1,7 +1,8 @@
 """What is said in Events only: why a Job has no pods (kubernetes/kubernetes#90124), and what kubelet cannot set up.
 
-Events are asked for only while a Job has no pods, or a pod stands still between its node and its first container; for
-one object not oftener than every 15 s, and of many pods that stand still for a few.
+Events are asked for only while a Job has no pods, or a pod stands still between its node and its first container. The
+API server reads all Events of a namespace for each such question: one is asked for all Jobs of a namespace every 5 s,
+and one for a pod every 15 s, of many that stand still for a few.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from flywheel_operator.observe.pods import container_statuses
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import KubeApi
 
-_PAUSE = 15.0
+_PAUSE = 15.0  # seconds between two questions about a pod
+_JOBS_PAUSE = 5.0  # the same about the Jobs of a namespace
 _REMEMBERED = 1024
 _PODS = 3  # of those that stand still: what keeps one keeps most
 _STILL = 20.0  # seconds on a node without a container: most pods are further by then
@@ -39,26 +41,28 @@ class Words:
 
     async def of(self, kube: KubeApi, job: Object) -> str:
         """Message of the newest FailedCreate event of this Job; empty without one, or without the right to see it."""
-        failed = [event for event in await self._events(kube, job) if event.get("reason") == "FailedCreate"]
-        newest = max(failed, key=_moment, default={})
+        namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
+        asked = {"involvedObject.kind": job["kind"], "reason": "FailedCreate"}
+        failed = await self._events(kube, namespace, asked, _JOBS_PAUSE)
+        newest = max((event for event in failed if event["involvedObject"].get("uid") == uid), key=_moment, default={})
         return str(newest.get("message", "")).removeprefix("Error creating: ")
 
     async def with_kubelet(self, kube: KubeApi, pods: list[Object], now: datetime) -> list[Object]:
         """The pods; those that stand still with what kubelet cannot do for them, if that was its newest word."""
-        still = [pod for pod in pods if _stands_still(pod, now)][:_PODS]
-        said = {pod["metadata"]["uid"]: await self._events(kube, pod) for pod in still}
+        still = [(p["metadata"]["namespace"], p["metadata"]["uid"]) for p in pods if _stands_still(p, now)][:_PODS]
+        said = {uid: await self._events(kube, space, {"involvedObject.uid": uid}, _PAUSE) for space, uid in still}
         return [_with_words(pod, said.get(pod["metadata"].get("uid"), [])) for pod in pods]
 
-    async def _events(self, kube: KubeApi, obj: Object) -> list[Object]:
-        uid = obj["metadata"]["uid"]
-        known = self._said.get(uid)
-        if known is not None and self._clock() - known[0] < _PAUSE:
+    async def _events(self, kube: KubeApi, namespace: str, fields: dict[str, str], pause: float) -> list[Object]:
+        key = (namespace, *fields.values())
+        known = self._said.get(key)
+        if known is not None and self._clock() - known[0] < pause:
             return known[1]
         try:
-            events = await kube.events(obj["metadata"]["namespace"], uid)
+            events = await kube.events(namespace, fields)
         except Forbidden:  # an installation whose role is older than this question
             events = []
-        self._said.put(uid, (self._clock(), events))
+        self._said.put(key, (self._clock(), events))
         return events
 
 

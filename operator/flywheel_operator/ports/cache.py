@@ -177,9 +177,9 @@ class CachedKube:
         self._kube, self.cache = kube, cache
         self.hits = 0
 
-    async def events(self, namespace: str, uid: str) -> list[Object]:
+    async def events(self, namespace: str, fields: dict[str, str]) -> list[Object]:
         """See KubeApi."""
-        return await self._kube.events(namespace, uid)
+        return await self._kube.events(namespace, fields)
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""

@@ -47,8 +47,8 @@ BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, CLAIMS, EVENTS)}
 class KubeApi(Protocol):
     """What the operator asks of Kubernetes. All calls raise the errors of `ports.errors`."""
 
-    async def events(self, namespace: str, uid: str) -> list[Object]:
-        """Events about the object with that uid."""
+    async def events(self, namespace: str, fields: dict[str, str]) -> list[Object]:
+        """Events with all of these fields, such as `involvedObject.uid`; the API server reads all to find them."""
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """The object, or None when it or its type does not exist."""

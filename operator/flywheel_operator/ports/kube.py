@@ -42,9 +42,9 @@ class Kube:
     async def __aexit__(self, *exc: object) -> None:
         await self._login.close()
 
-    async def events(self, namespace: str, uid: str) -> list[Object]:
+    async def events(self, namespace: str, fields: dict[str, str]) -> list[Object]:
         """See KubeApi."""
-        query = {"fieldSelector": f"involvedObject.uid={uid}", "limit": str(PAGE)}
+        query = {"fieldSelector": ",".join(f"{k}={v}" for k, v in fields.items()), "limit": str(PAGE)}
         return list((await self._read(path_of(EVENTS, namespace), query)).get("items") or [])
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:

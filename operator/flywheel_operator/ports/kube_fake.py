@@ -39,10 +39,15 @@ class FakeKube:
         """Put an object there as a user or another controller would; not logged as a write of ours."""
         return self._insert(body)
 
-    async def events(self, namespace: str, uid: str) -> list[Object]:
+    async def events(self, namespace: str, fields: dict[str, str]) -> list[Object]:
         """See KubeApi."""
         found = [obj for (kind, space, _), obj in self.objects.items() if (kind, space) == ("Event", namespace)]
-        return [_copied(event) for event in found if event.get("involvedObject", {}).get("uid") == uid]
+
+        def has(event: Object) -> Object:
+            about = event.get("involvedObject", {})
+            return {"reason": event.get("reason")} | {f"involvedObject.{k}": v for k, v in about.items()}
+
+        return [_copied(event) for event in found if fields.items() <= has(event).items()]
 
     async def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """See KubeApi."""

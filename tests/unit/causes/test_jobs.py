@@ -124,9 +124,25 @@ async def test_why_a_job_has_no_pods_is_in_its_events(message: str, reason: Reas
     assert (of_cluster.state, of_cluster.reason, of_cluster.refused) == (run.state, run.reason, run.refused)
 
 
+async def test_one_question_is_asked_for_all_jobs_of_a_namespace() -> None:
+    asked = []
+
+    class Counting(FakeKube):
+        async def events(self, namespace: str, fields: dict[str, str]) -> list[Case]:
+            asked.append(namespace)
+            return await super().events(namespace, fields)
+
+    kube, words = Counting(), Words(lambda: 0.0)
+    for uid in ("u", "v"):
+        kube.seed(event(f"of-{uid}", f"Error creating: {uid}", "2026-11-26T10:00:00Z", uid))
+    jobs_ = [job() | {"metadata": {"name": uid, "uid": uid, "namespace": "ns"}} for uid in ("u", "v", "w")]
+    assert [await words.of(kube, each) for each in jobs_] == ["u", "v", ""]
+    assert asked == ["ns"]
+
+
 async def test_without_the_right_to_see_events_a_start_goes_on() -> None:
     class Closed(FakeKube):
-        async def events(self, namespace: str, uid: str) -> list[Case]:
+        async def events(self, namespace: str, fields: dict[str, str]) -> list[Case]:
             raise Forbidden("events is forbidden")
 
     assert await Words().of(Closed(), job()) == ""

@@ -80,8 +80,8 @@ async def test_of_many_pods_a_few_are_asked_and_not_oftener_than_need_be() -> No
     asked, clock = list[str](), 0.0
 
     class Counting(FakeKube):
-        async def events(self, namespace: str, uid: str) -> list[Case]:
-            asked.append(uid)
+        async def events(self, namespace: str, fields: dict[str, str]) -> list[Case]:
+            asked.append(fields["involvedObject.uid"])
             raise Forbidden("events is forbidden")
 
     pods = [still() | {"metadata": {"name": f"x{n}", "namespace": "ns", "uid": f"p{n}"}} for n in range(500)]
