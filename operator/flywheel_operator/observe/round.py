@@ -33,7 +33,7 @@ async def see_round(
     context: Context, meta: Meta, spec: FlywheelRoundSpec, status: FlywheelRoundStatus, now: datetime
 ) -> RoundSeen:
     """Everything that the planner decides by."""
-    stages = graph.stages_of(spec, status.stages)
+    stages = graph.stages_of(spec, status.stages, status.base_digest)
     family = await family_of(context, meta, stages, now)
     seen = RoundSeen(
         runs=family.runs,

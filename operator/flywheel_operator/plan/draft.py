@@ -22,7 +22,6 @@ FIRST_VISIT = {
     C.ENDPOINTS_AVAILABLE: "not used yet",
     C.PROMOTED: "not decided yet",
 }
-IN_STORE = "the base model is in the store"
 _UNDER_WAY = (StageState.PENDING, StageState.RUNNING)
 
 
@@ -42,7 +41,7 @@ class Draft:
         self.old, self.status = status, status
         self.conditions = Conditions(status.conditions, meta.generation, now)
         self.conditions.first_visit(FIRST_VISIT | ({C.EXPORTED: "not promoted yet"} if spec.export else {}))
-        self.stages = graph.stages_of(spec, status.stages)
+        self.stages = graph.stages_of(spec, status.stages, status.base_digest)
         self.actions: list[Action] = []
         self.notes: list[Note] = []
 

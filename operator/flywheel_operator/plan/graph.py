@@ -58,10 +58,19 @@ def applies(definition: StageDef, spec: FlywheelRoundSpec) -> bool:
     return definition.stage is not Stage.SERVE_BASE or serves_base(spec)
 
 
-def stages_of(spec: FlywheelRoundSpec, known: Iterable[StageStatus]) -> dict[Stage, StageStatus]:
-    """All stages in the order of the pipeline, as status has them; a status may be of an older or newer release."""
+def stages_of(
+    spec: FlywheelRoundSpec, known: Iterable[StageStatus], base: str | None = None
+) -> dict[Stage, StageStatus]:
+    """All stages in the order of the pipeline, as status has them; a status may be of an older or newer release.
+
+    `base` is the base model's digest, once it is known: what lies in the store is not imported.
+    """
     found = {s.name: s for s in known}
-    return {d.stage: found.get(d.stage) or _fresh(d, spec) for d in PIPELINE}
+    stages = {d.stage: found.get(d.stage) or _fresh(d, spec) for d in PIPELINE}
+    if base is not None and base.startswith(DIGEST) and stages[Stage.IMPORT_MODEL].state is StageState.PENDING:
+        skipped = {"state": StageState.SKIPPED, "progress": "the base model is in the store"}
+        stages[Stage.IMPORT_MODEL] = stages[Stage.IMPORT_MODEL].model_copy(update=skipped)
+    return stages
 
 
 def _fresh(definition: StageDef, spec: FlywheelRoundSpec) -> StageStatus:

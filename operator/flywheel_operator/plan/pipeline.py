@@ -1,4 +1,4 @@
-"""The stages of a round carried forward, one step each: started, taken over, judged, and what is said of them."""
+"""The stages of a round carried forward, one step each: started, taken over, judged."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from datetime import timedelta
 from flywheel_api.artifacts import log_prefix, runs_prefix
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
-from flywheel_api.resources import POOL
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef
 from flywheel_operator.model import Content, Note, Plan, Problem, Record, Training, delete
-from flywheel_operator.plan import attempt, content, graph, results, texts
-from flywheel_operator.plan.draft import IN_STORE, Draft
+from flywheel_operator.plan import content, graph, results, texts
+from flywheel_operator.plan.draft import Draft
 from flywheel_operator.plan.retry import remember
 from flywheel_operator.plan.round_ends import fail, finish, out_of_budget, over
+from flywheel_operator.plan.round_goes_on import go_on
 from flywheel_operator.plan.stage import Step, View, advance, resume, reuse, start, to_greet
 from flywheel_operator.plan.starts import Starts
 
@@ -44,7 +44,7 @@ class Pipeline:
         self._release_pools()
         if all(self.stages[stage].state in graph.OVER for stage in graph.LAST):
             return finish(self.draft)
-        return self._go_on()
+        return go_on(self.draft, self.starts, self.said)
 
     def exhausted(self, out: Problem) -> Plan[FlywheelRoundStatus]:
         """The budget is used up. A verdict that was given stands; what follows it goes without."""
@@ -99,8 +99,6 @@ class Pipeline:
         view = self._view(definition)
         if content.no_data(definition.stage, content.seen_package(self.seen)):
             self.draft.set(definition.stage, state=StageState.SKIPPED, progress="no training data for this track")
-        elif definition.stage is Stage.IMPORT_MODEL and self._in_store():
-            self.draft.set(definition.stage, state=StageState.SKIPPED, progress=IN_STORE)
         elif definition.stage is Stage.EXPORT and self.draft.status.verdict is not Verdict.PROMOTED:
             self.draft.set(definition.stage, state=StageState.SKIPPED, progress=_HELD)
             self.draft.conditions.set(C.EXPORTED, False, Reason.HELD, _HELD)
@@ -116,10 +114,6 @@ class Pipeline:
             self._take(definition, start(definition, status, self._as_it_was(status, view)))
             text = f"{definition.stage} attempt {self.stages[definition.stage].attempt} starts"
             self.draft.notes.append(Note("StageStarted", text, follows=True))
-
-    def _in_store(self) -> bool:
-        """A round that a release without this stage began stands here with a base that is known."""
-        return (self.draft.status.base_digest or "").startswith(graph.DIGEST)
 
     def _greeted(self) -> bool:
         """Whether the round's endpoints were asked by this round; a Prepare that was taken over is opened again for it.
@@ -249,64 +243,3 @@ class Pipeline:
                 else:
                     self.draft.set(stage, state=StageState.WAITING)
         self.draft.actions += [delete(child) for child in self.seen.strays if not child.deleting]
-
-    # ---- what is said ---------------------------------------------------------------------------------------------
-    def _go_on(self) -> Plan[FlywheelRoundStatus]:
-        draft = self.draft
-        running = [s for s in self.stages.values() if s.state in (StageState.RUNNING, StageState.WAITING)]
-        text = "; ".join(s.progress for s in running if s.progress) or self._between_stages()
-        stage = next((s.name for s in running), None) or draft.status.stage or Stage.PREPARE.value
-        draft.change(stage=stage, progress=text[:1024])
-        self._endpoints(running)
-        draft.conditions.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
-        if draft.spec.suspend and not any(s.state is StageState.RUNNING for s in running):
-            text = "suspended: set spec.suspend to false to go on"
-            draft.change(progress=text)
-            draft.conditions.working(Reason.SUSPENDED, text)
-            return draft.answer(None)  # the change of spec wakes it; a resync looks after the wall clock
-        if Reason.POD_REFUSED in self.said.values():
-            draft.conditions.blocked(Reason.POD_REFUSED, text)
-        else:
-            detail = "; ".join(said for s in running if (said := texts.with_child(s))) or text
-            draft.conditions.working(self._reason(running) or stage, detail)
-        return draft.answer(self._pause(running))
-
-    def _reason(self, running: list[StageStatus]) -> Reason | None:
-        """The word for what everybody waits for; None where the stage's name says enough."""
-        if Reason.API_REFUSES in self.said.values():
-            return Reason.API_REFUSES
-        at_work = [Stage(s.name) for s in running if s.state is StageState.RUNNING]
-        queued = bool(at_work) and all(self.said.get(stage) is Reason.QUEUED for stage in at_work)
-        return Reason.QUEUED if queued else None
-
-    def _endpoints(self, running: list[StageStatus]) -> None:
-        waiting = texts.waiting_for_endpoints(running, self.seen.records, self.draft.status.attempts)
-        if waiting:
-            self.draft.conditions.set(C.ENDPOINTS_AVAILABLE, False, Reason.ENDPOINT_UNAVAILABLE, waiting)
-        else:
-            self.draft.conditions.set(C.ENDPOINTS_AVAILABLE, True, Reason.AVAILABLE, "")
-
-    def _pause(self, running: list[StageStatus]) -> float:
-        """Until something may have moved that no watch tells the round of: a Job's progress, pods of a gone pool."""
-        poll = self.draft.times.poll
-        served = any(run.child.kind == POOL.kind for run in self.seen.runs.values())
-        if self.draft.actions or (self.seen.pool_pods and not served):
-            return poll
-        return min((self._pause_of(status) for status in running), default=poll)
-
-    def _pause_of(self, status: StageStatus) -> float:
-        now, times, since = self.draft.now, self.draft.times, status.not_before
-        if status.state is StageState.WAITING:
-            return max(times.poll, (parse_time(since) - now).total_seconds()) if since else times.poll
-        if status.awaited_since is not None:
-            return times.poll
-        if graph.BY_STAGE[Stage(status.name)].runs is not Runs.JOB:
-            return attempt.LONGEST_PAUSE  # pools and RLJobs wake the round by their own status
-        moved = self.seen.records.get(Stage(status.name), Record()).advanced_at
-        began = status.queued_since or status.starting_since
-        return attempt.pause(moved or (parse_time(began) if began else now), now, times.poll)
-
-    def _between_stages(self) -> str:
-        if self.starts.pools_exist() or self.starts.training_holds():
-            return "waiting for the pods of the last stage to go, so that one model at a time needs memory"
-        return "between stages"

@@ -12,7 +12,7 @@ from flywheel_api.stages import Stage
 from flywheel_operator.model import Meta, Plan, Problem, RoundSeen, Timings
 from flywheel_operator.plan import budget, graph
 from flywheel_operator.plan.conditions import STORE_REASONS
-from flywheel_operator.plan.draft import IN_STORE, Draft
+from flywheel_operator.plan.draft import Draft
 from flywheel_operator.plan.pipeline import Pipeline
 from flywheel_operator.plan.round_ends import settled
 
@@ -75,8 +75,7 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
     draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
     draft.change(earlier=list(seen.earlier)[-16:])
-    if seen.base.digest.startswith(graph.DIGEST):
-        draft.set(Stage.IMPORT_MODEL, state=StageState.SKIPPED, progress=IN_STORE)
+    draft.stages = graph.stages_of(draft.spec, draft.stages.values(), seen.base.digest)
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")
     draft.conditions.working(Reason.STARTING, "the round starts")
     return True

@@ -68,7 +68,7 @@ class Starts:
         users = [graph.BY_STAGE[user] for user in self._users(pool)]
         return any(self._will_run(u) and (not self.gpus or graph.ready(u, self.stages)) for u in users)
 
-    def _unasked(self, pool: Stage) -> bool:
+    def _long_idle(self, pool: Stage) -> bool:
         """Whether GPUs of a pool have had nobody to answer for a while: whoever asks next waits for others' work."""
         users = [self.stages[user] for user in self._users(pool)]
         open_ = [u for u in users if u.state not in graph.DONE]
@@ -124,7 +124,7 @@ class Starts:
         far from its turn.
         """
         running = any(self.stages[s].state is StageState.RUNNING for s in self._users(stage))
-        if self.pool_over(stage) or (self.suspended and not running) or self._unasked(stage):
+        if self.pool_over(stage) or (self.suspended and not running) or self._long_idle(stage):
             return True
         return any(self._held(s) for s in self.stages) and not self._wanted(stage)
 
