@@ -9,6 +9,7 @@ Nothing is asserted about time. One thing is: an operator at rest writes nothing
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -23,7 +24,7 @@ from cluster.apiserver import start_apiserver
 from contract.servers import BUCKET, running
 from perf import compare
 from perf.flips import Owners
-from perf.machine import record
+from perf.machine import OUT, record
 from perf.meter import Meter, public_s3_metrics
 from perf.player import ClusterPlayer, RoundPlayer
 from perf.rest import Rest
@@ -35,15 +36,20 @@ from perf.table import show, show_targets
 NAMESPACE = "perf"
 LIMITS = {100: Limits(ramp=40, rest=15, live=20, burst=15, restart=30)}
 LIMITS[1000] = Limits(ramp=210, rest=20, live=20, burst=40, restart=60)
-SIZES = tuple(LIMITS)
 # KubeRay sends 100 requests a second and makes every cluster before it looks at the first one again
 THEIR_RAMP = {100: 40.0, 1000: 200.0}
-FOUND: dict[str, dict[str, Any]] = {}  # what this run has measured, by column of the table
+# ours, KubeRay's, and what of them is compared
+PAIRS = (
+    ("rounds_100", "kuberay_100", ""),
+    ("rounds_1000", "kuberay_1000", ""),
+    ("rolloutpools_100", "kuberay_100", "ramp"),
+    ("rljobs_100", "kuberay_100", "ramp"),
+)
 EAGER = ("--reconcile-concurrency=10", "--qps=1000", "--burst=2000")
 
 
 @asynccontextmanager
-async def ours(plural: str, count: int, folder: Path) -> AsyncIterator[tuple[Load, Subject]]:
+async def flywheel(plural: str, count: int, folder: Path) -> AsyncIterator[tuple[Load, Subject]]:
     """Our operator and the objects to apply."""
     make, is_live = OURS[plural]
     with public_s3_metrics(), running("minio", folder) as s3, start_apiserver(folder / "api") as api:
@@ -78,16 +84,15 @@ async def ray_clusters(count: int, folder: Path, flags: tuple[str, ...]) -> Asyn
 
 
 def keep(name: str, result: dict[str, Any]) -> None:
-    """For the table at the end and for the JSON file."""
-    FOUND[name] = result
+    """For the JSON file, from which the last test makes its table."""
     record(f"scale_{name}", result, quiet=True)
     print(f"\n{show({name: result})}\n\n{show_targets(result.get('targets', []))}\n")
 
 
-@pytest.mark.timeout(480)
-@pytest.mark.parametrize("count", SIZES)
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("count", LIMITS)
 async def test_rounds(count: int, tmp_path: Path) -> None:
-    async with ours("flywheelrounds", count, tmp_path) as (load, subject):
+    async with flywheel("flywheelrounds", count, tmp_path) as (load, subject):
         found = await measure(load, subject, LIMITS[count], lambda: sum(load.owners.running.values()))
     what = "our operator and so many rounds with their children live"
     keep(f"rounds_{count}", {"what": what, "count": count, **found, "targets": compare.of_issue(found, count)})
@@ -99,13 +104,13 @@ async def test_rounds(count: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize("plural", ["rolloutpools", "rljobs"])
 async def test_one_ray_cluster_each(plural: str, tmp_path: Path) -> None:
     """What is most like a RayCluster among our kinds: an object that stands for one. A round is twenty stages."""
-    async with ours(plural, 100, tmp_path) as (load, _):
+    async with flywheel(plural, 100, tmp_path) as (load, _):
         found = await begin(load, LIMITS[100], lambda: 0)
     what = f"our operator and so many {plural} without any round, one Ray cluster each"
     keep(f"{plural}_100", {"what": what, "count": 100, **found})
 
 
-@pytest.mark.timeout(480)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("count", "flags"), [(100, ()), (100, EAGER), (1000, ())], ids=["100", "100-eager", "1000"])
 async def test_kuberay(count: int, flags: tuple[str, ...], tmp_path: Path) -> None:
     async with ray_clusters(count, tmp_path, flags) as (load, subject):
@@ -116,20 +121,21 @@ async def test_kuberay(count: int, flags: tuple[str, ...], tmp_path: Path) -> No
 
 
 def test_together() -> None:
-    """What the runs above say beside each other: is it linear, and who handles more."""
-    if not FOUND:
+    """What the newest runs say beside each other, whenever each was made: is it linear, and who handles more."""
+    found = {
+        file.stem.removeprefix("scale_"): json.loads(file.read_text()) for file in sorted(OUT.glob("scale_*.json"))
+    }
+    if not found:
         pytest.skip("no run to compare")
     summary: dict[str, Any] = {"what": "100 rounds against 1,000, and our operator against KubeRay's"}
-    if {"rounds_100", "rounds_1000"} <= set(FOUND):
-        summary["of_1000_over_100"] = compare.linearity(FOUND["rounds_100"], FOUND["rounds_1000"])
-    pairs = [(f"rounds_{n}", f"kuberay_{n}") for n in SIZES]
-    for ours, theirs in [*pairs, ("rolloutpools_100", "kuberay_100"), ("rljobs_100", "kuberay_100")]:
-        if {ours, theirs} <= set(FOUND):
-            part = "" if ours.startswith("rounds") else "ramp"
-            summary[f"{ours}_against_kuberay"] = compare.against(FOUND[ours], FOUND[theirs], part)
+    if {"rounds_100", "rounds_1000"} <= found.keys():
+        summary["of_1000_over_100"] = compare.linearity(found["rounds_100"], found["rounds_1000"])
+    for ours, theirs, part in PAIRS:
+        if {ours, theirs} <= found.keys():
+            summary[f"{ours}_against_kuberay"] = compare.against(found[ours], found[theirs], part)
     record("scale", summary, quiet=True)
-    print(f"\n{show({name: FOUND[name] for name in sorted(FOUND)})}\n")
-    for name, result in sorted(FOUND.items()):
+    print(f"\n{show(found)}\n")
+    for name, result in found.items():
         judged = [*result.get("targets", []), *summary.get(f"{name}_against_kuberay", [])]
         print(f"{name}\n{show_targets(judged)}\n" if judged else "", end="")
     print(f"of 1,000 over of 100, per round: {summary.get('of_1000_over_100')}")
