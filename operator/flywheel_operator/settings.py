@@ -110,7 +110,10 @@ class Timing(Model):
     """Intervals in seconds."""
 
     poll: float = Field(
-        default=2.5, gt=0, description="Between two looks at the store while something runs; reads only."
+        default=2.5,
+        gt=0,
+        description="Shortest pause between two looks at the store while something runs; reads only. The next look at "
+        "what stands still comes after half of the time that it has stood still, 30 s at most.",
     )
     preflight: float = Field(default=10, gt=0, description="Between two tries of a failing preflight.")
     resync: float = Field(default=300, gt=0, description="Every object is looked at this often, whatever was watched.")

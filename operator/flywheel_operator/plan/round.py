@@ -17,7 +17,6 @@ from flywheel_operator.plan.pipeline import Pipeline
 from flywheel_operator.plan.round_ends import settled
 
 C = ConditionType
-_AT_ONCE = 0.05
 
 
 def plan_round(
@@ -36,7 +35,7 @@ def plan_round(
         return Pipeline(draft).close()
     out = budget.zero(spec.budget) or draft.exhausted()
     if draft.stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED:
-        return draft.answer(_AT_ONCE if _preflight(draft, out) else times.preflight)
+        return _preflight(draft, out)
     if out is not None:
         return Pipeline(draft).exhausted(out)
     if seen.store_problem is not None:
@@ -56,8 +55,8 @@ def _store_is_away(draft: Draft, problem: Problem) -> Plan[FlywheelRoundStatus]:
 
 
 # ---- before anything costs money ------------------------------------------------------------------------------------
-def _preflight(draft: Draft, out: Problem | None) -> bool:
-    """Whether the round may start; writes down why not."""
+def _preflight(draft: Draft, out: Problem | None) -> Plan[FlywheelRoundStatus]:
+    """The round begins, or says why it cannot."""
     seen = draft.seen
     began = draft.stages[Stage.PREFLIGHT].started_at or format_time(draft.now)
     draft.say(C.BUDGET_AVAILABLE, out)
@@ -66,8 +65,7 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     draft.say(C.STORAGE_READY, store)
     draft.change(estimate=seen.estimate)
     if problem is not None or seen.waits_for is not None or seen.base is None:
-        _not_yet(draft, began, problem)
-        return False
+        return _not_yet(draft, began, problem)
     done = format_time(draft.now)
     draft.set(Stage.PREFLIGHT, state=StageState.SUCCEEDED, started_at=began, finished_at=done, progress=None, attempt=1)
     draft.conditions.set(C.PREFLIGHT, True, Reason.PASSED, (seen.estimate and seen.estimate.note) or "")
@@ -78,10 +76,10 @@ def _preflight(draft: Draft, out: Problem | None) -> bool:
     draft.stages = graph.stages_of(draft.spec, draft.stages.values(), seen.base.digest)
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")
     draft.conditions.working(Reason.STARTING, "the round starts")
-    return True
+    return draft.answer(draft.times.poll)
 
 
-def _not_yet(draft: Draft, began: str, problem: Problem | None) -> None:
+def _not_yet(draft: Draft, began: str, problem: Problem | None) -> Plan[FlywheelRoundStatus]:
     text = problem.message if problem else draft.seen.waits_for or "waiting for the base model"
     if problem and draft.stages[Stage.PREFLIGHT].progress != text[:256]:
         draft.note(problem.reason.value, text, warning=True)
@@ -90,3 +88,4 @@ def _not_yet(draft: Draft, began: str, problem: Problem | None) -> None:
     draft.conditions.set(C.PREFLIGHT, False, reason, text)
     (draft.conditions.blocked if problem else draft.conditions.working)(reason, text)
     draft.change(stage=Stage.PREFLIGHT.value, progress=text[:1024])
+    return draft.answer(draft.times.preflight)
