@@ -138,3 +138,5 @@ async def test_a_status_is_a_compare_and_swap(kube: KubeApi) -> None:
     assert again["metadata"]["resourceVersion"] == written["metadata"]["resourceVersion"], "the same status is no write"
     gone = await kube.patch_status(again, {"progress": "x"})
     assert gone["status"].get("stage") is None, "a field that is left out goes"
+    owned = [e["fieldsV1"] for e in gone["metadata"].get("managedFields", []) if e.get("subresource") == "status"]
+    assert owned in ([], [{"f:status": {}}]), "whose each field of a status is would be as long as the status"
