@@ -151,6 +151,9 @@ class _Planner:
             return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
+        began = parse_time(str(changes["started_at"]))
+        if self.status.phase == "Starting" and attempt.begins(run, began, self.now, self.times.poll):
+            text = self.status.progress or text
         return self._transition("Starting", run.reason, text, changes | {"child": self._ref(wanted)})
 
     def _queued(self, wanted: Revision) -> Plan[RolloutPoolStatus]:

@@ -15,6 +15,7 @@ from flywheel_operator.ports.cache import CachedKube, ReadCache
 from flywheel_operator.ports.kinds import RLJOBS
 from flywheel_operator.ports.kube_fake import FakeKube
 from flywheel_operator.queue import Key, WorkQueue
+from perf.shapes import OURS
 from unit.operator.cases import edited, say, stage, status_writes, turns
 from unit.operator.test_cache import a_round, child
 from unit.operator.wired import WiredWorld
@@ -115,6 +116,19 @@ async def test_a_round_starts_with_few_writes_even_where_each_event_has_a_look_o
         "the round starts; Prepare attempt 1 starts",
         "8 out, 2 dropped; EvaluateBase attempt 1 starts; MineReasoning attempt 1 starts",
     ]
+
+
+@pytest.mark.parametrize(("plural", "kind", "writes"), [("rolloutpools", "RolloutPool", 7), ("rljobs", "RLJob", 4)])
+async def test_so_does_what_stands_for_one_ray_cluster(plural: str, kind: str, writes: int) -> None:
+    world = WiredWorld()
+    world.kube.seed(OURS[plural][0](1, NS))
+    world.holding.add("Train")
+    await world.play()
+    for _ in range(2):
+        world.act()
+        await world.settle()
+    assert [OURS[plural][1](obj) for obj in world.of_kind(kind)] == [True]
+    assert world.kube.writes == writes, world.kube.log
 
 
 async def test_what_a_start_says_is_written_once_it_has_lasted() -> None:
