@@ -53,9 +53,9 @@ class Draft:
         """Fields of the round's status."""
         self.status = self.status.model_copy(update=changes)
 
-    def note(self, reason: str, message: str, warning: bool = False) -> None:
-        """An Event."""
-        self.notes.append(Note(reason, message, "Warning" if warning else "Normal"))
+    def note(self, reason: str, message: str, warning: bool = False, follows: bool = False) -> None:
+        """An Event, or what is told in the one before it."""
+        self.notes.append(Note(reason, message, "Warning" if warning else "Normal", follows))
 
     def say(self, kind: ConditionType, problem: Problem | None) -> None:
         """A condition that is true where there is no problem."""

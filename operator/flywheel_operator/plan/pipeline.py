@@ -11,7 +11,7 @@ from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef
-from flywheel_operator.model import Content, Note, Plan, Problem, Record, Training, delete
+from flywheel_operator.model import Content, Plan, Problem, Record, Training, delete
 from flywheel_operator.plan import content, graph, results, texts
 from flywheel_operator.plan.draft import Draft
 from flywheel_operator.plan.retry import remember
@@ -113,7 +113,7 @@ class Pipeline:
                 return
             self._take(definition, start(definition, status, self._as_it_was(status, view)))
             text = f"{definition.stage} attempt {self.stages[definition.stage].attempt} starts"
-            self.draft.notes.append(Note("StageStarted", text, follows=True))
+            self.draft.note("StageStarted", text, follows=True)
 
     def _greeted(self) -> bool:
         """Whether the round's endpoints were asked by this round; a Prepare that was taken over is opened again for it.
