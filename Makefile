@@ -122,9 +122,9 @@ estimate: setup ## what ROUND=examples/round-8b.yaml needs and costs (GPU=H100, 
 gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
 	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)
 
-bench: setup ## benchmarks; print tables and write tests/perf/baseline.json
+bench: setup ## benchmarks, or those of ONLY="test_rounds and 1000"; print tables and write tests/perf/baseline.json
 	@for name in apiserver kube-controller-manager minio kuberay-operator; do $(PY) -m cluster build --only $$name; done
-	$(PY) -m pytest -s tests/perf
+	$(PY) -m pytest -s tests/perf $(if $(ONLY),-k "$(ONLY)")
 	$(PY) -m perf.baseline
 
 .PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e domain estimate gpu-check bench

@@ -46,6 +46,11 @@ class Conditions:
             if kind.value not in written:
                 self.set(kind, None, Reason.PENDING, message)
 
+    def passed(self) -> None:
+        """What had to be there before anything starts is there."""
+        self.set(C.PREFLIGHT, True, Reason.PASSED, "")
+        self.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
+
     def working(self, reason: str, message: str) -> None:
         """On its way, nothing for a person to do."""
         self.set(C.READY, False, reason, message)

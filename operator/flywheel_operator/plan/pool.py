@@ -74,8 +74,7 @@ class _Planner:
         problem = self.seen.problem or self._conflict()
         if problem is not None:
             return self._blocked(problem)
-        self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
-        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.conditions.passed()
         wanted = next((r for r in self.seen.revisions if r.revision == self.seen.wanted), None)
         if wanted is None:
             return self._create()

@@ -82,8 +82,7 @@ class _Planner:
             self._say_problem(problem)
             self.conditions.blocked(problem.reason, problem.message)
             return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
-        self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
-        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.conditions.passed()
         if self._children() or self.seen.pods:
             return self._wait("waiting for the pods of the last attempt to go", self.times.poll, self._deletions())
         if self.seen.twin is not None:
@@ -124,14 +123,11 @@ class _Planner:
             "started_at": self.status.started_at or format_time(self.now),
             "content_key": self.seen.content.key if self.seen.content else None,
             "reused_from": maker,
-            "running_since": None,
-            "held_since": None,
-            "awaited_since": None,
             "disruption": None,
             "child": None,
             "progress": text,
         }
-        return self._answer(changes, (self._create(number),), self.times.poll)
+        return self._answer(self._stopped() | changes, (self._create(number),), self.times.poll)
 
     def _back_off_left(self) -> timedelta:
         last = self.status.attempts[-1] if self.status.attempts else None
@@ -195,13 +191,7 @@ class _Planner:
 
     def _queued(self, run: Run) -> Plan[RLJobStatus]:
         """Somebody else decides when it runs. What it ran before that is spent; its clocks begin anew afterwards."""
-        changes: Changes = {
-            "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
-            "starting_since": None,
-            "running_since": None,
-            "held_since": None,
-        }
-        return self._waits(run, changes | {"phase": "Queued", "awaited_since": None, "eta": None})
+        return self._waits(run, self._stopped() | {"phase": "Queued", "starting_since": None, "eta": None})
 
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
         since = self.status.starting_since or format_time(self.now)
@@ -270,8 +260,7 @@ class _Planner:
         if manifest.owner.uid != self.meta.uid:
             maker = ReusedFrom(kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt)
             text += f" by {maker.kind} {maker.name}, which trained the same"
-        self.conditions.set(ConditionType.PREFLIGHT, True, Reason.PASSED, "")
-        self.conditions.set(ConditionType.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.conditions.passed()
         if isinstance(manifest.result, TrainingResult):
             self._health(manifest.result.unhealthy)
         self.conditions.done(Reason.SUCCEEDED, text)
@@ -289,24 +278,16 @@ class _Planner:
             "attempts": self._remember(ended) if is_open(self.status) else self.status.attempts,
             "started_at": self.status.started_at or format_time(self.now),
             "finished_at": format_time(self.now),
-            "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
-            "running_since": None,
-            "held_since": None,
-            "awaited_since": None,
             "progress": text,
         }
-        return self._answer(changes, self._deletions(), self.times.poll)
+        return self._answer(self._stopped() | changes, self._deletions(), self.times.poll)
 
     def _close(self, ended: Ended) -> Plan[RLJobStatus]:
         progressed = committed_step(self.status, self.seen.record.progress) > self.status.from_step
         verdict = judge(ended, self._tries(), progressed, self.spec.retries.limit)
-        changes: Changes = {
+        changes = self._stopped() | {
             "failures": verdict.tries.failures,
             "fruitless": verdict.tries.fruitless,
-            "gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now),
-            "running_since": None,
-            "held_since": None,
-            "awaited_since": None,
             "eta": None,
         }
         if is_open(self.status):
@@ -330,6 +311,11 @@ class _Planner:
         return self._answer({"child": None})
 
     # ---- small parts ----------------------------------------------------------------------------------------------
+    def _stopped(self) -> Changes:
+        """Nothing runs: the clocks of an attempt stop, and what it ran is accounted for."""
+        clocks = dict.fromkeys(("running_since", "held_since", "awaited_since"))
+        return {"gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now), **clocks}
+
     def _name(self, number: int) -> str:
         return child_name(self.meta.name, self.meta.uid, TRAIN_STAGE, number)
 
