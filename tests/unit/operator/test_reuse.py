@@ -38,7 +38,7 @@ async def test_a_round_of_another_name_takes_everything_over_and_says_so() -> No
     assert status["verdict"] == "Promoted"
     assert set(world.ran) == {"Gate", "Report"} and not world.trained
     taken = {name for name, s in found.items() if "reusedFrom" in s}
-    assert taken == {s.value for s in Stage} - OWN - {"ImportModel", "ServeBase", "ServeCandidate"}
+    assert taken == {s.value for s in Stage} - OWN - {"ImportModel", "ServeBase", "ServeCandidate", "Export"}
     assert found["Prepare"]["reusedFrom"] == {"kind": "FlywheelRound", "name": "demo-r1", "attempt": 1}
     assert found["TrainAgentic"]["reusedFrom"]["kind"] == "RLJob"
     assert found["ServeBase"]["state"] == "Skipped" and "not needed" in found["ServeBase"]["progress"]
