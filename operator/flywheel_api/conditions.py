@@ -77,6 +77,7 @@ class Reason(StrEnum):
     FORBIDDEN = "Forbidden"
     POD_REFUSED = "PodRefused"
     API_REFUSES = "ApiRefuses"
+    PODS_STUCK = "PodsStuck"
     MANIFEST_INVALID = "ManifestInvalid"
     RETRIES_EXHAUSTED = "RetriesExhausted"
     NO_PROGRESS = "NoProgressInRetries"

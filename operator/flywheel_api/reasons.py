@@ -201,6 +201,14 @@ CHAPTERS = (
                 "its place.",
                 "Mend what the message names; nothing of Flywheel needs to be restarted.",
             ),
+            Reason.PODS_STUCK: Told(
+                "Pods that were told to end five minutes ago or longer are still there, and what comes next waits for "
+                "the GPUs that they hold: mostly their node is gone, so that nobody confirms their end. Flywheel does "
+                "not force them away, because a node that is only cut off may still run them. The wall clock bounds "
+                "the waiting.",
+                "If the node is gone for good, `kubectl delete node <node>`, or `kubectl delete pod <pod> --force "
+                "--grace-period=0`; it goes on by itself then.",
+            ),
             Reason.FORBIDDEN: Told(
                 "The operator lacks a right. The message is the API server's and names the verb and the "
                 "resource. Usual causes: the namespace is not in the chart's `namespaces`; the Secret is "

@@ -166,6 +166,7 @@ class RoundSeen:
     strays: tuple[Child, ...] = ()
     gpu_seconds: Mapping[Stage, float] = field(default_factory=dict)
     pool_pods: int = 0
+    stuck: str = ""
     champion: str | None = None
     model_uri: str = ""
     refused: Problem | None = None
@@ -176,6 +177,7 @@ class RLJobSeen:
     """An RLJob as it was observed. `run` is the RayJob of the current attempt; `others` are RayJobs of ours beside it.
 
     `reusable` names who made the checkpoint that a first attempt will go on from; `twin` an RLJob that trains the same.
+    `stuck` says which of its pods should have ended long ago.
     `checkpoint_bytes`: of a whole checkpoint, where the model's shape is known. `gpus`: held by its pods.
     """
 
@@ -184,6 +186,7 @@ class RLJobSeen:
     run: Run | None = None
     others: tuple[Child, ...] = ()
     pods: int = 0
+    stuck: str = ""
     record: Record = field(default_factory=Record)
     model: str | None = None
     model_uri: str = ""

@@ -11,17 +11,19 @@ from pydantic import ValidationError
 
 from flywheel_api.base import ApiModel, StatusModel
 from flywheel_api.conditions import Condition, Reason
+from flywheel_api.names import LABEL_OWNER_UID
 from flywheel_operator.execute import execute, write_status
 from flywheel_operator.logs import get_logger
 from flywheel_operator.model import Act, Action, Effect, Meta, Note, Object, Plan, Problem
 from flywheel_operator.plan.conditions import Conditions
 from flywheel_operator.ports.errors import Conflict, NotFound, PortError, Retryable
-from flywheel_operator.ports.kinds import KubeApi, Resource
+from flywheel_operator.ports.kinds import KubeApi, Resource, owner_uid
 from flywheel_operator.queue import Key
 
 log = get_logger(__name__)
 _AT_ONCE = 0.05
 _DECISIONS = 3  # of one look
+_LEAVING = 15.0  # seconds between looks at what an object that is being deleted leaves behind
 _SAID_AFTER = timedelta(seconds=30)  # trouble that lasts so long is said: most passes before anybody could read of it
 
 
@@ -40,7 +42,7 @@ O = TypeVar("O", bound=Seen)  # noqa: E741 (an observation)
 
 @dataclass(frozen=True)
 class Subject(Generic[Sp, St, O]):
-    """A kind under reconciliation: its models, and what observes, plans and renders it."""
+    """A kind under reconciliation: its models, what observes, plans and renders it, and the kinds that it makes."""
 
     resource: Resource
     spec: type[Sp]
@@ -48,6 +50,7 @@ class Subject(Generic[Sp, St, O]):
     see: Callable[[Meta, Sp, St, datetime], Awaitable[O]]
     plan: Callable[[Meta, Sp, St, O, datetime], Plan[St]]
     render: Callable[[Meta, Sp, St, O, Action], Object]
+    makes: tuple[Resource, ...]
 
 
 def utc_now() -> datetime:
@@ -69,14 +72,32 @@ class Reconciler:
         """Seconds until the next look, or None. Raises port errors: the queue backs off."""
         subject = self._subjects[key.kind]
         obj = await self._kube.get(subject.resource, key.namespace, key.name)
-        if obj is None or "deletionTimestamp" in obj["metadata"]:
-            return None  # children go with their owner; what lies in the store stays
+        if obj is None:
+            return None  # children went with their owner; what lies in the store stays
         try:
+            if "deletionTimestamp" in obj["metadata"]:
+                return await self._leave(subject, obj["metadata"])
             return await self._reconcile(subject, obj)
         except Conflict:
             return _AT_ONCE  # somebody wrote meanwhile: read again
         except NotFound:
             return 1.0
+
+    async def _leave(self, subject: Subject[Any, Any, Any], meta: Object) -> float | None:
+        """An object that is being deleted takes its children along; where somebody's finalizer holds it, they go first.
+
+        Whoever deletes with `--cascade=orphan` keeps them.
+        """
+        if "orphan" in meta.get("finalizers", ()):
+            return None
+        labels, left = {LABEL_OWNER_UID: meta["uid"]}, 0
+        for kind in subject.makes:
+            for child in await self._kube.list(kind, meta["namespace"], labels):
+                if owner_uid(child) == meta["uid"]:
+                    left += 1
+                    if "deletionTimestamp" not in (of := child["metadata"]):
+                        await self._kube.delete(kind, of["namespace"], of["name"], of["uid"])
+        return _LEAVING if left else None
 
     async def _reconcile(self, subject: Subject[Any, Any, Any], obj: Object) -> float | None:
         meta, now = meta_of(obj), self._clock()

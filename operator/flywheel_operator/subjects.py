@@ -21,7 +21,7 @@ from flywheel_operator.observe.stores import Connect, StoreBook
 from flywheel_operator.plan.pool import plan_pool
 from flywheel_operator.plan.rljob import plan_rljob
 from flywheel_operator.plan.round import plan_round
-from flywheel_operator.ports.kinds import POOLS, RLJOBS, ROUNDS, KubeApi
+from flywheel_operator.ports.kinds import JOBS, POOLS, RAYJOBS, RAYSERVICES, RLJOBS, ROUNDS, KubeApi
 from flywheel_operator.reconcile import Subject
 from flywheel_operator.render import rayjob, rayservice
 from flywheel_operator.render import round as rounds
@@ -59,6 +59,7 @@ def subjects(
             partial(see_round, context),
             partial(plan_round, times=times),
             partial(marked, rounds.child, config),
+            makes=(JOBS, POOLS, RLJOBS),
         ),
         Subject(
             POOLS,
@@ -67,6 +68,7 @@ def subjects(
             partial(see_pool, context),
             partial(plan_pool, times=times),
             partial(marked, rayservice.child, config),
+            makes=(RAYSERVICES,),
         ),
         Subject(
             RLJOBS,
@@ -75,6 +77,7 @@ def subjects(
             partial(see_rljob, context),
             partial(plan_rljob, times=times),
             partial(marked, rayjob.ray_job, config),
+            makes=(RAYJOBS,),
         ),
     )
     return {subject.resource.kind: subject for subject in made}

@@ -34,9 +34,10 @@ _MONEY = (
     r"|exceed\w*.{0,6}current.{0,20}quota|today.s quota|inference limit"
     r"|billing.{0,30}(limit|disabled|details|not |required)|payment required"
     r"|quota.{0,60}(per.?day|daily|month)|(per.?day|daily|monthly).{0,40}(quota|limit)|(requests|tokens) per day"
-    r"|budget.{0,20}exceeded|exceeded.{0,10}budget|balance.{0,10}insufficient|weekly.{0,20}limit|calls / month"
+    r"|budget.{0,20}exceeded|exceeded.{0,10}budget|balance.{0,10}(insufficient|not enough|too low)"
+    r"|weekly.{0,20}limit|calls / month"
     r"|daily.{0,20}allocation|(key|spend\w*|specified api usage) limits?\b|call volume quota|arrear"
-    r"|free.?tier.{0,40}(exhausted|only)|account.{0,60}(suspended|not active|good standing)|余额不足"
+    r"|free.?tier.{0,40}(exhausted|only)|account.{0,60}(suspended|not active|good standing)|余额不足|欠费"
 )
 _FILTER = (
     r"content.?(filter|policy|management)|responsibleai|moderation|flagged|safety system|prohibited content"
@@ -49,11 +50,12 @@ _CROWD = (
 )
 _KEY = (
     r"api.?key (is )?(not valid|invalid|expired)|invalid api.?key|authentication error|location is not supported"
-    r"|security token .{0,40}(expired|invalid)"
+    r"|security token .{0,40}(expired|invalid)|organization (has been|is) (disabled|suspended)"
 )
 _MODEL = (
     r"invalid model name|not a valid model|unknown model|no such model|no models? (is |are )?loaded"
     r"|model_not_(available|supported|found)|provider not provided|model id.{0,60} (is invalid|isn.t supported)"
+    r"|model.{0,90} has been (decommissioned|deprecated|retired|removed)"
     r"|model( ['\"`]?\S{1,80})? (is |was |does )?not (found|exist|available|supported)"
 )
 _WRITES = (  # of a request that asks for more than the model ever writes, whatever the prompt

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from flywheel_jobs.reading import evaluate, expr, library
 from flywheel_jobs.reading.expr import Node, Unreadable
 from flywheel_jobs.reading.kinds import Kind, Value
-from flywheel_jobs.reading.units import CURRENCIES
+from flywheel_jobs.reading.units import CURRENCIES, size, spelt_out
 from flywheel_jobs.reading.values import read
 
 _LEFT_OPEN = frozenset({Kind.OTHER, Kind.SCALAR, Kind.RELATION, Kind.SET, Kind.ORDERED, Kind.NUMBER})
@@ -39,12 +40,15 @@ def checkable(answer: str) -> bool:
 
 def equal_values(one: Value, other: Value) -> bool:
     """Whether two answers mean the same. A name or unit that only one of them has says nothing against it."""
-    if (one.name and other.name and one.name != other.name) or (one.unit and other.unit and one.unit != other.unit):
+    one, other = _spelt(one, other), _spelt(other, one)
+    if one.unit and other.unit and one.unit != other.unit and not (one.name and other.name and one.name != other.name):
+        return _same_amount(one, other) or _as_relations(one, other)
+    if one.name and other.name and one.name != other.name:
         return _as_relations(one, other)
     if Kind.RELATION in (one.kind, other.kind):
         return _as_relations(one, other)
     if {one.kind, other.kind} <= {Kind.NUMBER, Kind.SCALAR}:
-        return _same_scalar(one, other)
+        return _same_scalar(one, other) or _same_angle(one, other)
     if one.kind is not other.kind or len(one.parts) != len(other.parts):
         return False
     if one.kind is Kind.ORDERED:
@@ -59,6 +63,30 @@ def equal_values(one: Value, other: Value) -> bool:
     if one.kind is Kind.SET:
         return one.brackets == other.brackets and _same_members(one.parts, other.parts)
     return one.text == other.text != ""
+
+
+def _same_amount(one: Value, other: Value) -> bool:
+    """Whether two numbers with units are one quantity: `1 km` and `1000 metres`."""
+    some, others = (size(v.unit) if v.number is not None else None for v in (one, other))
+    if some is None or others is None or some[0] != others[0]:
+        return _same_angle(one, other)
+    return (one.number or 0) * some[1] == (other.number or 0) * others[1]
+
+
+def _same_angle(one: Value, other: Value) -> bool:
+    """`30°` and `\\pi/6`: degrees, and radians that are said or that nobody needs to say."""
+    degrees, radians = sorted((one, other), key=lambda v: v.unit != "°")
+    if degrees.unit != "°" or radians.unit not in ("", "radian"):
+        return False
+    turned = ("*", _node(degrees), ("*", ("c", "pi"), ("n", Fraction(1, 180))))
+    return _same_scalar(replace(degrees, number=None, node=turned), radians)
+
+
+def _spelt(value: Value, beside: Value) -> Value:
+    """`5 m` beside `5 metres` is a length; beside anything else it is five times m."""
+    if value.unit or not beside.unit or value.kind is not Kind.SCALAR:
+        return value
+    return read(spelt_out(value.text)) if size(beside.unit) else value
 
 
 def _of_the_day(clock: Value) -> tuple[Fraction | None, ...]:
@@ -123,9 +151,9 @@ def _relation_of(value: Value) -> Node | None:
 def normal_form(answer: str) -> str:
     """Canonical text of an answer: `p/q` in lowest terms, `{a,b}` sorted, `(a,b)` in order, else its folded writing.
 
-    Equal forms are equal answers; the reverse holds for numbers and their collections only. The form of a form is
-    itself: of those between which writing and reading go round (brackets that do not match) it is the first, and what
-    never settles stays as it was written.
+    Equal forms are equal answers; the reverse holds for numbers in one unit and their collections only. The form of a
+    form is itself: of those between which writing and reading go round (brackets that do not match) it is the first,
+    and what never settles stays as it was written.
     """
     forms = [_form(read(answer))]
     while len(forms) <= _SETTLES_WITHIN:

@@ -15,7 +15,7 @@ MAX_ANSWER = 256
 _CHARACTERS = {
     **SIGNS, "—": "-", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
-    "∈": r"\in ", "º": "°", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
+    "∈": r"\in ", "≡": "=", "º": "°", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
     "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}", "％": "%", "＝": "=", "＋": "+", "＄": "$", "＜": "<",
     "＞": ">", "：": ":", "／": "/", "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "…": "...",
 }  # fmt: skip
@@ -40,6 +40,7 @@ _REPLACED = [
     (re.compile(r"\\leq?(?:slant)?(?![a-zA-Z])"), r"\\le "),
     (re.compile(r"\\geq?(?:slant)?(?![a-zA-Z])"), r"\\ge "),
     (re.compile(r"\\neq?(?![a-zA-Z])"), r"\\ne "),
+    (re.compile(r"\\equiv(?![a-zA-Z])"), "="),
     (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
     (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
     (re.compile(r"\\(?:cdot|times|ast)(?![a-zA-Z])"), "*"),
@@ -59,6 +60,7 @@ _REPLACED = [
     (re.compile(r"\{\s*([^{}]{1,20}?)\s*\\choose\s+([^{}]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),
 ]
+_MODULO = re.compile(r"\(\s*(?:\\[bp]?)?mod\s+([^()]{1,20})\)|\\[bp]?mod\s*(?:\{([^{}]{1,20})\}|(?![a-zA-Z]))")
 _DELIMITER = re.compile(r"\\[()\[\]]")
 _BARE_DOLLAR = re.compile(r"(?<!\\)\$")
 _GROUPS = re.compile(
@@ -95,6 +97,8 @@ def fold(answer: str) -> str | None:
     if len(text) > 4 and text.startswith("**") and text.endswith("**"):
         text = text[2:-2].strip()
     text = _latex(text)
+    if "mod" in text:
+        text = _MODULO.sub(r" mod \1\2 ", text)
     text = _numbers(text)
     text = " ".join(text.replace("**", "^").split())
     text = _ends(text)

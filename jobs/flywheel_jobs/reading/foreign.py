@@ -13,14 +13,14 @@ from flywheel_jobs.reading import jsontext
 _MARK = re.compile(
     r"\[TOOL_CALLS\]|\[ARGS\]"  # Mistral
     # special tokens, with bars of ASCII or not: Kimi, DeepSeek, Llama, Granite, Phi, Command, gpt-oss, InternLM, Gemma
-    r"|<[|｜][\w▁/ ]{0,24}(?:tool|func|call|action|plugin|python_tag)[\w▁ ]{0,24}[|｜]?>"
+    r"|<[|｜][\w▁/ ]{0,24}(?:tool|func|call|action|plugin|python_(?:tag|start))[\w▁ ]{0,24}[|｜]?>"
     r"|to=functions\.\w"
     # tags, plain or with the family's name before them: Claude, GLM, MiniMax, Seed, Hunyuan, Nemotron, Qwen3-Coder
-    r"|</?[|｜]?(?:[a-z]{1,16}[:_｜|])?(?:tool_?calls?|function_calls?|invoke|start_function_call)(?=[\s>=|｜])"
-    r"|<function=[\w.-]+>"
+    r"|</?[|｜]?(?:[a-z]{1,16}[:_｜|])?(?:tool_?calls?|tool_code|function_calls?|invoke|start_function_call)(?=[\s>=|｜])"
+    r"|<function=[\w.-]+>|<(?:tool|function) name="
     r"|functools\[|✿FUNCTION✿|```tool_(?:code|call)\b"
     r"|^>>>[\w.]{1,64}\n\s*\{"
-    r"|^Action: *[\w.]{1,64} *\nAction Input:",
+    r"|^Action: *[\w.]{1,64} *\nAction Input:|^Action: *```json\s*\[",
     re.IGNORECASE | re.MULTILINE,
 )
 _PYTHON = re.compile(r"\[\s*[a-zA-Z_][\w.]*\(.*\)\s*\]", re.DOTALL)
@@ -49,4 +49,10 @@ def _object(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     named = isinstance(value.get("name", value.get("tool_name")), str)
-    return (named and bool({"arguments", "parameters"} & set(value))) or "tool_calls" in value or "function" in value
+    return (
+        (named and bool({"arguments", "parameters"} & set(value)))
+        or (named and value.get("type") == "tool_use")
+        or {"action", "action_input"} <= set(value)
+        or "tool_calls" in value
+        or "function" in value
+    )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 _NAMES = (
     r"(?:[a-z]{1,16}[:_-])?think(?:ing)?(?:_process)?|(?:chain_of_)?thoughts?(?:_process)?|reasoning|reflect(?:ion)?"
-    r"|scratchpad|analysis|in(?:ner|ternal)(?:_monologue)?|antthinking|cot|planning|rationale|brainstorm"
+    r"|scratchpad|analysis|in(?:ner|ternal)(?:_(?:monologue|thoughts?))?|antthinking|cot|planning|rationale|brainstorm"
 )
 _PAIRS = {
     "◁think▷": "◁/think▷",  # Kimi
@@ -47,6 +47,8 @@ _SENTENCES = (
     ("here is my thought process:", "here is my response:"),
     ("here's my thought process:", "here's my response:"),
     ("analysis", "assistantfinal"),
+    ("thinking...\n", "...done thinking."),  # Ollama's console
+    ('<details type="reasoning"', "</details>"),  # Open WebUI
 )
 
 

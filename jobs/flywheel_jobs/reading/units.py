@@ -8,7 +8,7 @@ from fractions import Fraction
 _SPELLINGS = {
     "metre": "m meter meters metre metres", "cm": "cm centimeter centimeters centimetre centimetres",
     "mm": "mm millimeter millimeters millimetre millimetres", "km": "km kilometer kilometers kilometre kilometres",
-    "inch": "inch inches", "foot": "ft foot feet", "yard": "yd yard yards", "mile": "mi mile miles",
+    "inch": 'in inch inches "', "foot": "ft foot feet '", "yard": "yd yard yards", "mile": "mi mile miles",
     "gram": "gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams", "lb": "lb lbs pound pounds",
     "ounce": "oz ounce ounces", "ton": "ton tons tonne tonnes", "litre": "litre litres liter liters",
     "ml": "ml mL milliliter milliliters millilitre millilitres", "gallon": "gallon gallons gal",
@@ -24,6 +24,21 @@ _SPELLINGS = {
     "point": "point points pt pts", "unit": "unit units",
 }  # fmt: skip
 _KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_SIZES: dict[str, tuple[str, Fraction]] = {
+    name: (kind, Fraction(size))
+    for kind, sizes in {
+        "length": {"metre": "1", "cm": "0.01", "mm": "0.001", "km": "1000", "inch": "0.0254", "foot": "0.3048",
+                   "yard": "0.9144", "mile": "1609.344"},
+        "mass": {"kg": "1", "gram": "0.001", "mg": "0.000001", "lb": "0.45359237", "ounce": "0.028349523125"},
+        "time": {"second": "1", "minute": "60", "hour": "3600", "day": "86400", "week": "604800"},
+        "volume": {"litre": "1", "ml": "0.001"},
+        "dollars": {"$": "1", "cent": "0.01"},
+    }.items()
+    for name, size in sizes.items()
+}  # fmt: skip
+"""Units of one measure by what they are of its first. Not those that differ from place to place: ton, gallon, month."""
+_AMOUNTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+|'(?=\s*\d)|\"$)")
+_LETTER_LAST = re.compile(r"(?<=\d)\s*([mshgL])(?=$|\s*\^)")
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
 CURRENCIES = "$€£¥"
 _FACTORS: dict[str, int | Fraction] = {
@@ -40,7 +55,10 @@ _STOP = frozenset(
 )  # fmt: skip
 _WORD = r"(?:°[CF]?|¢|€|£|¥|₹|[A-Za-z]+)"
 _POWERED = rf"(?:square |cubic |sq\.? )?{_WORD}(?:\s*\^\s*\{{?-?[1-9]\}}?)?"
-_UNIT = re.compile(rf"(?P<value>.*[\d)}}\]]|.*\\pi)\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)")
+_COUNTS = "|".join(word for word in _FACTORS if word != "percent")
+_UNIT = re.compile(
+    rf"(?P<value>.*[\d)}}\]]|.*\\pi|.*\d (?:{_COUNTS}))\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)"
+)
 _CURRENCY = re.compile(r"(?P<sign>-?)\s*(?P<unit>[$€£¥]|USD|EUR|GBP)\s*(?P<value>[\d.(\\].*)")
 _WARM = re.compile(r"(?:°|\bdegrees?)\s*([cCfF])(?:elsius|ahrenheit)")
 _LETTER = re.compile("[a-zA-Z]")
@@ -71,6 +89,40 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
         factor *= _FACTORS[before]
         value = value[: -len(before)].rstrip()
     return value, named, factor
+
+
+def size(unit: str) -> tuple[str, Fraction] | None:
+    """(what is measured, how many of its first unit one of these is): `km/hour` is 5/18 of a `metre/second`."""
+    measured, many = [], Fraction(1)
+    for place, part in enumerate(unit.split("/")):
+        name, _, power = part.partition("^")
+        kind, factor = _SIZES.get(name, ("", Fraction(0)))
+        if not kind:
+            return None
+        many *= factor ** (int(power or 1) * (-1 if place else 1))
+        measured.append(kind + power)
+    return "/".join(measured), many
+
+
+def spelt_out(text: str) -> str:
+    """A text that ends with the letter of a unit, with its name: `5 m^2` as `5 metre^2`."""
+    return _LETTER_LAST.sub(lambda m: f" {_LETTERS[m[1]]}", text)
+
+
+def together(text: str) -> tuple[Fraction, str] | None:
+    """`5 hours and 30 minutes` as 11/2 hours, `6'2"` as 37/6 feet: amounts of one measure, the largest first."""
+    amounts = [(Fraction(n), _KNOWN.get(word) or _LETTERS.get(word, "")) for n, word in _AMOUNTS.findall(text)]
+    sizes = [size(unit) for _, unit in amounts]
+    if len(amounts) < 2 or None in sizes or _AMOUNTS.sub("", text).replace("and", "").strip(" ,"):
+        return None
+    (kind, largest), *others = [s for s in sizes if s is not None]
+    above = largest
+    total = amounts[0][0] * largest
+    for (many, _), (measure, one) in zip(amounts[1:], others, strict=True):
+        if measure != kind or one >= above or many * one >= above:
+            return None
+        total, above = total + many * one, one
+    return total / largest, amounts[0][1]
 
 
 def _unit(text: str, spaced: bool) -> str | None:

@@ -18,7 +18,7 @@ from flywheel_jobs.reading.expr import Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
 from flywheel_jobs.reading.kinds import NOTHING, Kind, Value
 from flywheel_jobs.reading.numerals import said
-from flywheel_jobs.reading.units import split_unit
+from flywheel_jobs.reading.units import split_unit, together
 
 MAX_PARTS = 64  # entries of a collection
 MAX_NESTED = 6
@@ -53,6 +53,7 @@ _CHOOSE = re.compile(
 _NAME = re.compile(NAME)
 _RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
 _OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
+_AND = re.compile(r"\band\b|\\land(?![a-zA-Z])")
 _MEMBER = re.compile(rf"({NAME})\s*\\in(?![a-zA-Z])\s*(.+)", re.DOTALL)
 _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])")
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
@@ -143,6 +144,10 @@ def _related(text: str, depth: int) -> Value | None:
     operators = [_OPERATORS.get(m[0], m[0]) for m in cuts]
     if not all(sides):
         return None
+    if operators == ["!="] and text[cuts[0].start() - 1] != " ":
+        right = _read(sides[1], depth + 1)
+        if _holds(f"{sides[0]}!", right):
+            return right  # `4!=24`
     if set(operators) == {"="}:
         return _equation(text, sides, depth)
     return _inequality(text, sides, operators)
@@ -227,7 +232,10 @@ def _ray(text: str, operator: str, bound: Value) -> Value:
 
 
 def _several(text: str, depth: int) -> Value | None:
-    """Answers side by side: `2, 3`, `2 and 3`, `2 ± 1`, a union."""
+    """Answers side by side: `2, 3`, `2 and 3`, `2 ± 1`, a union; amounts that are one: `2 hours and 5 minutes`."""
+    amount = together(text)
+    if amount is not None:
+        return Value(Kind.NUMBER, text, number=amount[0], unit=amount[1])
     parts = split_top(text, "∪")
     if len(parts) > 1:
         return _collection(Kind.SET, text, "∪", parts, depth)
@@ -237,7 +245,8 @@ def _several(text: str, depth: int) -> Value | None:
         else []
     )
     if len(parts) > 1 and all(p.strip() for p in parts):
-        return _side_by_side(_collection(Kind.SET, text, "", parts, depth), bool(_OR.search(text)))
+        found = _collection(Kind.SET, text, "", parts, depth)
+        return (_AND.search(text) and _between(found)) or _side_by_side(found, bool(_OR.search(text)))
     if text.count(r"\pm") == 1:
         both = [text.replace(r"\pm", sign) for sign in ("+", "-")]
         return _collection(Kind.SET, text, "", both, depth)
@@ -254,6 +263,20 @@ def _side_by_side(found: Value | None, by_or: bool) -> Value | None:
     if first.name and all(not p.name and p.kind in (Kind.NUMBER, Kind.SCALAR) for p in rest):
         return replace(found, parts=tuple(replace(p, name=first.name) for p in found.parts))
     return found
+
+
+def _between(found: Value | None) -> Value | None:
+    """`x >= 2 and x < 5` is one interval; None where the two leave nothing or say something else."""
+    if found is None or len(found.parts) != 2 or found.parts[0].name != found.parts[1].name != "":
+        return None
+    rays = {p.parts[0].text == r"-\infty": p for p in found.parts if p.kind is Kind.ORDERED and len(p.parts) == 2}
+    if len(rays) != 2 or rays[False].parts[1].text != r"\infty":
+        return None
+    low, high = rays[False].parts[0], rays[True].parts[1]
+    if low.number is None or high.number is None or low.number >= high.number:
+        return None
+    brackets = rays[False].brackets[0] + rays[True].brackets[1]
+    return replace(rays[False], text=found.text, brackets=brackets, parts=(low, high))
 
 
 def _bracketed(text: str, depth: int) -> Value | None:

@@ -209,9 +209,16 @@ def _objects(value: Any, where: str, text: str) -> Iterator[Row]:
         if rows is None:
             yield Row(where, value)
         else:
-            yield from (Row(f"{where} item {number}", inner) for number, inner in enumerate(rows, start=1))
+            yield from (
+                Row(f"{where} item {number}", _from_viewer(inner)) for number, inner in enumerate(rows, start=1)
+            )
         return
     yield Row(where, problem=f"is a {type(value).__name__} where an object was expected", text=text)
+
+
+def _from_viewer(row: dict[str, Any]) -> dict[str, Any]:
+    """A row of the hub's viewer stands beside its number."""
+    return row["row"] if "row_idx" in row and isinstance(row.get("row"), dict) else row
 
 
 def _documents(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
@@ -253,6 +260,8 @@ def _csv(chunks: Iterator[bytes], name: str, delimiter: str) -> Iterator[Row]:
     lines = (line.decode(errors="surrogateescape") + "\n" for line in _lines(chunks, name))
     table = csv.DictReader(lines, delimiter=delimiter, restkey="", skipinitialspace=True)
     for number, value in enumerate(table, start=1):
+        if not any(v.strip() if isinstance(v, str) else v for v in value.values()):
+            continue  # what a spreadsheet leaves below its last row
         where, text = f"{name} row {number}", delimiter.join(str(v) for v in value.values())[:500]
         if "" in value and isinstance(value[""], list):
             yield Row(

@@ -76,15 +76,15 @@ async def _children(
     return [o for o in found.values() if owner_uid(o) == meta.uid]
 
 
-async def pool_pods(context: Context, meta: Meta, stages: dict[Stage, StageStatus]) -> int:
+async def pool_pods(context: Context, meta: Meta, stages: dict[Stage, StageStatus]) -> list[Object]:
     """Pods of the round's pools, the last but one attempt's included: they hold memory until they are gone."""
-    count = 0
+    found: list[Object] = []
     for stage in graph.POOLS:
         attempt = stages[stage].attempt
         for number in range(max(1, attempt - 1), attempt + 1):
             labels = {LABEL_POOL: graph.child_of(meta, stage, number)}
-            count += len(await context.kube.list(PODS, meta.namespace, labels))
-    return count
+            found += await context.kube.list(PODS, meta.namespace, labels)
+    return found
 
 
 Place = tuple[Stage, StageStatus] | None

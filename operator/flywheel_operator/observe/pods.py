@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from flywheel_api import signs
 from flywheel_api.artifacts import Failure
+from flywheel_api.base import parse_time
 from flywheel_api.bounds import quantity
 from flywheel_api.causes import CAUSE_OF_EXIT, Cause, ExitCode
 from flywheel_api.ends import MEANINGS, End
@@ -31,6 +33,7 @@ _OWN_LIMIT = re.compile(  # kubelet's three; evictions for the node's sake say "
     r"EmptyDir volume \"(?P<volume>[^\"]*)\" exceeds the limit|ephemeral local storage usage exceeds the total limit|"
     r"exceeded its local ephemeral storage limit"
 )
+_ENDING = timedelta(minutes=5)  # kubelet may be slow to confirm an end; a node that is gone never does
 _LOW = re.compile(r"low on resource: (cpu|memory|ephemeral-storage)\b")  # the others can be requested by nobody
 NO_COMMAND = re.compile(  # what nvidia's runtime cannot execute is the node's matter
     r"\A(?!.*nvidia).*(?:exec format error|executable file not found|exec: .*(?:no such file|permission denied))", re.S
@@ -101,6 +104,20 @@ def held(pods: Iterable[Pod], resource: str) -> int:
             sizes = ((c.get("resources") or {}).get("limits") or {} for c in spec.get("containers") or [])
             found += sum(int(quantity(str(size[resource]))) for size in sizes if resource in size)
     return found
+
+
+def stuck(pods: Iterable[Pod], now: datetime) -> str:
+    """Which pods should have ended long ago and are still there; nothing where all go in time."""
+    for pod in pods:
+        meta = pod["metadata"]
+        due = parse_time(meta["deletionTimestamp"]) if "deletionTimestamp" in meta else now  # its grace is over then
+        if now - due > _ENDING:
+            node = (pod.get("spec") or {}).get("nodeName", "")
+            return (
+                f"pod {meta['name']} should have ended at {meta['deletionTimestamp']} and is still there; if its node "
+                f"{node} is gone, delete the node, or the pod by `kubectl delete pod {meta['name']} --force`"
+            )
+    return ""
 
 
 def is_ours(status: dict[str, Any]) -> bool:

@@ -18,7 +18,7 @@ from flywheel_operator.model import Content, Ended, Meta, Object, Problem, Recor
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.attempts import parse
 from flywheel_operator.observe.base import Context
-from flywheel_operator.observe.pods import at_node, held
+from flywheel_operator.observe.pods import at_node, held, stuck
 from flywheel_operator.observe.rayjobs import child_of, run_of
 from flywheel_operator.plan.preflight import job_fits, rljob_spec
 from flywheel_operator.plan.rljob import is_open
@@ -42,6 +42,7 @@ async def see_rljob(context: Context, meta: Meta, spec: RLJobSpec, status: RLJob
         run=await _run(context, meta, job, pods),
         others=others,
         pods=len(pods),
+        stuck=stuck(pods, now),
         gpus=held(pods, context.config.gpu_resource),
     )
     if status.finished_at is not None:

@@ -22,6 +22,7 @@ from flywheel_operator.model import (
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.children import family_of, pool_pods
+from flywheel_operator.observe.pods import stuck
 from flywheel_operator.observe.preflight import round_preflight
 from flywheel_operator.plan import content, graph
 from flywheel_operator.plan.preflight import champion
@@ -34,13 +35,14 @@ async def see_round(
 ) -> RoundSeen:
     """Everything that the planner decides by."""
     stages = graph.stages_of(spec, status.stages, status.base_digest)
-    family = await family_of(context, meta, stages, now)
+    family, serving = await family_of(context, meta, stages, now), await pool_pods(context, meta, stages)
     seen = RoundSeen(
         runs=family.runs,
         strays=tuple(family.strays),
         trainings=family.trainings,
         gpu_seconds=family.gpu_seconds,
-        pool_pods=await pool_pods(context, meta, stages),
+        pool_pods=len(serving),
+        stuck=stuck(serving, now),
     )
     if status.finished_at is not None:
         return seen

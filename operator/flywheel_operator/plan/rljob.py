@@ -83,6 +83,10 @@ class _Planner:
             self.conditions.blocked(problem.reason, problem.message)
             return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
         self.conditions.passed()
+        if self.seen.stuck:
+            self.conditions.blocked(Reason.PODS_STUCK, self.seen.stuck)
+            changes: Changes = {"phase": "Pending", "progress": self.seen.stuck}
+            return self._answer(changes, self._deletions(), self.times.preflight)
         if self._children() or self.seen.pods:
             return self._wait("waiting for the pods of the last attempt to go", self.times.poll, self._deletions())
         if self.seen.twin is not None:

@@ -27,12 +27,16 @@ def go_on(draft: Draft, starts: Starts, said: Mapping[Stage, Reason]) -> Plan[Fl
     reason = Reason.ENDPOINT_UNAVAILABLE if waiting else Reason.AVAILABLE
     draft.conditions.set(C.ENDPOINTS_AVAILABLE, not waiting, reason, waiting)
     draft.conditions.set(C.BUDGET_AVAILABLE, True, Reason.AVAILABLE, "")
-    if draft.spec.suspend and not any(s.state is StageState.RUNNING for s in running):
+    idle = not any(s.state is StageState.RUNNING for s in running)
+    if draft.spec.suspend and idle:
         text = "suspended: set spec.suspend to false to go on"
         draft.change(progress=text)
         draft.conditions.working(Reason.SUSPENDED, text)
         return draft.answer(None)  # the change of spec wakes it; a resync looks after the wall clock
-    if Reason.POD_REFUSED in said.values():
+    if draft.seen.stuck and idle:
+        draft.change(progress=draft.seen.stuck)
+        draft.conditions.blocked(Reason.PODS_STUCK, draft.seen.stuck)
+    elif Reason.POD_REFUSED in said.values():
         draft.conditions.blocked(Reason.POD_REFUSED, text)
     else:
         detail = "; ".join(words for s in running if (words := texts.with_child(s))) or text

@@ -69,6 +69,10 @@ KINDS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "CSV with Excel's line": lambda v: b"sep=;\r\n" + separated(v, ";"),
     "CSV below a title": lambda v: b"# our own\n# 2026\n" + separated(v),
     "CSV with lines of long ago": lambda v: separated(v).replace(b"\r\n", b"\r"),
+    "CSV with rows that a spreadsheet left empty": lambda v: separated(v) + b",\r\n,\r\n",
+    "rows of the hub's viewer": lambda v: json.dumps(
+        {"features": [], "rows": [{"row_idx": n, "row": x, "truncated_cells": []} for n, x in enumerate(v)]}
+    ).encode(),
     "CSV with semicolons": lambda v: separated(v, ";"),
     "TSV": lambda v: separated(v, "\t"),
     "Parquet": table,

@@ -14,7 +14,7 @@ from flywheel_api.artifacts import Owner
 from flywheel_api.base import format_time, parse_duration
 from flywheel_api.canonical import canonical_json
 from flywheel_api.conditions import ConditionType, Reason, find_condition
-from flywheel_api.names import LABEL_OWNER_UID, child_name
+from flywheel_api.names import LABEL_OWNER_UID, LABEL_POOL, child_name
 from flywheel_api.overrides import check_overrides
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
@@ -34,12 +34,14 @@ from flywheel_operator.model import (
     RunState,
     Timings,
 )
+from flywheel_operator.observe.pods import stuck
 from flywheel_operator.observe.pool import replicas
 from flywheel_operator.plan import budget
 from flywheel_operator.plan.pool import plan_pool
 from flywheel_operator.plan.preflight import pods, rljob_spec, round_spec
 from flywheel_operator.plan.rljob import plan_rljob
 from flywheel_operator.ports.errors import Forbidden
+from flywheel_operator.queue import Key
 from unit.operator.world import NS, ROUND, START, World, env_json
 
 Object = dict[str, Any]
@@ -352,3 +354,54 @@ async def test_r20_a_suspended_round_is_not_polled() -> None:
     from flywheel_operator.queue import Key
 
     assert await world.reconcile(Key("FlywheelRound", NS, "demo-r1")) is None
+
+
+LOST_POD: Object = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "p-head", "namespace": NS, "deletionTimestamp": format_time(START)},
+    "spec": {"nodeName": "n1"},
+}
+
+
+def test_r16_a_pod_that_does_not_go_is_named_and_a_person_is_asked() -> None:
+    """Its node was gone: round and RLJob waited for days, Stalled=False, without a word."""
+    assert not stuck([LOST_POD, {"metadata": {"name": "q"}}], START + timedelta(minutes=4))
+    words = stuck([LOST_POD], START + timedelta(minutes=6))
+    assert "p-head" in words and "node n1 is gone" in words and "--force" in words
+    plan = plan_rljob(META, RLJOB, RLJobStatus(), RLJobSeen(pods=1, stuck=words), START, times=Timings())
+    said = find_condition(plan.status.conditions, ConditionType.STALLED)
+    assert said is not None and (said.status, said.reason, said.message) == ("True", Reason.PODS_STUCK, words)
+    assert not plan.actions
+
+
+async def test_r16_a_round_says_which_pod_of_its_pools_does_not_go() -> None:
+    world = World()
+    world.apply(ROUND)
+    await world.run(until="MineReasoning")
+    pool = next(name for kind, _, name in world.kube.objects if kind == "RolloutPool")
+    world.kube.seed(LOST_POD | {"metadata": LOST_POD["metadata"] | {"labels": {LABEL_POOL: pool}}})
+
+    def stalled() -> str:
+        return next(c["reason"] for c in world.status()["conditions"] if c["type"] == "Stalled")
+
+    for _ in range(400):
+        await turns(world, 1)
+        if stalled() == Reason.PODS_STUCK:
+            break
+    assert stalled() == Reason.PODS_STUCK and "p-head" in world.status()["progress"]
+    world.kube.remove("Pod", NS, "p-head")
+    await turns(world, 3)
+    assert stalled() == Reason.NOT_STALLED
+
+
+@pytest.mark.parametrize(("finalizer", "left"), [("backup.acme.io/keep", False), ("orphan", True)])
+async def test_r21_what_somebody_s_finalizer_holds_gives_its_hardware_back(finalizer: str, left: bool) -> None:
+    """It kept its GPUs, unwatched, for days. Who deletes with `--cascade=orphan` keeps the children on purpose."""
+    world = await held("TrainReasoning")
+    held_back = world.get("FlywheelRound", "demo-r1")["metadata"]
+    held_back |= {"deletionTimestamp": format_time(world.now), "finalizers": [finalizer]}
+    key = Key("FlywheelRound", NS, "demo-r1")
+    again = [await world.reconcile(key) for _ in range(2)]
+    assert any(kind == "RLJob" for kind, _, _ in world.kube.objects) is left
+    assert (again[0] is None) is left and again[1] is None

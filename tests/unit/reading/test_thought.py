@@ -29,7 +29,9 @@ FAMILIES = [
     ("<rationale>", "</rationale>"), ("<o-think>", "</o-think>"), ("<internal>", "</internal>"),
     ("<|thought_start|>", "<|thought_end|>"), ("<|startofthought|>", "<|endofthought|>"),
     ("<|begin_of_thinking|>", "<|end_of_thinking|>"), ("<|channel|>thought<|message|>", "<|end|>"),
-    ("analysis", "assistantfinal"), ("Here is my thought process: ", "\nHere is my response: "),
+    ("<inner_thoughts>", "</inner_thoughts>"), ("Thinking...\n", "\n...done thinking.\n\n"),
+    ('<details type="reasoning" done="true">\n<summary>3 s</summary>', "</details>\n"), ("analysis", "assistantfinal"),
+    ("Here is my thought process: ", "\nHere is my response: "),
 ]  # fmt: skip
 
 
@@ -45,7 +47,9 @@ def test_a_closed_thought_of_every_family(opening: str, closing: str) -> None:
         )
 
 
-@pytest.mark.parametrize(("opening", "closing"), [f for f in FAMILIES if f[0] not in ("analysis", FAMILIES[-1][0])])
+@pytest.mark.parametrize(
+    ("opening", "closing"), [f for f in FAMILIES if f[0].startswith(("<", "[", "◁")) and "details" not in f[0]]
+)
 def test_a_thought_that_is_cut_off_answers_nothing(opening: str, closing: str) -> None:
     said = split(f"{opening}so \\boxed{{12}} {DRAFT}")
     assert said.text == "" and said.cut
