@@ -13,7 +13,7 @@ from typing import Any, Final
 from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
-from flywheel_api.stages import TRAIN_STAGE, Stage
+from flywheel_api.stages import TRAIN_STAGE, WARM_UP_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
 DATA_FORMAT: Final = "12"
@@ -36,12 +36,12 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     Stage.EVALUATE_CANDIDATE: _EVALUATION,
     Stage.MINE_REASONING: (
         "seed", "reasoning.mining", "reasoning.dedup", "reasoning.freshShare", "base.round",
-        "reasoning.difficulty.low", "reasoning.difficulty.high",
+        "reasoning.difficulty.low", "reasoning.difficulty.high", "training.preset",
     ),
     Stage.SYNTHESIZE_REASONING: ("seed", "reasoning.synthesis"),
     Stage.VERIFY_REASONING: ("seed", "reasoning.verification", "reasoning.dedup"),
     Stage.MEASURE_REASONING: (
-        "seed", "reasoning.mining", "reasoning.verification", "reasoning.dedup", "reasoning.replayShare",
+        "seed", "reasoning.mining", "reasoning.verification", "reasoning.dedup", "reasoning.replayShare", "base.round",
         "reasoning.difficulty.samples", "reasoning.difficulty.prompts", "reasoning.difficulty.waves", "training.preset",
         "training.reasoning.algorithm.promptsPerStep", "training.reasoning.algorithm.maxSteps",
     ),
@@ -58,7 +58,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "training.preset", "training.agentic.algorithm.temperature",
     ),
     Stage.PACKAGE: (
-        "seed", "reasoning?", "agentic?",
+        "seed", "reasoning?", "agentic?", "training.warmUp",
         "training.reasoning.algorithm.promptsPerStep", "training.agentic.algorithm.promptsPerStep",
     ),
 }  # fmt: skip
@@ -140,6 +140,17 @@ def training_content(spec: RLJobSpec, model: str, sources: Mapping[str, str] | N
     found = {f"spec.{name}": _digest(value) for name, value in wire.items()}
     found |= {f"source.{uri}": version for uri, version in (sources or {}).items()}
     return {"stage": TRAIN_STAGE, "model": model, **found}
+
+
+_WARM_UP = ("model", "spec.warmUp", "spec.nodes", "spec.gpusPerNode", "spec.seed")
+
+
+def warm_up_content(spec: RLJobSpec, made_of: Mapping[str, str]) -> dict[str, str]:
+    """What the fine-tuning before RL is made of, out of its training's: another RLJob with the same takes it over."""
+    found = {name: made_of[name] for name in _WARM_UP if name in made_of}
+    found |= {name: version for name, version in made_of.items() if name.startswith("source.")}
+    longest = [spec.algorithm.max_prompt_tokens, spec.algorithm.max_response_tokens]
+    return {**found, "stage": WARM_UP_STAGE, "longest": _digest(longest)}
 
 
 def content_key(made_of: Mapping[str, str], only_for: str | None = None) -> str:

@@ -25,8 +25,10 @@ from flywheel_api.rljob import (
     RewardSpec,
     RewardType,
     RLJobSpec,
+    WarmUpSpec,
 )
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
+from flywheel_api.turns import Turn, number_of, turn_of
 
 
 class UnknownPreset(ValueError):
@@ -104,13 +106,12 @@ PRESETS: dict[str, dict[Track, dict[str, Any]]] = {
         },
     },
 }
-ROUNDS: dict[str, tuple[dict[str, Any], ...]] = {
-    "agenticqwen-8b": ({}, {"learning_rate": "5e-7"}),
-    "agenticqwen-30b-a3b": ({}, {"learning_rate": "5e-7"}),
-    "smollm2-135m-cpu": ({}, {"learning_rate": "1e-5"}),
+WARM_UPS: dict[str, dict[str, Any]] = {
+    "agenticqwen-8b": {"learning_rate": "1e-5", "conversations_per_step": 64},
+    "agenticqwen-30b-a3b": {"learning_rate": "1e-5", "conversations_per_step": 64},
+    "smollm2-135m-cpu": {"learning_rate": "1e-5", "conversations_per_step": 8, "epochs": 2},
 }
-"""What a preset changes of both tracks' algorithm by the round's number in its campaign; the last entry is for all
-later ones. Half the rate from the second round on: what was learnt is to be kept, and moments begin anew each time."""
+"""What `training.warmUp: SFT` does with a preset. The paper has no such step; the numbers are verl's own examples'."""
 _MAX_TURNS = {"agenticqwen-8b": 15, "agenticqwen-30b-a3b": 15, "smollm2-135m-cpu": 3}
 
 
@@ -122,11 +123,13 @@ def training_spec(
     validation: str | None,
     domains: Sequence[DomainPin] = (),
     number: int = 1,
+    warm_up: str | None = None,
 ) -> RLJobSpec:
     """The RLJob of a round's track.
 
     The preset, what it changes in a round of this `number` in its campaign, then what the round says, field by field.
-    `model`, `train` and `validation` are digests, `domains` the packages that Prepare pinned. Raises UnknownPreset.
+    `model`, `train`, `validation` and `warm_up` are digests, `domains` the packages that Prepare pinned. Raises
+    UnknownPreset.
     """
     preset = _preset(round_spec)[track]
     fields = {**preset, **_from_round(round_spec, track, preset, number)}
@@ -138,6 +141,8 @@ def training_spec(
         pinned = [pin.ref for pin in domains] or round_spec.agentic.domains
         agent_loop = AgentLoopSpec(domains=pinned, max_turns=_MAX_TURNS[round_spec.training.preset])
         reward = RewardSpec(type=RewardType.STATE_DIFF)
+    if warm_up is not None:
+        fields["warm_up"] = _warm_up(round_spec.training.preset, warm_up, fields["nodes"] * fields["gpus_per_node"])
     return RLJobSpec(
         model=model,
         data=DataSpec(train=[train], validation=[validation] if validation else []),
@@ -155,6 +160,11 @@ def training_spec(
     )
 
 
+def _warm_up(preset: str, data: str, workers: int) -> WarmUpSpec:
+    table = WARM_UPS[preset]
+    return WarmUpSpec(data=[data], **table | {"conversations_per_step": max(workers, table["conversations_per_step"])})
+
+
 def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -> AlgorithmSpec:
     """The algorithm that a round trains a track with. Raises UnknownPreset.
 
@@ -162,9 +172,15 @@ def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -
     """
     own: TrackTraining = getattr(round_spec.training, track)
     preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
-    table = ROUNDS[round_spec.training.preset]
-    later = table[min(number, len(table)) - 1]
-    return AlgorithmSpec.model_validate(preset.model_dump() | later | own.algorithm.model_dump(exclude_none=True))
+    turn = turn_of(round_spec.training.preset, number)
+    said = own.algorithm.model_dump(exclude_none=True)
+    return AlgorithmSpec.model_validate(preset.model_dump() | dict(turn.algorithm) | said)
+
+
+def turn(round_spec: FlywheelRoundSpec) -> Turn:
+    """Band and replay of a round, which are the same in all later ones. Raises UnknownPreset."""
+    _preset(round_spec)
+    return turn_of(round_spec.training.preset, number_of(round_spec.base.round))
 
 
 def rollout_temperature(round_spec: FlywheelRoundSpec, track: Track) -> float:

@@ -10,9 +10,10 @@ from typing import Any
 
 from flywheel_api import API_VERSION
 from flywheel_api.crd import root_rules
-from flywheel_api.presets import PRESETS, ROUNDS
+from flywheel_api.presets import PRESETS, WARM_UPS
 from flywheel_api.resources import KINDS, Kind
 from flywheel_api.schema import Schema, structural_schema
+from flywheel_api.turns import TURNS, Turn
 
 HEADER = "<!-- Generated from operator/flywheel_api by `make generate`; change the models, not this file. -->\n\n"
 _LIMITS = (("minimum", "≥"), ("maximum", "≤"))
@@ -130,17 +131,25 @@ def presets_page() -> str:
         for field in dict.fromkeys(key for fields in flat.values() for key in fields):
             cells = [f"`{flat[track][field]}`" if field in flat[track] else "" for track in tracks]
             lines.append(f"| `{field}` | " + " | ".join(cells) + " |")
-        lines += ["", *_by_round(ROUNDS[name])]
+        lines += ["", *_by_round(TURNS[name]), *_warm_up(WARM_UPS[name])]
     return HEADER + "\n".join(lines).rstrip() + "\n"
 
 
-def _by_round(table: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What a preset changes from one round of a campaign to the next."""
-    for number, changed in enumerate(table, start=1):
-        if changed:
-            said = ", ".join(f"`algorithm.{_camel(name)}` `{value}`" for name, value in changed.items())
-            since = "From round" if number == len(table) else "In round"
-            yield f"{since} {number} of a campaign on, counted by promoted rounds: {said}.\n"
+def _by_round(table: Sequence[Turn]) -> Iterator[str]:
+    """What a preset says of a campaign's rounds by their number."""
+    changed = list(dict.fromkeys(name for turn in table for name in turn.algorithm))
+    names = ["difficulty", "replayShare", *(f"algorithm.{_camel(name)}" for name in changed)]
+    yield "| round of a campaign | " + " | ".join(f"`{name}`" for name in names) + " |\n|---|" + "---|" * len(names)
+    for number, turn in enumerate(table, start=1):
+        which = f"{number} and later" if number == len(table) > 1 else str(number)
+        values = [f"{turn.low} to {turn.high}", turn.replay_share, *(turn.algorithm.get(name, "") for name in changed)]
+        yield f"| {which} | " + " | ".join(f"`{v}`" if v else "as above" for v in values) + " |"
+    yield ""
+
+
+def _warm_up(numbers: dict[str, Any]) -> Iterator[str]:
+    said = ", ".join(f"`{_camel(name)}` `{value}`" for name, value in numbers.items())
+    yield f"With `training.warmUp: SFT`: {said}.\n"
 
 
 def _flatten(fields: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

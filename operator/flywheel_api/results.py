@@ -38,6 +38,7 @@ class Split(StrEnum):
 
     TRAIN = "train"
     VALIDATION = "validation"
+    WARM_UP = "warm-up"
 
 
 class SuiteInfo(StatusModel):
@@ -318,6 +319,15 @@ class CurvePoint(StatusModel):
         return self.groups - self.zero_variance_groups - (self.form_only_groups or 0)
 
 
+class WarmUpResult(StatusModel):
+    """The supervised fine-tuning before RL: the model that RL starts from, in Hugging Face form."""
+
+    kind: Literal["WarmUp"] = Field(default="WarmUp", description="Tells results apart.")
+    conversations: int = Field(description="Conversations that it was trained on.")
+    too_long: int = Field(default=0, description="Conversations that were left out: prompt or response is too long.")
+    losses: list[float] = Field(description="Loss of each step, nats per token.")
+
+
 class TrainingStateResult(StatusModel):
     """A checkpoint from which a training can be resumed."""
 
@@ -341,6 +351,7 @@ class TrainingResult(StatusModel):
     resumed_from_step: int | None = Field(default=None, description="Step that the last attempt resumed from.")
     curve: list[CurvePoint] = Field(default_factory=list, description="All steps, of all attempts.")
     training_state: str | None = Field(default=None, description="Digest of the checkpoint that was merged.")
+    warm_up: WarmUpResult | None = Field(default=None, description="The fine-tuning that it started from, if any.")
     rollouts: str | None = Field(default=None, description="Digest of the data set of its trajectories.")
 
 
@@ -393,6 +404,7 @@ Result = Annotated[
     | PackageResult
     | DatasetResult
     | RolloutsResult
+    | WarmUpResult
     | TrainingStateResult
     | TrainingResult
     | ModelResult

@@ -236,6 +236,22 @@ class DataSpec(ApiModel):
     )
 
 
+class WarmUpSpec(ApiModel):
+    """Supervised fine-tuning by verl's own trainer before RL: what a policy half knows it can be rewarded for."""
+
+    data: Annotated[list[DataRef], Field(min_length=1, max_length=64)] = Field(
+        description="Conversations in Parquet, column messages: role, content, and learn (unset: what the assistant "
+        "says). Those longer than maxPromptTokens or maxResponseTokens are left out and counted."
+    )
+    epochs: Annotated[int, Field(ge=1, le=100)] = Field(default=1, description="Passes over the conversations.")
+    conversations_per_step: Annotated[int, Field(ge=1, le=65536)] = Field(
+        default=64, description="Conversations of an update; fewer where there are fewer, always as many on each GPU."
+    )
+    learning_rate: LearningRate = Field(
+        default="1e-5", description="Peak learning rate, reached after a tenth of the steps."
+    )
+
+
 class CheckpointSpec(ApiModel):
     """When checkpoints are committed to the store, and how many stay. The last one is always kept."""
 
@@ -323,10 +339,14 @@ _SIZES: list[Any] = [  # `verl.rules` knows what overrides change, and what a ro
     {"rule": "self.gpusPerNode > 0 || self.nodes == 1 && self.rolloutTensorParallel == 1", "message": _ONE_CPU_NODE},
 ]
 
+_WARM_UP_UNEVEN = (
+    "warmUp.conversationsPerStep must be at least nodes times gpusPerNode: each GPU takes its share of an update"
+)
+_WARM_UP_WHOLE = "warmUp trains whole weights and writes them for RL: leave out lora, or warmUp"
 _SHAPE = ("podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
-    "model", "data", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode", "rolloutTensorParallel",
-    "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse",
+    "model", "data", "warmUp", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode",
+    "rolloutTensorParallel", "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse",
 )  # fmt: skip
 
 
@@ -335,6 +355,9 @@ class RLJobSpec(ApiModel):
 
     model: ModelRef
     data: DataSpec
+    warm_up: WarmUpSpec | None = Field(
+        default=None, description="Supervised fine-tuning before RL, which then starts from its model; absent is none."
+    )
     store: StoreRef = StoreRef()
     algorithm: AlgorithmSpec = AlgorithmSpec()
     reward: RewardSpec = RewardSpec()
@@ -401,6 +424,11 @@ class RLJobSpec(ApiModel):
                 },
                 *_SIZES,
                 {
+                    "rule": f"!has(self.warmUp) || self.warmUp.conversationsPerStep >= {_WORKERS}",
+                    "message": _WARM_UP_UNEVEN,
+                },
+                {"rule": "!has(self.warmUp) || !has(self.lora)", "message": _WARM_UP_WHOLE},
+                {
                     "rule": "self.gpusPerNode > 0 || self.algorithm.rolloutCorrection in ['Auto', 'Off']",
                     "message": "rolloutCorrection is for GPUs: on CPU the sampler's own log-probs are trained with, "
                     "so leave it Auto or Off",
@@ -427,6 +455,11 @@ class RLJobSpec(ApiModel):
             ]
         },
     )
+
+    @property
+    def datasets(self) -> list[str]:
+        """Everything that it reads beside the model."""
+        return [*self.data.train, *self.data.validation, *(self.warm_up.data if self.warm_up else ())]
 
 
 class CheckpointStatus(StatusModel):

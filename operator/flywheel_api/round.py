@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
@@ -122,6 +123,7 @@ __all__ = [
     "TrainingSpec",
     "UsageStatus",
     "VerificationSpec",
+    "WarmUp",
 ]
 
 
@@ -267,6 +269,13 @@ class TrackTraining(ApiModel):
     )
 
 
+class WarmUp(StrEnum):
+    """What comes before RL: nothing, or supervised fine-tuning on what the solver showed in this round."""
+
+    OFF = "Off"
+    SFT = "SFT"
+
+
 class TrainingSpec(ApiModel):
     """Reasoning first, then agentic from its checkpoint."""
 
@@ -278,6 +287,11 @@ class TrainingSpec(ApiModel):
     )
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = Field(
         default=None, description="GPUs of each node, 0 trains on CPU; unset takes the preset's."
+    )
+    warm_up: WarmUp = Field(
+        default=WarmUp.OFF,
+        description="SFT: before RL, each track is fine-tuned on the solver's verified solutions of this round "
+        "(problems that the policy does not always solve; accepted attempts at tasks). The paper's recipe has none.",
     )
     reasoning: TrackTraining = Field(
         default=TrackTraining(), description="The reasoning track's training, where it differs from the preset."
@@ -307,6 +321,10 @@ class TrainingSpec(ApiModel):
 
     model_config = config_with_rules(
         (
+            "self.warmUp == 'Off' || !has(self.lora)",
+            "warmUp trains whole weights and writes them for RL: leave out lora, or warmUp",
+        ),
+        (
             "!has(self.agentic) || !has(self.agentic.formatBonus)",
             "formatBonus is for answers of the reasoning track: leave it out of training.agentic",
         ),
@@ -314,7 +332,7 @@ class TrainingSpec(ApiModel):
             only_these_change(
                 ("podTemplate", "headTemplate", "reasoning.retries", "agentic.retries"),
                 (
-                    *("preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse"),
+                    *("preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse", "warmUp"),
                     *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
                     *("reasoning.formatBonus", "agentic.formatBonus"),
                 ),

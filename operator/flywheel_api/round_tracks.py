@@ -70,11 +70,12 @@ class FilledBandSpec(ApiModel):
     """
 
     low: Fraction | None = Field(
-        default=None, description="Lowest pass rate kept; unset is 0.05 in a round on a model, 0.2 on an earlier round."
+        default=None,
+        description="Lowest pass rate kept; unset is the preset's: 0.05 in a round on a model, 0.2 on a round.",
     )
     high: Fraction | None = Field(
         default=None,
-        description="Highest pass rate kept; unset is 0.95 in a round on a model, 0.8 on an earlier round.",
+        description="Highest pass rate kept; unset is the preset's: 0.95 in a round on a model, 0.8 on a round.",
     )
     samples: Annotated[int, Field(ge=2, le=256)] = Field(
         default=8, description="Samples of the served base per variant, drawn as mining draws them."
@@ -161,10 +162,10 @@ class ReasoningSpec(ApiModel):
         description="From the second round on: least share of mined problems that are seeds, beside those that earlier "
         "rounds left.",
     )
-    replay_share: PartialFraction = Field(
-        default="0.2",
-        description="From the second round on: share of training problems that earlier rounds trained on or found "
-        "solved, answered anew.",
+    replay_share: PartialFraction | None = Field(
+        default=None,
+        description="Share of training problems that earlier rounds trained on or found solved, answered anew; unset "
+        "is the preset's for the round's number: 0, then 0.2.",
     )
 
     model_config = config_with_rules(("!has(self.fields) || !self.seeds.startsWith('builtin://')", _NO_FIELDS))

@@ -18,6 +18,7 @@ from flywheel_api.round_status import StageStatus
 
 STAGE_SCHEMA: Final = "flywheel.dev/stage/v2"
 TRAIN_STAGE = "Train"  # the only stage of an RLJob of its own
+WARM_UP_STAGE = "WarmUp"  # what comes before it in the same attempt, committed by itself
 
 
 class Stage(StrEnum):
@@ -114,7 +115,7 @@ PIPELINE: tuple[StageDef, ...] = (
         S.PACKAGE,
         Runs.JOB,
         after=(S.MEASURE_REASONING, S.SOLVE_AGENTIC),
-        inputs=(S.MEASURE_REASONING, S.SOLVE_AGENTIC),
+        inputs=(S.VERIFY_REASONING, S.MEASURE_REASONING, S.SOLVE_AGENTIC),
     ),
     StageDef(S.TRAIN_REASONING, Runs.RLJOB, (S.PACKAGE, S.EVALUATE_BASE), (S.PACKAGE,), None, T.REASONING),
     StageDef(

@@ -10,8 +10,9 @@ from enum import StrEnum
 
 from flywheel_api.records.base import PassRate
 from flywheel_api.records.reasoning import Band, Problem
+from flywheel_api.turns import turn_of
 from flywheel_jobs.reasoning import replay
-from flywheel_jobs.reasoning.bands import FIRST, LATER, Limits
+from flywheel_jobs.reasoning.bands import Limits
 from flywheel_jobs.reasoning.filling import Aim, fill
 from flywheel_jobs.reasoning.variants import Order
 from flywheel_jobs.seeds import numeracy
@@ -84,7 +85,8 @@ class Maker:
         return [*frontier, *made], {"tried": len(tried), "frontier": len(frontier), "variants": len(made)}
 
     def _filled(self, number: int) -> tuple[list[Problem], dict[str, object]]:
-        limits = Limits(*(FIRST if number == 1 else LATER))
+        turn = turn_of("smollm2-135m-cpu", number)
+        limits = Limits(float(turn.low), float(turn.high))
         carried = self.hard[: self.sizes.seeds // 2]
         tried = [*carried, *self._fresh(self.sizes.seeds - len(carried))]
         wanted = int(self.sizes.replay * self.sizes.wanted) if number > 1 else 0

@@ -19,7 +19,7 @@ from contract.models import Endpoint, serving
 from contract.rounds import PodRound, Round, dropped
 from contract.servers import BUCKET, S3Server
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Failure, Progress
+from flywheel_api.artifacts import Failure, Manifest, Progress
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import DatasetResult, EvaluationResult, MeasuredResult, PackageResult, Split, Track
@@ -111,7 +111,8 @@ def measured_before_training(round_: Round, verified: list[dict[str, Any]]) -> N
 
 
 def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    round_ = make(minio, prefix, endpoint)
+    training = SMALL["training"] | {"warmUp": "SFT"}
+    round_ = Round(minio.store(prefix), endpoint, stages.round_spec(training=training))
     package = round_.until(Stage.PACKAGE)
     files = {f.path: f for f in package.files}
     tables = {}
@@ -134,6 +135,26 @@ def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     assert [r["extra_info"]["index"] for r in train] == list(range(len(train)))
     sides = [{r["extra_info"]["root_id"] for r in t} for t in (train, validation)]
     assert sides[0].isdisjoint(sides[1])
+    warm_up_rows(round_, package, {row["extra_info"]["root_id"] for row in validation})
+
+
+def warm_up_rows(round_: Round, package: Manifest, held: set[str]) -> None:
+    """Right answers to what the policy does not always solve, nothing of which validation has kin."""
+    entry = next(f for f in package.files if f.path == "reasoning/warm-up.parquet")
+    rows = pq.read_table(io.BytesIO(round_.store.get_blob(entry.sha256))).to_pylist()
+    assert isinstance(package.result, PackageResult) and package.result.dataset(Track.REASONING, Split.WARM_UP)
+    assert package.counts.out == sum(d.records for d in package.result.datasets if d.split is not Split.WARM_UP)
+    measured = {p["id"]: p for p in round_.records(Stage.MEASURE_REASONING, "measured.jsonl")}
+    verified = {p["id"] for p in round_.records(Stage.VERIFY_REASONING, "verified.jsonl")}
+    shown = {row["id"] for row in rows}
+    assert all(measured[i]["band"] != "solved" for i in shown), "of those that are never solved, too"
+    assert shown & verified
+    for row in rows:
+        problem = measured[row["id"]]
+        assert problem["lineage"]["rootId"] not in held
+        assert [m["learn"] for m in row["messages"]] == [False] * 4 + [True]
+        said = row["messages"][-1]["content"]
+        assert said == problem["answer"] == str(Typed.parse(problem["typed"]).answer()), "bare, as the example answers"
 
 
 def test_failures_of_the_last_training_are_mined_again(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:

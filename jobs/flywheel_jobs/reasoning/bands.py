@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from flywheel_api.presets import turn
 from flywheel_api.records.base import PassRate
 from flywheel_api.records.reasoning import Band, Problem, Sample
 from flywheel_api.round import FlywheelRoundSpec, Role
@@ -13,9 +14,6 @@ from flywheel_jobs.endpoints.llm import CUT
 from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.reading import thought
 from flywheel_jobs.rewards import math
-
-FIRST, LATER = (0.05, 0.95), (0.2, 0.8)
-"""The band of a round on a model, whose policy is right at hardly anything yet, and of a round on an earlier one."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +36,10 @@ class Limits:
 
 
 def limits_of(spec: FlywheelRoundSpec) -> Limits:
-    """The limits that a round with a reasoning track states, or those of its place in its campaign."""
-    low, high = FIRST if spec.base.round is None else LATER
-    stated = spec.reasoning.difficulty if spec.reasoning is not None else None
-    if stated is not None and stated.low is not None:
-        low = float(stated.low)
-    if stated is not None and stated.high is not None:
-        high = float(stated.high)
+    """The limits that a round with a reasoning track states, or its preset's for its place in its campaign."""
+    own, stated = turn(spec), spec.reasoning.difficulty if spec.reasoning is not None else None
+    low = float((stated and stated.low) or own.low)
+    high = float((stated and stated.high) or own.high)
     return Limits(min(low, high), max(low, high))
 
 

@@ -98,6 +98,7 @@ def count_votes(
             readable.append(answer.text)
     agreeing = max(camps(readable), key=len, default=[])
     agreed = len(agreeing) >= rules.agree and 2 * len(agreeing) > len(ballots)
+    shown = next(b.text for b, a in zip(ballots, answers, strict=True) if a.text == agreeing[0]) if agreed else ""
     return Vote(
         id=f"vote-{problem.id}",
         lineage=problem.lineage.model_copy(update={"parent_ids": [problem.id], "operator": "vote"}),
@@ -108,6 +109,7 @@ def count_votes(
         model=model,
         agreed=agreed,
         answer=normal_form(agreeing[0]) if agreed else None,
+        solution=shown,
         completions=[b.completion for b in ballots],
     )
 

@@ -2,6 +2,7 @@
 
 Reasoning: what MeasureReasoning chose. Agentic: accepted tasks. Validation rows share no seed, no persona of a task and
 no prompt with training rows, and are drawn from every stratum (family, expected outcome) without taking one away.
+With `training.warmUp: SFT` a third set holds what the solver showed (`shown`), of no seed or persona that is held out.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ from dataclasses import dataclass, replace
 
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
+from flywheel_api.records.conversation import CONVERSATION_SCHEMA
 from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, Split, Track
-from flywheel_api.round import TrackTraining
+from flywheel_api.round import TrackTraining, WarmUp
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.turns import in_turn
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.filling import family_of
+from flywheel_jobs.stages import shown
 
 VALIDATION_SHARE = 0.1
 MAX_VALIDATION_SHARE = 0.3  # of a stratum: a group that would take more stays in training
@@ -55,29 +58,38 @@ async def run(ctx: StageContext) -> StageResult:
                 continue
             data = parquet([p.row() for p in numbered(part, side)])
             files.append(OutputFile(f"{track}/{side}.parquet", data, PROMPT_SCHEMA, len(part)))
-            digest = await ctx.put_part(DatasetResult(track=track, split=side), files[-1:])
-            datasets.append(PackagedDataset(track=track, split=side, digest=digest, records=len(part)))
+            datasets.append(await put(ctx, track, side, files[-1]))
         text = f"{track}: {len(train)} training rows, {len(validation)} validation rows"
+        if spec.training.warm_up is WarmUp.SFT:
+            held = {e.group for e in validation}
+            rows = [c.row() for group, c in shown.conversations(ctx, track) if group not in held]
+            text += f", {len(rows)} conversations to warm up with"
+            if rows:
+                files.append(
+                    OutputFile(f"{track}/{Split.WARM_UP}.parquet", parquet(rows), CONVERSATION_SCHEMA, len(rows))
+                )
+                datasets.append(await put(ctx, track, Split.WARM_UP, files[-1]))
         ctx.progress(number, len(tracks), text)
-    total = sum(d.records for d in datasets)
+    total = sum(d.records for d in datasets if d.split is not Split.WARM_UP)
     return StageResult(PackageResult(datasets=datasets), files, counts=ctx.counts(total))
+
+
+async def put(ctx: StageContext, track: Track, side: Split, file: OutputFile) -> PackagedDataset:
+    """A data set with a manifest of its own: what an RLJob names."""
+    digest = await ctx.put_part(DatasetResult(track=track, split=side), [file])
+    return PackagedDataset(track=track, split=side, digest=digest, records=file.records or 0)
 
 
 def reasoning_examples(ctx: StageContext) -> list[Example]:
     """What was chosen by measuring, with its family as stratum."""
     chosen = ctx.records(Stage.MEASURE_REASONING, "training.jsonl", Problem)
-    return [Example(_group(p), of_problem(p), family_of(p)) for p in chosen]
-
-
-def _group(problem: Problem) -> str:
-    """What a problem shares with its kin: the seed that they come from, over all rounds."""
-    return f"seed {problem.lineage.root_id or problem.id}"
+    return [Example(shown.group_of(p), of_problem(p), family_of(p)) for p in chosen]
 
 
 def agentic_examples(ctx: StageContext) -> list[Example]:
     """Accepted tasks; the task itself travels as JSON in extra_info."""
     tasks = ctx.records(Stage.SOLVE_AGENTIC, "tasks.jsonl", Task)
-    return [Example(t.lineage.persona_id or f"template {t.lineage.template}", of_task(t), t.outcome) for t in tasks]
+    return [Example(shown.group_of_task(t), of_task(t), t.outcome) for t in tasks]
 
 
 def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example], list[Example]]:

@@ -19,7 +19,7 @@ from flywheel_api.artifacts import STANDIN_NOTICE, Counts, Dropped, FileEntry, M
 from flywheel_api.base import HUB
 from flywheel_api.ends import End
 from flywheel_api.overrides import check_overrides
-from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult
+from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult, WarmUpResult
 from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
@@ -40,6 +40,7 @@ from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.trail import Trail
 from flywheel_jobs.trainer.truths import NOTHING_RIGHT, nothing_right
+from flywheel_jobs.trainer.warm_up import WarmUp
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
 
 TRAINER = ("-m", "flywheel_jobs.trainer.run_verl")
@@ -92,6 +93,7 @@ class Driver:
         self._groups: signals.Groups | None = None
         self._startup = list(STARTUP_SIGNS)
         self.unhealthy: str | None = None
+        self.warmed: WarmUpResult | None = None
         self.collapsed = threading.Event()
 
     def run(self) -> str:
@@ -115,7 +117,10 @@ class Driver:
                 checkpoint_digest=last.digest,
             )
             log.info("resuming", step=resumed, digest=last.digest, made_by=last.owner.name)
-        if resumed is None or resumed < self.total:
+        left = resumed is None or resumed < self.total
+        if self.spec.warm_up is not None:
+            self._warm_up(left)
+        if left:
             self._train()
         return self._publish()
 
@@ -124,14 +129,35 @@ class Driver:
         self.nodes.each(inputs.fetch_model, self.config.model, self.workspace.model)
         return self.nodes.each(inputs.fetch_data, self.spec, self.workspace.data, self.workspace.domains)[0]
 
+    # ---- warm-up --------------------------------------------------------------------------------------------------
+    def _warm_up(self, trains: bool) -> None:
+        """Has the model that RL starts from on every node, fine-tuned now or before."""
+        warm_up = WarmUp(self.config, self.attempt, self.workspace, self.nodes, self._manifest, self.stopping)
+        done = warm_up.standing()
+        if done is None and trains:
+            warm_up.run(self._start(), self.inputs.warm_up)
+            done = warm_up.standing()
+        if done is None:
+            return
+        digest, self.warmed = done
+        self.inputs.manifests["warmModel"] = self.store.get_manifest(digest)
+        if trains:
+            self.nodes.each(inputs.fetch_model, digest, self.workspace.warm)
+
+    def _start(self) -> str:
+        """The model that verl is told to load: a hub's name, which it asks for itself, or a folder."""
+        if self.warmed is not None:
+            return str(self.workspace.warm)
+        hub = self.config.model.removeprefix(HUB) if self.config.model.startswith(HUB) else None
+        return hub or str(self.workspace.model)
+
     # ---- training -------------------------------------------------------------------------------------------------
     def _write_settings(self) -> Path:
         """What verl is told, as a file for `run_verl`. Overrides of the chart's flavours come here first."""
         wrong = check_overrides(self.spec.overrides)
         if wrong:
             raise ValidationFailure("; ".join(wrong), End.INVALID_OVERRIDE)
-        hub = self.config.model.removeprefix(HUB) if self.config.model.startswith(HUB) else None
-        paths = self.workspace.paths(self.inputs.train, self.inputs.validation, hub)
+        paths = self.workspace.paths(self.inputs.train, self.inputs.validation, self._start())
         owner = self.config.owner
         plugins = os.environ.get(PLUGINS_ENV, "")
         told = settings(self.spec, paths, owner.name, owner.namespace, mark=self.mark, plugins=plugins) | ray_settings()
@@ -327,6 +353,7 @@ class Driver:
             resumed_from_step=self.history.resumed_from,
             curve=curve,
             training_state=last.manifest.digest,
+            warm_up=self.warmed,
             rollouts=self._rollouts_dataset(newest),
         )
         counts = publish.counts(curve, self.dropped_prompts)

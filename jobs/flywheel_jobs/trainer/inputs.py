@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import truths
 
 REQUIRED_COLUMNS = ("data_source", "prompt", "reward_model", "extra_info")
+CONVERSATION_COLUMNS = ("messages",)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Inputs:
 
     train: list[Path]
     validation: list[Path]
+    warm_up: list[Path]
     rows: int
     manifests: dict[str, Manifest]
 
@@ -56,6 +59,9 @@ def fetch_data(spec: RLJobSpec, to: Path, domains: Path) -> Inputs:
     manifests: dict[str, Manifest] = {}
     train = _fetch_all(store, "train", list(spec.data.train), to, manifests)
     validation = _fetch_all(store, "validation", list(spec.data.validation), to, manifests)
+    warm_up = _fetch_all(store, "warmUp", list(spec.warm_up.data) if spec.warm_up else [], to, manifests)
+    for path in warm_up:
+        _rows(path, CONVERSATION_COLUMNS)
     rows = sum(_rows(path) for path in train)
     if rows < spec.algorithm.prompts_per_step:
         raise ValidationFailure(
@@ -68,7 +74,7 @@ def fetch_data(spec: RLJobSpec, to: Path, domains: Path) -> Inputs:
         shelf.put(packages.find(ref, store))
     for path in [*train, *validation]:
         truths.check(path, spec, shelf)
-    return Inputs(train, validation, rows, manifests)
+    return Inputs(train, validation, warm_up, rows, manifests)
 
 
 def total_steps(spec: RLJobSpec, rows: int) -> int:
@@ -87,7 +93,7 @@ def _fetch_all(store: Store, name: str, refs: list[str], to: Path, manifests: di
         manifest = store.get_manifest(ref)
         files = [f for f in manifest.files if f.path.endswith(".parquet")]
         if not files:
-            raise ValidationFailure(f"data.{name} {ref} holds no Parquet file: give a dataset of the Package stage")
+            raise ValidationFailure(f"{name} {ref} holds no Parquet file: give a dataset of the Package stage")
         manifests[name if not number else f"{name}-{number}"] = manifest
         for entry in files:
             path = folder / Path(entry.path).name
@@ -104,12 +110,12 @@ def _fetch_uri(store: Store, uri: str, folder: Path) -> Path:
     return path
 
 
-def _rows(path: Path) -> int:
+def _rows(path: Path, columns: Sequence[str] = REQUIRED_COLUMNS) -> int:
     try:
         file = parquet.ParquetFile(path)
     except Exception as error:
         raise ValidationFailure(f"{path.name} is not a Parquet file: {error}") from error
-    missing = [c for c in REQUIRED_COLUMNS if c not in file.schema_arrow.names]
+    missing = [c for c in columns if c not in file.schema_arrow.names]
     if missing:
         raise ValidationFailure(f"{path.name} lacks verl's columns {', '.join(missing)}", reason="InvalidDataset")
     return int(file.metadata.num_rows)

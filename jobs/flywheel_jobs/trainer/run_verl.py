@@ -56,11 +56,11 @@ def main(path: str) -> int:
     return 0
 
 
-def composed(settings: Mapping[str, Any]) -> DictConfig:
-    """verl's configuration with the settings in it. Raises Refusal."""
+def composed(settings: Mapping[str, Any], name: str = "ppo_trainer") -> DictConfig:
+    """verl's configuration of that name with the settings in it. Raises Refusal."""
     folder = os.path.join(os.path.dirname(verl.__file__), "trainer", "config")
     with initialize_config_dir(folder, version_base=None):
-        config = compose("ppo_trainer")
+        config = compose(name)
     for key, value in settings.items():
         try:
             OmegaConf.update(config, key, value, merge=True, force_add=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,15 @@ import torch
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.core_algos import register_adv_est
 from verl.trainer.ppo.v1.trainer_base import PPOTrainer
-from verl.utils.tracking import Tracking
 
 from flywheel_api.stages import FORMAT_BONUS_ENV
 from flywheel_api.verl.settings import ADVANTAGE, ADVANTAGE_BY_BATCH
-from flywheel_jobs.trainer import signals
+from flywheel_jobs.trainer import signals, verl_reports
 from flywheel_jobs.trainer.advantage import Normalise, group_advantages
 from flywheel_jobs.trainer.brakes import limited, skipping
 from flywheel_jobs.trainer.metrics import SKIPPED
 
+__all__ = ["CheckpointHook", "flywheel_grpo", "flywheel_grpo_batch", "verl_reports"]
 POLL_SECONDS = 0.5
 
 
@@ -90,33 +90,6 @@ def _with_limit(build: Callable[..., Any]) -> Callable[..., Any]:
 
 PPOTrainer._build_replay_buffer = _with_limit(PPOTrainer._build_replay_buffer)
 PPOTrainer._update_actor = skipping(PPOTrainer._update_actor, lambda: _Step.informative, SKIPPED)
-
-
-def _reporting(log: Callable[..., None]) -> Callable[..., None]:
-    """verl's logging of a step, which then also tells the driver: its console lines carry no mark and cut what is NaN.
-
-    The mark keeps a reward that prints the policy's answer from reporting steps of its own.
-    """
-
-    @functools.wraps(log)
-    def logged(self: Tracking, data: Mapping[str, Any], step: int, *rest: Any, **more: Any) -> None:
-        log(self, data, step, *rest, **more)
-        signals.emit(signals.Stepped(step=int(step), numbers=_numbers(data)))
-
-    return logged
-
-
-def _numbers(data: Mapping[str, Any]) -> dict[str, float]:
-    found = {}
-    for name, value in data.items():
-        try:
-            found[str(name)] = float(value)
-        except (TypeError, ValueError):
-            continue
-    return found
-
-
-Tracking.log = _reporting(Tracking.log)
 
 
 class CheckpointHook(CheckpointCallback):  # type: ignore[misc]

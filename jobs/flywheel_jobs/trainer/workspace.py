@@ -43,6 +43,16 @@ class Workspace:
         return domains_beside(self.rollouts)
 
     @property
+    def warming(self) -> Path:
+        """What the warm-up writes."""
+        return self.root / "warming"
+
+    @property
+    def warm(self) -> Path:
+        """The model that RL starts from, where there was a warm-up."""
+        return self.root / "warm"
+
+    @property
     def merged(self) -> Path:
         """The final model in Hugging Face layout."""
         return self.root / "merged"

@@ -21,6 +21,7 @@ from flywheel_api.presets import training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
+from flywheel_api.turns import number_of
 
 MINED, VERIFIED = 0.6, 0.5
 """Of the problems tried, those that the policy fails often enough; of their variants, those whose votes agree."""
@@ -58,7 +59,8 @@ def round_estimate(
 
     Raises presets.UnknownPreset.
     """
-    specs = {track: training_spec(spec, track, _ANY, _ANY, None) for track in _tracks(spec)}
+    number = number_of(spec.base.round)  # later rounds may have a reference model
+    specs = {track: training_spec(spec, track, _ANY, _ANY, None, (), number) for track in _tracks(spec)}
     trainings = {track: training(job, shape, card, overrides) for track, job in specs.items()}
     steps = {track: _steps(job, _rows(spec, track)) for track, job in specs.items()}
     held = {track: steps[track] * t.step.get("step", 0.0) / 3600 + STARTS for track, t in trainings.items()}

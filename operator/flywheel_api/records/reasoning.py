@@ -126,4 +126,5 @@ class Vote(Record):
     model: str = Field(description="Model that solved.")
     agreed: bool = Field(description="Whether enough solutions agree.")
     answer: str | None = Field(default=None, description="The answer that they agree on.")
+    solution: str = Field(default="", description="A solution with that answer, as it was written.")
     completions: list[str] = Field(default_factory=list, description="The endpoint's id of each solution.")

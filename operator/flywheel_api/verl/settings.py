@@ -23,6 +23,7 @@ ADVANTAGE, ADVANTAGE_BY_BATCH = "flywheel_grpo", "flywheel_grpo_batch"
 CHECKPOINT_HOOK = "flywheel_jobs.trainer.verl_hooks.CheckpointHook"
 CPU_PLUGIN = "flywheel_jobs.trainer.cpu_platform"
 BRAKES_PLUGIN = "flywheel_jobs.trainer.verl_brakes"
+ENVIRONMENT = "ray_kwargs.ray_init.runtime_env.env_vars"
 PLUGINS_ENV = "VERL_USE_EXTERNAL_MODULES"
 REWARD_MODULE = "pkg://flywheel_jobs.trainer.reward"
 
@@ -79,11 +80,10 @@ def settings(
 def _the_drivers(loggers: Any, environment: Mapping[str, str]) -> dict[str, Any]:
     """What the driver lives on, last: no override takes it away, whatever map it comes in."""
     named = [loggers] if isinstance(loggers, str) else list(loggers or [])
-    prefix = "ray_kwargs.ray_init.runtime_env.env_vars"
     return {
         "trainer.logger": ["console", *(name for name in named if name != "console")],
         "ray_kwargs.ray_init.log_to_driver": True,
-        **{f"{prefix}.{name}": value for name, value in environment.items()},
+        **{f"{ENVIRONMENT}.{name}": value for name, value in environment.items()},
     }
 
 

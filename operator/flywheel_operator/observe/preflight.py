@@ -226,9 +226,10 @@ async def base_model(results: Results, store: ObjectStore, ref: str) -> tuple[st
 
 async def data(results: Results, store: ObjectStore, spec: RLJobSpec) -> Problem | None:
     """Every dataset manifest of an RLJob must be there. Plain files (s3://) are left to the job: they may be large."""
-    for ref in (*spec.data.train, *spec.data.validation):
+    for ref in spec.datasets:
         if ref.startswith("sha256:") and await results.resolve(store, ref) is None:
             return Problem(
-                Reason.DATA_NOT_FOUND, f"dataset {ref} is not in the store: name a committed dataset in spec.data"
+                Reason.DATA_NOT_FOUND,
+                f"dataset {ref} is not in the store: name a committed dataset in spec.data (or warmUp.data)",
             )
     return None

@@ -152,7 +152,7 @@ async def _content(
     model, _ = await preflight.model(context.results, store, spec.model)
     if model is None:
         return None, None
-    files = [uri for uri in (*spec.data.train, *spec.data.validation) if uri.startswith("s3://")]
+    files = [uri for uri in spec.datasets if uri.startswith("s3://")]
     made_of = training_content(spec, model, {uri: await store.version_of(uri) or "absent" for uri in files})
     only_for = None
     if spec.reuse is Reuse.NEVER:

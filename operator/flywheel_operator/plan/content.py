@@ -12,6 +12,7 @@ from flywheel_api.results import PackageResult, Split
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
+from flywheel_api.turns import number_of
 from flywheel_operator.model import Content, Meta, Record, RoundSeen
 from flywheel_operator.plan import graph
 
@@ -105,5 +106,6 @@ def training_of(
     if model is None or package is None or train is None:
         raise ValueError(f"{stage} was planned before its model or its data is known")
     validation = package.dataset(track, Split.VALIDATION)
-    number = 1 + len(status.earlier)  # rounds of the campaign that were promoted before it, as Preflight pinned them
-    return training_spec(spec, track, model, train, validation, status.domains, number)
+    number = number_of(spec.base.round, len(status.earlier))  # as Preflight pinned them
+    warm_up = package.dataset(track, Split.WARM_UP)
+    return training_spec(spec, track, model, train, validation, status.domains, number, warm_up)

@@ -10,11 +10,12 @@ import pytest
 from flywheel_api import conditions as cond
 from flywheel_api.base import format_duration, parse_duration
 from flywheel_api.names import CHILD_NAME_LIMIT, child_name, kebab
-from flywheel_api.presets import PRESETS, ROUNDS, UnknownPreset, training_spec
+from flywheel_api.presets import PRESETS, WARM_UPS, UnknownPreset, training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import AlgorithmSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import PIPELINE, Stage
+from flywheel_api.turns import TURNS, number_of
 
 DIGEST = "sha256:" + "0" * 64
 
@@ -131,10 +132,25 @@ def test_later_rounds_of_a_campaign_learn_at_half_the_rate_unless_the_round_says
     assert rate(2, learningRate="3e-6") == 3e-6
 
 
-def test_every_table_of_rounds_belongs_to_a_preset_and_names_fields_of_the_algorithm() -> None:
-    assert set(ROUNDS) == set(PRESETS) and all(table and table[0] == {} for table in ROUNDS.values())
-    changed = {name for table in ROUNDS.values() for entry in table for name in entry}
-    assert changed <= set(AlgorithmSpec.model_fields)
+def test_every_preset_says_what_a_round_does_by_its_number() -> None:
+    assert set(TURNS) == set(WARM_UPS) == set(PRESETS)
+    for first, *later in TURNS.values():
+        assert first.algorithm == {} and first.replay_share == "0", "nothing came before it"
+        assert len({(t.low, t.high, t.replay_share) for t in later}) == 1, "stages know round 1 and later ones apart"
+        assert {name for t in later for name in t.algorithm} <= set(AlgorithmSpec.model_fields)
+
+
+def test_a_round_on_a_model_is_the_first_one_whatever_was_promoted_before() -> None:
+    assert [number_of(None, 0), number_of(None, 3), number_of("r0", 0), number_of("r0", 3)] == [1, 1, 2, 4]
+
+
+@pytest.mark.parametrize(("preset", "weight"), [("agenticqwen-8b", 0.001), ("smollm2-135m-cpu", 0.0)])
+def test_later_rounds_are_held_to_their_start_where_a_reference_has_room(preset: str, weight: float) -> None:
+    def kl(number: int) -> float:
+        job = training_spec(round_spec(preset=preset), Track.AGENTIC, DIGEST, DIGEST, None, (), number)
+        return float(job.algorithm.kl_coefficient)
+
+    assert (kl(1), kl(2), kl(5)) == (0.0, weight, weight)
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:

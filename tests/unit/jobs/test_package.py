@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flywheel_api.records.base import Lineage
+from flywheel_api.records.base import Lineage, Message
 from flywheel_api.records.prompt import Prompt, of_problem, of_task
 from flywheel_api.records.reasoning import Problem
+from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Split, Track
 from flywheel_api.round import TrackTraining
 from flywheel_jobs.core.errors import ValidationFailure
-from flywheel_jobs.stages import package
+from flywheel_jobs.stages import package, shown
 from flywheel_jobs.stages.package import Example
 from unit.agentic.world import task
 
@@ -53,7 +54,7 @@ def test_a_problem_is_on_the_side_of_its_kin() -> None:
     carried = [Problem(id=f"c{n}", question=f"{n}!", family="add", template="plus") for n in range(20)]
     variants = [Problem(id=f"v{p.id}", question=f"more {p.question}", template="change-values/",
                         lineage=Lineage(root_id=p.id)) for p in own]  # fmt: skip
-    groups = {p.id: package._group(p) for p in [*own, *carried, *variants]}
+    groups = {p.id: shown.group_of(p) for p in [*own, *carried, *variants]}
     assert len(set(groups.values())) == 40 and all(groups[f"v{p.id}"] == groups[p.id] for p in own)
 
 
@@ -93,3 +94,39 @@ def test_agentic_row_carries_the_whole_task() -> None:
     assert row["extra_info"]["index"] == 0 and row["extra_info"]["parent_ids"] == ["tree-1"]
     assert row["extra_info"]["split"] == "train"
     assert Prompt.model_validate(row).task == chosen
+
+
+CONTEXT = [Message(role="system", content="Compute."), Message(role="user", content="2+4")]
+SHOT = [*CONTEXT, Message(role="assistant", content="6")]
+
+
+@pytest.mark.parametrize(
+    ("context", "said"),
+    [
+        ([], "3 and 4: <answer>7</answer>"),
+        (CONTEXT[:1], "3 and 4: <answer>7</answer>"),
+        (SHOT, "7"),
+        ([*CONTEXT, Message(role="assistant", content="It is \\boxed{6}")], "3 and 4: <answer>7</answer>"),
+        ([*SHOT, Message(role="assistant", content="Let us see.")], "3 and 4: <answer>7</answer>"),
+    ],
+)
+def test_a_solution_is_shown_as_the_problem_asks_for_answers(context: list[Message], said: str) -> None:
+    problem = Problem(id="p", question="3+4", answer="7", context=context)
+    made = shown.solved(problem, "<think>3, then 4</think>3 and 4: <answer>7</answer>")
+    assert [(m.role, m.content) for m in made.messages[:-1]] == [(m["role"], m["content"]) for m in problem.messages()]
+    assert made.messages[-1].model_dump() == {"role": "assistant", "content": said, "learn": True}
+    assert not any(m.learn for m in made.messages[:-1]), "worked examples are not learnt"
+
+
+def test_an_attempt_is_shown_without_thought_and_without_what_nobody_answers() -> None:
+    own = task()
+    said = [{"role": "assistant", "content": "<think>look first</think>call"}, {"role": "tool", "content": "open"},
+            {"role": "assistant", "content": "done"}, {"role": "user", "content": "thanks"}]  # fmt: skip
+    attempt = Trajectory(id="t", track=Track.AGENTIC, item=own.id, messages=[*own.messages, *said])
+    made = shown.played(own, attempt).messages
+    assert [(m.content, m.learn) for m in made[len(own.messages) :]] == [
+        ("call", True),
+        ("open", False),
+        ("done", True),
+    ]
+    assert not any(m.learn for m in made[: len(own.messages)])

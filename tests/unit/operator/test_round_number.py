@@ -15,7 +15,7 @@ DIGEST = "sha256:" + "0" * 64
 SPEC = FlywheelRoundSpec.model_validate(
     {
         "campaign": "c",
-        "base": {"model": DIGEST},
+        "base": {"round": "c-0"},
         "endpoints": [{"role": "Teacher", "url": "http://t/v1", "model": "t"}],
         "reasoning": {"seeds": "builtin://numeracy"},
         "evaluation": {"suites": [{"name": "numeracy-heldout"}]},
@@ -24,7 +24,7 @@ SPEC = FlywheelRoundSpec.model_validate(
 )
 
 
-@pytest.mark.parametrize(("earlier", "rate"), [([], "2e-5"), ([DIGEST], "1e-5"), ([DIGEST] * 4, "1e-5")])
+@pytest.mark.parametrize(("earlier", "rate"), [([], "1e-5"), ([DIGEST], "1e-5"), ([DIGEST] * 4, "1e-5")])
 def test_the_operator_counts_the_promoted_rounds_before_it(earlier: list[str], rate: str) -> None:
     data = PackagedDataset(track=Track.REASONING, split=Split.TRAIN, digest=DIGEST, records=8)
     job = training_of(

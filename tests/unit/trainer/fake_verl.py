@@ -1,10 +1,11 @@
-"""Stands in for `-m flywheel_jobs.trainer.run_verl` and `-m flywheel_jobs.trainer.merge` in tests of the driver.
+"""Stands in for `run_verl`, `run_sft` and `merge` of `flywheel_jobs.trainer` in tests of the driver.
 
 It keeps verl's side of the contract: a file of settings in; `global_step_<n>` folders, the tracker file, records and
 lines out; resumes from the tracker. FAKE_VERL says what happens, words apart: `crash:<step>` (after its checkpoint),
 `hang:<step>`, `kept:<prompts>` (the others are too long), `nan:<step>[-<step>]` (loss and gradient), `record:<file>`
 (further lines of every step's records), `scores:<one for each step>`, `dead:<step>` (from there on no group differs),
-`say:<file>` (text that a reward prints), `refuse` (the settings).
+`say:<file>` (text that a reward prints), `refuse` (the settings). FAKE_SFT does for the warm-up: `crash`, `hang`,
+`nan`, `refuse`, or nothing; FAKE_VERL_LOG says which of the two was started.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ def say(name: str, **fields: Any) -> None:
 
 def train(path: str) -> int:
     if "FAKE_VERL_LOG" in os.environ:
-        Path(os.environ["FAKE_VERL_LOG"]).write_text("started")
+        with Path(os.environ["FAKE_VERL_LOG"]).open("a") as log:
+            log.write(f"{Path(path).stem} ")
     settings = json.loads(Path(path).read_text())
+    if "optim.lr" in settings:
+        return fine_tune(settings, os.environ.get("FAKE_SFT", ""))
     does = dict(part.partition(":")[::2] for part in os.environ.get("FAKE_VERL", "").split())
     if "refuse" in does:
         say("refused", reason="SizesDoNotFit", message="verl refuses these settings: 30 by 16")
@@ -36,6 +40,26 @@ def train(path: str) -> int:
     total = min(total, settings["trainer.total_training_steps"] or total)
     say("planned", prompts=prompts, kept=kept, steps=total)
     return steps(settings, does, total)
+
+
+def fine_tune(settings: dict[str, Any], does: str) -> int:
+    if does == "refuse":
+        say("refused", reason="TooLittleData", message="0 of 3 conversations fit")
+        return 64
+    say("planned", prompts=10, kept=8, steps=2)
+    for step in (1, 2):
+        say("step", step=step, numbers={"train/loss": float("nan") if does == "nan" else 2.0 / step})
+        if does == "crash":
+            print("ray.exceptions.OutOfMemoryError: Task was killed due to the node running low on memory.")
+            return 1
+        if does == "hang":
+            time.sleep(600)
+    model = Path(settings["trainer.default_local_dir"]) / "global_step_2" / "huggingface"
+    model.mkdir(parents=True)
+    start = Path(settings["model.path"]) / "tokenizer.json"
+    (model / "model.safetensors").write_text(f"fine-tuned from {start.read_text()}")
+    (model / "tokenizer.json").write_text("as the trainer saves it")
+    return 0
 
 
 def steps(settings: dict[str, Any], does: dict[str, str], total: int) -> int:

@@ -1,0 +1,109 @@
+"""The supervised fine-tuning before RL as settings of verl's SFT trainer (`sft_trainer_engine`), by dotted key. Pure.
+
+Written for verl 0.9.1. Its configuration is another one than RL's: of an RLJob's `overrides` only those count here that
+say how the model is loaded, sharded and prompted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flywheel_api.overrides import bare
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.verl.hardware import CPU_MICRO_BATCH, is_cpu, packed
+from flywheel_api.verl.settings import ENVIRONMENT
+
+DATASET = ("pkg://flywheel_jobs.trainer.conversations", "Conversations")
+RISING = 0.1  # of the steps, until the learning rate is at its peak
+_SHARED = {"actor_rollout_ref.model.": "model.", "actor_rollout_ref.actor.fsdp_config.": "engine."}
+_PROMPTED = "data.apply_chat_template_kwargs"
+_ADAPTER = "actor_rollout_ref.model.lora_"
+
+
+def warm_up_settings(
+    spec: RLJobSpec, model: str, files: Sequence[str], folder: str, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    """All settings, in the order in which they count. `folder`: where the model is written, `global_step_<n>`.
+
+    The last step's model is written, in Hugging Face's form, and no state to resume from: a warm-up that is lost begins
+    again, since it is one pass over what one round has shown.
+    """
+    warm_up, a = spec.warm_up, spec.algorithm
+    assert warm_up is not None
+    return {
+        "model.path": model,
+        "model.use_remove_padding": packed(spec),
+        "model.override_config.attn_implementation": "sdpa",
+        "engine.strategy": "fsdp2",
+        "engine.seed": spec.seed,
+        "optim.lr": float(warm_up.learning_rate),
+        "optim.lr_warmup_steps_ratio": RISING,
+        "optim.weight_decay": float(a.weight_decay),
+        "optim.clip_grad": float(a.gradient_clip),
+        "data.train_files": list(files),
+        "data.train_batch_size": warm_up.conversations_per_step,
+        "data.max_length": a.max_prompt_tokens + a.max_response_tokens,
+        "data.max_prompt_length": a.max_prompt_tokens,
+        "data.max_response_length": a.max_response_tokens,
+        "data.custom_cls.path": DATASET[0],
+        "data.custom_cls.name": DATASET[1],
+        "checkpoint.save_contents": ["hf_model"],
+        "checkpoint.load_contents": [],
+        "trainer.nnodes": spec.nodes,
+        "trainer.n_gpus_per_node": max(1, spec.gpus_per_node),
+        "trainer.total_epochs": warm_up.epochs,
+        "trainer.default_local_dir": folder,
+        "trainer.resume_mode": "disable",
+        "trainer.logger": ["console"],
+        "trainer.seed": spec.seed,
+        **(_cpu() if is_cpu(spec) else _gpu(spec)),
+        **_overridden(spec.overrides),
+        **{f"{ENVIRONMENT}.{name}": value for name, value in environment.items()},
+    }
+
+
+def refused(spec: RLJobSpec) -> str | None:
+    """Why a warm-up of this RLJob cannot be carried out, if it cannot."""
+    if spec.warm_up is None or not any(bare(key).startswith(_ADAPTER) for key in spec.overrides):
+        return None
+    return f"warmUp trains whole weights and writes them for RL: leave out the overrides {_ADAPTER}*, or warmUp"
+
+
+def _cpu() -> dict[str, Any]:
+    mixed = "engine.mixed_precision"
+    return {
+        "trainer.device": "cpu",
+        "data.num_workers": 0,
+        "data.use_dynamic_bsz": False,
+        "data.micro_batch_size_per_gpu": CPU_MICRO_BATCH,
+        "model.enable_gradient_checkpointing": False,
+        "engine.model_dtype": "fp32",
+        "engine.dtype": "float32",
+        "engine.use_torch_compile": False,
+        f"{mixed}.param_dtype": "fp32",
+        f"{mixed}.reduce_dtype": "fp32",
+        f"{mixed}.buffer_dtype": "fp32",
+    }
+
+
+def _gpu(spec: RLJobSpec) -> dict[str, Any]:
+    longest = spec.algorithm.max_prompt_tokens + spec.algorithm.max_response_tokens
+    return {
+        "trainer.device": "cuda",
+        "data.use_dynamic_bsz": True,
+        "data.max_token_len_per_gpu": max(16384, 2 * longest),
+        "model.enable_gradient_checkpointing": True,
+    }
+
+
+def _overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of an RLJob's overrides that SFT has under another name, or the same."""
+    found = {}
+    for key, value in ((bare(key), value) for key, value in overrides.items()):
+        for prefix, ours in _SHARED.items():
+            if key.startswith(prefix):
+                found[ours + key.removeprefix(prefix)] = value
+        if key.startswith(_PROMPTED):
+            found[key] = value
+    return found
