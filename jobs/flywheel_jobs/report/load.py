@@ -49,6 +49,7 @@ from flywheel_jobs.report.model import (
     Training,
 )
 from flywheel_jobs.report.samples import choose
+from flywheel_jobs.report.vitals import vitals
 from flywheel_jobs.storage.datasets import read_model, read_records
 from flywheel_store.store import BlobStore
 
@@ -227,6 +228,8 @@ def _trainings(manifests: _Manifests, config: StageConfig) -> Iterator[Training]
             # the share of right answers, where it differs from the reward at all
             success=Series("right answers", success) if success and success != reward else None,
             by_outcome=tuple(_outcome_series(curve)),
+            vitals=tuple(vitals(curve)),
+            warm_up=result.warm_up if result else None,
             manifest=manifests.by_stage[stage].digest if result else None,
             rollouts=result.rollouts if result else None,
             step=result.step if result else curve[-1].step,

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
-from flywheel_api.results import FormScore, GateOutcome, Loss, MatrixRow, Track, Verdict
+from flywheel_api.results import FormScore, GateOutcome, Loss, MatrixRow, Track, Verdict, WarmUpResult
 from flywheel_api.round_status import StageState
 
 
@@ -98,6 +98,14 @@ class Series:
 
 
 @dataclass(frozen=True)
+class Vital:
+    """A number of each training step beside the reward; `share` says that it lies between 0 and 1."""
+
+    series: Series
+    share: bool
+
+
+@dataclass(frozen=True)
 class Training:
     """One RL run: rewards, the share of right answers where rewards also pay for form, and rewards by outcome."""
 
@@ -105,6 +113,8 @@ class Training:
     reward: Series
     success: Series | None = None
     by_outcome: tuple[Series, ...] = ()
+    vitals: tuple[Vital, ...] = ()
+    warm_up: WarmUpResult | None = None
     manifest: str | None = None
     rollouts: str | None = None
     step: int | None = None

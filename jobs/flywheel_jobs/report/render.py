@@ -52,6 +52,7 @@ def render(model: ReportModel) -> str:
                 view.plot([s for s in (t.reward, t.success) if s], smooth=True),
                 view.plot(t.by_outcome),
                 view.training_change(t),
+                [(v.series.name, view.plot([v.series], share=v.share)) for v in t.vitals],
             )
             for t in model.trainings
         ],

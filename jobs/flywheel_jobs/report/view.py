@@ -188,21 +188,23 @@ def timeline(model: ReportModel) -> tuple[list[Bar], list[Tick], float]:
 
 def _line(series: Series, x: Scale, y: Scale) -> Line:
     dots = tuple(
-        Dot(x.percent(step), y.percent(value), f"step {number(step)}: {value:.3f}") for step, value in series.points
+        Dot(x.percent(step), y.percent(value), f"step {number(step)}: {value:.4g}") for step, value in series.points
     )
     points = " ".join(f"{d.x:g},{round(100 - d.y, 3):g}" for d in dots)
     return Line(series.name, points, dots, series.points[-1][1])
 
 
-def plot(series: Sequence[Series], smooth: bool = False) -> Plot | None:
-    """A line chart of value over step; None without points. With `smooth`, a trailing mean of the first series."""
+def plot(series: Sequence[Series], smooth: bool = False, share: bool = True) -> Plot | None:
+    """A line chart of value over step; None without points. With `smooth`, a trailing mean of the first series.
+
+    A `share` between 0 and 1 has that whole axis, so that runs can be compared by eye.
+    """
     drawn = [s for s in series if s.points]
     if not drawn:
         return None
     steps = [step for s in drawn for step, _ in s.points]
     values = [v for s in drawn for _, v in s.points]
-    # rewards of our tasks lie in [0, 1]: one axis for all such plots, so that runs can be compared by eye
-    y, y_values = value_axis([*values, 0.0, 1.0] if min(values) >= 0 and max(values) <= 1 else values)
+    y, y_values = value_axis([*values, 0.0, 1.0] if share and min(values) >= 0 and max(values) <= 1 else values)
     x = Scale(min(steps), max(steps)) if max(steps) > min(steps) else Scale(min(steps) - 1, min(steps) + 1)
     lines = tuple(_line(s, x, y) for s in drawn)
     mean = ""
@@ -215,8 +217,8 @@ def plot(series: Sequence[Series], smooth: bool = False) -> Plot | None:
         lines=lines,
         smooth=mean,
         x_ticks=tuple(Tick(x.percent(t), str(t)) for t in step_ticks(min(steps), max(steps))),
-        y_ticks=tuple(Tick(y.percent(t), f"{t:g}") for t in y_values),
-        summary=f"{drawn[0].name} from {first[1]:.2f} at step {number(first[0])} to {last[1]:.2f} at step "
+        y_ticks=tuple(Tick(y.percent(t), f"{t:g}".replace("e-0", "e-")) for t in y_values),
+        summary=f"{drawn[0].name} from {first[1]:.3g} at step {number(first[0])} to {last[1]:.3g} at step "
         f"{number(last[0])}",
     )
 

@@ -34,6 +34,7 @@ from flywheel_api.results import (
     Verdict,
     VerdictResult,
     VerifiedResult,
+    WarmUpResult,
 )
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import DropCount, RoleTokens, StageCounts, StageState, StageStatus
@@ -114,8 +115,28 @@ def _curve(seed: int, steps: int, start: float, end: float, outcomes: bool) -> l
         reward = min(1.0, max(0.0, mean + rng.gauss(0, 0.07)))
         by_outcome = {"cancelled": OutcomeReward(reward=mean * 0.8, n=8), "returned": OutcomeReward(reward=mean, n=8)}
         more = {"by_outcome": by_outcome} if outcomes else {"success": reward / 2}
-        curve.append(CurvePoint(step=step, reward=reward, **more))
+        curve.append(CurvePoint(step=step, reward=reward, **more, **_vitals(rng, step, mean)))
     return curve
+
+
+def _vitals(rng: random.Random, step: int, mean: float) -> dict[str, Any]:
+    """A training that goes well: form first, spread while it learns, a rate that rises over two steps."""
+    return {
+        "groups": 8,
+        "zero_variance_groups": rng.randint(1, 4),
+        "form_only_groups": 1,
+        "reward_spread": 0.5 * (mean * (1 - mean)) ** 0.5 + rng.random() * 0.05,
+        "format_rate": min(1.0, 0.6 + 0.05 * step),
+        "distinct_answers": 0.7 - 0.02 * step,
+        "entropy": 2.1 / (1 + step / 6),
+        "kl": 0.0004 * step,
+        "grad_norm": 0.8 + rng.random() * 0.4,
+        "learning_rate": 2e-5 * min(1.0, step / 3),
+        "truncated": rng.random() * 0.06,
+        "trajectories": 64,
+        "masked": rng.choice((0, 0, 0, 4)),
+        "validation": {"reward": mean * 0.9} if step % 6 == 0 else {},
+    }
 
 
 def row(suite: str, item: str, score: float, repeat: int = 0, **more: Any) -> EvaluationRow:
@@ -180,7 +201,9 @@ def _result(stage: Stage, digests: dict[str, str]) -> Result:
         case Stage.EVALUATE_CANDIDATE:
             return _evaluation(0.74, 0.587, digests["TrainAgentic"])
         case Stage.TRAIN_REASONING:
-            return TrainingResult(step=12, curve=_curve(1, 12, 0.33, 0.9, outcomes=False), rollouts=_digest("d"))
+            warm_up = WarmUpResult(conversations=60, losses=[3.12, 1.4, 0.97])
+            curve = _curve(1, 12, 0.33, 0.9, outcomes=False)
+            return TrainingResult(step=12, curve=curve, warm_up=warm_up, rollouts=_digest("d"))
         case Stage.TRAIN_AGENTIC:
             return TrainingResult(step=6, curve=_curve(2, 6, 0.35, 0.6, outcomes=True), rollouts=_digest("e"))
         case Stage.PACKAGE:

@@ -24,6 +24,7 @@ from flywheel_jobs.report.model import Node, ReportModel, Score, Suite
 from flywheel_jobs.report.render import render
 from flywheel_jobs.report.samples import choose, turns_of
 from flywheel_jobs.report.scale import nice_step, step_ticks, time_ticks, trailing_mean, value_axis
+from flywheel_jobs.report.vitals import VITALS, vitals
 from unit.report import synthetic
 from unit.report.synthetic import row
 
@@ -80,13 +81,29 @@ def test_the_page_says_what_came_of_the_round(page: Page) -> None:
     assert "no difference shown: the interval of the gain holds zero" in page.text
     assert "31 votes differ" in page.text
     assert "early-write 12 → 12 , no-write 3 → 3" in page.text  # the spaces are this test's, between elements
-    assert "in the form that is asked for 70.0 → 70.0 , right in any form 50.0 → 50.0" in page.text
+    form = "right as training reads it 31.0 → 74.0 , in the form that is asked for 70.0 → 70.0 , right in any form 50.0"
+    assert f"{form} → 50.0" in page.text
+    assert "warm-up on 60 solutions of the solver, 3 steps, loss 3.12 → 0.97" in page.text
     assert "The gain is one of form." in page.text
     assert "Round numeracy-heldout airline-heldout demo-r1 50.0 – demo-r2 62.5 25.0" in page.text
     assert "outcome refund 30.0 → 0.0 against the champion (beyond chance)" in page.text
     assert "Train reasoning" in page.text
     assert "A scripted server played Teacher in this round" in page.text
     assert "scores are not comparable to the paper" in page.text
+
+
+def test_every_number_of_a_step_has_its_plot_and_its_own_axis(model: ReportModel, page: Page) -> None:
+    (reasoning, _) = model.trainings
+    assert [v.series.name for v in reasoning.vitals] == [name for name, _, _ in VITALS]
+    drawn = {t["aria-label"].partition(":")[0] for n, t in page.tags if n == "div" and t.get("aria-label")}
+    assert {f"Train reasoning, {name}" for name, _, _ in VITALS} <= drawn
+    rate = next(v for v in reasoning.vitals if v.series.name == "learning rate")
+    high = view.plot([rate.series], share=rate.share)
+    assert high is not None and float(high.y_ticks[-1].label) < 1e-3, "on an axis up to 1 it would lie on the ground"
+
+
+def test_what_a_curve_does_not_say_has_no_plot() -> None:
+    assert [v.series.name for v in vitals([CurvePoint(step=1, reward=0.5, entropy=1.0)])] == ["entropy, nats per token"]
 
 
 def test_the_page_is_well_formed_and_loads_nothing(page: Page) -> None:
