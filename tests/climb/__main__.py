@@ -18,6 +18,7 @@ import numpy as np
 
 from climb.policy import Answer, Optimiser, Policy
 from climb.rounds import Maker, Recipe, Sizes
+from flywheel_api.presets import WARM_UPS
 from flywheel_api.records.reasoning import Problem
 from flywheel_jobs.rewards import math
 from flywheel_jobs.seeds import numeracy
@@ -60,7 +61,7 @@ class Run:
         """The pass rate of each problem."""
         return [sum(s["correct"] for s in group) / n for group in self.scores(problems, n)[1]]
 
-    def evaluate(self, number: int) -> None:
+    def evaluate(self, number: int, event: str = "suite") -> None:
         """The held-out suite, by family and level."""
         spent, start = self.samples, time.process_time()
         _, worth = self.scores(self.suite, self.args.repeats)
@@ -72,7 +73,7 @@ class Run:
                 by[name].append(rate)
         flat = [s for group in worth for s in group]
         self.log(
-            event="suite",
+            event=event,
             round=number,
             score=mean(by.pop("all")),
             formed=mean([float(s["formed"]) for s in flat]),
@@ -80,6 +81,17 @@ class Run:
             samples=self.samples,
             seconds=round(time.process_time() - start, 1),
         )
+
+    def warm_up(self, number: int, shown: list[Problem], rng: random.Random) -> None:
+        """Fine-tuning on the right answers of the round, before RL (`training.warmUp: SFT`)."""
+        numbers = WARM_UPS["smollm2-135m-cpu"]
+        rate, each, losses = float(self.args.warm_up), int(numbers["conversations_per_step"]), list[float]()
+        self.policy.begin_round(Optimiser(rate, 2))
+        for _ in range(int(numbers["epochs"])):
+            rng.shuffle(shown)
+            losses += [self.policy.fine_tune(shown[i : i + each]) for i in range(0, len(shown) - each + 1, each)]
+        self.log(event="warm-up", round=number, conversations=len(shown), losses=[round(loss, 3) for loss in losses])
+        self.evaluate(number, "warmed")
 
     def train(self, number: int, data: list[Problem], rng: random.Random) -> list[Problem]:
         """The steps of a round; the problems that it mostly failed at."""
@@ -141,6 +153,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--rate", type=float, default=2e-5, help="learning rate of the first round")
     parser.add_argument("--kl", type=float, default=0.0, help="from the second round on, where there are brakes")
+    parser.add_argument("--warm-up", type=float, default=0.0, help="rate of a fine-tuning before RL; 0 is none")
     for name, value in vars(Sizes()).items():
         parser.add_argument(f"--{name}", type=type(value), default=value)
     args = parser.parse_args()
@@ -158,6 +171,8 @@ def main() -> None:
         if not data:
             run.log(event="starved", round=number)
             continue
+        if args.warm_up and maker.shown:
+            run.warm_up(number, maker.shown, rng)
         maker.after(data, run.train(number, data, rng))
         run.evaluate(number)
 

@@ -57,6 +57,7 @@ class Maker:
     trained: list[Problem] = field(default_factory=list)
     hard: list[Problem] = field(default_factory=list)
     failed: list[Problem] = field(default_factory=list)
+    shown: list[Problem] = field(default_factory=list)
 
     def data(self, number: int) -> tuple[list[Problem], dict[str, object]]:
         """Problems of a round, numbered from 1, and what is to be said of them."""
@@ -98,6 +99,7 @@ class Maker:
             return self._measured([self._variant(order) for order in orders], limits)
 
         found = asyncio.run(fill(self._measured(tried, limits), aim, self.rng, wave))
+        self.shown = [p for p in found.measured if p.band is not Band.SOLVED]
         self.hard = [p for p in found.measured if p.band is Band.HARD]
         bands = {band.value: sum(p.band is band for p in found.measured) for band in Band}
         said: dict[str, object] = {**bands, "chosen": len(found.chosen), "replayed": len(old), "waves": found.waves}
