@@ -23,7 +23,7 @@ from flywheel_api.ends import End
 from flywheel_api.results import WarmUpResult
 from flywheel_api.stages import WARM_UP_STAGE, TrainConfig
 from flywheel_api.verl.settings import PLUGINS_ENV, worker_environment
-from flywheel_api.verl.warm_up import refused, warm_up_settings
+from flywheel_api.verl.warm_up import warm_up_settings
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.harness.attempt import Attempt
@@ -79,9 +79,6 @@ class WarmUp:
 
     def run(self, model: str, files: Sequence[Path]) -> None:
         """Fine-tunes and commits. Raises a FlywheelError."""
-        wrong = refused(self._config.spec)
-        if wrong:
-            raise ValidationFailure(wrong, End.INVALID_OVERRIDE)
         self._attempt.update(text="starting the warm-up")
         code, lines = self._train(model, files)
         if self._refused is not None:

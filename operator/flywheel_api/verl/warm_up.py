@@ -18,7 +18,6 @@ DATASET = ("pkg://flywheel_jobs.trainer.conversations", "Conversations")
 RISING = 0.1  # of the steps, until the learning rate is at its peak
 _SHARED = {"actor_rollout_ref.model.": "model.", "actor_rollout_ref.actor.fsdp_config.": "engine."}
 _PROMPTED = "data.apply_chat_template_kwargs"
-_ADAPTER = "actor_rollout_ref.model.lora_"
 
 
 def warm_up_settings(
@@ -61,13 +60,6 @@ def warm_up_settings(
         **_overridden(spec.overrides),
         **{f"{ENVIRONMENT}.{name}": value for name, value in environment.items()},
     }
-
-
-def refused(spec: RLJobSpec) -> str | None:
-    """Why a warm-up of this RLJob cannot be carried out, if it cannot."""
-    if spec.warm_up is None or not any(bare(key).startswith(_ADAPTER) for key in spec.overrides):
-        return None
-    return f"warmUp trains whole weights and writes them for RL: leave out the overrides {_ADAPTER}*, or warmUp"
 
 
 def _cpu() -> dict[str, Any]:

@@ -21,7 +21,6 @@ from flywheel_api.results import Track
 from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import EstimateStatus, RoleTokens
-from flywheel_api.verl import warm_up
 from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
 
@@ -77,7 +76,7 @@ def _verl(spec: RLJobSpec) -> Problem | None:
     wrong = check_overrides(spec.overrides, limit=_PROBLEMS_SHOWN)
     if wrong:
         return Problem(Reason.UNKNOWN_OVERRIDE, "; ".join(wrong))
-    refused = [*filter(None, [warm_up.refused(spec)]), *refusals(spec)][:_PROBLEMS_SHOWN]
+    refused = refusals(spec)[:_PROBLEMS_SHOWN]
     return Problem(Reason.INVALID_SPEC, "verl would refuse this: " + "; ".join(refused)) if refused else None
 
 

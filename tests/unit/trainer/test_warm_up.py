@@ -20,7 +20,7 @@ from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.content import content_key, training_content, warm_up_content
 from flywheel_api.results import DatasetResult, Split, Track, WarmUpResult
 from flywheel_api.rljob import AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec, WarmUpSpec
-from flywheel_api.verl.warm_up import refused, warm_up_settings
+from flywheel_api.verl.warm_up import warm_up_settings
 from flywheel_jobs.trainer import warm_up
 from unit.trainer.test_driver import FAKE, LATER, OWNER, commit, manifest, record, run, training
 from unit.trainer.test_driver import store as store
@@ -175,12 +175,6 @@ def test_overrides_that_say_how_the_model_is_loaded_count_here_too() -> None:
     assert found["model.trust_remote_code"] is True and found["engine.param_offload"] is True
     assert found["data.apply_chat_template_kwargs"] == {"enable_thinking": False}
     assert found["optim.lr"] == 3e-5 and found["trainer.logger"] == ["console"]
-
-
-def test_adapters_are_refused() -> None:
-    lora = {"actor_rollout_ref.model.lora_rank": 8}
-    assert "lora" in (refused(spec(overrides=lora)) or "")
-    assert refused(spec(overrides=lora, warm_up=None)) is None and refused(spec()) is None
 
 
 def test_what_the_warm_up_is_made_of() -> None:
