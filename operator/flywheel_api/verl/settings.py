@@ -263,7 +263,7 @@ def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
 
 
 def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, Any]:
-    """Length, cadence and paths. verl's own validation runs on GPUs only: on CPU it costs as much as training does."""
+    """Length, cadence and paths. verl's own validation runs on GPUs only: a round on CPU holds out too little."""
     validates = bool(paths.validation) and not is_cpu(spec)
     return {
         "trainer.nnodes": spec.nodes,
