@@ -238,6 +238,7 @@ STAGE_CONFIG_ENV = "FLYWHEEL_STAGE_CONFIG"
 TRAIN_CONFIG_ENV = "FLYWHEEL_TRAIN_CONFIG"
 POOL_CONFIG_ENV = "FLYWHEEL_POOL_CONFIG"
 IMAGE_ENV = "FLYWHEEL_IMAGE"  # a pod cannot see its own image; manifests record it
+CACHE_ENV = "FLYWHEEL_CACHE"  # a volume of models that several pods share; absent without one
 MODEL_DIR_ENV = "FLYWHEEL_MODEL_DIR"  # where an init container put the weights
 EXPORT_DIR = "/export"  # where the volume of spec.export.claim is mounted
 ROLLOUTS_ENV = "FLYWHEEL_ROLLOUTS"  # where the agent loops record trajectories

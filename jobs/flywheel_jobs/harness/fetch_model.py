@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 from flywheel_api.base import HUB
 from flywheel_jobs.core import logging as telemetry
 from flywheel_jobs.harness.attempt import end
 from flywheel_jobs.harness.pulse import Pulse
+from flywheel_jobs.storage.cache import ModelCache
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
 
@@ -46,6 +48,6 @@ def fetch(model: str, to: Path) -> None:
         (to / MARKER).write_text(model)
         log.info("left to the engine")
         return
-    manifest = fetch_model(Store.from_env(), model, to)
+    manifest = fetch_model(Store.from_env(), model, to, ModelCache.of(os.environ))
     (to / MARKER).write_text(manifest.digest)
     log.info("fetched", digest=manifest.digest, files=len(manifest.files), bytes=sum(f.size for f in manifest.files))

@@ -11,6 +11,7 @@ from flywheel_api.artifacts import FileEntry, Manifest, Owner
 from flywheel_api.content import content_key
 from flywheel_api.results import ModelResult
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.storage.cache import ModelCache
 from flywheel_jobs.storage.store import PARALLEL_FILES, Store, inside, need_space
 from flywheel_store.store import hash_file
 
@@ -19,8 +20,10 @@ IMPORT = "Import"
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 
 
-def fetch_model(store: Store, ref: str, to_dir: Path) -> Manifest:
+def fetch_model(store: Store, ref: str, to_dir: Path, cache: ModelCache | None = None) -> Manifest:
     """Puts the files under `model/` of a checkpoint into a directory; files already right are kept.
+
+    What the cache has is linked from there, and what it has not is there afterwards.
 
     Raises ValidationFailure when there is no such checkpoint or no space for it.
     """
@@ -30,13 +33,18 @@ def fetch_model(store: Store, ref: str, to_dir: Path) -> Manifest:
         raise ValidationFailure(f"{ref} is a {manifest.kind} without files under model/: give a checkpoint")
     where = {f.path: inside(to_dir, f.path.removeprefix("model/")) for f in files}
     missing = [f for f in files if not _has_size(where[f.path], f.size)]
-    need_space(to_dir, sum(f.size for f in missing), ref)
+    if cache is None:
+        need_space(to_dir, sum(f.size for f in missing), ref)
     _drop_others(to_dir, set(where.values()))
 
     def one(entry: FileEntry) -> None:
         path = where[entry.path]
-        if not (_has_size(path, entry.size) and hash_file(path) == entry.sha256):
+        if _has_size(path, entry.size) and hash_file(path) == entry.sha256:
+            return
+        if cache is None:
             store.fetch_blob(entry.sha256, path)
+        else:
+            cache.place(entry, path, store.fetch_blob)
 
     with ThreadPoolExecutor(max_workers=PARALLEL_FILES) as pool:
         list(pool.map(one, files))

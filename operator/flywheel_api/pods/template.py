@@ -26,7 +26,7 @@ from flywheel_api.base import (
 )
 from flywheel_api.bounds import Quantity, label_key, scalar_text
 from flywheel_api.pods.affinity import Affinity, AffinityParts
-from flywheel_api.pods.volumes import Volume
+from flywheel_api.pods.volumes import OF_MODELS, Volume
 
 
 def _above_limit(name: str) -> tuple[str, str]:
@@ -257,8 +257,11 @@ class PodTemplate(PodShape):
         AfterValidator(_plain),
     ] = Field(default_factory=dict, exclude_if=is_none, description="Variables of all containers, such as NCCL_IB_HCA.")
 
-    def misplaced(self) -> str | None:
-        """What another field says, or nobody but us: here it would do nothing."""
+    def misplaced(self, heavy: bool) -> str | None:
+        """What another field says, or nobody but us: here it would do nothing. `heavy` pods hold a model."""
+        places = [v.name for v in self.volumes if v.name in OF_MODELS and not heavy]
+        if places:
+            return f"volumes {places[0]}: pods of CPU stages hold no model, so leave it out"
         said = self.resources or Resources()
         gpus = [name for name in (*said.requests, *said.limits) if name.endswith("/gpu")]
         if gpus:

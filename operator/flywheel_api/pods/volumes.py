@@ -34,12 +34,14 @@ class EmptyDir(ApiModel):
     size_limit: Size | None = Field(default=None, description="A pod that writes more is evicted.")
 
 
-OWN_PLACES = ("tmp", "home", "models")
-"""Volumes that every pod of ours writes to; one of the same name takes the place of the emptyDir."""
+OWN_PLACES = ("tmp", "home", "models", "cache")
+"""Volumes that pods of ours write to: one called so takes the place of an emptyDir, or is the cache of models."""
+OF_MODELS = ("models", "cache")
+"""Those of pods that hold a model."""
 _SOURCES = ("persistentVolumeClaim", "ephemeral", "emptyDir", "hostPath", "configMap", "secret")
-_TAKEN_PATHS = re.compile(r"/|/(dev|proc|sys)(/.*)?|/tmp|/models|/models/model|/home/(ray|flywheel)")
+_TAKEN_PATHS = re.compile(r"/|/(dev|proc|sys)(/.*)?|/tmp|/cache|/models|/models/model|/home/(ray|flywheel)")
 _ONE_SOURCE = f"give each volume exactly one of {', '.join(_SOURCES)}"
-_MOUNTED = f"a volume needs a mountPath, but for {', '.join(OWN_PLACES)}: they take the place of Flywheel's own"
+_MOUNTED = f"a volume needs a mountPath, but for {', '.join(OWN_PLACES)}, whose places are known"
 _IN_CEL = f"self.name in {list(OWN_PLACES)}"
 
 
@@ -47,12 +49,13 @@ class Volume(ApiModel):
     """A volume and where every container of ours sees it.
 
     A volume called tmp (checkpoints on their way, at /tmp), home or models (weights, at /models) takes the place of
-    the pod's own emptyDir.
+    the pod's own emptyDir; one called cache keeps models for the pods that come after, or beside.
     """
 
     name: Name = Field(description="Its name in the pod.")
     mount_path: Annotated[str, Field(max_length=512)] | None = Field(
-        default=None, description="Absolute path in the containers; not for tmp, home and models, which have one."
+        default=None,
+        description="Absolute path in the containers; tmp, home, models and cache have theirs.",
     )
     sub_path: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="Folder of the volume that is mounted; unset is its root."

@@ -168,7 +168,7 @@ def pods(templates: Mapping[str, PodTemplate | None], allowed: AllowList) -> Pro
     for field, template in templates.items():
         if template is None:
             continue
-        misplaced, refused = template.misplaced(), allowed.refusal(template)
+        misplaced, refused = template.misplaced(heavy=field != "jobTemplate"), allowed.refusal(template)
         if misplaced is not None:
             return Problem(Reason.INVALID_SPEC, f"{field}.{misplaced}")
         if refused is not None:

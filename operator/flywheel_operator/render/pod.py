@@ -8,10 +8,15 @@ from typing import Any
 
 from flywheel_api.bounds import quantity
 from flywheel_api.pods.template import PodShape, PodTemplate, Resources, away_from, laid_over
-from flywheel_api.pods.volumes import Volume
+from flywheel_api.pods.volumes import OF_MODELS, Volume
+from flywheel_api.stages import CACHE_ENV
 from flywheel_operator.model import Object
 from flywheel_operator.render.common import plain_env
 from flywheel_operator.settings import OperatorConfig, Sizes
+
+CACHE = "/cache"
+CACHED = {CACHE_ENV: CACHE, "HF_HOME": f"{CACHE}/huggingface", "VLLM_CACHE_ROOT": f"{CACHE}/vllm"}
+"""Models of ours, of a hub, and what vLLM has compiled."""
 
 
 @dataclass(frozen=True)
@@ -47,15 +52,20 @@ class PodRole:
             {"name": e.name, "valueFrom": {"secretKeyRef": {"name": e.secret_name, "key": e.key}}}
             for e in self.shape.secret_env
         ]
-        found: Object = {"env": [*plain_env(self.env | ours), *secret, *more]}
+        found: Object = {"env": [*plain_env((CACHED if self._caches else {}) | self.env | ours), *secret, *more]}
         if self.shape.secret_env_from:
             found["envFrom"] = [{"secretRef": {"name": name}} for name in self.shape.secret_env_from]
         return found
 
+    @property
+    def _caches(self) -> bool:
+        return self.heavy is not None and any(volume.name == "cache" for volume in self.shape.volumes)
+
     def mounts(self) -> list[Object]:
         """Where `volumes` are seen, in every container."""
-        places = {"tmp": "/tmp", "home": self.home} | ({"models": "/models", "shm": "/dev/shm"} if self.heavy else {})
         own = {volume.name: volume for volume in self.shape.volumes}
+        places = {"tmp": "/tmp", "home": self.home} | ({"models": "/models", "shm": "/dev/shm"} if self.heavy else {})
+        places |= {"cache": CACHE} if self._caches else {}
         further = {v.name: v.mount_path for v in own.values() if v.mount_path is not None}
         return [_mount(name, path, own.get(name)) for name, path in (places | further).items()]
 
@@ -65,7 +75,7 @@ class PodRole:
         if self.heavy:
             places["models"] = {"emptyDir": {"sizeLimit": self.heavy.model} if self.heavy.model else {}}
             places["shm"] = {"emptyDir": {"medium": "Memory", "sizeLimit": self.heavy.shm}}
-        own = {v.name: _source(v) for v in self.shape.volumes if v.mount_path is not None or v.name in places}
+        own = {v.name: _source(v) for v in self.shape.volumes if self.heavy or v.name not in OF_MODELS}
         return [{"name": name, **source} for name, source in (places | own).items()]
 
     def security(self) -> Object:
@@ -102,7 +112,7 @@ def _source(volume: Volume) -> Object:
     if volume.empty_dir is not None:
         return {"emptyDir": volume.empty_dir.dump()}
     if volume.host_path is not None:
-        return {"hostPath": {"path": volume.host_path, "type": "DirectoryOrCreate"}}
+        return {"hostPath": {"path": volume.host_path, "type": "Directory"}}
     if volume.persistent_volume_claim is not None:
         return {"persistentVolumeClaim": {"claimName": volume.persistent_volume_claim}}
     if volume.config_map is not None:

@@ -58,7 +58,7 @@ RICH: Object = {
     "securityContext": {"runAsUser": 0, "capabilities": {"add": ["IPC_LOCK"]}},
     "volumes": [
         NVME,
-        {"name": "cache", "mountPath": "/cache", "persistentVolumeClaim": "models", "subPath": "a"},
+        {"name": "corpus", "mountPath": "/corpus", "persistentVolumeClaim": "models", "subPath": "a"},
         {"name": "scratch", "mountPath": "/scratch", "ephemeral": {"size": "1Ti", "storageClassName": "local"}},
         {"name": "ca", "mountPath": "/etc/corp", "configMap": "corp-ca", "readOnly": True},
         {"name": "ram", "mountPath": "/ram", "emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}},
@@ -126,16 +126,29 @@ def test_every_field_of_a_template_reaches_the_pods_of_its_role_and_no_other() -
         assert {"name": "WANDB_API_KEY", "valueFrom": key} in container["env"]
         assert container["envFrom"] == [{"secretRef": {"name": "mine"}}]
         mounts = {m["name"]: m for m in container["volumeMounts"]}
-        assert mounts["tmp"]["mountPath"] == "/tmp" and mounts["cache"]["subPath"] == "a"
+        assert mounts["tmp"]["mountPath"] == "/tmp" and mounts["corpus"]["subPath"] == "a"
         assert mounts["ca"] == {"name": "ca", "mountPath": "/etc/corp", "readOnly": True}
     volumes = {v.pop("name"): v for v in spec["volumes"]}
-    assert volumes["tmp"] == {"hostPath": {"path": "/mnt/nvme/flywheel", "type": "DirectoryOrCreate"}}
-    assert volumes["cache"] == {"persistentVolumeClaim": {"claimName": "models"}}
+    assert volumes["tmp"] == {"hostPath": {"path": "/mnt/nvme/flywheel", "type": "Directory"}}
+    assert volumes["corpus"] == {"persistentVolumeClaim": {"claimName": "models"}}
     assert volumes["scratch"]["ephemeral"]["volumeClaimTemplate"]["spec"] == {
         "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Ti"}}, "storageClassName": "local"
     }  # fmt: skip
     assert volumes["ca"] == {"configMap": {"name": "corp-ca"}} and volumes["keys"] == {"secret": {"secretName": "mine"}}
     assert volumes["ram"] == {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}
+
+
+def test_a_volume_called_cache_is_where_models_and_what_is_compiled_stay() -> None:
+    head, worker = head_and_worker(job(podTemplate={"volumes": [{"name": "cache", "persistentVolumeClaim": "models"}]}))
+    for container in worker["spec"]["containers"] + worker["spec"]["initContainers"]:
+        assert {"name": "cache", "mountPath": "/cache"} in container["volumeMounts"]
+        env = {e["name"]: e.get("value") for e in container["env"]}
+        assert env["FLYWHEEL_CACHE"] == "/cache" and env["VLLM_CACHE_ROOT"] == "/cache/vllm"
+        assert env["HF_HOME"] == "/cache/huggingface"
+    assert "/cache" not in str(head)
+    where = {"volumes": [{"name": "cache", "emptyDir": {}}]}
+    problem = pods({"jobTemplate": PodTemplate.model_validate(where)}, OPEN)
+    assert problem is not None and "hold no model" in problem.message
 
 
 def test_the_head_has_a_template_of_its_own() -> None:
