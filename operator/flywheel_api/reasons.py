@@ -122,8 +122,8 @@ CHAPTERS = (
                 "Check the digest or the `s3://` address.",
             ),
             Reason.VOLUME_NOT_FOUND: Told(
-                "The PersistentVolumeClaim that `export.claim` names is not in the round's namespace, or its volume is "
-                "lost. One that is `Pending` until a pod mounts it is taken.",
+                "A PersistentVolumeClaim that `export.claim` or a `podTemplate` names is not in the namespace, is not "
+                "bound, or its volume is lost. One that is `Pending` until a pod mounts it is taken.",
                 "`kubectl -n <namespace> get pvc`; make it. Rounds on several nodes at once need an access mode that "
                 "allows it (`ReadWriteMany`).",
             ),

@@ -78,6 +78,9 @@ class Http:
         except TimeoutError as error:
             connecting = isinstance(error, aiohttp.ConnectionTimeoutError)
             raise NoReply(f"no answer within {seconds:g} s", sent=not connecting, timed_out=not connecting) from error
+        except aiohttp.ClientHttpProxyError as error:
+            why = f"the proxy answers {error.status} {error.message}: look at HTTPS_PROXY and NO_PROXY of this pod"
+            raise NoReply(why, sent=False) from error
         except (aiohttp.ClientConnectorError, aiohttp.InvalidURL) as error:
             raise NoReply(f"{type(error).__name__} {error}".strip(), sent=False) from error
         except (aiohttp.ClientError, OSError) as error:
@@ -91,8 +94,9 @@ class Http:
         if self._session is None:
             # a vote is a sample of its own: no gateway should answer it from a cache
             headers = {"Cache-Control": "no-cache", **({"Authorization": f"Bearer {self._key}"} if self._key else {})}
+            # proxies are what the pod's variables name: HTTP_PROXY, HTTPS_PROXY, NO_PROXY
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30), headers=headers, trust_env=False
+                connector=aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30), headers=headers, trust_env=True
             )
         return self._session
 

@@ -44,7 +44,7 @@ class Words:
         namespace, uid = job["metadata"]["namespace"], job["metadata"]["uid"]
         asked = {"involvedObject.kind": job["kind"], "reason": "FailedCreate"}
         failed = await self._events(kube, namespace, asked, _JOBS_PAUSE)
-        newest = max((event for event in failed if event["involvedObject"].get("uid") == uid), key=_moment, default={})
+        newest = max((event for event in failed if event["involvedObject"].get("uid") == uid), key=moment, default={})
         return str(newest.get("message", "")).removeprefix("Error creating: ")
 
     async def with_kubelet(self, kube: KubeApi, pods: list[Object], now: datetime) -> list[Object]:
@@ -78,7 +78,7 @@ def _stands_still(pod: Object, now: datetime) -> bool:
 
 
 def _with_words(pod: Object, events: list[Object]) -> Object:
-    newest = max(events, key=_moment, default={})
+    newest = max(events, key=moment, default={})
     if newest.get("reason") not in _FAILURES:
         return pod
     condition = {"type": KUBELET, "status": "False", "reason": newest["reason"], "message": newest.get("message", "")}
@@ -86,5 +86,6 @@ def _with_words(pod: Object, events: list[Object]) -> Object:
     return {**pod, "status": {**status, "conditions": [*(status.get("conditions") or []), condition]}}
 
 
-def _moment(event: Object) -> str:
+def moment(event: Object) -> str:
+    """When an event was seen last."""
     return str(event.get("lastTimestamp") or event.get("eventTime") or event["metadata"].get("creationTimestamp") or "")

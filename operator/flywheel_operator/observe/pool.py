@@ -10,6 +10,7 @@ from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision, RunState
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.needs import pods_find
 from flywheel_operator.observe.pods import held
 from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pods as pods_allowed
@@ -22,7 +23,7 @@ async def see_pool(
     context: Context, meta: Meta, spec: RolloutPoolSpec, status: RolloutPoolStatus, now: datetime
 ) -> PoolSeen:
     """Everything that the planner decides by."""
-    digest, problem = await _digest(context, meta, spec)
+    digest, problem = await _digest(context, meta, spec, starts=status.child is None)
     services = [s for s in await context.owned(RAYSERVICES, meta) if owner_uid(s) == meta.uid]
     pods = await context.kube.list(PODS, meta.namespace, {LABEL_POOL: meta.name})
     pods = await context.words.with_kubelet(context.kube, pods, now)
@@ -57,9 +58,13 @@ def replicas(spec: RolloutPoolSpec, pods: list[Object]) -> int:
     return sum(labels_of(pod).get(NODE_TYPE) != "head" for pod in pods)
 
 
-async def _digest(context: Context, meta: Meta, spec: RolloutPoolSpec) -> tuple[str | None, Problem | None]:
+async def _digest(
+    context: Context, meta: Meta, spec: RolloutPoolSpec, starts: bool
+) -> tuple[str | None, Problem | None]:
     templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = pods_allowed(templates, context.config.pod_template) or await preflight.kuberay(context.kube)
+    if starts:  # what serves has found its volumes
+        problem = problem or await pods_find(context.kube, meta.namespace, templates)
     if problem is not None:
         return None, problem
     store, problem = await context.stores.checked(meta.namespace, spec.store.secret_name)
@@ -68,7 +73,7 @@ async def _digest(context: Context, meta: Meta, spec: RolloutPoolSpec) -> tuple[
     try:
         if spec.round is not None:
             return await _promoted(context, store, meta.namespace, spec.round)
-        return await preflight.model(context.results, store, spec.model or "")
+        return await preflight.own_model(context.results, store, spec.model or "")
     except StoreProblem as error:
         return None, Problem(error.reason, str(error))
 

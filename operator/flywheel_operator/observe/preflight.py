@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import json
 from dataclasses import dataclass, replace
 
 from flywheel_api.artifacts import blob_key
-from flywheel_api.base import HUB, secret_value
+from flywheel_api.base import HUB
 from flywheel_api.bounds import quantity
 from flywheel_api.capacity.hardware import PRODUCT_LABEL
 from flywheel_api.capacity.shape import Shape, official, shape_of
-from flywheel_api.common import ModelStatus, SecretKeyRef
+from flywheel_api.common import ModelStatus
 from flywheel_api.conditions import Reason
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.results import TrainingResult
@@ -22,10 +20,18 @@ from flywheel_api.round_status import EstimateStatus
 from flywheel_operator.model import Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.needs import claim, pods_find, secret
 from flywheel_operator.plan import graph
-from flywheel_operator.plan.preflight import Hardware, capacity, promoted_by, round_spec, uses_gpus, verdicts
-from flywheel_operator.ports.errors import Forbidden
-from flywheel_operator.ports.kinds import CLAIMS, POOLS, RAY_API, ROUNDS, SECRETS, KubeApi
+from flywheel_operator.plan.preflight import (
+    Hardware,
+    capacity,
+    promoted_by,
+    round_spec,
+    templates_of,
+    uses_gpus,
+    verdicts,
+)
+from flywheel_operator.ports.kinds import POOLS, RAY_API, ROUNDS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.settings import Flavour
 
@@ -51,11 +57,12 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
     problem = round_spec(spec, context.config.pod_template) or await kuberay(context.kube)
     hub = spec.base.hub
     if hub is not None and hub.token is not None:
-        problem = problem or await _secret(context.kube, meta.namespace, hub.token, "the token of base.hub")
+        problem = problem or await secret(context.kube, meta.namespace, hub.token, "the token of base.hub")
+    problem = problem or await pods_find(context.kube, meta.namespace, templates_of(spec))
     for endpoint in spec.endpoints:
         problem = problem or await _endpoint(context.kube, meta.namespace, endpoint)
     if spec.export is not None and spec.export.claim is not None:
-        problem = problem or await _claim(context.kube, meta.namespace, spec.export.claim.name)
+        problem = problem or await claim(context.kube, meta.namespace, spec.export.claim.name)
     if problem is not None or store is None:
         return Found(problem, trouble)
     try:
@@ -103,48 +110,12 @@ def hardware_of(flavour: Flavour, template: PodTemplate, pool: PodTemplate | Non
 
 async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:
     if endpoint.api_key is not None:
-        problem = await _secret(kube, namespace, endpoint.api_key, f"the API key of role {endpoint.role.value}")
+        problem = await secret(kube, namespace, endpoint.api_key, f"the API key of role {endpoint.role.value}")
         if problem is not None:
             return problem
     if endpoint.pool_ref is not None and await kube.get(POOLS, namespace, endpoint.pool_ref) is None:
         text = f"RolloutPool {endpoint.pool_ref!r} of role {endpoint.role.value} does not exist: apply it"
         return Problem(Reason.ENDPOINT_UNAVAILABLE, text)
-    return None
-
-
-async def _claim(kube: KubeApi, namespace: str, name: str) -> Problem | None:
-    """Whether a volume that a pod will mount is there. One that waits for its first pod is bound by that."""
-    try:
-        claim = await kube.get(CLAIMS, namespace, name)
-    except Forbidden:
-        return None  # the pod says so where it cannot be mounted
-    if claim is None:
-        text = f"PersistentVolumeClaim {name!r} does not exist in namespace {namespace!r}: create it"
-        return Problem(Reason.VOLUME_NOT_FOUND, text)
-    if (claim.get("status") or {}).get("phase") == "Lost":
-        text = f"PersistentVolumeClaim {name!r} has lost its volume: make it anew, or name another one"
-        return Problem(Reason.VOLUME_NOT_FOUND, text)
-    return None
-
-
-async def _secret(kube: KubeApi, namespace: str, ref: SecretKeyRef, what: str) -> Problem | None:
-    """Whether a key that a pod will be given is there and can be sent in a header."""
-    try:
-        secret = await kube.get(SECRETS, namespace, ref.secret_name)
-    except Forbidden:
-        return None  # the pod reads it itself; the operator need not
-    if secret is None:
-        text = f"Secret {ref.secret_name!r}, {what}, does not exist: create it"
-        return Problem(Reason.SECRET_NOT_FOUND, text)
-    if ref.key not in (secret.get("data") or {}):
-        text = f"Secret {ref.secret_name!r} has no key {ref.key!r} ({what.removeprefix('the ')}): add it"
-        return Problem(Reason.SECRET_KEY_MISSING, text)
-    try:
-        secret_value(base64.b64decode(secret["data"][ref.key], validate=True).decode())
-    except ValueError as error:
-        wrong = "is not base64 of UTF-8 text" if isinstance(error, UnicodeDecodeError | binascii.Error) else error
-        text = f"{ref.key} of Secret {ref.secret_name!r} ({what.removeprefix('the ')}) {wrong}"
-        return Problem(Reason.SECRET_KEY_INVALID, text)
     return None
 
 
@@ -213,6 +184,17 @@ async def model(results: Results, store: ObjectStore, ref: str) -> tuple[str | N
     else:
         text = f"no manifest {ref} in the store {store.settings.uri('manifests/')}: name a committed checkpoint"
     return None, Problem(Reason.MODEL_NOT_FOUND, text)
+
+
+async def own_model(results: Results, store: ObjectStore, ref: str) -> tuple[str | None, Problem | None]:
+    """The same for a pool or an RLJob, which leaves a hub's model to its engine: that knows no revision."""
+    if ref.startswith(HUB) and "@" in ref:
+        text = (
+            f"{ref}: a pool or an RLJob leaves a hub's model to its engine, which takes no revision. A round imports "
+            "and pins it (base.model): name the digest of its status.baseModel here, or leave the revision out"
+        )
+        return None, Problem(Reason.MODEL_NOT_FOUND, text)
+    return await model(results, store, ref)
 
 
 async def base_model(results: Results, store: ObjectStore, ref: str) -> tuple[str | None, Problem | None]:

@@ -18,6 +18,7 @@ from flywheel_operator.model import Content, Ended, Meta, Object, Problem, Recor
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.attempts import parse
 from flywheel_operator.observe.base import Context
+from flywheel_operator.observe.needs import pods_find
 from flywheel_operator.observe.pods import at_node, held, stuck
 from flywheel_operator.observe.rayjobs import child_of, run_of
 from flywheel_operator.plan.preflight import job_fits, rljob_spec
@@ -99,11 +100,13 @@ async def _attempt(
 async def _between(
     context: Context, meta: Meta, spec: RLJobSpec, status: RLJobStatus, seen: RLJobSeen, now: datetime
 ) -> RLJobSeen:
+    templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = rljob_spec(spec, context.config.pod_template) or await preflight.kuberay(context.kube)
+    problem = problem or await pods_find(context.kube, meta.namespace, templates)
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     if store is None or problem is not None:
         return replace(seen, problem=problem, store_problem=trouble)
-    problem = (await preflight.model(context.results, store, spec.model))[1]
+    problem = (await preflight.own_model(context.results, store, spec.model))[1]
     problem = problem or await preflight.data(context.results, store, spec)
     shape = await _shape(context, store, spec) if problem is None else ""
     problem = problem or _fits(context, spec, shape)

@@ -16,7 +16,6 @@ import pytest
 from flywheel_api.artifacts import FileEntry, Manifest, Owner
 from flywheel_api.results import ModelResult
 from flywheel_api.stages import CACHE_ENV
-from flywheel_jobs.storage import cache as caches
 from flywheel_jobs.storage.cache import ModelCache
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
@@ -159,7 +158,7 @@ def test_what_another_pod_brings_is_progress_of_the_one_that_waits(
             lock.close()
         part.write_bytes(b"w" * 1500)
 
-    monkeypatch.setattr(caches.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     cache = ModelCache.of({CACHE_ENV: str(tmp_path / "volume")})
     assert cache is not None
     cache.place(FileEntry(path="f", sha256=digest, size=4096), tmp_path / "f", store.fetch_blob)

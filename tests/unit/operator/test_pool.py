@@ -140,6 +140,15 @@ async def test_a_pod_template_outside_the_allow_list_is_refused() -> None:
     assert found["reason"] == "InvalidSpec" and "priorityClassName" in found["message"]
 
 
+async def test_a_revision_that_no_engine_takes_is_refused_before_a_pod_asks_the_hub_for_it() -> None:
+    world = World()
+    world.apply(POOL.replace("s3://flywheel/flywheel/models/tiny", "hf://org/name@v1"))
+    await turns(world)
+    found = ready(world)
+    assert found["reason"] == "ModelNotFound" and "status.baseModel" in found["message"]
+    assert not world.of_kind("RayService")
+
+
 async def serving(world: World) -> str:
     world.apply(POOL)
     await turns(world, 6)
