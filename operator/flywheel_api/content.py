@@ -52,6 +52,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
     Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree", "agentic.maxTasks"),
     Stage.INVERT_AGENTIC: (
         "seed", "agentic.domains[].name", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare",
+        "agentic.freshShare",
     ),
     Stage.SOLVE_AGENTIC: (
         "seed", "agentic.solver", "agentic.acceptance", "agentic.difficulty",

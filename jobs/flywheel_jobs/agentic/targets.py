@@ -17,7 +17,7 @@ from flywheel_jobs.agentic import balance, kinds
 from flywheel_jobs.agentic.distinct import near_right
 from flywheel_jobs.agentic.drawing import Side, personas, spoken_by
 from flywheel_jobs.agentic.pairs import Twin, twin
-from flywheel_jobs.agentic.right import Right, compute, read_case
+from flywheel_jobs.agentic.right import Right, compute, read_case, steps
 from flywheel_jobs.core.turns import in_turn
 
 
@@ -25,7 +25,7 @@ from flywheel_jobs.core.turns import in_turn
 class Target:
     """One task to make. A twin has its original's document and mostly its words (`said`); `pair` are both of them.
 
-    `parent` is what it was made from: a tree, or the draw of a plain case.
+    `parent` is what it was made from: a tree, or the draw of a plain case. `steps` are those of its right way.
     """
 
     parent: str
@@ -34,6 +34,7 @@ class Target:
     chain: tuple[Branch, ...]
     right: Right
     persona: Persona
+    steps: int = 0
     own: bool = False
     pair: tuple[Right, ...] = ()
     said: Right | None = None
@@ -69,7 +70,8 @@ def targets(trees: Sequence[TreeRecord], domain_of: dict[str, Domain]) -> tuple[
         if seed.fresh:
             right = compute(domain, read_case(seed.task.case))
             chain = (root_of(right),)
-            own.append(Target(record.id, record.lineage, seed.task.package, chain, right, seed.persona, own=True))
+            package, way = seed.task.package, len(steps(right))
+            own.append(Target(record.id, record.lineage, package, chain, right, seed.persona, way, own=True))
         named.append([*own, *(_target(record, domain, chain, grown) for grown in record.branches)])
         spare.append([_target(record, domain, chain, grown) for grown in record.spare])
     return list(in_turn(*named)), list(in_turn(*spare))
@@ -79,7 +81,9 @@ def _target(record: TreeRecord, domain: Domain, chain: tuple[Branch, ...], grown
     above = chain if grown.deeper else chain[:-1]
     right = compute(domain, read_case(grown.case))
     seed = record.seed
-    return Target(record.id, record.lineage, seed.task.package, (*above, grown.branch), right, seed.persona)
+    return Target(
+        record.id, record.lineage, seed.task.package, (*above, grown.branch), right, seed.persona, grown.steps
+    )
 
 
 def root_of(right: Right) -> Branch:
@@ -92,7 +96,8 @@ def drawn(cases: Iterator[Right], package: str, lineage: Lineage, people: Sequen
     """Plain cases, for what no tree offers."""
     for number, right in enumerate(cases):
         case = f"drawn/{near_right(package, right)[:23]}"
-        yield Target(case, lineage, package, (root_of(right),), right, people[number % len(people)])
+        speaker = people[number % len(people)]
+        yield Target(case, lineage, package, (root_of(right),), right, speaker, len(steps(right)))
 
 
 def spoken(found: Sequence[Target], people: Sequence[Persona], rng: random.Random) -> list[Target]:

@@ -117,7 +117,8 @@ async def _expand(
 
 def _grown(seed: Seed, offer: Offer) -> Grown:
     asks = near_right(seed.task.package, offer.right)
-    return Grown(branch=offer.branch, case=dump_case(offer.right.case), deeper=offer.deeper, near=asks)
+    case, steps = dump_case(offer.right.case), offer.depth.steps
+    return Grown(branch=offer.branch, case=case, deeper=offer.deeper, near=asks, steps=steps)
 
 
 def different(trees: Sequence[TreeRecord]) -> int:

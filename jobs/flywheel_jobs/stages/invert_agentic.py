@@ -6,7 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Sequence
 
-from flywheel_api.records.agentic import Fingerprint, Task, TreeRecord
+from flywheel_api.records.agentic import BranchKind, Fingerprint, Task, TreeRecord
 from flywheel_api.records.base import Lineage, content_digest
 from flywheel_api.records.reasoning import Persona
 from flywheel_api.results import InvertedResult, PreparedResult, Track
@@ -85,9 +85,14 @@ def _drawn(
     pools: Sequence[Sequence[Target]],
     limit: int,
 ) -> list[Target]:
-    """Plain cases for what trees leave open of the legal and of the other tasks, domains in turn, within bounds."""
+    """Plain cases for what trees leave open of the legal and of the other tasks, and one of each kind that none has.
+
+    Domains in turn, within bounds.
+    """
     missing = balance.shares((t.legal for pool in pools for t in pool), limit, float(spec.legal_share))
-    wanted = sum(n for n in missing.values() if n > 0)
+    there = {t.kind for pool in pools for t in pool}
+    kinds = min(round(limit * float(spec.fresh_share)), len(set(BranchKind) - there))
+    wanted = sum(n for n in missing.values() if n > 0) + kinds
     if wanted == 0:
         return []
     shelf, by_name = shelf_of(ctx), pins(ctx)
@@ -99,10 +104,13 @@ def _drawn(
         streams.append(drawn(cases, by_name[name], lineage, people))
     found = []
     for target in in_turn(*streams):
-        if missing[target.legal] > 0 and not _repeat(ctx, distinct, target):
+        new = kinds > 0 and target.kind not in there
+        if (new or missing[target.legal] > 0) and not _repeat(ctx, distinct, target):
             missing[target.legal] -= 1
+            kinds -= new
+            there.add(target.kind)
             found.append(target)
-        if max(missing.values()) <= 0:
+        if max(*missing.values(), kinds) <= 0:
             break
     return found
 
@@ -110,10 +118,10 @@ def _drawn(
 def _balanced(pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec) -> list[Target]:
     """So many of them: legal ones in their share, domains and kinds in turn, then endings, then trees.
 
-    Those come first in which most has to be found out: a refusal takes fewer calls than what is allowed, and left to
+    Those with the longest right way come first: a refusal takes fewer calls than what is allowed, and left to
     themselves tasks grow short.
     """
-    pools = [sorted(pool, key=lambda t: len(t.right.behaviour.proof), reverse=True) for pool in pools]
+    pools = [sorted(pool, key=lambda t: t.steps, reverse=True) for pool in pools]
     groups = (lambda t: t.right.domain.domain, lambda t: t.kind)
     within = (lambda t: t.right.behaviour.endings, lambda t: t.parent)
     return balance.choose(pools, limit, float(spec.legal_share), lambda t: t.legal, groups, within)

@@ -172,6 +172,7 @@ class Grown(StatusModel):
         default=True, description="Whether a right agent must find out more than in the parent; else it is beside it."
     )
     near: str = Field(default="", description="Digest of what it asks: equal ones are one task.")
+    steps: int = Field(default=0, description="Steps of its right way: look-ups, questions and writes.")
 
 
 class TreeRecord(Record):

@@ -99,7 +99,7 @@ def tree(of: Task, number: int = 0, fresh: bool = True, branches: int = 0) -> Tr
     lineage = Lineage(operator="expand", persona_id=ANN.id)
     seed = Seed(id=f"seed-{number}", lineage=lineage, persona=PEOPLE[number % 6], task=of, fresh=fresh)
     found = growth.offers(drawn_right(of), random.Random(number), branches) if branches else ()
-    grown = [Grown(branch=o.branch, case=dump_case(o.right.case), deeper=o.deeper) for o in found]
+    grown = [Grown(branch=o.branch, case=dump_case(o.right.case), deeper=o.deeper, steps=o.depth.steps) for o in found]
     return TreeRecord(id=f"tree-{number}", lineage=lineage, seed=seed, observed={}, branches=grown)
 
 
@@ -148,6 +148,18 @@ def test_twins_bring_the_sides_nearer_to_their_shares() -> None:
         twins = [target for target in pairs if target.of]
         assert [twin.legal for twin in twins] == [share == 1.0] * 6
         assert all(pairs[pairs.index(twin) - 1].key == twin.of for twin in twins), "a pair is kept together"
+
+
+def test_a_kind_that_no_tree_has_is_drawn() -> None:
+    """A few trees are of a few kinds, and what grows below them is, too."""
+    found = drawn(120)
+    kept = [r for r in found if kinds.kind_of(r) in ("normal", "precondition")]
+    trees = [tree(task(right.case), n) for n, right in enumerate(kept)]
+    assert len({kinds.kind_of(right) for right in found}) > 2 and len(trees) >= 24
+    for share, more in (("0.3", True), ("0", False)):
+        ctx = Context(agentic(maxTasks=16, freshShare=share), {"trees.jsonl": trees})
+        seen = {target.kind for target in chosen(ctx) if not target.of}
+        assert (len(seen) > 2) is more, seen
 
 
 @pytest.mark.parametrize(("where", "reason"), [("asked.jsonl", EARLIER), ("suites/booking-heldout.jsonl", HELD_OUT)])
