@@ -150,10 +150,13 @@ class _Planner:
             return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
-        began = parse_time(str(changes["started_at"]))
-        if self.status.phase == "Starting" and attempt.begins(run, began, self.now, self.times.poll):
-            text = self.status.progress or text
+        if attempt.begins(run, parse_time(str(changes["started_at"])), self.now, self.times.poll):
+            text = self._for_a_moment(text)
         return self._transition("Starting", run.reason, text, changes | {"child": self._ref(wanted)})
+
+    def _for_a_moment(self, text: str) -> str:
+        """What a start says where `text` holds for a moment only: what it said before, if it was starting then."""
+        return self.status.progress or text if self.status.phase == "Starting" else text
 
     def _queued(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
         """Somebody else decides when it starts: no clock runs until then."""
@@ -196,7 +199,7 @@ class _Planner:
         """Switch first; ready and the old ones deleted once the Service is seen to select this revision."""
         if self.seen.serving != self.seen.wanted:
             switch = Action(Act.APPLY, SERVICE, self.meta.name, params={"revision": self.seen.wanted})
-            text = "the servers answer; the Service moves to them"
+            text = self._for_a_moment("the servers answer; the Service moves to them")
             return self._transition("Starting", Reason.STARTING, text, {}, (switch,))
         digest = self.seen.digest or self.spec.model or ""
         old = [r.run.child for r in self.seen.revisions if r.revision != self.seen.wanted]
