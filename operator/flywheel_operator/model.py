@@ -140,16 +140,8 @@ class Training:
 
 
 @dataclass(frozen=True)
-class RoundSeen:
-    """A round as it was observed. Maps are by stage.
-
-    `store_problem`, `waits_for`, `base`, `rollouts`, `earlier` and `estimate` come from preflight, `problem` from there
-    or later.
-    `records` are of attempts that run and of results that are there already, `manifests` of finished stages, `content`
-    of stages that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is
-    what running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where
-    the candidate is in the store. `refused` is what the API server said to the last effects.
-    """
+class Found:
+    """What a round's preflight found; `base` is set when everything is there."""
 
     problem: Problem | None = None
     store_problem: Problem | None = None
@@ -158,6 +150,18 @@ class RoundSeen:
     rollouts: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
     estimate: EstimateStatus | None = None
+
+
+@dataclass(frozen=True)
+class RoundSeen(Found):
+    """A round as it was observed: what its preflight found, or what there is since. Maps are by stage.
+
+    `records` are of attempts that run and of results that are there already, `manifests` of finished stages, `content`
+    of stages that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is
+    what running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where
+    the candidate is in the store. `refused` is what the API server said to the last effects.
+    """
+
     runs: Mapping[Stage, Run] = field(default_factory=dict)
     records: Mapping[Stage, Record] = field(default_factory=dict)
     manifests: Mapping[Stage, Manifest] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from flywheel_api.artifacts import blob_key
 from flywheel_api.base import HUB
@@ -16,8 +16,7 @@ from flywheel_api.pods.template import PodTemplate
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
-from flywheel_api.round_status import EstimateStatus
-from flywheel_operator.model import Meta, Problem
+from flywheel_operator.model import Found, Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.needs import claim, pods_find, secret
@@ -36,19 +35,6 @@ from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.settings import Flavour
 
 _CONFIG_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a round's preflight found; `base` is set when everything is there."""
-
-    problem: Problem | None = None
-    store_problem: Problem | None = None
-    waits_for: str | None = None
-    base: ModelStatus | None = None
-    rollouts: tuple[str, ...] = ()
-    earlier: tuple[str, ...] = ()
-    estimate: EstimateStatus | None = None
 
 
 async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found:

@@ -47,17 +47,7 @@ async def see_round(
     if status.finished_at is not None:
         return seen
     if stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED:
-        found = await round_preflight(context, meta, spec)
-        return replace(
-            seen,
-            problem=found.problem,
-            store_problem=found.store_problem,
-            waits_for=found.waits_for,
-            base=found.base,
-            rollouts=found.rollouts,
-            earlier=found.earlier,
-            estimate=found.estimate,
-        )
+        return replace(seen, **vars(await round_preflight(context, meta, spec)))
     try:
         store = await context.stores.store(meta.namespace, spec.store.secret_name)
         return await _Store(context.results, store, meta, spec, status, stages, now).add(seen, family.trained)
