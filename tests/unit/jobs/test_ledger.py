@@ -106,6 +106,15 @@ def test_nobody_is_refused_while_something_is_left(seed: int, limit: int) -> Non
     assert entries(store)[-1] == Entry(spent=sum(p.used for p in live))
 
 
+async def test_what_a_process_did_not_use_is_the_others_once_it_ends() -> None:
+    store = Store(MemoryBucket())
+    one, other = (Ledger(store, "u1", "Teacher", 100, f"Stage/1/{n}") for n in range(2))
+    assert (await one.lend(0, 90, True)).tokens >= 90
+    await one.close(30)
+    assert entries(store)[-1] == Entry(spent=30)
+    assert (await other.lend(0, 70, True)).tokens >= 70
+
+
 def test_a_lease_whose_process_died_is_counted_and_not_waited_for_for_ever() -> None:
     store, now = Store(MemoryBucket()), [0.0]
     dead = Ledger(store, "u1", "Teacher", 100, "Stage/1/0", lambda: now[0])

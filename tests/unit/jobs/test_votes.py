@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 
 from flywheel_api.records.base import Message
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.round import VerificationSpec
+from flywheel_api.round_tracks import DedupSpec
 from flywheel_jobs.reading.equality import equal
 from flywheel_jobs.reasoning import roles
 from flywheel_jobs.reasoning.dedup import Contamination
 from flywheel_jobs.reasoning.labels import Ballot, count_votes, labelled
 from flywheel_jobs.reasoning.truths import NOT_CHECKABLE, gives_itself_away, with_truth
+from flywheel_jobs.sources.load import Source
+from flywheel_jobs.stages.prepare import clean
 
 PROBLEM = Problem(id="p", question="How many are left?")
 THREE = VerificationSpec()
@@ -112,6 +118,9 @@ def test_a_question_that_marks_its_own_answer_is_no_problem(question: str, away:
     assert gives_itself_away(problem) is away
     vote = count_votes(problem, [Ballot(t) for t in tagged("7", "7", "7")], [0] * 3, "m", THREE)
     assert labelled(problem, vote, Contamination([], 13))[1] == ("answer-in-question" if away else "")
+    ctx = cast(Any, SimpleNamespace(spec=SimpleNamespace(reasoning=SimpleNamespace(dedup=DedupSpec()))))
+    kept, dropped = clean(ctx, Source("s3://own/seeds", [problem]), [])
+    assert (not kept, dropped["answer-in-question"]) == (away, int(away))
 
 
 @pytest.mark.parametrize(
