@@ -217,6 +217,8 @@ class Progress(StatusModel):
     checkpoint_digest: str | None = Field(default=None, description="Digest of its manifest.")
     resumed_from_step: int | None = Field(default=None, description="Step that the attempt resumed from.")
     unhealthy: str | None = Field(default=None, description="What of the training's curve looks like a collapse.")
+    tracked: str | None = Field(default=None, description="Where the tracker has its run of this training.")
+    untracked: str | None = Field(default=None, description="Why the tracker was not told of the last step.")
     manifest: str | None = Field(default=None, description="Digest of the commit, once it stands.")
     endpoints: list[EndpointFinding] = Field(
         default_factory=list, description="What handshakes found for a result that stood already."

@@ -30,6 +30,7 @@ class ConditionType(StrEnum):
     PROMOTED = "Promoted"
     EXPORTED = "Exported"
     TRAINING_HEALTHY = "TrainingHealthy"
+    TRACKED = "Tracked"
 
 
 class Reason(StrEnum):
@@ -84,6 +85,7 @@ class Reason(StrEnum):
     SPEC_CHANGED = "SpecChangedAfterCompletion"
     COLLAPSE_SUSPECTED = "CollapseSuspected"
     EXPORT_FAILED = "ExportFailed"
+    TRACKER_UNAVAILABLE = "TrackerUnavailable"
     # verdicts
     PROMOTED = "Promoted"
     HELD = "Held"

@@ -90,7 +90,7 @@ NEVER_REUSED = frozenset({Stage.GATE, Stage.EXPORT, Stage.REPORT})
 
 _SHAPE = frozenset({
     "podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "checkpoint", "store",
-    "reuse",
+    "reuse", "tracking",
 })  # fmt: skip
 """Fields of an RLJob that do not change what it learns."""
 

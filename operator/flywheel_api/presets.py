@@ -156,6 +156,7 @@ def training_spec(
         seed=round_spec.seed,
         pod_template=round_spec.training.pod_template,
         head_template=round_spec.training.head_template,
+        tracking=round_spec.training.tracking,
         reuse=round_spec.reuse,
         **fields,
     )

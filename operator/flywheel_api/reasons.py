@@ -284,6 +284,13 @@ CHAPTERS = (
                 "Most often the learning rate is too high for so few prompts a step, or hardly a group is solved "
                 'sometimes ([training.md](training.md), "Brakes"): lower `algorithm.learningRate`, or give other data.',
             ),
+            Reason.TRACKER_UNAVAILABLE: Told(
+                "The experiment tracker of `tracking` does not answer or refuses; the condition `Tracked` has its "
+                "words. Training goes on: what the tracker missed is sent when it answers, and TensorBoard's files in "
+                "the store have every step ([training.md](training.md#looking-at-it)).",
+                "Look at the address, the key of the Secret (it is read at the start of an attempt), and whether pods "
+                "that train may reach it (`networkPolicy.endpoints`).",
+            ),
             Reason.EXPORT_FAILED: Told(
                 "The round promoted its model, and the model could not be written where `export` says; the condition "
                 "`Exported` says why. The verdict stands, and the model is in the store.",

@@ -46,6 +46,7 @@ from flywheel_api.common import (
 )
 from flywheel_api.conditions import Conditions
 from flywheel_api.pods.template import LikePodTemplate, PodTemplate
+from flywheel_api.tracking import TrackingSpec
 
 
 class Algorithm(StrEnum):
@@ -346,7 +347,7 @@ _WARM_UP_WHOLE = "warmUp trains whole weights and writes them for RL: leave out 
 _SHAPE = ("podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
 _CONTENT = (
     "model", "data", "warmUp", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode",
-    "rolloutTensorParallel", "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse",
+    "rolloutTensorParallel", "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse", "tracking",
 )  # fmt: skip
 
 
@@ -404,6 +405,7 @@ class RLJobSpec(ApiModel):
         default=None,
         description="The fields of podTemplate for the Ray head beside GPUs, which trains nothing itself.",
     )
+    tracking: TrackingSpec | None = Field(default=None, description="An experiment tracker that is told of each step.")
     reuse: ReuseField = Reuse.ALWAYS
 
     model_config = ConfigDict(

@@ -80,6 +80,7 @@ from flywheel_api.round_tracks import (
     SynthesisSpec,
     VerificationSpec,
 )
+from flywheel_api.tracking import TrackingSpec
 
 # the parts of a round that live in modules of their own are part of this one's face
 __all__ = [
@@ -313,6 +314,9 @@ class TrainingSpec(ApiModel):
         description="Share of groups, over a whole training, that must have carried an advantage; below it the round "
         "is held: a few lucky samples decided the model.",
     )
+    tracking: TrackingSpec | None = Field(
+        default=None, description="An experiment tracker that is told of each step of both trainings."
+    )
     pod_template: PodTemplate = PodTemplate()
     head_template: LikePodTemplate | None = Field(
         default=None,
@@ -333,6 +337,7 @@ class TrainingSpec(ApiModel):
                 ("podTemplate", "headTemplate", "reasoning.retries", "agentic.retries"),
                 (
                     *("preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse", "warmUp"),
+                    "tracking",
                     *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
                     *("reasoning.formatBonus", "agentic.formatBonus"),
                 ),

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from pydantic import ValidationError
 
 from flywheel_api.base import ApiModel, StatusModel
+from flywheel_api.common import AttemptStatus
 from flywheel_api.conditions import Condition, Reason
 from flywheel_api.names import LABEL_OWNER_UID
 from flywheel_operator.execute import execute, write_status
@@ -62,9 +63,13 @@ class Reconciler:
     """The queue's handler."""
 
     def __init__(
-        self, kube: KubeApi, subjects: dict[str, Subject[Any, Any, Any]], clock: Callable[[], datetime] = utc_now
+        self,
+        kube: KubeApi,
+        subjects: dict[str, Subject[Any, Any, Any]],
+        clock: Callable[[], datetime] = utc_now,
+        ended: Callable[[str, AttemptStatus], None] = lambda _kind, _ended: None,
     ) -> None:
-        self._kube, self._subjects, self._clock = kube, subjects, clock
+        self._kube, self._subjects, self._clock, self._ended = kube, subjects, clock, ended
         self._refused: dict[str, Problem] = {}  # by uid: news for the next look, which writes them into status
         self._trouble: dict[str, datetime] = {}  # by uid: since when effects have failed at every look
 
@@ -110,6 +115,8 @@ class Reconciler:
         seen, plan = await self._decide(subject, meta, spec, status, now)
         effects = [self._effect(subject, meta, spec, plan, seen, action) for action in plan.actions]
         outcome = await execute(self._kube, obj, plan.status, effects, plan.notes)
+        for attempt in _new_attempts(status, plan.status) if outcome.wrote else ():
+            self._ended(subject.resource.kind, attempt)
         refused = outcome.refused or self._lasting(meta.uid, outcome.trouble, now)
         if refused is not None:
             self._refused[meta.uid] = refused
@@ -172,6 +179,12 @@ def meta_of(obj: Object) -> Meta:
     """Identity of an object."""
     m = obj["metadata"]
     return Meta(m["name"], m["namespace"], m["uid"], int(m.get("generation", 0)))
+
+
+def _new_attempts(old: Any, new: Any) -> list[AttemptStatus]:
+    """Attempts whose end this write was the first to say; a pool keeps none."""
+    known = {(a.stage, a.attempt) for a in getattr(old, "attempts", ())}
+    return [a for a in getattr(new, "attempts", ()) if (a.stage, a.attempt) not in known]
 
 
 def _says(conditions: list[Condition], problem: Problem) -> bool:

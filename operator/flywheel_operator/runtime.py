@@ -8,6 +8,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from flywheel_operator import metrics
+from flywheel_operator.census import Census
 from flywheel_operator.feed import Feed
 from flywheel_operator.observe.stores import Connect
 from flywheel_operator.ports import http
@@ -25,7 +26,7 @@ _LISTED_WITHIN = 60.0  # seconds; then work begins all the same, with reads from
 
 def build_queue(kube: KubeApi, connect: Connect, config: OperatorConfig) -> WorkQueue:
     """A queue whose handler reconciles, counted and timed."""
-    reconcile = Reconciler(kube, subjects(kube, connect, config))
+    reconcile = Reconciler(kube, subjects(kube, connect, config), ended=metrics.count)
 
     async def handle(key: Key) -> float | None:
         started = time.perf_counter()
@@ -74,13 +75,14 @@ async def run(api: Kube, connect: Connect, config: OperatorConfig, watch: Watch)
     """Runs until the watcher ends."""
     kube = CachedKube(api, ReadCache())
     queue = build_queue(kube, connect, config)
+    census = Census(kube.cache)
     feed, listed = Feed(kube, queue, config.namespaces), asyncio.Event()
     runner = await http.serve(
         config.http_port,
         {
             "/healthz": lambda: probe(queue, config),
             "/readyz": lambda: ready(listed),
-            "/metrics": lambda: (200, "text/plain", metrics.page(queue, api, kube)),
+            "/metrics": lambda: (200, "text/plain", metrics.page(queue, api, kube, census)),
         },
     )
     work = [

@@ -28,3 +28,18 @@ EXPORTS: dict[str, tuple[tuple[str, ...], object, str]] = {
         ("export",), {"claim": {"name": "c", "path": "/models"}}, "write a path inside the volume"),
     "an export to a claim without name": (("export",), {"claim": {"path": "a"}}, "spec.export.claim.name: Required"),
 }  # fmt: skip
+
+TRACKERS: dict[str, tuple[tuple[str, ...], object, str]] = {
+    "MLflow nowhere": (("training", "tracking"), {"type": "MLflow"}, "tracking.type MLflow needs url"),
+    "MLflow of a team": (
+        ("training", "tracking"), {"type": "MLflow", "url": "http://m/", "entity": "acme"}, "tracking.entity is W&B's"),
+    "W&B without a key": (
+        ("training", "tracking"), {"type": "WeightsAndBiases"}, "tracking.type WeightsAndBiases needs apiKey"),
+    "a tracker that no image can tell": (("training", "tracking"), {"type": "Trackio"}, 'supported values: "MLflow"'),
+    "a key in a tracker's address": (
+        ("training", "tracking"), {"type": "MLflow", "url": "http://u:p@m/"}, "put the key into a Secret"),
+    "a tracker on this machine": (
+        ("training", "tracking"), {"type": "MLflow", "url": "http://localhost:5000"}, "localhost is the pod that asks"),
+    "a project that is a path out": (
+        ("training", "tracking"), {"type": "MLflow", "url": "http://m/", "project": "../x"}, "a letter or digit"),
+}  # fmt: skip

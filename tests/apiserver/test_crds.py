@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from apiserver.bases import BASES, EXPORTS, HUB, MODELS
+from apiserver.bases import BASES, EXPORTS, HUB, MODELS, TRACKERS
 from apiserver.domains import DOMAINS, SOURCES
 from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
@@ -216,7 +216,10 @@ def each(words: str, file: str, *path: str | int, values: list[object]) -> dict[
 
 SUITE_GATE = ("evaluation", "suites", 0, "gate")
 POD = "podTemplate"
-BAD |= {name: (ROUND, put(*path, to=to), words) for name, (path, to, words) in (DOMAINS | BASES | EXPORTS).items()}
+BAD |= {
+    name: (ROUND, put(*path, to=to), words)
+    for name, (path, to, words) in (DOMAINS | BASES | EXPORTS | TRACKERS).items()
+}
 BAD |= {
     **each("write a score from 0 to 1", ROUND, *SUITE_GATE, "minScore", values=["95", "-0.1", "1.01", "1e400", "half"]),
     **each("write a gain in score from -1 to 1", ROUND, *SUITE_GATE, "minGainOverBase", values=["5", "-1.5", "2 %"]),

@@ -41,6 +41,8 @@ class Advance(TypedDict, total=False):
     checkpoint_digest: str | None
     resumed_from_step: int | None
     unhealthy: str | None
+    tracked: str | None
+    untracked: str | None
     manifest: str | None
     endpoints: list[EndpointFinding]
     moved_bytes: int

@@ -38,6 +38,7 @@ from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_jobs.trainer.process import Child
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
+from flywheel_jobs.trainer.trackers import Tracking, tracking_of
 from flywheel_jobs.trainer.trail import Trail
 from flywheel_jobs.trainer.truths import NOTHING_RIGHT, nothing_right
 from flywheel_jobs.trainer.warm_up import WarmUp
@@ -83,6 +84,7 @@ class Driver:
             self.nodes,
         )
         self.trail = Trail(attempt, self.workspace.root / "tensorboard")
+        self.tracking: Tracking | None = None
         self.started = time.monotonic()
         self.stopping = threading.Event()
         self.history = History()
@@ -117,12 +119,16 @@ class Driver:
                 checkpoint_digest=last.digest,
             )
             log.info("resuming", step=resumed, digest=last.digest, made_by=last.owner.name)
+        self.tracking = tracking_of(self.config, self._tracked)
         left = resumed is None or resumed < self.total
         if self.spec.warm_up is not None:
             self._warm_up(left)
         if left:
             self._train()
         return self._publish()
+
+    def _tracked(self, where: str | None, wrong: str | None) -> None:
+        self.attempt.update(tracked=where, untracked=wrong)
 
     # ---- inputs ---------------------------------------------------------------------------------------------------
     def _fetch(self) -> inputs.Inputs:
@@ -184,11 +190,16 @@ class Driver:
         )
         environment["RAY_DEDUP_LOGS"] = "0"  # Ray would hold back or merge lines that look alike, ours among them
         command = [sys.executable, *TRAINER, str(path)]
+        if self.tracking is not None:
+            self.tracking.start()
         child = Child(command, environment, self.workspace.root / "run", self._on_line)
+        code = 1
         try:
             code = self._watch(child)
         finally:
             child.stop()
+            if self.tracking is not None:
+                self.tracking.stop(succeeded=code == 0)
         self._finish_uploads()
         if self._refused is not None:
             raise ValidationFailure(self._refused.message, self._refused.reason)
@@ -242,6 +253,8 @@ class Driver:
                 log.warning("training waited for uploads", step=said.step, seconds=said.seconds)
             case signals.Stepped():
                 self.trail.numbers(said.step, said.numbers)
+                if self.tracking is not None:
+                    self.tracking.numbers(said.step, said.numbers)
                 point = point_of(said.step, said.numbers)
                 if point is not None:
                     self.sync.stepped(self._with_groups(point))

@@ -16,6 +16,7 @@ from flywheel_api.pods.template import PodTemplate
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.tracking import TrackingSpec
 from flywheel_operator.model import Found, Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
@@ -45,6 +46,7 @@ async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec)
     if hub is not None and hub.token is not None:
         problem = problem or await secret(context.kube, meta.namespace, hub.token, "the token of base.hub")
     problem = problem or await pods_find(context.kube, meta.namespace, templates_of(spec))
+    problem = problem or await tracker_key(context.kube, meta.namespace, spec.training.tracking)
     for endpoint in spec.endpoints:
         problem = problem or await _endpoint(context.kube, meta.namespace, endpoint)
     if spec.export is not None and spec.export.claim is not None:
@@ -103,6 +105,13 @@ async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Proble
         text = f"RolloutPool {endpoint.pool_ref!r} of role {endpoint.role.value} does not exist: apply it"
         return Problem(Reason.ENDPOINT_UNAVAILABLE, text)
     return None
+
+
+async def tracker_key(kube: KubeApi, namespace: str, tracking: TrackingSpec | None) -> Problem | None:
+    """Whether the tracker's key is there."""
+    if tracking is None or tracking.api_key is None:
+        return None
+    return await secret(kube, namespace, tracking.api_key, "the key of the tracker")
 
 
 async def promoted(

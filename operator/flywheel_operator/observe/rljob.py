@@ -103,6 +103,7 @@ async def _between(
     templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = rljob_spec(spec, context.config.pod_template) or await preflight.kuberay(context.kube)
     problem = problem or await pods_find(context.kube, meta.namespace, templates)
+    problem = problem or await preflight.tracker_key(context.kube, meta.namespace, spec.tracking)
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     if store is None or problem is not None:
         return replace(seen, problem=problem, store_problem=trouble)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from flywheel_api.artifacts import log_prefix
+from flywheel_api.artifacts import Progress, log_prefix
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
@@ -61,7 +61,7 @@ class _Planner:
         self.meta, self.spec, self.seen, self.now, self.times = meta, spec, seen, now, times
         self.status, self.left = status, budget.time_left(spec, status, now)
         self.conditions = Conditions(status.conditions, meta.generation, now)
-        self.conditions.first_visit(FIRST_VISIT)
+        self.conditions.first_visit(FIRST_VISIT | ({ConditionType.TRACKED: "not trained yet"} if spec.tracking else {}))
         self.notes: list[Note] = []
 
     def plan(self) -> Plan[RLJobStatus]:
@@ -237,6 +237,7 @@ class _Planner:
         changes |= figures(self.status, self.seen.record.progress)
         if self.seen.record.progress is not None and self.seen.record.progress.step is not None:
             self._health(self.seen.record.progress.unhealthy)
+        self._tracked(self.seen.record.progress)
         said = changes.get("progress") or self.status.progress or "running"
         self.conditions.working(Reason.RUNNING, f"RayJob {run.child.name}: {said}")
         return self._answer(changes, requeue=self._pause())
@@ -253,6 +254,14 @@ class _Planner:
         if known is None or known.status != "False":
             self.notes.append(Note("CollapseSuspected", text, "Warning"))
         self.conditions.set(ConditionType.TRAINING_HEALTHY, False, Reason.COLLAPSE_SUSPECTED, text)
+
+    def _tracked(self, progress: Progress | None) -> None:
+        """What the tracker says, once it was asked."""
+        if progress is None or (progress.tracked or progress.untracked) is None:
+            return
+        wrong = progress.untracked
+        reason = Reason.TRACKER_UNAVAILABLE if wrong else Reason.AVAILABLE
+        self.conditions.set(ConditionType.TRACKED, wrong is None, reason, wrong or progress.tracked or "")
 
     # ---- ends -----------------------------------------------------------------------------------------------------
     def _succeed(self) -> Plan[RLJobStatus]:

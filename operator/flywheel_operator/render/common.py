@@ -8,7 +8,7 @@ from typing import Any
 
 from flywheel_api import API_VERSION
 from flywheel_api.base import StatusModel
-from flywheel_api.common import StoreRef
+from flywheel_api.common import SecretKeyRef, StoreRef
 from flywheel_api.names import (
     LABEL_ATTEMPT,
     LABEL_COMPONENT,
@@ -82,6 +82,11 @@ def store_env(store: StoreRef) -> list[Object]:
             ref["optional"] = True
         env.append({"name": variable, "valueFrom": {"secretKeyRef": ref}})
     return env
+
+
+def from_secret(variable: str, ref: SecretKeyRef) -> Object:
+    """A variable from a key of a Secret: no value passes through the operator."""
+    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": ref.secret_name, "key": ref.key}}}
 
 
 def plain_env(values: dict[str, str]) -> list[Object]:

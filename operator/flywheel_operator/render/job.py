@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from flywheel_api.common import SecretKeyRef
 from flywheel_api.content import ROLES
 from flywheel_api.resources import ROUND
 from flywheel_api.round import Endpoint, FlywheelRoundSpec
@@ -16,7 +15,7 @@ from flywheel_api.stages import (
     StageConfig,
 )
 from flywheel_operator.model import Action, Meta, Object
-from flywheel_operator.render.common import config_env, labels, metadata, store_env
+from flywheel_operator.render.common import config_env, from_secret, labels, metadata, store_env
 from flywheel_operator.render.pod import PodRole, pod_metadata, pod_spec, sizes
 from flywheel_operator.settings import OperatorConfig
 
@@ -43,7 +42,7 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
         "resources": sizes(shape.resources, template),
         "securityContext": role.security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*role.mounts(), *({"name": "export", "mountPath": EXPORT_DIR} for _ in target)],
+        "volumeMounts": [*role.mounts(), *({"name": "flywheel-export", "mountPath": EXPORT_DIR} for _ in target)],
     }
     pod = pod_spec(config, role, marks, [container])
     pod["volumes"] += target
@@ -77,22 +76,18 @@ def _target(stage: StageConfig) -> list[Object]:
     export = stage.spec.export
     if stage.stage is not Stage.EXPORT or export is None or export.claim is None:
         return []
-    return [{"name": "export", "persistentVolumeClaim": {"claimName": export.claim.name}}]
+    return [{"name": "flywheel-export", "persistentVolumeClaim": {"claimName": export.claim.name}}]
 
 
 def api_keys(endpoints: list[Endpoint]) -> list[Object]:
     """Endpoint keys, each from its own Secret."""
-    return [_from_secret(key_variable(e.role.value), e.api_key) for e in endpoints if e.api_key is not None]
+    return [from_secret(key_variable(e.role.value), e.api_key) for e in endpoints if e.api_key is not None]
 
 
 def hub_token(spec: FlywheelRoundSpec) -> list[Object]:
     """The token for gated models: only the pod that imports one gets it, and no endpoint's key."""
     token = spec.base.hub.token if spec.base.hub else None
-    return [] if token is None else [_from_secret(HUB_TOKEN_ENV, token)]
-
-
-def _from_secret(variable: str, ref: SecretKeyRef) -> Object:
-    return {"name": variable, "valueFrom": {"secretKeyRef": {"name": ref.secret_name, "key": ref.key}}}
+    return [] if token is None else [from_secret(HUB_TOKEN_ENV, token)]
 
 
 def key_variable(role: str) -> str:

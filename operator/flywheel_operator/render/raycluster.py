@@ -42,6 +42,7 @@ class ClusterRequest:
     fetch_progress: str | None = None
     grace: int = 10
     uploads: bool = False
+    head_env: tuple[Object, ...] = ()
 
 
 def ray_cluster(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest) -> Object:
@@ -90,12 +91,13 @@ def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request
 def _main_container(
     config: OperatorConfig, request: ClusterRequest, role: PodRole, image: str, resources: Object, head: bool
 ) -> Object:
+    told = (*request.env, *(request.head_env if head else ()))
     container: Object = {
         "name": "ray-head" if head else "ray-worker",
         "image": image,
         "imagePullPolicy": config.image_pull_policy,
         **role.environment(
-            {MODEL_DIR_ENV: MODEL_DIR, IMAGE_ENV: image, "HOME": HOME}, *store_env(request.store), *request.env
+            {MODEL_DIR_ENV: MODEL_DIR, IMAGE_ENV: image, "HOME": HOME}, *store_env(request.store), *told
         ),
         "resources": resources,
         "securityContext": role.security(),

@@ -11,9 +11,10 @@ from flywheel_api.names import RAYJOB_NAME_LIMIT
 from flywheel_api.resources import RLJOB
 from flywheel_api.rljob import RLJobSpec, RLJobStatus
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
+from flywheel_api.tracking import TRACKER_KEY_ENV
 from flywheel_operator.model import Action, Meta, Object, RLJobSeen
 from flywheel_operator.plan.retry import bad_nodes
-from flywheel_operator.render.common import config_env, labels, metadata
+from flywheel_operator.render.common import config_env, from_secret, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
@@ -35,6 +36,7 @@ def ray_job(
         template=spec.pod_template,
         head_template=spec.head_template,
         env=(config_env(TRAIN_CONFIG_ENV, train_config(config, meta, spec, status, seen, action.attempt)),),
+        head_env=_tracker_key(spec),
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,
         avoid=bad_nodes(status.attempts),
@@ -57,6 +59,12 @@ def ray_job(
             "rayClusterSpec": ray_cluster(config, flavour, flavour.trainer, request),
         },
     }
+
+
+def _tracker_key(spec: RLJobSpec) -> tuple[Object, ...]:
+    """The tracker's key: the driver tells it, whose process is on the head."""
+    key = spec.tracking.api_key if spec.tracking else None
+    return () if key is None else (from_secret(TRACKER_KEY_ENV, key),)
 
 
 def grace_seconds(config: OperatorConfig, spec: RLJobSpec, seen: RLJobSeen) -> int:

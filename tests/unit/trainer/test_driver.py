@@ -24,10 +24,11 @@ from flywheel_api.content import content_key
 from flywheel_api.results import DatasetResult, ModelResult, Result, Split, Track, TrainingResult
 from flywheel_api.rljob import AlgorithmSpec, CheckpointSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TrainConfig
+from flywheel_api.tracking import Tracker, TrackingSpec
 from flywheel_jobs.core.errors import StoreProblem
 from flywheel_jobs.harness import kept_output
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import driver, main, publish
+from flywheel_jobs.trainer import driver, main, publish, trackers
 from flywheel_store.memory import MemoryBucket
 
 FAKE = (str(Path(__file__).with_name("fake_verl.py")),)
@@ -456,3 +457,31 @@ def test_a_store_that_takes_no_record_of_a_step_costs_the_record(store: Any, mon
     monkeypatch.setattr(store, "put_json", refuse)
     assert run(store, monkeypatch, 1) == 0
     assert steps_of(store) == {} and training(manifest(store)).step == STEPS
+
+
+def test_a_tracker_sees_every_step_and_a_dead_one_costs_none(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+
+    class Run:
+        def open(self) -> str:
+            return "http://tracker/run"
+
+        def send(self, steps: list[trackers.Step]) -> None:
+            seen.extend((s.step, s.numbers["critic/score/mean"]) for s in steps)
+
+        def close(self, succeeded: bool) -> None:
+            seen.append(succeeded)
+
+    class Dead(Run):
+        def open(self) -> str:
+            raise OSError("nobody listens")
+
+    spec = TrackingSpec(type="MLflow", url="http://tracker/")
+    for made in (Run, Dead):
+        monkeypatch.setitem(trackers.RUNS, Tracker.MLFLOW, lambda *_, made=made: made())
+        content = MADE_OF | {"run": made.__name__}
+        assert run(store, monkeypatch, 1, made_of=content, tracking=spec) == 0
+        progress = record(store, "progress", 1)
+        told = (progress.get("tracked"), progress.get("untracked"))
+        assert told == (("http://tracker/run", None) if made is Run else (None, "OSError: nobody listens"))
+    assert seen == [(1, 0.5), (2, 0.5), (3, 0.5), (4, 0.5), True]
