@@ -58,8 +58,8 @@ CHAPTERS = (
                 "round; a certificate of an authority that is not in `caBundle`, for another name, or out "
                 "of date.",
                 "The endpoint must be reachable from the operator's pod and from job pods, so it cannot "
-                "be `localhost`. Try it: `kubectl -n <namespace> run s3 --rm -it --image=curlimages/curl "
-                "-- -v <endpoint>`.",
+                "be `localhost`. Try it by the way that our pods go: `kubectl -n <namespace> apply -f "
+                "examples/checks/store.yaml`, then `kubectl -n <namespace> logs -f pod/store-check`.",
             ),
             Reason.STORE_BUSY: Told(
                 "The server answers and asks for patience: too many requests, restarting, an error of its "

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from huggingface_hub import close_session
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from contract import stages
@@ -135,6 +136,25 @@ def test_weather_is_waited_for_and_then_is_the_hub_s() -> None:
     with pytest.raises(EndpointUnavailable, match="does not answer for hf://acme/small-1") as error:
         bring(Store(MemoryBucket()), gone)
     assert error.value.reason == "HubUnavailable"
+
+
+@pytest.mark.parametrize(("faults", "raised"), [([407] * 20, ValidationFailure), ([503] * 20, EndpointUnavailable)])
+def test_a_proxy_that_refuses_is_said_and_one_that_is_away_is_weather(
+    faults: list[int], raised: type[FlywheelError], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hub is reached by the proxy of the pod's environment only: its name resolves nowhere else."""
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with mirror(FILES) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        close_session()
+        proxy.faults.extend(faults)
+        hub = Hub(f"hf://{REPO}", "http://hub.models.svc")
+        with pytest.raises(raised, match=r"hub\.models\.svc"):
+            hub.look()
+        assert len(proxy.faults) < len(faults), "it was asked"
+    close_session()
 
 
 def test_a_line_that_breaks_under_a_file_is_weather() -> None:

@@ -11,8 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMED = re.compile(r"`([\w/]+\.py)::(\w+)`")
-PAGE, ENDPOINTS_AND_DATA, ASIDE = (
-    ROOT / "docs" / "evidence" / f"{name}.md" for name in ("reports-11", "reports-12", "aside-11")
+PAGE, ENDPOINTS_AND_DATA, ASIDE, BAD_INPUT = (
+    ROOT / "docs" / "evidence" / f"{name}.md" for name in ("reports-11", "reports-12", "aside-11", "bad-input")
 )
 METHOD = ROOT / "docs" / "method.md"
 FEATURES = [f"{letter}{n}" for letter, most in (("A", 6), ("B", 12), ("C", 8), ("D", 8)) for n in range(1, most + 1)]
@@ -26,7 +26,7 @@ def names_in(path: str) -> frozenset[str]:
 
 
 def rows() -> list[str]:
-    lines = [line for page in (PAGE, ENDPOINTS_AND_DATA, ASIDE) for line in page.read_text().splitlines()]
+    lines = [line for page in (PAGE, ENDPOINTS_AND_DATA, ASIDE, BAD_INPUT) for line in page.read_text().splitlines()]
     return [line for line in lines if line.startswith("| ") and NAMED.search(line)]
 
 
