@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
-import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from aiohttp import web
+
+from contract.thread_server import served
 
 COMMIT = "c0ffee" + "0" * 34
 REPO = "acme/small-1"
@@ -84,27 +84,8 @@ def sha(data: bytes) -> str:
 def mirror(files: Mapping[str, bytes], **more: object) -> Iterator[Mirror]:
     """A mirror that answers while the block runs, in a thread of its own."""
     made = Mirror(files, **more)  # type: ignore[arg-type]
-    loop = asyncio.new_event_loop()
-    ready, stopped = threading.Event(), asyncio.Event()
-
-    async def serve() -> None:
-        app = web.Application()
-        app.router.add_route("*", "/{any:.*}", made.handle)
-        runner = web.AppRunner(app)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        made.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-        ready.set()
-        await stopped.wait()
-        await runner.cleanup()
-
-    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    app = web.Application()
+    app.router.add_route("*", "/{any:.*}", made.handle)
+    with served(app) as port:
+        made.url = f"http://127.0.0.1:{port}"
         yield made
-    finally:
-        loop.call_soon_threadsafe(stopped.set)
-        thread.join(10)
-        loop.close()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from aiohttp import web
-
+from contract.thread_server import served
 from flywheel_standin import agentic as script
 from flywheel_standin import reasoning
 from flywheel_standin.faults import Faults
@@ -61,29 +58,5 @@ def serving(
 ) -> Iterator[Endpoint]:
     """Serves until the block ends."""
     endpoint = Endpoint(StandIn([*extra, *BEHAVIOURS], Faults({}), models, delay_seconds), models=models)
-    started, loop = threading.Event(), asyncio.new_event_loop()
-
-    async def start() -> web.AppRunner:
-        runner = web.AppRunner(endpoint.standin.app(admin=True), access_log=None)
-        await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", endpoint.port)
-        await site.start()
-        assert site._server is not None
-        endpoint.port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-        return runner
-
-    def serve() -> None:
-        runner = loop.run_until_complete(start())
-        started.set()
-        loop.run_forever()
-        loop.run_until_complete(runner.cleanup())
-        loop.close()
-
-    thread = threading.Thread(target=serve, daemon=True)
-    thread.start()
-    assert started.wait(10)
-    try:
+    with served(endpoint.standin.app(admin=True)) as endpoint.port:
         yield endpoint
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
