@@ -9,7 +9,7 @@ from flywheel_api.round import FlywheelRoundStatus, StageState
 from flywheel_api.stages import Stage
 from flywheel_api.written import hash_of, moved, written
 from flywheel_operator.model import Plan, Problem
-from flywheel_operator.plan import graph, results
+from flywheel_operator.plan import graph, results, texts
 from flywheel_operator.plan.draft import Draft
 
 C = ConditionType
@@ -46,7 +46,7 @@ def fail(draft: Draft, stage: Stage, text: str, reason: Reason) -> None:
         elif name in graph.POOLS and status.child is not None:  # one that serves is done, and is paid for all the same
             draft.account(name)
             draft.set(name, child=None, finished_at=format_time(draft.now))
-    draft.change(stage=stage.value, progress=text[:1024], verdict=Verdict.FAILED)
+    draft.change(stage=stage.value, progress=texts.line(text), verdict=Verdict.FAILED)
 
 
 def over(draft: Draft) -> Plan[FlywheelRoundStatus]:

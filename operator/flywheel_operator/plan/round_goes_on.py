@@ -22,7 +22,7 @@ def go_on(draft: Draft, starts: Starts, said: Mapping[Stage, Reason]) -> Plan[Fl
     running = [s for s in draft.stages.values() if s.state in (StageState.RUNNING, StageState.WAITING)]
     text = "; ".join(s.progress for s in running if s.progress) or _between_stages(starts)
     stage = next((s.name for s in running), None) or draft.status.stage or Stage.PREPARE.value
-    draft.change(stage=stage, progress=text[:1024])
+    draft.change(stage=stage, progress=texts.line(text))
     waiting = texts.waiting_for_endpoints(running, draft.seen.records, draft.status.attempts)
     reason = Reason.ENDPOINT_UNAVAILABLE if waiting else Reason.AVAILABLE
     draft.conditions.set(C.ENDPOINTS_AVAILABLE, not waiting, reason, waiting)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
+from textwrap import shorten
 
 from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_duration
@@ -35,6 +36,11 @@ def eta(seconds: float | None) -> str | None:
         return None
     unit = 60 if seconds > 120 else 10
     return format_duration(timedelta(seconds=max(unit, round(seconds / unit) * unit)))
+
+
+def line(text: str, most: int = 160) -> str:
+    """The text as a column of `kubectl get` can hold it; the condition says it whole."""
+    return shorten(text, most, placeholder=" …")
 
 
 def training(progress: Progress) -> str:
