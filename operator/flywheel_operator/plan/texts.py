@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from textwrap import shorten
 
 from flywheel_api.artifacts import Progress
 from flywheel_api.base import format_duration
@@ -40,7 +39,7 @@ def eta(seconds: float | None) -> str | None:
 
 def line(text: str, most: int = 160) -> str:
     """The text as a column of `kubectl get` can hold it; the condition says it whole."""
-    return shorten(text, most, placeholder=" …")
+    return text if len(text) <= most else text[: most - 2].rpartition(" ")[0] + " …"
 
 
 def training(progress: Progress) -> str:

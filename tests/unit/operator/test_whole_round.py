@@ -46,6 +46,11 @@ def test_the_base_in_short(base: dict[str, str], said: str) -> None:
     assert texts.base(BaseSpec.model_validate(base)) == said
 
 
+def test_a_column_of_kubectl_get_stays_one() -> None:
+    assert texts.line("word " * 100) == ("word " * 31).rstrip() + " …"
+    assert texts.line("step 3 of 10") == "step 3 of 10"
+
+
 def test_what_a_stage_waits_for_takes_no_finished_item_back() -> None:
     at = Progress(done=66, total=76, waiting_for="Policy: no answer", updated_at="", heartbeat_at="")
     assert texts.stage("EvaluateBase", at) == "EvaluateBase 66/76 items waiting for Policy: no answer"
