@@ -201,7 +201,7 @@ class _Planner:
         since = self.status.starting_since or format_time(self.now)
         changes: Changes = {"phase": "Starting", "starting_since": since, "held_since": self._held_since()}
         if attempt.begins(run, parse_time(since), self.now, self.times.poll):
-            return self._answer(changes, requeue=self.times.poll)
+            return self._answer(changes | {"child": self._ref(run)}, requeue=self.times.poll)
         return self._waits(run, changes)
 
     def _held_since(self) -> str | None:

@@ -140,7 +140,9 @@ def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
         case attempt.Queued(run):
             held = status.queued_since or format_time(view.now)
             return _waits(status, run, starting_since=None, queued_since=held)
-        case attempt.Starting(run) if attempt.begins(run, current.started, view.now, view.times.poll):
+        case attempt.Starting(run) if definition.runs is Runs.JOB and attempt.begins(
+            run, current.started, view.now, view.times.poll
+        ):  # what holds hardware is written down as soon as it is seen: one that is lost is never made again unseen
             return Step(_clocks(status, starting_since=began))
         case attempt.Starting(run):
             return _waits(status, run, starting_since=began, queued_since=None)
