@@ -21,6 +21,7 @@ from flywheel_api.resources import KINDS, Kind
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.verl.rules import refusals
+from unit.operator.test_pod_templates import RICH, head_and_worker, job
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
@@ -537,3 +538,23 @@ def test_the_usual_clean_up_of_a_namespace_takes_none_of_ours(server: ApiServer,
     listed = server.kubectl("api-resources", "--categories=all", "-o", "name").split()
     ours = server.kubectl("api-resources", "--categories=flywheel", "-o", "name").split()
     assert f"{kind.plural}.flywheel.dev" in ours and f"{kind.plural}.flywheel.dev" not in listed
+
+
+def test_pods_of_every_shape_are_what_the_server_takes(server: ApiServer) -> None:
+    """All that a template can say, as the pods that KubeRay and the Job controller make of what is rendered."""
+    for kind, body in (("PriorityClass", {"value": 1}), ("RuntimeClass", {"handler": "nvidia"})):
+        group = {"PriorityClass": "scheduling.k8s.io/v1", "RuntimeClass": "node.k8s.io/v1"}[kind]
+        name = {"PriorityClass": "high", "RuntimeClass": "nvidia"}[kind]
+        apply(server, {"apiVersion": group, "kind": kind, "metadata": {"name": name}, **body})
+    meta = {"name": "with-a-role", "namespace": "flywheel"}
+    apply(server, {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": meta})
+    head, worker = head_and_worker(job(podTemplate=RICH, headTemplate=RICH))
+    plain, _ = head_and_worker(job())
+    plain["spec"]["serviceAccountName"] = "with-a-role"
+    for number, template in enumerate((head, worker, plain)):
+        where = template["metadata"] | {"name": f"shape-{number}", "namespace": "flywheel"}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": where, "spec": template["spec"]}
+        said = apply(server, pod, "--server-side", "--dry-run=server", "--validate=strict")
+        assert "serverside-applied" in said
+    made = worker["spec"]["containers"][0]["resources"]
+    assert made["limits"]["nvidia.com/gpu"] == made["requests"]["nvidia.com/gpu"] == "8"
