@@ -85,7 +85,7 @@ class Reason(StrEnum):
     SPEC_CHANGED = "SpecChangedAfterCompletion"
     COLLAPSE_SUSPECTED = "CollapseSuspected"
     EXPORT_FAILED = "ExportFailed"
-    TRACKER_UNAVAILABLE = "TrackerUnavailable"
+    NOT_TRACKED = "NotTracked"
     # verdicts
     PROMOTED = "Promoted"
     HELD = "Held"

@@ -284,7 +284,7 @@ CHAPTERS = (
                 "Most often the learning rate is too high for so few prompts a step, or hardly a group is solved "
                 'sometimes ([training.md](training.md), "Brakes"): lower `algorithm.learningRate`, or give other data.',
             ),
-            Reason.TRACKER_UNAVAILABLE: Told(
+            Reason.NOT_TRACKED: Told(
                 "The experiment tracker of `tracking` does not answer or refuses; the condition `Tracked` has its "
                 "words. Training goes on: what the tracker missed is sent when it answers, and TensorBoard's files in "
                 "the store have every step ([training.md](training.md#looking-at-it)).",

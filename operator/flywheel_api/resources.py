@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from flywheel_api.base import ApiModel, StatusModel
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 
 

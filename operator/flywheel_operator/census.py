@@ -116,8 +116,10 @@ def _gpu_seconds(rounds: Iterable[Object]) -> Metric:
 
 
 def _gpus(rounds: Iterable[Object], pools: Iterable[Object], jobs: Iterable[Object]) -> Metric:
-    """GPUs that pods hold, and those of them that do what they are held for: a training's program runs, a stage asks
-    the pool. Of a pool without a round nobody here knows who asks it: it counts as asked while it serves.
+    """GPUs that pods hold, and those of them that do what they are held for.
+
+    That is: a training's program runs, a stage asks the pool. Of a pool without a round nobody here knows who asks it:
+    it counts as asked while it serves.
     """
     at_work = {o["metadata"]["uid"]: _running(o) for o in rounds}
     held, busy = Counter[str](), Counter[str]()

@@ -8,7 +8,8 @@ from functools import partial
 from typing import Any
 
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_operator.model import Timings
 from flywheel_operator.observe.attempts import Results

@@ -19,7 +19,8 @@ from flywheel_api.names import OWN_NAME_LIMIT, child_name
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.resources import ROUND
 from flywheel_api.results import PackagedDataset, PackageResult, Split, Track
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage
 from flywheel_operator.model import Act, Action, Meta, PoolSeen, RLJobSeen, RoundSeen

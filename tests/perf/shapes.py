@@ -1,8 +1,8 @@
-"""The objects that the benchmark of scale applies: rounds in three places of their life, pools and RLJobs alone, and
-RayClusters for KubeRay.
+"""The objects that the benchmark of scale applies.
 
-Most rounds run two Jobs against models outside; some serve a model of their own; some train. With their children a
-thousand of them are some 7,000 objects.
+They are rounds in three places of their life, pools and RLJobs alone, and RayClusters for KubeRay. Most rounds run two
+Jobs against models outside; some serve a model of their own; some train. With their children a thousand of them are
+some 7,000 objects.
 """
 
 from __future__ import annotations

@@ -32,6 +32,8 @@ ML = {
     "omegaconf",
     "gguf",
     "hydra",
+    "tensorboard",
+    "wandb",
 }
 
 

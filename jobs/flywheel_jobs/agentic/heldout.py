@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Persona
-from flywheel_api.round import HELDOUT
+from flywheel_api.round_evaluation import HELDOUT
 from flywheel_domains import words as wording
 from flywheel_jobs.agentic import words
 from flywheel_jobs.agentic.distinct import near_right

@@ -14,7 +14,8 @@ from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult, SuiteInfo, Track
-from flywheel_api.round import HELDOUT, NUMERACY, SuiteSpec
+from flywheel_api.round import SuiteSpec
+from flywheel_api.round_evaluation import HELDOUT, NUMERACY
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure

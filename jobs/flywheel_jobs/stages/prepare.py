@@ -12,7 +12,7 @@ from collections import Counter
 from flywheel_api.common import BUILTIN_DOMAINS, DomainRef
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import PreparedResult
-from flywheel_api.round import HELDOUT
+from flywheel_api.round_evaluation import HELDOUT
 from flywheel_jobs.agentic.shelves import PACKAGE_SCHEMA, shelf_of
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.domains.checked import fetch_all

@@ -7,9 +7,9 @@ volume and its mount, a variable and its source) one stands here.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
 
 from flywheel_api.base import (
@@ -237,6 +237,15 @@ class PodShape(ApiModel):
     secret_env_from: Annotated[list[SecretName], Field(max_length=8)] = Field(
         default_factory=list, exclude_if=is_none, description="Secrets all of whose keys become variables."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_unset(cls, data: Any) -> Any:
+        """As YAML reads a section without lines; a key that does not exist is refused, with null as well."""
+        if not isinstance(data, dict):
+            return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {key: value for key, value in data.items() if value is not None or key not in known}
 
 
 class PodTemplate(PodShape):

@@ -13,7 +13,8 @@ from flywheel_api.causes import Cause
 from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition
 from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import StageState, StageStatus
 from flywheel_api.stages import Runs, Stage
 from flywheel_operator.model import Child, Ended, Meta, Object, Run, RunState, Training

@@ -12,7 +12,8 @@ from flywheel_api.capacity.training import adapters_of
 from flywheel_api.common import Reuse, ReusedFrom
 from flywheel_api.content import content_key, training_content
 from flywheel_api.names import child_name
-from flywheel_api.rljob import Algorithm, RLJobSpec, RLJobStatus
+from flywheel_api.rljob import Algorithm, RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import Content, Ended, Meta, Object, Problem, Record, RLJobSeen, Run
 from flywheel_operator.observe import preflight

@@ -9,7 +9,8 @@ from decimal import Decimal
 from flywheel_api.base import format_time, parse_decimal, parse_duration, parse_time
 from flywheel_api.conditions import Reason
 from flywheel_api.pool import RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import BudgetSpec, RoleTokens, StageStatus
 from flywheel_operator.model import Problem
 

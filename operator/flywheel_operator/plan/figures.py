@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flywheel_api.artifacts import Progress
-from flywheel_api.rljob import CheckpointStatus, RLJobStatus
+from flywheel_api.rljob_status import CheckpointStatus, RLJobStatus
 from flywheel_operator.plan import texts
 
 Changes = dict[str, object]

@@ -11,7 +11,8 @@ from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.names import child_name
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import DisruptionStatus, OnCollapse, RLJobSpec, RLJobStatus
+from flywheel_api.rljob import OnCollapse, RLJobSpec
+from flywheel_api.rljob_status import DisruptionStatus, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import (
     Act,
@@ -260,7 +261,7 @@ class _Planner:
         if progress is None or (progress.tracked or progress.untracked) is None:
             return
         wrong = progress.untracked
-        reason = Reason.TRACKER_UNAVAILABLE if wrong else Reason.AVAILABLE
+        reason = Reason.NOT_TRACKED if wrong else Reason.AVAILABLE
         self.conditions.set(ConditionType.TRACKED, wrong is None, reason, wrong or progress.tracked or "")
 
     # ---- ends -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from flywheel_api.artifacts import Owner, fetch_key
 from flywheel_api.bounds import quantity
 from flywheel_api.names import RAYJOB_NAME_LIMIT
 from flywheel_api.resources import RLJOB
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.tracking import TRACKER_KEY_ENV
 from flywheel_operator.model import Action, Meta, Object, RLJobSeen

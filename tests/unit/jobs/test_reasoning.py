@@ -14,7 +14,8 @@ from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Persona, Problem
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Track
-from flywheel_api.round import BUILTIN_SUITES, NUMERACY, SuiteSpec
+from flywheel_api.round import SuiteSpec
+from flywheel_api.round_evaluation import BUILTIN_SUITES, NUMERACY
 from flywheel_jobs.agentic import heldout
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.domains import packages

@@ -8,7 +8,8 @@ import pytest
 
 from flywheel_api.capacity.memory import checkpoint
 from flywheel_api.capacity.shape import official
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_operator.model import Act, Action, Meta, RLJobSeen
 from flywheel_operator.render.rayjob import grace_seconds, ray_job
 from flywheel_operator.settings import OperatorConfig

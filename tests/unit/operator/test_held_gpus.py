@@ -11,7 +11,8 @@ import yaml
 
 from flywheel_api.base import format_time
 from flywheel_api.pool import RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage
 from flywheel_operator.model import RoundSeen

@@ -18,7 +18,8 @@ from flywheel_api.pods.template import PodShape, PodTemplate, away_from, laid_ov
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.presets import training_spec
 from flywheel_api.results import Track
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import TRAIN_CONFIG_ENV, Stage, StageConfig
 from flywheel_operator.model import Act, Action, Content, Meta, Object, RLJobSeen

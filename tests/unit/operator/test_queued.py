@@ -12,7 +12,8 @@ from flywheel_api.base import format_time, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.ends import End
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_operator.model import Child, Ended, Meta, Plan, Record, RLJobSeen, Run, RunState, Timings
 from flywheel_operator.plan.rljob import plan_rljob
 from unit.operator.world import NS, ROUND, START, World

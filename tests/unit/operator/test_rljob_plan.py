@@ -14,7 +14,8 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import OnCollapse, RLJobSpec, RLJobStatus
+from flywheel_api.rljob import OnCollapse, RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_operator.model import (
     Act,
     Child,

@@ -18,7 +18,8 @@ from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_jobs.core.errors import HeadLost
 from flywheel_jobs.trainer.failures import diagnose
 from flywheel_operator.model import Act, Meta, Record, RLJobSeen, RunState, Timings

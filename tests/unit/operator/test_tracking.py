@@ -77,7 +77,7 @@ async def test_what_the_tracker_says_is_a_condition_and_ends_nothing() -> None:
         said[step] = (found["status"], found["reason"], found["message"])
         assert world.status("RLJob", name)["phase"] == "Running"
     assert said == {
-        1: ("False", "TrackerUnavailable", "HTTPError: 403"),
+        1: ("False", "NotTracked", "HTTPError: 403"),
         2: ("True", "Available", "http://mlflow/#/runs/7"),
     }
     world.holding.clear()

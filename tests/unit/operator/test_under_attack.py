@@ -19,7 +19,8 @@ from flywheel_api.overrides import check_overrides
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec, RLJobStatus
+from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import BudgetSpec, FlywheelRoundSpec
 from flywheel_api.stages import STAGE_CONFIG_ENV
 from flywheel_operator.model import (

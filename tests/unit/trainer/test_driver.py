@@ -477,11 +477,11 @@ def test_a_tracker_sees_every_step_and_a_dead_one_costs_none(store: Any, monkeyp
             raise OSError("nobody listens")
 
     spec = TrackingSpec(type="MLflow", url="http://tracker/")
-    for made in (Run, Dead):
+    for attempt, made in enumerate((Run, Dead), 1):
         monkeypatch.setitem(trackers.RUNS, Tracker.MLFLOW, lambda *_, made=made: made())
         content = MADE_OF | {"run": made.__name__}
-        assert run(store, monkeypatch, 1, made_of=content, tracking=spec) == 0
-        progress = record(store, "progress", 1)
+        assert run(store, monkeypatch, attempt, made_of=content, tracking=spec) == 0
+        progress = record(store, "progress", attempt)
         told = (progress.get("tracked"), progress.get("untracked"))
         assert told == (("http://tracker/run", None) if made is Run else (None, "OSError: nobody listens"))
     assert seen == [(1, 0.5), (2, 0.5), (3, 0.5), (4, 0.5), True]
