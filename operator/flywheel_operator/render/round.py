@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from flywheel_api import API_VERSION
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import parse_duration
+from flywheel_api.conditions import ConditionType, find_condition
 from flywheel_api.content import ROLES
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
@@ -77,6 +78,12 @@ def rljob_spec(
     return content.training_of(stage, spec, status, graph.digests_of(stages), package)
 
 
+def _why(status: FlywheelRoundStatus) -> str | None:
+    """Why a round ends without a verdict, whole: its progress is cut to a column's width."""
+    ready = find_condition(status.conditions, ConditionType.READY)
+    return ready.message if status.verdict is Verdict.FAILED and ready is not None else None
+
+
 def stage_config(
     config: OperatorConfig,
     meta: Meta,
@@ -108,7 +115,7 @@ def stage_config(
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,
         timeline=list(stages.values()) if stage is Stage.REPORT else [],
         attempts=status.attempts if stage is Stage.REPORT else [],
-        failed=status.progress if status.verdict is Verdict.FAILED else None,
+        failed=_why(status),
     )
 
 

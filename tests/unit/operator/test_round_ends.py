@@ -56,6 +56,17 @@ async def test_a_round_that_fails_has_its_page() -> None:
     assert world.condition("Stalled")["status"] == "True" and world.condition("Ready")["reason"] == "Failed"
 
 
+async def test_the_page_of_a_failure_has_its_reason_whole() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.fail["SynthesizeReasoning"] = (Cause.VALIDATION, "InvalidInput")
+    world.told = "told so, " + "and more " * 30 + "to its end"
+    await world.run()
+    told = env_json(pod_of(world, "Report"), STAGE_CONFIG_ENV)["failed"]
+    assert told == world.condition("Ready")["message"] and "to its end" in told
+    assert world.status()["progress"].endswith(" …") and len(world.status()["progress"]) <= 160
+
+
 async def test_nothing_holds_hardware_while_the_page_of_a_failure_is_made() -> None:
     world = World()
     world.apply(ROUND)

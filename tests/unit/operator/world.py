@@ -109,6 +109,7 @@ class World:
         self.now = START
         self.holding: set[str] = set()
         self.fail: dict[str, tuple[Cause, str]] = {}
+        self.told = "told so"
         self.ran: list[str] = []
         self.trained: list[str] = []
         self.kube.seed(secret())
@@ -250,7 +251,9 @@ class World:
 
     def _fail(self, owner: Owner, stage: str, attempt: int) -> None:
         cause, reason = self.fail[stage]
-        failure = artifacts.Failure(cause=cause, reason=reason, message=f"{stage} told so", at=format_time(self.now))
+        failure = artifacts.Failure(
+            cause=cause, reason=reason, message=f"{stage} {self.told}", at=format_time(self.now)
+        )
         self.store.put(artifacts.failure_key(owner.uid, stage, attempt), canonical_json(failure.dump()))
 
     def _ray_job(self, job: Object) -> None:
