@@ -32,3 +32,15 @@ class Meter:
 
 MOVED = Meter()
 """All of this process."""
+
+
+class Others:
+    """Bytes that another process moves for this one, by how many there are of them in all; they may seem to shrink."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._meter, self._told = meter, 0
+
+    def moved(self, total: int) -> None:
+        """So many by now: what is more than was told counts."""
+        self._meter.add(max(0, total - self._told))
+        self._told = max(self._told, total)

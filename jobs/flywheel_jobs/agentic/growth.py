@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, islice
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import TypeAdapter
 
@@ -28,7 +28,6 @@ from flywheel_domains.values import plain
 from flywheel_jobs.agentic import balance, kinds
 from flywheel_jobs.agentic.right import Right, has_room
 
-T = TypeVar("T")
 _PATCH = TypeAdapter(Patch)
 TRIED = 4  # patches that are tried for each branch that is wanted
 SAME, INVALID, NO_ROOM = "same-behaviour", "no-task", "no-room"

@@ -9,6 +9,7 @@ from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.base import HUB
 from flywheel_api.results import DatasetResult, ModelResult, TrainingResult, VerdictResult
 from flywheel_jobs.core.errors import CorruptArtifact
+from flywheel_jobs.storage.models import LICENCES
 from flywheel_jobs.storage.store import Store
 
 MODEL = "model/"
@@ -103,4 +104,4 @@ def _training(store: Store, digest: str, manifest: Manifest) -> Training:
 
 def _is_licence(path: str) -> bool:
     name = path.removeprefix(MODEL).upper()
-    return path.startswith(MODEL) and name.startswith(("LICENSE", "LICENCE", "NOTICE"))
+    return path.startswith(MODEL) and name.startswith(LICENCES)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.storage.models import LICENCES
 
 CONFIG, INDEX = "config.json", "model.safetensors.index.json"
 _KEPT = (".json", ".model", ".tiktoken", ".jinja", ".txt")
@@ -64,7 +65,7 @@ def _wanted(path: str, sharded: bool) -> bool:
     if name.endswith(".safetensors"):
         # beside an index stand shards; a second form of all weights would be moved for nothing, and loaded twice
         return name.startswith("model-") if sharded else name == "model.safetensors"
-    return name.endswith(_KEPT) or name.upper().startswith(("LICENSE", "LICENCE", "NOTICE"))
+    return name.endswith(_KEPT) or name.upper().startswith(LICENCES)
 
 
 def _instead(there: Iterable[str]) -> str:

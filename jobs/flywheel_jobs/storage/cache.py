@@ -12,15 +12,15 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from flywheel_api.artifacts import FileEntry
 from flywheel_api.stages import CACHE_ENV
 from flywheel_jobs.core import logging as telemetry
 from flywheel_store.store import hash_file
-from flywheel_store.traffic import MOVED
+from flywheel_store.traffic import MOVED, Others
 
 Fetch = Callable[[str, Path], int]
 """Brings the blob of a sha256 to a path, verified."""
@@ -88,8 +88,7 @@ class ModelCache:
     def _room(self, size: int) -> bool:
         """Whether so many bytes fit, once what has rested long enough is gone."""
         rested = time.time() - RESTED_SECONDS
-        dated = sorted((blob.stat().st_mtime, blob) for blob in self._blobs.iterdir())
-        for moment, blob in dated:
+        for moment, blob in sorted((found.st_mtime, blob) for blob, found in _there(self._blobs.iterdir())):
             if shutil.disk_usage(self._blobs).free >= size or moment > rested:
                 break
             blob.unlink(missing_ok=True)
@@ -98,25 +97,24 @@ class ModelCache:
     @contextmanager
     def _alone(self, sha: str) -> Iterator[None]:
         """One process of all pods at a time. A pod that is gone holds nothing."""
-        told = 0
+        others = Others(MOVED)
         with (self._locks / sha).open("w") as lock:
             while True:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     break
                 except BlockingIOError:
-                    come = self._come(sha)
-                    MOVED.add(max(0, come - told))
-                    told = max(told, come)
+                    others.moved(self._come(sha))
                     time.sleep(_POLL_SECONDS)
             yield
 
     def _come(self, sha: str) -> int:
         """Bytes of a file that another process is fetching; its part has a part's name while it comes."""
-        sizes = []
-        for part in self._parts.glob(f"*{sha}*"):
-            try:
-                sizes.append(part.stat().st_size)
-            except FileNotFoundError:
-                continue
-        return sum(sizes)
+        return sum(found.st_size for _, found in _there(self._parts.glob(f"*{sha}*")))
+
+
+def _there(paths: Iterable[Path]) -> Iterator[tuple[Path, os.stat_result]]:
+    """What is known of files; other threads and pods take them away meanwhile."""
+    for path in paths:
+        with suppress(FileNotFoundError):
+            yield path, path.stat()

@@ -17,6 +17,8 @@ from flywheel_store.store import hash_file
 
 EPOCH = "1970-01-01T00:00:00Z"  # an import has no time of its own: equal input must give an equal manifest
 IMPORT = "Import"
+LICENCES = ("LICENSE", "LICENCE", "NOTICE")
+"""How the names of files begin, in capitals, that go with a model and with what is made of it."""
 WEIGHTS = frozenset({".safetensors", ".bin", ".pt", ".pth", ".gguf"})
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
 import threading
 import time
 from pathlib import Path
@@ -35,7 +34,7 @@ from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
 from flywheel_jobs.trainer.guard import suspicion
 from flywheel_jobs.trainer.metrics import joined, point_of
 from flywheel_jobs.trainer.nodes import Nodes
-from flywheel_jobs.trainer.process import Child
+from flywheel_jobs.trainer.process import Child, start_verl
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.trackers import Tracking, tracking_of
@@ -188,11 +187,9 @@ class Driver:
         environment = worker_environment(
             self.spec, str(self.workspace.rollouts), self.mark, os.environ.get(PLUGINS_ENV, "")
         )
-        environment["RAY_DEDUP_LOGS"] = "0"  # Ray would hold back or merge lines that look alike, ours among them
-        command = [sys.executable, *TRAINER, str(path)]
         if self.tracking is not None:
             self.tracking.start()
-        child = Child(command, environment, self.workspace.root / "run", self._on_line)
+        child = start_verl(TRAINER, path, environment, self._on_line)
         code = 1
         try:
             code = self._watch(child)

@@ -17,6 +17,14 @@ KEPT_LINES = 400
 GRACE_SECONDS = 20.0
 
 
+def start_verl(
+    program: Sequence[str], settings: Path, environment: Mapping[str, str], on_line: Callable[[str], None]
+) -> Child:
+    """A program of ours that runs verl over a file of settings; it works in a folder beside that."""
+    told = {**environment, "RAY_DEDUP_LOGS": "0"}  # Ray would hold back or merge lines that look alike, ours among them
+    return Child([sys.executable, *program, str(settings)], told, settings.parent / "run", on_line)
+
+
 class Child:
     """A command in its own process group. `on_line` is called from a reader thread with every line of its output."""
 

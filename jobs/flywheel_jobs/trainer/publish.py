@@ -15,7 +15,7 @@ from flywheel_jobs.trainer.checkpoints import STATE
 from flywheel_jobs.trainer.failures import TrainingFailed, excerpt
 from flywheel_jobs.trainer.process import Child
 from flywheel_store.store import hash_file
-from flywheel_store.traffic import MOVED
+from flywheel_store.traffic import MOVED, Others
 
 MERGER = ("-m", "flywheel_jobs.trainer.merge")
 ACTOR = "actor/"
@@ -61,6 +61,11 @@ def merge(actor: Path, target: Path, base: Path, dtype: str) -> None:
     code = _awaited(child)
     if code != 0 or not any(target.glob("*.safetensors")):
         raise TrainingFailed(f"merging the shards ended with exit code {code}; {excerpt(list(child.lines))}")
+    keep_own(base, target)
+
+
+def keep_own(base: Path, target: Path) -> None:
+    """Puts the base's own files beside weights that were made of it."""
     for name in FROM_BASE:
         if (base / name).is_file():
             shutil.copyfile(base / name, target / name)
@@ -68,11 +73,9 @@ def merge(actor: Path, target: Path, base: Path, dtype: str) -> None:
 
 def _awaited(child: Child) -> int:
     """Its exit code. The bytes that it moves meanwhile are progress: hundreds of gigabytes take their time."""
-    told = 0
+    others = Others(MOVED)
     while child.poll() is None:
-        moved = child.moved_bytes()
-        MOVED.add(max(0, moved - told))
-        told = max(told, moved)
+        others.moved(child.moved_bytes())
         time.sleep(POLL_SECONDS)
     return child.wait()
 

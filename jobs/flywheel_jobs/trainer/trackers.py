@@ -20,6 +20,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from urllib.parse import quote
 
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import secret_value
@@ -124,7 +125,7 @@ class MlflowRun:
 
     def _experiment_id(self) -> str:
         try:
-            name = urllib.request.quote(self._experiment, safe="")  # type: ignore[attr-defined]
+            name = quote(self._experiment, safe="")
             found = self._ask("GET", f"experiments/get-by-name?experiment_name={name}")
             return str(found["experiment"]["experiment_id"])
         except urllib.error.HTTPError as answer:

@@ -1,7 +1,7 @@
 """Importing this has verl's steps reported to the driver, of RL and of SFT.
 
-verl's console lines carry no mark and cut what is NaN. The mark keeps a
-reward that prints the policy's answer from reporting steps of its own (see `signals`).
+verl's console lines carry no mark and cut what is NaN. The mark keeps a reward that prints the policy's answer from
+reporting steps of its own (see `signals`).
 """
 
 from __future__ import annotations

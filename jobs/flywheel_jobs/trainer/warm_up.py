@@ -9,8 +9,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -31,7 +29,7 @@ from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import publish, signals
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
 from flywheel_jobs.trainer.nodes import Nodes
-from flywheel_jobs.trainer.process import Child
+from flywheel_jobs.trainer.process import start_verl
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.workspace import Workspace
 
@@ -90,15 +88,14 @@ class WarmUp:
         self._commit(self._planned)
 
     def _train(self, model: str, files: Sequence[Path]) -> tuple[int, list[str]]:
-        spec, root = self._config.spec, self._workspace.root
+        spec = self._config.spec
         plugins = os.environ.get(PLUGINS_ENV, "")
         environment = worker_environment(spec, str(self._workspace.rollouts), self._mark, plugins)
         folder = str(self._workspace.warming)
         told = warm_up_settings(spec, model, [str(f) for f in files], folder, environment) | ray_settings()
-        path = root / SETTINGS
+        path = self._workspace.root / SETTINGS
         path.write_text(json.dumps(told, indent=1))
-        environment["RAY_DEDUP_LOGS"] = "0"
-        child = Child([sys.executable, *TRAINER, str(path)], environment, root / "run", self._on_line)
+        child = start_verl(TRAINER, path, environment, self._on_line)
         try:
             while child.poll() is None:
                 if self._stopping.wait(POLL_SECONDS):
@@ -139,7 +136,5 @@ def uploaded(folder: Path, base: Path) -> list[FileEntry]:
     model = folder / "huggingface"
     if not any(model.glob("*.safetensors")):
         return []
-    for name in publish.FROM_BASE:
-        if (base / name).is_file():
-            shutil.copyfile(base / name, model / name)
+    publish.keep_own(base, model)
     return publish.model_files(Store.from_env(), model)

@@ -34,6 +34,11 @@ def packed(spec: RLJobSpec) -> bool:
     return not is_cpu(spec)
 
 
+def update_tokens(spec: RLJobSpec) -> int:
+    """Tokens of a micro-batch in an update on a GPU: two of the longest rows, and no fewer than verl's own."""
+    return max(16384, 2 * (spec.algorithm.max_prompt_tokens + spec.algorithm.max_response_tokens))
+
+
 def hardware(spec: RLJobSpec) -> dict[str, Any]:
     """Settings of the flavour."""
     return _cpu(spec) if is_cpu(spec) else _gpu(spec)
@@ -103,7 +108,7 @@ def _gpu(spec: RLJobSpec) -> dict[str, Any]:
     if _dynamic_batches(spec):
         out |= {
             f"{actor}.use_dynamic_bsz": True,
-            f"{actor}.ppo_max_token_len_per_gpu": max(16384, 2 * longest),
+            f"{actor}.ppo_max_token_len_per_gpu": update_tokens(spec),
             # logits with entropy are 14 bytes each (capacity.memory.Logits): 2 rows of 14,096 tokens are 60 GB
             f"{rollout}.log_prob_max_token_len_per_gpu": max(8192, longest),
         }

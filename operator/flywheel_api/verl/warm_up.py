@@ -11,7 +11,7 @@ from typing import Any
 
 from flywheel_api.overrides import bare
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.verl.hardware import CPU_MICRO_BATCH, is_cpu, packed
+from flywheel_api.verl.hardware import CPU_MICRO_BATCH, hardware, is_cpu, packed, update_tokens
 from flywheel_api.verl.settings import ENVIRONMENT
 
 DATASET = ("pkg://flywheel_jobs.trainer.conversations", "Conversations")
@@ -28,7 +28,7 @@ def warm_up_settings(
     The last step's model is written, in Hugging Face's form, and no state to resume from: a warm-up that is lost begins
     again, since it is one pass over what one round has shown.
     """
-    warm_up, a = spec.warm_up, spec.algorithm
+    warm_up, a, own = spec.warm_up, spec.algorithm, hardware(spec)
     assert warm_up is not None
     return {
         "model.path": model,
@@ -56,43 +56,25 @@ def warm_up_settings(
         "trainer.resume_mode": "disable",
         "trainer.logger": ["console"],
         "trainer.seed": spec.seed,
-        **(_cpu() if is_cpu(spec) else _gpu(spec)),
-        **_overridden(spec.overrides),
+        "trainer.device": own["trainer.device"],
+        **_batches(spec),
+        **_shared(own),
+        **_shared(spec.overrides),
         **{f"{ENVIRONMENT}.{name}": value for name, value in environment.items()},
     }
 
 
-def _cpu() -> dict[str, Any]:
-    mixed = "engine.mixed_precision"
-    return {
-        "trainer.device": "cpu",
-        "data.num_workers": 0,
-        "data.use_dynamic_bsz": False,
-        "data.micro_batch_size_per_gpu": CPU_MICRO_BATCH,
-        "model.enable_gradient_checkpointing": False,
-        "engine.model_dtype": "fp32",
-        "engine.dtype": "float32",
-        "engine.use_torch_compile": False,
-        f"{mixed}.param_dtype": "fp32",
-        f"{mixed}.reduce_dtype": "fp32",
-        f"{mixed}.buffer_dtype": "fp32",
-    }
+def _batches(spec: RLJobSpec) -> dict[str, Any]:
+    """How a GPU's, or the CPU's, part of an update is cut."""
+    if is_cpu(spec):
+        return {"data.num_workers": 0, "data.use_dynamic_bsz": False, "data.micro_batch_size_per_gpu": CPU_MICRO_BATCH}
+    return {"data.use_dynamic_bsz": True, "data.max_token_len_per_gpu": update_tokens(spec)}
 
 
-def _gpu(spec: RLJobSpec) -> dict[str, Any]:
-    longest = spec.algorithm.max_prompt_tokens + spec.algorithm.max_response_tokens
-    return {
-        "trainer.device": "cuda",
-        "data.use_dynamic_bsz": True,
-        "data.max_token_len_per_gpu": max(16384, 2 * longest),
-        "model.enable_gradient_checkpointing": True,
-    }
-
-
-def _overridden(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of an RLJob's overrides that SFT has under another name, or the same."""
+def _shared(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of RL's settings that SFT has under another name, or the same."""
     found = {}
-    for key, value in ((bare(key), value) for key, value in overrides.items()):
+    for key, value in ((bare(key), value) for key, value in told.items()):
         for prefix, ours in _SHARED.items():
             if key.startswith(prefix):
                 found[ours + key.removeprefix(prefix)] = value

@@ -18,7 +18,7 @@ from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.presets import PRESETS, training_spec
 from flywheel_api.results import Track
-from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, RLJobSpec
+from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, LoraSpec, RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.round_status import EstimateStatus, RoleTokens
 from flywheel_api.verl.rules import refusals
@@ -107,7 +107,7 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
     usual = CARDS["H100"]
     estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual)
     judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST)
-    adapters = _adapters(training_spec(spec, Track.REASONING, _ANY, _ANY, None), shape)
+    adapters = _adapters(spec.training.lora, shape)
     refused = [f.text for f in judged.findings if not f.fits] + _merge(estimate.trainings.values(), at)
     tight = [] if card else [f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"]
     tight += [f.text for f in estimate.findings if f.text not in refused]
@@ -129,7 +129,7 @@ def job_fits(spec: RLJobSpec, shape: Shape | str, at: Hardware) -> Problem | Non
     """What of a training on GPUs cannot fit."""
     if isinstance(shape, str):
         return None
-    wrong = _adapters(spec, shape)
+    wrong = _adapters(spec.lora, shape)
     if wrong is not None:
         return Problem(Reason.INVALID_SPEC, wrong)
     one = training(spec, shape, card_of(at.product) or LARGEST, at.overrides)
@@ -137,9 +137,9 @@ def job_fits(spec: RLJobSpec, shape: Shape | str, at: Hardware) -> Problem | Non
     return Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None
 
 
-def _adapters(spec: RLJobSpec, shape: Shape) -> str | None:
+def _adapters(lora: LoraSpec | None, shape: Shape) -> str | None:
     """Adapters that this model cannot have."""
-    if spec.lora is None:
+    if lora is None:
         return None
     if shape.experts:
         return (
@@ -147,8 +147,8 @@ def _adapters(spec: RLJobSpec, shape: Shape) -> str | None:
             "0.9.1 puts an adapter on; leave lora out"
         )
     narrowest = min(shape.hidden, shape.key, shape.query, shape.inner)
-    if spec.lora.rank >= narrowest:
-        return f"lora.rank {spec.lora.rank} is no low rank for a layer {narrowest} wide: lower it, or leave lora out"
+    if lora.rank >= narrowest:
+        return f"lora.rank {lora.rank} is no low rank for a layer {narrowest} wide: lower it, or leave lora out"
     return None
 
 

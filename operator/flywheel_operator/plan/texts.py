@@ -14,6 +14,8 @@ from flywheel_api.round import BaseSpec, StageState, StageStatus
 from flywheel_api.stages import Stage
 from flywheel_operator.model import Note, Record
 
+COLUMN = 160  # characters of a text in a table of kubectl
+
 
 def number(value: float, digits: int = 3) -> str:
     """A figure for status: three significant digits, never in exponent form for ordinary sizes."""
@@ -37,9 +39,9 @@ def eta(seconds: float | None) -> str | None:
     return format_duration(timedelta(seconds=max(unit, round(seconds / unit) * unit)))
 
 
-def line(text: str, most: int = 160) -> str:
+def line(text: str) -> str:
     """The text as a column of `kubectl get` can hold it; the condition says it whole."""
-    return text if len(text) <= most else text[: most - 2].rpartition(" ")[0] + " …"
+    return text if len(text) <= COLUMN else text[: COLUMN - 2].rpartition(" ")[0] + " …"
 
 
 def training(progress: Progress) -> str:

@@ -21,6 +21,7 @@ from flywheel_api.names import (
     MANAGED_BY,
     kebab,
 )
+from flywheel_api.pods.template import SecretEnv
 from flywheel_api.stages import STORE_ENV, STORE_REQUIRED_KEYS
 from flywheel_operator.model import Meta, Object
 from flywheel_operator.settings import OperatorConfig
@@ -84,7 +85,7 @@ def store_env(store: StoreRef) -> list[Object]:
     return env
 
 
-def from_secret(variable: str, ref: SecretKeyRef) -> Object:
+def from_secret(variable: str, ref: SecretKeyRef | SecretEnv) -> Object:
     """A variable from a key of a Secret: no value passes through the operator."""
     return {"name": variable, "valueFrom": {"secretKeyRef": {"name": ref.secret_name, "key": ref.key}}}
 

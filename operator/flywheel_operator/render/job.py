@@ -20,6 +20,7 @@ from flywheel_operator.render.pod import PodRole, pod_metadata, pod_spec, sizes
 from flywheel_operator.settings import OperatorConfig
 
 HOME = "/home/flywheel"
+EXPORT_VOLUME = "export"  # no volume of a template may be called so
 
 
 def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Action) -> Object:
@@ -42,7 +43,7 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
         "resources": sizes(shape.resources, template),
         "securityContext": role.security(),
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "volumeMounts": [*role.mounts(), *({"name": "flywheel-export", "mountPath": EXPORT_DIR} for _ in target)],
+        "volumeMounts": [*role.mounts(), *({"name": EXPORT_VOLUME, "mountPath": EXPORT_DIR} for _ in target)],
     }
     pod = pod_spec(config, role, marks, [container])
     pod["volumes"] += target
@@ -76,7 +77,7 @@ def _target(stage: StageConfig) -> list[Object]:
     export = stage.spec.export
     if stage.stage is not Stage.EXPORT or export is None or export.claim is None:
         return []
-    return [{"name": "flywheel-export", "persistentVolumeClaim": {"claimName": export.claim.name}}]
+    return [{"name": EXPORT_VOLUME, "persistentVolumeClaim": {"claimName": export.claim.name}}]
 
 
 def api_keys(endpoints: list[Endpoint]) -> list[Object]:

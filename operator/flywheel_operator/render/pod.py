@@ -11,7 +11,7 @@ from flywheel_api.pods.template import PodShape, PodTemplate, Resources, away_fr
 from flywheel_api.pods.volumes import OF_MODELS, Volume
 from flywheel_api.stages import CACHE_ENV
 from flywheel_operator.model import Object
-from flywheel_operator.render.common import plain_env
+from flywheel_operator.render.common import from_secret, plain_env
 from flywheel_operator.settings import OperatorConfig, Sizes
 
 CACHE = "/cache"
@@ -48,10 +48,7 @@ class PodRole:
 
     def environment(self, ours: dict[str, str], *more: Object) -> Object:
         """`env` and `envFrom` of a container; ours win."""
-        secret = [
-            {"name": e.name, "valueFrom": {"secretKeyRef": {"name": e.secret_name, "key": e.key}}}
-            for e in self.shape.secret_env
-        ]
+        secret = [from_secret(entry.name, entry) for entry in self.shape.secret_env]
         found: Object = {"env": [*plain_env((CACHED if self._caches else {}) | self.env | ours), *secret, *more]}
         if self.shape.secret_env_from:
             found["envFrom"] = [{"secretRef": {"name": name}} for name in self.shape.secret_env_from]
