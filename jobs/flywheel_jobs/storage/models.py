@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest, Owner
@@ -33,7 +33,7 @@ def fetch_model(store: Store, ref: str, to_dir: Path, cache: ModelCache | None =
     files = [f for f in manifest.files if f.path.startswith("model/")]
     if not files:
         raise ValidationFailure(f"{ref} is a {manifest.kind} without files under model/: give a checkpoint")
-    where = {f.path: inside(to_dir, f.path.removeprefix("model/")) for f in files}
+    where = {f.path: _place(to_dir, f.path.removeprefix("model/")) for f in files}
     missing = [f for f in files if not _has_size(where[f.path], f.size)]
     if cache is None:
         need_space(to_dir, sum(f.size for f in missing), ref)
@@ -51,6 +51,12 @@ def fetch_model(store: Store, ref: str, to_dir: Path, cache: ModelCache | None =
     with ThreadPoolExecutor(max_workers=PARALLEL_FILES) as pool:
         list(pool.map(one, files))
     return manifest
+
+
+def _place(folder: Path, name: str) -> Path:
+    """Where a file goes. A link in its own place is the cache's, of an earlier start: it is replaced, not followed."""
+    path = PurePosixPath(name)
+    return inside(folder, str(path.parent)) / path.name
 
 
 def _has_size(path: Path, size: int) -> bool:

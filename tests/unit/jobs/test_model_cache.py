@@ -16,6 +16,7 @@ import pytest
 from flywheel_api.artifacts import FileEntry, Manifest, Owner
 from flywheel_api.results import ModelResult
 from flywheel_api.stages import CACHE_ENV
+from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.storage.cache import ModelCache
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
@@ -73,6 +74,25 @@ def test_the_second_replica_starts_without_a_download(store: CountingStore, tmp_
     assert replica(store, tmp_path / "b", tmp_path / "volume") == FILES
     assert store.fetched == []
     assert replica(store, tmp_path / "c", None) == FILES and len(store.fetched) == 3
+
+
+def test_a_container_that_starts_anew_in_its_pod_takes_what_is_there(store: CountingStore, tmp_path: Path) -> None:
+    replica(store, tmp_path / "a", tmp_path / "volume")
+    store.fetched.clear()
+    assert replica(store, tmp_path / "a", tmp_path / "volume") == FILES and store.fetched == []
+    shutil.rmtree(tmp_path / "volume")
+    assert replica(store, tmp_path / "a", tmp_path / "volume") == FILES and len(store.fetched) == 3
+
+
+def test_a_link_on_the_way_to_a_file_is_a_way_out(
+    store: CountingStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder in ("a", "elsewhere"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "a" / "sub").symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setitem(FILES, "model/sub/notes.json", b"{}")
+    with pytest.raises(CorruptArtifact, match="out of its folder"):
+        replica(store, tmp_path / "a", None)
 
 
 def test_pods_that_start_together_fetch_each_file_once(store: CountingStore, tmp_path: Path) -> None:

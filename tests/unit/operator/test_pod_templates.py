@@ -144,7 +144,7 @@ def test_a_volume_called_cache_is_where_models_and_what_is_compiled_stay() -> No
     for container in worker["spec"]["containers"] + worker["spec"]["initContainers"]:
         assert {"name": "cache", "mountPath": "/cache"} in container["volumeMounts"]
         env = {e["name"]: e.get("value") for e in container["env"]}
-        assert env["FLYWHEEL_CACHE"] == "/cache" and env["VLLM_CACHE_ROOT"] == "/cache/vllm"
+        assert env["FLYWHEEL_MODEL_CACHE"] == "/cache" and env["VLLM_CACHE_ROOT"] == "/cache/vllm"
         assert env["HF_HOME"] == "/cache/huggingface"
     assert "/cache" not in str(head)
     where = {"volumes": [{"name": "cache", "emptyDir": {}}]}
