@@ -7,81 +7,24 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from types import SimpleNamespace
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from flywheel_api.common import DomainPin
 from flywheel_api.records.agentic import Fingerprint, Grown, Seed, Task, TreeRecord
 from flywheel_api.records.base import Lineage, PassRate
-from flywheel_api.records.reasoning import Persona
 from flywheel_api.records.trajectory import Trajectory
-from flywheel_api.results import PreparedResult, SolvedResult, SuiteInfo, Track
-from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, Role
-from flywheel_api.stages import Stage
+from flywheel_api.results import SolvedResult, Track
+from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive, growth, kinds, rounds
 from flywheel_jobs.agentic.distinct import EARLIER, HELD_OUT, NEAR, fingerprint, near_right
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.right import Right, dump_case, right_of
 from flywheel_jobs.agentic.targets import Target, root_of, twins_of
 from flywheel_jobs.stages import invert_agentic, seed_agentic, solve_agentic
+from unit.agentic.context import PEOPLE, Context, agentic
 from unit.agentic.world import ANN, CANCEL, LOCKED, LOOK, PACKAGE, TRAP, WITHHELD, domain, play, shelf, task
-
-PEOPLE = [ANN.model_copy(update={"id": f"persona-{n}"}) for n in range(6)]
-ENDPOINTS = [
-    {"role": "Teacher", "url": "http://standin:8000/v1", "model": "standin"},
-    {"role": "Policy", "pool": {"gpusPerReplica": 0}},
-]
-
-
-def agentic(**more: Any) -> AgenticSpec:
-    return AgenticSpec.model_validate({"personas": "builtin://personas", "domains": [{"name": "booking"}], **more})
-
-
-class Context:
-    """What a stage asks its context for: records of earlier stages by file, random numbers, items one by one."""
-
-    def __init__(self, spec: AgenticSpec, records: Mapping[str, Sequence[Any]], suites: Sequence[str] = ()) -> None:
-        self.agentic, self.files, self.dropped = spec, records, Counter[str]()
-        infos = [SuiteInfo(name=name, track=Track.AGENTIC, items=1) for name in suites]
-        self.prepared = PreparedResult(suites=infos, domains=[DomainPin(name="booking", digest=PACKAGE)])
-        self.config = SimpleNamespace(previous_rollouts=["sha256:r"], owner=SimpleNamespace(name="r2"))
-        self.spec = FlywheelRoundSpec.model_validate(
-            {
-                "campaign": "demo",
-                "base": {"model": "s3://b/m"},
-                "endpoints": ENDPOINTS,
-                "agentic": spec.model_dump(by_alias=True, exclude_none=True),
-                "training": {"preset": "smollm2-135m-cpu"},
-                "evaluation": {"suites": [{"name": "booking-heldout"}]},
-            }
-        )
-        self.store = None
-
-    def records(self, stage: Stage, path: str, kind: type[Any]) -> list[Any]:
-        return list(self.files.get(path, PEOPLE if kind is Persona else ()))
-
-    def result(self, stage: Stage, kind: type[Any]) -> PreparedResult:
-        return self.prepared
-
-    def rng(self, name: str) -> random.Random:
-        return random.Random(name)
-
-    def seed(self, *parts: object) -> int:
-        return len(str(parts))
-
-    def llm(self, role: Role) -> Role:
-        return role
-
-    def counts(self, made: int, dropped: Any = None) -> dict[str, int]:
-        return {"out": made, **(dropped or self.dropped)}
-
-    async def map_items(
-        self, items: Sequence[Any], key: Callable[[Any], str], do: Callable[[Any], Awaitable[Any]], *_: Any
-    ) -> dict[str, Any]:
-        return {key(item): await do(item) for item in items}
 
 
 @pytest.fixture(autouse=True)
