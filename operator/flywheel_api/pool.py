@@ -97,7 +97,7 @@ class RolloutPoolStatus(StatusModel):
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
     conditions: Conditions = Field(
-        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady."
+        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, NodesFit, StorageReady."
     )
     phase: str | None = Field(default=None, description="For people only: Pending, Queued, Starting, Running, Failed.")
     cause: Cause | None = Field(default=None, description="Class of why it failed; a round decides by it.")

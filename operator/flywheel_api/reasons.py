@@ -127,6 +127,16 @@ CHAPTERS = (
                 "`kubectl -n <namespace> get pvc`; make it. Rounds on several nodes at once need an access mode that "
                 "allows it (`ReadWriteMany`).",
             ),
+            Reason.NO_NODE_FITS: Told(
+                "The cluster's nodes, as they are, cannot hold what would be made: none offers the GPUs, has the "
+                "labels of `nodeSelector`, is tolerated, has the driver that the image needs, or is large enough, "
+                "or all together have too few GPUs for what runs at once (pools and trainings of a round take "
+                "turns). What is free now does not matter, nor a cordoned node. The condition `NodesFit` has the "
+                "same words; it is `Unknown` where the operator may not list nodes (`rbac.nodes` of the chart).",
+                "Do what the message says. Where nodes are made as pods want them (Karpenter, a cloud's "
+                "autoscaler), this is a warning in `NodesFit`, and pods wait for their nodes; "
+                "`config.nodesOnDemand: true` of the chart says so where the nodes' labels do not.",
+            ),
             Reason.UNKNOWN_OVERRIDE: Told(
                 "`overrides` has a key that the installed verl does not know; the message lists the "
                 "nearest ones. Nothing was started.",

@@ -32,7 +32,8 @@ class RLJobStatus(StatusModel):
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
     conditions: Conditions = Field(
-        default_factory=list, description="Ready, Reconciling, Stalled, Preflight, StorageReady, TrainingHealthy."
+        default_factory=list,
+        description="Ready, Reconciling, Stalled, Preflight, NodesFit, StorageReady, TrainingHealthy.",
     )
     phase: str | None = Field(
         default=None, description="For people only: Pending, Queued, Starting, Running, Succeeded, Failed."

@@ -179,8 +179,8 @@ class FlywheelRoundStatus(StatusModel):
     )
     conditions: Conditions = Field(
         default_factory=list,
-        description="Ready, Reconciling and Stalled, and what they rest on: Preflight, BudgetAvailable, StorageReady, "
-        "EndpointsAvailable, Promoted.",
+        description="Ready, Reconciling and Stalled, and what they rest on: Preflight, NodesFit, BudgetAvailable, "
+        "StorageReady, EndpointsAvailable, Promoted.",
     )
     stage: str | None = Field(
         default=None, description="The stage that runs, the first of several; Done after the last."

@@ -140,6 +140,20 @@ class Training:
 
 
 @dataclass(frozen=True)
+class NodesSeen:
+    """Whether the cluster's nodes can hold what will be made; None: nobody could look. `refused`: nothing starts."""
+
+    fit: bool | None
+    text: str = ""
+    refused: bool = False
+
+    @property
+    def problem(self) -> Problem | None:
+        """What a person must mend before anything starts."""
+        return Problem(Reason.NO_NODE_FITS, self.text) if self.refused else None
+
+
+@dataclass(frozen=True)
 class Found:
     """What a round's preflight found; `base` is set when everything is there."""
 
@@ -150,6 +164,7 @@ class Found:
     rollouts: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
     estimate: EstimateStatus | None = None
+    nodes: NodesSeen | None = None
 
 
 @dataclass(frozen=True)
@@ -198,6 +213,7 @@ class RLJobSeen:
     reusable: ReusedFrom | None = None
     checkpoint_bytes: float | None = None
     gpus: int = 0
+    nodes: NodesSeen | None = None
     twin: str | None = None
     refused: Problem | None = None
 
@@ -225,6 +241,7 @@ class PoolSeen:
     service_conflict: str | None = None
     pods: int = 0
     gpus: int = 0
+    nodes: NodesSeen | None = None
     refused: Problem | None = None
 
 

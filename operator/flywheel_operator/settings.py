@@ -54,6 +54,12 @@ class RayShape(Model):
     env: dict[str, Text] = Field(
         default_factory=dict, description="Environment of all containers; null unsets a default."
     )
+    driver: int | None = Field(
+        default=None,
+        ge=1,
+        description="Lowest major version of NVIDIA's driver that the image runs on (its label dev.flywheel.driver). "
+        "Nodes whose labels say an older one are no place for it; null asks for none.",
+    )
     shm_size: Quantity = Field(
         default="2Gi", description="sizeLimit of /dev/shm, which holds Ray's object store; it counts as memory."
     )
@@ -167,6 +173,10 @@ def _cpu_flavour() -> Flavour:
     )
 
 
+CUDA_13 = 580
+"""The driver that CUDA 13 of the locked packages needs: NVIDIA's releases r580 and newer."""
+
+
 def _gpu_flavour() -> Flavour:
     """One pod a node with all its GPUs; the head has no GPU.
 
@@ -181,6 +191,7 @@ def _gpu_flavour() -> Flavour:
             head=head,
             worker=Sizes(requests={"cpu": "32", "memory": "512Gi"}, limits={"memory": "1024Gi"}),
             head_ray_start_params=params | {"num-cpus": "16"},
+            driver=CUDA_13,
             shm_size="128Gi",
         ),
         rollout=RayShape(
@@ -188,6 +199,7 @@ def _gpu_flavour() -> Flavour:
             head=head,
             worker=Sizes(requests={"cpu": "8", "memory": "64Gi"}, limits={"memory": "256Gi"}),
             head_ray_start_params=params,
+            driver=CUDA_13,
             shm_size="32Gi",
         ),
         init=Sizes(requests={"cpu": "1", "memory": "1Gi"}, limits={"memory": "4Gi"}),
@@ -215,6 +227,12 @@ class OperatorConfig(Model):
     )
     service_account_name: str | None = Field(default=None, description="Of all pods of ours; they never get its token.")
     gpu_resource: str = Field(default="nvidia.com/gpu", description="Extended resource that GPUs are asked for as.")
+    nodes_on_demand: bool | None = Field(
+        default=None,
+        description="Whether somebody makes nodes as pods want them: what nodes lack is then a warning in the "
+        "condition NodesFit, else it stops in Preflight. Null: so it is where a node has the label of Karpenter's or a "
+        "cloud's node pools.",
+    )
     run_as_user: int = Field(
         default=10001,
         ge=1,

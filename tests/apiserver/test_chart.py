@@ -138,6 +138,13 @@ def test_the_operator_may_not(dry: DryRun, right: str) -> None:
     assert not can(dry, right, ROUNDS)
 
 
+def test_nodes_may_be_listed_and_no_more(dry: DryRun, objects: list[Object]) -> None:
+    assert can(dry, "list nodes", "")
+    assert not any(can(dry, f"{verb} nodes", "") for verb in ("get", "watch", "patch", "delete"))
+    rules = {json.dumps(o["rules"]) for o in objects if o["kind"] == "Role"}
+    assert rules and not any("nodes" in text for text in rules), "nodes are in no namespace"
+
+
 def test_the_pods_account_may_nothing(dry: DryRun) -> None:
     for right in rights(ALLOWED):
         assert not can(dry, right, ROUNDS, f"system:serviceaccount:{ROUNDS}:flywheel-jobs")

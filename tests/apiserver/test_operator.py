@@ -26,6 +26,7 @@ from unit.operator.world import NS, ROUND
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(400)]
 Object = dict[str, Any]
+EXAMPLES = Path(__file__).parents[2] / "examples"
 NOT_RUN = {"ImportModel", "Export"}  # the base is there, and nothing is exported
 FAST = {"timing": {"poll": 0.5, "preflight": 1, "backOff": 1}}
 
@@ -217,6 +218,28 @@ async def test_a_missing_secret_is_said_and_mended(
         )["items"]
         store_secret(api, NS, s3)
         await until(api, "r4", lambda s: condition(s, "Preflight").get("status") == "True")
+
+
+async def test_gpus_that_no_node_has_are_said_before_anything_starts(
+    api: ApiServer, actors: Actors, tmp_path: Path
+) -> None:
+    gpu = "nvidia.com/gpu"
+    sizes = {"cpu": "96", "memory": "1Ti", "pods": "110", gpu: "4"}
+    node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "gpus"}, "status": {"allocatable": sizes}}
+    spec = yaml.safe_load((EXAMPLES / "rolloutpool.yaml").read_text())["spec"] | {"replicas": 1, "gpusPerReplica": 8}
+    body = {"apiVersion": "flywheel.dev/v1alpha1", "kind": "RolloutPool", "metadata": {"name": "p1", "namespace": NS}}
+    api.kubectl("create", "-f", "-", stdin=json.dumps(node))
+    api.kubectl("create", "-f", "-", stdin=json.dumps(body | {"spec": spec}))
+    try:
+        with operating(api.kubeconfig, tmp_path, FAST):
+            found = await until_of(api, "rlp", "p1", lambda s: condition(s, "NodesFit").get("status") == "False")
+            assert "nvidia.com/gpu 8 (the largest has 4)" in condition(found["status"], "Preflight")["message"]
+            more = json.dumps({"status": {"allocatable": {gpu: "8"}, "capacity": {gpu: "8"}}})
+            api.kubectl("patch", "node", "gpus", "--subresource=status", "--type=merge", "-p", more)
+            await until_of(api, "rlp", "p1", lambda s: condition(s, "NodesFit").get("status") == "True")
+    finally:
+        api.kubectl("delete", "node", "gpus")
+        api.kubectl("-n", NS, "delete", "rlp", "p1")
 
 
 async def test_a_deleted_round_takes_its_children_along(api: ApiServer, actors: Actors, tmp_path: Path) -> None:

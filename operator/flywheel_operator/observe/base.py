@@ -1,4 +1,4 @@
-"""What every observer may use: reads of Kubernetes, the stores by namespace, results, and the configuration."""
+"""What every observer may use: reads of Kubernetes, the stores by namespace, results, nodes, and the configuration."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from flywheel_api.names import LABEL_OWNER_UID
 from flywheel_operator.model import Meta, Object
 from flywheel_operator.observe.attempts import Results
 from flywheel_operator.observe.events import Words
+from flywheel_operator.observe.nodes import NodeBook
 from flywheel_operator.observe.stores import StoreBook
 from flywheel_operator.ports.kinds import KubeApi, Resource
 from flywheel_operator.settings import OperatorConfig
@@ -22,6 +23,7 @@ class Context:
     results: Results
     config: OperatorConfig
     words: Words
+    nodes: NodeBook
 
     async def owned(self, resource: Resource, meta: Meta) -> list[Object]:
         """Objects that carry our owner label."""

@@ -11,6 +11,7 @@ from flywheel_operator.model import Meta, Object, PoolSeen, Problem, Revision, R
 from flywheel_operator.observe import preflight
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.needs import pods_find
+from flywheel_operator.observe.nodes import pool_groups
 from flywheel_operator.observe.pods import held
 from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pods as pods_allowed
@@ -23,7 +24,9 @@ async def see_pool(
     context: Context, meta: Meta, spec: RolloutPoolSpec, status: RolloutPoolStatus, now: datetime
 ) -> PoolSeen:
     """Everything that the planner decides by."""
-    digest, problem = await _digest(context, meta, spec, starts=status.child is None)
+    starts = status.child is None
+    digest, problem = await _digest(context, meta, spec, starts)
+    nodes = await context.nodes.hold(pool_groups(context.config, meta, spec, digest)) if starts and digest else None
     services = [s for s in await context.owned(RAYSERVICES, meta) if owner_uid(s) == meta.uid]
     pods = await context.kube.list(PODS, meta.namespace, {LABEL_POOL: meta.name})
     pods = await context.words.with_kubelet(context.kube, pods, now)
@@ -40,7 +43,7 @@ async def see_pool(
     if good and wanted not in good:
         wanted = serving if serving in good else good[0]
     return PoolSeen(
-        problem=problem,
+        problem=problem or (nodes.problem if nodes else None),
         digest=digest,
         wanted=wanted,
         revisions=tuple(revisions),
@@ -48,6 +51,7 @@ async def see_pool(
         service_conflict=conflict,
         pods=replicas(spec, pods),
         gpus=held(pods, context.config.gpu_resource),
+        nodes=nodes,
     )
 
 

@@ -21,6 +21,7 @@ from flywheel_operator.model import Found, Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.needs import claim, pods_find, secret
+from flywheel_operator.observe.nodes import round_groups
 from flywheel_operator.plan import graph
 from flywheel_operator.plan.preflight import (
     Hardware,
@@ -40,6 +41,15 @@ _CONFIG_BYTES = 1 << 20
 
 async def round_preflight(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found:
     """All checks, cheapest first; the first problem counts."""
+    found = await _found(context, meta, spec)
+    if found.problem is not None or found.base is None:
+        return found
+    nodes = await context.nodes.hold(round_groups(context.config, meta, spec, found.base))
+    return replace(found, problem=nodes.problem, nodes=nodes)
+
+
+async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found:
+    """What has to be there beside nodes."""
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     problem = round_spec(spec, context.config.pod_template) or await kuberay(context.kube)
     hub = spec.base.hub

@@ -20,6 +20,7 @@ from flywheel_operator.observe import preflight
 from flywheel_operator.observe.attempts import parse
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.needs import pods_find
+from flywheel_operator.observe.nodes import job_groups
 from flywheel_operator.observe.pods import at_node, held, stuck
 from flywheel_operator.observe.rayjobs import child_of, run_of
 from flywheel_operator.plan.preflight import job_fits, rljob_spec
@@ -118,6 +119,9 @@ async def _between(
     record = await context.results.result(store, meta.namespace, made_of.key, TRAIN_STAGE)
     if record.problem is not None:  # somebody's commit lies there and is no good: this job makes its own
         made_of, record = Content(content_key(made_of.made_of, meta.uid), made_of.made_of), Record()
+    if status.attempt == 0 and record.manifest is None:  # a later attempt has had its nodes
+        nodes = await context.nodes.hold(job_groups(context.config, meta, spec))
+        seen = replace(seen, problem=nodes.problem, nodes=nodes)
     return replace(
         seen,
         record=record,

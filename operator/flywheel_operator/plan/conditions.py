@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition, set_condition
-from flywheel_operator.model import Problem
+from flywheel_operator.model import NodesSeen, Problem
 
 C = ConditionType
 STORE_REASONS = frozenset(
@@ -50,6 +50,12 @@ class Conditions:
         """What had to be there before anything starts is there."""
         self.set(C.PREFLIGHT, True, Reason.PASSED, "")
         self.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
+
+    def nodes(self, seen: NodesSeen | None) -> None:
+        """Whether nodes can hold what will be made; what was said before stays where nobody looked again."""
+        if seen is not None:
+            reason = {True: Reason.AVAILABLE, False: Reason.NO_NODE_FITS, None: Reason.PENDING}[seen.fit]
+            self.set(C.NODES_FIT, seen.fit, reason, seen.text)
 
     def working(self, reason: str, message: str) -> None:
         """On its way, nothing for a person to do."""

@@ -17,6 +17,7 @@ from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
 C = ConditionType
 FIRST_VISIT = {
     C.PREFLIGHT: "not checked yet",
+    C.NODES_FIT: "not checked yet",
     C.BUDGET_AVAILABLE: "not checked yet",
     C.STORAGE_READY: "not checked yet",
     C.ENDPOINTS_AVAILABLE: "not used yet",

@@ -32,7 +32,11 @@ from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Cond
 RAYSERVICE = "RayService"
 SERVICE = "Service"
 Changes = dict[str, object]
-FIRST_VISIT = {ConditionType.PREFLIGHT: "not checked yet", ConditionType.STORAGE_READY: "not checked yet"}
+FIRST_VISIT = {
+    ConditionType.PREFLIGHT: "not checked yet",
+    ConditionType.NODES_FIT: "not checked yet",
+    ConditionType.STORAGE_READY: "not checked yet",
+}
 
 
 def endpoint_url(name: str, namespace: str, domain: str = "") -> str:
@@ -72,6 +76,7 @@ class _Planner:
     def plan(self) -> Plan[RolloutPoolStatus]:
         """Dispatch by what exists."""
         problem = self.seen.problem or self._conflict()
+        self.conditions.nodes(self.seen.nodes)
         if problem is not None:
             return self._blocked(problem)
         self.conditions.passed()

@@ -25,7 +25,8 @@ from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
 
 _PROBLEMS_SHOWN = 3
-_ANY = "sha256:" + "0" * 64  # a model or data set: which one is no matter here
+ANY = "sha256:" + "0" * 64
+"""A model or data set where it is no matter which one."""
 
 
 def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
@@ -39,7 +40,7 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
         return problem
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
     for track in (name for name, made in tracks if made is not None):
-        job = training_spec(spec, track, _ANY, _ANY, None)
+        job = training_spec(spec, track, ANY, ANY, None)
         problem = _on_cpu(job) or _verl(job)
         if problem is not None:
             return Problem(problem.reason, f"training.{track}: {problem.message}")
@@ -93,7 +94,7 @@ class Hardware:
 def uses_gpus(spec: FlywheelRoundSpec) -> bool:
     """Whether a round trains on GPUs: on CPU no formula holds."""
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
-    return any(training_spec(spec, t, _ANY, _ANY, None).gpus_per_node for t, made in tracks if made is not None)
+    return any(training_spec(spec, t, ANY, ANY, None).gpus_per_node for t, made in tracks if made is not None)
 
 
 def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple[Problem | None, EstimateStatus]:

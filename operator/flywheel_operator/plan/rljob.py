@@ -36,6 +36,7 @@ from flywheel_operator.plan.retry import Tries, back_off, bad_nodes, judge, reme
 RAYJOB = "RayJob"
 FIRST_VISIT = {
     ConditionType.PREFLIGHT: "not checked yet",
+    ConditionType.NODES_FIT: "not checked yet",
     ConditionType.STORAGE_READY: "not checked yet",
     ConditionType.TRAINING_HEALTHY: "not trained yet",
 }
@@ -79,6 +80,7 @@ class _Planner:
     # ---- between attempts -----------------------------------------------------------------------------------------
     def _between(self) -> Plan[RLJobStatus]:
         problem = self.seen.problem or self.seen.store_problem
+        self.conditions.nodes(self.seen.nodes)
         if problem is not None:
             self._say_problem(problem)
             self.conditions.blocked(problem.reason, problem.message)

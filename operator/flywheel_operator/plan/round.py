@@ -64,6 +64,7 @@ def _preflight(draft: Draft, out: Problem | None) -> Plan[FlywheelRoundStatus]:
     store = seen.store_problem or (problem if problem and problem.reason in STORE_REASONS else None)
     draft.say(C.STORAGE_READY, store)
     draft.change(estimate=seen.estimate)
+    draft.conditions.nodes(seen.nodes)
     if problem is not None or seen.waits_for is not None or seen.base is None:
         return _not_yet(draft, began, problem)
     done = format_time(draft.now)

@@ -11,7 +11,6 @@ import sys
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
 
 from flywheel_api.names import LABEL_MANAGED_BY, LABEL_OWNER_UID, LABEL_POOL, MANAGED_BY
 from flywheel_operator.ports.errors import Conflict, NotFound
@@ -29,15 +28,6 @@ _CONTAINER = frozenset({"name", "image", "ready", "restartCount", "state", "last
 Key = tuple[str, str, str]  # kind, namespace, name
 Mark = tuple[str, int | None]  # uid and version; None is a version that is no number: taken as news
 _FOREVER = 1 << 63
-
-
-class PagedKube(KubeApi, Protocol):
-    """The API itself, which can also be read page by page, so that a long list is never in memory as a whole."""
-
-    def pages(
-        self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
-    ) -> AsyncIterator[list[Object]]:
-        """As `list`, in pages."""
 
 
 class Wrote(StrEnum):
@@ -173,7 +163,7 @@ class CachedKube:
     A child that is not in memory is asked for by name: it may exist without our label.
     """
 
-    def __init__(self, kube: PagedKube, cache: ReadCache) -> None:
+    def __init__(self, kube: KubeApi, cache: ReadCache) -> None:
         self._kube, self.cache = kube, cache
         self.hits = 0
 
@@ -199,6 +189,12 @@ class CachedKube:
         elif found is None and known is not None:
             self.cache.forget(resource, namespace, name, known)
         return found
+
+    def pages(
+        self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
+    ) -> AsyncIterator[list[Object]]:
+        """See KubeApi."""
+        return self._kube.pages(resource, namespace, labels)
 
     async def list(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,7 +14,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Resource:
-    """A namespaced resource type."""
+    """A resource type; all are namespaced but nodes, which are listed in no namespace."""
 
     api_version: str
     kind: str
@@ -38,10 +39,11 @@ SERVICES = Resource("v1", "Service", "services")
 SECRETS = Resource("v1", "Secret", "secrets")
 CLAIMS = Resource("v1", "PersistentVolumeClaim", "persistentvolumeclaims")
 EVENTS = Resource("v1", "Event", "events")
+NODES = Resource("v1", "Node", "nodes")
 
 OWN = (ROUNDS, POOLS, RLJOBS)
 CHILDREN = (JOBS, PODS, SERVICES, RAYJOBS, RAYSERVICES, RAYCLUSTERS)
-BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, CLAIMS, EVENTS)}
+BY_KIND = {r.kind: r for r in (*OWN, *CHILDREN, SECRETS, CLAIMS, EVENTS, NODES)}
 
 
 class KubeApi(Protocol):
@@ -55,6 +57,11 @@ class KubeApi(Protocol):
 
     async def refresh(self, resource: Resource, namespace: str, name: str) -> Object | None:
         """As `get`, but the API server is asked even where a cache could answer."""
+
+    def pages(
+        self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
+    ) -> AsyncIterator[list[Object]]:
+        """As `list` of the API server, in pages, so that a long list is never in memory as a whole."""
 
     async def list(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None

@@ -61,7 +61,7 @@ class Kube:
     async def pages(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> AsyncIterator[list[Object]]:
-        """See PagedKube."""
+        """See KubeApi."""
         query = {"limit": str(PAGE)}
         if labels:
             query["labelSelector"] = ",".join(f"{k}={v}" for k, v in sorted(labels.items()))

@@ -61,7 +61,7 @@ class FakeKube:
     async def pages(
         self, resource: Resource, namespace: str | None, labels: dict[str, str] | None = None
     ) -> AsyncIterator[list[Object]]:
-        """See PagedKube. An object a page."""
+        """See KubeApi. An object a page."""
         for obj in await self.list(resource, namespace, labels):
             yield [obj]
 

@@ -27,7 +27,8 @@ IMPORT_PATH = "flywheel_jobs.rollout.app:build"
 def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str) -> str:
     """`<version>-<what is served>-<what its pods are made of>`, of the operator's configuration: see `serves`."""
     served = {k: v for k, v in written(spec).items() if k not in ("model", "round", "startupTimeout")}
-    shape = config.flavour(spec.gpus_per_replica).rollout.model_dump(mode="json", exclude_defaults=True)
+    rollout = config.flavour(spec.gpus_per_replica).rollout
+    shape = rollout.model_dump(mode="json", exclude_defaults=True, exclude={"driver"})  # of no pod
     pods = short_hash(canonical_json({"shape": shape, "ray": config.ray_version}).decode(), 4)
     return f"{hash_of({'digest': digest, 'spec': served}, 6)}-{pods}"
 

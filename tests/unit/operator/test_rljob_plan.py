@@ -80,7 +80,7 @@ def reason(status: RLJobStatus, kind: ConditionType = ConditionType.READY) -> st
 def test_the_first_visit_writes_every_condition_and_the_number_before_the_child() -> None:
     plan = step(RLJobStatus())
     types = {c.type for c in plan.status.conditions}
-    assert types == {"Ready", "Reconciling", "Stalled", "Preflight", "StorageReady", "TrainingHealthy"}
+    assert types == {"Ready", "Reconciling", "Stalled", "Preflight", "NodesFit", "StorageReady", "TrainingHealthy"}
     assert plan.status.attempt == 1 and plan.status.child is None
     assert [(a.act, a.kind, a.attempt) for a in plan.actions] == [(Act.CREATE, "RayJob", 1)]
 

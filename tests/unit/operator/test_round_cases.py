@@ -25,7 +25,7 @@ async def test_every_condition_exists_after_the_first_visit() -> None:
     types = {c["type"] for c in world.status()["conditions"]}
     assert types == {
         *("Ready", "Reconciling", "Stalled"),
-        *("Preflight", "BudgetAvailable", "StorageReady", "EndpointsAvailable", "Promoted"),
+        *("Preflight", "NodesFit", "BudgetAvailable", "StorageReady", "EndpointsAvailable", "Promoted"),
     }
     assert world.status()["observedGeneration"] == 1
 
