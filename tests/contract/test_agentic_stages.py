@@ -181,6 +181,16 @@ def test_negative_controls_are_rejected(make: Callable[..., Round], solver: Beha
     assert set(dropped(solved)) <= reason and sum(dropped(solved).values()) == len(tasks)
 
 
+def test_a_solver_writes_no_more_than_its_endpoint_allows(make: Callable[..., Round]) -> None:
+    round_ = make(branchesPerTree=2, maxTasks=2)
+    to_tasks(round_)
+    config = round_.config(Stage.SOLVE_AGENTIC)
+    short = [e.model_copy(update={"max_tokens": 2}) for e in config.endpoints]
+    round_.carry_out(config := config.model_copy(update={"endpoints": short}))
+    attempts = stages.records(round_.store, stages.manifest_of(round_.store, config), "attempts.jsonl")
+    assert attempts and {a["closed"] for a in attempts} == {"length"}
+
+
 def test_band_keeps_what_the_policy_sometimes_solves(make: Callable[..., Round]) -> None:
     round_ = make(policy(0.0), branchesPerTree=2, maxTasks=6, difficulty={"low": "0.1", "high": "0.9", "samples": 2})
     to_tasks(round_)

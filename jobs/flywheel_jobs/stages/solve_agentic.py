@@ -27,7 +27,7 @@ from flywheel_jobs.agentic.rounds import ASKED, SEEN
 from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
-SOLVER_TOKENS = 1024
+SOLVER_TOKENS = 1024  # of a turn: a call, or a few sentences; an endpoint may allow fewer
 TOO_HARD, TOO_EASY = "too-hard-for-policy", "too-easy-for-policy"
 
 
@@ -96,15 +96,15 @@ async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Traj
     """Attempts of the solver until one is accepted; all of them are kept with their verdicts."""
     made: list[Trajectory] = []
     lineage = task.lineage.model_copy(update={"parent_ids": [task.id], "operator": "solve"})
-    right = right_of(shelf_of(ctx), task)
+    right, solver = right_of(shelf_of(ctx), task), ctx.llm(Role.SOLVER)
     for n in range(spec.solver.attempts):
         episode = await drive.run(
             task,
             right,
-            ctx.llm(Role.SOLVER),
+            solver,
             ctx.llm(Role.USER_SIMULATOR) if task.user.replies else None,
             max_turns=spec.solver.max_turns,
-            max_tokens=SOLVER_TOKENS,
+            max_tokens=min(SOLVER_TOKENS, solver.endpoint.max_tokens),
             seed=ctx.seed("solve", task.id, n),
         )
         verdict, advice = accept.verdict(episode, spec.acceptance), accept.advice(episode, spec.acceptance)
