@@ -123,6 +123,16 @@ class ChildRef(StatusModel):
     name: str = Field(description="Its name, in the same namespace.")
 
 
+class GpuAccount(StatusModel):
+    """What an object's pods held of GPUs up to a moment, and what they hold since: time alone writes nothing."""
+
+    gpu_seconds: str | None = Field(default=None, description="GPU-seconds up to heldSince; absent on CPU.")
+    held_gpus: int = Field(default=0, description="GPUs that its pods hold.")
+    held_since: Timestamp | None = Field(
+        default=None, description="Since when its pods hold as many GPUs as now; absent while they hold none."
+    )
+
+
 class ModelStatus(StatusModel):
     """A committed checkpoint."""
 

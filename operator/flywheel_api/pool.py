@@ -17,7 +17,7 @@ from flywheel_api.base import (
     config_with_rules,
 )
 from flywheel_api.causes import Cause
-from flywheel_api.common import ChildRef, StoreRef
+from flywheel_api.common import ChildRef, GpuAccount, StoreRef
 from flywheel_api.conditions import Conditions
 from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 
@@ -92,7 +92,7 @@ class WeightsStatus(StatusModel):
     replicas: int = Field(description="Ready replicas that serve it.")
 
 
-class RolloutPoolStatus(StatusModel):
+class RolloutPoolStatus(GpuAccount):
     """What is served right now."""
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
@@ -122,9 +122,4 @@ class RolloutPoolStatus(StatusModel):
     started_at: str | None = Field(
         default=None, description="When the current revision began to start; startupTimeout counts from here."
     )
-    held_since: str | None = Field(
-        default=None, description="Since when its pods hold as many GPUs as now; absent while they hold none."
-    )
-    held_gpus: int = Field(default=0, description="GPUs that its pods hold.")
-    gpu_seconds: str | None = Field(default=None, description="GPU-seconds up to heldSince; absent on CPU.")
     progress: Message | None = Field(default=None, description="What is going on, in words.")

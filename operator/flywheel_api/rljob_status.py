@@ -8,7 +8,7 @@ from pydantic import Field
 
 from flywheel_api.base import Message, StatusModel, Timestamp
 from flywheel_api.causes import Cause
-from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
+from flywheel_api.common import AttemptStatus, ChildRef, GpuAccount, ModelStatus, ReusedFrom
 from flywheel_api.conditions import Conditions
 
 
@@ -27,7 +27,7 @@ class DisruptionStatus(StatusModel):
     message: Message = Field(description="In a sentence.")
 
 
-class RLJobStatus(StatusModel):
+class RLJobStatus(GpuAccount):
     """What happened so far."""
 
     observed_generation: int = Field(default=0, description="metadata.generation that this status answers.")
@@ -76,12 +76,8 @@ class RLJobStatus(StatusModel):
     running_since: Timestamp | None = Field(
         default=None, description="Since when the current attempt runs; stallAfter counts from here."
     )
-    held_since: Timestamp | None = Field(
-        default=None, description="Since when pods of the current attempt hold GPUs; GPU-seconds count from here."
-    )
     finished_at: Timestamp | None = Field(default=None, description="When the job ended; it is never started again.")
     progress: Message | None = Field(default=None, description="What is going on, in words.")
-    gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
     awaited_since: Timestamp | None = Field(
         default=None, description="Since when the RayJob has ended well and its checkpoint is awaited."
     )

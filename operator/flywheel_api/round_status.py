@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field
 
 from flywheel_api.base import Message, StatusModel, Timestamp, is_none
-from flywheel_api.common import AttemptStatus, ChildRef, DomainPin, ModelStatus, ReusedFrom
+from flywheel_api.common import AttemptStatus, ChildRef, DomainPin, GpuAccount, ModelStatus, ReusedFrom
 from flywheel_api.conditions import Conditions
 from flywheel_api.results import EndpointFinding, GateOutcome, Verdict
 
@@ -44,6 +44,12 @@ class RoleTokens(StatusModel):
 
     role: str = Field(description="The role, such as Teacher.")
     tokens: str = Field(description="Prompt and completion tokens, as a decimal string.")
+
+
+class ChildAccount(GpuAccount):
+    """The account of a pool or an RLJob, as it was seen last."""
+
+    uid: str = Field(description="Whose: the object's uid.")
 
 
 class StageStatus(StatusModel):
@@ -84,7 +90,12 @@ class StageStatus(StatusModel):
         exclude_if=is_none,
         description="Tokens by role, over all attempts, lost ones included.",
     )
-    gpu_seconds: str | None = Field(default=None, description="GPU-seconds of all ended attempts; absent on CPU.")
+    gpu_seconds: str | None = Field(
+        default=None, description="GPU-seconds of what carried its attempts out and is done or gone; absent on CPU."
+    )
+    held: ChildAccount | None = Field(
+        default=None, description="What the current attempt has spent beside that: it outlives whoever spent it."
+    )
     note: Annotated[str, Field(max_length=512)] | None = Field(
         default=None, description="What its result says of itself in a sentence: bands, cost, and what is missing."
     )
@@ -138,7 +149,9 @@ class RoundScores(StatusModel):
 class UsageStatus(StatusModel):
     """Spent so far, across all attempts."""
 
-    gpu_hours: str = Field(default="0", description="GPU-hours of all stages and attempts.")
+    gpu_hours: str = Field(
+        default="0", description="GPU-hours of all stages and attempts, at the last write of this status."
+    )
     wall_clock: str = Field(
         default="0s", description="Time since the passed preflight, at the last write of this status."
     )

@@ -129,8 +129,8 @@ def _gpus(rounds: Iterable[Object], pools: Iterable[Object], jobs: Iterable[Obje
         if _status(pool).get("phase") == "Running" and _asked(labels, at_work):
             busy["RolloutPool"] += gpus
     for job in jobs:
-        status, spec = _status(job), job.get("spec") or {}
-        gpus = int(spec.get("nodes", 1)) * int(spec.get("gpusPerNode", 0)) if status.get("heldSince") else 0
+        status = _status(job)
+        gpus = int(status.get("heldGpus") or 0)
         held["RLJob"] += gpus
         busy["RLJob"] += gpus if status.get("phase") == "Running" else 0
     family = GaugeMetricFamily(

@@ -14,7 +14,7 @@ from flywheel_api.causes import Cause
 from flywheel_api.common import ModelStatus, ReusedFrom
 from flywheel_api.conditions import Reason
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round_status import EstimateStatus
+from flywheel_api.round_status import ChildAccount, EstimateStatus
 from flywheel_api.stages import Stage
 
 Object = dict[str, Any]
@@ -172,9 +172,9 @@ class RoundSeen(Found):
     """A round as it was observed: what its preflight found, or what there is since. Maps are by stage.
 
     `records` are of attempts that run and of results that are there already, `manifests` of finished stages, `content`
-    of stages that run or could start. `strays` are live children that no current attempt accounts for. `gpu_seconds` is
-    what running children have spent. `champion` is the campaign's promoted verdict before this round, `model_uri` where
-    the candidate is in the store. `refused` is what the API server said to the last effects.
+    of stages that run or could start. `strays` are live children that no current attempt accounts for. `accounts` say
+    what the children that carry attempts out have spent. `champion` is the campaign's promoted verdict before this
+    round, `model_uri` where the candidate is in the store. `refused` is what the API server said to the last effects.
     """
 
     runs: Mapping[Stage, Run] = field(default_factory=dict)
@@ -183,7 +183,7 @@ class RoundSeen(Found):
     content: Mapping[Stage, Content] = field(default_factory=dict)
     trainings: Mapping[Stage, Training] = field(default_factory=dict)
     strays: tuple[Child, ...] = ()
-    gpu_seconds: Mapping[Stage, float] = field(default_factory=dict)
+    accounts: Mapping[Stage, ChildAccount] = field(default_factory=dict)
     pool_pods: int = 0
     stuck: str = ""
     champion: str | None = None

@@ -10,18 +10,20 @@ from pydantic import ValidationError
 
 from flywheel_api.base import ApiModel, StatusModel, parse_time
 from flywheel_api.causes import Cause
+from flywheel_api.common import GpuAccount
 from flywheel_api.conditions import Condition, ConditionType, Reason, find_condition
 from flywheel_api.names import LABEL_ATTEMPT, LABEL_POOL, LABEL_STAGE
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import StageState, StageStatus
+from flywheel_api.round_status import ChildAccount
 from flywheel_api.stages import Runs, Stage
 from flywheel_operator.model import Child, Ended, Meta, Object, Run, RunState, Training
 from flywheel_operator.observe import jobs as jobfacts
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.rayjobs import child_of
-from flywheel_operator.plan import budget, graph
+from flywheel_operator.plan import graph
 from flywheel_operator.plan.conditions import REFUSALS
 from flywheel_operator.ports.kinds import JOBS, PODS, POOLS, RLJOBS, Resource, labels_of, owner_uid
 
@@ -37,7 +39,7 @@ class Family:
     strays: list[Child] = field(default_factory=list)
     trained: dict[Stage, str] = field(default_factory=dict)
     trainings: dict[Stage, Training] = field(default_factory=dict)
-    gpu_seconds: dict[Stage, float] = field(default_factory=dict)
+    accounts: dict[Stage, ChildAccount] = field(default_factory=dict)
 
 
 async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatus], now: datetime) -> Family:
@@ -56,9 +58,9 @@ async def family_of(context: Context, meta: Meta, stages: dict[Stage, StageStatu
         refusal = await context.words.of(context.kube, job) if jobfacts.lacks_pods(job, mine, now) else ""
         _add_job(family, job, jobfacts.run_of(job, mine, refusal), current.get(job["metadata"]["name"]), now)
     for pool in pools:
-        _add_pool(family, pool, current.get(pool["metadata"]["name"]), now)
+        _add_pool(family, pool, current.get(pool["metadata"]["name"]))
     for rljob in rljobs:
-        _add_rljob(family, rljob, current.get(rljob["metadata"]["name"]), now)
+        _add_rljob(family, rljob, current.get(rljob["metadata"]["name"]))
     return family
 
 
@@ -116,28 +118,29 @@ def _pods_of(job: Object, pods: list[Object]) -> list[Object]:
     return [p for p in pods if all(labels_of(p).get(k) == v for k, v in wanted.items())]
 
 
-def _add_pool(family: Family, pool: Object, place: Place, now: datetime) -> None:
+def _add_pool(family: Family, pool: Object, place: Place) -> None:
     if place is None or place[1].state in (StageState.WAITING, StageState.FAILED, StageState.SKIPPED):
         family.strays.append(child_of(pool))
         return
     stage, entry = place
     parsed = _parsed(pool, RolloutPoolSpec, RolloutPoolStatus)
+    if entry.child is not None or entry.state is StageState.RUNNING:  # not of one that was let go
+        _add_account(family, stage, entry, pool, parsed[1] if parsed else None)
     if parsed is None:
         family.runs[stage] = Run(child_of(pool), RunState.STARTING, "its status was written by another release", True)
         return
-    status = parsed[1]
-    family.runs[stage] = pool_run(pool, status)
-    if entry.child is not None or entry.state is StageState.RUNNING:
-        family.gpu_seconds[stage] = budget.pool_seconds(status, now)
+    family.runs[stage] = pool_run(pool, parsed[1])
 
 
-def _add_rljob(family: Family, rljob: Object, place: Place, now: datetime) -> None:
+def _add_rljob(family: Family, rljob: Object, place: Place) -> None:
     parsed = _parsed(rljob, RLJobSpec, RLJobStatus)
     finished = parsed is not None and parsed[1].finished_at is not None
     if place is None or (place[1].state is not StageState.RUNNING and not finished):
         family.strays.append(child_of(rljob))
         return
     stage, entry = place
+    if entry.state is StageState.RUNNING:
+        _add_account(family, stage, entry, rljob, parsed[1] if parsed else None)
     if parsed is None:
         family.runs[stage] = Run(child_of(rljob), RunState.RUNNING, "its status was written by another release", True)
         return
@@ -145,9 +148,19 @@ def _add_rljob(family: Family, rljob: Object, place: Place, now: datetime) -> No
     family.runs[stage] = rljob_run(rljob, status)
     if entry.state is StageState.RUNNING:
         family.trainings[stage] = Training(spec, status.running_since is not None)
-        family.gpu_seconds[stage] = _rljob_seconds(spec, status, now)
         if status.manifest is not None:
             family.trained[stage] = status.manifest
+
+
+def _add_account(family: Family, stage: Stage, entry: StageStatus, child: Object, found: GpuAccount | None) -> None:
+    """What a child has spent; as it was seen last where another release wrote it. Nothing of one without GPUs."""
+    uid = child["metadata"]["uid"]
+    if found is None and entry.held is not None and entry.held.uid == uid:
+        family.accounts[stage] = entry.held
+    elif found is not None and (found.held_gpus or found.gpu_seconds is not None):
+        family.accounts[stage] = ChildAccount(
+            uid=uid, gpu_seconds=found.gpu_seconds, held_gpus=found.held_gpus, held_since=found.held_since
+        )
 
 
 Sp = TypeVar("Sp", bound=ApiModel)
@@ -202,7 +215,3 @@ def _said(conditions: list[Condition], progress: str) -> tuple[str, Reason]:
 def _is_true(conditions: list[Condition], kind: ConditionType) -> bool:
     found = find_condition(conditions, kind)
     return found is not None and found.status == "True"
-
-
-def _rljob_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float:
-    return float(status.gpu_seconds or 0) + (budget.running_gpu_seconds(spec, status, now) or 0.0)

@@ -40,7 +40,7 @@ async def see_round(
         runs=family.runs,
         strays=tuple(family.strays),
         trainings=family.trainings,
-        gpu_seconds=family.gpu_seconds,
+        accounts=family.accounts,
         pool_pods=len(serving),
         stuck=stuck(serving, now),
     )

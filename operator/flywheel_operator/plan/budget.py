@@ -7,11 +7,12 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from flywheel_api.base import format_time, parse_decimal, parse_duration, parse_time
+from flywheel_api.common import GpuAccount
 from flywheel_api.conditions import Reason
-from flywheel_api.pool import RolloutPoolStatus
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import BudgetSpec, RoleTokens, StageStatus
+from flywheel_api.round_status import ChildAccount
 from flywheel_operator.model import Problem
 
 
@@ -27,32 +28,40 @@ def zero(budget: BudgetSpec) -> Problem | None:
     return Problem(Reason.BUDGET_ZERO, text)
 
 
-def running_gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> float | None:
-    """GPU-seconds of the attempt that runs now; None when none runs, or it has no GPU."""
-    gpus, since = spec.nodes * spec.gpus_per_node, status.held_since or status.running_since
-    if gpus == 0 or since is None:
-        return None
-    return (now - parse_time(since)).total_seconds() * gpus
+def gpu_seconds(account: GpuAccount, now: datetime) -> float:
+    """GPU-seconds up to now: of GPUs that pods hold, not of those that they wait for."""
+    since = parse_time(account.held_since) if account.held_since else now
+    return float(account.gpu_seconds or 0) + max(0.0, (now - since).total_seconds()) * account.held_gpus
 
 
-def pool_seconds(status: RolloutPoolStatus, now: datetime) -> float:
-    """GPU-seconds of a pool up to now: of GPUs that its pods hold, not of those that it waits for."""
-    since = parse_time(status.held_since) if status.held_since else now
-    return float(status.gpu_seconds or 0) + (now - since).total_seconds() * status.held_gpus
-
-
-def held(status: RolloutPoolStatus, gpus: int, now: datetime) -> dict[str, object]:
-    """What changes in a pool's account when its pods hold another number of GPUs."""
-    if gpus == status.held_gpus:
+def held(account: GpuAccount, gpus: int, now: datetime) -> dict[str, object]:
+    """What changes in an account when pods hold another number of GPUs."""
+    if gpus == account.held_gpus:
         return {}
-    spent = f"{pool_seconds(status, now):.0f}"
+    spent = f"{gpu_seconds(account, now):.0f}"
     return {"gpu_seconds": spent, "held_gpus": gpus, "held_since": format_time(now) if gpus else None}
 
 
-def gpu_seconds(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> str | None:
-    """GPU-seconds of all attempts, the one that runs now included; None without GPUs."""
-    spent = running_gpu_seconds(spec, status, now)
-    return status.gpu_seconds if spent is None else f"{float(status.gpu_seconds or 0) + spent:.0f}"
+def stage_seconds(stage: StageStatus, now: datetime) -> float:
+    """GPU-seconds of a stage: of what is done or gone, and of what carries it out now."""
+    return float(stage.gpu_seconds or 0) + (gpu_seconds(stage.held, now) if stage.held else 0.0)
+
+
+def paid(stage: StageStatus, now: datetime) -> StageStatus:
+    """The stage when what carried it out is done or gone: what that spent is the stage's now, once."""
+    if stage.held is None:
+        return stage
+    return stage.model_copy(update={"gpu_seconds": f"{stage_seconds(stage, now):.0f}", "held": None})
+
+
+def followed(stage: StageStatus, child: ChildAccount | None, now: datetime) -> StageStatus:
+    """The stage with its child's account as that is seen now.
+
+    A child that is gone, whoever took it away, spent what it had spent and held, up to the look that misses it.
+    """
+    if stage.held is not None and (child is None or child.uid != stage.held.uid):
+        stage = paid(stage, now)
+    return stage if child == stage.held else stage.model_copy(update={"held": child})
 
 
 def time_left(spec: RLJobSpec, status: RLJobStatus, now: datetime) -> timedelta:

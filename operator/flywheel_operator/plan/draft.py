@@ -10,7 +10,7 @@ from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState
 from flywheel_api.stages import Stage
 from flywheel_api.written import hash_of, is_current, written
-from flywheel_operator.model import Action, Meta, Note, Plan, Problem, RoundSeen, RunState, Timings, delete
+from flywheel_operator.model import Action, Meta, Note, Plan, Problem, Record, RoundSeen, RunState, Timings, delete
 from flywheel_operator.plan import budget, graph, results, texts
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
 
@@ -43,6 +43,8 @@ class Draft:
         self.conditions = Conditions(status.conditions, meta.generation, now)
         self.conditions.first_visit(FIRST_VISIT | ({C.EXPORTED: "not promoted yet"} if spec.export else {}))
         self.stages = graph.stages_of(spec, status.stages, status.base_digest)
+        if status.finished_at is None:
+            self._keep_books()
         self.actions: list[Action] = []
         self.notes: list[Note] = []
 
@@ -63,26 +65,32 @@ class Draft:
         reason, message = (problem.reason, problem.message) if problem else (Reason.AVAILABLE, "")
         self.conditions.set(kind, problem is None, reason, message)
 
+    def _keep_books(self) -> None:
+        """What running attempts have spent up to now, before anything is decided: whatever goes has been counted."""
+        for stage, status in self.stages.items():
+            progress = self.seen.records.get(stage, Record()).progress
+            if progress is not None and status.state is StageState.RUNNING:
+                status = status.model_copy(update={"tokens": results.tokens(status.tokens, progress.tokens)})
+            self.stages[stage] = budget.followed(status, self.seen.accounts.get(stage), self.now)
+
     def account(self, stage: Stage) -> None:
-        """GPU-seconds of what just ended are added to the stage's."""
-        spent = self.seen.gpu_seconds.get(stage, 0.0)
-        if spent:
-            total = float(self.stages[stage].gpu_seconds or 0) + spent
-            self.set(stage, gpu_seconds=f"{total:.0f}")
+        """What carries a stage out has ended, or is ended: what it spent is the stage's."""
+        self.stages[stage] = budget.paid(self.stages[stage], self.now)
 
     def exhausted(self) -> Problem | None:
         """What of the budget has run out, if anything."""
         used = budget.tokens_used(self.stages.values())
-        spent = sum(float(s.gpu_seconds or 0) for s in self.stages.values()) + sum(self.seen.gpu_seconds.values())
+        spent = sum(budget.stage_seconds(s, self.now) for s in self.stages.values())
         return budget.exhausted(self.spec.budget, self.old.started_at, spent, used, self.now)
 
     def sweep(self, but: Stage | None = None) -> None:
         """Children that run or hold hardware go; Jobs and RLJobs that ended stay, with their logs and curves."""
         done = {a.name for a in self.actions}
-        for run in (run for stage, run in self.seen.runs.items() if stage is not but):
+        for stage, run in ((stage, run) for stage, run in self.seen.runs.items() if stage is not but):
             ended = run.child.kind != POOL.kind and run.state in (RunState.SUCCEEDED, RunState.ENDED)
             if not ended and not run.child.deleting and run.child.name not in done:
                 self.actions.append(delete(run.child))
+                self.account(stage)
         self.actions += [delete(c) for c in self.seen.strays if not c.deleting and c.name not in done]
 
     def _say_refusal(self) -> bool:

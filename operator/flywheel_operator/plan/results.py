@@ -30,7 +30,6 @@ from flywheel_api.round import (
     ScoreStatus,
     StageCounts,
     StageStatus,
-    UsageStatus,
 )
 from flywheel_api.round_status import RoundScores, SuiteMean
 from flywheel_api.stages import Stage
@@ -138,17 +137,14 @@ def spent(stages: Mapping[Stage, StageStatus], manifests: Mapping[Stage, Manifes
 
 def with_usage(old: FlywheelRoundStatus, new: FlywheelRoundStatus, now: datetime) -> FlywheelRoundStatus:
     """Usage is brought up to date together with other changes only: time alone writes nothing (law 11)."""
-    seconds = sum(float(s.gpu_seconds or 0) for s in new.stages)
-    usage = UsageStatus(
-        gpu_hours=f"{seconds / 3600:.2f}" if seconds else "0",
-        wall_clock=old.usage.wall_clock,
-        tokens=budget.as_list(budget.tokens_used(new.stages)),
-    )
+    usage = old.usage.model_copy(update={"tokens": budget.as_list(budget.tokens_used(new.stages))})
     new = new.model_copy(update={"usage": usage})
     if new == old or new.started_at is None or old.finished_at is not None:
         return new
     took = timedelta(seconds=int((now - parse_time(new.started_at)).total_seconds()))
-    return new.model_copy(update={"usage": usage.model_copy(update={"wall_clock": format_duration(took)})})
+    seconds = sum(budget.stage_seconds(stage, now) for stage in new.stages)
+    spent = {"wall_clock": format_duration(took), "gpu_hours": f"{seconds / 3600:.2f}" if seconds else "0"}
+    return new.model_copy(update={"usage": usage.model_copy(update=spent)})
 
 
 def decimal(value: float) -> str:

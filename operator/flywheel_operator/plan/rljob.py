@@ -197,19 +197,15 @@ class _Planner:
         return self._answer(changes, (self._create(self.status.attempt),), self.times.poll)
 
     def _queued(self, run: Run) -> Plan[RLJobStatus]:
-        """Somebody else decides when it runs. What it ran before that is spent; its clocks begin anew afterwards."""
+        """Somebody else decides when it runs. Its clocks begin anew afterwards."""
         return self._waits(run, self._stopped() | {"phase": "Queued", "starting_since": None, "eta": None})
 
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
         since = self.status.starting_since or format_time(self.now)
-        changes: Changes = {"phase": "Starting", "starting_since": since, "held_since": self._held_since()}
+        changes: Changes = {"phase": "Starting", "starting_since": since}
         if attempt.begins(run, parse_time(since), self.now, self.times.poll):
             return self._answer(changes | {"child": self._ref(run)}, requeue=self.times.poll)
         return self._waits(run, changes)
-
-    def _held_since(self) -> str | None:
-        """Since when nodes have given GPUs to pods of the attempt: they are held while the others still wait."""
-        return self.status.held_since or (format_time(self.now) if self.seen.gpus else None)
 
     def _waits(self, run: Run, changes: Changes) -> Plan[RLJobStatus]:
         text = run.text or f"RayJob {run.child.name} is starting"
@@ -231,7 +227,6 @@ class _Planner:
             "awaited_since": None,
             "starting_since": self.status.starting_since or format_time(self.now),
             "running_since": self.status.running_since or format_time(self.now),
-            "held_since": self._held_since(),
         }
         fact = run.evidence
         if fact is not None and self.status.disruption is None:
@@ -328,9 +323,8 @@ class _Planner:
 
     # ---- small parts ----------------------------------------------------------------------------------------------
     def _stopped(self) -> Changes:
-        """Nothing runs: the clocks of an attempt stop, and what it ran is accounted for."""
-        clocks = dict.fromkeys(("running_since", "held_since", "awaited_since"))
-        return {"gpu_seconds": budget.gpu_seconds(self.spec, self.status, self.now), **clocks}
+        """Nothing runs: the clocks of an attempt stop."""
+        return dict.fromkeys(("running_since", "awaited_since"))
 
     def _name(self, number: int) -> str:
         return child_name(self.meta.name, self.meta.uid, TRAIN_STAGE, number)
@@ -369,7 +363,9 @@ class _Planner:
         actions += tuple(delete(c) for c in self.seen.others if not c.deleting and c.name not in named)
         over = changes.get("finished_at") or self.status.finished_at
         refused = not over and self.conditions.refused(self.seen.refused, waiting=bool(actions))
-        fixed = {"observed_generation": self.meta.generation, "conditions": self.conditions.result()}
+        fixed = {"observed_generation": self.meta.generation, "conditions": self.conditions.result()} | budget.held(
+            self.status, self.seen.gpus, self.now
+        )
         status = self.status.model_copy(update=fixed | changes)
         again = REFUSED_AGAIN if refused else requeue
         return Plan(status, actions, tuple(self.notes), again, more=status.phase != self.status.phase)

@@ -114,8 +114,6 @@ def to_greet(status: StageStatus, view: View) -> bool:
 
 def advance(definition: StageDef, status: StageStatus, view: View) -> Step:
     """One step of a running attempt."""
-    if view.record.progress is not None:
-        status = status.model_copy(update={"tokens": results.tokens(status.tokens, view.record.progress.tokens)})
     current = attempt.Attempt(
         started=parse_time(status.starting_since) if status.starting_since else view.now,
         child=status.child,

@@ -138,8 +138,8 @@ def test_gpus_that_are_held_and_those_that_work() -> None:
     put(cache, "RolloutPool", "loading", {}, serving | {"phase": "Starting"})
     put(cache, "RolloutPool", "own", {}, serving)
     shape = {"nodes": 2, "gpusPerNode": 8}
-    put(cache, "RLJob", "trains", shape, {"phase": "Running", "heldSince": "x"})
-    put(cache, "RLJob", "starts", shape, {"phase": "Starting", "heldSince": "x"})
+    put(cache, "RLJob", "trains", shape, {"phase": "Running", "heldGpus": 16})
+    put(cache, "RLJob", "starts", shape, {"phase": "Starting", "heldGpus": 16})
     put(cache, "RLJob", "waits", shape, {"phase": "Queued"})
     found = figures(cache)["flywheel_gpus"]
     assert {(dict(k)["kind"], dict(k)["state"]): v for k, v in found.items()} == {

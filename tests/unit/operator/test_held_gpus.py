@@ -11,8 +11,6 @@ import yaml
 
 from flywheel_api.base import format_time
 from flywheel_api.pool import RolloutPoolStatus
-from flywheel_api.rljob import RLJobSpec
-from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, StageState, StageStatus
 from flywheel_api.stages import PIPELINE, Runs, Stage
 from flywheel_operator.model import RoundSeen
@@ -47,19 +45,8 @@ def test_a_pool_is_charged_for_what_its_pods_hold() -> None:
     status = RolloutPoolStatus()
     for minutes, gpus in ((0, 0), (60, 8), (75, 8), (90, 16), (150, 0), (500, 0)):
         status = status.model_copy(update=budget.held(status, gpus, at(minutes)))
-    assert budget.pool_seconds(status, at(900)) == 30 * 60 * 8 + 60 * 60 * 16
+    assert budget.gpu_seconds(status, at(900)) == 30 * 60 * 8 + 60 * 60 * 16
     assert status.held_since is None
-
-
-def test_a_training_is_charged_from_the_first_pod_that_has_its_gpus() -> None:
-    """They are held while the other nodes are waited for and while models are fetched."""
-    spec = RLJobSpec.model_validate(
-        {"model": "hf://a/b", "data": {"train": ["s3://b/x.parquet"]}, "reward": {"type": "Math"}, "gpusPerNode": 8}
-    )
-    status = RLJobStatus(held_since=format_time(at(10)), running_since=format_time(at(40)))
-    assert budget.running_gpu_seconds(spec, status, at(70)) == 60 * 60 * 8
-    asked = RLJobStatus(starting_since=format_time(NOW))
-    assert budget.running_gpu_seconds(spec, asked, at(70)) is None, "asked for, and not had"
 
 
 def starts(done: dict[Stage, float], running: set[Stage], now: float, gpus: bool = True) -> Starts:

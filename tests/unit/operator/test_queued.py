@@ -36,7 +36,9 @@ RUNS = Run(CHILD, RunState.RUNNING)
 
 def look(status: RLJobStatus, at: float, run: Run | None, **record: Any) -> Plan[RLJobStatus]:
     """A look `at` so many hours after the start."""
-    return plan_rljob(META, SPEC, status, RLJobSeen(run=run, record=Record(**record)), clock(at), Timings())
+    gpus = 8 if run is not None and run.state is RunState.RUNNING else 0
+    seen = RLJobSeen(run=run, record=Record(**record), gpus=gpus)
+    return plan_rljob(META, SPEC, status, seen, clock(at), Timings())
 
 
 def clock(hours: float) -> datetime:

@@ -320,9 +320,17 @@ def test_no_progress_is_a_stall_and_ends_the_attempt() -> None:
     assert stale.status.attempts[-1].cause is Cause.STALLED
 
 
-def test_gpu_seconds_are_running_time_times_gpus() -> None:
-    plan = ended(Cause.APP, running(), NOW + timedelta(seconds=100))
-    assert plan.status.gpu_seconds == "800"
+def test_gpus_are_counted_while_pods_have_them_whatever_the_attempt_does() -> None:
+    """One node of two for 100 s, both for 50 s while the program runs, and 30 s until the pods of the dead one go."""
+    status = started()
+    for after, gpus, state in ((0, 4, RunState.STARTING), (100, 8, RunState.RUNNING)):
+        run = Run(CHILD, state)
+        status = step(status, NOW + timedelta(seconds=after), run=run, gpus=gpus).status
+    failed = Run(CHILD, RunState.ENDED, ended=Ended(Cause.APP, "Because", "it said so"))
+    status = step(status, NOW + timedelta(seconds=150), run=failed, gpus=8).status
+    assert status.attempts
+    status = step(status, NOW + timedelta(seconds=180)).status
+    assert (status.gpu_seconds, status.held_gpus, status.held_since) == ("1040", 0, None)
 
 
 def test_starting_too_long_is_capacity_and_tells_why() -> None:
