@@ -63,7 +63,7 @@ class StoreRef(ApiModel):
     """Which S3 store to use.
 
     A Secret of this namespace with the keys endpoint, bucket, accessKey, secretKey and, optionally, region, prefix,
-    caBundle and secure.
+    caBundle and secure. Without accessKey and secretKey the pods' own identity counts.
     """
 
     secret_name: SecretName = Field(default=DEFAULT_STORE_SECRET, description="Name of that Secret.")

@@ -42,7 +42,9 @@ CHAPTERS = (
             ),
             Reason.SECRET_KEY_MISSING: Told(
                 "The Secret is there but lacks keys; the message lists them.",
-                "A store Secret needs `endpoint`, `bucket`, `accessKey` and `secretKey`.",
+                "A store Secret needs `endpoint` and `bucket`, and `accessKey` with `secretKey` unless pods have an "
+                "identity of their own ([store.md](store.md#without-keys)): then neither. The operator looks with "
+                "its own ServiceAccount (`serviceAccount.annotations` of the chart), pods with theirs.",
             ),
             Reason.SECRET_KEY_INVALID: Told(
                 "A key of the Secret holds what cannot be used; the message names the key and says what "

@@ -259,5 +259,6 @@ STORE_ENV = {
     "caBundle": "FLYWHEEL_S3_CA_BUNDLE",
 }
 """Key of the store Secret to environment variable; the first four are required, the rest optional."""
-STORE_REQUIRED_KEYS = ("endpoint", "bucket", "accessKey", "secretKey")
+STORE_REQUIRED_KEYS = ("endpoint", "bucket")
+STORE_KEY_PAIR = ("accessKey", "secretKey")  # both, or none where pods have an identity of their own
 DEFAULT_PREFIX = "flywheel"

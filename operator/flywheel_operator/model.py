@@ -155,7 +155,10 @@ class NodesSeen:
 
 @dataclass(frozen=True)
 class Found:
-    """What a round's preflight found; `base` is set when everything is there."""
+    """What a round's preflight found; `base` is set when everything is there.
+
+    `credentials`: whose they are for the store, where it is not the Secret that has keys.
+    """
 
     problem: Problem | None = None
     store_problem: Problem | None = None
@@ -165,6 +168,7 @@ class Found:
     earlier: tuple[str, ...] = ()
     estimate: EstimateStatus | None = None
     nodes: NodesSeen | None = None
+    credentials: str = ""
 
 
 @dataclass(frozen=True)
@@ -214,6 +218,7 @@ class RLJobSeen:
     checkpoint_bytes: float | None = None
     gpus: int = 0
     nodes: NodesSeen | None = None
+    credentials: str = ""
     twin: str | None = None
     refused: Problem | None = None
 
@@ -242,6 +247,7 @@ class PoolSeen:
     pods: int = 0
     gpus: int = 0
     nodes: NodesSeen | None = None
+    credentials: str = ""
     refused: Problem | None = None
 
 

@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -117,8 +119,8 @@ def _pools(silence: float) -> dict[str, type[HTTPConnectionPool]]:
     class Tls(HTTPSConnection):
         def connect(self) -> None:
             super().connect()
-            assert isinstance(self.sock, _Bounded)
-            self.sock.silence = silence
+            if isinstance(self.sock, _Bounded):  # not so through a proxy that speaks TLS itself
+                self.sock.silence = silence
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = Plain
@@ -140,14 +142,33 @@ def _context(settings: StoreSettings) -> ssl.SSLContext | None:
 
 def pool_of(settings: StoreSettings, limits: Limits) -> urllib3.PoolManager:
     """Connections to a store that repeat nothing and follow no redirect: every outcome is seen by the caller."""
-    pool = urllib3.PoolManager(
-        timeout=urllib3.Timeout(connect=limits.connect, read=limits.silence),
-        maxsize=CONNECTIONS,
-        retries=False,
-        ssl_context=_context(settings),
-    )
+    pool = manager(proxy_for(settings.where), limits, _context(settings))
     pool.pool_classes_by_scheme = _pools(limits.silence)
     return pool
+
+
+def manager(proxy: str | None, limits: Limits, context: ssl.SSLContext | None) -> urllib3.PoolManager:
+    """Connections that repeat nothing, through a proxy if there is one."""
+    more: dict[str, Any] = {
+        "timeout": urllib3.Timeout(connect=limits.connect, read=limits.silence),
+        "maxsize": CONNECTIONS,
+        "retries": False,
+        "ssl_context": context,
+    }
+    if proxy is None:
+        return urllib3.PoolManager(**more)
+    user = urllib3.util.parse_url(proxy).auth
+    headers = urllib3.make_headers(proxy_basic_auth=unquote(user)) if user else None
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **more)
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that this pod's variables (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY, NO_PROXY) name for an address."""
+    at, proxies = urlsplit(url), getproxies_environment()
+    found = proxies.get(at.scheme) or proxies.get("all")
+    if not found or proxy_bypass(at.netloc):
+        return None
+    return found if "://" in found else f"http://{found}"
 
 
 class Patience:

@@ -203,8 +203,8 @@ _ANSWERS = (
         (401, 403),
         StoreUnavailable,
         Reason.STORE_DENIED,
-        "the store at {where} refuses {did} ({code}): check accessKey and secretKey of the store Secret, and that "
-        "their policy allows {action} in bucket {bucket!r} below the prefix",
+        "the store at {where} refuses {did} ({code}): check accessKey and secretKey of the store Secret (without "
+        "them, the role of this pod), and that their policy allows {action} in bucket {bucket!r} below the prefix",
     ),
     _kind(r"^HTTP 413$|EntityTooLarge", (413,), StoreRefused, Reason.STORE_REFUSED,
           "something before the store at {where} takes no request of that size ({code}): let 64 MiB pass there "
@@ -233,6 +233,8 @@ _CERTIFICATES = (
      "caBundle of the store Secret"),
 )  # fmt: skip
 _SOCKETS = (
+    (r"ProxyError|Tunnel connection failed",
+     "the proxy before it does not answer or refuses: correct HTTPS_PROXY of this pod, or name the store in NO_PROXY"),
     (r"WRONG_VERSION_NUMBER|HTTP_REQUEST|RECORD_LAYER|record layer",
      "it speaks no TLS there: write http:// in endpoint, or another port"),
     (r"NameResolution|getaddrinfo|not known|No address", "its name does not resolve: check endpoint and DNS"),

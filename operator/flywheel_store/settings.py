@@ -18,7 +18,7 @@ import certifi
 
 from flywheel_api.base import secret_value
 from flywheel_api.conditions import Reason
-from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_REQUIRED_KEYS
+from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_KEY_PAIR, STORE_REQUIRED_KEYS
 from flywheel_store.errors import StoreProblem
 
 _ENDPOINT = re.compile(
@@ -36,7 +36,8 @@ _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECA
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _SECURE = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = (
-    "a store Secret has the keys endpoint, bucket, accessKey and secretKey (optional: region, prefix, secure, caBundle)"
+    "a store Secret has the keys endpoint, bucket, accessKey and secretKey (optional: region, prefix, secure, "
+    "caBundle; without both accessKey and secretKey the pods' own identity counts)"
 )
 
 
@@ -53,6 +54,11 @@ class StoreSettings:
     access_key: str = field(repr=False)
     secret_key: str = field(repr=False)
     ca_bundle: str | None = field(default=None, repr=False)
+
+    @property
+    def by_identity(self) -> bool:
+        """Whether requests are signed by the identity of the pod, as the Secret has no keys."""
+        return not self.access_key
 
     @property
     def where(self) -> str:
@@ -93,7 +99,8 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
     missing key, or the key whose value cannot be used; it never quotes a value.
     """
     text = {key: values.get(key, "").strip() for key in STORE_ENV}
-    missing = [names[key] for key in STORE_REQUIRED_KEYS if not text[key]]
+    pair = STORE_KEY_PAIR if any(text[key] for key in STORE_KEY_PAIR) else ()  # one alone is a mistake
+    missing = [names[key] for key in (*STORE_REQUIRED_KEYS, *pair) if not text[key]]
     if missing:
         raise StoreProblem(Reason.SECRET_KEY_MISSING, f"{source} lacks {', '.join(missing)}: {_KEYS}")
 
@@ -103,7 +110,7 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
 
     for key, value in text.items():
         need(key, key == "caBundle" or value.isprintable(), "holds a line break or another control character")
-    for key in ("accessKey", "secretKey"):
+    for key in pair:
         try:
             secret_value(text[key])
         except ValueError as error:
@@ -170,4 +177,9 @@ def tls_context(settings: StoreSettings) -> ssl.SSLContext | None:
         if "-----BEGIN" not in certificates:
             raise ValueError("no PEM")  # an empty text would mean: trust whom the system trusts
         return ssl.create_default_context(cadata=certificates)
-    return ssl.create_default_context(cafile=os.environ.get("SSL_CERT_FILE") or certifi.where())
+    return ssl.create_default_context(cafile=authorities())
+
+
+def authorities() -> str:
+    """The file of those whom a pod trusts: SSL_CERT_FILE, else certifi's."""
+    return os.environ.get("SSL_CERT_FILE") or certifi.where()

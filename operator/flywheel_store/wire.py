@@ -18,13 +18,13 @@ from urllib.parse import SplitResult, quote, urlencode, urlsplit
 from xml.etree import ElementTree
 
 import urllib3
-from minio.credentials import Credentials
 from minio.signer import sign_v4_s3
 from urllib3 import BaseHTTPResponse
 
 from flywheel_store.checks import by_md5
 from flywheel_store.connection import Limits, pool_of
 from flywheel_store.errors import NO_S3, Refusal
+from flywheel_store.identity import provider_of
 from flywheel_store.settings import StoreSettings
 
 DEFAULT_REGION = "us-east-1"
@@ -67,7 +67,7 @@ class Wire:
         self._settings = settings
         self._pool = pool_of(settings, limits)
         self._limits = limits
-        self._keys = Credentials(settings.access_key, settings.secret_key)
+        self._signs_with = provider_of(settings, limits)
         self._region = settings.region or DEFAULT_REGION
 
     def send(
@@ -146,6 +146,9 @@ class Wire:
         now, sha256 = datetime.now(UTC), body.sha256 if body is not None else _NOTHING
         content = sha256 if sha256 and not self._settings.secure else "UNSIGNED-PAYLOAD"
         signed: dict[str, str | list[str] | tuple[str]] = {"Host": url.netloc, "User-Agent": "flywheel", **headers}
+        keys = self._signs_with.retrieve()
+        if keys.session_token:
+            signed["x-amz-security-token"] = keys.session_token
         signed["x-amz-date"] = now.strftime("%Y%m%dT%H%M%SZ")
         signed["x-amz-content-sha256"] = content
         if body is not None:
@@ -155,7 +158,7 @@ class Wire:
             url=url,
             region=self._region,
             headers=signed,
-            credentials=self._keys,
+            credentials=keys,
             content_sha256=content,
             date=now,
         )

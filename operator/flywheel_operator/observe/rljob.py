@@ -52,8 +52,10 @@ async def see_rljob(context: Context, meta: Meta, spec: RLJobSpec, status: RLJob
         return seen
     try:
         if is_open(status):
-            return await _attempt(context, meta, spec, status, seen, pods, now)
-        return await _between(context, meta, spec, status, seen, now)
+            seen = await _attempt(context, meta, spec, status, seen, pods, now)
+        else:
+            seen = await _between(context, meta, spec, status, seen, now)
+        return replace(seen, credentials=context.stores.credentials(meta.namespace, spec.store.secret_name))
     except StoreProblem as error:
         return replace(seen, store_problem=Problem(error.reason, str(error)))
 

@@ -47,9 +47,12 @@ async def see_round(
     if status.finished_at is not None:
         return seen
     if stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED:
-        return replace(seen, **vars(await round_preflight(context, meta, spec)))
+        found = await round_preflight(context, meta, spec)
+        how = context.stores.credentials(meta.namespace, spec.store.secret_name)
+        return replace(seen, **vars(replace(found, credentials=how)))
     try:
         store = await context.stores.store(meta.namespace, spec.store.secret_name)
+        seen = replace(seen, credentials=context.stores.credentials(meta.namespace, spec.store.secret_name))
         return await _Store(context.results, store, meta, spec, status, stages, now).add(seen, family.trained)
     except StoreProblem as error:
         return replace(seen, store_problem=Problem(error.reason, str(error)))

@@ -38,6 +38,11 @@ class StoreBook:
         """The store behind a Secret. Raises StoreProblem naming the Secret or the key that is missing."""
         return (await self._entry(namespace, secret)).store
 
+    def credentials(self, namespace: str, secret: str) -> str:
+        """Whose the credentials for a store that was read are, where its Secret has none."""
+        known = self._entries.get((namespace, secret))
+        return "credentials: identity" if known is not None and known.store.settings.by_identity else ""
+
     async def checked(self, namespace: str, secret: str) -> tuple[ObjectStore | None, Problem | None]:
         """The store, probed; or why it cannot be used."""
         try:

@@ -46,10 +46,14 @@ class Conditions:
             if kind.value not in written:
                 self.set(kind, None, Reason.PENDING, message)
 
-    def passed(self) -> None:
+    def passed(self, credentials: str) -> None:
         """What had to be there before anything starts is there."""
         self.set(C.PREFLIGHT, True, Reason.PASSED, "")
-        self.set(C.STORAGE_READY, True, Reason.AVAILABLE, "")
+        self.stored(credentials)
+
+    def stored(self, credentials: str) -> None:
+        """The store can be used, by credentials that are told where they are not the Secret's keys."""
+        self.set(C.STORAGE_READY, True, Reason.AVAILABLE, credentials)
 
     def nodes(self, seen: NodesSeen | None) -> None:
         """Whether nodes can hold what will be made; what was said before stays where nobody looked again."""

@@ -79,7 +79,7 @@ class _Planner:
         self.conditions.nodes(self.seen.nodes)
         if problem is not None:
             return self._blocked(problem)
-        self.conditions.passed()
+        self.conditions.passed(self.seen.credentials)
         wanted = next((r for r in self.seen.revisions if r.revision == self.seen.wanted), None)
         if wanted is None:
             return self._create()

@@ -206,6 +206,10 @@ def test_the_store_secret_is_made_only_when_asked_for_and_complete(render: Rende
     keys = "store.create=true,store.endpoint=http://s3:9000,store.bucket=b,store.accessKey=a,store.secretKey=s"
     made = only(render(*LOCAL, "--set", keys), "Secret")
     assert made["stringData"] == {"endpoint": "http://s3:9000", "bucket": "b", "accessKey": "a", "secretKey": "s"}
+    by_identity = only(render(*LOCAL, "--set", f"{keys},store.accessKey=,store.secretKey="), "Secret")
+    assert by_identity["stringData"] == {"endpoint": "http://s3:9000", "bucket": "b"}
+    done = run(helm, "template", "fw", str(CHART), *LOCAL, "--set", f"{keys},store.secretKey=")
+    assert "store.create needs store.secretKey" in done.stderr, "one key alone is a mistake"
 
 
 def test_notes_say_what_to_do_next(helm: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,22 @@ async def test_preflight_names_the_fix_and_starts_nothing(breakage: Any, reason:
     before = len(world.kube.log)
     await turns(world, 5)
     assert len(world.kube.log) == before, "a blocked round writes nothing"
+
+
+async def test_a_store_without_keys_says_whose_credentials_count() -> None:
+    world = World()
+    for key in ("accessKey", "secretKey"):
+        del world.kube.objects[("Secret", NS, "flywheel-s3")]["data"][key]
+    world.store.settings = replace(world.store.settings, access_key="", secret_key="")
+    world.apply(ROUND)
+    await world.run()
+    said = {kind: world.condition("StorageReady", kind, o["metadata"]["name"])["message"]
+            for kind in ("FlywheelRound", "RLJob", "RolloutPool") for o in world.of_kind(kind)}  # fmt: skip
+    assert world.status()["verdict"] == "Promoted" and set(said.values()) == {"credentials: identity"}, said
+    pods = [p for p in world.of_kind("Job")[0]["spec"]["template"]["spec"]["containers"][0]["env"] if "S3" in p["name"]]
+    keys = {p["name"]: p["valueFrom"]["secretKeyRef"].get("optional") for p in pods}
+    assert keys["FLYWHEEL_S3_ACCESS_KEY"] is keys["FLYWHEEL_S3_SECRET_KEY"] is True, "the kubelet asks for neither"
+    assert keys["FLYWHEEL_S3_ENDPOINT"] is None
 
 
 @pytest.mark.parametrize("value", ["Bearer sk-live", '"sk-live"', "", "sk\nlive", "sk-live\n"])

@@ -129,6 +129,11 @@ def test_each_missing_key_is_named() -> None:
     assert caught.value.reason is Reason.SECRET_KEY_MISSING
     with pytest.raises(StoreProblem, match="lacks FLYWHEEL_S3_BUCKET, FLYWHEEL_S3_ACCESS_KEY"):
         from_env({STORE_ENV["endpoint"]: "http://x", STORE_ENV["secretKey"]: "s"})
+    for alone in ("accessKey", "secretKey"):
+        with pytest.raises(StoreProblem, match="lacks") as caught:
+            both({k: v for k, v in GOOD.items() if k != alone})
+        assert caught.value.reason is Reason.SECRET_KEY_MISSING, "one alone is a mistake, and no identity"
+    assert both({k: v for k, v in GOOD.items() if not k.endswith("Key")}).by_identity and not both(GOOD).by_identity
     for empty in ({}, {"data": None}, {"data": {}}):
         with pytest.raises(StoreProblem, match="lacks endpoint"):
             from_secret("s", empty)
