@@ -162,11 +162,13 @@ def test_no_wildcards_and_secrets_only_by_name(render: Render, args: tuple[str, 
 
 
 def test_with_namespaces_the_operator_has_no_rights_elsewhere(render: Render) -> None:
-    objects = render(*LOCAL)
-    own = only(objects, "ClusterRole", "flywheel-system:fw-flywheel")
-    assert {r for rule in own["rules"] for r in rule["resources"]} == {"customresourcedefinitions", "namespaces"}
-    assert {verb for rule in own["rules"] for verb in rule["verbs"]} == {"list", "watch"}
-    assert only(objects, "Role")["metadata"]["namespace"] == "flywheel-demo"
+    for more, seen in (((), {"nodes"}), (("--set", "rbac.nodes=false"), set())):
+        objects = render(*LOCAL, *more)
+        own = only(objects, "ClusterRole", "flywheel-system:fw-flywheel")
+        resources = {r: set(rule["verbs"]) for rule in own["rules"] for r in rule["resources"]}
+        assert resources.keys() == {"customresourcedefinitions", "namespaces"} | seen
+        assert resources.pop("nodes", {"list"}) == {"list"} and set.union(*resources.values()) == {"list", "watch"}
+        assert only(objects, "Role")["metadata"]["namespace"] == "flywheel-demo"
 
 
 def test_the_pods_account_is_bound_to_nothing(render: Render) -> None:
