@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from builder.errors import ToolError
 from cluster import node
@@ -41,54 +42,70 @@ def _model_uri(kube: Kubectl, settings: Settings) -> str | None:
     return f"s3://{data['bucket']}/{data.get('prefix') or 'flywheel'}/models/{BASE_MODEL}"
 
 
-def _fetch_report(kube: Kubectl, settings: Settings, images: Mapping[str, str], uri: str | None) -> Path | None:
+def _fetch_report(kube: Kubectl, settings: Settings, images: Mapping[str, str], found: dict[str, Any]) -> Path | None:
+    uri = found.get("status", {}).get("report")
     if not uri:
         return None
+    path = settings.report(found["metadata"]["name"])
     try:
-        settings.folder.mkdir(parents=True, exist_ok=True)
-        settings.report.write_bytes(jobs.read_file(kube, settings, images["jobs"], uri))
-        return settings.report
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(jobs.read_file(kube, settings, images["jobs"], uri))
+        return path
     except ToolError as error:
         print(f"the report could not be copied: {error}", file=sys.stderr)
         return None
 
 
 def up(settings: Settings) -> int:
-    """Sets everything up, runs the round, shows what came of it. 0 for Promoted and Held, 1 for Failed."""
+    """Sets everything up, runs the round or rounds, shows what came of each. 0 for Promoted and Held, 1 for Failed."""
     steps = Steps(settings.cluster.steps)
     set_up = {Cluster.LOCAL: setup.local, Cluster.KIND: kind.up, Cluster.EXISTING: setup.existing}[settings.cluster]
     prompt_tokens = domain.longest_prompt(settings.domain) if settings.domain else 0
     settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
-    with MemoryWatch() as memory:
-        kube, images = set_up(settings, steps)
-        print(
-            f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
-            f"{kube.line} -n {settings.namespace} get fwr -w"
-        )
-        domain_uri = setup.put_domain(kube, settings, images)
-        name, said = rounds.start(kube, settings, _model_uri(kube, settings), domain_uri, prompt_tokens)
-        print(f"round {settings.namespace}/{name} {said}", flush=True)
-        found = follow(kube, settings.namespace, name)
-        report = _fetch_report(kube, settings, images, found.get("status", {}).get("report"))
-    facts = {
+    promoted: str | None = None
+    for number in range(1, settings.rounds + 1):
+        with MemoryWatch() as memory:
+            if number == 1:
+                kube, images = set_up(settings, steps)
+                print(
+                    f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
+                    f"{kube.line} -n {settings.namespace} get fwr -w"
+                )
+                domain_uri = setup.put_domain(kube, settings, images)
+                first = rounds.seeded(rounds.read(kube, settings.round_file), settings.seed)
+            wanted = rounds.turn(first, number, promoted)
+            name = wanted["metadata"]["name"]
+            said = rounds.start(kube, settings, wanted, _model_uri(kube, settings), domain_uri, prompt_tokens)
+            print(f"round {settings.namespace}/{name} {said}", flush=True)
+            found = follow(kube, settings.namespace, name)
+        _tell(kube, settings, images, found, {"setup_seconds": steps.seconds, "memory": memory.facts()})
+        if verdict(found) == "Failed":
+            diagnose.save(kube, settings.namespace, settings.folder / "diagnostics")
+            print("\n" + "\n".join(diagnose.lines(kube, settings.namespace, found)), file=sys.stderr)
+            print(f"Saved:                 {settings.folder / 'diagnostics'}", file=sys.stderr)
+            return 1
+        promoted = name if verdict(found) == "Promoted" else promoted
+    return 0
+
+
+def _tell(
+    kube: Kubectl, settings: Settings, images: Mapping[str, str], found: dict[str, Any], facts: dict[str, Any]
+) -> None:
+    """Shows what came of a round, and writes it down."""
+    report = _fetch_report(kube, settings, images, found)
+    facts |= {
         "report": str(report) if report else None,
         "kubeconfig": str(kube.kubeconfig),
         "kubectl": kube.line,
-        "setup_seconds": steps.seconds,
-        "setup_total_seconds": round(sum(steps.seconds.values()), 1),
-        "memory": memory.facts(),
+        "setup_total_seconds": round(sum(facts["setup_seconds"].values()), 1),
         "images": dict(images),
     }
-    summary.write(settings.result_file, summary.result(found, facts))
+    file = settings.result(found["metadata"]["name"])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    summary.write(file, summary.result(found, facts))
     summary.show(found, kube, settings.namespace, report)
-    print(f"Result    {settings.result_file}")
-    print("Remove    make demo-down")
-    if verdict(found) == "Failed":
-        diagnose.save(kube, settings.namespace, settings.folder / "diagnostics")
-        print("\n" + "\n".join(diagnose.lines(kube, settings.namespace, found)), file=sys.stderr)
-        print(f"Saved:                 {settings.folder / 'diagnostics'}", file=sys.stderr)
-        return 1
-    return 0
+    print(f"Result    {file}")
+    print("Remove    make demo-down", flush=True)
 
 
 def _kube(settings: Settings) -> Kubectl:
@@ -119,8 +136,8 @@ def down(settings: Settings, purge: bool) -> int:
     if purge:
         shutil.rmtree(settings.folder, ignore_errors=True)
         settings.result_file.unlink(missing_ok=True)
-    elif settings.report.exists():
-        print(f"kept: {settings.report} and {settings.result_file}")
+    elif kept := [str(p) for p in (*settings.folder.glob("re*-*"), settings.folder / "report.html") if p.is_file()]:
+        print(f"kept: {', '.join(sorted(kept))}")
     return 0
 
 
@@ -148,7 +165,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
-        "up", help="set everything up and run a round (environment: CLUSTER, KUBECONFIG, ROUND, VALUES, WEATHER)"
+        "up",
+        help="set everything up and run a round or a chain (environment: README and docs/demo.md)",
     )
     item = commands.add_parser("watch", help="follow a round")
     item.add_argument("name", nargs="?", help="default: the round of examples/round.yaml, or of ROUND")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -25,37 +27,64 @@ def read(kube: Kubectl, file: Path) -> dict[str, Any]:
     return found
 
 
+def turn(first: dict[str, Any], number: int, promoted: str | None) -> dict[str, Any]:
+    """The `number`-th round of a chain that begins with `first`, from the model that an earlier one promoted, if any.
+
+    Rounds of a chain differ in seed, so that each draws seeds, personas and samples of its own.
+    """
+    made: dict[str, Any] = copy.deepcopy(first)
+    if number == 1:
+        return made
+    name = made["metadata"]["name"]
+    made["metadata"]["name"] = f"{re.sub(r'-?r?[0-9]+$', '', name) or name}-r{number}"
+    made["spec"]["seed"] = made["spec"].get("seed", 0) + number - 1
+    if promoted:
+        made["spec"]["base"] = {"round": promoted}
+    return made
+
+
+def seeded(first: dict[str, Any], seed: int | None) -> dict[str, Any]:
+    """The same round with another seed, in a campaign of its own: nothing of it is known to the other seeds' rounds."""
+    if seed is None:
+        return first
+    made: dict[str, Any] = copy.deepcopy(first)
+    made["metadata"]["name"] = f"s{seed}-{made['metadata']['name']}"
+    made["spec"] |= {"campaign": f"s{seed}-{made['spec'].get('campaign', 'demo')}", "seed": seed}
+    return made
+
+
 def start(
-    kube: Kubectl, settings: Settings, model_uri: str | None, domain_uri: str | None = None, prompt_tokens: int = 0
-) -> tuple[str, str]:
-    """Applies the round and returns (its name, what was done). A round that is over is deleted first.
+    kube: Kubectl,
+    settings: Settings,
+    wanted: dict[str, Any],
+    model_uri: str | None,
+    domain_uri: str | None = None,
+    prompt_tokens: int = 0,
+) -> str:
+    """Applies a round; what was done. One that is over is deleted first, unless it has a verdict and is of a chain.
 
     One that failed takes over what it had finished; one that has a verdict is run anew, since that is asked for.
     `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own; `domain_uri` says
     where the domain of the settings lies, `prompt_tokens` how long its prompts are.
     """
-    wanted = read(kube, settings.round_file)
     name = wanted["metadata"]["name"]
     found = kube.get("flywheelround", name, settings.namespace)
-    said, changed = "applied", False
+    said = "applied"
     if found is not None:
         over = verdict(found)
         if not over:
-            return name, "is there and at work: going on with it"
+            return "is there and at work: going on with it"
+        if over != "Failed" and settings.rounds > 1:
+            return f"is over ({over}): the chain goes on from it; `make demo-down` first to have it anew"
         kube.delete("flywheelround", name, settings.namespace)
         said = f"was over ({over}): deleted and applied again, it takes over what it had finished"
         if over != "Failed":
             said = f"was over ({over}): deleted, what it made stays in the store, and applied anew"
-            changed = wanted["spec"].setdefault("reuse", "Never") == "Never"
+            wanted["spec"].setdefault("reuse", "Never")
     if model_uri and str(wanted["spec"]["base"].get("model", "")).startswith("s3://"):
         wanted["spec"]["base"]["model"] = model_uri
-        changed = True
     if settings.domain is not None and domain_uri:
         domain.named_in(wanted, settings.domain.name, domain_uri, prompt_tokens)
-        changed = True
-    if changed:
-        wanted["metadata"]["namespace"] = settings.namespace
-        kube.apply([wanted])
-    else:
-        kube.run("-n", settings.namespace, "apply", "-f", str(settings.round_file))
-    return name, said
+    wanted["metadata"]["namespace"] = settings.namespace
+    kube.apply([wanted])
+    return said

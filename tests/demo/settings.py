@@ -48,6 +48,8 @@ class Settings:
     values: Path | None = None
     weather: str = ""  # text of a table of faults for the stand-in; empty is calm
     domain: Given | None = None
+    rounds: int = 1  # of a chain: each from the model that an earlier one promoted
+    seed: int | None = None  # of the chain, in a campaign of its own; None is the file's
 
     @property
     def existing(self) -> bool:
@@ -58,10 +60,13 @@ class Settings:
         """Output of each set-up step."""
         return self.folder / "log"
 
-    @property
-    def report(self) -> Path:
-        """Where the round's report is copied to."""
-        return self.folder / "report.html"
+    def report(self, name: str) -> Path:
+        """Where a round's report is copied to."""
+        return self.folder / f"report-{name}.html" if self.rounds > 1 else self.folder / "report.html"
+
+    def result(self, name: str) -> Path:
+        """Where what came of a round is written to."""
+        return self.folder / f"result-{name}.json" if self.rounds > 1 else self.result_file
 
 
 def image_variable(name: str) -> str:
@@ -77,6 +82,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
     round_file = Path(environ.get("ROUND") or ROOT / "examples" / "round.yaml").absolute()
     values = Path(environ["VALUES"]).absolute() if environ.get("VALUES") else None
     weather, own = _weather(environ.get("WEATHER") or ""), given(environ.get("DOMAIN") or "")
+    rounds, seed = _number(environ, "ROUNDS", least=1) or 1, _number(environ, "SEED", least=0)
     if wanted != Cluster.EXISTING:
         folder = ROOT / ".flywheel"
         kubeconfig = folder / "kind.kubeconfig" if wanted == Cluster.KIND else None
@@ -88,6 +94,8 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             folder=folder,
             weather=weather,
             domain=own,
+            rounds=rounds,
+            seed=seed,
         )
     kubeconfig = Path(environ.get("KUBECONFIG") or Path.home() / ".kube" / "config").expanduser()
     if not kubeconfig.is_file():
@@ -107,7 +115,16 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         values=values,
         weather=weather,
         domain=own,
+        rounds=rounds,
+        seed=seed,
     )
+
+
+def _number(environ: Mapping[str, str], name: str, least: int) -> int | None:
+    text = environ.get(name) or ""
+    if text and not (text.isdecimal() and int(text) >= least):
+        raise DemoError(f"{name}={text} is no whole number from {least} on")
+    return int(text) if text else None
 
 
 def _weather(wanted: str) -> str:
