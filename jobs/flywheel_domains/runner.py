@@ -26,12 +26,14 @@ from flywheel_domains.child import HEAD, MOST_OUTPUT
 from flywheel_domains.domain import Domain
 from flywheel_domains.errors import ToolFault, ToolFaultKind
 from flywheel_domains.expr import Cell
+from flywheel_domains.patience import TICK_S, Limit, Patience
 from flywheel_domains.unknown import UNKNOWN, is_unknown
 from flywheel_domains.values import plain
 from flywheel_domains.world import Row, View
 
-START_S = 60
-CALL_S = 5
+START = Limit(cpu=60, clock=900)
+CALL = Limit(cpu=5, clock=120)
+"""For the start of a process, or for building a world in it; and for one call, which is made twice."""
 KEPT = 4_096
 """Answers that are kept: validating a branch asks the same of the same world again and again."""
 
@@ -88,11 +90,11 @@ class Runner:
         try:
             process.stdin.write(HEAD.pack(len(request)) + request)
             process.stdin.flush()
-            self._take(process, START_S)  # the world is there
-            raw = self._take(process, CALL_S)
-        except TimeoutError:
+            _take(process, START)  # the world is there
+            raw = _take(process, CALL)
+        except TimeoutError as error:
             self.close()
-            raise ToolFault(tool, "timeout", f"it ran for more than {CALL_S} s") from None
+            raise ToolFault(tool, "timeout", f"it ran for {error}") from None
         except (OSError, EOFError) as error:
             code = self.close()
             kind: ToolFaultKind = "memory" if code == -signal.SIGKILL else "raised"
@@ -109,21 +111,16 @@ class Runner:
         )
         atexit.register(self.close)
         try:
-            ready = json.loads(self._take(self.process, START_S))
-        except (TimeoutError, OSError, EOFError, ValueError):
+            ready = json.loads(_take(self.process, START))
+        except TimeoutError as error:
+            self.close()
+            raise ToolFault(tool, "timeout", f"the process of tools.py took {error} to start") from None
+        except (OSError, EOFError, ValueError):
             ready = {}
         if not ready.get("ready"):
             code = self.close()
             raise ToolFault(tool, "raised", f"the process of tools.py did not start ({code})")
         return self.process
-
-    def _take(self, process: subprocess.Popen[bytes], seconds: float) -> bytes:
-        """The next answer. Raises TimeoutError, EOFError, and OSError for one that is too large."""
-        assert process.stdout is not None
-        size = HEAD.unpack(_read(process.stdout.fileno(), HEAD.size, seconds))[0]
-        if size > 64 * MOST_OUTPUT:
-            raise OSError("an answer that is too large")
-        return _read(process.stdout.fileno(), size, seconds)
 
     def close(self) -> int | None:
         """Ends the process; how it ended."""
@@ -141,15 +138,26 @@ class Runner:
         return process.wait()
 
 
-def _read(stream: int, size: int, seconds: float) -> bytes:
+def _take(process: subprocess.Popen[bytes], limit: Limit) -> bytes:
+    """The next answer. Raises TimeoutError, EOFError, and OSError for one that is too large."""
+    assert process.stdout is not None
+    patience = Patience(process.pid, limit)
+    size = HEAD.unpack(_read(process.stdout.fileno(), HEAD.size, patience))[0]
+    if size > 64 * MOST_OUTPUT:
+        raise OSError("an answer that is too large")
+    return _read(process.stdout.fileno(), size, patience)
+
+
+def _read(stream: int, size: int, patience: Patience) -> bytes:
     found = bytearray()
     while len(found) < size:
-        if not select.select([stream], [], [], seconds)[0]:
-            raise TimeoutError
-        more = os.read(stream, size - len(found))
-        if not more:
-            raise EOFError("no answer")
-        found += more
+        if select.select([stream], [], [], TICK_S)[0]:
+            more = os.read(stream, size - len(found))
+            if not more:
+                raise EOFError("no answer")
+            found += more
+        if len(found) < size:
+            patience.look()
     return bytes(found)
 
 

@@ -16,9 +16,10 @@ from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
 from flywheel_domains.errors import DomainError, ExprError
 from flywheel_domains.load import load
+from flywheel_domains.patience import TICK_S, Limit, Patience
 from flywheel_domains.world import broken
 
-PATIENCE = 60  # seconds that the other process may take; it does what this one did in one or two
+PATIENCE = Limit(cpu=60, clock=900)  # of the other process; it does what this one did in one or two seconds
 
 
 def generators(subject: Subject) -> Iterator[Finding]:
@@ -49,13 +50,32 @@ def again(subject: Subject) -> Iterator[Finding]:
     command = [sys.executable, "-m", "flywheel_domains.check.worlds", str(subject.folder.resolve()), str(subject.seed)]
     path = os.pathsep.join([str(Path(__file__).resolve().parents[2]), *filter(None, sys.path)])
     env = {"PYTHONPATH": path, "PYTHONHASHSEED": "4711", "PATH": os.environ.get("PATH", "")}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    theirs = json.loads(done.stdout) if done.returncode == 0 else {}
+    try:
+        theirs = json.loads(_output(command, env) or "{}")
+    except TimeoutError as error:
+        yield subject.finding("again", f"the second run took {error}", "fewer rows, or less work in code", "tables")
+        return
     for name, digest in ours.items():
         if theirs.get(name) != digest:
             message = f"{name} differs between two runs"
             advice = "nothing may depend on the order of a set, on a clock, or on what was run before"
             yield subject.finding("again", message, advice, *(name.split(".") if "." in name else ["tables"]))
+
+
+def _output(command: list[str], env: dict[str, str]) -> str:
+    """What a process writes; nothing where it fails. Raises TimeoutError, which says what it took."""
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        patience = Patience(process.pid, PATIENCE)
+        while True:
+            try:
+                said, _ = process.communicate(timeout=TICK_S)
+                return said if process.returncode == 0 else ""
+            except subprocess.TimeoutExpired:
+                try:
+                    patience.look()
+                except TimeoutError:
+                    process.kill()
+                    raise
 
 
 def digests(subject: Subject) -> dict[str, str]:

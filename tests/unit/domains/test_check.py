@@ -15,8 +15,11 @@ import pytest
 
 from flywheel_domains.archive import LARGEST
 from flywheel_domains.check import check, proofs, sample, worlds
+from flywheel_domains.check.subject import Subject
 from flywheel_domains.check.table import CHECKS
 from flywheel_domains.cli import begin, main
+from flywheel_domains.load import load
+from flywheel_domains.patience import Limit
 from unit.domains.broken import BROKEN, Broken
 
 SLOW = ("again", "agents")
@@ -51,6 +54,18 @@ def test_two_processes_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(worlds, "digests", lambda subject: {"world 0": "other", "rules.own": "other"})
     found = check(tmp_path / "kites", without=["agents"]).findings
     assert [(f.check, f.where) for f in found] == [("again", "tables"), ("again", "rules.own")]
+
+
+@pytest.mark.parametrize("limit", [Limit(cpu=0, clock=600), Limit(cpu=600, clock=0)])
+def test_a_second_run_that_comes_to_no_end_is_told_and_ends(
+    limit: Limit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin("kites", tmp_path / "kites")
+    monkeypatch.setattr(worlds, "PATIENCE", limit)
+    monkeypatch.setattr(worlds, "TICK_S", 0.05)
+    monkeypatch.setattr(worlds, "digests", lambda subject: {})
+    (found,) = worlds.again(Subject(tmp_path / "kites", load(tmp_path / "kites")))
+    assert found.check == "again" and "the second run took more than 0 s" in found.message
 
 
 def test_every_check_has_a_broken_domain() -> None:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flywheel_domains import runner
+from flywheel_domains import patience, runner
 from flywheel_domains.cage import Reached, Watch
+from flywheel_domains.child import HEAD
 from flywheel_domains.domain import Domain
 from flywheel_domains.errors import ToolFault
 from flywheel_domains.expr import Cell, Trace, compile_expr
 from flywheel_domains.generate import build_world
 from flywheel_domains.load import load
+from flywheel_domains.patience import Limit
 from flywheel_domains.session import Session
 from flywheel_domains.tools import call
 from flywheel_domains.unknown import UNKNOWN
@@ -158,11 +161,60 @@ def test_arguments_stay_as_they_were(shed: Domain) -> None:
 
 
 def test_an_endless_loop_is_ended_and_the_next_call_works(shed: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "CALL_S", 0.2)
-    with pytest.raises(ToolFault, match=r"^loops: timeout: "):
+    monkeypatch.setattr(runner, "CALL", Limit(cpu=0.1, clock=600))
+    with pytest.raises(ToolFault, match=r"^loops: timeout: it ran for more than 0.1 s of processor time"):
         ask(shed, "loops", most=300)
     monkeypatch.undo()
     assert ask(shed, "cheap", most=299).result == []
+
+
+@pytest.fixture
+def silent() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that does not answer until it is written to, and needs no processor meanwhile."""
+    with subprocess.Popen(["cat"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        yield process
+        process.kill()
+
+
+def test_a_busy_machine_ends_nobody(silent: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a loaded node a second of work takes many: a process that is late and has used little is waited for."""
+    looks: list[int] = []
+
+    def late(pid: int) -> float:
+        looks.append(pid)
+        if len(looks) == 3:
+            assert silent.stdin is not None
+            silent.stdin.write(HEAD.pack(2) + b"{}")
+            silent.stdin.flush()
+        return 0.01 * len(looks)
+
+    monkeypatch.setattr(patience, "cpu_of", late)
+    monkeypatch.setattr(runner, "TICK_S", 0.01)
+    assert runner._take(silent, Limit(cpu=0.1, clock=60)) == b"{}" and len(looks) >= 3
+
+
+@pytest.mark.parametrize(("limit", "says"), [(Limit(60, 1), "more than 1 s$"), (Limit(-1, 60), "processor time")])
+def test_what_neither_answers_nor_works_is_ended_by_the_clock(
+    silent: subprocess.Popen[bytes], limit: Limit, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "TICK_S", 0.01)
+    with pytest.raises(TimeoutError, match=says):
+        runner._take(silent, limit)
+
+
+def test_the_kernel_says_what_a_process_has_used() -> None:
+    assert abs(patience.cpu_of(os.getpid()) - time.process_time()) < 0.5
+    assert patience.cpu_of(2**30) == 0.0, "it is gone"
+
+
+def test_a_process_that_does_not_start_in_its_time_is_a_timeout_of_the_tool(
+    shed: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner.runner_of(shed).close()
+    monkeypatch.setattr(runner, "START", Limit(cpu=0.0, clock=60))
+    monkeypatch.setattr(runner, "TICK_S", 0.01)
+    with pytest.raises(ToolFault, match=r"^cheap: timeout: the process of tools.py took more than 0 s of processor"):
+        ask(shed, "cheap", most=298)
 
 
 def test_nothing_of_our_environment_is_there(shed: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
