@@ -179,7 +179,7 @@ SIGNS: tuple[Sign, ...] = (
         r"No \w+ GPUs are available", "no CUDA-capable device", r"\b[Ee]rror (?:100|304|802|999)\b",
         "Failed to infer device type",
         "system not yet initialized", "[Ff]abric ?[Mm]anager.*(?:not|fail|error)", "CUDA unknown error",
-        "CUDA error: unknown error", "CUDA driver initialization failed",
+        "CUDA error: unknown error", "CUDA driver initialization failed", r"cudaGetDeviceCount\(\)\..*Error \d+:",
         "NVML.*(?:[Uu]nknown [Ee]rror|[Nn]ot [Ll]oaded|[Nn]ot [Ff]ound|mismatch|[Ff]ail)",
         "(?:[Ff]ailed to initialize|[Cc]an't initialize) NVML", "nvmlInit", "Unable to determine the device handle",
         "couldn't communicate with the NVIDIA driver", "Found no NVIDIA driver", r"libcuda\.so\S* cannot open",
@@ -207,10 +207,16 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.PROMPT_TOO_LONG, "vllm-project/vllm",
+        "longer than the maximum model length", r"maximum context length is \d+",
+        "greater than the derived max_model_len", r"exceeds? (?:the )?model's max.*(?:length|len|tokens)\b",
+        advice="prompt and response are longer than the model's window: lower maxPromptTokens or maxResponseTokens, or "
+        "take a model with a longer one",
+    ),
+    _sign(
+        End.PROMPT_TOO_LONG, "vllm-project/vllm",
         r"[Pp]rompt (?:\(length|length|of length) ?\(?\d+\)?.*(?:longer|exceed|larger|greater)",
-        "longer than the maximum model length", r"sequence_length=\d+ is larger than (?:self\.)?max_length",
-        r"maximum context length is \d+", "greater than the derived max_model_len",
-        r"exceeds? (?:the )?(?:model's )?max.*(?:length|len|tokens)\b",
+        r"sequence_length=\d+ is larger than (?:self\.)?max_length",
+        r"exceeds? (?:the )?max.*(?:length|len|tokens)\b",
     ),
     _sign(
         End.SIZES_DO_NOT_FIT, "verl-project/verl#473, hiyouga/EasyR1#44",
@@ -282,7 +288,7 @@ SIGNS: tuple[Sign, ...] = (
         End.TRACKER_DENIED, "verl-project/verl",
         "api_key not configured", "[Nn]o API[- ]key configured", "API key must",
         r"<tracker>.*(?:\b40[13]\b|(?i:permission[ _]denied)|[Ii]nvalid|[Uu]nauthorized|AuthenticationError)",
-        "<tracker>.*(?:not logged in|not found)",
+        r"<tracker>.*(?:not logged in|not found|(?i:api[ _-]?key) (?:is )?(?:required|missing|not (?:provided|set)))",
     ),
     _sign(
         End.TRACKER_UNAVAILABLE, "verl-project/verl",
@@ -354,7 +360,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.DRAINED, "ray-project/ray",
         r"<ray>.*(?:\bdrain(?:ing|ed)\b|preempt(?:ion|ed)\b|spot (?:notice|interrupt))",
-        "DRAIN_NODE_REASON", "preemption notice",
+        "DRAIN_NODE_REASON", "preemption notice", "node was terminated expectedly",
     ),
     _sign(
         End.NODE_LOST, "ray-project/ray#44680, ray-project/kuberay#3827",

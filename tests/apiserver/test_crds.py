@@ -280,7 +280,10 @@ def test_kustomize_renames_both_ends(server: ApiServer, dry: DryRun) -> None:
     first, second = rounds = [body for body in bodies if body["kind"] == "FlywheelRound"]
     for body in bodies:
         dry.create(body)
-        assert body["kind"] == "Secret" or ("Secret", body["spec"]["store"]["secretName"]) in names
+        if body["kind"] == "Secret":
+            continue
+        used = [body["spec"]["store"]["secretName"], *body["spec"].get("podTemplate", {}).get("secretEnvFrom", [])]
+        assert names >= {("Secret", name) for name in used}
     for body in rounds:
         teacher, users, _ = body["spec"]["endpoints"]
         assert names >= {("Secret", teacher["apiKey"]["secretName"]), ("RolloutPool", users["poolRef"])}

@@ -116,7 +116,7 @@ _PULL_KINDS = (
     _Pull(
         re.compile(
             r"RegistryUnavailable|ImageInspectError|time-?out|deadline|no such host|refused|reset|EOF|\b50\d\b|"
-            r"unavailable|dial tcp|temporary failure",
+            r"unavailable|dial tcp|temporary failure|cancell?ed",
             re.I,
         ),
         "the registry or the node's container runtime does not answer: it may pass by itself",

@@ -220,3 +220,17 @@ def test_links_between_documents_lead_somewhere() -> None:
     for page in [*(ROOT / "docs").rglob("*.md"), ROOT / "charts" / "flywheel" / "README.md"]:
         for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
             assert (page.parent / target).exists(), f"{page}: {target} does not exist"
+
+
+def test_kustomize_knows_every_field_that_names_an_object() -> None:
+    """What it does not know keeps its old name when the object gets another."""
+    file = yaml.safe_load((ROOT / "examples" / "kustomize" / "namereference.yaml").read_text())
+    known = {(place["kind"], place["path"]) for entry in file["nameReference"] for place in entry["fieldSpecs"]}
+    naming = re.compile(r"(?i).*(secret|configMap|claim|serviceAccount)(s|Name|EnvFrom)?|poolRef|round")
+    found = set()
+    for kind in KINDS:
+        for path, node in nodes(root_of(kind)["properties"]["spec"], "spec"):
+            field = path.removesuffix("[]").removesuffix(".name").rpartition(".")[2]
+            if node.get("type") == "string" and naming.fullmatch(field):
+                found.add((kind.kind, path.replace("[]", "").replace(".", "/")))
+    assert known == found
