@@ -58,7 +58,7 @@ def collect() -> dict[str, Any]:
         keys[path] = kind_of(resolved.get(path, value))
         if value == {}:
             opened.append(path)
-    keys = {path: addable[path] if kind == "any" and path in addable else kind for path, kind in keys.items()}
+    keys = {path: kind_by_both(kind, addable.get(path)) for path, kind in keys.items()}
     addable = {k: v for k, v in addable.items() if k not in keys and not any(o.startswith(k + ".") for o in keys)}
     return {"verl": verl.__version__, "keys": keys, "addable": addable, "open": sorted(opened)}
 
@@ -100,6 +100,12 @@ def kind_of(value: Any) -> str:
     if isinstance(value, dict):
         return "dict"
     return _SCALARS.get(type(value), "any")
+
+
+def kind_by_both(default: str, hint: str | None) -> str:
+    """The type by a default and by the dataclass's annotation: 0 is written for numbers that need not be whole."""
+    unsure = default == "any" or (default, hint) == ("int", "float")
+    return hint if hint is not None and unsure else default
 
 
 def dataclass_fields(target: str) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from flywheel_api.overrides import RESERVED, bare, check_overrides, verl_keys
+from flywheel_api.verl.values import refused_values
 
 ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -31,6 +32,9 @@ ROLLOUT = "actor_rollout_ref.rollout"
         ("trainer.rollout_data_dir", "${trainer.default_local_dir}/rollouts"),
         ("ray_kwargs.ray_init.runtime_env.env_vars.NCCL_DEBUG", "INFO"),
         ("actor_rollout_ref.actor.strategy", "fsdp"),
+        ("actor_rollout_ref.actor.entropy_coeff", 0.001),
+        (f"{ROLLOUT}.top_p", 0.95),
+        (f"{ROLLOUT}.val_kwargs.temperature", 0.6),
     ],
 )
 def test_good(key: str, value: Any) -> None:
@@ -82,6 +86,13 @@ def test_good(key: str, value: Any) -> None:
 def test_bad(key: str, value: Any, says: str) -> None:
     (message,) = check_overrides({key: value})
     assert says in message
+
+
+def test_no_key_that_takes_fractions_wants_an_integer() -> None:
+    """verl writes 0 and 1 as defaults of numbers that need not be whole."""
+    whole = [key for key, kind in verl_keys().keys.items() if kind == "int"]
+    below_one = [key for key in whole if list(refused_values({key: 2})) and not list(refused_values({key: 0.5}))]
+    assert below_one == []
 
 
 def test_one_message_for_each_in_order() -> None:

@@ -7,7 +7,7 @@ from importlib import resources
 
 import pytest
 
-from flywheel_jobs.trainer.verl_keys import collect, hint_kind, kind_of, walk
+from flywheel_jobs.trainer.verl_keys import collect, hint_kind, kind_by_both, kind_of, walk
 
 
 def test_the_committed_list_is_that_of_the_installed_verl() -> None:
@@ -28,3 +28,8 @@ def test_kinds() -> None:
 def test_hints() -> None:
     hints = [bool, int | None, list[str], dict[str, int], float | int, str | None, object]
     assert [hint_kind(h) for h in hints] == ["bool", "int", "list", "dict", "any", "str", "any"]
+
+
+def test_a_whole_default_of_a_number_is_no_integer() -> None:
+    pairs = [("int", "float"), ("int", "int"), ("int", None), ("any", "str"), ("any", None), ("float", "any")]
+    assert [kind_by_both(*pair) for pair in pairs] == ["float", "int", "int", "str", "any", "float"]
