@@ -79,7 +79,8 @@ EndpointUrl = Annotated[
         "leave user, password and key out of the url, which everybody may read: "
         "put the key into a Secret and name it in apiKey",
         unlike=r"(?i)^https?://[^/?#]*@|"
-        r"[?&]([a-z0-9]+[-_])*(api)?(key|token|sig|signature|secret|pass|password|code)=",
+        r"[?&]([a-z0-9]+[-_])*(api|access|auth|client)?"
+        r"(key([-_]?id)?|token|sig|signature|secret|pass|password|pwd|code|auth|authorization|bearer|jwt|credentials?)=",
     ),
     Rule("leave # and what follows out of the url: the address of an API has no fragment", unlike="#"),
     Rule(

@@ -175,8 +175,8 @@ class Line:
 
     # ---- trouble --------------------------------------------------------------------------------------------------
     def _limit(self, trouble: Trouble) -> float:
-        """The time-out of a request: the second one doubles, so that nothing is generated over and over in vain."""
-        return self._time_out * min(LONGEST, 1 << max(0, trouble.timeouts - 1))
+        """The time-out of a request: it doubles with each one, so that nothing is generated over and over in vain."""
+        return self._time_out * min(LONGEST, 1 << trouble.timeouts)
 
     def _down(self, read: Read, more: str) -> float:
         now = asyncio.get_running_loop().time()
@@ -198,7 +198,7 @@ class Line:
         if trouble.failures >= SUSPECT or down > self._patience:
             alive = await self._alive()
             trouble.strikes = trouble.strikes + 1 if alive else 0
-            slow = 1 << max(0, trouble.timeouts - 1) > LONGEST
+            slow = 1 << trouble.timeouts > LONGEST
             if trouble.strikes >= (SLOW_STRIKES if slow else STRIKES):
                 raise self.drop(
                     "request-refused",

@@ -165,9 +165,9 @@ def _text(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
     lines = shown[: 1 << 16].split(b"\n")
     everything = _from(start, chunks)
     if shown[:1] == b"[" or (shown[:1] == b"{" and lines[0].strip().endswith((b"{", b"[", b","))):
-        yield from _documents(everything, name)
+        yield from _unfolded(_documents(everything, name))
     elif any(line.lstrip().startswith(b"{") for line in lines[:5]):
-        yield from _json_lines(everything, name)
+        yield from _unfolded(_json_lines(everything, name))
     elif said := re.match(rb"sep=(.)\r?\n", shown):  # a line for Excel
         yield from _csv(_from(shown[said.end() :], chunks), name, said[1].decode())
     elif about := re.match(rb"(#[^,;|\t\n]*\n)+", shown):  # a title or a licence before the names
@@ -195,25 +195,28 @@ def _json_lines(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
         number += 1
         where, text = f"{name} row {number}", line[:500].decode(errors="replace")
         try:
-            yield from _objects(loads(line.decode(), OURS), where, text)
+            yield _object(loads(line.decode(), OURS), where, text)
         except UnicodeDecodeError:
             yield Row(where, problem="its bytes are no UTF-8", text=text)
         except ValueError as error:
             yield Row(where, problem=f"is no JSON: {error}", text=text)
 
 
-def _objects(value: Any, where: str, text: str) -> Iterator[Row]:
-    """The row that a value is, or the rows of the table that it holds."""
+def _object(value: Any, where: str, text: str) -> Row:
     if isinstance(value, dict):
-        rows = table(value)
-        if rows is None:
-            yield Row(where, value)
-        else:
-            yield from (
-                Row(f"{where} item {number}", _from_viewer(inner)) for number, inner in enumerate(rows, start=1)
-            )
+        return Row(where, value)
+    return Row(where, problem=f"is a {type(value).__name__} where an object was expected", text=text)
+
+
+def _unfolded(rows: Iterator[Row]) -> Iterator[Row]:
+    """The same; an object that stands alone may be a whole table. Among others it is a row, whatever it holds."""
+    first, second = next(rows, None), next(rows, None)
+    inner = table(first.value) if first is not None and first.value is not None and second is None else None
+    if first is not None and inner is not None:
+        yield from (Row(f"{first.where} item {number}", _from_viewer(row)) for number, row in enumerate(inner, start=1))
         return
-    yield Row(where, problem=f"is a {type(value).__name__} where an object was expected", text=text)
+    yield from (row for row in (first, second) if row is not None)
+    yield from rows
 
 
 def _from_viewer(row: dict[str, Any]) -> dict[str, Any]:
@@ -235,7 +238,7 @@ def _documents(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
             complete, problem = False, error
         if complete:
             number += 1
-            yield from _objects(value, f"{name} row {number}", text[at : min(end, at + 500)])
+            yield _object(value, f"{name} row {number}", text[at : min(end, at + 500)])
             at = end
             continue
         more = next(chunks, None)

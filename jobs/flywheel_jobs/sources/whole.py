@@ -18,10 +18,11 @@ _NESTED = 3
 def table(value: dict[str, Any]) -> list[dict[str, Any]] | None:
     """The rows of an object that holds a table; None where it is a row itself.
 
-    A list of objects beside scalars (`{"data": [...]}`), also some levels down; a list a column; pandas' `split`; an
-    object a row, under its id.
+    A list of objects beside scalars (`{"data": [...]}`), also some levels down; a list a column; what pandas writes of
+    itself (an object a column, by number of row) and its `split`; an object a row, under its id.
     """
-    return _columns(value) or (None if _is_row(value) else _split(value) or _listed(value, _NESTED) or _keyed(value))
+    rows = _columns(value) or _numbered(value)
+    return rows or (None if _is_row(value) else _split(value) or _listed(value, _NESTED) or _keyed(value))
 
 
 def _is_row(value: dict[str, Any]) -> bool:
@@ -35,6 +36,13 @@ def _columns(value: dict[str, Any]) -> list[dict[str, Any]] | None:
     if any(not isinstance(entry, (str, int, float, type(None))) for column in lists for entry in column):
         return None  # a list of messages is one row's
     return [dict(zip(value, row, strict=True)) for row in zip(*lists, strict=True)]
+
+
+def _numbered(value: dict[str, Any]) -> list[dict[str, Any]] | None:
+    columns = list(value.values())
+    if not _is_row(value) or not all(isinstance(v, dict) and v.keys() == columns[0].keys() for v in columns):
+        return None
+    return _columns({name: list(column.values()) for name, column in value.items()})
 
 
 def _split(value: dict[str, Any]) -> list[dict[str, Any]] | None:

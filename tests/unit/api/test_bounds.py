@@ -41,7 +41,8 @@ JOB = {"model": "hf://a/b", "data": {"train": ["s3://b/k"]}, "reward": {"type": 
         (bounds.ClipLow, ["1", "0.0003"], ["0", "-0.2", "20"]),
         (bounds.DualClip, ["1.1", "10"], ["1", "0"]),
         (base.Duration, ["1s", "90m", "1d12h", "1500ms", "0h1s", "007m"], ["0s", "0h0m", "1ms", "999ms", "2 days"]),
-        (base.EndpointUrl, ["http://[fd00::1]/v1", "https://m/v1?api-version=2"], ["http://LOCALHOST", "http://u:p@m"]),
+        (base.EndpointUrl, ["http://[fd00::1]/v1", "https://m/v1?api-version=2", "http://m/v1?author=x&monkey=1"],
+         ["http://LOCALHOST", "http://u:p@m", "http://m?accessKeyId=x", "http://m/v1?jwt=x", "http://m?a=1&auth=x"]),
         (base.ModelRef, ["hf://Qwen/Qwen3-8B", "s3://b/a key"], ["hf://https://h/Q", "hf://a/b ", "s3://b/k\n", "s3://"]),
     ],
 )  # fmt: skip

@@ -56,13 +56,20 @@ KINDS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "with CRLF, a blank line and a last newline": lambda v: lines(v, "\r\n").replace(b"\r\n", b"\r\n\r\n", 1) + b"\r\n",
     "with a byte order mark": lambda v: b"\xef\xbb\xbf" + lines(v),
     "UTF-16": lambda v: lines(v).decode().encode("utf-16"),
+    "JSON Lines with lists beside": lambda v: lines(
+        [{"query": x["question"], "answer": x["answer"], "sources": [{"title": "a"}], "tags": [1]} for x in v]
+    ),
     "JSON list": lambda v: json.dumps(v).encode(),
+    "JSON list with structs beside": lambda v: json.dumps(
+        [{"instruction": x["question"], "output": x["answer"], "meta": {"notes": [{"by": "us"}]}} for x in v]
+    ).encode(),
     "pretty JSON": lambda v: json.dumps(v, indent=2).encode(),
     "objects one after the other": lambda v: "\n".join(json.dumps(x, indent=1) for x in v).encode(),
     "list in an object": lambda v: json.dumps({"version": 2, "data": v}).encode(),
     "pretty list in an object": lambda v: json.dumps({"version": 2, "data": v}, indent=1).encode(),
     "a list a column": lambda v: json.dumps({k: [x[k] for x in v] for k in v[0]}).encode(),
     "an object a row, by id": lambda v: json.dumps({f"q{n}": x for n, x in enumerate(v)}).encode(),
+    "pandas' own": lambda v: json.dumps({k: {str(n): x[k] for n, x in enumerate(v)} for k in v[0]}).encode(),
     "pandas' split": lambda v: json.dumps({"columns": list(v[0]), "data": [list(x.values()) for x in v]}).encode(),
     "a list some levels down": lambda v: json.dumps({"set": {"name": "x", "train": {"items": v}}}).encode(),
     "CSV": separated,
