@@ -7,15 +7,19 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 import flywheel_store.store
+from contract import stages
 from contract.relay import bad_weather, relayed
 from contract.rounds import real_manifests
 from contract.servers import COMMANDS, S3Server, running
 from flywheel_api.artifacts import Manifest
-from flywheel_api.stages import Stage
+from flywheel_api.stages import Stage, StageConfig
+from flywheel_jobs.endpoints.transport import Http
+from flywheel_jobs.endpoints.wire import Reply
 from flywheel_jobs.storage.store import Store
 from flywheel_store import connection
 from flywheel_store.bucket import Bucket
@@ -73,6 +77,36 @@ def store(bucket: Bucket) -> Store:
 
 
 @pytest.fixture(scope="session")
-def manifests() -> dict[Stage, Manifest]:
+def whole_round() -> tuple[dict[Stage, Manifest], dict[Stage, list[dict[str, Any]]]]:
+    """What the real stages of a round commit, and a request of each shape that they send."""
+    shapes: dict[Stage, dict[object, dict[str, Any]]] = {}
+    send, run_here = Http.send, stages.run_here
+    running: list[Stage] = []
+
+    async def noted(http: Http, method: str, path: str, body: Any, seconds: float) -> Reply:
+        if body is not None:
+            shape = (*sorted(body), *(m["role"] for m in body["messages"]), str(body.get("response_format")))
+            shapes.setdefault(running[-1], {}).setdefault(shape, body)
+        return await send(http, method, path, body, seconds)
+
+    def told(config: StageConfig, store: Store) -> None:
+        running.append(config.stage)
+        run_here(config, store)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Http, "send", noted)
+        patch.setattr(stages, "run_here", told)
+        made = real_manifests(Store(MemoryBucket(memory_settings())))
+    return made, {stage: list(of.values()) for stage, of in shapes.items()}
+
+
+@pytest.fixture(scope="session")
+def manifests(whole_round: tuple[dict[Stage, Manifest], object]) -> dict[Stage, Manifest]:
     """What the real stages of a round commit."""
-    return real_manifests(Store(MemoryBucket(memory_settings())))
+    return whole_round[0]
+
+
+@pytest.fixture(scope="session")
+def asked(whole_round: tuple[object, dict[Stage, list[dict[str, Any]]]]) -> dict[Stage, list[dict[str, Any]]]:
+    """A request of each shape that the stages of a round send."""
+    return whole_round[1]
