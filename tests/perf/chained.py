@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from statistics import mean
+from types import SimpleNamespace
 from typing import Any, cast
 
 from contract import stages
@@ -43,8 +44,8 @@ from flywheel_store.memory import MemoryBucket
 
 MADE = (Stage.PREPARE, Stage.SEED_AGENTIC, Stage.EXPAND_AGENTIC, Stage.INVERT_AGENTIC, Stage.SOLVE_AGENTIC)
 ROLLOUTS = 4  # of training, for each task
-SHOWN = ("tasks", "kept", "trained", "proofs", "path", "cells", "rules", "endings", "kinds", "dialogues", "personas",
-         "speakers", "legal", "depth", "deepest", "pass")  # fmt: skip
+SHOWN = ("tasks", "kept", "trained", "proofs", "path", "turns", "cells", "rules", "endings", "kinds", "dialogues",
+         "personas", "speakers", "legal", "depth", "deepest", "pass")  # fmt: skip
 
 
 def load_of(right: Right) -> float:
@@ -82,6 +83,7 @@ class Scripted:
 
     def __init__(self, role: Role, policy: Parametric) -> None:
         self.role, self.policy = role, policy
+        self.endpoint = SimpleNamespace(max_tokens=1024)
 
     async def chat(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatResult:
         """One answer."""
@@ -175,6 +177,7 @@ class Chain:
         return {
             "round": number,
             **measures(made, [*alone, *talks], alone),
+            "turns": _mean(len(steps(right_of(shelf, t))) for t in [*alone, *talks]),
             "seeds": done[Stage.SEED_AGENTIC].counts.out,
             "fresh": int(done[Stage.SEED_AGENTIC].metrics["fresh"]),
             "branches": int(done[Stage.EXPAND_AGENTIC].metrics["branches"]),

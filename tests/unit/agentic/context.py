@@ -33,8 +33,9 @@ def agentic(**more: Any) -> AgenticSpec:
 class Says:
     """A model that answers every request with the same JSON."""
 
-    def __init__(self, **answer: Any) -> None:
-        self.answer = json.dumps(answer)
+    def __init__(self, role: Role, **answer: Any) -> None:
+        self.role, self.answer = role, json.dumps(answer)
+        self.endpoint = SimpleNamespace(max_tokens=1024)
 
     async def chat(self, messages: Sequence[Any], **options: Any) -> ChatResult:
         """The answer."""
@@ -42,7 +43,7 @@ class Says:
 
     async def identify(self) -> ServedBy:
         """Who it is."""
-        return ServedBy(role=Role.TEACHER, model="says", standin=True)
+        return ServedBy(role=self.role, model="says", standin=True)
 
 
 class Context:
@@ -83,8 +84,8 @@ class Context:
         return len(str(parts))
 
     def llm(self, role: Role) -> Any:
-        """The model that plays a role; the role itself where nobody is asked."""
-        return self.models.get(role, role)
+        """The model that plays a role."""
+        return self.models.get(role) or Says(role)
 
     def counts(self, made: int, dropped: Any = None) -> dict[str, int]:
         """What was made and dropped."""

@@ -47,14 +47,14 @@ TERN = Path(__file__).parents[1] / "domains" / "tern"
 )
 async def test_words_that_say_too_little_or_too_much_make_no_seed_and_no_task(said: str, why: str) -> None:
     ctx: Any = Context(agentic(), {})
-    ctx.models[Role.TEACHER] = Says(task=said, background="They call.")
+    ctx.models[Role.TEACHER] = Says(Role.TEACHER, task=said, background="They call.")
     plan = seed_agentic.Plan("booking", PACKAGE, right(), ANN, 0)
     target = Target("tree", Lineage(operator="x"), PACKAGE, (root_of(right()),), right(), ANN)
     with pytest.raises(ItemDropped, match=f"invalid-user-text: .*{why}"):
         await seed_agentic._seed(ctx, plan, SeedMode.LINEAR)
     with pytest.raises(ItemDropped, match=f"invalid-user-text: .*{why}"):
         await invert_agentic._invert(ctx, target, False)
-    ctx.models[Role.TEACHER] = Says(task=f"Undo booking {KEY}.", background="They call.")
+    ctx.models[Role.TEACHER] = Says(Role.TEACHER, task=f"Undo booking {KEY}.", background="They call.")
     assert (await seed_agentic._seed(ctx, plan, SeedMode.LINEAR)).task.user.task == f"Undo booking {KEY}."
 
 

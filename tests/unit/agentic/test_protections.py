@@ -201,7 +201,7 @@ async def test_every_kept_task_holds_what_solver_and_policy_reached_and_hands_it
     }  # fails once; right once of two
 
     async def run(of: Task, right: Right, llm: Any, user: Any = None, **_: Any) -> Any:
-        return play(None, *(turns[llm].pop(0) or ["I will not."]))
+        return play(None, *(turns[llm.role].pop(0) or ["I will not."]))
 
     monkeypatch.setattr(drive, "run", run)
     earlier = Fingerprint(id="f", lineage=Lineage(operator="x"), near="n")
