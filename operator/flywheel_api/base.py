@@ -72,15 +72,18 @@ DomainSource = Annotated[
 S3_PREFIX_PATTERN = r"^s3://[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._=-]*)+/?$"
 SUB_PATH_PATTERN = r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
 URL_PATTERN = r"^https?://[^\s/?#]+([/?#]\S*)?$"
+KEY_IN_QUERY = (
+    r"[?&]([a-z0-9]+[-_])*(api|access|auth|client)?"
+    r"(key([-_]?id)?|token|sig|signature|secret|pass|password|pwd|code|auth|authorization|bearer|jwt|credentials?)="
+)
+"""What stands before a key in a url, in any case; RE2 and Python read it in the same way."""
 EndpointUrl = Annotated[
     str,
     StringConstraints(pattern=URL_PATTERN, max_length=512),
     Rule(
         "leave user, password and key out of the url, which everybody may read: "
         "put the key into a Secret and name it in apiKey",
-        unlike=r"(?i)^https?://[^/?#]*@|"
-        r"[?&]([a-z0-9]+[-_])*(api|access|auth|client)?"
-        r"(key([-_]?id)?|token|sig|signature|secret|pass|password|pwd|code|auth|authorization|bearer|jwt|credentials?)=",
+        unlike=rf"(?i)^https?://[^/?#]*@|{KEY_IN_QUERY}",
     ),
     Rule("leave # and what follows out of the url: the address of an API has no fragment", unlike="#"),
     Rule(

@@ -10,10 +10,12 @@ from typing import Any
 
 import structlog
 
+from flywheel_api.base import KEY_IN_QUERY
+
 _SECRET_NAMES = re.compile(r"(?i)(secret|password|token|access[_-]?key|authorization|api[_-]?key|credential)")
 _PATTERNS = (
     re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]+"),
-    re.compile(r"(?i)([?&](?:[a-z0-9]+[-_])*(?:api)?(?:key|token|sig|signature|secret|pass|password)=)[^&\s\"']+"),
+    re.compile(rf"(?i)({KEY_IN_QUERY})[^&\s\"']+"),
     re.compile(r"(?i)((?:x-amz-)?(?:signature|credential|security-token)=)[^&,\s'\"]+"),
     re.compile(r"(?i)\b(secret_?key|access_?key|password|token|api_?key)(\s*[=:]\s*)['\"]?[^\s'\",}]+"),
     re.compile(r"://[^/\s:@]+:[^/\s@]+@"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import logging
 import os
@@ -14,12 +16,12 @@ from urllib.parse import quote, quote_plus
 import structlog
 from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
+from flywheel_api.base import KEY_IN_QUERY
+
 _SECRET_NAME = re.compile(r"(SECRET|PASSWORD|TOKEN|CREDENTIAL|ACCESS_KEY|API_KEY|_KEY$|_KEY_)", re.IGNORECASE)
 _SIGNED = re.compile(r"((?:X-Amz-)?(?:Signature|Credential|Security-Token)=)[^&,\s\"']+", re.IGNORECASE)
 _USERINFO = re.compile(r"(https?://)[^/\s@]+@")
-_KEY_IN_URL = re.compile(
-    r"([?&](?:[a-z0-9]+[-_])*(?:api)?(?:key|token|sig|signature|secret|pass|password)=)[^&\s\"'#]+", re.IGNORECASE
-)
+_KEY_IN_URL = re.compile(rf"({KEY_IN_QUERY})[^&\s\"'#]+", re.IGNORECASE)
 _LONG, _HEAD = 20, 12  # of a long secret the first characters are enough to know it by: texts are cut elsewhere
 _MIN_SECRET = 6  # shorter values would blank ordinary words
 REDACTED = "[redacted]"
@@ -74,8 +76,10 @@ def _forms(value: str) -> set[str]:
         in_json = json.dumps(one)[1:-1]
         found |= {one, in_json, in_json.replace("/", "\\/"), json.dumps(one, ensure_ascii=False)[1:-1]}
         found |= {repr(one)[1:-1], repr(one.encode())[2:-1]}
-        found |= {quote(one), quote(one, safe=""), quote_plus(one)}
-    return found
+        found |= {quote(one), quote(one, safe=""), quote_plus(one), base64.b64encode(one.encode()).decode()}
+    # what a gateway passes on of another's words is escaped once more
+    found |= {json.dumps(form)[1:-1] for form in found} | {html.escape(form) for form in found}
+    return found | {re.sub("%[0-9A-F]{2}", lambda code: code[0].lower(), form) for form in found}
 
 
 def _named_secret(key: object) -> bool:

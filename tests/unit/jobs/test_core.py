@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import time
 from urllib.parse import quote, quote_plus
@@ -214,7 +216,9 @@ def test_a_key_is_known_as_programs_print_it(key: str) -> None:
     redactor = Redactor({"FLYWHEEL_API_KEY_TEACHER": key})
     printed = [repr(key), repr(key.encode()), json.dumps(key), json.dumps(key, ensure_ascii=False)]
     forms = [form.removeprefix("b")[1:-1] for form in printed]
-    for form in (*forms, quote(key), quote(key, safe=""), quote_plus(key)):
+    forms += [quote(key), quote(key, safe=""), quote_plus(key), quote(key, safe="").lower()]
+    forms += [base64.b64encode(key.encode()).decode(), *(json.dumps(form)[1:-1] for form in forms)]
+    for form in (*forms, html.escape(key)):  # a gateway quotes what another one said
         assert redactor.text(f"Invalid value '{form}'!") == f"Invalid value '{REDACTED}'!"
 
 
