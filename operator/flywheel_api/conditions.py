@@ -56,6 +56,7 @@ class Reason(StrEnum):
     SECRET_NOT_FOUND = "SecretNotFound"
     SECRET_KEY_MISSING = "SecretKeyMissing"
     SECRET_KEY_INVALID = "SecretKeyInvalid"
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"
     STORE_UNREACHABLE = "StoreUnreachable"
     STORE_DENIED = "StoreDenied"
     STORE_FULL = "StoreFull"

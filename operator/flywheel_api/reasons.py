@@ -53,6 +53,12 @@ CHAPTERS = (
                 "`caBundle` that is no certificate in PEM form, a line break in the middle of a value.",
                 "Correct that key: a Secret that was changed is read again within 15 s.",
             ),
+            Reason.SECRET_NOT_ALLOWED: Told(
+                "A round or an RLJob would send a key (an endpoint's `apiKey`, the token of `base.hub`, the key of a "
+                "tracker) to a host that the Secret does not name.",
+                "Whoever owns the Secret allows it, by the `kubectl annotate` that the message says "
+                "([security.md](security.md)); it goes on by itself then.",
+            ),
             Reason.STORE_UNREACHABLE: Told(
                 "No answer from the S3 endpoint; the message says why, as far as it can be told: the name "
                 "does not resolve; nobody listens; no route or no connection (`networkPolicy.store` in "

@@ -15,6 +15,7 @@ from flywheel_operator.model import Timings
 from flywheel_operator.observe.attempts import Results
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.events import Words
+from flywheel_operator.observe.keys import KeyBook
 from flywheel_operator.observe.nodes import NodeBook
 from flywheel_operator.observe.pool import see_pool
 from flywheel_operator.observe.rljob import see_rljob
@@ -51,7 +52,8 @@ def subjects(
 ) -> dict[str, Subject[Any, Any, Any]]:
     """The kinds by name, over the same ports. `clock` paces looks into the store."""
     stores, results = StoreBook(kube, connect, config.timing.store_probe), Results(config.timing.poll, clock)
-    context = Context(kube, stores, results, config, Words(clock), NodeBook(kube, config, clock))
+    keys, nodes = KeyBook(kube, clock), NodeBook(kube, config, clock)
+    context = Context(kube, stores, results, config, Words(clock), nodes, keys)
     times = timings(config)
     made: tuple[Subject[Any, Any, Any], ...] = (
         Subject(

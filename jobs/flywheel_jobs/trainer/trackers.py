@@ -37,6 +37,16 @@ _NO_METRIC = re.compile(r"[^/\w.\- :]")
 log = get_logger(__name__)
 
 
+class _Stays(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: the key would go along, to a host that its Secret does not name."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """None makes the redirect an error like any other."""
+
+
+_OPENER = urllib.request.build_opener(_Stays)
+
+
 @dataclass(frozen=True)
 class Step:
     """What verl reports of a step, by its names."""
@@ -136,7 +146,7 @@ class MlflowRun:
     def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         data = json.dumps(body).encode() if method == "POST" else None
         request = urllib.request.Request(f"{self._base}/{path}", data, self._headers, method=method)
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
             found = json.loads(answer.read() or b"{}")
         if not isinstance(found, dict):
             raise ValueError("the answer is no JSON object")

@@ -8,6 +8,7 @@ from flywheel_api.names import LABEL_OWNER_UID
 from flywheel_operator.model import Meta, Object
 from flywheel_operator.observe.attempts import Results
 from flywheel_operator.observe.events import Words
+from flywheel_operator.observe.keys import KeyBook
 from flywheel_operator.observe.nodes import NodeBook
 from flywheel_operator.observe.stores import StoreBook
 from flywheel_operator.ports.kinds import KubeApi, Resource
@@ -24,6 +25,7 @@ class Context:
     config: OperatorConfig
     words: Words
     nodes: NodeBook
+    keys: KeyBook
 
     async def owned(self, resource: Resource, meta: Meta) -> list[Object]:
         """Objects that carry our owner label."""

@@ -10,7 +10,7 @@ from flywheel_api.base import secret_value
 from flywheel_api.common import SecretKeyRef
 from flywheel_api.conditions import Reason
 from flywheel_api.pods.template import PodTemplate
-from flywheel_operator.model import Problem
+from flywheel_operator.model import Object, Problem
 from flywheel_operator.observe.events import moment
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import CLAIMS, SECRETS, KubeApi
@@ -58,11 +58,15 @@ async def claim(kube: KubeApi, namespace: str, name: str) -> Problem | None:
 
 
 async def secret(kube: KubeApi, namespace: str, ref: SecretKeyRef, what: str) -> Problem | None:
-    """Whether a key that a pod will be given is there and can be sent in a header."""
+    """Whether what a pod will be given in a variable is there and is a text."""
     try:
-        found = await kube.get(SECRETS, namespace, ref.secret_name)
+        return secret_problem(await kube.get(SECRETS, namespace, ref.secret_name), ref, what)
     except Forbidden:
         return None  # the pod reads it itself; the operator need not
+
+
+def secret_problem(found: Object | None, ref: SecretKeyRef, what: str) -> Problem | None:
+    """What is wrong with a Secret that is to hold a key."""
     if found is None:
         text = f"Secret {ref.secret_name!r}, {what}, does not exist: create it"
         return Problem(Reason.SECRET_NOT_FOUND, text)

@@ -16,13 +16,12 @@ from flywheel_api.pods.template import PodTemplate
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
-from flywheel_api.tracking import TrackingSpec
 from flywheel_operator.model import Found, Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
-from flywheel_operator.observe.needs import claim, pods_find, secret
+from flywheel_operator.observe.needs import claim, pods_find
 from flywheel_operator.observe.nodes import round_groups
-from flywheel_operator.plan import graph
+from flywheel_operator.plan import graph, keys
 from flywheel_operator.plan.preflight import (
     Hardware,
     capacity,
@@ -52,13 +51,10 @@ async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found
     """What has to be there beside nodes."""
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     problem = round_spec(spec, context.config.pod_template) or await kuberay(context.kube)
-    hub = spec.base.hub
-    if hub is not None and hub.token is not None:
-        problem = problem or await secret(context.kube, meta.namespace, hub.token, "the token of base.hub")
     problem = problem or await pods_find(context.kube, meta.namespace, templates_of(spec))
-    problem = problem or await tracker_key(context.kube, meta.namespace, spec.training.tracking)
+    problem = problem or await context.keys.problem(meta.namespace, keys.of_round(spec, meta.namespace))
     for endpoint in spec.endpoints:
-        problem = problem or await _endpoint(context.kube, meta.namespace, endpoint)
+        problem = problem or await _pool(context.kube, meta.namespace, endpoint)
     if spec.export is not None and spec.export.claim is not None:
         problem = problem or await claim(context.kube, meta.namespace, spec.export.claim.name)
     if problem is not None or store is None:
@@ -106,22 +102,11 @@ def hardware_of(flavour: Flavour, template: PodTemplate, pool: PodTemplate | Non
     return Hardware(product, serving, flavour.overrides, float(quantity(limit)) if limit else None)
 
 
-async def _endpoint(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:
-    if endpoint.api_key is not None:
-        problem = await secret(kube, namespace, endpoint.api_key, f"the API key of role {endpoint.role.value}")
-        if problem is not None:
-            return problem
+async def _pool(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:
     if endpoint.pool_ref is not None and await kube.get(POOLS, namespace, endpoint.pool_ref) is None:
         text = f"RolloutPool {endpoint.pool_ref!r} of role {endpoint.role.value} does not exist: apply it"
         return Problem(Reason.ENDPOINT_UNAVAILABLE, text)
     return None
-
-
-async def tracker_key(kube: KubeApi, namespace: str, tracking: TrackingSpec | None) -> Problem | None:
-    """Whether the tracker's key is there."""
-    if tracking is None or tracking.api_key is None:
-        return None
-    return await secret(kube, namespace, tracking.api_key, "the key of the tracker")
 
 
 async def promoted(

@@ -23,6 +23,7 @@ from flywheel_operator.observe.needs import pods_find
 from flywheel_operator.observe.nodes import job_groups
 from flywheel_operator.observe.pods import at_node, held, stuck
 from flywheel_operator.observe.rayjobs import child_of, run_of
+from flywheel_operator.plan import keys
 from flywheel_operator.plan.preflight import job_fits, rljob_spec
 from flywheel_operator.plan.rljob import is_open
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYJOBS, RLJOBS, owner_uid
@@ -107,7 +108,7 @@ async def _between(
     templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = rljob_spec(spec, context.config.pod_template) or await preflight.kuberay(context.kube)
     problem = problem or await pods_find(context.kube, meta.namespace, templates)
-    problem = problem or await preflight.tracker_key(context.kube, meta.namespace, spec.tracking)
+    problem = problem or await context.keys.problem(meta.namespace, keys.of_training(spec))
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     if store is None or problem is not None:
         return replace(seen, problem=problem, store_problem=trouble)

@@ -22,9 +22,10 @@ from flywheel_operator.model import (
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.children import family_of, pool_pods
+from flywheel_operator.observe.keys import DENIALS
 from flywheel_operator.observe.pods import stuck
 from flywheel_operator.observe.preflight import round_preflight
-from flywheel_operator.plan import content, graph
+from flywheel_operator.plan import content, graph, keys
 from flywheel_operator.plan.preflight import champion
 from flywheel_operator.plan.results import imported
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
@@ -50,6 +51,11 @@ async def see_round(
         found = await round_preflight(context, meta, spec)
         how = context.stores.credentials(meta.namespace, spec.store.secret_name)
         return replace(seen, **vars(replace(found, credentials=how)))
+    if status.verdict is None:  # afterwards nobody is asked
+        # an endpoint's address and key, and the hub's, may be changed at any time
+        denied = await context.keys.problem(meta.namespace, keys.of_round(spec, meta.namespace))
+        if denied is not None and denied.reason in DENIALS:
+            return replace(seen, problem=denied)
     try:
         store = await context.stores.store(meta.namespace, spec.store.secret_name)
         seen = replace(seen, credentials=context.stores.credentials(meta.namespace, spec.store.secret_name))

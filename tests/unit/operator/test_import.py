@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from flywheel_api.stages import STAGE_CONFIG_ENV, Stage
-from unit.operator.world import COMMIT, HUB_MODEL, NS, World, env_json
+from unit.operator.world import COMMIT, HUB_MODEL, World, env_json, key_secret
 
 HUB = {"endpoint": "http://mirror.models.svc/", "token": {"secretName": "hub", "key": "token"}}
 
 
 def token(world: World, **data: str) -> None:
-    world.kube.seed({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "hub", "namespace": NS}, "data": data})
+    world.kube.seed(key_secret("hub", "mirror.models.svc", **data))
 
 
 def state(world: World, stage: str, name: str = "demo-r1") -> str:

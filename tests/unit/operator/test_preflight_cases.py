@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from unit.operator.cases import edited, turns
-from unit.operator.world import NS, ROUND, World
+from unit.operator.world import NS, ROUND, World, key_secret
 
 
 async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
@@ -89,11 +89,7 @@ async def test_a_store_without_keys_says_whose_credentials_count() -> None:
 @pytest.mark.parametrize("value", ["Bearer sk-live", '"sk-live"', "", "sk\nlive", "sk-live\n"])
 async def test_an_api_key_that_no_pod_can_send_is_named_before_anything_starts(value: str) -> None:
     world = World()
-    secret = {
-        "metadata": {"name": "teacher", "namespace": NS},
-        "data": {"token": base64.b64encode(value.encode()).decode()},
-    }
-    world.kube.seed({"apiVersion": "v1", "kind": "Secret", **secret})
+    world.kube.seed(key_secret("teacher", "standin", token=base64.b64encode(value.encode()).decode()))
     endpoints = yaml.safe_load(ROUND)["spec"]["endpoints"]
     endpoints[0]["apiKey"] = {"secretName": "teacher", "key": "token"}
     world.apply(edited(spec__endpoints=endpoints))

@@ -10,7 +10,7 @@ from flywheel_api import artifacts
 from flywheel_api.causes import Cause
 from flywheel_api.stages import STAGE_CONFIG_ENV
 from unit.operator.cases import turns
-from unit.operator.world import NS, ROUND, World, env_json
+from unit.operator.world import NS, ROUND, World, env_json, key_secret
 
 TO = {"s3": "s3://models/demo-r1"}
 Object = dict[str, Any]
@@ -237,14 +237,7 @@ async def test_a_volume_that_is_not_there_is_said_before_anything_is_spent(
 async def test_keys_go_only_to_pods_that_ask_somebody() -> None:
     world = World()
     key = {"secretName": "teacher", "key": "token"}
-    world.kube.seed(
-        {
-            "apiVersion": "v1",
-            "kind": "Secret",
-            "metadata": {"name": "teacher", "namespace": NS},
-            "data": {"token": "eHl6"},
-        }
-    )
+    world.kube.seed(key_secret("teacher", "standin", token="eHl6"))
     teacher = {"role": "Teacher", "url": "http://standin:8000/v1", "model": "standin", "apiKey": key}
     world.apply_as("demo-r1", export=TO, endpoints=[teacher, {"role": "Policy", "pool": {"gpusPerReplica": 0}}])
     await world.run()

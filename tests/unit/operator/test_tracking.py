@@ -10,7 +10,7 @@ from flywheel_api import artifacts
 from flywheel_api.base import format_time
 from flywheel_api.canonical import canonical_json
 from unit.operator.cases import turns
-from unit.operator.world import NS, START, World
+from unit.operator.world import START, World, key_secret
 
 MLFLOW = {"type": "MLflow", "url": "http://mlflow.ml.svc:5000", "apiKey": {"secretName": "tracker", "key": "token"}}
 VARIABLE = "FLYWHEEL_TRACKER_API_KEY"
@@ -20,8 +20,7 @@ Object = dict[str, Any]
 def tracked(preset: str = "smollm2-135m-cpu", data: Object | None = None) -> World:
     world = World()
     if data is not None:
-        meta = {"name": "tracker", "namespace": NS}
-        world.kube.seed({"apiVersion": "v1", "kind": "Secret", "metadata": meta, "data": data})
+        world.kube.seed(key_secret("tracker", "mlflow.ml.svc", **data))
     world.apply_as("demo-r1", training={"preset": preset, "tracking": MLFLOW})
     return world
 

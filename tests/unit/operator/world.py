@@ -18,6 +18,7 @@ from flywheel_api.artifacts import Counts, FileEntry, Manifest, Owner, RoleUsage
 from flywheel_api.base import format_time
 from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.causes import Cause
+from flywheel_api.hosts import ALLOWED_HOSTS
 from flywheel_api.results import (
     DatasetResult,
     EndpointFinding,
@@ -89,6 +90,12 @@ def secret() -> Object:
     keys = {"endpoint": "http://fake:9000", "bucket": "flywheel", "accessKey": "a", "secretKey": "canary-secret"}
     data = {k: base64.b64encode(v.encode()).decode() for k, v in keys.items()}
     return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "flywheel-s3", "namespace": NS}, "data": data}
+
+
+def key_secret(name: str, hosts: str | None, **data: str) -> Object:
+    """A Secret with a key, in base64, that its owner lets go to these hosts."""
+    notes = {} if hosts is None else {"annotations": {ALLOWED_HOSTS: hosts}}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name, "namespace": NS, **notes}, "data": data}
 
 
 def env_json(pod: Object, name: str) -> Object:

@@ -36,6 +36,7 @@ class Server(ThreadingHTTPServer):
         self.runs: dict[str, Object] = {}
         self.keys: set[str] = set()
         self.faults: list[int] = []
+        self.moved = ""
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -91,7 +92,9 @@ class Handler(BaseHTTPRequestHandler):
         status, data = (
             (self.server.faults.pop(0), {}) if self.server.faults else self.server.answer(where.path, where.query, body)
         )
-        self.send_response(status)
+        self.send_response(302 if self.server.moved else status)
+        if self.server.moved:
+            self.send_header("Location", f"{self.server.moved}{self.path}")
         self.end_headers()
         self.wfile.write(json.dumps(data).encode())
 
@@ -134,6 +137,16 @@ def train(found: TrainConfig, steps: range, succeeded: bool = True) -> list[tupl
         tracking.numbers(step, {"critic/score/mean": step / 10, "val-core//acc@4": 1.0, "loss": float("nan")})
     tracking.stop(succeeded)
     return told
+
+
+def test_no_key_goes_where_a_redirect_leads(server: Server) -> None:
+    other = Server()
+    server.moved = other.url
+    told = train(config(at(server)), range(1, 3))
+    other.shutdown()
+    other.server_close()
+    assert server.keys and not other.keys and not other.runs
+    assert any("302" in (wrong or "") for _, wrong in told)
 
 
 def test_a_training_is_a_run(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
