@@ -1,7 +1,8 @@
 """The check of the GPU flavour on one GPU, with Flywheel's own code. Run through run.sh, which sets the environment.
 
-    python3 -m gpu.check --out DIR --project CHECKOUT [--parts env,memory,grpo,engine,agentic,toolchain] [--seconds 480]
+    python3 -m gpu.check --out DIR --project CHECKOUT [--parts env,agentic+lora+warm_up] [--seconds 480]
 
+Parts joined by + share the card: trainings then take a fifth of it each, and fewer processes.
 Every part is a process group of its own with a time-out; what it finds is in DIR/results.json and DIR/table.txt after
 every part, its log in DIR/logs.txt. A part that fails costs nothing but itself. Three files in all.
 """
@@ -9,6 +10,7 @@ every part, its log in DIR/logs.txt. A part that fails costs nothing but itself.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import signal
@@ -19,11 +21,12 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
+from gpu.attempt import train
 from gpu.engine import engine_child, part_engine, part_toolchain
 from gpu.environment import part_env
 from gpu.notes import FW, Notes, Result
 from gpu.table import table
-from gpu.training import part_agentic, part_grpo
+from gpu.training import KINDS
 
 # name -> (seconds it may take, seconds without which it is not started)
 LIMITS: dict[str, tuple[float, float]] = {
@@ -31,9 +34,13 @@ LIMITS: dict[str, tuple[float, float]] = {
     "memory": (110, 30),
     "grpo": (360, 240),
     "engine": (240, 90),
-    "agentic": (400, 280),
+    "agentic": (480, 280),
     "toolchain": (110, 40),
+    "gspo": (480, 280),
+    "lora": (480, 280),
+    "warm_up": (540, 360),
 }
+APART = 2.0  # seconds between parts that run at the same time: two Rays that start at once may take the same ports
 
 
 def part_memory(notes: Notes, args: argparse.Namespace) -> None:
@@ -47,120 +54,124 @@ def part_memory(notes: Notes, args: argparse.Namespace) -> None:
 PARTS: dict[str, Callable[[Notes, argparse.Namespace], None]] = {
     "env": part_env,
     "memory": part_memory,
-    "grpo": part_grpo,
     "engine": part_engine,
-    "agentic": part_agentic,
     "toolchain": part_toolchain,
+    **{kind: functools.partial(train, kind) for kind in KINDS},
 }
 
 
+class Running:
+    """A part that was started: a process group whose members carry a mark of their own."""
+
+    def __init__(self, name: str, args: argparse.Namespace, limit: float, beside: bool) -> None:
+        self.name, self.limit = name, limit
+        self._found, self._log = FW / f"{name}.json", FW / f"{name}.log"
+        self._found.unlink(missing_ok=True)
+        self._mark = f"FW_PART={os.getpid()}-{name}"
+        self._begun = time.monotonic()
+        print(f"---- {name}: at most {limit:.0f} s", flush=True)
+        command = [sys.executable, "-m", "gpu.check", "--part", name, "--out", str(self._found)]
+        command += ["--project", str(args.project), "--limit", str(limit)]
+        command += [word for override in args.override for word in ("--override", override)]
+        command += [flag for flag, given in (("--no-ipc", args.no_ipc), ("--beside", beside)) if given]
+        with self._log.open("w") as stream:
+            self._child = subprocess.Popen(
+                command,
+                stdout=stream,
+                stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, **dict([self._mark.split("=", 1)])},
+            )
+
+    def ended(self) -> str | None:
+        """How it ended, once it has; one whose time is over is stopped."""
+        code = self._child.poll()
+        if code is None and time.monotonic() - self._begun < self.limit:
+            return None
+        self._end_all()
+        return f"exit {code}" if code is not None else f"stopped after {self.limit:.0f} s"
+
+    def found(self, state: str) -> tuple[Result, str]:
+        """What it found, and its log."""
+        took, text = round(time.monotonic() - self._begun, 1), self._log.read_text(errors="replace")
+        if len(text) > 260_000:
+            text = f"{text[:60_000]}\n[...]\n{text[-200_000:]}"
+        found = json.loads(self._found.read_text()) if self._found.exists() else {"last_lines": text.splitlines()[-40:]}
+        if self.name == "memory" and "rows" not in found and (FW / "memory.json").exists():  # it was stopped
+            found["rows"] = json.loads((FW / "memory.json").read_text())
+        return {"state": state, "took": took, **found}, f"######## {self.name} ({state}, {took} s)\n{text}"
+
+    def _end_all(self) -> None:
+        """Ends its processes and what it left behind: Ray's daemons and vLLM's workers leave the group."""
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._child.pid, sign)
+            except ProcessLookupError:
+                break
+            time.sleep(1.5)
+        for entry in Path("/proc").iterdir():  # only what this part started
+            try:
+                if entry.name.isdigit() and self._mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(entry.name), signal.SIGKILL)
+            except OSError:
+                continue
+
+
 def conduct(args: argparse.Namespace) -> int:
+    """Groups of parts one after the other, the parts of a group at the same time."""
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     results: dict[str, Result] = {}
     logs: list[str] = []
 
-    def write() -> None:
+    def keep(name: str, result: Result, *log: str) -> None:
+        results[name] = result
+        logs.extend(log)
         (out / "results.json").write_text(json.dumps(results, indent=1, default=str))
         (out / "table.txt").write_text(table(results))
         (out / "logs.txt").write_text("\n".join(logs))
+        print(table({name: result}), flush=True)
 
-    for name in args.parts.split(","):
-        most, least = LIMITS[name]
-        left = args.seconds - (time.monotonic() - started)
-        if left < least:
-            results[name] = {"state": f"not started: {left:.0f} s left", "took": 0}
-            write()
-            continue
-        limit = min(most, left)
-        found, log = FW / f"{name}.json", FW / f"{name}.log"
-        found.unlink(missing_ok=True)
-        command = [
-            sys.executable,
-            "-m",
-            "gpu.check",
-            "--part",
-            name,
-            "--out",
-            str(found),
-            "--project",
-            str(args.project),
-            "--limit",
-            str(limit),
-            *(x for o in args.override for x in ("--override", o)),
-            *(["--no-ipc"] if args.no_ipc else []),
-        ]
-        begun = time.monotonic()
-        print(f"---- {name}: at most {limit:.0f} s", flush=True)
-        with log.open("w") as stream:
-            child = subprocess.Popen(
-                command, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True, stdin=subprocess.DEVNULL
-            )
-            try:
-                state = f"exit {child.wait(limit)}"
-            except subprocess.TimeoutExpired:
-                state = f"stopped after {limit:.0f} s"
-        end_all(child.pid)
-        took = round(time.monotonic() - begun, 1)
-        text = log.read_text(errors="replace")
-        logs.append(
-            f"######## {name} ({state}, {took} s)\n{text[:60_000]}\n[...]\n{text[-200_000:]}"
-            if len(text) > 260_000
-            else f"######## {name} ({state}, {took} s)\n{text}"
-        )
-        values = json.loads(found.read_text()) if found.exists() else {"last_lines": text.splitlines()[-40:]}
-        if name == "memory" and "rows" not in values and (FW / "memory.json").exists():  # it was stopped
-            values["rows"] = json.loads((FW / "memory.json").read_text())
-        results[name] = {"state": state, "took": took, **values}
-        if name == "env" and "error" in str(values.get("cuda_ipc", "")):
-            args.no_ipc = True
-            results[name]["decision"] = "CUDA IPC refused: training goes through shared memory"
-        write()
-        print(table({name: results[name]}), flush=True)
+    for group in args.parts.split(","):
+        names, running = group.split("+"), list[Running]()
+        for name in names:
+            most, least = LIMITS[name]
+            left = args.seconds - (time.monotonic() - started)
+            if left < least:
+                keep(name, {"state": f"not started: {left:.0f} s left", "took": 0})
+                continue
+            running.append(Running(name, args, min(most, left), beside=len(names) > 1))
+            time.sleep(APART if len(names) > 1 else 0)
+        while running:
+            time.sleep(0.5)
+            for part in running.copy():
+                state = part.ended()
+                if state is None:
+                    continue
+                running.remove(part)
+                result, log = part.found(state)
+                if part.name == "env" and "error" in str(result.get("cuda_ipc", "")):
+                    args.no_ipc = True
+                    result["decision"] = "CUDA IPC refused: training goes through shared memory"
+                keep(part.name, result, log)
     print(f"---- all in {time.monotonic() - started:.0f} s", flush=True)
     return 0
-
-
-def end_all(group: int) -> None:
-    """Ends a part's processes and what it left behind: Ray's daemons and vLLM's workers leave the group."""
-    for sign in (signal.SIGTERM, signal.SIGKILL):
-        try:
-            os.killpg(group, sign)
-        except ProcessLookupError:
-            break
-        time.sleep(1.5)
-    mine = {os.getpid(), os.getppid()}
-    for entry in Path("/proc").iterdir():  # only what this kit started: processes that run its environment
-        if not entry.name.isdigit() or int(entry.name) in mine:
-            continue
-        try:
-            environment = (entry / "environ").read_bytes()
-            command = (entry / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if f"FW_PART={group_mark()}".encode() in environment and b"gpu.model" not in command:
-            try:
-                os.kill(int(entry.name), signal.SIGKILL)
-            except OSError:
-                pass
-
-
-def group_mark() -> str:
-    return os.environ.get("FW_RUN", "0")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--project", type=Path, default=Path("."))
-    parser.add_argument("--parts", default=",".join(LIMITS))
+    parser.add_argument("--parts", default=",".join(LIMITS), help="those joined by + run at the same time")
     parser.add_argument("--seconds", type=float, default=480)
     parser.add_argument(
-        "--override", action="append", default=[], help="a further verl setting for grpo and agentic, KEY=JSON"
+        "--override", action="append", default=[], help="a further verl setting of the trainings, KEY=JSON"
     )
     parser.add_argument("--no-ipc", action="store_true", help="weights to vLLM through shared memory")
     parser.add_argument("--part", help="internal")
+    parser.add_argument("--beside", action="store_true", help="internal")
     parser.add_argument("--limit", type=float, default=100, help="internal")
     parser.add_argument("--engine", help="internal")
     args = parser.parse_args()
@@ -172,9 +183,7 @@ def main() -> int:
         if path not in os.environ.get("PYTHONPATH", "").split(":"):
             os.environ["PYTHONPATH"] = f"{os.environ.get('PYTHONPATH', '')}:{path}"
     if not args.part:
-        os.environ["FW_RUN"] = str(os.getpid())
         return conduct(args)
-    os.environ["FW_PART"] = group_mark()  # children inherit it
     notes = Notes(args.out)
     try:
         PARTS[args.part](notes, args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -21,13 +22,16 @@ class Notes:
     """What a part found so far, on disk after every line: a kill loses nothing."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.found = path, {}  # type: ignore[var-annotated]
+        self.path = path
+        self.found: Result = {}
+        self._lock = threading.Lock()  # an attempt's steps and its progress come from threads of their own
 
     def put(self, **values: Any) -> None:
-        self.found.update(values)
-        scratch = self.path.with_suffix(".tmp")
-        scratch.write_text(json.dumps(self.found, default=str))
-        scratch.replace(self.path)
+        with self._lock:
+            self.found.update(values)
+            scratch = self.path.with_suffix(".tmp")
+            scratch.write_text(json.dumps(self.found, default=str))
+            scratch.replace(self.path)
         print("found:", json.dumps(values, default=str)[:2000], flush=True)
 
     def attempt(self, name: str, work: Callable[[], Any]) -> Any:
