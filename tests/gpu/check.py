@@ -30,7 +30,7 @@ from gpu.training import KINDS
 
 # name -> (seconds it may take, seconds without which it is not started)
 LIMITS: dict[str, tuple[float, float]] = {
-    "env": (75, 10),
+    "env": (120, 10),
     "memory": (110, 30),
     "grpo": (360, 240),
     "engine": (240, 90),

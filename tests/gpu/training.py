@@ -40,10 +40,16 @@ def arithmetic(seed: int, count: int) -> list[Any]:
     return list(numeracy.seeds(random.Random(seed), count, ("add", "sub")))
 
 
-def reasoning_rows(seed: int = 1, count: int = 128) -> list[Result]:
+def reasoning_rows() -> list[Result]:
     from flywheel_api.records.prompt import of_problem
 
-    return rows(map(of_problem, arithmetic(seed, count)))
+    return rows(map(of_problem, arithmetic(1, 128)))
+
+
+def validation_rows() -> list[Result]:
+    from flywheel_api.records.prompt import of_problem
+
+    return rows(map(of_problem, arithmetic(3, 32)), "validation")
 
 
 def booking_rows() -> list[Result]:
@@ -58,13 +64,13 @@ def booking_rows() -> list[Result]:
     return rows(map(of_task, heldout.build("booking-heldout", 64, personas.builtin(), booking, shelf)))
 
 
-def rows(prompts: Iterable[Any]) -> list[Result]:
-    """A training set's rows as Package writes them."""
+def rows(prompts: Iterable[Any], split: str = "train") -> list[Result]:
+    """A data set's rows as Package writes them."""
     from flywheel_api.results import Split
     from flywheel_jobs.stages import package
 
     examples = [package.Example(f"row {n}", prompt) for n, prompt in enumerate(prompts)]
-    return [p.row() for p in package.numbered(examples, Split.TRAIN)]
+    return [p.row() for p in package.numbered(examples, Split(split))]
 
 
 def shown_rows() -> list[Result]:
@@ -76,7 +82,7 @@ def shown_rows() -> list[Result]:
 
 DATA = {
     "reasoning": reasoning_rows,
-    "validation": lambda: reasoning_rows(3, 32),
+    "validation": validation_rows,
     "booking": booking_rows,
     "shown": shown_rows,
 }

@@ -6,6 +6,7 @@ always as many on each GPU; what does not make one step is refused (exit code 64
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
+from verl.single_controller import ray as workers
 from verl.trainer import sft_trainer_ray
 from verl.utils.config import omega_conf_to_dataclass
 
@@ -36,6 +38,7 @@ def main(path: str) -> int:
         signals.emit(Refused(reason=refusal.reason, message=str(refusal)))
         return int(ExitCode.VALIDATION)
     signals.emit(plan)
+    workers.RayResourcePool = _narrow(workers.RayResourcePool)
     sft_trainer_ray.StatefulDataLoader = _loader(sft_trainer_ray.StatefulDataLoader, int(config.data.num_workers))
     start: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     ray.init(**start)
@@ -66,6 +69,14 @@ def planned(config: DictConfig) -> Planned:
 def _loader(make: Any, workers: int) -> Any:
     """verl's Ray trainer has eight processes read the data, whatever `data.num_workers` says."""
     return lambda **given: make(**given | {"num_workers": workers})
+
+
+def _narrow(pool: Any) -> Any:
+    """verl's SFT trainer reserves ten CPUs beside each GPU, its RL trainer three: a node of 8 GPUs has not 80 to give.
+
+    What is reserved is what the trainer starts: one worker on each GPU.
+    """
+    return functools.partial(pool, max_colocate_count=1)
 
 
 if __name__ == "__main__":
