@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.notes import FW, GB, MODEL, Notes, Result, wait_for_model
-from gpu.training import BESIDE, DATA, KINDS, specification
+from gpu.training import BESIDE, DATA, HEADLESS, KINDS, specification
 
 NAMESPACE = "gpu-check"
 
@@ -135,12 +135,14 @@ def train(kind: str, notes: Notes, args: argparse.Namespace) -> None:
     store = memory_store(Watch(notes, card))
     own = {key: json.loads(value) for key, _, value in (o.partition("=") for o in args.override)}
     config = configuration(kind, (BESIDE if args.beside else {}) | own, put_inputs(store, kind))
-    plugins = [*(["gpu.apart"] if args.beside else []), *(["gpu.no_cuda_ipc"] if args.no_ipc else [])]
+    named = {"gpu.apart": args.beside, "gpu.no_cuda_ipc": args.no_ipc, "gpu.head": kind in HEADLESS}
+    if kind in HEADLESS:
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
     os.environ |= {
         TRAIN_CONFIG_ENV: config.model_dump_json(by_alias=True),
         WORK_DIR_ENV: str(root),
         MODEL_DIR_ENV: str(root / "model"),
-        PLUGINS_ENV: ",".join(plugins),
+        PLUGINS_ENV: ",".join(name for name, wanted in named.items() if wanted),
     }
     notes.put(overrides=config.spec.overrides)
     started = time.monotonic()

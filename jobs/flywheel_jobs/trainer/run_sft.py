@@ -42,7 +42,9 @@ def main(path: str) -> int:
     sft_trainer_ray.StatefulDataLoader = _loader(sft_trainer_ray.StatefulDataLoader, int(config.data.num_workers))
     start: dict[str, Any] = OmegaConf.to_container(config.ray_kwargs.ray_init, resolve=True)
     ray.init(**start)
-    sft_trainer_ray.SFTTrainer(config).fit()
+    trainer = sft_trainer_ray.SFTTrainer(config)
+    trainer.device_name = "cpu"  # where this process counts tokens: a Ray head has no GPU
+    trainer.fit()
     return 0
 
 

@@ -54,7 +54,7 @@ def test_an_attempt_and_what_is_told_of_it(
         monkeypatch.setattr(module, name, FAKE)
         monkeypatch.setattr(module, "POLL_SECONDS", 0.02)
     monkeypatch.setattr(Store, "from_env", Store.from_env)  # put back at the end
-    for name in (TRAIN_CONFIG_ENV, WORK_DIR_ENV, MODEL_DIR_ENV, PLUGINS_ENV):
+    for name in (TRAIN_CONFIG_ENV, WORK_DIR_ENV, MODEL_DIR_ENV, PLUGINS_ENV, "CUDA_VISIBLE_DEVICES"):
         monkeypatch.setenv(name, "")
     monkeypatch.setenv("FAKE_VERL_PROMPTS", "128")
     monkeypatch.setenv("FAKE_VERL_LOG", str(tmp_path / "started"))

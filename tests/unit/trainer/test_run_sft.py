@@ -22,26 +22,27 @@ from flywheel_jobs.trainer import run_sft
 from unit.trainer.verl_verdicts import DIGEST, MODEL, make_model, spec
 
 
-def test_a_node_of_eight_gpus_has_the_cpus_that_are_reserved(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A worker's pod asks for 32; more would never be placed, with all GPUs held."""
+def test_it_starts_from_a_head_without_gpus_on_a_node_of_eight(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A worker's pod asks for 32 CPUs: more would never be placed, with all GPUs held."""
     make_model()
     said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "7"}]
     parquet.write_table(pa.Table.from_pylist([{"messages": said}] * 16), tmp_path / "w.parquet")
     made = spec({"gpus_per_node": 8, "warm_up": WarmUpSpec(data=[DIGEST])})
     told = warm_up_settings(made, str(MODEL), [str(tmp_path / "w.parquet")], str(tmp_path / "f"), {})
     (tmp_path / "settings.json").write_text(json.dumps(told))
-    pools: list[Any] = []
+    pools, counts_on = list[Any](), list[str]()
 
     class Trainer:
-        """As verl's makes its pool, in `_build_engine`."""
+        """As verl's makes its pool, in `_build_engine`, and takes its device."""
 
         def __init__(self, config: Any) -> None:
             from verl.single_controller.ray import RayResourcePool
 
+            self.device_name = config.trainer.device
             pools.append(RayResourcePool(process_on_nodes=[config.trainer.n_gpus_per_node] * config.trainer.nnodes))
 
         def fit(self) -> None:
-            pass
+            counts_on.append(self.device_name)
 
     monkeypatch.setattr(sft_trainer_ray, "SFTTrainer", Trainer)
     monkeypatch.setattr(ray, "init", lambda **_given: None)
@@ -50,3 +51,4 @@ def test_a_node_of_eight_gpus_has_the_cpus_that_are_reserved(monkeypatch: pytest
     assert run_sft.main(str(tmp_path / "settings.json")) == 0
     (pool,) = pools
     assert pool.store == [8] and pool.max_colocate_count == 1
+    assert counts_on == ["cpu"], "verl puts the lengths of a batch on trainer.device, in the process of the head"
