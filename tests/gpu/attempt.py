@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gpu.notes import FW, GB, MODEL, Notes, Result, wait_for_model
-from gpu.training import BESIDE, DATA, HEADLESS, KINDS, specification
+from gpu.training import BESIDE, DATA, KINDS, specification
 
 NAMESPACE = "gpu-check"
 
@@ -135,14 +135,13 @@ def train(kind: str, notes: Notes, args: argparse.Namespace) -> None:
     store = memory_store(Watch(notes, card))
     own = {key: json.loads(value) for key, _, value in (o.partition("=") for o in args.override)}
     config = configuration(kind, (BESIDE if args.beside else {}) | own, put_inputs(store, kind))
-    named = {"gpu.apart": args.beside, "gpu.no_cuda_ipc": args.no_ipc, "gpu.head": kind in HEADLESS}
-    if kind in HEADLESS:
-        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    plugins = ["gpu.head", *(["gpu.apart"] if args.beside else []), *(["gpu.no_cuda_ipc"] if args.no_ipc else [])]
     os.environ |= {
         TRAIN_CONFIG_ENV: config.model_dump_json(by_alias=True),
         WORK_DIR_ENV: str(root),
         MODEL_DIR_ENV: str(root / "model"),
-        PLUGINS_ENV: ",".join(name for name, wanted in named.items() if wanted),
+        PLUGINS_ENV: ",".join(plugins),
+        "CUDA_VISIBLE_DEVICES": "",  # as on a head, see `head`
     }
     notes.put(overrides=config.spec.overrides)
     started = time.monotonic()
@@ -205,6 +204,7 @@ def compared(base: Path, tuned: Path) -> Result:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    torch.set_grad_enabled(False)
     before, after = (AutoModelForCausalLM.from_pretrained(p, dtype=torch.bfloat16) for p in (base, tuned))
     pairs = [(n, a, b) for (n, a), b in zip(before.named_parameters(), after.parameters(), strict=True)]
     changed = {name: int((a != b).sum()) for name, a, b in pairs}

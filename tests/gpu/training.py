@@ -25,13 +25,11 @@ BOOKING: Result = ARITHMETIC | {
     "max_prompt_tokens": 512,
     "max_response_tokens": 192,
 }
-HEADLESS = ("gspo", "warm_up")  # parts whose driver sees no GPU, as on the head of a cluster
 BESIDE: Result = {  # several trainings on one card and 16 cores: what each takes, and how many processes it starts
     "actor_rollout_ref.rollout.gpu_memory_utilization": 0.2,
     "actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes": 2 << 30,
     "actor_rollout_ref.rollout.enforce_eager": True,
     "actor_rollout_ref.rollout.agent.num_workers": 2,
-    "reward.num_workers": 1,
 }
 
 

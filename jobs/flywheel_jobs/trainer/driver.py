@@ -39,7 +39,7 @@ from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
 from flywheel_jobs.trainer.trackers import Tracking, tracking_of
 from flywheel_jobs.trainer.trail import Trail
-from flywheel_jobs.trainer.truths import NOTHING_RIGHT, nothing_right
+from flywheel_jobs.trainer.truths import nothing_right
 from flywheel_jobs.trainer.warm_up import WarmUp
 from flywheel_jobs.trainer.workspace import Workspace, workspace_of
 
@@ -276,9 +276,10 @@ class Driver:
         step, reward = point.step, point.reward
         pace = self.history.curve.seconds_per_step()
         text = f"step {step} of {self.total}" + ("" if reward is None else f", reward {reward:.3f}")
-        if nothing_right(self.history.curve.upto(step)):
-            log.warning(NOTHING_RIGHT, step=step)
-            text += f"; {NOTHING_RIGHT}"
+        doubt = nothing_right(self.history.curve.upto(step), self.spec.reward.type)
+        if doubt:
+            log.warning(doubt, step=step)
+            text += f"; {doubt}"
         self._look(step)
         self.trail.step(point, self.history.rollouts.get(step))
         self.attempt.update(

@@ -22,7 +22,8 @@ from flywheel_jobs.trainer.trajectory import task_of
 
 log = get_logger(__name__)
 MAX_UNREADABLE = 0.05  # of the rows of a file; more, and the file writes its answers in a way that is not understood
-NOTHING_RIGHT = "nothing was right so far: does the prompt ask for an answer that the reward reads (docs/answers.md)?"
+NOTHING_RIGHT = "nothing was right so far"
+ASKED = ": does the prompt ask for an answer that the reward reads (docs/answers.md)?"
 
 
 def check(path: Path, spec: RLJobSpec, shelf: Shelf) -> None:
@@ -71,11 +72,13 @@ def check_task(where: str, row: Mapping[str, Any], shelf: Shelf) -> None:
         )
 
 
-def nothing_right(points: Iterable[CurvePoint]) -> bool:
-    """Whether no trajectory of these steps was right; False where nothing says so."""
+def nothing_right(points: Iterable[CurvePoint], reward: RewardType) -> str:
+    """What is said where no trajectory of these steps was right; empty where one was, or where nothing says so."""
     said = [p.success if p.success is not None else p.reward_max for p in points]
     known = [value for value in said if value is not None]
-    return bool(known) and max(known) <= 0.0
+    if not known or max(known) > 0.0:
+        return ""
+    return NOTHING_RIGHT + (ASKED if reward is RewardType.MATH else "")
 
 
 def _column(path: Path, name: str) -> Iterable[Any]:

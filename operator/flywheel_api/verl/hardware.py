@@ -52,7 +52,6 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
     out: dict[str, Any] = {
         "trainer.device": "cpu",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
-        "data.dataloader_num_workers": 0,
         "algorithm.rollout_correction.bypass_mode": True,  # rollout log-probs differ from training's by 2e-5 at most
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
         f"{actor}.fsdp_config.model_dtype": "fp32",
@@ -75,7 +74,6 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
         f"{rollout}.agent.num_workers": 1,
         f"{rollout}.engine_kwargs.vllm.worker_extension_cls": CPU_WORKER_EXTENSION,
         f"{rollout}.engine_kwargs.vllm.kv_cache_memory_bytes": CPU_KV_CACHE,
-        "reward.num_workers": 1,
     }
     if spec.algorithm.type is Algorithm.PPO:
         mixed = "critic.fsdp.mixed_precision"

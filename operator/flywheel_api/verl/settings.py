@@ -125,6 +125,8 @@ def _data(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
         "data.return_raw_chat": True,
         "data.shuffle": True,
         "data.seed": spec.seed,
+        # prompts are in memory; processes that are killed at the end look like a crash in the log of a good run
+        "data.dataloader_num_workers": 0,
     }
 
 
@@ -239,7 +241,11 @@ def _reward(spec: RLJobSpec) -> dict[str, Any]:
     if spec.reward.type is RewardType.CUSTOM:
         entry, _, name = (spec.reward.entry_point or "").partition(":")
         module, function = f"pkg://{entry}", name
-    return {"reward.custom_reward_function.path": module, "reward.custom_reward_function.name": function}
+    return {
+        "reward.custom_reward_function.path": module,
+        "reward.custom_reward_function.name": function,
+        "reward.num_workers": 1,  # the agent loops score in place: verl's own are idle, and there must be one
+    }
 
 
 def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:

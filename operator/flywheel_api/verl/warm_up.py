@@ -45,6 +45,7 @@ def warm_up_settings(
         "data.max_length": a.max_prompt_tokens + a.max_response_tokens,
         "data.max_prompt_length": a.max_prompt_tokens,
         "data.max_response_length": a.max_response_tokens,
+        "data.num_workers": 0,  # conversations are in memory
         "data.custom_cls.path": DATASET[0],
         "data.custom_cls.name": DATASET[1],
         "checkpoint.save_contents": ["hf_model"],
@@ -67,7 +68,7 @@ def warm_up_settings(
 def _batches(spec: RLJobSpec) -> dict[str, Any]:
     """How a GPU's, or the CPU's, part of an update is cut."""
     if is_cpu(spec):
-        return {"data.num_workers": 0, "data.use_dynamic_bsz": False, "data.micro_batch_size_per_gpu": CPU_MICRO_BATCH}
+        return {"data.use_dynamic_bsz": False, "data.micro_batch_size_per_gpu": CPU_MICRO_BATCH}
     return {"data.use_dynamic_bsz": True, "data.max_token_len_per_gpu": update_tokens(spec)}
 
 

@@ -67,7 +67,7 @@ def test_an_attempt_and_what_is_told_of_it(
     assert (tmp_path / "started").read_text() == programs
     told = json.loads((tmp_path / "run" / kind / f"{kind}-a1" / "verl-settings.json").read_text())
     assert told["trainer.balance_batch"] is False and told["reward.num_workers"] == 1
-    assert told["ray_kwargs.ray_init.runtime_env.env_vars.VERL_USE_EXTERNAL_MODULES"].startswith("gpu.apart,")
+    assert told["ray_kwargs.ray_init.runtime_env.env_vars.VERL_USE_EXTERNAL_MODULES"].startswith("gpu.head,gpu.apart,")
     assert [step["step"] for step in found["steps"]] == [1, 2] and found["steps"][0]["reward"] == 0.1
     assert found["in_the_store"] == {"checkpoints": 1, "steps": 2, "tensorboard": 1, "log pieces": 1}
     assert found["progress"][-1][1] == "committed step 2 of 2"

@@ -156,6 +156,13 @@ def test_storage_units_fit_the_ray_nodes() -> None:
     assert [overrides(spec(gpus_per_node=8, nodes=nodes))[key] for nodes in (1, 2, 16)] == [2, 4, 32]
 
 
+@pytest.mark.parametrize("gpus", [0, 8])
+def test_no_process_is_started_for_nothing(gpus: int) -> None:
+    """Seen on a GPU: eight that read prompts ended every good run with a traceback, eight more scored nothing."""
+    got = overrides(spec(gpus_per_node=gpus))
+    assert (got["data.dataloader_num_workers"], got["reward.num_workers"]) == (0, 1)
+
+
 def test_kl_zero_builds_no_reference_model() -> None:
     off, on = overrides(spec()), overrides(spec({"kl_coefficient": "0.001"}))
     assert off[f"{ACTOR}.use_kl_loss"] is False

@@ -11,7 +11,7 @@ import pytest
 
 from flywheel_api.records.prompt import of_task
 from flywheel_api.results import CurvePoint
-from flywheel_api.rljob import RLJobSpec
+from flywheel_api.rljob import RewardType, RLJobSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.trainer import reward, truths
 from unit.agentic.world import shelf, task
@@ -83,4 +83,10 @@ def test_a_task_that_is_not_what_its_record_says() -> None:
     ],
 )  # fmt: skip
 def test_a_training_in_which_nothing_is_right_is_seen(points: list[CurvePoint], nothing: bool) -> None:
-    assert truths.nothing_right(points) is nothing
+    said = truths.nothing_right(points, RewardType.MATH)
+    assert said == (truths.NOTHING_RIGHT + truths.ASKED if nothing else "")
+
+
+def test_a_task_is_not_asked_for_an_answer() -> None:
+    """Nothing was right in the first step of a multi-turn training, and its progress spoke of prompts and answers."""
+    assert truths.nothing_right([CurvePoint(step=1, reward_max=0.0)], RewardType.STATE_DIFF) == truths.NOTHING_RIGHT

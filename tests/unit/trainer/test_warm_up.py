@@ -164,6 +164,7 @@ def test_settings_of_both_flavours() -> None:
     assert (cpu["trainer.device"], cpu["engine.dtype"], cpu["data.use_dynamic_bsz"]) == ("cpu", "float32", False)
     assert (gpu["trainer.device"], gpu["trainer.nnodes"], gpu["trainer.n_gpus_per_node"]) == ("cuda", 2, 8)
     assert gpu["data.use_dynamic_bsz"] and "engine.dtype" not in gpu
+    assert cpu["data.num_workers"] == gpu["data.num_workers"] == 0, "conversations are in memory"
     assert cpu["ray_kwargs.ray_init.runtime_env.env_vars.A"] == "b"
 
 
