@@ -99,7 +99,7 @@ cluster-up: setup ## a real one-node Kubernetes on this machine (root)
 cluster-down: setup ## remove the local cluster
 	$(PY) -m cluster down
 
-demo: setup ## one round from `kubectl apply` to the verdict, on real parts (ROUNDS=2 for a chain of them, SEED=n for another one, CLUSTER=kind with Docker, CLUSTER=existing for your own cluster, WEATHER=bad for a teacher with faults, DOMAIN=dir for a domain of your own)
+demo: setup ## one round from `kubectl apply` to the verdict, on real parts (ROUNDS=2 for a chain of them, SEED=n for another one, CLUSTER=kind with Docker, CLUSTER=existing for your own cluster, WEATHER=bad for a teacher with faults, DOMAIN=dir for a domain of your own, DOMAIN="booking dir" for both)
 	$(PY) -m demo up
 
 demo-down: setup ## remove everything that `make demo` started

@@ -113,7 +113,6 @@ WARM_UPS: dict[str, dict[str, Any]] = {
 }
 """What `training.warmUp: SFT` does with a preset. The paper has no such step; GPU numbers are usual ones and not
 measured, the demo's are (docs/evidence/climb.md)."""
-_MAX_TURNS = {"agenticqwen-8b": 15, "agenticqwen-30b-a3b": 15, "smollm2-135m-cpu": 3}
 
 
 def training_spec(
@@ -140,7 +139,7 @@ def training_spec(
     fields.pop("format_bonus", None)
     if track is Track.AGENTIC and round_spec.agentic is not None:
         pinned = [pin.ref for pin in domains] or round_spec.agentic.domains
-        agent_loop = AgentLoopSpec(domains=pinned, max_turns=_MAX_TURNS[round_spec.training.preset])
+        agent_loop = AgentLoopSpec(domains=pinned)
         reward = RewardSpec(type=RewardType.STATE_DIFF)
     if warm_up is not None:
         fields["warm_up"] = _warm_up(round_spec.training.preset, warm_up, fields["nodes"] * fields["gpus_per_node"])

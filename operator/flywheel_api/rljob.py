@@ -213,7 +213,7 @@ class AgentLoopSpec(ApiModel):
     """Multi-turn rollouts with tools; absent means single-turn."""
 
     domains: Domains = Field(description="Environments whose tools the policy may call.")
-    max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns.")] = 15
+    max_turns: Annotated[int, Field(ge=1, le=256, description="Assistant turns; a domain may give fewer.")] = 15
     tool_response_limit: Annotated[int, Field(ge=16, le=1_048_576, description="Characters.")] = 4096
 
 

@@ -48,9 +48,9 @@ def spec_of(name: str, source: str) -> FlywheelRoundSpec:
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Store:
     """A store with the packed folder where the demo puts it."""
-    own = given(str(tutorial.library(tmp_path_factory.mktemp("own"))))
-    assert own is not None and own.name == "library"
-    assert 500 < longest_prompt(own) < 1500, "the tester has nothing to say, and the demo knows how long prompts are"
+    (own,) = given(str(tutorial.library(tmp_path_factory.mktemp("own"))))
+    assert own.name == "library"
+    assert 500 < longest_prompt([own]) < 1500, "the tester has nothing to say, and the demo knows how long prompts are"
     found = Store(MemoryBucket())
     found.bucket.put(own.key, base64.b64decode(own.packed))
     return found

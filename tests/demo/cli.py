@@ -60,7 +60,7 @@ def up(settings: Settings) -> int:
     """Sets everything up, runs the round or rounds, shows what came of each. 0 for Promoted and Held, 1 for Failed."""
     steps = Steps(settings.cluster.steps)
     set_up = {Cluster.LOCAL: setup.local, Cluster.KIND: kind.up, Cluster.EXISTING: setup.existing}[settings.cluster]
-    prompt_tokens = domain.longest_prompt(settings.domain) if settings.domain else 0
+    prompt_tokens = domain.longest_prompt(settings.domains)
     settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
     promoted: str | None = None
     for number in range(1, settings.rounds + 1):
@@ -71,11 +71,11 @@ def up(settings: Settings) -> int:
                     f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
                     f"{kube.line} -n {settings.namespace} get fwr -w"
                 )
-                domain_uri = setup.put_domain(kube, settings, images)
+                domains = setup.put_domains(kube, settings, images)
                 first = rounds.seeded(rounds.read(kube, settings.round_file), settings.seed)
             wanted = rounds.turn(first, number, promoted)
             name = wanted["metadata"]["name"]
-            said = rounds.start(kube, settings, wanted, _model_uri(kube, settings), domain_uri, prompt_tokens)
+            said = rounds.start(kube, settings, wanted, _model_uri(kube, settings), domains, prompt_tokens)
             print(f"round {settings.namespace}/{name} {said}", flush=True)
             found = follow(kube, settings.namespace, name)
         _tell(kube, settings, images, found, {"setup_seconds": steps.seconds, "memory": memory.facts()})

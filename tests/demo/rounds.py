@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,14 @@ def start(
     settings: Settings,
     wanted: dict[str, Any],
     model_uri: str | None,
-    domain_uri: str | None = None,
+    domains: Sequence[dict[str, str]] = (),
     prompt_tokens: int = 0,
 ) -> str:
     """Applies a round; what was done. One that is over is deleted first, unless it has a verdict and is of a chain.
 
     One that failed takes over what it had finished; one that has a verdict is run anew, since that is asked for.
-    `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own; `domain_uri` says
-    where the domain of the settings lies, `prompt_tokens` how long its prompts are.
+    `model_uri` replaces an s3:// base model of the file, for a store that is not the demo's own; `domains` stand in
+    place of those of the file, `prompt_tokens` is how long their prompts are.
     """
     name = wanted["metadata"]["name"]
     found = kube.get("flywheelround", name, settings.namespace)
@@ -83,8 +84,8 @@ def start(
             wanted["spec"].setdefault("reuse", "Never")
     if model_uri and str(wanted["spec"]["base"].get("model", "")).startswith("s3://"):
         wanted["spec"]["base"]["model"] = model_uri
-    if settings.domain is not None and domain_uri:
-        domain.named_in(wanted, settings.domain.name, domain_uri, prompt_tokens)
+    if domains:
+        domain.named_in(wanted, domains, prompt_tokens)
     wanted["metadata"]["namespace"] = settings.namespace
     kube.apply([wanted])
     return said

@@ -47,7 +47,7 @@ class Settings:
     chart: Path = ROOT / "charts" / "flywheel"
     values: Path | None = None
     weather: str = ""  # text of a table of faults for the stand-in; empty is calm
-    domain: Given | None = None
+    domains: tuple[Given, ...] = ()  # instead of the round's own
     rounds: int = 1  # of a chain: each from the model that an earlier one promoted
     seed: int | None = None  # of the chain, in a campaign of its own; None is the file's
 
@@ -93,7 +93,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
             values=values,
             folder=folder,
             weather=weather,
-            domain=own,
+            domains=own,
             rounds=rounds,
             seed=seed,
         )
@@ -114,7 +114,7 @@ def from_environment(environ: Mapping[str, str] = os.environ) -> Settings:
         round_file=round_file,
         values=values,
         weather=weather,
-        domain=own,
+        domains=own,
         rounds=rounds,
         seed=seed,
     )

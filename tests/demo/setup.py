@@ -192,14 +192,16 @@ def make_given_secret(kube: Kubectl, settings: Settings, environ: Mapping[str, s
     return f"made Secret {settings.namespace}/{STORE_SECRET} from the environment"
 
 
-def put_domain(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str | None:
-    """Where the user's domain lies in the store now; None without one."""
-    own = settings.domain
-    if own is None:
-        return None
-    kube.delete("job", manifests.DOMAIN_JOB, settings.namespace)
-    said = jobs.run(kube, manifests.domain_job(settings.namespace, images["jobs"], own.key, own.packed), 180, AGAIN)
-    return said.partition("DOMAIN AT ")[2].split()[0]
+def put_domains(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> list[dict[str, str]]:
+    """The domains that were asked for, as a round names them: the user's own lie in the store now."""
+    named = []
+    for own in settings.domains:
+        named.append({"name": own.name})
+        if own.packed:
+            kube.delete("job", manifests.DOMAIN_JOB, settings.namespace)
+            job = manifests.domain_job(settings.namespace, images["jobs"], own.key, own.packed)
+            named[-1]["source"] = jobs.run(kube, job, 180, AGAIN).partition("DOMAIN AT ")[2].split()[0]
+    return named
 
 
 def prepare(kube: Kubectl, settings: Settings, images: Mapping[str, str]) -> str:

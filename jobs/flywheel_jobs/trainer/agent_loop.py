@@ -21,6 +21,7 @@ from verl.utils.profiler import simple_timer
 
 from flywheel_api.records.agentic import Task
 from flywheel_jobs.agentic.episode import Episode
+from flywheel_jobs.agentic.prompt import limits
 from flywheel_jobs.agentic.right import right_of
 from flywheel_jobs.core.errors import InfraError
 from flywheel_jobs.trainer import trajectory
@@ -115,7 +116,8 @@ class ToolLoop(ScoredLoop):
         ended: Episode | None = None
         try:
             right = await asyncio.to_thread(right_of, trajectory.shelf(), task)
-            episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, right, max_turns=turns))
+            most = min(turns, limits(right.domain).turns)  # the same as where tasks are measured and evaluated
+            episode = await trajectory.patiently(lambda: asyncio.to_thread(Episode, task, right, max_turns=most))
             self.ids = await self.ct_build_initial_tokens(episode.messages)
             ended = await self._converse(episode, sampling_params, priority)
         except InfraError as error:

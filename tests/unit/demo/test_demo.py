@@ -342,7 +342,7 @@ def test_a_chain_goes_on_from_the_last_promotion(
         return {**found, "metadata": {**found["metadata"], "name": name}}
 
     monkeypatch.setattr(setup, "local", lambda _settings, _steps: (kube, {"jobs": "j"}))
-    monkeypatch.setattr(setup, "put_domain", lambda *_: None)
+    monkeypatch.setattr(setup, "put_domains", lambda *_: [])
     monkeypatch.setattr(rounds, "read", lambda *_: make_round())
     monkeypatch.setattr(cli, "follow", ended)
     settings = Settings(rounds=3, folder=tmp_path, result_file=tmp_path / "result.json")

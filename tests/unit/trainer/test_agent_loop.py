@@ -53,7 +53,7 @@ def config() -> Any:
         model=DIGEST,
         data=DataSpec(train=[DIGEST]),
         reward=RewardSpec(type="StateDiff"),
-        agent_loop=AgentLoopSpec(domains=[DomainRef(name="booking")], max_turns=3),
+        agent_loop=AgentLoopSpec(domains=[DomainRef(name="booking")]),
         gpus_per_node=0,
         algorithm=AlgorithmSpec(max_prompt_tokens=320, max_response_tokens=LIMIT),
     )
@@ -126,6 +126,15 @@ async def test_the_last_turns_call_takes_effect(config: Any, tokenizer: Any) -> 
     output, policy = await run(config, tokenizer, [look_up, look_up, write])
     assert len(policy.prompts) == 3
     assert output.reward_score == 1.0
+
+
+async def test_an_episode_has_no_more_turns_than_its_domain_gives_where_tasks_are_measured(
+    config: Any, tokenizer: Any
+) -> None:
+    look_up, write = right()
+    output, policy = await run(config, tokenizer, [look_up, look_up, look_up, write])
+    assert len(policy.prompts) == 3 < AgentLoopSpec(domains=[DomainRef(name="booking")]).max_turns
+    assert output.reward_score == 0.0
 
 
 async def test_a_blind_write_is_reward_0_and_trained_on(config: Any, tokenizer: Any) -> None:
