@@ -38,6 +38,7 @@ Message = Annotated[str, StringConstraints(max_length=1024)]
 HUB = "hf://"  # models of a hub: a round imports them; pools and RLJobs of one's own leave them to the engine
 _S3 = r"s3://[A-Za-z0-9][A-Za-z0-9._-]*(/(\S([^\r\n]*\S)?)?)?"
 _HUB_WORD = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+HUB_REPO_PATTERN = rf"^{_HUB_WORD}/{_HUB_WORD}$"
 _REVISION = r"[A-Za-z0-9_][A-Za-z0-9_./-]*"
 MODEL_REF_PATTERN = rf"^(sha256:[0-9a-f]{{64}}|{_S3}|hf://{_HUB_WORD}/{_HUB_WORD}(@{_REVISION})?)$"
 ModelRef = Annotated[
@@ -119,6 +120,7 @@ PATTERN_MESSAGES = {
     DATA_REF_PATTERN: "write sha256:<64 hex digits> of a dataset manifest, or s3://bucket/key of a Parquet file",
     DOMAIN_SOURCE_PATTERN: "write s3://bucket/key of a package, sha256:<64 hex digits> of one, or image://<name>",
     SOURCE_PATTERN: "write builtin://<name>, s3://bucket/prefix, or sha256:<64 hex digits> of a dataset manifest",
+    HUB_REPO_PATTERN: "write org/name of a model on the hub: letters, digits and - _ .",
     S3_PREFIX_PATTERN: "write s3://bucket/prefix: letters, digits and - _ . = between slashes, with a prefix",
     SUB_PATH_PATTERN: "write a path inside the volume, such as models/support-r1: no part begins with a dot",
     URL_PATTERN: "write a URL that starts with http:// or https://, such as https://models.internal/v1",

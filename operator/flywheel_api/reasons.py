@@ -54,7 +54,7 @@ CHAPTERS = (
                 "Correct that key: a Secret that was changed is read again within 15 s.",
             ),
             Reason.SECRET_NOT_ALLOWED: Told(
-                "A round or an RLJob would send a key (an endpoint's `apiKey`, the token of `base.hub`, the key of a "
+                "A round or an RLJob would send a key (an endpoint's `apiKey`, the token of a hub, the key of a "
                 "tracker) to a host that the Secret does not name.",
                 "Whoever owns the Secret allows it, by the `kubectl annotate` that the message says "
                 "([security.md](security.md)); it goes on by itself then.",

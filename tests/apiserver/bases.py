@@ -17,15 +17,18 @@ BASES: dict[str, tuple[tuple[str, ...], object, str]] = {
 }  # fmt: skip
 
 EXPORTS: dict[str, tuple[tuple[str, ...], object, str]] = {
-    "an export nowhere": (("export",), {}, "set exactly one of export.s3 and export.claim"),
+    "an export nowhere": (("export",), {}, "set exactly one of export.s3, export.claim and export.hub"),
     "an export to two places": (
-        ("export",), {"s3": "s3://b/k", "claim": {"name": "c"}}, "set exactly one of export.s3 and export.claim"),
+        ("export",), {"s3": "s3://b/k", "claim": {"name": "c"}}, "set exactly one of export.s3, export.claim"),
     "an export all over a bucket": (("export",), {"s3": "s3://bucket"}, "write s3://bucket/prefix"),
     "an export with a hole in its path": (("export",), {"s3": "s3://bucket/a//b"}, "write s3://bucket/prefix"),
     "an export out of the volume": (
         ("export",), {"claim": {"name": "c", "path": "../etc"}}, "write a path inside the volume"),
     "an export from the volume's root": (
         ("export",), {"claim": {"name": "c", "path": "/models"}}, "write a path inside the volume"),
+    "an export to a hub without token": (("export",), {"hub": {"repo": "acme/r1"}}, "spec.export.hub.token: Required"),
+    "an export to a hub's revision": (
+        ("export",), {"hub": {"repo": "acme/r1@v1", "token": {"secretName": "h", "key": "t"}}}, "write org/name"),
     "an export to a claim without name": (("export",), {"claim": {"path": "a"}}, "spec.export.claim.name: Required"),
 }  # fmt: skip
 

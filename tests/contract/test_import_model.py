@@ -19,6 +19,7 @@ from flywheel_api.stages import HUB_TOKEN_ENV, Stage, StageConfig
 from flywheel_jobs.core.errors import EndpointUnavailable, FlywheelError, ValidationFailure
 from flywheel_jobs.imports.hub import Hub
 from flywheel_jobs.stages import import_model
+from flywheel_jobs.storage.hub import HubClient
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
 from flywheel_operator.plan import results
@@ -163,7 +164,12 @@ def test_a_line_that_breaks_under_a_file_is_weather() -> None:
         bring(Store(MemoryBucket()), config(hub, endpoint_patience_seconds=0.0))
     wrapped = LocalEntryNotFoundError("cannot find the file on the Hub")
     wrapped.__cause__ = type("ConnectError", (Exception,), {"__module__": "httpx2"})("cut")
-    assert isinstance(Hub(f"hf://{REPO}")._meaning(wrapped), EndpointUnavailable)
+
+    def fails() -> None:
+        raise wrapped
+
+    with pytest.raises(EndpointUnavailable):
+        HubClient(f"hf://{REPO}", "base.hub").ask(fails)
 
 
 def test_a_file_that_breaks_our_own_code_is_not_left_out(monkeypatch: pytest.MonkeyPatch) -> None:

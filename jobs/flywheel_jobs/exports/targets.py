@@ -9,7 +9,6 @@ from typing import Protocol
 
 from flywheel_api.artifacts import FileEntry
 from flywheel_api.ends import End
-from flywheel_api.round import ExportSpec
 from flywheel_api.stages import EXPORT_DIR
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.storage.store import Store, inside, need_space
@@ -19,6 +18,7 @@ class Target(Protocol):
     """A directory outside the store. Calls block."""
 
     uri: str
+    """Its address; that of a hub says the commit once it is finished."""
 
     def names(self) -> set[str]:
         """Paths of the files that are there."""
@@ -31,6 +31,9 @@ class Target(Protocol):
 
     def bring(self, store: Store, name: str, blob: FileEntry) -> None:
         """Copies a blob of the store, verified by its sha256."""
+
+    def finish(self, message: str) -> None:
+        """Shows what was written, where that is a step of its own; `message` says what it is."""
 
 
 class Prefix:
@@ -60,6 +63,9 @@ class Prefix:
             path = Path(scratch) / "file"
             store.fetch_blob(blob.sha256, path)
             self._bucket.put_file(name, path)
+
+    def finish(self, message: str) -> None:
+        """See Target. Objects are there as soon as they are written."""
 
 
 class Volume:
@@ -95,13 +101,8 @@ class Volume:
         need_space(self._folder, blob.size, name)
         store.fetch_blob(blob.sha256, self._folder / name)
 
-
-def target_of(spec: ExportSpec, round_name: str, store: Store) -> Target:
-    """Where the spec says."""
-    if spec.claim is not None:
-        return Volume(spec.claim.name, spec.claim.path or round_name)
-    assert spec.s3 is not None
-    return Prefix(spec.s3, store)
+    def finish(self, message: str) -> None:
+        """See Target. Files are there as soon as they are written."""
 
 
 def unusable(text: str) -> ValidationFailure:

@@ -1,24 +1,29 @@
 """Export: what the round promoted, as a plain directory of Hugging Face files with a model card.
 
-`flywheel.json` is written first and says whose directory it is; `SHA256SUMS` is written last: where it is, all is.
+`flywheel.json` is written first and says whose directory it is; `SHA256SUMS` is written last: where it is, all is. A
+hub shows all of it at once.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import tempfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from flywheel_api.artifacts import FileEntry
 from flywheel_api.canonical import digest_of
 from flywheel_api.results import ExportedResult, Verdict, VerdictResult
+from flywheel_api.round import ExportSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.exports.card import card
 from flywheel_jobs.exports.facts import Facts, facts_of
-from flywheel_jobs.exports.targets import Target, target_of, unusable
+from flywheel_jobs.exports.hub import Repository
+from flywheel_jobs.exports.targets import Prefix, Target, Volume, unusable
 from flywheel_jobs.harness.context import StageContext, StageResult
-from flywheel_jobs.storage.store import PARALLEL_FILES
+from flywheel_jobs.storage.store import PARALLEL_FILES, Store
 
 MARK, CARD, SUMS = "flywheel.json", "README.md", "SHA256SUMS"
 
@@ -31,15 +36,26 @@ async def run(ctx: StageContext) -> StageResult:
     facts = await asyncio.to_thread(
         facts_of, ctx.store, verdict, ctx.config.inputs[Stage.GATE], ctx.input(Stage.GATE).standin
     )
-    target = await asyncio.to_thread(target_of, ctx.spec.export, ctx.config.owner.name, ctx.store)
-    small = _small(ctx, facts)
-    await asyncio.to_thread(_claim, target, small[MARK], facts.verdict.model)
-    files = facts.files()
-    await _copy(ctx, target, files)
-    await asyncio.to_thread(_finish, target, files, small)
+    small, files = _small(ctx, facts), facts.files()
+    with tempfile.TemporaryDirectory(prefix="flywheel-export-") as scratch:
+        target = target_of(ctx.spec.export, ctx.config.owner.name, ctx.store, Path(scratch))
+        await asyncio.to_thread(_claim, target, small[MARK], facts.verdict.model)
+        await _copy(ctx, target, files)
+        await asyncio.to_thread(_finish, target, files, small)
+        await asyncio.to_thread(target.finish, f"{facts.verdict.model} by round {ctx.config.owner.name}")
     size = sum(f.size for f in files.values())
     result = ExportedResult(model=facts.verdict.model, uri=target.uri, bytes=size)
     return StageResult(result, counts=ctx.counts(len(files), {}))
+
+
+def target_of(spec: ExportSpec, round_name: str, store: Store, scratch: Path) -> Target:
+    """Where the spec says; `scratch` is for files on their way."""
+    if spec.hub is not None:
+        return Repository(spec.hub, scratch)
+    if spec.claim is not None:
+        return Volume(spec.claim.name, spec.claim.path or round_name)
+    assert spec.s3 is not None
+    return Prefix(spec.s3, store)
 
 
 def _small(ctx: StageContext, facts: Facts) -> dict[str, bytes]:

@@ -20,7 +20,8 @@ from flywheel_jobs.harness.context import StageContext, StageResult
 from flywheel_jobs.imports import files
 from flywheel_jobs.imports.files import Listing, RemoteFile
 from flywheel_jobs.imports.folder import Folder
-from flywheel_jobs.imports.hub import Hub, token_of_pod
+from flywheel_jobs.imports.hub import FIELD, Hub
+from flywheel_jobs.storage.hub import token_of_pod
 from flywheel_jobs.storage.models import IMPORT, imported, standing
 from flywheel_jobs.storage.store import PARALLEL_FILES, need_space
 from flywheel_store.backoff import delay
@@ -62,7 +63,7 @@ def _origin(ctx: StageContext, ref: str) -> Origin:
     if not ref.startswith(HUB):
         return Folder(ref, ctx.store)
     hub = ctx.spec.base.hub
-    return Hub(ref, hub.endpoint if hub else None, token_of_pod())
+    return Hub(ref, hub.endpoint if hub else None, token_of_pod(FIELD))
 
 
 async def _bring(ctx: StageContext, origin: Origin, listing: Listing, chosen: list[RemoteFile]) -> list[FileEntry]:

@@ -11,7 +11,7 @@ from collections import Counter
 
 from flywheel_api.common import BUILTIN_DOMAINS, DomainRef
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
-from flywheel_api.results import PreparedResult
+from flywheel_api.results import EndpointFinding, PreparedResult
 from flywheel_api.round_evaluation import HELDOUT
 from flywheel_jobs.agentic.shelves import PACKAGE_SCHEMA, shelf_of
 from flywheel_jobs.core.errors import ValidationFailure
@@ -20,6 +20,7 @@ from flywheel_jobs.domains.packages import Package
 from flywheel_jobs.evaluation import earlier, suites
 from flywheel_jobs.evaluation.strata import facts_of
 from flywheel_jobs.evaluation.verdict import too_few
+from flywheel_jobs.exports.hub import may_write
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.truths import IN_QUESTION, gives_itself_away, with_truth
@@ -33,7 +34,7 @@ BUILTIN_LIMIT = 2000  # problems that a built-in source makes at most
 async def run(ctx: StageContext) -> StageResult:
     """Seeds, training personas and suites. Raises ValidationFailure when no seed is left for a reasoning track."""
     ctx.progress(0, None, "shaking hands with endpoints")
-    endpoints = await ctx.shake_hands()
+    endpoints = await _shake_hands(ctx)
     ctx.progress(0, None, "checking domains")
     packages = await asyncio.to_thread(load_domains, ctx)
     ctx.progress(0, None, "building held-out suites")
@@ -78,7 +79,14 @@ async def run(ctx: StageContext) -> StageResult:
 async def again(ctx: StageContext) -> None:
     """Hands are shaken anew where the data stands already: the servers of today are asked, not those of then."""
     ctx.progress(0, None, "shaking hands with endpoints")
-    ctx.attempt.update(endpoints=await ctx.shake_hands())
+    ctx.attempt.update(endpoints=await _shake_hands(ctx))
+
+
+async def _shake_hands(ctx: StageContext) -> list[EndpointFinding]:
+    """With all whom the round will need: models' endpoints, and the hub that the model goes to."""
+    if ctx.spec.export is not None and ctx.spec.export.hub is not None:
+        await asyncio.to_thread(may_write, ctx.spec.export.hub)
+    return await ctx.shake_hands()
 
 
 def load_domains(ctx: StageContext) -> list[Package]:

@@ -31,9 +31,10 @@ class Key:
 
 def of_round(spec: FlywheelRoundSpec, namespace: str) -> Iterator[Key]:
     """Keys of a round; those of its trainings are the RLJobs' own as well."""
-    hub = spec.base.hub
-    if hub is not None and hub.token is not None:
-        yield Key(hub.token, "the token of base.hub", hub.endpoint or PUBLIC_HUB)
+    hubs = (spec.base.hub, "base.hub"), (spec.export.hub if spec.export is not None else None, "export.hub")
+    for hub, field in hubs:
+        if hub is not None and hub.token is not None:
+            yield Key(hub.token, f"the token of {field}", hub.endpoint or PUBLIC_HUB)
     for endpoint in spec.endpoints:
         if endpoint.api_key is not None:
             url = endpoint.url or endpoint_url(endpoint.pool_ref or "pool", namespace)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from flywheel_api.content import ROLES
 from flywheel_api.resources import ROUND
-from flywheel_api.round import Endpoint, FlywheelRoundSpec
+from flywheel_api.round import Endpoint
+from flywheel_api.round_base import HubSpec
+from flywheel_api.round_export import HubTarget
 from flywheel_api.stages import (
     API_KEY_ENV_PREFIX,
     EXPORT_DIR,
@@ -66,10 +68,14 @@ def stage_job(config: OperatorConfig, meta: Meta, stage: StageConfig, action: Ac
 
 def _keys(stage: StageConfig) -> list[Object]:
     """Keys that the stage's pod needs, and no others: what asks nobody gets none."""
+    spec, hub = stage.spec, stage.spec.export.hub if stage.spec.export is not None else None
     if stage.stage is Stage.IMPORT_MODEL:
-        return hub_token(stage.spec)
+        return hub_token(spec.base.hub)
+    if stage.stage is Stage.EXPORT:
+        return hub_token(hub)
     asks = stage.stage is Stage.PREPARE or stage.stage in ROLES
-    return api_keys(stage.spec.endpoints) if asks else []
+    keys = api_keys(spec.endpoints) if asks else []
+    return [*keys, *hub_token(hub)] if stage.stage is Stage.PREPARE else keys  # Prepare asks whether it may write
 
 
 def _target(stage: StageConfig) -> list[Object]:
@@ -85,9 +91,9 @@ def api_keys(endpoints: list[Endpoint]) -> list[Object]:
     return [from_secret(key_variable(e.role.value), e.api_key) for e in endpoints if e.api_key is not None]
 
 
-def hub_token(spec: FlywheelRoundSpec) -> list[Object]:
-    """The token for gated models: only the pod that imports one gets it, and no endpoint's key."""
-    token = spec.base.hub.token if spec.base.hub else None
+def hub_token(hub: HubSpec | HubTarget | None) -> list[Object]:
+    """The token for a hub: only pods that ask it get one."""
+    token = hub.token if hub is not None else None
     return [] if token is None else [from_secret(HUB_TOKEN_ENV, token)]
 
 

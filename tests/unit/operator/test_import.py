@@ -13,7 +13,7 @@ HUB = {"endpoint": "http://mirror.models.svc/", "token": {"secretName": "hub", "
 
 
 def token(world: World, **data: str) -> None:
-    world.kube.seed(key_secret("hub", "mirror.models.svc", **data))
+    world.kube.seed(key_secret("hub", "mirror.models.svc,huggingface.co", **data))
 
 
 def state(world: World, stage: str, name: str = "demo-r1") -> str:
@@ -91,22 +91,61 @@ async def test_a_directory_of_files_is_imported_and_an_empty_one_is_said() -> No
     assert world.condition("Preflight", name="none")["reason"] == "ModelNotFound"
 
 
+TO_HUB = {"hub": {"repo": "acme/support", "token": {"secretName": "hub", "key": "token"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [({"base": {"model": HUB_MODEL, "hub": HUB}}, "base.hub"), ({"export": TO_HUB}, "export.hub")],
+)
 @pytest.mark.parametrize(
     ("data", "reason", "sentence"),
     [
-        (None, "SecretNotFound", "Secret 'hub', the token of base.hub, does not exist"),
-        ({"other": "eA=="}, "SecretKeyMissing", "Secret 'hub' has no key 'token' (token of base.hub)"),
+        (None, "SecretNotFound", "Secret 'hub', the token of {}, does not exist"),
+        ({"other": "eA=="}, "SecretKeyMissing", "Secret 'hub' has no key 'token' (token of {})"),
         ({"token": "QmVhcmVyIHg="}, "SecretKeyInvalid", "begins with `Bearer `"),
     ],
 )
 async def test_a_token_that_is_not_there_is_said_before_anything_starts(
-    data: dict[str, str] | None, reason: str, sentence: str
+    spec: dict[str, Any], field: str, data: dict[str, str] | None, reason: str, sentence: str
 ) -> None:
     world = World()
     if data is not None:
         token(world, **data)
-    world.apply_as("demo-r1", base={"model": HUB_MODEL, "hub": HUB})
+    world.apply_as("demo-r1", **spec)
     await world.look()
     found = world.condition("Preflight")
-    assert (found["status"], found["reason"]) == ("False", reason) and sentence in found["message"]
+    assert (found["status"], found["reason"]) == ("False", reason) and sentence.format(field) in found["message"]
     assert not world.of_kind("Job")
+
+
+async def test_a_token_goes_to_the_hub_that_its_owner_allows_and_no_other() -> None:
+    world = World()
+    world.kube.seed(key_secret("hub", "mirror.models.svc", token="aGZfeA=="))
+    world.apply_as("demo-r1", export=TO_HUB)
+    world.apply_as("there", export={"hub": TO_HUB["hub"] | {"endpoint": "http://mirror.models.svc"}})
+    await world.look()
+    found = world.condition("Preflight")
+    assert (
+        found["reason"] == "SecretNotAllowed"
+        and "the token of export.hub would go to huggingface.co" in found["message"]
+    )
+    assert world.condition("Preflight", name="there")["status"] == "True"
+
+
+async def test_the_token_to_write_with_is_for_the_export_and_for_who_asks_before() -> None:
+    world, given = World(), dict[str, list[str]]()
+    token(world, token="aGZfeA==")
+    world.apply_as("demo-r1", export=TO_HUB)
+    for _ in range(200):
+        await world.look()
+        for pod in (job["spec"]["template"]["spec"] for job in world.of_kind("Job")):
+            env = pod["containers"][0]["env"]
+            secrets = [e["valueFrom"]["secretKeyRef"]["name"] for e in env if e["name"] == "HF_TOKEN"]
+            given[env_json(pod, STAGE_CONFIG_ENV)["stage"]] = secrets
+        world.act()
+        world.tick()
+        if world.status().get("finishedAt"):
+            break
+    assert {stage for stage, secrets in given.items() if secrets == ["hub"]} == {"Prepare", "Export"}
+    assert {stage for stage, secrets in given.items() if not secrets} >= {"MineReasoning", "EvaluateBase", "Report"}
