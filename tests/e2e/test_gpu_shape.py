@@ -104,7 +104,7 @@ def _says(kube: Kubectl, *words: str) -> None:
 
 def _own_shards_only(files: list[str], rank: int, kept: set[str]) -> None:
     """A node holds its own ranks' shards, of two steps at most: committed ones are in the store."""
-    steps = {path.partition("/")[0] for path in files}
+    steps = {folder for path in files if (folder := path.partition("/")[0]).startswith("global_step_")}
     assert len(steps) <= 2, f"checkpoints pile up on a worker: {sorted(steps)}"
     shards = [path for path in files if path.endswith(".pt") and "_rank_" in path]
     others = [path for path in shards if not path.endswith(f"_rank_{rank}.pt")]
