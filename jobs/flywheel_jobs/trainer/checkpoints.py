@@ -10,7 +10,8 @@ from __future__ import annotations
 import re
 import shutil
 import statistics
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +19,7 @@ from pathlib import Path
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
+from flywheel_api.ends import End
 from flywheel_api.results import TrainingStateResult
 from flywheel_api.rljob import CheckpointSpec
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded
@@ -25,7 +27,7 @@ from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.storage.store import Store, inside, need_space
 from flywheel_jobs.trainer import retention, rollouts, signals
 from flywheel_jobs.trainer.metrics import Curve
-from flywheel_jobs.trainer.nodes import Nodes, Share
+from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Share
 
 STATE = "state/"
 TRACKER = "latest_checkpointed_iteration.txt"
@@ -133,6 +135,15 @@ def _needed(path: str, share: Share) -> bool:
     return shard is None or share.holds(rank=int(shard[2]), world_size=int(shard[1]))
 
 
+def missing_ranks(paths: Iterable[str]) -> set[int]:
+    """Ranks of which some kind of shard is not among the files of a checkpoint, though another rank has one."""
+    ranks: dict[tuple[str, int], set[int]] = defaultdict(set)
+    for path in paths:
+        if shard := _SHARD.search(path):
+            ranks[path[: shard.start()], int(shard[1])].add(int(shard[2]))
+    return {rank for (_, world), there in ranks.items() for rank in set(range(world)) - there}
+
+
 class Checkpoints:
     """The committed checkpoints of a training: of all attempts and all RLJobs of its content in its namespace."""
 
@@ -201,12 +212,20 @@ class Checkpoints:
         return History()
 
     def upload(self, step: int, owner_uid: str) -> list[FileEntry]:
-        """Blobs of the local checkpoint of a step from all nodes, as entries under `state/`."""
+        """Blobs of the local checkpoint of a step from all nodes, as entries under `state/`.
+
+        Raises NodeLost when ranks are missing: a node that is lost takes with it what was not in the store yet.
+        """
         found: dict[str, FileEntry] = {}
         referrer = retention.Referrer(self.namespace, self.content_key, owner_uid)
         for part in self.nodes.each(upload_tree, str(signals.checkpoint_folder(self.root, step)), referrer):
             for path, sha, size in part:
                 found[path] = FileEntry(path=STATE + path, sha256=sha, size=size)
+        missing = missing_ranks(found)
+        if missing:
+            ranks = ", ".join(map(str, sorted(missing)))
+            text = f"the checkpoint of step {step} has no shards of rank {ranks}, which were on a node that is lost"
+            raise NodeLost(text, End.NODE_LOST)
         return [found[path] for path in sorted(found)]
 
     def commit(self, step: int, state: list[FileEntry], history: History, make: MakeManifest) -> Checkpoint:

@@ -33,7 +33,7 @@ from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
 from flywheel_jobs.trainer.guard import suspicion
 from flywheel_jobs.trainer.metrics import joined, point_of
-from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Stranding
 from flywheel_jobs.trainer.process import Child, start_verl
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
@@ -96,6 +96,7 @@ class Driver:
         self.unhealthy: str | None = None
         self.warmed: WarmUpResult | None = None
         self.collapsed = threading.Event()
+        self.stranded: NodeLost | None = None
 
     def run(self) -> str:
         """Trains what is left to train and commits. Raises a FlywheelError on any failure."""
@@ -183,6 +184,7 @@ class Driver:
             self._show,
         )
         self.sync.start()
+        self.nodes.need()
         self._text("starting verl")
         environment = worker_environment(
             self.spec, str(self.workspace.rollouts), self.mark, os.environ.get(PLUGINS_ENV, "")
@@ -198,6 +200,8 @@ class Driver:
             if self.tracking is not None:
                 self.tracking.stop(succeeded=code == 0)
         self._finish_uploads()
+        if self.stranded is not None:
+            raise self.stranded
         if self._refused is not None:
             raise ValidationFailure(self._refused.message, self._refused.reason)
         if code != 0 and not self.collapsed.is_set():
@@ -206,7 +210,8 @@ class Driver:
             raise TrainingFailed("verl ended well and wrote no checkpoint that is fit to be published: see its log")
 
     def _watch(self, child: Child) -> int:
-        """Waits for the end; stops early on SIGTERM or when uploads fail for good."""
+        """Waits for the end; stops early on SIGTERM, when uploads fail for good, or when a node was lost."""
+        watch = Stranding(self.nodes)
         while child.poll() is None:
             if self.stopping.wait(POLL_SECONDS):
                 threading.Thread(target=child.stop, daemon=True).start()
@@ -217,7 +222,8 @@ class Driver:
                 )
             if self.sync.error is not None:
                 raise self.sync.error
-            if self.collapsed.is_set():
+            self.stranded = watch.look()
+            if self.collapsed.is_set() or self.stranded is not None:
                 child.stop()
                 break
         return child.wait()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -19,6 +20,8 @@ from flywheel_store.traffic import MOVED, Meter
 
 T = TypeVar("T")
 REPORT_SECONDS = 5.0
+LOOK_SECONDS = 5.0  # between two looks at Ray's nodes
+OUTLIVES_SECONDS = 60.0  # how long verl may take to end by itself after a node of its own is lost: it knows why
 log = get_logger(__name__)
 
 
@@ -48,6 +51,7 @@ class Nodes:
         self.spread = spread and bool(os.environ.get("RAY_ADDRESS"))
         self._trainers = trainers
         self._total: Any = None  # one actor for all calls: each is a process
+        self._needed: dict[str, str] = {}
 
     def each(self, work: Callable[..., T], *arguments: Any) -> list[T]:
         """Results of `work(*arguments)` from every node; the first error of any node is raised.
@@ -63,6 +67,21 @@ class Nodes:
         except NodeLost as error:
             log.warning("a node was not told", what=work.__name__, error=str(error))
 
+    def need(self) -> None:
+        """The nodes of now are those that a run stands on: one that comes later takes the place of none."""
+        self._needed = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray_nodes() if node["Alive"]}
+
+    def lost(self) -> list[str]:
+        """Addresses of nodes that a run stands on and that are gone, as Ray's head sees it (after some 15 s)."""
+        alive = {node["NodeID"] for node in self._ray_nodes() if node["Alive"]} if self._needed else set()
+        return [address for node, address in self._needed.items() if node not in alive]
+
+    def _ray_nodes(self) -> list[dict[str, Any]]:
+        if not self.spread:
+            return []
+        found: list[dict[str, Any]] = _connected().nodes()
+        return found
+
     def each_own(self, work: Callable[..., T], arguments: Callable[[Share | None], tuple[Any, ...]]) -> list[T]:
         """The same with arguments by node. None: which ranks will run there is not known."""
         if not self.spread:
@@ -77,11 +96,9 @@ class Nodes:
             raise NodeLost(f"while its {work.__name__} ran: {error}", End.NODE_LOST) from error
 
     def _everywhere(self, work: Callable[..., T], arguments: Callable[[Share | None], tuple[Any, ...]]) -> list[T]:
-        import ray
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-        if not ray.is_initialized():
-            ray.init(address="auto", namespace="flywheel", log_to_driver=True, logging_level="warning")
+        ray = _connected()
         self._total = total = self._total or ray.remote(num_cpus=0)(Total).remote()
         remote = ray.remote(num_cpus=0, max_retries=1)(metered)
         tasks = [
@@ -97,6 +114,42 @@ class Nodes:
             MOVED.add(ray.get(total.take.remote()))
         results: list[T] = ray.get(tasks)
         return results
+
+
+class Stranding:
+    """Whether verl waits for a node that is lost: its sampler asks dead servers again and again, and never ends."""
+
+    def __init__(self, nodes: Nodes) -> None:
+        self._nodes = nodes
+        self._looked = self._since = float("-inf")
+
+    def look(self) -> NodeLost | None:
+        """The error of the attempt, once verl has had time to end by itself."""
+        now = time.monotonic()
+        if now - self._looked < LOOK_SECONDS:
+            return None
+        self._looked = now
+        lost = self._nodes.lost()
+        if not lost:
+            self._since = float("-inf")
+            return None
+        if self._since == float("-inf"):
+            log.warning("a Ray node of the training is lost", addresses=lost)
+            self._since = now
+        if now - self._since < OUTLIVES_SECONDS:
+            return None
+        return NodeLost(
+            f"the Ray node {', '.join(lost)} was lost, and verl still waited for it after {OUTLIVES_SECONDS:.0f} s",
+            End.NODE_LOST,
+        )
+
+
+def _connected() -> Any:
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address="auto", namespace="flywheel", log_to_driver=True, logging_level="warning")
+    return ray
 
 
 def shares(nodes: list[dict[str, Any]], trainers: int) -> dict[str, Share | None]:

@@ -28,7 +28,7 @@ from flywheel_api.tracking import Tracker, TrackingSpec
 from flywheel_jobs.core.errors import StoreProblem
 from flywheel_jobs.harness import kept_output
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import driver, main, publish, trackers
+from flywheel_jobs.trainer import driver, main, nodes, publish, trackers
 from flywheel_store.memory import MemoryBucket
 
 FAKE = (str(Path(__file__).with_name("fake_verl.py")),)
@@ -285,6 +285,22 @@ def test_all_steps_committed_but_not_published(store: Any, monkeypatch: pytest.M
     assert run(store, monkeypatch, 1, "crash:4") == ExitCode.APP
     assert run(store, monkeypatch, 2, "crash:1") == 0, "nothing is left to train"
     assert content(store, manifest(store), "model/model.safetensors") == b"weights 4"
+
+
+def test_a_training_that_waits_for_a_lost_node_ends_and_the_next_resumes(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """verl's sampler asked the servers of a worker that was killed for as long as one looked."""
+    step_2 = artifacts.checkpoint_key("n", CONTENT, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(nodes.Nodes, "lost", lambda _self: ["10.0.0.9"] if store.get_bytes(step_2) else [])
+        patch.setattr(nodes, "LOOK_SECONDS", 0.0)
+        patch.setattr(nodes, "OUTLIVES_SECONDS", 0.1)
+        assert run(store, monkeypatch, 1, "hang:3") != 0
+    failure = record(store, "failure", 1)
+    assert (failure["cause"], failure["reason"]) == (Cause.INFRA, "WorkerNodeLost") and "10.0.0.9" in failure["message"]
+    assert run(store, monkeypatch, 2) == 0
+    assert training(manifest(store)).resumed_from_step == 2
 
 
 def test_sigterm_keeps_the_last_checkpoint(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:

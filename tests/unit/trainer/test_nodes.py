@@ -12,7 +12,7 @@ import pytest
 from flywheel_api.causes import Cause
 from flywheel_api.ends import End
 from flywheel_jobs.trainer import nodes, signals
-from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Share, shares
+from flywheel_jobs.trainer.nodes import LOOK_SECONDS, NodeLost, Nodes, Share, Stranding, shares
 from flywheel_store.traffic import Meter
 
 
@@ -24,6 +24,7 @@ class RecordedRay(types.ModuleType):
         self.pinned: list[str] = []
         self.actors = 0
         self.started: list[dict[str, Any]] = []
+        self.living = {"n1": True, "n2": False, "n3": True}
         self.steps: list[int] = []  # bytes that the nodes move between two looks; a task ends when there are none left
 
     def is_initialized(self) -> bool:
@@ -33,7 +34,9 @@ class RecordedRay(types.ModuleType):
         self.started.append(kwargs)
 
     def nodes(self) -> list[dict[str, Any]]:
-        return [{"NodeID": "n1", "Alive": True}, {"NodeID": "n2", "Alive": False}, {"NodeID": "n3", "Alive": True}]
+        return [
+            {"NodeID": n, "Alive": alive, "NodeManagerAddress": f"10.0.0.{n[1]}"} for n, alive in self.living.items()
+        ]
 
     def remote(self, **_options: Any) -> Any:
         def wrap(work: Any) -> Any:
@@ -175,3 +178,29 @@ def test_an_error_of_any_node_is_raised(ray: RecordedRay) -> None:
 
     with pytest.raises(OSError, match="disk full"):
         Nodes(spread=True).each(work)
+
+
+def test_only_a_node_that_the_run_stands_on_can_be_lost(ray: RecordedRay) -> None:
+    run = Nodes(spread=True)
+    assert run.lost() == [], "before it has begun"
+    run.need()
+    assert run.lost() == []
+    ray.living |= {"n3": False, "n4": True}
+    assert run.lost() == ["10.0.0.3"], "whoever comes later takes the place of none"
+    assert Nodes(spread=False).lost() == []
+
+
+def test_verl_has_a_minute_to_say_itself_what_it_lost(ray: RecordedRay, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    run = Nodes(spread=True)
+    run.need()
+    watch = Stranding(run)
+    assert watch.look() is None
+    ray.living["n1"] = False
+    seen = []
+    for _ in range(16):
+        clock[0] += LOOK_SECONDS
+        seen.append(watch.look())
+    assert seen[:12] == [None] * 12 and seen[13] is not None
+    assert seen[13].reason == End.NODE_LOST and "10.0.0.1 was lost" in str(seen[13])

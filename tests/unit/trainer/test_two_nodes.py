@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
+from flywheel_api.causes import Cause
+from flywheel_api.ends import End
 from flywheel_api.results import CurvePoint
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import signals
 from flywheel_jobs.trainer.checkpoints import TRACKER
-from flywheel_jobs.trainer.nodes import Nodes, Share
+from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Share
 from flywheel_store.memory import MemoryBucket
 from unit.trainer.test_checkpoints import Run
 
@@ -72,3 +74,17 @@ def test_nodes_resume_with_their_own_shards_and_keep_no_old_checkpoint(store: An
     loader = {"global_step_3/data.pt"}
     assert after.lie() == {"head": loader, "n0": own[0] | loader, "n1": own[1] | loader}
     assert all((r / "ckpt" / TRACKER).read_text() == "3" for r in after.roots), "whoever resumes finds the step"
+
+
+def test_a_checkpoint_whose_ranks_are_not_all_there_is_not_committed(store: Any, tmp_path: Path) -> None:
+    """A node that is lost between verl's save and the upload is replaced by an empty one: none resumes from a half."""
+    run = Run(store, tmp_path, keep_last=2, keep_best=0)
+    run.checkpoints.nodes = run.sync._nodes = Two(tmp_path)
+    for number in (0, 1):
+        path = tmp_path / f"n{number}/ckpt/global_step_1/actor/model_world_size_2_rank_{number}.pt"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b"shard")
+    (tmp_path / "n1/ckpt/global_step_1/actor/model_world_size_2_rank_1.pt").unlink()
+    with pytest.raises(NodeLost, match="step 1 has no shards of rank 1") as error:
+        run.checkpoints.upload(1, "uid")
+    assert (error.value.cause, error.value.reason) == (Cause.INFRA, End.NODE_LOST)
