@@ -408,8 +408,8 @@ def test_every_stage_has_a_typical_time() -> None:
 
 @pytest.mark.parametrize("folder", ["tests/demo", "tests/cluster", "images/builder"])
 def test_the_local_tools_need_only_the_standard_library(folder: str) -> None:
-    # a domain of one's own is tried by the product's own tester before anything is started
-    allowed = {"demo", "cluster", "builder", "flywheel_domains"} | set(sys.stdlib_module_names)
+    # a domain of one's own is tried by the product's own tester, with the names that it has, before anything is started
+    allowed = {"demo", "cluster", "builder", "flywheel_api", "flywheel_domains"} | set(sys.stdlib_module_names)
     for file in (ROOT / folder).glob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
