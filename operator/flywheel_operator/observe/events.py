@@ -1,8 +1,9 @@
-"""What is said in Events only: why a Job has no pods (kubernetes/kubernetes#90124), and what kubelet cannot set up.
+"""What is said in Events only: why a Job has no pods (kubernetes/kubernetes#90124), what kubelet cannot set up, and why
+a claim has no volume.
 
-Events are asked for only while a Job has no pods, or a pod stands still between its node and its first container. The
-API server reads all Events of a namespace for each such question: one is asked for all Jobs of a namespace every 5 s,
-and one for a pod every 15 s, of many that stand still for a few.
+Events are asked for only while a Job has no pods, a pod stands still between its node and its first container, or a
+claim is not bound. The API server reads all Events of a namespace for each such question: one is asked for all Jobs of
+a namespace every 5 s, and one for a pod or a claim every 15 s, of many pods that stand still for a few.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from flywheel_operator.observe.pods import container_statuses
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import KubeApi
 
-_PAUSE = 15.0  # seconds between two questions about a pod
+_PAUSE = 15.0  # seconds between two questions about a pod or a claim
 _JOBS_PAUSE = 5.0  # the same about the Jobs of a namespace
 _REMEMBERED = 1024
 _PODS = 3  # of those that stand still: what keeps one keeps most
@@ -52,6 +53,10 @@ class Words:
         still = [(p["metadata"]["namespace"], p["metadata"]["uid"]) for p in pods if _stands_still(p, now)][:_PODS]
         said = {uid: await self._events(kube, space, {"involvedObject.uid": uid}, _PAUSE) for space, uid in still}
         return [_with_words(pod, said.get(pod["metadata"].get("uid"), [])) for pod in pods]
+
+    async def newest(self, kube: KubeApi, namespace: str, uid: str) -> Object:
+        """The last event about an object; empty without one."""
+        return max(await self._events(kube, namespace, {"involvedObject.uid": uid}, _PAUSE), key=moment, default={})
 
     async def _events(self, kube: KubeApi, namespace: str, fields: dict[str, str], pause: float) -> list[Object]:
         key = (namespace, *fields.values())

@@ -11,7 +11,7 @@ from flywheel_api.common import SecretKeyRef
 from flywheel_api.conditions import Reason
 from flywheel_api.pods.template import PodTemplate
 from flywheel_operator.model import Object, Problem
-from flywheel_operator.observe.events import moment
+from flywheel_operator.observe.events import Words
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import CLAIMS, SECRETS, KubeApi
 
@@ -19,12 +19,14 @@ _UNBOUND = frozenset({"FailedBinding", "ProvisioningFailed"})
 """Words of the volume controllers; another is that it waits for its first pod."""
 
 
-async def pods_find(kube: KubeApi, namespace: str, templates: Mapping[str, PodTemplate | None]) -> Problem | None:
+async def pods_find(
+    kube: KubeApi, words: Words, namespace: str, templates: Mapping[str, PodTemplate | None]
+) -> Problem | None:
     """The first thing that pods of these templates would not find, before a GPU waits for it."""
     for field, template in templates.items():
         for volume in template.volumes if template is not None else ():
             name = volume.persistent_volume_claim
-            problem = await claim(kube, namespace, name) if name is not None else None
+            problem = await claim(kube, words, namespace, name) if name is not None else None
             if problem is not None:
                 return Problem(problem.reason, f"{field}.volumes {volume.name}: {problem.message}")
         for env in template.secret_env if template is not None else ():
@@ -35,7 +37,7 @@ async def pods_find(kube: KubeApi, namespace: str, templates: Mapping[str, PodTe
     return None
 
 
-async def claim(kube: KubeApi, namespace: str, name: str) -> Problem | None:
+async def claim(kube: KubeApi, words: Words, namespace: str, name: str) -> Problem | None:
     """Whether a volume that a pod will mount is there. One that waits for its first pod is bound by that."""
     try:
         found = await kube.get(CLAIMS, namespace, name)
@@ -49,8 +51,7 @@ async def claim(kube: KubeApi, namespace: str, name: str) -> Problem | None:
         text = f"PersistentVolumeClaim {name!r} has lost its volume: make it anew, or name another one"
         return Problem(Reason.VOLUME_NOT_FOUND, text)
     if phase != "Bound":
-        events = await kube.events(namespace, {"involvedObject.uid": found["metadata"]["uid"]})
-        said = max(events, key=moment, default={})
+        said = await words.newest(kube, namespace, found["metadata"]["uid"])
         if said.get("reason") in _UNBOUND:
             text = f"PersistentVolumeClaim {name!r} is not bound: {said.get('message', '')}"
             return Problem(Reason.VOLUME_NOT_FOUND, text)

@@ -69,7 +69,7 @@ async def _digest(
     templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = pods_allowed(templates, context.config.pod_template) or await preflight.kuberay(context.kube)
     if starts:  # what serves has found its volumes
-        problem = problem or await pods_find(context.kube, meta.namespace, templates)
+        problem = problem or await pods_find(context.kube, context.words, meta.namespace, templates)
     if problem is not None:
         return None, problem
     store, problem = await context.stores.checked(meta.namespace, spec.store.secret_name)

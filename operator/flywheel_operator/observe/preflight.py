@@ -51,12 +51,12 @@ async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found
     """What has to be there beside nodes."""
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     problem = round_spec(spec, context.config.pod_template) or await kuberay(context.kube)
-    problem = problem or await pods_find(context.kube, meta.namespace, templates_of(spec))
+    problem = problem or await pods_find(context.kube, context.words, meta.namespace, templates_of(spec))
     problem = problem or await context.keys.problem(meta.namespace, keys.of_round(spec, meta.namespace))
     for endpoint in spec.endpoints:
         problem = problem or await _pool(context.kube, meta.namespace, endpoint)
     if spec.export is not None and spec.export.claim is not None:
-        problem = problem or await claim(context.kube, meta.namespace, spec.export.claim.name)
+        problem = problem or await claim(context.kube, context.words, meta.namespace, spec.export.claim.name)
     if problem is not None or store is None:
         return Found(problem, trouble)
     try:

@@ -107,7 +107,7 @@ async def _between(
 ) -> RLJobSeen:
     templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = rljob_spec(spec, context.config.pod_template) or await preflight.kuberay(context.kube)
-    problem = problem or await pods_find(context.kube, meta.namespace, templates)
+    problem = problem or await pods_find(context.kube, context.words, meta.namespace, templates)
     problem = problem or await context.keys.problem(meta.namespace, keys.of_training(spec))
     store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     if store is None or problem is not None:

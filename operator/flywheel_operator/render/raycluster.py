@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from flywheel_api.base import HUB
 from flywheel_api.common import StoreRef
 from flywheel_api.names import NODE_TYPE
 from flywheel_api.pods.template import PodTemplate
@@ -16,6 +17,8 @@ from flywheel_operator.settings import Flavour, OperatorConfig, RayShape, Sizes
 HOME = "/home/ray"
 HEAD_PORTS = ((6379, "gcs-server"), (8265, "dashboard"), (10001, "client"))
 _LINGER: Object = {"preStop": {"exec": {"command": ["python", "-m", "flywheel_jobs.trainer.linger"]}}}
+_ONLINE = {"HF_HUB_OFFLINE": "0", "TRANSFORMERS_OFFLINE": "0"}
+"""For engines that download a hub's model themselves: an image for models of the store asks nobody."""
 _PREFETCH = ("python", "-m", "flywheel_jobs", "fetch-model")
 
 
@@ -75,7 +78,8 @@ def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request
     works = not head or request.workers == 0
     template = request.template if works else request.head_template
     chart = shape.pod if works or shape.head_pod is None else shape.head_pod
-    role = PodRole.of(chart, shape.env, template, HOME, Heavy(shape.shm_size, shape.model_dir_size))
+    env = (_ONLINE if request.model.startswith(HUB) else {}) | shape.env
+    role = PodRole.of(chart, env, template, HOME, Heavy(shape.shm_size, shape.model_dir_size))
     image = (template.image if template is not None else None) or request.template.image or shape.image
     gpus = {config.gpu_resource: str(request.gpus_per_worker)} if works and request.gpus_per_worker else {}
     resources = sizes(shape.head if head else shape.worker, template, gpus)

@@ -9,6 +9,7 @@ import pytest
 
 from flywheel_api.conditions import Reason
 from flywheel_api.pods.template import PodTemplate
+from flywheel_operator.observe.events import Words
 from flywheel_operator.observe.needs import pods_find
 from flywheel_operator.ports.kube_fake import FakeKube
 
@@ -58,6 +59,28 @@ async def test_claims_and_secrets_of_a_template(there: list[Any], reason: Reason
     kube = FakeKube()
     for obj in there:
         kube.seed(obj)
-    problem = await pods_find(kube, NAMESPACE, {"training.podTemplate": TEMPLATE, "jobTemplate": None})
+    templates = {"training.podTemplate": TEMPLATE, "jobTemplate": None}
+    problem = await pods_find(kube, Words(), NAMESPACE, templates)
     assert (problem.reason if problem else None) == reason
     assert problem is None or words in problem.message
+
+
+async def test_a_claim_that_is_not_bound_is_asked_about_four_times_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The API server reads all Events of the namespace for each question, and Preflight tries every ten seconds."""
+    kube, now, asked = FakeKube(), 0.0, 0
+    for obj in (claim("Pending"), event("FailedBinding", EARLY), SECRET):
+        kube.seed(obj)
+    events = kube.events
+
+    async def counted(namespace: str, fields: dict[str, str]) -> list[Any]:
+        nonlocal asked
+        asked += 1
+        return await events(namespace, fields)
+
+    monkeypatch.setattr(kube, "events", counted)
+    words = Words(lambda: now)
+    for _ in range(60):
+        problem = await pods_find(kube, words, NAMESPACE, {"training.podTemplate": TEMPLATE})
+        assert problem is not None and "is not bound" in problem.message
+        now += 1
+    assert asked == 4

@@ -139,6 +139,21 @@ def test_every_field_of_a_template_reaches_the_pods_of_its_role_and_no_other() -
     assert volumes["ram"] == {"emptyDir": {"medium": "Memory", "sizeLimit": "1Gi"}}
 
 
+@pytest.mark.parametrize(("model", "said"), [("hf://org/name", "0"), (BASE, None)])
+def test_an_engine_that_downloads_its_model_may_ask_the_hub(model: str, said: str | None) -> None:
+    """The image for CPU is made for models of the store and asks nobody; the chart's own word goes before ours."""
+    spec = RolloutPoolSpec.model_validate(load("rolloutpool")[1] | {"model": model, "gpusPerReplica": 0, "replicas": 1})
+    action = Action(Act.CREATE, "RayService", "p", params={"revision": "r"})
+    for own in ({}, {"HF_HUB_OFFLINE": "1"}):
+        config = OperatorConfig()
+        rollout = config.cpu.rollout.model_copy(update={"env": config.cpu.rollout.env | own})
+        config = config.model_copy(update={"cpu": config.cpu.model_copy(update={"rollout": rollout})})
+        body = rayservice.ray_service(config, META, spec, model, action)
+        pod = body["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+        env = {e["name"]: e.get("value") for e in pod["containers"][0]["env"]}
+        assert env.get("HF_HUB_OFFLINE") == own.get("HF_HUB_OFFLINE", said) and env.get("TRANSFORMERS_OFFLINE") == said
+
+
 def test_a_volume_called_cache_is_where_models_and_what_is_compiled_stay() -> None:
     head, worker = head_and_worker(job(podTemplate={"volumes": [{"name": "cache", "persistentVolumeClaim": "models"}]}))
     for container in worker["spec"]["containers"] + worker["spec"]["initContainers"]:
@@ -301,6 +316,7 @@ WRONG = {
     "no place": ({"volumes": [{"name": "v", "emptyDir": {}}]}, "needs a mountPath"),
     "a place for tmp": ({"volumes": [{"name": "tmp", "mountPath": "/t", "emptyDir": {}}]}, "needs a mountPath"),
     "our place": ({"volumes": [{"name": "v", "mountPath": "/tmp/", "emptyDir": {}}]}, "is taken"),
+    "the export's place": ({"volumes": [{"name": "v", "mountPath": "/export", "emptyDir": {}}]}, "is taken"),
     "the root": ({"volumes": [{"name": "v", "mountPath": "/", "emptyDir": {}}]}, "is taken"),
     "kernel's place": ({"volumes": [{"name": "v", "mountPath": "/proc/x", "emptyDir": {}}]}, "is taken"),
     "our shm": ({"volumes": [{"name": "shm", "mountPath": "/s", "emptyDir": {}}]}, "another name"),

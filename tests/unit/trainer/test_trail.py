@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,17 @@ def test_a_long_training_is_many_small_files(tmp_path: Path, monkeypatch: pytest
     keys = store.list_keys(artifacts.board_prefix("n", KEY))
     assert len(keys) > 5 and all(len(store.get_bytes(k) or b"") < 1000 for k in keys)
     assert [p.step for p in read(store, tmp_path / "read").Scalars(REWARD)] == list(range(1, 31))
+
+
+def test_without_tensorboard_it_is_said_once_and_steps_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.proto", None)
+    store = Store(MemoryBucket())
+    train(store, tmp_path, 1, range(1, 5))
+    assert capsys.readouterr().out.count("no TensorBoard files are written") == 1
+    steps = [key for key in store.list_keys(artifacts.result_prefix("n", KEY)) if "/steps/" in key]
+    assert len(steps) == 4 and not store.list_keys(artifacts.board_prefix("n", KEY))
 
 
 def test_what_could_not_be_written_is_written_with_the_next_step(tmp_path: Path) -> None:
