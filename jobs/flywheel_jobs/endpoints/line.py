@@ -10,7 +10,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flywheel_api.common import Role
 from flywheel_api.stages import ResolvedEndpoint
@@ -19,7 +19,7 @@ from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import wire
 from flywheel_jobs.endpoints.asking import Ask, Learnt, Less
 from flywheel_jobs.endpoints.door import TOO_LONG, decide
-from flywheel_jobs.endpoints.guard import Guard, kind_of
+from flywheel_jobs.endpoints.guard import ORDINARY, OWN, Guard, Limits, kind_of
 from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.endpoints.purse import Purse
 from flywheel_jobs.endpoints.transport import NoReply, Transport
@@ -35,6 +35,7 @@ STRIKES = 8  # of those in a row answered while the request failed: by chance le
 PROBES = 4  # at most so many at once, drawn anew: behind a balancer that goes round, tries must not fall into step
 LONGEST, SLOW_STRIKES = 8, 3  # a time-out doubles up to so many times itself; what is slower still is struck sooner
 PROBE_TOKENS = 8
+OWN_TRIES = 3  # requests of our own, each with a pause before it, of which one has to be answered
 
 
 class RequestRefused(ItemDropped):
@@ -106,8 +107,8 @@ class Line:
             if read.outcome is Outcome.BUSY or less.again(read, trouble.failures):
                 continue
             if read.outcome is not Outcome.OUTAGE:
-                raise self._end(read)
-            await self._outage(read, trouble)
+                raise await self._end(read, ask)
+            await self._outage(read, trouble, ask)
 
     async def _once(self, body: Mapping[str, object], tokens: int, seconds: float, trouble: Trouble) -> Read:
         """One try: in its turn, within the budget, counted."""
@@ -165,7 +166,7 @@ class Line:
         for word in self.learnt.take(ask, less.without if less.sure else frozenset(), count > read.offered):
             log.info("the endpoint does not do everything", role=self.endpoint.role, without=word)
         cut = next((a for a in read.answers if a.finish == "window"), None)
-        tripped = self._guard.trips("window" if cut else None, most=self._steady is None)
+        tripped = self._guard.trips("window" if cut else None, ORDINARY if self._steady is None else OWN)
         if tripped:
             used = (read.tokens.prompt or 0) + (read.tokens.completion or 0)
             raise self.refuses(
@@ -191,7 +192,7 @@ class Line:
         if max(down, read.retry_after or 0.0) > self._patience:
             raise self._unavailable(read, down)
 
-    async def _outage(self, read: Read, trouble: Trouble) -> None:
+    async def _outage(self, read: Read, trouble: Trouble, ask: Ask) -> None:
         """Waits before the next try. Raises when the endpoint stays away, or when the request is at fault."""
         trouble.failures += 1
         down = self._down(read, "retrying")
@@ -200,10 +201,8 @@ class Line:
             trouble.strikes = trouble.strikes + 1 if alive else 0
             slow = 1 << trouble.timeouts > LONGEST
             if trouble.strikes >= (SLOW_STRIKES if slow else STRIKES):
-                raise self.drop(
-                    "request-refused",
-                    f"failed {trouble.failures} times while others were answered: {shown(read.said)}",
-                )
+                said = f"failed {trouble.failures} times while others were answered: {shown(read.said)}"
+                raise await self._dropped("request-refused", said, ask)
             if not alive and down > self._patience:
                 raise self._unavailable(read, down)
         pause = delay(trouble.failures - 1, BACKOFF_BASE, BACKOFF_CAP)
@@ -218,30 +217,49 @@ class Line:
     async def _probe(self) -> bool:
         # one of two replicas is dead and each try meets it, each probe the other: hence a number of probes by chance
         for _ in range(random.randint(1, PROBES)):
-            # a number of its own, so that no cache answers for a dead server
-            text = f"Say {random.randrange(10**6)}."
-            ask = Ask(self.endpoint.model, ({"role": "user", "content": text},), 0.0, 1.0, PROBE_TOKENS)
+            ask = Ask(self.endpoint.model, (_ours(),), 0.0, 1.0, PROBE_TOKENS)
             body = ask.body(1, None, self.learnt)
             read = await self._once(body, ask.reserve(1), self.endpoint.timeout_seconds, Trouble())
             if read.outcome is not Outcome.ANSWER:
                 return False
         return True
 
-    def _end(self, read: Read) -> Exception:
+    async def _end(self, read: Read, ask: Ask) -> Exception:
+        """The end of an item; of the stage where a person must act, or where what is ours is refused as well."""
         if read.outcome is Outcome.ENDPOINT_REFUSED:
             return self.refuses(f"{shown(read.said)}: {read.row.advice}")
         # where scores are made, a conversation that grows beyond the window is the model's doing
         own = read.outcome is Outcome.ITEM_FILTERED or (read.row.word == TOO_LONG and self._steady is not None)
-        return self.drop(read.row.word, read.said, most=not own)
+        return await self._dropped(read.row.word, read.said, ask, OWN if own else ORDINARY)
 
-    def drop(self, word: str, said: str, guard: Guard | None = None, most: bool = True) -> Exception:
-        """The end of an item; of the stage where `guard` finds that items end alike."""
-        tripped = (guard or self._guard).trips(kind_of(word, said), most)
-        if tripped:
+    async def _dropped(self, word: str, said: str, ask: Ask, limits: Limits = ORDINARY) -> Exception:
+        """The end of an item; of the stage where items end alike and a request of our own does not do better."""
+        tripped = self._guard.trips(kind_of(word, said), limits)
+        if tripped and not await self._answers_ours(ask):
             return self.refuses(
-                f"{tripped} requests were refused alike, so it is not the items: {shown(said)}: check the endpoint's "
-                "model, sampling and limits"
+                f"{tripped} requests were refused alike, and ours as well, so it is not the items: {shown(said)}: "
+                "check the endpoint's model, sampling and limits"
             )
+        return self.drop(word, said)
+
+    async def _answers_ours(self, ask: Ask) -> bool:
+        """Whether one of a few small requests of our own is answered, of the same shape: what they ask is not odd.
+
+        Items that are refused for good may come in a row: an attempt that goes on asks what is missing, and refused
+        items are missing until the end.
+        """
+        outcome = Outcome.BUSY
+        for pause in range(OWN_TRIES):
+            await asyncio.sleep(pause)
+            ours = replace(ask, messages=(_ours(),), tools=(), metadata=None)
+            body = ours.body(1, None, self.learnt)
+            outcome = (await self._once(body, ours.reserve(1), self.endpoint.timeout_seconds, Trouble())).outcome
+            if outcome is Outcome.ANSWER:
+                return True
+        return outcome is Outcome.BUSY
+
+    def drop(self, word: str, said: str) -> RequestRefused:
+        """The end of an item."""
         return RequestRefused(word, f"{self._name()}: {shown(said)}", self.endpoint.role)
 
     def refuses(self, why: str) -> EndpointUnavailable:
@@ -256,6 +274,11 @@ class Line:
 
     def _name(self) -> str:
         return redact(f"{self.endpoint.role} at {self.endpoint.url}")
+
+
+def _ours() -> dict[str, object]:
+    """A small question, with a number of its own, so that no cache answers for a dead server."""
+    return {"role": "user", "content": f"Say {random.randrange(10**6)}."}
 
 
 def shown(said: str, most: int = 200) -> str:

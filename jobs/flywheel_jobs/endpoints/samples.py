@@ -14,12 +14,14 @@ from typing import TypeVar
 
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.endpoints.asking import Ask
-from flywheel_jobs.endpoints.guard import Guard
+from flywheel_jobs.endpoints.guard import Guard, Limits
 from flywheel_jobs.endpoints.line import Line, RequestRefused
 from flywheel_jobs.endpoints.wire import Answer
 
 log = get_logger(__name__)
 T = TypeVar("T")
+CACHES = Limits(back=2, start=5, trip=10)  # items whose samples were one: each was asked about again already
+SHARED = "not-independent"
 REPEATS = 3  # how often equal completions are asked for again
 ALIKE = 20  # items in a row whose samples are word for word alike: then it is looked at (again)
 OPEN, OPEN_ASKED, OPEN_TOKENS = "Write one sentence with a name, a place and a number of your own choice.", 4, 32
@@ -54,7 +56,8 @@ class Samples:
             fresh = _distinct(batches, known)
             repeats += len(fresh) < len(batches)
             if repeats > REPEATS:
-                raise self._line.drop("not-independent", CACHED, self._caches)
+                always = self._caches.trips(CACHED, CACHES)
+                raise self._line.refuses(f"for {always} items {CACHED}") if always else self._line.drop(SHARED, CACHED)
             found += [answer for batch in fresh for answer in batch]
         if asked > 1:
             self._caches.trips(None)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from contract import stages
+from flywheel_api.artifacts import ledger_prefix
 from flywheel_api.base import StatusModel
 from flywheel_api.round import Role
 from flywheel_api.stages import ResolvedEndpoint, Stage
@@ -18,6 +19,8 @@ from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
 from flywheel_jobs.endpoints import llm
 from flywheel_jobs.endpoints.wire import Reply
 from flywheel_jobs.harness.context import ShardDone, StageContext
+from flywheel_jobs.harness.ledger import Entry
+from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 from flywheel_standin import faults
 from flywheel_standin.faults import Faults
@@ -67,6 +70,19 @@ async def attempt(ctx: StageContext, items: int) -> dict[str, Text]:
         return await ctx.map_items(range(items), str, work, Text)
     finally:
         await ctx.close()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_process_that_ends_gives_back_what_it_was_lent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A budget lends more than a request needs: what a process keeps when it ends would be nobody's."""
+    wire = Wire(lambda body, number: ok(f"answer {number}"))
+    monkeypatch.setattr(llm, "Http", lambda endpoint: wire)
+    store = Store(MemoryBucket())
+    run(attempt(context(store, wire, tokenLimit=1_000_000), 3))
+    keys = store.list_keys(ledger_prefix("u1", Role.TEACHER))
+    entries = [read_model(store, key, Entry) for key in keys]
+    assert entries[0] is not None and sum(entries[0].leases.values()) > 1000
+    assert entries[-1] is not None and entries[-1].leases == {} and 0 < entries[-1].spent < 1000
 
 
 class Weather:
