@@ -170,6 +170,13 @@ def test_a_checkpoint_is_twelve_bytes_a_weight_as_measured() -> None:
     assert mem.checkpoint(KNOWN["SmolLM2-135M"]) == pytest.approx(538_208_507 * 3, rel=0.01)
 
 
+def test_a_checkpoint_of_adapters_as_measured() -> None:
+    """lora on the H200, rank 16 on all layers: 558,145,787 bytes of model and adapters, 39,543,104 of optimiser."""
+    shape = KNOWN["SmolLM2-135M"]
+    adapters = shape.adapters(LoraSpec(rank=16).layers, 16)
+    assert mem.checkpoint(shape, adapters) == pytest.approx(558_145_787 + 39_543_104, rel=0.01)
+
+
 def test_the_engine_of_the_measured_training() -> None:
     """On the H200 vLLM took 105.8 GB at its share of 0.7, and decoded 128 answers in 2.1 s."""
     assert 0.7 * H200.memory * GIB / 1e9 == pytest.approx(105.77, rel=0.01)
