@@ -28,7 +28,7 @@ def test_it_starts_from_a_head_without_gpus_on_a_node_of_eight(monkeypatch: pyte
     said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "7"}]
     parquet.write_table(pa.Table.from_pylist([{"messages": said}] * 16), tmp_path / "w.parquet")
     made = spec({"gpus_per_node": 8, "warm_up": WarmUpSpec(data=[DIGEST])})
-    told = warm_up_settings(made, str(MODEL), [str(tmp_path / "w.parquet")], str(tmp_path / "f"), {})
+    told = warm_up_settings(made, str(MODEL), [str(tmp_path / "w.parquet")], str(tmp_path / "f"), {"A": "b"})
     (tmp_path / "settings.json").write_text(json.dumps(told))
     pools, counts_on = list[Any](), list[str]()
 
