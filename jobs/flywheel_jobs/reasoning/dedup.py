@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 
+from flywheel_api.records.base import Message
 from flywheel_api.records.reasoning import Problem
 from flywheel_jobs.reading.equality import normal_form
 from flywheel_jobs.reasoning.neighbours import Neighbours
@@ -61,7 +62,8 @@ class Contamination:
         seen: Counter[str] = Counter()
         for item in {item.content: item for item in items}.values():
             question = read(item.question)
-            seen.update({gram for text in self._texts(item, question) for gram in text.ngrams(ngram)})
+            own = [m for m in item.context if m.role != "system"]  # a prompt of a whole suite is no item's own
+            seen.update({gram for text in self._texts(own, question) for gram in text.ngrams(ngram)})
             if len(question.words) < ngram:
                 self._short[_digest(question.words)] |= self._standing(item)
                 self._values |= self._facts(item, question)
@@ -81,10 +83,9 @@ class Contamination:
     def _reworded(self, fact: tuple[tuple[str, ...], str], words: frozenset[str]) -> bool:
         return any(len(words & own) >= REWORDED * len(words | own) for own in self._long.get(fact, ()))
 
-    def _texts(self, problem: Problem, question: Reading) -> list[Reading]:
-        """The messages that are long enough to have n-grams; those of the system are no problem's own."""
-        said = [read(m.content) for m in problem.context if m.role != "system"]
-        return [text for text in (*said, question) if len(text.words) >= self._ngram]
+    def _texts(self, before: Iterable[Message], question: Reading) -> list[Reading]:
+        """The messages that are long enough to have n-grams."""
+        return [text for text in (*(read(m.content) for m in before), question) if len(text.words) >= self._ngram]
 
     def _standing(self, problem: Problem) -> set[bytes]:
         found = {_digest(*(read(m.content).words for m in problem.context))}
@@ -98,7 +99,7 @@ class Contamination:
         same words. (Among longer items equal numbers alone say nothing.)
         """
         question = read(problem.question)
-        for text in self._texts(problem, question):
+        for text in self._texts(problem.context, question):
             if not self._grams.isdisjoint(text.ngrams(self._ngram)):
                 return "contaminated"
         if self._short.get(_digest(question.words), set()) & self._standing(problem) or self._example(problem):
@@ -112,4 +113,4 @@ class Contamination:
 
     def _example(self, problem: Problem) -> bool:
         """Whether a message before the question is a short item: a worked example, mostly."""
-        return any(_digest(read(m.content).words) in self._short for m in problem.context if m.role != "system")
+        return any(_digest(read(m.content).words) in self._short for m in problem.context)

@@ -157,6 +157,16 @@ def test_planted_evaluation_item_is_found() -> None:
     assert reason("And 5 more?", "12", "Sum of 3 and 4", "7") == "contaminated"
 
 
+def test_examples_in_a_system_message_are_looked_at_and_a_prompt_of_the_whole_suite_is_none() -> None:
+    def told(system: str, question: str) -> Problem:
+        return problem(question, None).model_copy(update={"context": [Message(role="system", content=system)]})
+
+    prompt = "You are careful. Think in small steps, one line each, and end with the answer in a box of its own."
+    check = Contamination([told(prompt, LONG)], 13)
+    assert check.reason(told(prompt, "How far is it?")) is None
+    assert check.reason(told(f"For example: {LONG}? 7", "How far is it?")) == "contaminated"
+
+
 def test_an_item_in_other_words_with_its_numbers_and_answer_is_found() -> None:
     item = (
         "A baker sells 12 buns in the morning and 7 buns in the afternoon at the market near the old church, so how "
