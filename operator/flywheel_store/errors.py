@@ -206,6 +206,9 @@ _ANSWERS = (
         "the store at {where} refuses {did} ({code}): check accessKey and secretKey of the store Secret (without "
         "them, the role of this pod), and that their policy allows {action} in bucket {bucket!r} below the prefix",
     ),
+    _kind(r"^NotImplemented$", (501,), StoreRefused, Reason.STORE_REFUSED,
+          "the store at {where} cannot do what {did} asks for ({code}), mostly a write with If-None-Match: use a "
+          "server with conditional writes"),
     _kind(r"^HTTP 413$|EntityTooLarge", (413,), StoreRefused, Reason.STORE_REFUSED,
           "something before the store at {where} takes no request of that size ({code}): let 64 MiB pass there "
           "(client_max_body_size, proxy-body-size)"),

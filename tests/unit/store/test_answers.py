@@ -45,6 +45,7 @@ ANSWERS: list[tuple[str, int, str, Reason, Cause, str]] = [
     ("LIST", 404, "NoSuchBucket", R.BUCKET_NOT_FOUND, C.VALIDATION, "create it"),
     ("LIST", 400, "InvalidBucketName", R.STORE_REFUSED, C.APP, "bucket"),
     ("PUT", 405, "MethodNotAllowed", R.STORE_REFUSED, C.APP, "MethodNotAllowed"),
+    ("PUT", 501, "NotImplemented", R.STORE_REFUSED, C.APP, "conditional writes"),
     ("PUT", 413, "HTTP 413", R.STORE_REFUSED, C.APP, "client_max_body_size"),
     ("PUT", 413, "EntityTooLarge", R.STORE_REFUSED, C.APP, "client_max_body_size"),
     ("PUT", 403, "CSRFTokenError", R.STORE_DENIED, C.INFRA, "CSRF"),
