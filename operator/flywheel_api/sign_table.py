@@ -244,7 +244,7 @@ SIGNS: tuple[Sign, ...] = (
         r"ValidationError: \d+ validation errors? for \w*(?:Config|Args)\b", "GPU memory utilization must be",
         r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w '\"-]*"
         r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend|option|engine|algorithm)\b",
-        "<refused>(?:[Mm]ust be one of \\W|[Cc]annot override|[Ee]ither .* or (?:un)?set)",
+        "<refused>(?:[Cc]annot override|[Ee]ither .* or (?:un)?set)",
         "error: unrecognized arguments", r"\byaml\.(?:scanner|parser|composer|constructor)\.\w+Error",
     ),
     _sign(
@@ -309,6 +309,7 @@ SIGNS: tuple[Sign, ...] = (
         r"KeyError: .* \(in \S*(?:transformers|vllm/model_executor)/", "HeaderTooLarge", "trust_remote_code",
         "contains custom code which must be executed", "[Ii]nvalid load key",
     ),
+    _sign(End.INVALID_OVERRIDE, "verl-project/verl", "<refused>[Mm]ust be one of \\W"),  # of the model's own, too
     # ---- network between the workers --------------------------------------------------------------------------------
     _sign(
         End.PORT_IN_USE, "vllm-project/vllm#11617, verl-project/verl#5889",
@@ -364,8 +365,9 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NODE_LOST, "ray-project/ray#44680, ray-project/kuberay#3827",
-        "(?:its|the|The) node (?:has died|died|was (?:lost|terminated)|is dead)", r"\bnode\b.*marked (?:as )?dead",
-        "NodeDiedError", r"\(raylet[^)]*\).*(?:missed too many heartbeats|node failure)", "LocalRayletDiedError",
+        "(?:its|[Tt]he|[Oo]wner's) node (?:has (?:died|crashed)|died|was (?:lost|terminated)|is dead)",
+        r"\bnode\b.*marked (?:as )?dead", "NodeDiedError", "LocalRayletDiedError",
+        r"\(raylet[^)]*\).*(?:missed too many heartbeats|node failure)",
         "Raylet is terminated", "NODE_DIED", "exit type: NODE_OUT_OF",
         r"\braylet (?:process )?(?:has )?(?:died|exited)", "raylet because it is dead",
         rank=Rank.EFFECT,

@@ -28,7 +28,8 @@ _PULLS = frozenset({
     "RegistryUnavailable", "SignatureValidationFailed",
 })  # fmt: skip
 _MISSING = re.compile(
-    r'(?:secret|configmap|persistentvolumeclaim) "[^"]*" not found|non-?existent (?:secret|config) key'
+    r'(?:secret|configmap|persistentvolumeclaim) "[^"]*" not found|non-?existent (?:secret|config) key|'
+    r"hostPath type check failed"
 )
 _SANDBOX = "its sandbox, network and volumes are being made"
 
@@ -116,7 +117,7 @@ _PULL_KINDS = (
     _Pull(
         re.compile(
             r"RegistryUnavailable|ImageInspectError|time-?out|deadline|no such host|refused|reset|EOF|\b50\d\b|"
-            r"unavailable|dial tcp|temporary failure|cancell?ed",
+            r"unavailable|dial tcp|temporary failure|cancell?ed|unexpected commit digest|checksum|size validation",
             re.I,
         ),
         "the registry or the node's container runtime does not answer: it may pass by itself",
