@@ -75,8 +75,14 @@ MODEL = {
 class Campaign:
     """A store with a base, two trainings and a verdict."""
 
-    def __init__(self, verdict: Verdict = Verdict.PROMOTED, licence: str = "apache-2.0") -> None:
-        self.store = Store(MemoryBucket())
+    def __init__(
+        self,
+        verdict: Verdict = Verdict.PROMOTED,
+        licence: str = "apache-2.0",
+        store: Store | None = None,
+        model: Mapping[str, bytes] = MODEL,
+    ) -> None:
+        self.store = store or Store(MemoryBucket())
         base = [self.file(f"model/{n}", d) for n, d in {"config.json": b"{}", "LICENSE": b"as you like"}.items()]
         made_of = {"stage": "Import", "source": "hf://acme/small@c0ffee", "name": "small"}
         origin = ModelResult(source="hf://acme/small@c0ffee", licence=licence)
@@ -85,7 +91,7 @@ class Campaign:
             DatasetResult(track=Track.REASONING, split=Split.TRAIN), {}, [self.file("t.parquet", b"p", 640)]
         )
         first = self.put(TrainingResult(step=5, algorithm="GRPO"), {"model": self.base, "train": data}, [])
-        files = [self.file(f"model/{name}", content) for name, content in MODEL.items()]
+        files = [self.file(f"model/{name}", content) for name, content in model.items()]
         self.model = self.put(TrainingResult(step=8, algorithm="GSPO"), {"model": first}, files)
         suite = SuiteVerdict(
             suite="numeracy-heldout",

@@ -93,7 +93,7 @@ def check_cluster(kube: Kubectl) -> str:
         raise DemoError(f"the cluster of {kube.kubeconfig} does not answer: {err.strip()}")
     if kube.get("crd", "rayclusters.ray.io") is None:
         raise DemoError(
-            "the cluster has no KubeRay: install its operator 1.4 or newer with its Helm chart (kuberay-operator), "
+            "the cluster has no KubeRay: install its operator 1.6 or newer with its Helm chart (kuberay-operator), "
             "then run this again"
         )
     return f"Kubernetes {json.loads(out)['serverVersion']['gitVersion']}, KubeRay"

@@ -92,22 +92,25 @@ def test_a_store_that_is_away_costs_lines_and_nothing_else() -> None:
     assert kept(store) == []
 
 
-def test_lines_of_several_threads_stay_whole() -> None:
-    store, output = Store(MemoryBucket()), KeptOutput()
+def test_a_line_that_a_thread_has_begun_waits_for_its_own_end() -> None:
+    """`print` writes a line and its end apart: another thread's line may come between them."""
+    store, output, begun, done = Store(MemoryBucket()), KeptOutput(), threading.Event(), threading.Event()
     output.into(store, key_of)
 
-    def work(name: str) -> None:
-        for _ in range(50):
-            print(name * 20)
+    def slow() -> None:
+        print("slow ", end="")
+        begun.set()
+        done.wait(10)
+        print("but whole")
 
-    threads = [threading.Thread(target=work, args=(name,)) for name in "abc"]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    thread = threading.Thread(target=slow)
+    thread.start()
+    assert begun.wait(10)
+    print("quick")
+    done.set()
+    thread.join()
     output.close()
-    lines = "".join(kept(store)).splitlines()
-    assert len(lines) == 150 and {len(set(line)) for line in lines} == {1}
+    assert "".join(kept(store)) == "quick\nslow but whole\n"
 
 
 def test_what_ray_hides_is_shown_by_the_pod(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,0 +1,125 @@
+"""Benchmark: a model in and out, ImportModel and Export beside a plain copy of the same files (target: at least 0.9).
+
+The copy does what a person would: four files at a time to the disk and on, without a digest, a journal or a heartbeat.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import time
+import urllib.request
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from minio import Minio
+
+from contract.hub import COMMIT, REPO, Mirror, mirror
+from contract.servers import BUCKET, running
+from contract.test_export import Campaign
+from contract.test_import_model import bring, config
+from flywheel_api.round import ExportSpec
+from flywheel_jobs.storage.store import PARALLEL_FILES
+from perf.machine import middle, record
+
+PAIRS = 5
+SHARDS, SIZE = 4, 48 << 20  # bytes of each
+
+
+def model() -> dict[str, bytes]:
+    """Shards of bytes that do not repeat, with the small files that make them a model."""
+    shards = {f"model-0000{n}-of-0000{SHARDS}.safetensors": os.urandom(SIZE) for n in range(1, SHARDS + 1)}
+    index = {"weight_map": {name: name for name in shards}}
+    small = {"config.json": {"model_type": "llama"}, "tokenizer.json": {}, "model.safetensors.index.json": index}
+    return {name: json.dumps(text).encode() for name, text in small.items()} | shards
+
+
+def copy(
+    names: Mapping[str, bytes], folder: Path, get: Callable[[str, Path], None], put: Callable[..., object]
+) -> None:
+    """Each file to the disk and on."""
+
+    def one(name: str) -> None:
+        path = folder / name
+        get(name, path)
+        put(name, path)
+        path.unlink()
+
+    with ThreadPoolExecutor(max_workers=PARALLEL_FILES) as pool:
+        list(pool.map(one, names))
+
+
+def rates(size: int, ours: Callable[[int], None], plain: Callable[[int], None]) -> list[tuple[float, float]]:
+    """MB/s of both, in turns."""
+    found = []
+    for pair in range(PAIRS):
+        timed = {}
+        for work in (plain, ours) if pair % 2 else (ours, plain):
+            started = time.monotonic()
+            work(pair)
+            timed[work] = size / 1e6 / (time.monotonic() - started)
+        found.append((timed[ours], timed[plain]))
+    return found
+
+
+def result(what: str, size: int, found: list[tuple[float, float]]) -> dict[str, object]:
+    return {
+        "what": f"MB/s of {what} and of a plain copy of the same files, {PARALLEL_FILES} at a time",
+        "size_mb": round(size / 1e6),
+        "ours_mb_per_s": round(middle([o for o, _ in found])),
+        "plain_mb_per_s": round(middle([p for _, p in found])),
+        "ratio": round(middle([o / p for o, p in found]), 3),
+        "ratios": [round(o / p, 3) for o, p in found],
+        "target": 0.9,
+    }
+
+
+@pytest.mark.timeout(600)
+def test_a_model_in_and_out(tmp_path: Path) -> None:
+    files, folder = model(), tmp_path / "server"
+    size = sum(map(len, files.values()))
+    folder.mkdir()
+    with running("minio", folder) as s3, mirror(files) as hub:
+        client = s3.client()
+        comes_in = rates(
+            size,
+            lambda pair: _bring(hub, s3.store(f"in{pair}"), pair),
+            lambda pair: copy(files, tmp_path, _downloaded(hub), _put(client, f"plain-in{pair}")),
+        )
+        record("import_model", result("ImportModel from a mirror into the store", size, comes_in))
+        campaign = Campaign(store=s3.store("out"), model=files)
+        blobs = {f.path.removeprefix("model/"): f.sha256 for f in campaign.store.get_manifest(campaign.model).files}
+
+        def get(name: str, path: Path) -> None:
+            client.fget_object(BUCKET, f"out/blobs/sha256/{blobs[name][:2]}/{blobs[name]}", str(path))
+
+        goes_out = rates(
+            size,
+            lambda pair: _export(campaign, pair),
+            lambda pair: copy(files, tmp_path, get, _put(client, f"plain-out{pair}")),
+        )
+        record("export_model", result("Export from the store to a prefix", size, goes_out))
+
+
+def _bring(hub: Mirror, store: object, pair: int) -> None:
+    bring(store, config(hub, uid=f"u{pair}", only_for=f"u{pair}"))  # type: ignore[arg-type]
+
+
+def _export(campaign: Campaign, pair: int) -> None:
+    campaign.run(to=ExportSpec(s3=f"s3://{BUCKET}/published/r{pair}"), only_for=f"u{pair}")
+
+
+def _downloaded(hub: Mirror) -> Callable[[str, Path], None]:
+    def get(name: str, path: Path) -> None:
+        address = f"{hub.url}/{REPO}/resolve/{COMMIT}/{name}"
+        with urllib.request.urlopen(address) as answer, path.open("wb") as out:
+            shutil.copyfileobj(answer, out, 1 << 20)
+
+    return get
+
+
+def _put(client: Minio, prefix: str) -> Callable[[str, Path], object]:
+    return lambda name, path: client.fput_object(BUCKET, f"{prefix}/{name}", str(path))
