@@ -1,5 +1,6 @@
-"""What is said in Events only: why a Job has no pods (kubernetes/kubernetes#90124), what kubelet cannot set up, and why
-a claim has no volume.
+"""What is said in Events only: of Jobs without pods, of pods that kubelet cannot set up, of claims without a volume.
+
+Why a Job has no pods stands nowhere else (kubernetes/kubernetes#90124).
 
 Events are asked for only while a Job has no pods, a pod stands still between its node and its first container, or a
 claim is not bound. The API server reads all Events of a namespace for each such question: one is asked for all Jobs of
