@@ -135,7 +135,7 @@ def test_stages_on_a_real_server(llama: str, asked: set[Role]) -> None:
             assert use.calls > 0 and use.prompt_tokens > 0 and use.completion_tokens > 0, (stage, use)
         assert DEFS[stage].stage.value == manifest.stage
     base, mined = done[Stage.EVALUATE_BASE], done[Stage.MINE_REASONING]
-    assert isinstance(base.result, EvaluationResult) and not base.standin
+    assert isinstance(base.result, EvaluationResult)
     assert {s.owned_by for m in (base, mined) for s in m.served_by} == {"llamacpp"}
     assert mined.counts.in_ == 3
     used = {use.role for manifest in done.values() for use in manifest.usage.roles}
