@@ -98,7 +98,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
         server = subprocess.Popen(command, stdout=out, stderr=out, env=environment, preexec_fn=die_with_parent)
     try:
-        wait_for("llama.cpp", lambda: _answers(port, server, log), 120)
+        wait_for("llama.cpp", lambda: _answers(port, server, log), 300)
         yield f"http://127.0.0.1:{port}/v1"
     finally:
         server.kill()
