@@ -287,10 +287,7 @@ def test_all_steps_committed_but_not_published(store: Any, monkeypatch: pytest.M
     assert content(store, manifest(store), "model/model.safetensors") == b"weights 4"
 
 
-def test_a_training_that_waits_for_a_lost_node_ends_and_the_next_resumes(
-    store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """verl's sampler asked the servers of a worker that was killed for as long as one looked."""
+def test_a_training_that_waits_for_a_lost_node_ends(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     step_2 = artifacts.checkpoint_key("n", CONTENT, 2)
     with monkeypatch.context() as patch:
         patch.setattr(nodes.Nodes, "lost", lambda _self: ["10.0.0.9"] if store.get_bytes(step_2) else [])
