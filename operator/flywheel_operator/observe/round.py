@@ -8,7 +8,7 @@ from datetime import datetime
 from flywheel_api.artifacts import Manifest, result_prefix
 from flywheel_api.conditions import Reason
 from flywheel_api.content import sources_of
-from flywheel_api.results import ImportedResult, PackageResult
+from flywheel_api.results import ImportedResult, PackageResult, Verdict
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import TRAIN_STAGE, Runs, Stage
 from flywheel_operator.model import (
@@ -51,9 +51,10 @@ async def see_round(
         found = await round_preflight(context, meta, spec)
         how = context.stores.credentials(meta.namespace, spec.store.secret_name)
         return replace(seen, **vars(replace(found, credentials=how)))
-    if status.verdict is None:  # afterwards nobody is asked
+    if status.verdict is not Verdict.FAILED:
         # an endpoint's address and key, and the hub's, may be changed at any time
-        denied = await context.keys.problem(meta.namespace, keys.of_round(spec, meta.namespace))
+        sent = keys.of_round(spec, meta.namespace) if status.verdict is None else keys.of_export(spec)
+        denied = await context.keys.problem(meta.namespace, sent)
         if denied is not None and denied.reason in DENIALS:
             return replace(seen, problem=denied)
     try:

@@ -31,15 +31,22 @@ class Key:
 
 def of_round(spec: FlywheelRoundSpec, namespace: str) -> Iterator[Key]:
     """Keys of a round; those of its trainings are the RLJobs' own as well."""
-    hubs = (spec.base.hub, "base.hub"), (spec.export.hub if spec.export is not None else None, "export.hub")
-    for hub, field in hubs:
-        if hub is not None and hub.token is not None:
-            yield Key(hub.token, f"the token of {field}", hub.endpoint or PUBLIC_HUB)
+    hub = spec.base.hub
+    if hub is not None and hub.token is not None:
+        yield Key(hub.token, "the token of base.hub", hub.endpoint or PUBLIC_HUB)
     for endpoint in spec.endpoints:
         if endpoint.api_key is not None:
             url = endpoint.url or endpoint_url(endpoint.pool_ref or "pool", namespace)
             yield Key(endpoint.api_key, f"the API key of role {endpoint.role.value}", url)
     yield from _of_tracker(spec.training.tracking)
+    yield from of_export(spec)
+
+
+def of_export(spec: FlywheelRoundSpec) -> Iterator[Key]:
+    """The key that a round sends after its verdict."""
+    hub = spec.export.hub if spec.export is not None else None
+    if hub is not None:
+        yield Key(hub.token, "the token of export.hub", hub.endpoint or PUBLIC_HUB)
 
 
 def of_training(spec: RLJobSpec) -> Iterator[Key]:

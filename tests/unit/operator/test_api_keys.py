@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from flywheel_api.causes import Cause
 from flywheel_api.common import SecretKeyRef
 from flywheel_api.conditions import Reason
 from flywheel_api.hosts import ALLOWED_HOSTS
@@ -116,6 +117,7 @@ async def test_what_was_allowed_is_believed_for_seconds_and_for_that_address_onl
 TEACHER = {"role": "Teacher", "url": "https://models.internal/v1", "model": "m", "apiKey": dict(KEY.ref.dump())}
 POLICY = {"role": "Policy", "pool": {"gpusPerReplica": 0}}
 TRACKER = {"type": "MLflow", "url": "http://mlflow.ml.svc:5000", "apiKey": dict(KEY.ref.dump())}
+EXPORT = {"hub": {"repo": "acme/small-2", "token": dict(KEY.ref.dump())}}
 HUB = {"model": "hf://acme/small-1", "hub": {"token": dict(KEY.ref.dump())}}
 
 
@@ -126,6 +128,8 @@ HUB = {"model": "hf://acme/small-1", "hub": {"token": dict(KEY.ref.dump())}}
         ({"spec__endpoints": [{**TEACHER, "url": "https://evil.example/v1"}, POLICY]}, "evil.example"),
         ({"spec__training__tracking": TRACKER}, "mlflow.ml.svc"),
         ({"spec__base": HUB}, "huggingface.co"),
+        ({"spec__export": EXPORT}, "huggingface.co"),
+        ({"spec__export": {"hub": {**EXPORT["hub"], "endpoint": "https://evil.example"}}}, "evil.example"),
         ({"spec__base": {**HUB, "hub": {**HUB["hub"], "endpoint": "https://evil.example"}}}, "evil.example"),  # type: ignore[dict-item]
     ],
 )
@@ -164,6 +168,21 @@ async def test_an_address_that_is_changed_later_gets_no_key() -> None:
     world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec)
     await world.run()
     assert world.status()["verdict"] == "Promoted"
+
+
+async def test_a_token_that_is_taken_back_exports_nothing() -> None:
+    world = World()
+    world.kube.seed(secret(hosts="huggingface.co"))
+    world.apply(edited(spec__export=EXPORT))
+    world.fail["Export"] = (Cause.INFRA, "HubUnavailable")
+    await world.run(until="Export")
+    annotated(world.kube, "elsewhere.example")
+    world.fail.clear()
+    for _ in range(4):
+        world.tick(60)
+        await turns(world, 2)
+    assert world.status()["verdict"] == "Promoted", "what is decided is decided"
+    assert world.condition("Ready")["reason"] == Reason.SECRET_NOT_ALLOWED and stage(world, "Export")["attempt"] == 1
 
 
 async def test_an_rljobs_tracker_is_bound_as_well() -> None:
