@@ -1,8 +1,8 @@
 """Branches: patches on a case that change what a right agent must do, composed over all ancestors.
 
 A patch changes the state, adds a wish or a fallback, withholds or forgets a value, or claims what is not so. A child is
-accepted only if its proof differs from its parent's, and nothing that its ancestors demand is lost: so depth means more
-conditions at once, longer right ways, and more rules in force.
+accepted only if more must be found out than in its parent, and nothing that its ancestors demand is lost: so depth
+means more conditions at once, longer right ways, and more rules in force.
 """
 
 from __future__ import annotations
@@ -95,6 +95,8 @@ def accept(domain: Domain, parent: Branch, child: Branch) -> str:
         return "a right agent must know nothing else than before"
     if not child.depth.covers(parent.depth):
         return "it asks less than its parent"
+    if child.depth.cells == parent.depth.cells:
+        return "it asks nothing more than its parent"
     if set(document(domain, parent.case)) - set(document(domain, child.case)) - _distractors(domain, parent):
         return "rules of an ancestor are no longer in force"
     return ""

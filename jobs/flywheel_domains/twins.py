@@ -49,7 +49,7 @@ class Twin:
 def twin_of(domain: Domain, world: World, found: Behaviour, rng: random.Random) -> Twin | None:
     """A twin of a case, None if none was found within the bounds."""
     tried = 0
-    for result, rule in _deciding(domain, found):
+    for result, rule in _deciding(domain, found, rng):
         fires = rule.id in result.decision.fired
         for edits in _changes(domain, result, rule, not fires, rng):
             tried += 1
@@ -61,11 +61,14 @@ def twin_of(domain: Domain, world: World, found: Behaviour, rng: random.Random) 
     return _otherwise(domain, world, found, rng)
 
 
-def _deciding(domain: Domain, found: Behaviour) -> Iterator[tuple[Result, Rule]]:
-    """Rules by which a result could be another: first those that were the last word, then those that were not."""
+def _deciding(domain: Domain, found: Behaviour, rng: random.Random) -> Iterator[tuple[Result, Rule]]:
+    """Rules by which a result could be another: first those that were the last word, then any of the others.
+
+    In their own order the first would decide nearly every twin: whose it is, after which nothing else is looked at.
+    """
     for result in reversed(found.results):
-        names = [*result.rules, *(rule for rule in result.decision.read if rule not in result.decision.fired)]
-        for name in dict.fromkeys(names):
+        silent = [rule for rule in result.decision.read if rule not in result.decision.fired]
+        for name in dict.fromkeys([*result.rules, *rng.sample(silent, len(silent))]):
             rule = domain.rule(name)
             if rule.verdict != "identify" and (rule.when is not None or rule.unless is not None):
                 yield result, rule

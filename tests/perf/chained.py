@@ -24,7 +24,7 @@ from typing import Any, cast
 from contract import stages
 from contract.rounds import BASE, DEFS, dropped
 from flywheel_api.artifacts import Manifest, ServedBy
-from flywheel_api.records.agentic import Task
+from flywheel_api.records.agentic import Task, TreeRecord
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.round import FlywheelRoundSpec, Role
@@ -127,6 +127,7 @@ class Chain:
     store: Store = field(default_factory=lambda: Store(MemoryBucket()))
     rows: list[dict[str, Any]] = field(default_factory=list)
     rounds: list[list[Task]] = field(default_factory=list)
+    trees: list[list[TreeRecord]] = field(default_factory=list)
     trained: str | None = None
 
     def spec(self) -> FlywheelRoundSpec:
@@ -173,6 +174,8 @@ class Chain:
         shelf = shelf_of(ctx)
         self.trained = stages.lineage(self.store, asyncio.run(trained(alone, policy, shelf)), solved.digest)
         self.rounds.append([*alone, *talks])
+        grown = stages.records(self.store, done[Stage.EXPAND_AGENTIC], "trees.jsonl")
+        self.trees.append([TreeRecord.model_validate(tree) for tree in grown])
         lost = {stage.value: dropped(manifest) for stage, manifest in done.items() if dropped(manifest)}
         return {
             "round": number,

@@ -1,4 +1,4 @@
-"""Which cases become tasks: kinds in turn, within a kind endings and trees, legal and pushed ones in their shares."""
+"""Which cases become tasks: kinds in turn, within a kind trees in turn, legal and pushed ones in their shares."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Branches below a case, as a tree holds them: offered by the domain, accepted by replay (`flywheel_domains.branches`).
 
 A child goes deeper when a right agent must find out more than in its parent, and nothing that its ancestors demand is
-lost. A patch after which merely something else is right makes a branch beside the parent's, at the parent's depth: so
-depth is never only a label.
+lost. A patch after which merely something else is right makes a branch beside the parent's, at the parent's depth, and
+one after which less is to be found out begins anew: so depth is never only a label.
 """
 
 from __future__ import annotations
@@ -35,17 +35,25 @@ SAME, INVALID, NO_ROOM = "same-behaviour", "no-task", "no-room"
 
 @dataclass(frozen=True)
 class Offer:
-    """A branch that the domain accepts, the case that it makes, and whether it goes below its parent or beside it."""
+    """A branch that the domain accepts, the case that it makes, and how it stands to its parent.
+
+    `deeper`: more must be found out; `keeps`: nothing less.
+    """
 
     branch: Branch
     right: Right
     deeper: bool
+    keeps: bool
     depth: branches.Depth
 
     @property
     def kind(self) -> BranchKind:
         """Its kind."""
         return self.branch.kind
+
+    def level(self, parents: int) -> int:
+        """Its depth below a parent of that depth."""
+        return parents + self.deeper if self.keeps else 1
 
     @cached_property
     def legal(self) -> bool:
@@ -93,7 +101,7 @@ def accepted(parent: Right, patch: Patch, condition: str = "", above: branches.B
         return SAME
     if not has_room(child):
         return NO_ROOM
-    kind = kinds.kind_of(child)
+    kind = kinds.added_kind(parent, child)
     dumped = _PATCH.dump_python(patch, mode="json", exclude_defaults=True)
     branch = Branch(
         id=f"{kind.value}-{content_digest(dumped)[:6]}",
@@ -101,7 +109,14 @@ def accepted(parent: Right, patch: Patch, condition: str = "", above: branches.B
         condition=(condition or condition_of(parent, child, patch))[:400],
         patch=dumped,
     )
-    return Offer(branch, child, not branches.accept(domain, above, below), below.depth)
+    deeper, keeps = not branches.accept(domain, above, below), below.depth.covers(above.depth)
+    return Offer(branch, child, deeper, keeps, below.depth)
+
+
+def asks_no_less(parent: Right, child: Right) -> bool:
+    """Whether no less is asked of a right agent in the child. Raises Unprovable."""
+    above, below = (branches.branch(right.domain, right.behaviour).depth for right in (parent, child))
+    return below.covers(above)
 
 
 def state_patch(cells: Sequence[dict[str, Any]]) -> Patch:

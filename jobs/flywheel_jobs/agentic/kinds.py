@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set
+
 from flywheel_api.records.agentic import BranchKind
 from flywheel_domains.branches import kinds_of
 from flywheel_domains.case import REFUSED
@@ -16,10 +18,29 @@ MOST_TELLING = (
 
 
 def kind_of(right: Right) -> BranchKind:
-    """The kind by which a case is counted."""
+    """The kind by which a case is counted that was made from no other."""
+    return _most_telling(kinds_in(right))
+
+
+def added_kind(parent: Right, child: Right) -> BranchKind:
+    """The kind by which a branch is counted: what it adds to its parent.
+
+    Not all that is in it: a case of many conditions is of many kinds, and by the most telling one deep trees would all
+    be mixed, so that other kinds came from short cases alone.
+    """
+    new = kinds_in(child) - kinds_in(parent)
+    return _most_telling(new - {BranchKind.MIXED} or new or kinds_in(child))
+
+
+def kinds_in(right: Right) -> frozenset[BranchKind]:
+    """Every kind that a case is an example of."""
     found = kinds_of(right.domain, right.behaviour)
     if BranchKind.VARIATION in found and traps(right):
-        return BranchKind.TRAP  # what was wished could be done, and something else is right
+        return found - {BranchKind.VARIATION} | {BranchKind.TRAP}  # what was wished could be done, and is wrong
+    return found
+
+
+def _most_telling(found: Set[BranchKind]) -> BranchKind:
     return next(kind for kind in MOST_TELLING if kind in found)
 
 

@@ -123,9 +123,9 @@ def failed_first(
         scores.setdefault(trajectory.item, []).append(trajectory.score or 0.0)
     rates = {task: sum(values) / len(values) for task, values in scores.items()}
 
-    def rank(seed: Seed) -> tuple[bool, float, str]:
+    def rank(seed: Seed) -> tuple[bool, float, int, str]:
         rate = rates.get(seed.task.id, 0.0)
-        return rate >= 1.0, abs(rate - WANTED_RATE), seed.id
+        return rate >= 1.0, abs(rate - WANTED_RATE), -len(seed.task.right.calls), seed.id
 
     def taken(left: Sequence[Seed], limit: int) -> list[Seed]:
         groups = (lambda s: s.task.domain, lambda s: s.task.kind)

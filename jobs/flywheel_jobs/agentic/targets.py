@@ -6,7 +6,6 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import islice
 
 from flywheel_api.records.agentic import Branch, BranchKind, Grown, TreeRecord
 from flywheel_api.records.base import Lineage
@@ -16,6 +15,7 @@ from flywheel_domains.words import first_message
 from flywheel_jobs.agentic import balance, kinds
 from flywheel_jobs.agentic.distinct import near_right
 from flywheel_jobs.agentic.drawing import Side, personas, spoken_by
+from flywheel_jobs.agentic.growth import asks_no_less
 from flywheel_jobs.agentic.pairs import Twin, twin
 from flywheel_jobs.agentic.right import Right, compute, read_case, steps
 from flywheel_jobs.core.turns import in_turn
@@ -46,10 +46,10 @@ class Target:
         path = "/".join(b.id for b in self.chain) or "root"
         return f"{self.parent}/{path}{'/twin' if self.of else ''}"
 
-    @cached_property
+    @property
     def kind(self) -> BranchKind:
-        """Its kind."""
-        return kinds.kind_of(self.right)
+        """Its kind: what its branch adds to the one above."""
+        return self.chain[-1].kind
 
     @cached_property
     def legal(self) -> bool:
@@ -78,11 +78,16 @@ def targets(trees: Sequence[TreeRecord], domain_of: dict[str, Domain]) -> tuple[
 
 
 def _target(record: TreeRecord, domain: Domain, chain: tuple[Branch, ...], grown: Grown) -> Target:
-    above = chain if grown.deeper else chain[:-1]
     right = compute(domain, read_case(grown.case))
     seed = record.seed
     return Target(
-        record.id, record.lineage, seed.task.package, (*above, grown.branch), right, seed.persona, grown.steps
+        record.id,
+        record.lineage,
+        seed.task.package,
+        (*chain[: grown.level - 1], grown.branch),
+        right,
+        seed.persona,
+        grown.steps,
     )
 
 
@@ -125,21 +130,19 @@ def spoken(found: Sequence[Target], people: Sequence[Persona], rng: random.Rando
 def twins_of(found: Sequence[Target], rng: random.Random, most: int, legal_share: float) -> list[Target]:
     """The chosen targets with twins of those whose rule a state decides, at most so many in all.
 
-    Twins that bring the legal ones and the others nearer to their shares go first. A pair is kept together: the
-    original learns of its twin's rules as well.
+    Twins that bring the legal ones and the others nearer to their shares go first, of these the longest right ways. A
+    pair is kept together: the original learns of its twin's rules as well.
     """
     missing = balance.shares((t.legal for t in found), most, legal_share)
-    left = most - len(found)
-    twins: dict[int, Twin] = {}
-    others: dict[int, Twin] = {}
-    for place, target in enumerate(found):
-        other = twin(target.right, rng) if len(twins) < left else None
-        if other is None:
-            continue
+    every = [(place, other) for place, target in enumerate(found) if (other := twin(target.right, rng)) is not None]
+    every.sort(key=lambda pair: len(steps(pair[1].right)), reverse=True)
+    wanted: list[tuple[int, Twin]] = []
+    others: list[tuple[int, Twin]] = []
+    for place, other in every:
         side = kinds.legal(other.right)
-        (twins if missing[side] > 0 else others)[place] = other
+        (wanted if missing[side] > 0 else others).append((place, other))
         missing[side] -= 1
-    twins |= dict(islice(others.items(), left - len(twins)))
+    twins = dict([*wanted, *others][: max(0, most - len(found))])
     made: list[Target] = []
     for place, target in enumerate(found):
         if place not in twins:
@@ -150,11 +153,12 @@ def twins_of(found: Sequence[Target], rng: random.Random, most: int, legal_share
         made.append(replace(target, pair=pair))
         branch = Branch(
             id=f"{target.chain[-1].id[:55]}-twin",
-            kind=kinds.kind_of(other.right),
+            kind=kinds.added_kind(target.right, other.right),
             condition=f"Otherwise by: {domain_rule(other.right, other.rule)}"[:400],
         )
         said = pair[0] if other.same_words else other.right
-        chain = (*target.chain[:-1], branch)
+        above = target.chain[:-1] if asks_no_less(target.right, other.right) else ()  # else it begins anew
+        chain = (*above, branch)
         made.append(replace(target, chain=chain, right=other.right, said=said, pair=pair, of=target.key))
     return made
 

@@ -60,7 +60,7 @@ async def run(ctx: StageContext) -> StageResult:
     ctx.dropped["not-needed"] += len(seeds)
     grown = [g.branch for t in trees for g in t.branches]
     refused = sum((Counter(t.refused) for t in trees), Counter[str]())
-    depths = [max(1, len(t.seed.path)) + g.deeper for t in trees for g in t.branches]
+    depths = [g.level for t in trees for g in t.branches]
     return StageResult(
         ExpandedResult(kinds=dict(sorted(Counter(b.kind.value for b in grown).items())), refused=dict(refused)),
         files=[OutputFile.of("trees.jsonl", TreeRecord, trees)],
@@ -117,8 +117,8 @@ async def _expand(
 
 def _grown(seed: Seed, offer: Offer) -> Grown:
     asks = near_right(seed.task.package, offer.right)
-    case, steps = dump_case(offer.right.case), offer.depth.steps
-    return Grown(branch=offer.branch, case=case, deeper=offer.deeper, near=asks, steps=steps)
+    case, level = dump_case(offer.right.case), offer.level(max(1, len(seed.path)))
+    return Grown(branch=offer.branch, case=case, level=level, near=asks, steps=offer.depth.steps)
 
 
 def different(trees: Sequence[TreeRecord]) -> int:

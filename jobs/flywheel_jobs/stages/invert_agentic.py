@@ -116,14 +116,14 @@ def _drawn(
 
 
 def _balanced(pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec) -> list[Target]:
-    """So many of them: legal ones in their share, domains and kinds in turn, then endings, then trees.
+    """So many of them: legal ones in their share, domains and kinds in turn, within a kind trees in turn.
 
-    Those with the longest right way come first: a refusal takes fewer calls than what is allowed, and left to
-    themselves tasks grow short.
+    Of a tree's branches of a kind the one with the longest right way comes first: left to themselves tasks grow short,
+    for each kind has some that end at the first call.
     """
     pools = [sorted(pool, key=lambda t: t.steps, reverse=True) for pool in pools]
     groups = (lambda t: t.right.domain.domain, lambda t: t.kind)
-    within = (lambda t: t.right.behaviour.endings, lambda t: t.parent)
+    within = (lambda t: t.parent,)
     return balance.choose(pools, limit, float(spec.legal_share), lambda t: t.legal, groups, within)
 
 

@@ -168,8 +168,10 @@ class Grown(StatusModel):
 
     branch: Branch = Field(description="The branch.")
     case: Json = Field(description="The parent's case with the branch's patch.")
-    deeper: bool = Field(
-        default=True, description="Whether a right agent must find out more than in the parent; else it is beside it."
+    level: int = Field(
+        ge=1,
+        description="Its depth: one more than its parent's where more must be found out, its parent's where as much, "
+        "and 1 where less is: something that its ancestors demand is lost.",
     )
     near: str = Field(default="", description="Digest of what it asks: equal ones are one task.")
     steps: int = Field(default=0, description="Steps of its right way: look-ups, questions and writes.")
@@ -178,8 +180,8 @@ class Grown(StatusModel):
 class TreeRecord(Record):
     """A behaviour tree: the branches below a seed, and the observations that they grew from."""
 
-    schema_: Literal["behaviour-tree/v2"] = Field(
-        default="behaviour-tree/v2", alias="schema", description="Kind and version of the record."
+    schema_: Literal["behaviour-tree/v3"] = Field(
+        default="behaviour-tree/v3", alias="schema", description="Kind and version of the record."
     )
     seed: Seed = Field(description="What it grew from.")
     observed: dict[str, int] = Field(description="Observed episodes by how they ended.")

@@ -42,7 +42,7 @@ def tree(of: Task, number: int = 0, fresh: bool = True, branches: int = 0) -> Tr
     lineage = Lineage(operator="expand", persona_id=ANN.id)
     seed = Seed(id=f"seed-{number}", lineage=lineage, persona=PEOPLE[number % 6], task=of, fresh=fresh)
     found = growth.offers(drawn_right(of), random.Random(number), branches) if branches else ()
-    grown = [Grown(branch=o.branch, case=dump_case(o.right.case), deeper=o.deeper, steps=o.depth.steps) for o in found]
+    grown = [Grown(branch=o.branch, case=dump_case(o.right.case), level=o.level(1), steps=o.depth.steps) for o in found]
     return TreeRecord(id=f"tree-{number}", lineage=lineage, seed=seed, observed={}, branches=grown)
 
 
