@@ -50,6 +50,7 @@ def test_a_wrong_memory_limit_costs_the_training_and_nothing_else(kube: Kubectl)
     mended = run(kube, MENDED, "12Gi")
     assert mended["verdict"] in ("Promoted", "Held"), mended.get("progress")
     done = {s["name"] for s in failed["stages"] if s["state"] == "Succeeded" and s.get("manifest")}
+    done.remove("Report")  # each end has its own
     taken = {s["name"]: s["reusedFrom"]["name"] for s in mended["stages"] if "reusedFrom" in s}
     assert done and {name for name, maker in taken.items() if maker == FAILED} == done
     print(f"{MENDED}: took over {', '.join(sorted(taken))} of {FAILED}", flush=True)
