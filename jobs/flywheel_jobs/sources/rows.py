@@ -92,7 +92,8 @@ def _unpacked(path: Path, name: str, codec: str, columns: Collection[str]) -> It
 
 
 def _parquet(path: Path, name: str, columns: Collection[str]) -> Iterator[Row]:
-    with pq.ParquetFile(path, pre_buffer=False, memory_map=True) as file:
+    # read in pieces: pages of a mapped file count as the pod's memory, and a whole column of a row group is one read
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=CHUNK) as file:
         wanted = [c for c in file.schema_arrow.names if c in columns or c.lower() in columns] or None
         number = 0
         for batch in file.iter_batches(batch_size=BATCH, columns=wanted, use_threads=False):
