@@ -189,7 +189,7 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         yield found
 
 
-CHECKED = {Stage.PREPARE: ("evaluation.suites[].gate", "evaluation.confidence")}
+CHECKED = {Stage.PREPARE: ("evaluation.suites[].gate", "evaluation.confidence", "export?")}
 """What a stage reads only to refuse it early: another value makes no other result, and a later stage looks again."""
 
 

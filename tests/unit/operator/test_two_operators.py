@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -47,6 +48,11 @@ class Loose:
         key = (resource, namespace, *sorted((labels or {}).items()))
         found: list[Object] = await self._maybe_old(key, await self._kube.list(resource, namespace, labels))
         return found
+
+    async def pages(self, resource: Resource, namespace: str | None) -> AsyncIterator[list[Object]]:
+        await self._pause()
+        async for page in self._kube.pages(resource, namespace):
+            yield page
 
     def __getattr__(self, name: str) -> Any:
         async def do(*args: Any) -> Any:
