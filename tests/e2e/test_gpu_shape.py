@@ -104,9 +104,9 @@ def _says(kube: Kubectl, *words: str) -> None:
 
 
 def _own_shards_only(files: list[str], rank: int, kept: set[str]) -> None:
-    """A node holds its own ranks' shards, of two steps at most: committed ones are in the store."""
+    """A node holds its own ranks' shards, of three steps at most: resumed from, on its way to the store, and newest."""
     steps = {folder for path in files if (folder := path.partition("/")[0]).startswith("global_step_")}
-    assert len(steps) <= 2, f"checkpoints pile up on a worker: {sorted(steps)}"
+    assert len(steps) <= 3, f"checkpoints pile up on a worker: {sorted(steps)}"
     shards = [path for path in files if path.endswith(".pt") and "_rank_" in path]
     others = [path for path in shards if not path.endswith(f"_rank_{rank}.pt")]
     assert not others, f"rank {rank}'s node has {others}"

@@ -186,7 +186,10 @@ def forget(directory: Path) -> None:
 
 
 def drop_committed(root: Path, before: int) -> None:
-    """Delete the local checkpoints below a step that are in the store: a node's disk holds two at most."""
+    """Delete the local checkpoints below a step that are in the store.
+
+    A node's disk holds two at most, and the one resumed from until the next is committed.
+    """
     for step, path in local_steps(root).items():
         if step < before and (path / _COMMITTED).exists():
             forget(path)
