@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from flywheel_api.base import secret_value
+from flywheel_api.base import HUB, secret_value
 from flywheel_api.stages import HUB_TOKEN_ENV
 from flywheel_jobs.core.errors import EndpointUnavailable, ValidationFailure
 
@@ -55,7 +55,7 @@ class HubClient:
         if wraps and isinstance(error.__cause__, Exception):
             cause = error.__cause__
         status = getattr(getattr(cause, "response", None), "status_code", None)
-        repo, _, revision = self.ref.removeprefix("hf://").partition("@")
+        repo, _, revision = self.ref.removeprefix(HUB).partition("@")
         field = f"{self._field}.token"
         who = f"its token ({field})" if self.token else f"a token ({field}: a Secret of this namespace)"
         match cause:

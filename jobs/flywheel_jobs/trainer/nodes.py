@@ -69,18 +69,18 @@ class Nodes:
 
     def need(self) -> None:
         """The nodes of now are those that a run stands on: one that comes later takes the place of none."""
-        self._needed = {node["NodeID"]: node["NodeManagerAddress"] for node in self._ray_nodes() if node["Alive"]}
+        self._needed = self._alive()
 
     def lost(self) -> list[str]:
         """Addresses of nodes that a run stands on and that are gone, as Ray's head sees it (after some 15 s)."""
-        alive = {node["NodeID"] for node in self._ray_nodes() if node["Alive"]} if self._needed else set()
+        alive = self._alive() if self._needed else {}
         return [address for node, address in self._needed.items() if node not in alive]
 
-    def _ray_nodes(self) -> list[dict[str, Any]]:
+    def _alive(self) -> dict[str, str]:
+        """Ids of the nodes that live, with their addresses; none where one process does everything."""
         if not self.spread:
-            return []
-        found: list[dict[str, Any]] = _connected().nodes()
-        return found
+            return {}
+        return {node["NodeID"]: node["NodeManagerAddress"] for node in _connected().nodes() if node["Alive"]}
 
     def each_own(self, work: Callable[..., T], arguments: Callable[[Share | None], tuple[Any, ...]]) -> list[T]:
         """The same with arguments by node. None: which ranks will run there is not known."""
@@ -121,7 +121,8 @@ class Stranding:
 
     def __init__(self, nodes: Nodes) -> None:
         self._nodes = nodes
-        self._looked = self._since = float("-inf")
+        self._looked = float("-inf")
+        self._since: float | None = None
 
     def look(self) -> NodeLost | None:
         """The error of the attempt, once verl has had time to end by itself."""
@@ -131,9 +132,8 @@ class Stranding:
         self._looked = now
         lost = self._nodes.lost()
         if not lost:
-            self._since = float("-inf")
             return None
-        if self._since == float("-inf"):
+        if self._since is None:  # for good: a node that starts anew is another one to Ray
             log.warning("a Ray node of the training is lost", addresses=lost)
             self._since = now
         if now - self._since < OUTLIVES_SECONDS:
