@@ -13,7 +13,8 @@ from typing import Any
 
 from minio import Minio
 
-from flywheel_api.artifacts import Owner
+from flywheel_api import artifacts
+from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_CONFIG_ENV, TRAIN_STAGE
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import JOBS, PODS, RAYJOBS, RAYSERVICES, Resource
@@ -38,6 +39,11 @@ class LiveStore:
         self.objects[self.settings.full_key(key)] = data
         self.client.put_object(self.bucket, self.settings.full_key(key), io.BytesIO(data), len(data))
 
+    def get(self, key: str) -> bytes:
+        """From the bucket: what other actors wrote for a round that goes on is in it, too."""
+        with self.client.get_object(self.bucket, self.settings.full_key(key)) as response:
+            return bytes(response.read())
+
 
 class Actors(World):
     """`holding` and `fail` as in World. Plays until `ended` is set."""
@@ -50,6 +56,9 @@ class Actors(World):
         self.committed: dict[str, float] = {}
         self.born: dict[str, float] = {}
         self.ended = False
+
+    def read(self, digest: str) -> Manifest:
+        return Manifest.model_validate_json(self.store.get(artifacts.manifest_digest_key(digest)))  # type: ignore[arg-type]
 
     async def play(self) -> None:
         """Looks around ten times a second. Never cancelled: a request that is cut off leaves its TLS socket open."""

@@ -218,6 +218,7 @@ async def test_a_missing_secret_is_said_and_mended(
         )["items"]
         store_secret(api, NS, s3)
         await until(api, "r4", lambda s: condition(s, "Preflight").get("status") == "True")
+        api.kubectl("-n", NS, "delete", "fwr", "r4")
 
 
 async def test_gpus_that_no_node_has_are_said_before_anything_starts(
