@@ -157,7 +157,7 @@ class NodesSeen:
 class Found:
     """What a round's preflight found; `base` is set when everything is there.
 
-    `credentials`: whose they are for the store, where it is not the Secret that has keys.
+    `store_note`: see StoreBook.note.
     """
 
     problem: Problem | None = None
@@ -168,7 +168,7 @@ class Found:
     earlier: tuple[str, ...] = ()
     estimate: EstimateStatus | None = None
     nodes: NodesSeen | None = None
-    credentials: str = ""
+    store_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class RLJobSeen:
     checkpoint_bytes: float | None = None
     gpus: int = 0
     nodes: NodesSeen | None = None
-    credentials: str = ""
+    store_note: str = ""
     twin: str | None = None
     refused: Problem | None = None
 
@@ -247,7 +247,7 @@ class PoolSeen:
     pods: int = 0
     gpus: int = 0
     nodes: NodesSeen | None = None
-    credentials: str = ""
+    store_note: str = ""
     refused: Problem | None = None
 
 

@@ -30,9 +30,10 @@ log = logging.getLogger(__name__)
 
 
 class Bucket(Protocol):
-    """One bucket and prefix."""
+    """One bucket and prefix. `unfreed`: why what was deleted lately takes its space still, for people; else empty."""
 
     settings: StoreSettings
+    unfreed: str = ""
 
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
         """What `consume` makes of the object's bytes, or None without an object; called anew after a torn answer."""
@@ -76,7 +77,6 @@ class S3Bucket(Bucket):
         self.limits = limits or Limits()
         self._wire = Wire(settings, self.limits)
         self._uploads = Uploads(self._wire, settings, self.limits, moved)
-        self._warned = False
 
     # ---- reading --------------------------------------------------------------------------------------------------
     def read(self, key: str, consume: Callable[[Iterator[bytes]], T]) -> T | None:
@@ -235,14 +235,16 @@ class S3Bucket(Bucket):
             for item in sorted(items, key=lambda item: tag(item) == "DeleteMarker"):
                 query = {"versionId": text_of(item, "VersionId")}
                 self._wire.send("DELETE", bucket, full, query)
-        except Exception as error:
-            if not self._warned:  # the deletion itself stands
-                self._warned = True
-                log.warning(
-                    "the bucket keeps old versions and they cannot be deleted (%s): allow s3:ListBucketVersions and "
-                    "s3:DeleteObjectVersion, or set a lifecycle rule for noncurrent versions",
-                    error.code if isinstance(error, Refusal) else type(error).__name__,
-                )
+            self.unfreed = ""
+        except Exception as error:  # the deletion itself stands
+            known, why = self.unfreed, error.code if isinstance(error, Refusal) else type(error).__name__
+            self.unfreed = (
+                f"the bucket keeps old versions and they cannot be deleted ({why}): allow s3:ListBucketVersions and "
+                "s3:DeleteObjectVersion, or set a lifecycle rule for noncurrent versions; where a default retention "
+                "locks objects, they stay until it ends"
+            )
+            if not known:
+                log.warning(self.unfreed)
 
     def put_file(self, key: str, path: Path) -> None:
         self._uploads.send(self.settings.full_key(key), path, lambda: self.size(key))

@@ -134,8 +134,10 @@ async def test_what_is_deleted_is_freed_where_versions_are_kept(versioned: tuple
     assert stored(server, settings.bucket) == ["flywheel/blob-of-a-longer-name"]
     assert bucket.put_new("blob", b"again"), "a delete marker is no object"
     bucket.remove("blob")
-    await probe(S3Store(settings))
+    store = S3Store(settings)
+    await probe(store)
     assert stored(server, settings.bucket) == ["flywheel/blob-of-a-longer-name"], "the probe leaves nothing either"
+    assert store.unfreed == ""
 
 
 async def test_a_bucket_with_a_lock_works_and_frees_nothing(minio: S3Server, caplog: pytest.LogCaptureFixture) -> None:
@@ -143,7 +145,9 @@ async def test_a_bucket_with_a_lock_works_and_frees_nothing(minio: S3Server, cap
     minio.client().make_bucket(name, object_lock=True)
     minio.client().set_object_lock_config(name, ObjectLockConfig(COMPLIANCE, 1, DAYS))
     settings = replace(minio.settings(), bucket=name)
-    await probe(S3Store(settings))
+    store = S3Store(settings)
+    await probe(store)
+    assert "locks objects" in store.unfreed, "the probe has seen it before anything is stored"
     bucket = S3Bucket(settings)
     assert bucket.put_new("x", b"1")
     bucket.remove("x")

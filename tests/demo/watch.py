@@ -15,7 +15,7 @@ from demo.errors import DemoError
 
 POLL_S = 2.0
 QUIET_S = 20.0  # off a terminal, a progress text is repeated no more often than this
-SILENCE_S = 120.0  # how long kubectl may fail before the watch gives up
+SILENCE_S = 300.0  # how long kubectl may fail before the watch gives up; one call takes up to 120 s of it
 
 
 class Screen:
@@ -69,7 +69,10 @@ def follow(kube: Kubectl, namespace: str, name: str, screen: Screen | None = Non
             heard = time.monotonic()
         except ToolError as error:
             if time.monotonic() - heard > SILENCE_S:
-                raise DemoError(f"the cluster has not answered for {SILENCE_S:.0f} s: {error}") from error
+                raise DemoError(
+                    f"the cluster has not answered for {SILENCE_S:.0f} s: {error}\nThe round goes on without this "
+                    "watch: `make demo` comes back to it"
+                ) from error
             time.sleep(POLL_S)
             continue
         if found is None:

@@ -52,7 +52,7 @@ async def see_pool(
         pods=replicas(spec, pods),
         gpus=held(pods, context.config.gpu_resource),
         nodes=nodes,
-        credentials=context.stores.credentials(meta.namespace, spec.store.secret_name),
+        store_note=context.stores.note(meta.namespace, spec.store.secret_name),
     )
 
 

@@ -56,7 +56,7 @@ async def see_rljob(context: Context, meta: Meta, spec: RLJobSpec, status: RLJob
             seen = await _attempt(context, meta, spec, status, seen, pods, now)
         else:
             seen = await _between(context, meta, spec, status, seen, now)
-        return replace(seen, credentials=context.stores.credentials(meta.namespace, spec.store.secret_name))
+        return replace(seen, store_note=context.stores.note(meta.namespace, spec.store.secret_name))
     except StoreProblem as error:
         return replace(seen, store_problem=Problem(error.reason, str(error)))
 

@@ -49,8 +49,8 @@ async def see_round(
         return seen
     if stages[Stage.PREFLIGHT].state is not StageState.SUCCEEDED:
         found = await round_preflight(context, meta, spec)
-        how = context.stores.credentials(meta.namespace, spec.store.secret_name)
-        return replace(seen, **vars(replace(found, credentials=how)))
+        note = context.stores.note(meta.namespace, spec.store.secret_name)
+        return replace(seen, **vars(replace(found, store_note=note)))
     if status.verdict is not Verdict.FAILED:
         # an endpoint's address and key, and the hub's, may be changed at any time
         sent = keys.of_round(spec, meta.namespace) if status.verdict is None else keys.of_export(spec)
@@ -59,7 +59,7 @@ async def see_round(
             return replace(seen, problem=denied)
     try:
         store = await context.stores.store(meta.namespace, spec.store.secret_name)
-        seen = replace(seen, credentials=context.stores.credentials(meta.namespace, spec.store.secret_name))
+        seen = replace(seen, store_note=context.stores.note(meta.namespace, spec.store.secret_name))
         return await _Store(context.results, store, meta, spec, status, stages, now).add(seen, family.trained)
     except StoreProblem as error:
         return replace(seen, store_problem=Problem(error.reason, str(error)))

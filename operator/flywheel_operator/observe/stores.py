@@ -38,10 +38,14 @@ class StoreBook:
         """The store behind a Secret. Raises StoreProblem naming the Secret or the key that is missing."""
         return (await self._entry(namespace, secret)).store
 
-    def credentials(self, namespace: str, secret: str) -> str:
-        """Whose the credentials for a store that was read are, where its Secret has none."""
+    def note(self, namespace: str, secret: str) -> str:
+        """What people should know of a store that was read and can be used: whose the credentials are where its
+        Secret has none, and why nothing is freed."""
         known = self._entries.get((namespace, secret))
-        return "credentials: identity" if known is not None and known.store.settings.by_identity else ""
+        if known is None:
+            return ""
+        whose = "credentials: identity" if known.store.settings.by_identity else ""
+        return "; ".join(filter(None, (whose, known.store.unfreed)))
 
     async def checked(self, namespace: str, secret: str) -> tuple[ObjectStore | None, Problem | None]:
         """The store, probed; or why it cannot be used."""

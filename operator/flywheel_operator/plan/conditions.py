@@ -46,14 +46,14 @@ class Conditions:
             if kind.value not in written:
                 self.set(kind, None, Reason.PENDING, message)
 
-    def passed(self, credentials: str) -> None:
+    def passed(self, store_note: str) -> None:
         """What had to be there before anything starts is there."""
         self.set(C.PREFLIGHT, True, Reason.PASSED, "")
-        self.stored(credentials)
+        self.stored(store_note)
 
-    def stored(self, credentials: str) -> None:
-        """The store can be used, by credentials that are told where they are not the Secret's keys."""
-        self.set(C.STORAGE_READY, True, Reason.AVAILABLE, credentials)
+    def stored(self, note: str) -> None:
+        """The store can be used; `note` is what people should know of it."""
+        self.set(C.STORAGE_READY, True, Reason.AVAILABLE, note)
 
     def nodes(self, seen: NodesSeen | None) -> None:
         """Whether nodes can hold what will be made; what was said before stays where nobody looked again."""

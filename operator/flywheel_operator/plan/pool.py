@@ -79,7 +79,7 @@ class _Planner:
         self.conditions.nodes(self.seen.nodes)
         if problem is not None:
             return self._blocked(problem)
-        self.conditions.passed(self.seen.credentials)
+        self.conditions.passed(self.seen.store_note)
         wanted = next((r for r in self.seen.revisions if r.revision == self.seen.wanted), None)
         if wanted is None:
             return self._create()

@@ -85,7 +85,7 @@ class _Planner:
             self._say_problem(problem)
             self.conditions.blocked(problem.reason, problem.message)
             return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
-        self.conditions.passed(self.seen.credentials)
+        self.conditions.passed(self.seen.store_note)
         if self.seen.stuck:
             self.conditions.blocked(Reason.PODS_STUCK, self.seen.stuck)
             changes: Changes = {"phase": "Pending", "progress": self.seen.stuck}
@@ -152,7 +152,7 @@ class _Planner:
             problem = self.seen.store_problem
             self.conditions.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
             return self._answer({}, requeue=self.times.preflight)  # nothing is judged while the store is away
-        self.conditions.stored(self.seen.credentials)
+        self.conditions.stored(self.seen.store_note)
         status = self.status
         current = attempt.Attempt(
             started=_time(status.starting_since) or self.now,
@@ -271,7 +271,7 @@ class _Planner:
         if manifest.owner.uid != self.meta.uid:
             maker = ReusedFrom(kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt)
             text += f" by {maker.kind} {maker.name}, which trained the same"
-        self.conditions.passed(self.seen.credentials)
+        self.conditions.passed(self.seen.store_note)
         if isinstance(manifest.result, TrainingResult):
             self._health(manifest.result.unhealthy)
         self.conditions.done(Reason.SUCCEEDED, text)

@@ -40,7 +40,7 @@ def plan_round(
         return Pipeline(draft).exhausted(out)
     if seen.store_problem is not None:
         return _store_is_away(draft, seen.store_problem)
-    draft.conditions.stored(seen.credentials)
+    draft.conditions.stored(seen.store_note)
     if seen.problem is not None:
         draft.conditions.blocked(seen.problem.reason, seen.problem.message)
         return draft.answer(times.preflight)
@@ -62,7 +62,7 @@ def _preflight(draft: Draft, out: Problem | None) -> Plan[FlywheelRoundStatus]:
     draft.say(C.BUDGET_AVAILABLE, out)
     problem = seen.problem or seen.store_problem or out
     store = seen.store_problem or (problem if problem and problem.reason in STORE_REASONS else None)
-    draft.conditions.stored(seen.credentials) if store is None else draft.say(C.STORAGE_READY, store)
+    draft.conditions.stored(seen.store_note) if store is None else draft.say(C.STORAGE_READY, store)
     draft.change(estimate=seen.estimate)
     draft.conditions.nodes(seen.nodes)
     if problem is not None or seen.waits_for is not None or seen.base is None:

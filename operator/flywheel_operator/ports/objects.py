@@ -22,6 +22,11 @@ class ObjectStore:
     def __init__(self, bucket: Bucket) -> None:
         self._bucket, self.settings = bucket, bucket.settings
 
+    @property
+    def unfreed(self) -> str:
+        """Why what was deleted lately takes its space still; else empty."""
+        return self._bucket.unfreed
+
     async def get(self, key: str) -> bytes | None:
         """The object's bytes, or None."""
         return await self._run(lambda: self._bucket.get(key))

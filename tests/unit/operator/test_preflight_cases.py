@@ -86,6 +86,17 @@ async def test_a_store_without_keys_says_whose_credentials_count() -> None:
     assert keys["FLYWHEEL_S3_ENDPOINT"] is None
 
 
+async def test_a_bucket_that_frees_nothing_is_used_and_said() -> None:
+    world = World()
+    world.store.memory.unfreed = "the bucket keeps old versions and they cannot be deleted (AccessDenied)"
+    world.apply(ROUND)
+    await world.run()
+    said = {world.condition("StorageReady", kind, o["metadata"]["name"])["message"]
+            for kind in ("FlywheelRound", "RLJob", "RolloutPool") for o in world.of_kind(kind)}  # fmt: skip
+    assert world.status()["verdict"] == "Promoted" and said == {world.store.memory.unfreed}
+    assert world.condition("StorageReady")["status"] == "True"
+
+
 @pytest.mark.parametrize("value", ["Bearer sk-live", '"sk-live"', "", "sk\nlive", "sk-live\n"])
 async def test_an_api_key_that_no_pod_can_send_is_named_before_anything_starts(value: str) -> None:
     world = World()
