@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,36 +57,59 @@ def _fetch_report(kube: Kubectl, settings: Settings, images: Mapping[str, str], 
         return None
 
 
+@dataclass(frozen=True)
+class _Ready:
+    """What the set-up left for the rounds; `first` is the one that a chain begins with."""
+
+    kube: Kubectl
+    images: Mapping[str, str]
+    domains: list[dict[str, str]]
+    prompt_tokens: int
+    first: dict[str, Any]
+    setup_seconds: Mapping[str, float]
+
+
 def up(settings: Settings) -> int:
     """Sets everything up, runs the round or rounds, shows what came of each. 0 for Promoted and Held, 1 for Failed."""
+    settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
+    with MemoryWatch() as memory:
+        ready = _set_up(settings)
+        promoted: str | None = None
+        for number in range(1, settings.rounds + 1):
+            found = _turn(settings, ready, memory, number, promoted)
+            if verdict(found) == "Failed":
+                return 1
+            promoted = found["metadata"]["name"] if verdict(found) == "Promoted" else promoted
+    return 0
+
+
+def _set_up(settings: Settings) -> _Ready:
+    prompt_tokens = domain.longest_prompt(settings.domains)
     steps = Steps(settings.cluster.steps)
     set_up = {Cluster.LOCAL: setup.local, Cluster.KIND: kind.up, Cluster.EXISTING: setup.existing}[settings.cluster]
-    prompt_tokens = domain.longest_prompt(settings.domains)
-    settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
-    promoted: str | None = None
-    for number in range(1, settings.rounds + 1):
-        with MemoryWatch() as memory:
-            if number == 1:
-                kube, images = set_up(settings, steps)
-                print(
-                    f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
-                    f"{kube.line} -n {settings.namespace} get fwr -w"
-                )
-                domains = setup.put_domains(kube, settings, images)
-                first = rounds.seeded(rounds.read(kube, settings.round_file), settings.seed)
-            wanted = rounds.turn(first, number, promoted)
-            name = wanted["metadata"]["name"]
-            said = rounds.start(kube, settings, wanted, _model_uri(kube, settings), domains, prompt_tokens)
-            print(f"round {settings.namespace}/{name} {said}", flush=True)
-            found = follow(kube, settings.namespace, name)
-        _tell(kube, settings, images, found, {"setup_seconds": steps.seconds, "memory": memory.facts()})
-        if verdict(found) == "Failed":
-            diagnose.save(kube, settings.namespace, settings.folder / "diagnostics")
-            print("\n" + "\n".join(diagnose.lines(kube, settings.namespace, found)), file=sys.stderr)
-            print(f"Saved:                 {settings.folder / 'diagnostics'}", file=sys.stderr)
-            return 1
-        promoted = name if verdict(found) == "Promoted" else promoted
-    return 0
+    kube, images = set_up(settings, steps)
+    print(
+        f"set up in {sum(steps.seconds.values()):.0f} s; in another terminal: "
+        f"{kube.line} -n {settings.namespace} get fwr -w"
+    )
+    domains = setup.put_domains(kube, settings, images)
+    first = rounds.seeded(rounds.read(kube, settings.round_file), settings.seed)
+    return _Ready(kube, images, domains, prompt_tokens, first, steps.seconds)
+
+
+def _turn(settings: Settings, ready: _Ready, memory: MemoryWatch, number: int, promoted: str | None) -> dict[str, Any]:
+    """One round to its end, told and written down; its memory is the machine's peak since the set-up began."""
+    kube, wanted = ready.kube, rounds.turn(ready.first, number, promoted)
+    name = wanted["metadata"]["name"]
+    said = rounds.start(kube, settings, wanted, _model_uri(kube, settings), ready.domains, ready.prompt_tokens)
+    print(f"round {settings.namespace}/{name} {said}", flush=True)
+    found = follow(kube, settings.namespace, name)
+    _tell(kube, settings, ready.images, found, {"setup_seconds": dict(ready.setup_seconds), "memory": memory.facts()})
+    if verdict(found) == "Failed":
+        diagnose.save(kube, settings.namespace, settings.folder / "diagnostics")
+        print("\n" + "\n".join(diagnose.lines(kube, settings.namespace, found)), file=sys.stderr)
+        print(f"Saved:                 {settings.folder / 'diagnostics'}", file=sys.stderr)
+    return found
 
 
 def _tell(
