@@ -79,7 +79,7 @@ ROLES: Mapping[Stage, tuple[Role, ...]] = {
 }
 """Roles that a stage asks; who plays them is part of what its result is made of."""
 
-ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC, Stage.INVERT_AGENTIC})
+ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC})
 """Stages that read the rollouts of the base round's trainings."""
 
 EARLIER = frozenset({Stage.PREPARE})

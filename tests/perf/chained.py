@@ -123,6 +123,7 @@ class Chain:
     seed: int = 7
     skill: float = 8.0
     learns: float = 1.0
+    named: str = "r"
     agentic: Mapping[str, Any] = field(default_factory=dict)
     store: Store = field(default_factory=lambda: Store(MemoryBucket()))
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -157,7 +158,7 @@ class Chain:
         policy = Parametric(self.skill + self.learns * (number - 1))
         spec, started = self.spec(), time.process_time()
         done: dict[Stage, Manifest] = {}
-        more: dict[str, Any] = {"base_model": BASE, "uid": f"u{number}", "name": f"r{number}"}
+        more: dict[str, Any] = {"base_model": BASE, "uid": f"u{number}", "name": f"{self.named}{number}"}
         if self.trained is not None:
             more["previous_rollouts"] = [self.trained]
         for stage in MADE:

@@ -27,6 +27,14 @@ class Distinct:
         self._held_out = {near_task(task) for task in held_out}
         self._near: set[str] = set()
 
+    @property
+    def so_far(self) -> str:
+        """A digest of what earlier rounds asked: each round's draws begin elsewhere.
+
+        No digest of the manifests that say so: those hold times, and the same round would draw other cases every day.
+        """
+        return content_digest(sorted(self._earlier))
+
     def reason(self, package: str, right: Right) -> str:
         """Why a case is no new one; empty where it is."""
         return self._reason(near_right(package, right))

@@ -21,6 +21,7 @@ from flywheel_jobs.storage.datasets import read_records, read_rollouts
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 ASKED, SEEN = "asked.jsonl", "seen.jsonl"  # what earlier rounds asked; that, and what this one keeps
+GREW = "previous-round"  # where a seed comes from; what grows below it is drawn by its id, which names no round
 WANTED_RATE = 0.35  # what the policy fails at more often than not, but not always, grows first
 
 
@@ -95,12 +96,12 @@ def _seed(task: Task, round_name: str, people: Sequence[Persona]) -> Seed:
     lineage = task.lineage.model_copy(
         update={
             "parent_ids": [task.id],
-            "operator": "previous-round",
+            "operator": GREW,
             "round": round_name,
             "persona_id": persona.id,
         }
     )
-    return Seed(id=record_id("seed", task.id, round_name), lineage=lineage, persona=persona, task=task, fresh=False)
+    return Seed(id=record_id("seed", task.id, GREW), lineage=lineage, persona=persona, task=task, fresh=False)
 
 
 def _persona(task: Task, people: Sequence[Persona]) -> Persona:

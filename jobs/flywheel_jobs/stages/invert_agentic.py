@@ -99,7 +99,7 @@ def _drawn(
     lineage = Lineage(operator="draw", round=ctx.config.owner.name)
     streams = []
     for name in (ref.name for ref in spec.domains):
-        seed = f"{ctx.spec.seed}/{'/'.join(ctx.config.previous_rollouts)}/{name}/more"
+        seed = f"{ctx.spec.seed}/{distinct.so_far}/{name}/more"
         cases = draw_cases(shelf.domain(by_name[name]), Side.TRAINING, seed, DRAWS * wanted)
         streams.append(drawn(cases, by_name[name], lineage, people))
     found = []

@@ -115,7 +115,7 @@ def _plans(ctx: StageContext, spec: AgenticSpec, past: Before, n: int) -> list[P
     shelf, by_name = shelf_of(ctx), pins(ctx)
     streams = []
     for ref in spec.domains:
-        seed = f"{ctx.spec.seed}/{'/'.join(ctx.config.previous_rollouts)}/{ref.name}"
+        seed = f"{ctx.spec.seed}/{distinct.so_far}/{ref.name}"
         drawn = draw_cases(shelf.domain(by_name[ref.name]), Side.TRAINING, seed, MORE * n)
         streams.append((ref.name, by_name[ref.name], drawn))
     missing = balance.shares((), n, math.ceil(n * float(spec.legal_share)) / n if n else 0.0)
