@@ -17,6 +17,7 @@ from flywheel_api.records.agentic import Seed
 from flywheel_api.records.base import Lineage
 from flywheel_api.round import Role, SeedMode
 from flywheel_domains import branches
+from flywheel_domains.case import Want
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.generate import build_world
@@ -31,7 +32,7 @@ from flywheel_jobs.agentic.words import UserText
 from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.stages import invert_agentic, seed_agentic
 from unit.agentic.context import PEOPLE, Context, Says, agentic
-from unit.agentic.world import ANN, KEY, LOCKED, PACKAGE, WITHHELD, case, domain, right, task
+from unit.agentic.world import ANN, KEY, LOCKED, OTHER, PACKAGE, WITHHELD, case, domain, other, right, task
 
 BOOKING = Path(flywheel_domains.__file__).parent / "builtin" / "booking" / "domain.yaml"
 TERN = Path(__file__).parents[1] / "domains" / "tern"
@@ -102,6 +103,13 @@ def test_what_has_more_steps_than_the_policy_has_turns_is_not_made(monkeypatch: 
         assert (growth.accepted(right(), hide) == growth.NO_ROOM) is (turns < 3)
         assert bool(list(draw_cases(domain(), Side.TRAINING, "room", 3))) is (turns > 1)
         assert (pairs.twin(right(), random.Random(0)) is not None) is (turns > 1)
+
+
+def test_an_episode_of_a_compact_domain_is_about_one_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many turns it has: its prompt explains one, and it is settled after the first write."""
+    monkeypatch.setattr(prompt, "COMPACT", prompt.Limits(64, 64))
+    both = right(other(case(), wants=(Want("undo", {"id": KEY}), Want("undo", {"id": OTHER}))))
+    assert len(steps(both)) < 8 and has_room(right()) and not has_room(both)
 
 
 # ---- no proof --------------------------------------------------------------------------------------------------------
