@@ -18,7 +18,7 @@ from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import SolvedResult, Track
 from flywheel_api.round import Role
 from flywheel_jobs.agentic import drive, growth, kinds, rounds
-from flywheel_jobs.agentic.distinct import EARLIER, HELD_OUT, NEAR, fingerprint, near_right
+from flywheel_jobs.agentic.distinct import EARLIER, HELD_OUT, NEAR, Distinct, fingerprint, near_right
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.right import Right, dump_case, right_of
 from flywheel_jobs.agentic.targets import Target, root_of, twins_of
@@ -32,6 +32,12 @@ def shelves(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stages' packages, without a store."""
     for stage in (invert_agentic, seed_agentic, solve_agentic):
         monkeypatch.setattr(stage, "shelf_of", lambda ctx: shelf())
+
+
+@pytest.fixture
+def same_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Plain draws begin where they always do, though other things were asked: they come upon what was."""
+    monkeypatch.setattr(Distinct, "so_far", "sha256:r")
 
 
 def drawn(count: int, seed: str = "protections") -> list[Right]:
@@ -72,6 +78,7 @@ def test_a_round_asks_nothing_twice_whichever_tree_or_twin_it_comes_from() -> No
     assert ctx.dropped[NEAR] > 0 and len(set(found)) == len(found) > 4
 
 
+@pytest.mark.usefixtures("same_draws")
 def test_twins_are_new_as_well() -> None:
     """The twin of a case may be another tree's case, or an earlier round's."""
     trees = [tree(task(LOCKED)), tree(task(), 1)]
@@ -149,6 +156,7 @@ def plans(ctx: Context, past: rounds.Before, count: int) -> list[seed_agentic.Pl
     return seed_agentic._plans(ctx, ctx.agentic, past, count)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("same_draws")
 def test_fresh_seeds_are_what_nobody_was_asked_and_speak_for_those_who_did_not() -> None:
     spec, people = agentic(maxTasks=70), {"seeds/personas.jsonl": PEOPLE}
     first = plans(Context(spec, people), rounds.Before(), 6)
@@ -169,6 +177,13 @@ def test_fresh_seeds_are_what_nobody_was_asked_and_speak_for_those_who_did_not()
     ctx = Context(spec, {**people, "suites/booking-heldout.jsonl": known[:2]}, ["booking-heldout"])
     plans(ctx, rounds.Before(), 6)
     assert ctx.dropped[HELD_OUT] == 2
+
+
+def test_a_later_round_begins_with_other_cases() -> None:
+    """By what was asked before it, and not only because that is left out."""
+    ctx = Context(agentic(maxTasks=70), {"seeds/personas.jsonl": PEOPLE})
+    first, later = (plans(ctx, rounds.Before(asked=asked), 6) for asked in ([], [fingerprint(task(LOCKED))]))
+    assert [p.right.case for p in first] != [p.right.case for p in later] and not ctx.dropped[EARLIER]
 
 
 @pytest.mark.parametrize(("grown", "fresh"), [(0, 10), (3, 7), (7, 3), (50, 3)])
