@@ -15,6 +15,10 @@ PY := $(VENV)/bin/python
 LLAMA := $(FLYWHEEL_CACHE)/llama-cpp-$(shell cat images/locks/llama-cpp.txt | sha256sum | cut -c1-12)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
+# Bytecode is kept in the cache, whatever the shell says: without any, each of the processes that tests start compiles
+# all that it imports, sympy in 3 s instead of 0.3 s.
+unexport PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX := $(FLYWHEEL_CACHE)/bytecode
 # What `make generate` writes; `make verify` fails when it differs from what is committed.
 GENERATED := crds docs/reference docs/troubleshooting.md docs/images charts/flywheel/files charts/flywheel/values.schema.json
 PYTHON_DIRS := operator jobs tests images
