@@ -7,6 +7,7 @@ manifest before its Job completes, a trainer commits before its RayJob ends.
 from __future__ import annotations
 
 import base64
+import copy
 import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -127,6 +128,16 @@ class World:
         """A new operator process: nothing is remembered."""
         made = subjects(self.kube, lambda settings: self.store, self.config, lambda: (self.now - START).total_seconds())
         self.reconcile = Reconciler(self.kube, made, lambda: self.now)
+
+    def fork(self) -> World:
+        """The same state before a new operator process: what many runs have in common is played once."""
+        twin = copy.copy(self)
+        twin.kube, twin.store = copy.deepcopy(self.kube), FakeStore()
+        twin.store.objects.update(self.store.objects)
+        twin.holding, twin.fail = set(self.holding), dict(self.fail)
+        twin.ran, twin.trained = list(self.ran), list(self.trained)
+        twin.restart()
+        return twin
 
     def put_model(self, key: str) -> str:
         owner = Owner(kind="Import", namespace=NS, name="tiny", uid="import")
