@@ -30,19 +30,18 @@ _LOOKALIKES = str.maketrans("аеорсухіјѕһԁԛԝАВЕКМНОРСТХ�
 
 def _characters() -> dict[int, str | None]:
     found: dict[int, str | None] = {ord(c): text for c, text in _SIGNS.items()}
-    for code in (*_BMP, *range(0x1D7CE, 0x1D800), *range(0xE0000, 0xE0080)):
-        char = chr(code)
-        kind = unicodedata.category(char)
+    codes = [*_BMP, *range(0x1D7CE, 0x1D800), *range(0xE0000, 0xE0080)]
+    for code, kind in zip(codes, map(unicodedata.category, map(chr, codes)), strict=True):
         if kind == "Cf":
             found[code] = None
         elif kind == "Nd" and code > 127:
-            found[code] = str(unicodedata.digit(char))
+            found[code] = str(unicodedata.digit(chr(code)))
         elif kind == "Zs":
             found[code] = " "
-        elif 0xFF01 <= code <= 0xFF5E:
-            found[code] = chr(code - 0xFEE0)
-        elif 0x2460 <= code <= 0x2473:
-            found[code] = f" ({code - 0x245F}) "  # a number in a circle
+    for code in set(range(0xFF01, 0xFF5F)) - found.keys():  # full-width forms
+        found[code] = chr(code - 0xFEE0)
+    for code in range(0x2460, 0x2474):
+        found[code] = f" ({code - 0x245F}) "  # a number in a circle
     return found
 
 

@@ -24,17 +24,14 @@ _ALONE = (
 
 def _classes() -> dict[str, str]:
     """The characters above ASCII by the first letter of their category, as the inside of a class of a pattern."""
+    chars = "".join(map(chr, range(0x80, 0x20000)))
+    kinds = "".join(["L" if kind == "No" else kind[0] for kind in map(unicodedata.category, chars)])
+    for alone in re.finditer(f"[{_ALONE}]+", chars):
+        kinds = kinds[: alone.start()] + " " * len(alone[0]) + kinds[alone.end() :]
     found: dict[str, list[str]] = {}
-    last = ""
-    alone = re.compile(f"[{_ALONE}]")
-    for code in range(0x80, 0x20000):
-        char = chr(code)
-        kind = "" if alone.match(char) else unicodedata.category(char).replace("No", "L")[:1]
-        if kind == last:
-            found[kind][-1] = f"{found[kind][-1][0]}-{char}"
-        else:
-            found.setdefault(kind, []).append(char)
-            last = kind
+    for run in re.finditer(r"(.)\1*", kinds):
+        first, last = chars[run.start()], chars[run.end() - 1]
+        found.setdefault(run[1], []).append(first if first == last else f"{first}-{last}")
     return {kind: "".join(ranges) for kind, ranges in found.items()}
 
 
