@@ -8,24 +8,59 @@ asking less, not by losing items. Times are the loop's, so that tests run on a v
 from __future__ import annotations
 
 import asyncio
+import math
 import random
+import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
 from flywheel_store.backoff import delay
 
 BASE, CAP = 0.5, 15.0  # seconds of back-off where the server does not say how long it wants to rest
 SPREAD = 0.25  # a wait is up to this share longer, so that several pods do not come back together
+_ROUNDING = 1e-6  # seconds: what a float loses of a time since the epoch, so that a slot's own start lies in it
 _rng = random.SystemRandom()
 
 
-class Pace:
-    """Admits requests: `concurrency` at once, `per_minute` evenly spaced, none before a server's rest is over."""
+@dataclass(frozen=True)
+class Slots:
+    """A shard's part of a limit of requests a minute: one in every `parts`-th slot of the wall clock, from `part` on.
 
-    def __init__(self, concurrency: int, per_minute: float | None = None) -> None:
+    The clock is what shards share without a word, so a minute never holds more than the limit and one, whenever they
+    began and however many they are.
+    """
+
+    per_minute: float
+    part: int = 0
+    parts: int = 1
+
+    def after(self, at: float) -> float:
+        """When the first of these slots after the one of `at` begins; both in seconds since the epoch."""
+        slot = self._slot(at)
+        return (slot + 1 + (self.part - slot - 1) % self.parts) * 60.0 / self.per_minute
+
+    def begin(self, at: float) -> float:
+        """When the first request may go: at once in a slot of this shard."""
+        return at if self._slot(at) % self.parts == self.part else self.after(at)
+
+    def _slot(self, at: float) -> int:
+        return math.floor((at + _ROUNDING) * self.per_minute / 60.0)
+
+
+def slots_of(per_minute: float | None, part: int = 0, parts: int = 1) -> Slots | None:
+    """The slots of a limit, where there is one."""
+    return Slots(per_minute, part, parts) if per_minute else None
+
+
+class Pace:
+    """Admits requests: `concurrency` at once, one in each of `slots`, none before a server's rest is over."""
+
+    def __init__(self, concurrency: int, slots: Slots | None = None) -> None:
         self.most = concurrency
-        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self._slots = slots
+        self._epoch: float | None = None
         self._width = float(concurrency)
         self._flying = 0
         self._not_before = 0.0
@@ -64,20 +99,24 @@ class Pace:
         if self._width < self.most:
             self._width = min(float(self.most), self._width + 1.0 / self._width)
 
-    def widen(self, concurrency: int, per_minute: float | None) -> None:
+    def widen(self, concurrency: int, slots: Slots | None) -> None:
         """Takes other limits: the last shard has the endpoint for itself."""
         self._width *= concurrency / self.most
-        self.most = concurrency
-        self._gap = 60.0 / per_minute if per_minute else 0.0
+        self.most, self._slots = concurrency, slots
         self._wake()
 
     def _open(self) -> bool:
-        return self._flying < int(self._width) and self._not_before <= asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time()
+        if self._slots is not None and self._epoch is None:
+            self._epoch = time.time() - now
+            self._not_before = max(self._not_before, self._slots.begin(now + self._epoch) - self._epoch)
+        return self._flying < int(self._width) and self._not_before <= now
 
     def _admit(self) -> None:
         self._flying += 1
-        if self._gap:
-            self._not_before = max(asyncio.get_running_loop().time(), self._not_before) + self._gap
+        if self._slots is not None and self._epoch is not None:
+            now = asyncio.get_running_loop().time()
+            self._not_before = max(self._not_before, self._slots.after(now + self._epoch) - self._epoch)
 
     async def _queue(self) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()

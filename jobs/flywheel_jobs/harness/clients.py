@@ -13,7 +13,7 @@ from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.handshake import shake
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.endpoints.pace import Pace
+from flywheel_jobs.endpoints.pace import Pace, Slots, slots_of
 from flywheel_jobs.harness.journal import Journal, subtract_usage
 from flywheel_jobs.harness.ledger import Ledger
 
@@ -80,11 +80,11 @@ class Clients:
         return [found[(e.url, e.model)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
 
     # ---- limits ---------------------------------------------------------------------------------------------------
-    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, float | None]:
-        """Concurrency and requests a minute of one shard: a limit of the spec holds over all of them."""
-        most, rate = endpoint.concurrency, endpoint.requests_per_minute
+    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, Slots | None]:
+        """Concurrency of one shard and when it may ask: a limit of the spec holds over all of them."""
+        most, rate, mine = endpoint.concurrency, endpoint.requests_per_minute, self.shard % self.workers
         part, rest = divmod(most, self.workers)
-        return part + (self.shard % self.workers < rest), rate / self.workers if rate else None
+        return part + (mine < rest), slots_of(rate, mine, self.workers)
 
     def _lender(self, endpoint: ResolvedEndpoint) -> Ledger | None:
         """The role's budget, if it has one: of all shards and all stages."""
