@@ -68,6 +68,9 @@ class EndpointFinding(StatusModel):
     window: int | None = Field(default=None, description="Tokens of its context window, if it says them.")
     dialect: Dialect = Field(default=Dialect.TEXT, description="How results of tools are written for it.")
     samples: Literal["Many", "One"] = Field(default="Many", description="Samples that one request gives (n).")
+    sampling: Literal["AsWritten", "OfItsOwn"] = Field(
+        default="AsWritten", description="Whether it takes temperature and topP; else they are left out."
+    )
     seed: Literal["Accepted", "Refused"] = Field(default="Accepted", description="Whether it takes a seed.")
     structured_output: Literal["Json", "Ignored", "Refused"] = Field(
         default="Json", description="Whether a JSON schema makes it answer JSON."

@@ -24,6 +24,16 @@ _NAMES = {
     Dialect.TOOLS.value: _ROLES,
 }
 """What can be left out or said otherwise, in the order of trying, and the words by which errors name it."""
+LIMIT, LIMIT_TOO = "max_tokens", "max_completion_tokens"
+TOP_P, TEMPERATURE = "top_p", "temperature"
+SAMPLING = frozenset({TOP_P, TEMPERATURE})
+_TAKES_NO = {
+    LIMIT: r"max_completion_tokens|max_tokens.{0,40}(unsupported|not supported)",
+    TOP_P: r"(?=.*top_p)(?=.*(unsupported|n.t supported?|deprecated|cannot both))",  # the one of two that may go
+    TEMPERATURE: r"(?=.*temperature)(?=.*(unsupported|n.t supported?|deprecated))",
+}
+"""What is left out only where a server says that it takes none: models that think have a limit of another name and
+sample as they will. A value that it does not take ("must be at most 1.5") is a mistake of the spec, and stays one."""
 
 
 @dataclass
@@ -34,6 +44,7 @@ class Learnt:
     single: bool = False
     no_seed: bool = False
     no_schema: set[str] = field(default_factory=set)
+    takes_no: set[str] = field(default_factory=set)
 
     def take(self, ask: Ask, without: frozenset[str], fewer: bool) -> list[str]:
         """Notes what an answered request was without, or that it gave fewer choices; what of it is new."""
@@ -47,6 +58,9 @@ class Learnt:
         if SCHEMA in without and ask.title not in self.no_schema:
             self.no_schema.add(ask.title)
             new.append(SCHEMA)
+        told = sorted(without & _TAKES_NO.keys() - self.takes_no)
+        self.takes_no.update(told)
+        new += told
         other = _dialect(without)
         if other is not None and self.dialect is Dialect.AUTO:
             self.dialect = other
@@ -77,13 +91,14 @@ class Ask:
         self, count: int, seed: int | None, learnt: Learnt, without: frozenset[str] = frozenset()
     ) -> dict[str, object]:
         """The request's body."""
+        without = without | learnt.takes_no
         dialect = _dialect(without) or learnt.dialect
         body: dict[str, object] = {
             "model": self.model,
             "messages": render(self.messages, dialect),
-            "temperature": self.temperature,
-            "top_p": self.top_p,
-            "max_tokens": self.max_tokens,
+            TEMPERATURE: self.temperature,
+            TOP_P: self.top_p,
+            LIMIT_TOO if LIMIT in without else LIMIT: self.max_tokens,
             **self.written,
         }
         if dialect is Dialect.TOOLS and self.talks_of_tools:
@@ -123,27 +138,43 @@ class Ask:
 
 @dataclass
 class Less:
-    """How one request asks for less: which parts it leaves out now, and which it has tried."""
+    """How one request asks for less: which parts it leaves out now, and which it has tried.
+
+    `own_sampling`: a policy's samples are what is trained on and measured, so it is never asked to sample as it will.
+    """
 
     there: list[str]
+    own_sampling: bool = False
     without: frozenset[str] = frozenset()
     tried: list[frozenset[str]] = field(default_factory=list)
     sure: bool = False  # the server refused: an answer without a part says that it cannot do the part
+    takes_no: frozenset[str] = frozenset()  # what it said so of: left out of each further try
 
     def again(self, read: Read, failures: int) -> bool:
         """Whether to ask at once with less. Not when the parts cannot be the reason, or all was tried."""
         named = any(re.search(_NAMES[name], read.said.lower()) for name in self.there)
         refused = read.outcome is Outcome.ITEM_REFUSED and read.row.word == "request-refused"
         refused = refused or read.said.startswith("HTTP 501")
+        if refused and self._told(read.said.lower()):
+            self.sure = True
+            return True
         if not refused and not (read.said.startswith("HTTP 500") and failures):
             return False
         fewer = next((one for one in self._steps(read.said.lower()) if one not in self.tried), None)
         if fewer is None:
             return False
         self.sure = refused or named
-        self.without = fewer
+        self.without = fewer | self.takes_no
         self.tried.append(fewer)
         return True
+
+    def _told(self, said: str) -> bool:
+        """Whether the server says of something more that it takes none."""
+        fixed = SAMPLING if self.own_sampling else frozenset[str]()
+        new = {name for name in _TAKES_NO.keys() - self.takes_no - fixed if re.search(_TAKES_NO[name], said)}
+        self.takes_no |= new
+        self.without |= new
+        return bool(new)
 
     def _steps(self, said: str) -> Iterator[frozenset[str]]:
         named = [name for name in self.there if re.search(_NAMES[name], said)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flywheel_api.common import Dialect
 from flywheel_api.results import EndpointFinding
 from flywheel_jobs.core.errors import EndpointUnavailable
+from flywheel_jobs.endpoints.asking import SAMPLING
 from flywheel_jobs.endpoints.dialect import Message
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
@@ -53,6 +54,7 @@ async def shake(client: ChatClient, with_tools: bool) -> EndpointFinding:
         window=client.window,
         dialect=chosen,
         samples="One" if learnt.single else "Many",
+        sampling="OfItsOwn" if learnt.takes_no & SAMPLING else "AsWritten",
         seed="Refused" if learnt.no_seed else "Accepted",
         structured_output="Refused" if learnt.no_schema else "Json" if json else "Ignored",
         usage="Estimated" if client.usage.estimated_tokens else "Reported",

@@ -17,7 +17,7 @@ from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import wire
-from flywheel_jobs.endpoints.asking import Ask, Learnt, Less
+from flywheel_jobs.endpoints.asking import LIMIT, LIMIT_TOO, Ask, Learnt, Less
 from flywheel_jobs.endpoints.door import TOO_LONG, decide
 from flywheel_jobs.endpoints.guard import ORDINARY, OWN, Guard, Limits, kind_of
 from flywheel_jobs.endpoints.pace import Pace
@@ -95,7 +95,8 @@ class Line:
     async def answers(self, ask: Ask, count: int, seed: int | None) -> tuple[Answer, ...]:
         """At least one answer to a request for `count` of them."""
         body = ask.body(count, seed, self.learnt)
-        trouble, less = Trouble(), Less(ask.parts(body, self.learnt))
+        own_sampling = self.endpoint.role is Role.POLICY
+        trouble, less = Trouble(), Less(ask.parts(body, self.learnt), own_sampling)
         while True:
             if trouble.tries:  # what was learnt meanwhile, by others too, is left out
                 body = ask.body(count, seed, self.learnt, less.without)
@@ -130,7 +131,7 @@ class Line:
 
     def _came(self, body: Mapping[str, object], reply: wire.Reply, began: float) -> Read:
         """Reads a reply, and counts what it cost and says of the endpoint."""
-        most = body.get("max_tokens")
+        most = body.get(LIMIT, body.get(LIMIT_TOO))
         read = wire.read(reply, most if isinstance(most, int) else None)
         if read.outcome is Outcome.ANSWER:
             self._take(read, Ask.prompt(body), asyncio.get_running_loop().time() - began)

@@ -339,6 +339,54 @@ def test_what_a_server_cannot_do_is_left_out_and_remembered(part: str, refusal: 
     assert made.learnt.no_seed == (part == "seed")
 
 
+NO_LIMIT = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+NO_HEAT = "Unsupported value: 'temperature' does not support 0.7 with this model. Only the default value is supported."
+NO_NUCLEUS = "Unsupported parameter: 'top_p' is not supported with this model."
+ONE_OF_TWO = "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
+
+
+def thinking(body: Body, number: int) -> Reply:
+    """A model that thinks, as vendors serve it: it says one thing at a time."""
+    for part, says in (("max_tokens", NO_LIMIT), ("temperature", NO_HEAT), ("top_p", NO_NUCLEUS)):
+        if part in body:
+            return err(400, says)
+    return ok("right") if body["max_completion_tokens"] else err(400)
+
+
+async def twice_with_schema(c: ChatClient) -> Any:
+    await c.chat(ASK, seed=1, schema=SCHEMA)
+    return await c.chat(ASK, seed=1, schema=SCHEMA)
+
+
+def test_a_model_that_thinks_has_a_limit_of_another_name_and_samples_as_it_will() -> None:
+    got, wire, made = play(thinking, twice_with_schema)
+    assert got.text == "right" and len(wire.bodies) == 5, "three refusals, and then it is known"
+    assert made.learnt.takes_no == {"max_tokens", "temperature", "top_p"}
+    assert "response_format" in wire.bodies[-1] and "seed" in wire.bodies[-1], "nothing else is given up"
+    plain = err(400, "response_format is not supported")
+
+    def thinking_plainly(b: Body, n: int) -> Reply:
+        said = thinking(b, n)
+        return plain if said.status == 200 and "response_format" in b else said
+
+    _, wire, made = play(thinking_plainly, twice_with_schema)
+    assert len(made.learnt.takes_no) == 3 and made.learnt.no_schema and "temperature" not in wire.bodies[-1]
+    _, wire, made = play(lambda b, n: err(400, ONE_OF_TWO) if "top_p" in b else ok("right"), twice_with_schema)
+    assert made.learnt.takes_no == {"top_p"} and "temperature" in wire.bodies[-1]
+
+
+def test_what_a_server_takes_no_such_value_of_is_no_part_to_leave_out() -> None:
+    """Samples of another temperature than was asked for are other samples."""
+    hot = err(400, "temperature must be at most 1.5")
+    end, _, made = play(lambda b, n: hot if "temperature" in b else ok("x"), twice_with_schema)
+    assert isinstance(end, RequestRefused) and not made.learnt.takes_no
+
+
+def test_a_policy_is_never_sampled_otherwise_than_it_says() -> None:
+    end, _, made = play(thinking, twice_with_schema, role="Policy")
+    assert isinstance(end, RequestRefused) and "temperature" in str(end) and not made.learnt.takes_no
+
+
 def test_a_schema_survives_weather_and_another_schema_s_refusal() -> None:
     def answer(body: Body, number: int) -> Reply:
         name = body["response_format"]["json_schema"]["schema"]["title"] if "response_format" in body else ""

@@ -42,9 +42,10 @@ def test_what_a_server_can_do() -> None:
     assert everything == EndpointFinding(role="Teacher", model="m", window=40960)
     least = found(plain, Reply(404))
     assert least.dump() == {
-        "role": "Teacher", "model": "m-2026", "dialect": "UserTurns", "samples": "One", "seed": "Refused",
-        "structuredOutput": "Refused", "usage": "Estimated",
+        "role": "Teacher", "model": "m-2026", "dialect": "UserTurns", "samples": "One",
+        "sampling": "AsWritten", "seed": "Refused", "structuredOutput": "Refused", "usage": "Estimated",
     }  # fmt: skip
+    assert found(lambda b, n: err(400, "top_p is not supported") if "top_p" in b else ok(JSON)).sampling == "OfItsOwn"
     assert found(lambda b, n: ok(*["hi"] * b.get("n", 1))).structured_output == "Ignored"
     assert found(lambda b, n: ok("hi")).samples == "One"  # n is ignored
 
