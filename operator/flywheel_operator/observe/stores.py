@@ -39,8 +39,10 @@ class StoreBook:
         return (await self._entry(namespace, secret)).store
 
     def note(self, namespace: str, secret: str) -> str:
-        """What people should know of a store that was read and can be used: whose the credentials are where its
-        Secret has none, and why nothing is freed."""
+        """What people should know of a store that was read: whose credentials it has, and why nothing is freed.
+
+        The former where its Secret has none, the latter where old versions or locks keep what is deleted.
+        """
         known = self._entries.get((namespace, secret))
         if known is None:
             return ""
