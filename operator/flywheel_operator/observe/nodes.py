@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 
 from flywheel_api.artifacts import Owner
+from flywheel_api.bounds import quantity
 from flywheel_api.common import ModelStatus
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.pool import RolloutPoolSpec
@@ -16,7 +18,7 @@ from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_api.stages import TRAIN_STAGE, Stage, StageConfig
 from flywheel_operator.model import Act, Action, Meta, NodesSeen, Object, RLJobSeen
-from flywheel_operator.plan.nodes import Group, judge
+from flywheel_operator.plan.nodes import DRIVER_LABELS, Group, Node, judge
 from flywheel_operator.plan.preflight import ANY
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import NODES, KubeApi
@@ -26,6 +28,7 @@ from flywheel_operator.render.common import marked
 from flywheel_operator.render.job import stage_job
 from flywheel_operator.settings import OperatorConfig, RayShape
 
+_KUEUE = "kueue.x-k8s.io/queue-name"
 _NOT_ALLOWED = "not checked: the operator may not list nodes (rbac.nodes of the chart)"
 
 
@@ -34,7 +37,7 @@ class NodeBook:
 
     def __init__(self, kube: KubeApi, config: OperatorConfig, clock: Callable[[], float]) -> None:
         self._kube, self._config, self._clock = kube, config, clock
-        self._listed: tuple[float, list[Object]] | None = None
+        self._listed: tuple[float, list[Node]] | None = None
 
     async def hold(self, groups: Iterable[Group]) -> NodesSeen:
         """Whether the nodes can hold these pods, or that nobody could look."""
@@ -43,22 +46,68 @@ class NodeBook:
         except Forbidden:
             return NodesSeen(None, _NOT_ALLOWED)
 
-    async def _nodes(self) -> list[Object]:
+    async def _nodes(self) -> list[Node]:
         """Believed until the next try of a preflight that waits."""
         now = self._clock()
         if self._listed is None or now - self._listed[0] >= self._config.timing.preflight:
-            found = [_shrunk(node) async for page in self._kube.pages(NODES, None) for node in page]
+            found = [parsed_node(node) async for page in self._kube.pages(NODES, None) for node in page]
             self._listed = (now, found)
         return self._listed[1]
 
 
-def _shrunk(node: Object) -> Object:
-    """What is judged by; a node's images alone are ten times as much."""
-    return {
-        "metadata": {"name": node["metadata"]["name"], "labels": node["metadata"].get("labels") or {}},
-        "spec": {"taints": (node.get("spec") or {}).get("taints") or []},
-        "status": {"allocatable": (node.get("status") or {}).get("allocatable") or {}},
-    }
+def parsed_node(node: Object) -> Node:
+    """What is judged by, once for each list; a node's images alone are ten times as much."""
+    labels = node["metadata"].get("labels") or {}
+    offered = _sizes((node.get("status") or {}).get("allocatable") or {})
+    driver = next((labels[label] for label in DRIVER_LABELS if label in labels), "")
+    return Node(
+        name=node["metadata"]["name"],
+        labels=labels,
+        taints=tuple((node.get("spec") or {}).get("taints") or ()),
+        sizes={name: size for name, size in offered.items() if size},
+        driver=int(driver) if driver.isdigit() else None,
+    )
+
+
+def parsed_group(who: str, count: int, template: Object, driver: int | None = None) -> Group:
+    """Pods of one role, from the template of one."""
+    pod = template["spec"]
+    requests = _requests(pod)
+    affinity = (pod.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
+    return Group(
+        who=who,
+        count=count,
+        requests=requests,
+        devices=frozenset(name for name in requests if "/" in name),
+        selector=pod.get("nodeSelector") or {},
+        terms=None if required is None else tuple(required["nodeSelectorTerms"]),
+        tolerations=tuple(pod.get("tolerations") or ()),
+        queued=_KUEUE in (template["metadata"].get("labels") or {}),
+        driver=driver,
+    )
+
+
+def _requests(pod: Object) -> dict[str, Decimal]:
+    """What the scheduler sets aside for one pod: its containers together, or an init container if that is more."""
+    found: dict[str, Decimal] = {}
+    for container in pod["containers"]:
+        for name, value in _asked(container).items():
+            found[name] = found.get(name, Decimal(0)) + value
+    for container in pod.get("initContainers", ()):
+        for name, value in _asked(container).items():
+            found[name] = max(found.get(name, Decimal(0)), value)
+    return found
+
+
+def _asked(container: Object) -> dict[str, Decimal]:
+    """A limit counts where no request is given, as Kubernetes fills it in."""
+    sizes = container.get("resources") or {}
+    return _sizes((sizes.get("limits") or {}) | (sizes.get("requests") or {}))
+
+
+def _sizes(quantities: Object) -> dict[str, Decimal]:
+    return {name: quantity(str(value)) for name, value in quantities.items()}
 
 
 def round_groups(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec, base: ModelStatus) -> list[Group]:
@@ -95,9 +144,9 @@ def pool_groups(
 def _cluster(cluster: Object, shape: RayShape, template: PodTemplate, whose: str) -> list[Group]:
     """Head and workers; of an image of somebody's own nobody knows which driver it needs."""
     driver = shape.driver if template.image is None else None
-    found = [Group(f"the Ray head {whose}", 1, cluster["headGroupSpec"]["template"])]
+    found = [parsed_group(f"the Ray head {whose}", 1, cluster["headGroupSpec"]["template"])]
     for group in cluster.get("workerGroupSpecs", ()):
-        found.append(Group(f"the workers {whose}", group["replicas"], group["template"], driver))
+        found.append(parsed_group(f"the workers {whose}", group["replicas"], group["template"], driver))
     return found
 
 
@@ -106,4 +155,4 @@ def _stage(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec) -> Group
     owner = Owner(kind=ROUND.kind, namespace=meta.namespace, name=meta.name, uid=meta.uid)
     stage = StageConfig(stage=Stage.PREPARE, owner=owner, attempt=1, shards=1, content_key="", spec=spec)
     body = marked(stage_job, config, meta, stage, Action(Act.CREATE, "Job", "job", Stage.PREPARE, 1))
-    return Group("pods of the stages", 1, body["spec"]["template"])
+    return parsed_group("pods of the stages", 1, body["spec"]["template"])

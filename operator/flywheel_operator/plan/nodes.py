@@ -6,12 +6,10 @@ back, and what others hold is given back. Pods wait for that in the scheduler's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
 
-from flywheel_api.bounds import quantity
 from flywheel_operator.model import NodesSeen, Object
 
 DRIVER_LABELS = ("nvidia.com/cuda.driver-version.major", "nvidia.com/cuda.driver.major")
@@ -30,46 +28,43 @@ _PASSING_TAINTS = (
     "DeletionCandidateOfClusterAutoscaler",
     "karpenter.sh/",
 )
-_KUEUE = "kueue.x-k8s.io/queue-name"
+
+
+@dataclass(frozen=True)
+class Node:
+    """What is judged by of a node. Thousands are judged at each look of Preflight, so whoever reads them parses them.
+
+    `sizes`: what it offers to pods; nothing of 0. `driver`: major version of NVIDIA's, where a label says it.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    taints: tuple[Object, ...]
+    sizes: Mapping[str, Decimal]
+    driver: int | None
 
 
 @dataclass(frozen=True)
 class Group:
-    """Pods of one role that run at the same time: who they are, how many, and one of them (a pod's template).
+    """Pods of one role that run at the same time: who they are, how many, and what one of them wants.
 
+    `requests`: what the scheduler sets aside for one; `devices`: names of these that only some nodes offer. `terms`: of
+    a required node affinity; None: there is none. `queued`: Kueue lets them in, and its flavours bring tolerations.
     `driver`: the lowest major version of NVIDIA's driver that their image runs on, where that is known.
     """
 
     who: str
     count: int
-    template: Object
-    driver: int | None = None
-
-    @property
-    def pod(self) -> Object:
-        """The pod's spec."""
-        spec: Object = self.template["spec"]
-        return spec
-
-    @property
-    def requests(self) -> dict[str, Decimal]:
-        """What the scheduler sets aside for one pod: its containers together, or an init container if that is more."""
-        found: dict[str, Decimal] = {}
-        for container in self.pod["containers"]:
-            for name, value in _requests(container).items():
-                found[name] = found.get(name, Decimal(0)) + value
-        for container in self.pod.get("initContainers", ()):
-            for name, value in _requests(container).items():
-                found[name] = max(found.get(name, Decimal(0)), value)
-        return found
-
-    @property
-    def devices(self) -> dict[str, Decimal]:
-        """Of the requests those that only some nodes offer."""
-        return {name: value for name, value in self.requests.items() if "/" in name}
+    requests: Mapping[str, Decimal]
+    devices: frozenset[str]
+    selector: Mapping[str, str]
+    terms: tuple[Object, ...] | None
+    tolerations: tuple[Object, ...]
+    queued: bool
+    driver: int | None
 
 
-def judge(groups: Iterable[Group], nodes: Sequence[Object], on_demand: bool | None) -> NodesSeen:
+def judge(groups: Iterable[Group], nodes: Sequence[Node], on_demand: bool | None) -> NodesSeen:
     """What there is to say of the nodes. Where nodes are made on demand, what they lack now stops nothing.
 
     `on_demand` None: so it is where a node belongs to a group that a cloud or Karpenter can make larger.
@@ -81,13 +76,13 @@ def judge(groups: Iterable[Group], nodes: Sequence[Object], on_demand: bool | No
     if lacking is None:
         return NodesSeen(True, next((text for group in groups if (text := _driver_unsaid(group, nodes))), ""))
     if on_demand is None:
-        on_demand = any(label in _labels(node) for node in nodes for label in _NODE_GROUPS)
+        on_demand = any(label in node.labels for node in nodes for label in _NODE_GROUPS)
     if on_demand:
         return NodesSeen(False, f"{lacking} (nodes are made on demand here: the pods will wait for some)")
     return NodesSeen(False, lacking, refused=True)
 
 
-def misfit(group: Group, nodes: Sequence[Object]) -> str | None:
+def misfit(group: Group, nodes: Sequence[Node]) -> str | None:
     """Why these nodes cannot hold the group, and what to do; None if they can."""
     left = list(nodes)
     for check in _CHECKS:
@@ -95,61 +90,56 @@ def misfit(group: Group, nodes: Sequence[Object]) -> str | None:
         if not kept:
             return f"{group.who} {check.says(group, left)}"
         left = kept
-    room = sum(_room(group, node) for node in left)
-    if room >= group.count:
-        return None
-    sizes = ", ".join(f"{name} {_plain(value)}" for name, value in group.requests.items())
-    return (
-        f"{group.who} are {group.count} at once, of {sizes} each, and the nodes for them hold {room}: add nodes, or "
-        "ask for fewer or smaller ones"
-    )
+    room = 0
+    for node in left:
+        room += _room(group, node)
+        if room >= group.count:
+            return None
+    return f"{group.who} {_too_few(group, room) if room else _too_small(group, left)}"
 
 
 @dataclass(frozen=True)
 class _Check:
     """Whether a node can hold a pod of the group, and what to say where none of those that are left can."""
 
-    holds: Callable[[Group, Object], bool]
-    says: Callable[[Group, list[Object]], str]
+    holds: Callable[[Group, Node], bool]
+    says: Callable[[Group, list[Node]], str]
 
 
-def _offers(group: Group, node: Object) -> bool:
-    return all(name in _allocatable(node) for name in group.devices)
+def _offers(group: Group, node: Node) -> bool:
+    return group.devices <= node.sizes.keys()
 
 
-def _offered(group: Group, left: list[Object]) -> str:
+def _offered(group: Group, left: list[Node]) -> str:
     names = " and ".join(sorted(group.devices))
     return (
         f"ask for {names}, which no node offers: install the device plugin (for GPUs NVIDIA's operator), or add nodes"
     )
 
 
-def _selected(group: Group, node: Object) -> bool:
-    selector: dict[str, str] = group.pod.get("nodeSelector") or {}
-    return selector.items() <= _labels(node).items()
+def _selected(group: Group, node: Node) -> bool:
+    return group.selector.items() <= node.labels.items()
 
 
-def _unselected(group: Group, left: list[Object]) -> str:
-    wanted = ", ".join(f"{key}={value}" for key, value in group.pod["nodeSelector"].items())
+def _unselected(group: Group, left: list[Node]) -> str:
+    wanted = ", ".join(f"{key}={value}" for key, value in group.selector.items())
     return f"want the labels {wanted}, which {_none_of(group, left)} has: correct nodeSelector, or label nodes"
 
 
-def _attracted(group: Group, node: Object) -> bool:
-    """Of node affinity what is required; terms are alternatives."""
-    affinity = (group.pod.get("affinity") or {}).get("nodeAffinity") or {}
-    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution")
-    return required is None or any(_meets(term, node) for term in required["nodeSelectorTerms"])
+def _attracted(group: Group, node: Node) -> bool:
+    """Terms are alternatives."""
+    return group.terms is None or any(_meets(term, node) for term in group.terms)
 
 
-def _unattracted(group: Group, left: list[Object]) -> str:
+def _unattracted(group: Group, left: list[Node]) -> str:
     return f"have a nodeAffinity that {_none_of(group, left)} meets: correct it, or label nodes"
 
 
-def _tolerated(group: Group, node: Object) -> bool:
+def _tolerated(group: Group, node: Node) -> bool:
     return not _taints(group, node)
 
 
-def _untolerated(group: Group, left: list[Object]) -> str:
+def _untolerated(group: Group, left: list[Node]) -> str:
     taints = sorted({f"{t['key']}={t.get('value') or ''}:{t['effect']}" for n in left for t in _taints(group, n)})
     return (
         f"do not tolerate {', '.join(taints)}, which keeps them off each of the {len(left)} nodes for them: add "
@@ -157,23 +147,22 @@ def _untolerated(group: Group, left: list[Object]) -> str:
     )
 
 
-def _driven(group: Group, node: Object) -> bool:
+def _driven(group: Group, node: Node) -> bool:
     """Whether the driver is new enough, or not said."""
-    version = _driver(node)
-    return group.driver is None or version is None or version >= group.driver
+    return group.driver is None or node.driver is None or node.driver >= group.driver
 
 
-def _too_old(group: Group, left: list[Object]) -> str:
-    newest = max(_driver(node) or 0 for node in left)
+def _too_old(group: Group, left: list[Node]) -> str:
+    newest = max(node.driver or 0 for node in left)
     return (
         f"run an image that needs NVIDIA driver {group.driver} or newer, and the newest on the nodes for them is "
         f"{newest}: upgrade it, or give an image for that driver and say so in config.gpu.<role>.driver of the chart"
     )
 
 
-def _driver_unsaid(group: Group, nodes: Sequence[Object]) -> str:
+def _driver_unsaid(group: Group, nodes: Sequence[Node]) -> str:
     holders = [node for node in nodes if group.devices and _offers(group, node)]
-    if group.driver is None or not group.devices or any(_driver(node) is not None for node in holders):
+    if group.driver is None or not group.devices or any(node.driver is not None for node in holders):
         return ""
     return (
         f"{group.who} run an image that needs NVIDIA driver {group.driver} or newer, and no node says which it has "
@@ -181,12 +170,16 @@ def _driver_unsaid(group: Group, nodes: Sequence[Object]) -> str:
     )
 
 
-def _large_enough(group: Group, node: Object) -> bool:
-    return _room(group, node) > 0
+def _too_few(group: Group, room: int) -> str:
+    sizes = ", ".join(f"{name} {_plain(value)}" for name, value in group.requests.items())
+    return (
+        f"are {group.count} at once, of {sizes} each, and the nodes for them hold {room}: add nodes, or ask for fewer "
+        "or smaller ones"
+    )
 
 
-def _too_small(group: Group, left: list[Object]) -> str:
-    largest = {name: max(_allocatable(node).get(name, Decimal(0)) for node in left) for name in group.requests}
+def _too_small(group: Group, left: list[Node]) -> str:
+    largest = {name: max(node.sizes.get(name, Decimal(0)) for node in left) for name in group.requests}
     lacking = [
         f"{name} {_plain(value)} (the largest has {_plain(largest[name])})"
         for name, value in group.requests.items()
@@ -202,52 +195,29 @@ _CHECKS = (
     _Check(_attracted, _unattracted),
     _Check(_tolerated, _untolerated),
     _Check(_driven, _too_old),
-    _Check(_large_enough, _too_small),
 )
 """In this order, each on the nodes that the former ones left."""
 
 
-def _none_of(group: Group, left: list[Object]) -> str:
+def _none_of(group: Group, left: list[Node]) -> str:
     devices = f" with {' and '.join(sorted(group.devices))}" if group.devices else ""
     return f"none of the {len(left)} nodes{devices}"
 
 
-def _room(group: Group, node: Object) -> int:
+def _room(group: Group, node: Node) -> int:
     """How many pods of the group an empty node holds."""
-    there = _allocatable(node)
-    counts = [int(there.get(name, Decimal(0)) // asked) for name, asked in group.requests.items() if asked]
+    counts = (int(node.sizes.get(name, Decimal(0)) // asked) for name, asked in group.requests.items() if asked)
     return min(counts, default=group.count)
 
 
-def _requests(container: Object) -> dict[str, Decimal]:
-    """A limit counts where no request is given, as Kubernetes fills it in."""
-    sizes = container.get("resources") or {}
-    found = (sizes.get("limits") or {}) | (sizes.get("requests") or {})
-    return {name: quantity(str(value)) for name, value in found.items()}
-
-
-def _allocatable(node: Object) -> dict[str, Decimal]:
-    sizes = (node.get("status") or {}).get("allocatable") or {}
-    found = {name: quantity(str(value)) for name, value in sizes.items()}
-    return {name: value for name, value in found.items() if value}
-
-
-def _labels(node: Object) -> dict[str, str]:
-    return node["metadata"].get("labels") or {}
-
-
-def _driver(node: Object) -> int | None:
-    said = next((_labels(node)[label] for label in DRIVER_LABELS if label in _labels(node)), "")
-    return int(said) if said.isdigit() else None
-
-
-def _taints(group: Group, node: Object) -> list[dict[str, Any]]:
-    """Taints that keep the group's pods off a node for good. A queue's flavour brings tolerations of its own."""
-    if _KUEUE in (group.template["metadata"].get("labels") or {}):
+def _taints(group: Group, node: Node) -> list[Object]:
+    """Taints that keep the group's pods off a node for good."""
+    if group.queued:
         return []
-    hard = (t for t in (node.get("spec") or {}).get("taints") or [] if t.get("effect") != "PreferNoSchedule")
-    tolerations = group.pod.get("tolerations") or []
-    return [t for t in hard if not t["key"].startswith(_PASSING_TAINTS) and not any(_lets(x, t) for x in tolerations)]
+    hard = (
+        t for t in node.taints if t.get("effect") != "PreferNoSchedule" and not t["key"].startswith(_PASSING_TAINTS)
+    )
+    return [taint for taint in hard if not any(_lets(toleration, taint) for toleration in group.tolerations)]
 
 
 def _lets(toleration: Object, taint: Object) -> bool:
@@ -258,15 +228,15 @@ def _lets(toleration: Object, taint: Object) -> bool:
     return (toleration.get("key"), toleration.get("value") or "") == (taint["key"], taint.get("value") or "")
 
 
-def _meets(term: Object, node: Object) -> bool:
+def _meets(term: Object, node: Node) -> bool:
     """A term of node affinity; one without requirements is met by none."""
     of_labels, of_fields = term.get("matchExpressions") or [], term.get("matchFields") or []
-    fields = {"metadata.name": str(node["metadata"]["name"])}
-    found = [_requires(r, _labels(node)) for r in of_labels] + [_requires(r, fields) for r in of_fields]
+    fields = {"metadata.name": node.name}
+    found = [_requires(r, node.labels) for r in of_labels] + [_requires(r, fields) for r in of_fields]
     return bool(found) and all(found)
 
 
-def _requires(requirement: Object, there: dict[str, str]) -> bool:
+def _requires(requirement: Object, there: Mapping[str, str]) -> bool:
     value, values = there.get(requirement["key"]), requirement.get("values") or []
     match requirement["operator"]:
         case "Exists":

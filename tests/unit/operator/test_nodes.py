@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from flywheel_api.bounds import quantity
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.rljob import RLJobSpec
 from flywheel_operator.model import Meta
-from flywheel_operator.observe.nodes import job_groups, pool_groups
-from flywheel_operator.plan.nodes import Group, judge, misfit
+from flywheel_operator.observe.nodes import NodeBook, job_groups, parsed_group, parsed_node, pool_groups
+from flywheel_operator.plan.nodes import Group, Node, judge, misfit
 from flywheel_operator.ports.errors import Forbidden
 from flywheel_operator.ports.kinds import NODES
 from flywheel_operator.settings import OperatorConfig
@@ -39,13 +41,17 @@ def labelled(key: str, value: str, gpus: int = 8) -> Object:
     return made
 
 
+def parsed(nodes: list[Object]) -> list[Node]:
+    return [parsed_node(one) for one in nodes]
+
+
 def workers(count: int = 2, **pod: Any) -> Group:
     """The workers of a training, of 8 GPUs each."""
     labels = pod.pop("labels", {})
     sizes = {"requests": {"cpu": "32", "memory": "512Gi", GPU: "8"}, "limits": {GPU: "8"}}
     init = {"resources": {"requests": {"memory": "600Gi"}}}
     spec = {"containers": [{"resources": sizes}], "initContainers": [init], **pod}
-    return Group("the workers", count, {"metadata": {"labels": labels}, "spec": spec}, driver=580)
+    return parsed_group("the workers", count, {"metadata": {"labels": labels}, "spec": spec}, driver=580)
 
 
 def affinity(*requirements: Object, fields: tuple[Object, ...] = ()) -> Object:
@@ -118,7 +124,7 @@ CASES: list[tuple[str, Group, list[Object], str | None]] = [
 
 @pytest.mark.parametrize(("group", "nodes", "says"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
 def test_what_nodes_lack(group: Group, nodes: list[Object], says: str | None) -> None:
-    found = misfit(group, nodes)
+    found = misfit(group, parsed(nodes))
     assert (found is None) is (says is None), found
     assert says is None or says in str(found)
 
@@ -137,14 +143,14 @@ def test_what_nodes_lack(group: Group, nodes: list[Object], says: str | None) ->
 def test_only_where_nobody_makes_nodes_is_it_refused(
     nodes: list[Object], on_demand: bool | None, fit: bool | None, refused: bool
 ) -> None:
-    seen = judge([workers()], nodes, on_demand)
+    seen = judge([workers()], parsed(nodes), on_demand)
     assert (seen.fit, seen.refused) == (fit, refused)
     assert refused is (seen.problem is not None)
 
 
 def test_a_driver_that_no_node_tells_is_said() -> None:
-    assert "no node says which it has" in judge([workers()], PAIR, None).text
-    assert judge([workers()], [labelled(DRIVER, "580"), node("b")], None).text == ""
+    assert "no node says which it has" in judge([workers()], parsed(PAIR), None).text
+    assert judge([workers()], parsed([NEW, node("b")]), None).text == ""
 
 
 def test_of_an_image_of_ones_own_nobody_knows_the_driver() -> None:
@@ -200,6 +206,21 @@ async def test_the_largest_of_what_takes_turns_counts_and_not_the_sum() -> None:
     big(world, nodes=2)
     await world.look()
     assert "the workers of training.reasoning are 2 at once" in world.condition("NodesFit", name="big")["message"]
+
+
+async def test_sizes_are_read_once_for_each_list_and_not_by_each_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = seeded(*PAIR)
+    read: list[str] = []
+
+    def counted(text: str) -> Decimal:
+        read.append(text)
+        return quantity(text)
+
+    monkeypatch.setattr("flywheel_operator.observe.nodes.quantity", counted)
+    book = NodeBook(world.kube, OperatorConfig(), lambda: 0.0)
+    for _ in range(2):
+        assert (await book.hold([workers()])).fit
+    assert read.count("1024Gi") == len(PAIR)
 
 
 async def test_nodes_that_are_made_on_demand_are_a_warning() -> None:
