@@ -113,6 +113,10 @@ class WritableHub(Mirror):
     """Messages."""
     lose: int = 0
     """Answers to a commit that get lost although it was made."""
+    others: list[dict[str, bytes]] = field(default_factory=list)
+    """What somebody else commits, each just before the next commit arrives."""
+    overtaken: int = 412
+    """What is said to that one."""
 
     @property
     def head(self) -> str:
@@ -169,8 +173,11 @@ class WritableHub(Mirror):
     def _commit(self, request: web.Request, text: str) -> web.Response:
         said = [json.loads(line) for line in text.splitlines()]
         header = next(s["value"] for s in said if s["key"] == "header")
+        if self.others:
+            self.files |= self.others.pop(0)
+            self.commits.append("by somebody else")
         if header.get("parentCommit") not in (None, self.head):
-            return web.Response(status=412, text="somebody else has committed")
+            return web.Response(status=self.overtaken, text="A commit has happened since.")
         for change in said:
             value = change["value"]
             if change["key"] == "lfsFile":

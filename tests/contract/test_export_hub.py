@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,15 +11,17 @@ import pytest
 from contract import stages
 from contract.hub import REPO, WritableHub, writable
 from contract.test_export import MODEL, Campaign, whole
+from flywheel_api.artifacts import FileEntry
 from flywheel_api.common import SecretKeyRef
 from flywheel_api.results import ExportedResult
 from flywheel_api.round import ExportSpec
 from flywheel_api.round_export import HubTarget
 from flywheel_api.stages import HUB_TOKEN_ENV, Stage
 from flywheel_jobs.core.errors import EndpointUnavailable, ValidationFailure
-from flywheel_jobs.exports.hub import may_write
+from flywheel_jobs.exports.hub import Repository, may_write
 from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.stages import prepare
+from flywheel_jobs.stages.export import COMMITS
 from flywheel_store.traffic import MOVED
 
 # huggingface_hub 2.4 sends a file as its HTTP library likes it no more
@@ -91,6 +94,59 @@ def test_an_attempt_that_was_cut_moves_what_is_missing() -> None:
         export(campaign, hub, attempt=2, only_for="again")
         whole({n: d for n, d in hub.files.items() if n != ".gitattributes"})
         assert not [path for path in hub.asked if path.startswith("PUT /large/")], "they are not sent again"
+
+
+def test_two_files_of_one_content_are_brought_at_the_same_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    store = Campaign().store
+    sha, size = store.put_blob(b"{}")
+    one, other = (FileEntry(path=name, sha256=sha, size=size) for name in ("tokenizer.json", "config.json"))
+    fetch = store.fetch_blob
+
+    def meanwhile(digest: str, path: Path) -> None:
+        fetch(digest, path)
+        monkeypatch.setattr(store, "fetch_blob", fetch)
+        repository.bring(store, other.path, other)
+
+    with writable() as hub:
+        repository = Repository(target(hub), tmp_path)
+        monkeypatch.setattr(store, "fetch_blob", meanwhile)
+        repository.bring(store, one.path, one)
+        assert repository.names() == {one.path, other.path}
+
+
+@pytest.mark.parametrize("status", [412, 409])
+def test_a_commit_of_somebody_else_is_gone_on_from(status: int) -> None:
+    campaign = Campaign()
+    with writable(others=[{".gitattributes": b"*.bin filter=lfs"}], overtaken=status) as hub:
+        assert export(campaign, hub).uri == f"hf://{REPO}@{hub.head}"
+        assert hub.commits == ["by somebody else", f"{campaign.model} by round r1"]
+        assert hub.files.pop(".gitattributes") == b"*.bin filter=lfs"
+        whole(hub.files)
+        sent = [path for path in hub.asked if path.startswith("PUT /large/")]
+        assert [hub.asked[path] for path in sent] == [1, 1], "large files lie there and are not sent again"
+
+
+def test_what_somebody_else_put_there_meanwhile_is_left_alone() -> None:
+    with writable(others=[{"other.safetensors": b"theirs"}]) as hub:
+        with pytest.raises(ValidationFailure, match="holds other files"):
+            export(Campaign(), hub)
+        assert hub.commits == ["by somebody else"] and "flywheel.json" not in hub.files
+
+
+def test_who_was_overtaken_by_its_own_second_pod_has_nothing_to_add() -> None:
+    campaign = Campaign()
+    with writable() as first:
+        export(campaign, first)
+    with writable(others=[dict(first.files)], large=first.large) as hub:
+        assert export(campaign, hub, only_for="again").uri == f"hf://{REPO}@{hub.head}"
+        assert hub.commits == ["by somebody else"]
+
+
+def test_who_is_overtaken_each_time_tries_again_later() -> None:
+    with writable(others=[{}] * 9) as hub:
+        with pytest.raises(EndpointUnavailable, match="others commit to hf://acme/small-1 at the same time"):
+            export(Campaign(), hub)
+        assert hub.commits == ["by somebody else"] * COMMITS
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from flywheel_api.base import HUB
 from flywheel_api.round_export import HubTarget
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.exports.targets import unusable
-from flywheel_jobs.storage.hub import DENIED, HubClient, token_of_pod
+from flywheel_jobs.storage.hub import DENIED, HubClient, Overtaken, token_of_pod
 from flywheel_jobs.storage.store import Store, need_space
 from flywheel_store.traffic import MOVED
 
@@ -104,7 +104,7 @@ class Repository:
 
         if self._standing[1].get(name) == blob.sha256:
             return
-        path = self._scratch / blob.sha256
+        path = self._scratch / "blobs" / name  # not by its content: two files may have the same
         need_space(self._scratch, blob.size, name)
         store.fetch_blob(blob.sha256, path)
         with _Counted(io.FileIO(path)) as file:
@@ -117,11 +117,16 @@ class Repository:
         self._pending[name] = added
 
     def finish(self, message: str) -> None:
-        """See Target. Where all is as it was there is no new commit."""
+        """See Target. Where all is as it was there is no new commit; after Overtaken nothing is pending any more."""
         hub, changes, before = self._hub, list(self._pending.values()), self._standing[0]
-        done = hub.ask(
-            lambda: hub.api.create_commit(self._spec.repo, changes, commit_message=message, parent_commit=before)
-        )
+        try:
+            done = hub.ask(
+                lambda: hub.api.create_commit(self._spec.repo, changes, commit_message=message, parent_commit=before)
+            )
+        except Overtaken:
+            self._pending.clear()
+            del self._standing
+            raise
         self.uri = f"{HUB}{self._spec.repo}@{done.oid}"
 
 

@@ -33,7 +33,10 @@ class Target(Protocol):
         """Copies a blob of the store, verified by its sha256."""
 
     def finish(self, message: str) -> None:
-        """Shows what was written, where that is a step of its own; `message` says what it is."""
+        """Shows what was written, where that is a step of its own; `message` says what it is.
+
+        Raises Overtaken where somebody else has shown something since: look at what is there, and write again.
+        """
 
 
 class Prefix:

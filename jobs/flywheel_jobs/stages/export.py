@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 
 from flywheel_api.artifacts import FileEntry
@@ -18,14 +18,19 @@ from flywheel_api.results import ExportedResult, Verdict, VerdictResult
 from flywheel_api.round import ExportSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.exports.card import card
 from flywheel_jobs.exports.facts import Facts, facts_of
 from flywheel_jobs.exports.hub import Repository
 from flywheel_jobs.exports.targets import Prefix, Target, Volume, unusable
 from flywheel_jobs.harness.context import StageContext, StageResult
+from flywheel_jobs.storage.hub import Overtaken
 from flywheel_jobs.storage.store import PARALLEL_FILES, Store
 
+_log = get_logger(__name__)
 MARK, CARD, SUMS = "flywheel.json", "README.md", "SHA256SUMS"
+COMMITS = 3
+"""Tries of one attempt."""
 
 
 async def run(ctx: StageContext) -> StageResult:
@@ -39,13 +44,29 @@ async def run(ctx: StageContext) -> StageResult:
     small, files = _small(ctx, facts), facts.files()
     with tempfile.TemporaryDirectory(prefix="flywheel-export-") as scratch:
         target = target_of(ctx.spec.export, ctx.config.owner.name, ctx.store, Path(scratch))
-        await asyncio.to_thread(_claim, target, small[MARK], facts.verdict.model)
-        await _copy(ctx, target, files)
-        await asyncio.to_thread(_finish, target, files, small)
-        await asyncio.to_thread(target.finish, f"{facts.verdict.model} by round {ctx.config.owner.name}")
+        await _patiently(lambda: _export(ctx, target, files, small, facts.verdict.model))
     size = sum(f.size for f in files.values())
     result = ExportedResult(model=facts.verdict.model, uri=target.uri, bytes=size)
     return StageResult(result, counts=ctx.counts(len(files), {}))
+
+
+async def _patiently(export: Callable[[], Awaitable[None]]) -> None:
+    """Others may commit to a hub meanwhile: what they left is looked at anew, a few times; then it is weather."""
+    for _ in range(COMMITS - 1):
+        try:
+            return await export()
+        except Overtaken as error:
+            _log.warning("overtaken", error=str(error))
+    await export()
+
+
+async def _export(
+    ctx: StageContext, target: Target, files: Mapping[str, FileEntry], small: Mapping[str, bytes], model: str
+) -> None:
+    await asyncio.to_thread(_claim, target, small[MARK], model)
+    await _copy(ctx, target, files)
+    await asyncio.to_thread(_finish, target, files, small)
+    await asyncio.to_thread(target.finish, f"{model} by round {ctx.config.owner.name}")
 
 
 def target_of(spec: ExportSpec, round_name: str, store: Store, scratch: Path) -> Target:

@@ -1,7 +1,8 @@
 """A hub that speaks the Hugging Face protocol: the public one, or a mirror.
 
-What it answers is one of three things: what was asked for; weather, which passes (no answer, 429, 5xx); or a refusal,
-which a person has to mend (no such model or revision, a licence that is not accepted, a token that is wrong).
+What it answers is one of three things: what was asked for; weather, which passes (no answer, 429, 5xx, a commit of
+somebody else just before one's own); or a refusal, which a person has to mend (no such model or revision, a licence
+that is not accepted, a token that is wrong).
 """
 
 from __future__ import annotations
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 DENIED, UNAVAILABLE, NOT_FOUND = "HubDenied", "HubUnavailable", "ModelNotFound"
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
+_OVERTAKEN = frozenset({409, 412})
+
+
+class Overtaken(EndpointUnavailable):
+    """Somebody else has committed since the repository was looked at; nothing of one's own was."""
 
 
 class HubClient:
@@ -40,7 +46,7 @@ class HubClient:
         return self.endpoint or "the public hub"
 
     def ask(self, work: Callable[[], T]) -> T:
-        """What the library's call gives. Raises ValidationFailure, EndpointUnavailable."""
+        """What the library's call gives. Raises ValidationFailure, EndpointUnavailable, of which Overtaken is one."""
         try:
             return work()
         except Exception as error:
@@ -71,6 +77,9 @@ class HubClient:
                 return ValidationFailure(f"a file of {self.ref} is gone: {cause}"[:400], NOT_FOUND)
             case _ if status in (401, 403):
                 return ValidationFailure(f"{self.where} refuses {self.ref} ({status}): give {who} the right", DENIED)
+            case _ if status in _OVERTAKEN:
+                text = f"others commit to {self.ref} at the same time: {cause}"
+                return Overtaken(text[:400], UNAVAILABLE)
             case _ if status is not None and status not in _BUSY and 400 <= status < 500:
                 return ValidationFailure(f"{self.where} refuses {self.ref}: {cause}"[:400], DENIED)
             case OSError():  # timeouts, resets, name resolution and 5xx: all of the library's and its transport's
