@@ -219,6 +219,7 @@ class Progress(StatusModel):
     unhealthy: str | None = Field(default=None, description="What of the training's curve looks like a collapse.")
     tracked: str | None = Field(default=None, description="Where the tracker has its run of this training.")
     untracked: str | None = Field(default=None, description="Why the tracker was not told of the last step.")
+    report: str | None = Field(default=None, description="Where it has drawn the page of its round so far.")
     manifest: str | None = Field(default=None, description="Digest of the commit, once it stands.")
     endpoints: list[EndpointFinding] = Field(
         default_factory=list, description="What handshakes found for a result that stood already."

@@ -198,8 +198,8 @@ class StageConfig(StatusModel):
     endpoint_patience_seconds: float = Field(
         default=120.0, description="How long to retry a dead endpoint before exit 75."
     )
-    timeline: list[StageStatus] = Field(default_factory=list, description="Report only: the round's stages so far.")
-    attempts: list[AttemptStatus] = Field(default_factory=list, description="Report only: attempts that failed.")
+    timeline: list[StageStatus] = Field(default_factory=list, description="The round's stages so far, for its page.")
+    attempts: list[AttemptStatus] = Field(default_factory=list, description="Attempts that failed, for its page.")
     failed: str | None = Field(default=None, description="Report only: why the round ends without a verdict.")
 
 

@@ -43,6 +43,7 @@ class Advance(TypedDict, total=False):
     unhealthy: str | None
     tracked: str | None
     untracked: str | None
+    report: str | None
     manifest: str | None
     endpoints: list[EndpointFinding]
     moved_bytes: int

@@ -42,6 +42,7 @@ from flywheel_jobs.report.model import (
     Node,
     ReportModel,
     RoleUse,
+    SampleItem,
     Score,
     Series,
     StageRow,
@@ -95,8 +96,8 @@ class _Manifests:
             return []
 
 
-def load(config: StageConfig, source: BlobStore, now: datetime | None = None) -> ReportModel:
-    """The report of the round that `config` (of its Report stage) describes."""
+def load(config: StageConfig, source: BlobStore, now: datetime | None = None, samples: bool = True) -> ReportModel:
+    """The report of the round as it stood when the stage of `config` began. Without `samples` nothing large is read."""
     digests = {s.name: s.manifest for s in config.timeline if s.manifest}
     manifests = _Manifests(source, {**digests, **config.inputs})
     verdict = manifests.result(Stage.GATE, VerdictResult)
@@ -123,11 +124,7 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
             manifests.result(Stage.MEASURE_REASONING, MeasuredResult),
             manifests.result(Stage.TRAIN_REASONING, TrainingResult),
         ),
-        items=choose(
-            manifests.records(Stage.EVALUATE_BASE, "samples.jsonl", EvaluationRow),
-            manifests.records(Stage.EVALUATE_CANDIDATE, "samples.jsonl", EvaluationRow),
-            {s.name: s.track for s in suites},
-        ),
+        items=_items(manifests, suites) if samples else (),
         lineage=tuple(_lineage(manifests.by_stage, config.base_model)),
         roles=tuple(_roles(everything, config.owner.uid)),
         images=tuple(sorted({(m.image, m.stage) for m in everything if m.image})),
@@ -135,6 +132,14 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None) ->
         spec=config.spec.dump(),
         missing=tuple(manifests.missing),
         made_at=now or datetime.now(UTC),
+    )
+
+
+def _items(manifests: _Manifests, suites: Iterable[Suite]) -> tuple[SampleItem, ...]:
+    return choose(
+        manifests.records(Stage.EVALUATE_BASE, "samples.jsonl", EvaluationRow),
+        manifests.records(Stage.EVALUATE_CANDIDATE, "samples.jsonl", EvaluationRow),
+        {s.name: s.track for s in suites},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from flywheel_api.stages import Stage
 from flywheel_jobs.harness import runner
+from flywheel_jobs.harness.context import StageContext, StageResult
 from flywheel_jobs.stages import (
     evaluate_base,
     evaluate_candidate,
@@ -45,4 +46,16 @@ STAGES: dict[Stage, runner.Work] = {
 
 def main() -> int:
     """Entry point `stage`; returns the exit code."""
-    return runner.run(STAGES, {Stage.PREPARE: prepare.again})
+    drawn = {stage: work if stage is Stage.REPORT else with_page(work) for stage, work in STAGES.items()}
+    return runner.run(drawn, {Stage.PREPARE: prepare.again})
+
+
+def with_page(work: runner.Work) -> runner.Work:
+    """The stage, once its first shard has drawn what the round has come to."""
+
+    async def run(ctx: StageContext) -> StageResult:
+        if ctx.shard == 0:
+            await report.so_far(ctx)
+        return await work(ctx)
+
+    return run

@@ -42,6 +42,7 @@ class Pipeline:
                 fail(self.draft, *self.failed)
                 return self.close()
         self._release_pools()
+        self._page_so_far()
         if all(self.stages[stage].state in graph.OVER for stage in graph.LAST):
             return finish(self.draft)
         return go_on(self.draft, self.starts, self.said)
@@ -73,6 +74,12 @@ class Pipeline:
         elif status.not_before is None or draft.now >= parse_time(status.not_before):
             self._take(definition, start(definition, status, view))
         return self.stages[Stage.REPORT].state in graph.OVER
+
+    def _page_so_far(self) -> None:
+        """Where a stage that runs has drawn it; the address stays."""
+        drawn = (record.progress.report for record in self.seen.records.values() if record.progress is not None)
+        if self.draft.status.report is None and (uri := next(filter(None, drawn), None)):
+            self.draft.change(report=uri[:1024])
 
     def _content_of_page(self) -> Content:
         draft, digests = self.draft, graph.digests_of(self.stages)

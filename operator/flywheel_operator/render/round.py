@@ -113,8 +113,8 @@ def stage_config(
         previous_rollouts=status.rollouts,
         earlier=status.earlier,
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,
-        timeline=list(stages.values()) if stage is Stage.REPORT else [],
-        attempts=status.attempts if stage is Stage.REPORT else [],
+        timeline=list(stages.values()),
+        attempts=status.attempts,
         failed=_why(status),
     )
 

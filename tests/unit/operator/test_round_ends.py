@@ -9,7 +9,7 @@ import pytest
 from flywheel_api import artifacts
 from flywheel_api.causes import Cause
 from flywheel_api.stages import STAGE_CONFIG_ENV
-from unit.operator.cases import turns
+from unit.operator.cases import say, turns
 from unit.operator.world import NS, ROUND, World, env_json, key_secret
 
 TO = {"s3": "s3://models/demo-r1"}
@@ -54,6 +54,20 @@ async def test_a_round_that_fails_has_its_page() -> None:
     uid = world.get("FlywheelRound", "demo-r1")["metadata"]["uid"]
     assert status["attempts"][0]["log"] == artifacts.log_prefix(uid, "SynthesizeReasoning", 1)
     assert world.condition("Stalled")["status"] == "True" and world.condition("Ready")["reason"] == "Failed"
+
+
+async def test_a_round_that_runs_has_its_page_so_far() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("EvaluateBase")
+    await world.run(until="EvaluateBase")
+    assert "report" not in world.status()
+    told = env_json(pod_of(world, "EvaluateBase"), STAGE_CONFIG_ENV)
+    drawn = {s["name"]: (s["state"], s.get("manifest")) for s in told["timeline"]}
+    assert drawn["Prepare"] == ("Succeeded", stages(world)["Prepare"]["manifest"])
+    say(world, "EvaluateBase", report="s3://flywheel/so-far.html")
+    await turns(world, 20)
+    assert world.status()["report"] == "s3://flywheel/so-far.html"
 
 
 async def test_the_page_of_a_failure_has_its_reason_whole() -> None:
