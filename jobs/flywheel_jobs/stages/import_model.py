@@ -25,7 +25,6 @@ from flywheel_jobs.storage.hub import token_of_pod
 from flywheel_jobs.storage.models import IMPORT, imported, standing
 from flywheel_jobs.storage.store import PARALLEL_FILES, need_space
 from flywheel_store.backoff import delay
-from flywheel_store.store import hash_file
 
 T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 30.0  # seconds between tries at a hub that does not answer
@@ -92,12 +91,15 @@ def _move(ctx: StageContext, origin: Origin, listing: Listing, file: RemoteFile)
     name = f"model/{file.path}"
     if file.sha256 is not None and ctx.store.has_blob(file.sha256, file.size):
         return FileEntry(path=name, sha256=file.sha256, size=file.size)
+
+    def whole(sha: str) -> None:
+        if file.sha256 not in (None, sha):
+            raise EndpointUnavailable(f"{file.path} of {listing.source} came damaged: its sha256 is another one")
+
     with tempfile.TemporaryDirectory(prefix="flywheel-import-") as scratch:
         need_space(Path(scratch), file.size, f"{listing.source}: {file.path}")
         path = origin.fetch(listing, file, Path(scratch))
-        if file.sha256 is not None and hash_file(path) != file.sha256:
-            raise EndpointUnavailable(f"{file.path} of {listing.source} came damaged: its sha256 is another one")
-        sha, size = ctx.store.put_blob_file(path)
+        sha, size = ctx.store.put_blob_file(path, whole)  # which hashes it once, and asks before anything is written
     return FileEntry(path=name, sha256=sha, size=size)
 
 
