@@ -23,7 +23,7 @@ PREPARED = StageStatus(name="Prepare", state=StageState.SUCCEEDED, attempt=1)
 
 
 async def done(ctx: StageContext) -> StageResult:
-    return StageResult(PreparedResult())
+    return StageResult(PreparedResult(suites=[]))
 
 
 def run(store: Store, shard: int = 0) -> str | None:
