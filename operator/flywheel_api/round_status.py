@@ -238,7 +238,7 @@ class FlywheelRoundStatus(StatusModel):
     exported: str | None = Field(
         default=None, description="Where the promoted model is as a plain directory, if spec.export asked for one."
     )
-    report: str | None = Field(default=None, description="Where the HTML report is, s3://; it is drawn anew as stages start, and at the end.")
+    report: str | None = Field(default=None, description="Where the HTML report is, s3://. Drawn anew as stages start.")
     started_at: Timestamp | None = Field(
         default=None, description="When preflight passed; budget.wallClock counts from here."
     )
