@@ -29,9 +29,13 @@ async def done(ctx: StageContext) -> StageResult:
 def run(store: Store, shard: int = 0) -> str | None:
     """Where a stage says that it has drawn the page."""
     config = stages.config(Stage.MINE_REASONING, stages.round_spec(), "http://unused", {}, timeline=[PREPARED])
-    ctx = StageContext(config, store, shard)
-    asyncio.run(with_page(done)(ctx))
-    return ctx.attempt.pulse.progress.report
+
+    async def begin() -> str | None:
+        ctx = StageContext(config, store, shard)
+        await with_page(done)(ctx)
+        return ctx.attempt.pulse.progress.report
+
+    return asyncio.run(begin())
 
 
 def page(store: Store) -> bytes | None:

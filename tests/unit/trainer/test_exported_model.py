@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,14 +12,20 @@ pytest.importorskip("transformers", reason="needs the ML environment")
 
 import torch
 import transformers
-from tokenizers import Tokenizer, models, pre_tokenizers
 
 from contract.test_export import Campaign
 
+NOTHING = ("truncation", "padding", "normalizer", "post_processor", "decoder")
 WORDS = {"[UNK]": 0, "[EOS]": 1, "a": 2, "table": 3, "has": 4, "four": 5, "legs": 6}
+TOKENIZER = dict.fromkeys(NOTHING) | {
+    "version": "1.0",
+    "added_tokens": [],
+    "pre_tokenizer": {"type": "Whitespace"},
+    "model": {"type": "WordLevel", "vocab": WORDS, "unk_token": "[UNK]"},
+}
 
 
-def made(folder: Path) -> object:
+def made(folder: Path) -> Any:
     """A llama of random weights in three shards, with its tokenizer, as a training publishes them."""
     torch.manual_seed(7)
     config = transformers.LlamaConfig(
@@ -26,9 +34,9 @@ def made(folder: Path) -> object:
     )  # fmt: skip
     model = transformers.LlamaForCausalLM(config).to(torch.bfloat16).eval()
     model.save_pretrained(folder, max_shard_size="4KB")
-    words = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
-    words.pre_tokenizer = pre_tokenizers.Whitespace()
-    kept = transformers.PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="[EOS]")
+    words = folder / "tokenizer.json"
+    words.write_text(json.dumps(TOKENIZER))
+    kept = transformers.PreTrainedTokenizerFast(tokenizer_file=str(words), unk_token="[UNK]", eos_token="[EOS]")
     kept.chat_template = "{% for m in messages %}{{ m.content }} {% endfor %}"
     kept.save_pretrained(folder)
     return model
