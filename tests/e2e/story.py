@@ -64,8 +64,9 @@ def running_stages(found: Json) -> set[str]:
 
 
 def kill_operator(kube: Kubectl) -> None:
-    """SIGKILL's equivalent: the pod goes without grace; its Deployment makes a new one."""
-    kube.run("-n", SYSTEM_NAMESPACE, "delete", "pod", "-l", OPERATOR, "--grace-period=0", "--force", timeout_s=60)
+    """SIGKILL's equivalent: the pod goes without grace; its Deployment makes a new one. Waits for neither."""
+    at_once = ("--grace-period=0", "--force", "--wait=false")
+    kube.run("-n", SYSTEM_NAMESPACE, "delete", "pod", "-l", OPERATOR, *at_once, timeout_s=60)
 
 
 def rljob_of(kube: Kubectl, found: Json, stage: str) -> Json | None:
@@ -92,12 +93,11 @@ def delete_head(kube: Kubectl, rljob: Json) -> bool:
 
 def children(kube: Kubectl, uid: str) -> list[tuple[str, str, str]]:
     """(kind, stage, attempt) of every child ever seen now, one entry per object."""
-    seen = []
-    for kind in ("job", "rolloutpool", "rljob"):
-        for item in kube.list(kind, NAMESPACE, f"flywheel.dev/owner-uid={uid}"):
-            labels = item["metadata"]["labels"]
-            seen.append((kind, labels["flywheel.dev/stage"], labels["flywheel.dev/attempt"]))
-    return seen
+    found = [
+        (item["kind"], item["metadata"]["labels"])
+        for item in kube.list("jobs,rolloutpools,rljobs", NAMESPACE, f"flywheel.dev/owner-uid={uid}")
+    ]
+    return [(kind, labels["flywheel.dev/stage"], labels["flywheel.dev/attempt"]) for kind, labels in found]
 
 
 def scale_teacher(kube: Kubectl, replicas: int) -> None:
