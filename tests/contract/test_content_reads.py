@@ -182,7 +182,7 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         second.until(Stage.PACKAGE)
         run_whole(make(reasoning=None, **BOTH_TRACKS))
         run_whole(make())
-        wanted = {**stages.round_spec().reasoning.dump(), "difficulty": {"prompts": 400, "waves": 1}}
+        wanted = {**stages.round_spec().reasoning.dump(), "difficulty": {"prompts": 120, "waves": 1}}
         make(reasoning=wanted).until(Stage.MEASURE_REASONING)  # too few are found, so that others are asked for
         bring_own_files(make).run(Stage.PREPARE)
         bring_a_model(make).run(Stage.IMPORT_MODEL)

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -33,6 +34,12 @@ def messages_for(instruction: str, data: Mapping[str, object]) -> list[dict[str,
     ]
 
 
+@cache
+def _schema_of(shape: type[BaseModel]) -> dict[str, Any]:
+    """Worked out once: it takes pydantic longer than all else that a request costs here."""
+    return shape.model_json_schema()
+
+
 async def ask(
     client: ChatClient,
     messages: Sequence[Message],
@@ -46,7 +53,7 @@ async def ask(
     Raises ItemDropped(`invalid-<what>`) when the answer is still wrong after one repair. Outages pass through as typed
     errors.
     """
-    schema = shape.model_json_schema()
+    schema = _schema_of(shape)
     wrong: list[str] = []
     request = list(messages)
     for _ in range(2):
