@@ -14,11 +14,12 @@ from typing import Any
 
 from contract.servers import S3Server
 from flywheel_api import artifacts, content
-from flywheel_api.artifacts import FileEntry, Manifest, Owner
+from flywheel_api.artifacts import Failure, FileEntry, Manifest, Owner
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Result, RolloutsResult, TrainingResult
 from flywheel_api.round import FlywheelRoundSpec, Role
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE, ResolvedEndpoint, Stage, StageConfig
+from flywheel_jobs.harness.attempt import Attempt, end
 from flywheel_jobs.harness.context import OutputFile, StageContext, store_file
 from flywheel_jobs.harness.runner import run_stage
 from flywheel_jobs.stages.main import STAGES
@@ -113,6 +114,19 @@ def run_here(config: StageConfig, store: Store) -> str:
     digest = asyncio.run(run_stage(StageContext(config, store), STAGES[config.stage]))
     assert digest is not None
     return digest
+
+
+def refused_here(config: StageConfig, store: Store) -> tuple[int, Failure]:
+    """Runs a stage that fails, in this process; the exit code of its pod, and the failure that the store keeps."""
+    attempt = Attempt(store, config.owner, config.stage.value, config.attempt, config.content_key)
+    try:
+        asyncio.run(run_stage(StageContext(config, store, 0, attempt), STAGES[config.stage]))
+    except Exception as error:
+        code = end(error, attempt)
+    else:
+        raise AssertionError(f"{config.stage} was carried out")
+    key = artifacts.failure_key(config.owner.uid, config.stage, config.attempt)
+    return code, Failure.model_validate(store.get_json(key))
 
 
 def manifest_of(store: Store, config: StageConfig) -> Manifest:
