@@ -13,7 +13,6 @@ import yaml
 
 from apiserver.dry_run import DryRun, Refused
 from cluster.apiserver import ApiServer, start_apiserver
-from cluster.build import module_source
 from cluster.pins import binary_path
 from golden import pods, rendered
 
@@ -32,7 +31,7 @@ def objects() -> list[Object]:
         pytest.skip("helm is not built; `python -m cluster build --only helm` builds it")
     args = ["template", "flywheel", str(CHART), "-n", SYSTEM, "-f", str(CHART / "values-local.yaml")]
     done = subprocess.run([str(helm), *args], capture_output=True, text=True, check=True)
-    return [body for body in yaml.safe_load_all(done.stdout) if body]
+    return [body for body in yaml.load_all(done.stdout, yaml.CSafeLoader) if body]
 
 
 @pytest.fixture(scope="module")
@@ -157,19 +156,3 @@ PODS = [(f"{name}-{n}", pod) for name, objects in rendered().items() for n, pod 
 def test_pod_security_restricted_takes_every_pod_that_the_operator_makes(dry: DryRun, name: str, pod: Object) -> None:
     body = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": ROUNDS}, "spec": pod["spec"]}
     dry.create(body)
-
-
-@pytest.fixture(scope="module")
-def kuberay(server: ApiServer, dry: DryRun) -> DryRun:
-    crds = module_source("kuberay") / "config" / "crd" / "bases"
-    server.kubectl("apply", "--server-side", "-f", str(crds))
-    server.kubectl("wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-    return dry
-
-
-@pytest.mark.parametrize("name", rendered())
-def test_kuberays_schemas_take_what_the_operator_renders(kuberay: DryRun, name: str) -> None:
-    for body in rendered()[name]:
-        body["metadata"]["namespace"] = ROUNDS
-        del body["metadata"]["ownerReferences"]  # its owner is not there
-        kuberay.create(body)

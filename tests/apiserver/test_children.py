@@ -1,8 +1,7 @@
-"""Whatever name is admitted, every child that is made from it is: before the real CRDs, ours and KubeRay's (law 14)."""
+"""Whatever is admitted, every child that is made from it is: before the real CRDs, ours and KubeRay's (law 14)."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -10,8 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
+from apiserver.dry_run import DryRun
 from apiserver.operator_process import install_crds
-from cluster.apiserver import ApiServer, start_apiserver
+from cluster.apiserver import start_apiserver
 from cluster.build import module_source
 from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.common import ModelStatus
@@ -28,6 +28,7 @@ from flywheel_operator.plan import graph, pool
 from flywheel_operator.render import rayjob, rayservice
 from flywheel_operator.render import round as rounds
 from flywheel_operator.settings import OperatorConfig
+from golden import rendered
 from unit.operator.world import NS
 from unit.operator.world import ROUND as TEXT
 
@@ -40,11 +41,13 @@ LONGEST = "x" * (OWN_NAME_LIMIT - 3) + "-r1"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
+def dry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DryRun]:
     with start_apiserver(tmp_path_factory.mktemp("apiserver")) as api:
         install_crds(api)
         api.kubectl("create", "namespace", NS)
-        yield api
+        found = DryRun(api.kubeconfig)
+        yield found
+        found.close()
 
 
 def children(name: str, attempt: int) -> list[Object]:
@@ -95,13 +98,19 @@ def of_rljob(name: str, attempt: int, spec: RLJobSpec) -> Object:
 
 
 @pytest.mark.parametrize("name", [LONGEST, "support-agent-r12"])
-def test_every_child_of_an_admitted_name_is_admitted(server: ApiServer, name: str, attempt: int = 99) -> None:
+def test_every_child_of_an_admitted_name_is_admitted(dry: DryRun, name: str, attempt: int = 99) -> None:
     spec = yaml.safe_load(TEXT)
     spec["metadata"]["name"] = name
-    bodies = [spec, *children(name, attempt), of_rljob(name, attempt, rljob()), *of_pool(name, alone())]
-    text = "\n---\n".join(json.dumps(body) for body in bodies)
-    said = server.kubectl("create", "--dry-run=server", "-f", "-", stdin=text)
-    assert said.count("created (server dry run)") == len(bodies)
+    for body in (spec, *children(name, attempt), of_rljob(name, attempt, rljob()), *of_pool(name, alone())):
+        dry.create(body)
+
+
+@pytest.mark.parametrize("name", rendered())
+def test_kuberays_schemas_take_what_the_operator_renders(dry: DryRun, name: str) -> None:
+    for body in rendered()[name]:
+        body["metadata"]["namespace"] = NS
+        del body["metadata"]["ownerReferences"]  # its owner is not there
+        dry.create(body)
 
 
 def rljob() -> RLJobSpec:
