@@ -17,7 +17,7 @@ import yaml
 
 from cluster.apiserver import ApiServer
 from cluster.build import module_source
-from cluster.errors import ClusterError
+from cluster.kube import KubeApi
 from cluster.process import die_with_parent, free_ports, wait_for
 from contract.servers import ACCESS, BUCKET, SECRET, S3Server
 from flywheel_api.crd import crd_yaml
@@ -40,10 +40,7 @@ def install_crds(api: ApiServer, kuberay: bool = True) -> None:
 
 def _served(api: ApiServer, path: str, kinds: int) -> bool:
     """Whether discovery lists that many kinds with a status."""
-    try:
-        found = json.loads(api.kubectl("get", "--raw", path))
-    except ClusterError:
-        return False
+    found = KubeApi(api.kubeconfig).get(path) or {"resources": []}
     return sum(r["name"].endswith("/status") for r in found["resources"]) >= kinds
 
 

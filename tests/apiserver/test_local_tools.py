@@ -61,7 +61,7 @@ def test_a_get_without_kubectl_agrees(server: ApiServer) -> None:
 
 
 def test_kuberay_comes_with_the_versions_that_it_uses(server: ApiServer) -> None:
-    objects = list(yaml.safe_load_all(addons.kuberay_manifests(server.kube).read_text()))
+    objects = list(yaml.load_all(addons.kuberay_manifests(server.kube).read_text(), yaml.CSafeLoader))
     crds = {o["metadata"]["name"]: o["spec"]["versions"] for o in objects if o["kind"] == "CustomResourceDefinition"}
     assert set(crds) == {"rayclusters.ray.io", "rayjobs.ray.io", "rayservices.ray.io"}
     assert {v["name"] for versions in crds.values() for v in versions} == {"v1"}

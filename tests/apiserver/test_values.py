@@ -235,7 +235,7 @@ def test_a_chart_may_hold_two_of_this_one(tmp_path: Path) -> None:
     command = [str(binary_path("helm")), "template", "ml", str(parent), "-n", "ml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    objects = [body for body in yaml.safe_load_all(done.stdout) if body]
+    objects = [body for body in yaml.load_all(done.stdout, yaml.CSafeLoader) if body]
     names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
     assert len(names) == len(set(names))
     first, second = (o["spec"]["selector"]["matchLabels"] for o in objects if o["kind"] == "Deployment")
@@ -254,7 +254,7 @@ def test_a_chart_that_holds_this_one_switches_it_by_condition(tmp_path: Path, en
     command = [str(binary_path("helm")), "template", "ml", str(parent), "-n", "ml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    objects = [body for body in yaml.safe_load_all(done.stdout) if body]
+    objects = [body for body in yaml.load_all(done.stdout, yaml.CSafeLoader) if body]
     assert bool(objects) is enabled
     if enabled:
         assert only(objects, "Deployment")["metadata"]["name"] == "ml-flywheel"
