@@ -36,4 +36,4 @@ def test_no_pod_gets_a_token_or_a_secret_by_value() -> None:
 
 def test_golden_files_are_yaml_that_kubernetes_reads_alike() -> None:
     for name, objects in RENDERED.items():
-        assert list(yaml.safe_load_all((FOLDER / f"{name}.yaml").read_text())) == objects
+        assert list(yaml.load_all((FOLDER / f"{name}.yaml").read_text(), yaml.CSafeLoader)) == objects

@@ -54,7 +54,7 @@ def render(helm: Path) -> Render:
     def template(*args: str) -> list[Object]:
         done = run(helm, "template", "fw", str(CHART), "--namespace", "flywheel-system", *args)
         assert done.returncode == 0, done.stderr
-        return [body for body in yaml.safe_load_all(done.stdout) if body]
+        return [body for body in yaml.load_all(done.stdout, yaml.CSafeLoader) if body]
 
     return template
 
@@ -181,7 +181,7 @@ def test_the_pods_account_is_bound_to_nothing(render: Render) -> None:
 
 def test_crds_are_templates_and_kept(render: Render) -> None:
     crds = [o for o in render(*LOCAL) if o["kind"] == "CustomResourceDefinition"]
-    committed = {path.name: yaml.safe_load(path.read_text()) for path in (ROOT / "crds").glob("*.yaml")}
+    committed = {path.name: yaml.load(path.read_text(), yaml.CSafeLoader) for path in (ROOT / "crds").glob("*.yaml")}
     assert len(crds) == len(committed) == 3
     for body in crds:
         assert body["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}

@@ -15,7 +15,7 @@ Object = dict[str, Any]
 
 
 def edited(**changes: Any) -> str:
-    body = yaml.safe_load(ROUND)
+    body = yaml.load(ROUND, yaml.CSafeLoader)
     for path, value in changes.items():
         target, keys = body, path.split("__")
         for key in keys[:-1]:

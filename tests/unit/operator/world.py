@@ -146,11 +146,11 @@ class World:
         return manifest.digest
 
     def apply(self, text: str) -> Object:
-        return self.kube.seed(yaml.safe_load(text))
+        return self.kube.seed(yaml.load(text, yaml.CSafeLoader))
 
     def apply_as(self, name: str, **spec: Any) -> Object:
         """The round under another name, with other parts of its spec."""
-        body = yaml.safe_load(ROUND)
+        body = yaml.load(ROUND, yaml.CSafeLoader)
         body["metadata"]["name"] = name
         body["spec"] |= spec
         return self.kube.seed(body)
