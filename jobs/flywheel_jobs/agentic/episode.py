@@ -78,8 +78,12 @@ class Episode:
                 self.messages.append({"role": "tool", "content": capped(answer)})
         else:
             self._speaks(turn.text)
+        if not self.wants_user:
+            self._ends_at_limit()
+
+    def _ends_at_limit(self) -> None:
+        """Ends what the agent has no turn left for. A user answers its last one: they may have nothing to add."""
         if not self.done and self.agent_turns >= self.max_turns:
-            self.wants_user = False
             self.env.end("turn-limit")
 
     def _speaks(self, text: str) -> None:
@@ -108,6 +112,7 @@ class Episode:
         self.env.next_turn()
         if stop:
             self.env.end("user-stop")
+        self._ends_at_limit()
 
 
 def capped(text: str) -> str:

@@ -112,11 +112,18 @@ def steps(right: Right) -> tuple[cases.Step, ...]:
 
 def has_room(right: Right) -> bool:
     """Whether the policy has turns for the right way: a compact domain's episodes are short, and about one wish."""
-    limit = prompt.limits(right.domain).turns
     if right.domain.prompt.compact and len(right.case.wants) > 1:
         return False
-    wrote = right.behaviour.writes
-    return len(steps(right)) + (not (wrote and right.domain.prompt.compact)) <= limit
+    return spare_turns(right) >= 0
+
+
+def spare_turns(right: Right) -> int:
+    """Turns that the policy has beside the right way and its last words, which a compact domain's write makes needless.
+
+    Negative where these have no room.
+    """
+    settled = right.domain.prompt.compact and right.behaviour.writes
+    return prompt.limits(right.domain).turns - len(steps(right)) - (not settled)
 
 
 def traps(right: Right) -> list[cases.Call]:

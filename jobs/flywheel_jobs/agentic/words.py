@@ -14,7 +14,7 @@ from flywheel_domains import words
 from flywheel_domains.case import StepKind, Want
 from flywheel_domains.domain import Domain
 from flywheel_domains.values import plain
-from flywheel_jobs.agentic.right import Right
+from flywheel_jobs.agentic.right import Right, spare_turns
 
 SPARE_REPLIES = 3  # beside those that the right way needs: an agent may ask more than it must
 FORBIDDEN = re.compile(r"\b(polic(y|ies)|agents?|tools?|database|api|function)\b", re.IGNORECASE)
@@ -130,6 +130,8 @@ def user_of(right: Right, text: UserText, pushes: int) -> User:
     card: dict[str, Any] = words.card(right.domain, right.case)
     asked = sum(step.kind in (StepKind.ASK, StepKind.CONFIRM) for step in right.behaviour.steps)
     talks = asked > 0 or not right.domain.prompt.compact
+    if not right.behaviour.writes:  # whoever insists beyond their answers costs the agent a turn each time
+        pushes = min(pushes, asked + max(0, spare_turns(right)))
     claims = [
         f"My {name.replace('_', ' ')}: {words.spoken(right.domain, None, value)}."
         for name, value in card["claims"].items()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from flywheel_api.records.agentic import User
+from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.drawing import Side, draw_cases, spoken_by
-from flywheel_jobs.agentic.right import summary
+from flywheel_jobs.agentic.right import steps, summary
 from flywheel_jobs.agentic.user import LEAVE, NO_OTHER, PLEAS, THANKS, YES, agrees, reply, told_in
 from flywheel_jobs.agentic.words import UserText, payload, user_of
 from unit.agentic.world import ANN, LOCKED, TRAP, case, domain, right
@@ -49,6 +50,16 @@ def test_a_user_insists_as_often_as_the_persona_does_and_then_leaves(claims: lis
     assert [said(of, REFUSED, turn) for turn in (1, 2, 3)] == [(words[0], False), (words[1], False), (LEAVE, True)]
     assert said(of, "That has been done.", writes=1) == (THANKS, True)
     assert said(card(), REFUSED) == (LEAVE, True)
+
+
+def test_a_user_insists_no_more_often_than_the_agent_has_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A right agent met its limit with a long refusal that a persona like the lawyer would not take."""
+    cases = draw_cases(domain("airline"), Side.TRAINING, "insists", 12)
+    refused = next(one for one in cases if not one.behaviour.writes and len(steps(one)) > 1)
+    asked = sum(step.call is None for step in steps(refused))
+    for spare, often in ((0, asked), (1, asked + 1), (9, 4)):
+        monkeypatch.setattr(prompt, "FULL", prompt.Limits(len(steps(refused)) + 1 + spare, None))
+        assert user_of(refused, UserText(task="Cancel it.", background="b"), 4).pushes == often
 
 
 def test_a_card_holds_tone_claims_and_plea_of_the_persona() -> None:
