@@ -8,9 +8,10 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
-from flywheel_jobs.endpoints import samples
+from flywheel_jobs.endpoints import samples, structured
 from flywheel_jobs.endpoints.asking import strict
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
@@ -399,6 +400,28 @@ def test_a_schema_survives_weather_and_another_schema_s_refusal() -> None:
 
     _, wire, made = play(answer, three)
     assert made.learnt.no_schema == {"Tree"} and "response_format" in wire.bodies[-1]
+
+
+class One(BaseModel):
+    """An answer's shape."""
+
+    x: int
+
+
+class Other(BaseModel):
+    """Another one."""
+
+    y: int
+
+
+def test_each_answer_is_asked_for_by_the_schema_of_its_own_shape() -> None:
+    async def both(c: ChatClient) -> Any:
+        return [await structured.ask(c, ASK, shape) for shape in (One, Other, One)]
+
+    got, wire, _ = play(lambda b, n: ok(*['{"x": 1}', '{"y": 2}', '{"x": 3}'][n : n + 1]), both)
+    assert got == [One(x=1), Other(y=2), One(x=3)]
+    asked = [body["response_format"]["json_schema"]["schema"] for body in wire.bodies]
+    assert asked == [shape.model_json_schema() for shape in (One, Other, One)]
 
 
 def test_strict_is_said_only_of_what_strict_mode_takes() -> None:
