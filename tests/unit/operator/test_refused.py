@@ -47,6 +47,25 @@ async def test_a_kind_that_is_not_taken_is_said_within_a_minute(
     assert {s["attempt"] for s in world.status()["stages"] if s["state"] != "Skipped"} == {1}
 
 
+@pytest.mark.parametrize("kind", ["Job", "RLJob", "RolloutPool"])
+async def test_a_child_that_is_there_and_ours_is_no_conflict(kind: str) -> None:
+    """A creation whose answer was lost is asked again by the client, and then told that it exists."""
+    world, twice = World(), list[str]()
+
+    def told_again(verb: str, written: str) -> None:
+        if (verb, written) == ("create", kind):
+            twice.append(written)
+            raise Conflict("409 already exists")
+
+    world.apply(ROUND)
+    world.kube.after_write = told_again
+    reasons: set[str] = set()
+    while world.status().get("verdict") is None:
+        await turns(world, 1)
+        reasons.add(world.condition("Ready")["reason"])
+    assert twice and world.status()["verdict"] == "Promoted" and Reason.NAME_CONFLICT not in reasons
+
+
 async def test_the_other_effects_of_a_plan_are_done() -> None:
     world, refused = World(), list[str]()
     world.apply(ROUND)
