@@ -28,8 +28,9 @@ _rng = random.SystemRandom()
 class Slots:
     """A shard's part of a limit of requests a minute: one in every `parts`-th slot of the wall clock, from `part` on.
 
-    The clock is what shards share without a word, so a minute never holds more than the limit and one, whenever they
-    began and however many they are.
+    The clock is what shards share without a word: while all of them have work, a minute holds the limit and one at
+    most, whenever they began. One that was idle uses its last slot late: the minute after a pause may hold one more of
+    each.
     """
 
     per_minute: float
