@@ -18,7 +18,7 @@ from flywheel_jobs.endpoints.asking import Ask, Learnt
 from flywheel_jobs.endpoints.dialect import Message
 from flywheel_jobs.endpoints.door import decide
 from flywheel_jobs.endpoints.line import Line, WaitReport
-from flywheel_jobs.endpoints.pace import Pace, slots_of
+from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.endpoints.purse import Lender, Purse
 from flywheel_jobs.endpoints.samples import Samples
 from flywheel_jobs.endpoints.transport import Http, NoReply, Transport
@@ -76,7 +76,7 @@ class ChatClient:
         self.endpoint = endpoint
         self.role = endpoint.role
         self.purse = Purse(endpoint.role, lender)
-        self.pace = pace or Pace(endpoint.concurrency, slots_of(endpoint.requests_per_minute))
+        self.pace = pace or Pace(endpoint.concurrency, endpoint.requests_per_minute)
         self.window: int | None = None  # tokens, once /models has said it
         self._transport = transport or Http(endpoint)
         self._line = Line(endpoint, self._transport, self.purse, self.pace, patience_seconds, on_wait, steady)

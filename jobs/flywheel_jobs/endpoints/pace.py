@@ -8,60 +8,31 @@ asking less, not by losing items. Times are the loop's, so that tests run on a v
 from __future__ import annotations
 
 import asyncio
-import math
 import random
-import time
 from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from flywheel_store.backoff import delay
 
 BASE, CAP = 0.5, 15.0  # seconds of back-off where the server does not say how long it wants to rest
 SPREAD = 0.25  # a wait is up to this share longer, so that several pods do not come back together
-_ROUNDING = 1e-6  # seconds: what a float loses of a time since the epoch, so that a slot's own start lies in it
+LATE = 0.05  # seconds by which a timer may be late without a loss: what it missed may be asked at once
+MINUTE = 60.0 + 2 * LATE  # seconds that hold a minute's requests: 60, what LATE lets through, and what floats lose
 _rng = random.SystemRandom()
 
 
-@dataclass(frozen=True)
-class Slots:
-    """A shard's part of a limit of requests a minute: one in every `parts`-th slot of the wall clock, from `part` on.
+class Pace:
+    """Admits requests: `concurrency` at once, `per_minute` in any minute, none before a server's rest is over.
 
-    The clock is what shards share without a word: while all of them have work, a minute holds the limit and one at
-    most, whenever they began. One that was idle uses its last slot late: the minute after a pause may hold one more of
-    each.
+    Requests are spread over the minute (the generic cell rate algorithm of ITU-T I.371 with a tolerance of LATE):
+    whenever they come, no 60 seconds hold more than `per_minute`. So shards hold the sum of theirs without a word.
     """
 
-    per_minute: float
-    part: int = 0
-    parts: int = 1
-
-    def after(self, at: float) -> float:
-        """When the first of these slots after the one of `at` begins; both in seconds since the epoch."""
-        slot = self._slot(at)
-        return (slot + 1 + (self.part - slot - 1) % self.parts) * 60.0 / self.per_minute
-
-    def begin(self, at: float) -> float:
-        """When the first request may go: at once in a slot of this shard."""
-        return at if self._slot(at) % self.parts == self.part else self.after(at)
-
-    def _slot(self, at: float) -> int:
-        return math.floor((at + _ROUNDING) * self.per_minute / 60.0)
-
-
-def slots_of(per_minute: float | None, part: int = 0, parts: int = 1) -> Slots | None:
-    """The slots of a limit, where there is one."""
-    return Slots(per_minute, part, parts) if per_minute else None
-
-
-class Pace:
-    """Admits requests: `concurrency` at once, one in each of `slots`, none before a server's rest is over."""
-
-    def __init__(self, concurrency: int, slots: Slots | None = None) -> None:
+    def __init__(self, concurrency: int, per_minute: int | None = None) -> None:
         self.most = concurrency
-        self._slots = slots
-        self._epoch: float | None = None
+        self._interval = _interval(per_minute)
+        self._due = 0.0  # when the next request would go if all came evenly
         self._width = float(concurrency)
         self._flying = 0
         self._not_before = 0.0
@@ -100,24 +71,25 @@ class Pace:
         if self._width < self.most:
             self._width = min(float(self.most), self._width + 1.0 / self._width)
 
-    def widen(self, concurrency: int, slots: Slots | None) -> None:
+    def widen(self, concurrency: int, per_minute: int | None) -> None:
         """Takes other limits: the last shard has the endpoint for itself."""
         self._width *= concurrency / self.most
-        self.most, self._slots = concurrency, slots
+        self.most = concurrency
+        # what the others asked last lies in the same minute: one more interval of the share, then the whole limit
+        self._due = max(self._due, asyncio.get_running_loop().time() + self._interval)
+        self._interval = _interval(per_minute)
         self._wake()
 
+    def _begin(self) -> float:
+        """The loop's time before which no request goes."""
+        return max(self._not_before, self._due)
+
     def _open(self) -> bool:
-        now = asyncio.get_running_loop().time()
-        if self._slots is not None and self._epoch is None:
-            self._epoch = time.time() - now
-            self._not_before = max(self._not_before, self._slots.begin(now + self._epoch) - self._epoch)
-        return self._flying < int(self._width) and self._not_before <= now
+        return self._flying < int(self._width) and self._begin() <= asyncio.get_running_loop().time()
 
     def _admit(self) -> None:
         self._flying += 1
-        if self._slots is not None and self._epoch is not None:
-            now = asyncio.get_running_loop().time()
-            self._not_before = max(self._not_before, self._slots.after(now + self._epoch) - self._epoch)
+        self._due = max(self._due, asyncio.get_running_loop().time() - LATE) + self._interval
 
     async def _queue(self) -> None:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -139,9 +111,14 @@ class Pace:
                 self._admit()
                 mine.set_result(None)
         loop = asyncio.get_running_loop()
-        if self._waiting and self._timer is None and self._not_before > loop.time():
-            self._timer = loop.call_at(self._not_before, self._due)
+        if self._waiting and self._timer is None and self._begin() > loop.time():
+            self._timer = loop.call_at(self._begin(), self._again)
 
-    def _due(self) -> None:
+    def _again(self) -> None:
         self._timer = None
         self._wake()
+
+
+def _interval(per_minute: int | None) -> float:
+    """Seconds between two requests."""
+    return MINUTE / per_minute if per_minute else 0.0

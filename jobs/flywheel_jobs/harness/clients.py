@@ -13,7 +13,7 @@ from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.handshake import shake
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.endpoints.pace import Pace, Slots, slots_of
+from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.harness.journal import Journal, subtract_usage
 from flywheel_jobs.harness.ledger import Ledger
 
@@ -32,7 +32,7 @@ class Clients:
         self.journal = journal
         self.shard = shard
         self.shards = config.shards
-        self.workers = min([config.shards, *(e.concurrency for e in config.endpoints)])  # shards that have items
+        self.workers = min([config.shards, *(_least(e) for e in config.endpoints)])  # shards that have items
         self._on_wait = on_wait
         self._clients: dict[Role, ChatClient] = {}
         self._paces: dict[tuple[str, str, str | None], Pace] = {}
@@ -80,11 +80,14 @@ class Clients:
         return [found[(e.url, e.model)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
 
     # ---- limits ---------------------------------------------------------------------------------------------------
-    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, Slots | None]:
-        """Concurrency of one shard and when it may ask: a limit of the spec holds over all of them."""
-        most, rate, mine = endpoint.concurrency, endpoint.requests_per_minute, self.shard % self.workers
-        part, rest = divmod(most, self.workers)
-        return part + (mine < rest), slots_of(rate, mine, self.workers)
+    def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, int | None]:
+        """Concurrency and requests a minute of one shard: a limit of the spec holds over all of them."""
+        rate = endpoint.requests_per_minute
+        return self._share(endpoint.concurrency), self._share(rate) if rate else None
+
+    def _share(self, limit: int) -> int:
+        part, rest = divmod(limit, self.workers)
+        return part + (self.shard % self.workers < rest)
 
     def _lender(self, endpoint: ResolvedEndpoint) -> Ledger | None:
         """The role's budget, if it has one: of all shards and all stages."""
@@ -154,3 +157,8 @@ class Clients:
             weights = self.config.candidate_model or self.config.base_model
             server = server.model_copy(update={"weights": weights})
         return [server.model_copy(update={"model": name, "answers": count}) for name, count in new.items()]
+
+
+def _least(endpoint: ResolvedEndpoint) -> int:
+    """How many shards a part of each limit can be had by: none has a part of nothing."""
+    return min(endpoint.concurrency, endpoint.requests_per_minute or endpoint.concurrency)

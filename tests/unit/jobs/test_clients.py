@@ -2,42 +2,90 @@
 
 from __future__ import annotations
 
+import asyncio
+import random
+from bisect import bisect_left
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.endpoints.pace import Slots
+from flywheel_jobs.endpoints.pace import MINUTE, Pace
 from flywheel_jobs.harness.clients import Clients
+from unit.jobs.virtual import now, run
 
 NO_JOURNAL = cast(Any, None)
 
 
-@pytest.mark.parametrize(("shards", "most"), [(8, 3), (3, 8), (4, 4), (1, 5)])
-def test_limits_hold_over_the_shards_that_have_items(shards: int, most: int) -> None:
+@pytest.mark.parametrize(("shards", "most", "rate"), [(8, 3, 60), (3, 8, 61), (4, 4, 3), (1, 5, 1), (7, 9, None)])
+def test_limits_hold_over_the_shards_that_have_items(shards: int, most: int, rate: int | None) -> None:
     """Of eight shards beside a limit of three, five would have items and a share of nothing."""
-    told = {"role": "Teacher", "url": "http://x/v1", "model": "m", "concurrency": most, "requestsPerMinute": 60}
+    told = {"role": "Teacher", "url": "http://x/v1", "model": "m", "concurrency": most, "requestsPerMinute": rate}
     endpoint = ResolvedEndpoint.model_validate(told)
     config = cast(Any, SimpleNamespace(shards=shards, endpoints=[endpoint]))
     made = [Clients(config, NO_JOURNAL, shard, lambda text: None) for shard in range(shards)]
     parts = [one._limits(endpoint) for one in made[: made[0].workers]]
-    assert sum(slots for slots, _ in parts) == most and min(slots for slots, _ in parts) >= 1
-    assert [slots for _, slots in parts] == [Slots(60, part, len(parts)) for part in range(len(parts))]
+    for limit, shares in zip((most, rate), zip(*parts, strict=True), strict=True):
+        assert limit is None or (sum(shares) == limit and max(shares) - 1 <= min(shares) >= 1)
     made[0].alone()
-    assert made[0]._limits(endpoint) == (most, Slots(60))
+    assert made[0]._limits(endpoint) == (most, rate)
 
 
-@pytest.mark.parametrize("per_minute", [7, 60, 1234])
-@pytest.mark.parametrize("parts", [1, 3, 8])
-def test_each_slot_of_the_clock_is_one_shard_s(per_minute: int, parts: int) -> None:
-    """However late a shard comes, its slots are its own, and their own starts lie in them."""
-    taken: list[int] = []
-    for part in range(parts):
-        slots, at = Slots(per_minute, part, parts), 1.8e9 + 3.3 * part
-        for _ in range(50):
-            at = slots.after(at)
-            woken = at - 3e-7  # what a clock that counts from its own start makes of it
-            assert slots.begin(at) == at and slots.begin(woken) == woken and slots.after(woken) > at
-            taken.append(round(at * per_minute / 60))
-    assert len(set(taken)) == len(taken) == 50 * parts
+def most_in_a_minute(asked: list[float]) -> int:
+    """Of any minute, wherever it begins."""
+    return max(bisect_left(asked, at + 60) - n for n, at in enumerate(asked))
+
+
+# when work comes, in seconds: all at once; after a pause; one by one and then all; in ten heaps
+COMES = {
+    "at once": lambda rng: [0.0] * 300,
+    "after a pause": lambda rng: [0.0, 100.5, *[100.6] * 300],
+    "in a trickle": lambda rng: sorted(rng.uniform(0, 200) for _ in range(60)) + [200.0] * 300,
+    "in heaps": lambda rng: sorted(40.0 * rng.randrange(10) for _ in range(300)),
+}
+
+
+@pytest.mark.parametrize("comes", COMES)
+@pytest.mark.parametrize(("rate", "shards"), [(60, 1), (60, 4), (61, 8), (7, 7), (300, 3)])
+def test_no_minute_sees_more_than_the_limit(rate: int, shards: int, comes: str) -> None:
+    """Of all shards together, whatever each of them did before."""
+    asked: list[float] = []
+
+    async def one(pace: Pace, at: float) -> None:
+        await asyncio.sleep(at)
+        async with pace.turn():
+            asked.append(now())
+
+    async def all_of_them() -> None:
+        paces = [Pace(1000, rate // shards + (n < rate % shards)) for n in range(shards)]
+        await asyncio.gather(*(one(p, at) for n, p in enumerate(paces) for at in COMES[comes](random.Random(n))))
+
+    run(all_of_them())
+    most = most_in_a_minute(asked)
+    assert most == rate or (most < rate and comes == "in heaps")
+
+
+@pytest.mark.parametrize("after", [40, 60.2, 61, 75.3])
+@pytest.mark.parametrize("idle", [0, 1])
+def test_the_last_shard_takes_the_others_parts_within_the_limit(after: float, idle: int) -> None:
+    """What the others asked last lies in its first minute, though it let its own last turns go by."""
+    asked: list[float] = []
+    interval = MINUTE / 15
+
+    async def ask(pace: Pace, until: float) -> None:
+        while now() < until - interval:  # who begins to wait then asks by then
+            async with pace.turn():
+                asked.append(now())
+
+    async def last(pace: Pace) -> None:
+        await ask(pace, after - idle * interval)
+        await asyncio.sleep(after - now())
+        pace.widen(1, 60)
+        await ask(pace, after + 90)
+
+    async def all_of_them() -> None:
+        await asyncio.gather(last(Pace(1, 15)), *(ask(Pace(1, 15), after) for _ in range(3)))
+
+    run(all_of_them())
+    assert 59 <= most_in_a_minute(asked) <= 60

@@ -168,7 +168,7 @@ def test_limits_hold_over_all_shards(monkeypatch: pytest.MonkeyPatch, shards: in
     if "concurrency" in limits:
         assert served.most == limits["concurrency"]
     else:
-        assert 59 <= served.most_in_a_minute <= 61, "the limit, and the one that was under way in its slot"
+        assert 59 <= served.most_in_a_minute <= 60
 
 
 @pytest.mark.usefixtures("at_once")
