@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Protocol
 from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 
@@ -44,6 +45,12 @@ def joined(base: str, path: str) -> str:
     """The address of a path below a base URL, whose query is kept (`?api-version=` of some vendors)."""
     parts = urlsplit(base)
     return urlunsplit((parts.scheme, parts.netloc, parts.path.rstrip("/") + path, parts.query, ""))
+
+
+def proxy_of(url: str) -> str | None:
+    """The proxy that the pod's variables name for an address (HTTP_PROXY, HTTPS_PROXY, NO_PROXY), if any."""
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
 
 
 def _key(endpoint: ResolvedEndpoint) -> str:
@@ -94,9 +101,12 @@ class Http:
         if self._session is None:
             # a vote is a sample of its own: no gateway should answer it from a cache
             headers = {"Cache-Control": "no-cache", **({"Authorization": f"Bearer {self._key}"} if self._key else {})}
-            # proxies are what the pod's variables name: HTTP_PROXY, HTTPS_PROXY, NO_PROXY
+            # trust_env would look the proxy up for each request, in a thread: 0.4 ms of CPU
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30), headers=headers, trust_env=True
+                connector=aiohttp.TCPConnector(limit=self._limit, ttl_dns_cache=30),
+                headers=headers,
+                proxy=proxy_of(self._base),
+                trust_env=False,
             )
         return self._session
 
