@@ -77,10 +77,8 @@ test-binaries: setup
 	$(PY) -m cluster build --only versitygw
 
 test: setup ## everything that needs no image and no root: lint, verify, unit, contract and apiserver tests
-	@$(MAKE) lint
-	@$(MAKE) verify
-	@$(MAKE) lock-check
-	@$(MAKE) test-binaries
+	@# side by side: mypy computes while the registry answers
+	@$(MAKE) -j2 -O lint verify lock-check test-binaries
 	@# files in this order: those that wait for servers run beside those that compute, and the last ones are short
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/apiserver tests/contract tests/unit
 

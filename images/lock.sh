@@ -2,7 +2,8 @@
 # Regenerates the hashed requirement locks of images/locks, or checks them.
 #
 #   images/lock.sh            write all locks (keeps what is locked where it still fits; UPGRADE=1 takes the newest)
-#   images/lock.sh check      every lock still resolves from its inputs to exactly what is written; changes nothing
+#   images/lock.sh check      every lock still resolves from its inputs to exactly what is written; changes nothing;
+#                             asked once a day: what resolved from the same files today is not asked again
 #
 # The locks carry sha256 hashes and no addresses: no index, no find-links folder, no machine path, no header.
 set -euo pipefail
@@ -38,6 +39,12 @@ resolve() { # resolve NAME OUT ARGS...: runs the resolver, OUT's present content
 
 upgrade=()
 [ -n "${UPGRADE:-}" ] && upgrade=(--upgrade)
+asked=$({ date +%F; "$uv" --version; cat images/lock.sh pyproject.toml images/locks/*; } | sha256sum)
+found=${FLYWHEEL_CACHE:-$HOME/.cache/flywheel}/lock-check
+if [ "$mode" = check ] && [ "$(cat "$found" 2>/dev/null)" = "$asked" ]; then
+  echo "lock-check: every lock was ok when it was asked today"
+  exit 0
+fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 status=0
@@ -65,4 +72,5 @@ for name in uv dev operator jobs ray-cpu ray-cpu-real trainer-gpu rollout-gpu ll
     echo "wrote $lock ($(grep -c '^[a-z].*==' "$lock") packages)"
   fi
 done
+[ "$mode" = check ] && [ $status = 0 ] && mkdir -p "$(dirname "$found")" && echo "$asked" >"$found"
 exit $status
