@@ -67,6 +67,7 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.OPEN_FILES, "ray-project/ray",
         r"\[Errno 24\]", r"os error 24\b", "[Tt]oo many open files",  # also where shared memory could not be opened
+        "received 0 items of ancdata",
     ),
     _sign(
         End.SHARED_MEMORY, "NVIDIA/nccl#290, pytorch/pytorch#5040",
@@ -74,7 +75,7 @@ SIGNS: tuple[Sign, ...] = (
         "shared memory segment /dev/shm", r"</torch_\w+>",
         "[Uu]nexpected bus error", "killed by signal: Bus error", "Fatal Python error: Bus error",
         r"Bus error \(core dumped\)", r"(?<!or )\bSIGBUS\b", "insufficient shared memory",
-        "unable to (?:open|mmap|allocate|resize|write to) (?:file|shared memory)",
+        "unable to (?:open|mmap|allocate|resize|write to) shared memory",
         "NCCL WARN.*(?:posix_fallocate|shm|[Nn]o space left)", r"(?:signal: 7|[Ss]ignal 7) \(",
     ),
     _sign(
@@ -83,7 +84,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.DISK_FULL, "verl-project/verl#3346, pytorch/pytorch#10577, ray-project/ray#49173",
-        r"\[Errno (?:28|122)\]", r"os error (?:28|122)\b", r"\bcode: 28\b", "[Nn]o space left on device",
+        r"\[Errno (?:28|122)\]", r"os error (?:28|122)\b", r"\bOs \{ code: 28\b", "[Nn]o space left on device",
         "[Dd]isk quota exceeded", "OutOfDiskError", "[Ll]ocal disk is full", "PytorchStreamWriter failed",
         "basic_ios::clear", "iostream error", "enforce fail at inline_container", "file write failed",
         r"unexpected pos \d+ vs \d+", "database or disk is full",
@@ -110,7 +111,7 @@ SIGNS: tuple[Sign, ...] = (
         End.PID_LIMIT, "ray-project/ray",
         "can't start new thread", "pthread_create failed", "Thread creation failed",
         "unable to create (?:new )?(?:native )?thread", "fork: (?:retry: )?Resource temporarily unavailable",
-        r"BlockingIOError: \[Errno 11\]", r"(?:code:|os error) 11\b", "pids? (?:cgroup )?limit",
+        r"BlockingIOError: \[Errno 11\]", r"(?:Os \{ code:|os error) 11\b", "pids? (?:cgroup )?limit",
         r"what\(\): +Resource temporarily unavailable",
     ),
     # ---- memory of the host -----------------------------------------------------------------------------------------
@@ -176,7 +177,8 @@ SIGNS: tuple[Sign, ...] = (
         r"Xid \([^)]*\): (?!(?:13|31|43|45|68|69)\b)\d+",  # those six are a program's
         "fallen off the bus",
         r"GPU(?: [\w:.-]+)? is lost", "GPU_IS_LOST", "cudaErrorDevicesUnavailable", "busy or unavailable",
-        r"No \w+ GPUs are available", "no CUDA-capable device", r"\b[Ee]rror (?:100|304|802|999)\b",
+        r"No \w+ GPUs are available", "no CUDA-capable device",
+        r"(?i:cuda|nvml|driver).*\b[Ee]rror (?:100|304|802|999)\b",
         "Failed to infer device type",
         "system not yet initialized", "[Ff]abric ?[Mm]anager.*(?:not|fail|error)", "CUDA unknown error",
         "CUDA error: unknown error", "CUDA driver initialization failed", r"cudaGetDeviceCount\(\)\..*Error \d+:",
@@ -204,6 +206,13 @@ SIGNS: tuple[Sign, ...] = (
         r"Arrow(?:Invalid|TypeError|KeyError|IndexError|NotImplementedError|CapacityError)\b", "[Dd]ata files? must be",
         "Parquet magic bytes",
         "DatasetGenerationError", r"FileNotFoundError: .*\.(?:parquet|jsonl?)\b",
+    ),
+    _sign(
+        End.DATA_UNUSABLE, "vllm-project/vllm, huggingface/transformers",
+        r"^jinja2\.(?:\w+\.)?TemplateError: ",
+        starting=True,
+        advice="the model's chat template refuses these messages, and says why: correct the data (roles, their order), "
+        "or give the tokenizer another chat_template",
     ),
     _sign(
         End.PROMPT_TOO_LONG, "vllm-project/vllm",
@@ -240,7 +249,7 @@ SIGNS: tuple[Sign, ...] = (
         "mismatched input", "extraneous input", "token recognition error", "Ambiguous value for argument",
         "looks like a config group override", r"Interpolation(?:Key|Resolution|\w*)Error", "Missing mandatory value",
         r"^[\w.]*Error: \[[\w.]+\] (?:Please|You have|Cannot)", "Please set at least one of",
-        "Error locating target", r"TypeError: \w*(?:Config|Args)\.__init__\(\) got an unexpected keyword",
+        "Error locating target", r"TypeError(?:: |\(.)\w*(?:Config|Args)\.__init__\(\) got an unexpected keyword",
         r"ValidationError: \d+ validation errors? for \w*(?:Config|Args)\b", "GPU memory utilization must be",
         r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w '\"-]*"
         r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend|option|engine|algorithm)\b",
@@ -303,10 +312,10 @@ SIGNS: tuple[Sign, ...] = (
         "Couldn't instantiate the backend tokenizer", r"Tokenizer class \S+ does not exist",
         "does not appear to have a file", r"\bno file named \S+.*found in", "Cannot find any model weights",
         "untagged enum ModelWrapper", "no module or parameter named", r"KeyError: '[\w.]*\blayers\.\d+\.",
-        "size mismatch for ", "in loading state_dict", "while deserializing header", "rope_scaling",
+        "size mismatch for ", "in loading state_dict", "while deserializing header", "<raised>rope_scaling",
         "is not the path to a directory containing a file", "Unable to load weights", "[Cc]annot find the config",
         "Trying to set a tensor of shape",
-        r"KeyError: .* \(in \S*(?:transformers|vllm/model_executor)/", "HeaderTooLarge", "trust_remote_code",
+        r"KeyError: .* \(in \S*(?:transformers|vllm/model_executor)/", "HeaderTooLarge", "<raised>trust_remote_code",
         "contains custom code which must be executed", "[Ii]nvalid load key",
     ),
     _sign(End.INVALID_OVERRIDE, "verl-project/verl", "<refused>[Mm]ust be one of \\W"),  # of the model's own, too
@@ -331,22 +340,23 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NCCL_TIMEOUT, "hiyouga/LlamaFactory#7396, open-mmlab/mmpretrain#1837",
-        r"(?:NCCL|c10d|collective(?!_rpc)).*(?:time-?d? ?out|[Tt]iming out|hang\b)", "[Ww]atchdog caught collective",
-        "detected by watchdog",
+        r"(?:NCCL|c10d|collective(?!_rpc)).*(?:time-?d? ?out|[Tt]iming out|(?<!cause a )hang\b)",
+        "[Ww]atchdog caught collective", "detected by watchdog",
         rank=Rank.EFFECT,
     ),
     _sign(
         End.PEER_LOST, "pytorch/pytorch",
-        r"gloo\b.*(?:[Cc]onnection|[Tt]imed out|[Pp]eer)", "Gloo connect", "DistStoreError", "DistNetworkError",
+        r"gloo\b.*(?:[Cc]onnection|[Tt]imed out|[Pp]eer|find address)", "Gloo connect",
+        "DistStoreError", "DistNetworkError",
         "TCPStore.*(?:failed|[Cc]onnection|recv|timed out)", "(?:sendBytes|recvValue|recvVector) failed",
         r"Rendezvous\w*Error", "connection to the C10d store has failed",
-        "waiting for clients", r"wait timeout after \d+ ?ms",
+        "waiting for clients", "failed to pass monitoredBarrier", r"wait timeout after \d+ ?ms",
         rank=Rank.EFFECT,
     ),
     _sign(
         End.NCCL_ERROR, "vllm-project/vllm#10626, llm-d/llm-d#352",
         r"\bNCCL [Ee]rror", "retrieving ncclUniqueId", "nccl(?:System|Remote|Internal|UnhandledCuda)Error",
-        "DistBackendError", "NCCL communicator was aborted",
+        r"(?<!c10::)DistBackendError", "NCCL communicator was aborted",
         "NET/(?:OFI|IB) .*(?:rror|fail)", r"ibv_\w+ failed", r"\bEFA\b.*(?:unresponsive|error|fail)",
         "libfabric.*(?:error|fail)",
         rank=Rank.EFFECT,
@@ -374,8 +384,7 @@ SIGNS: tuple[Sign, ...] = (
     ),
     _sign(
         End.NOT_ENOUGH_GPUS, "verl-project/verl#2515, ray-project/kuberay#3414",
-        r"Total available GPUs \S+ is less than", "resource request cannot be scheduled",
-        "No available node types can fulfill",
+        r"Total available GPUs \S+ is less than",
         "[Pp]lacement group.*(?:timed? ?out|infeasible|cannot be (?:created|scheduled|fulfilled)|not (?:be )?ready)",
         "Cannot provide a placement group", "[Tt]ime-?out.*placement group", "not enough (?:GPUs|resources)",
         r"(?:required|requested|desired)\b.*\bGPUs exceeds?\b",
@@ -456,6 +465,11 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.NCCL_ERROR, "NVIDIA/nccl",
         "NCCL WARN",
+        rank=Rank.VAGUE,
+    ),
+    _sign(
+        End.NOT_ENOUGH_GPUS, "ray-project/kuberay#3414",  # said of every start while the workers join
+        "resource request cannot be scheduled", "No available node types can fulfill",
         rank=Rank.VAGUE,
     ),
     _sign(

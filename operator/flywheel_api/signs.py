@@ -3,7 +3,8 @@
 The lines come from many processes at once, and one failure has many echoes. So the log is read from its end upwards.
 A CAUSE stands where it is met. An EFFECT is often another process's reaction (NCCL's watchdog, a lost actor): it stands
 unless a cause lies above it. What a CLIENT says of a server gives way to what ended the server, and what is VAGUE to
-all of these. An ECHO says nothing itself ("see root cause above"). An exception that is not in the table ends the
+all of these, and so is whatever a program logs as information or a warning: it went on (and nothing of that is final).
+An ECHO says nothing itself ("see root cause above"). An exception that is not in the table ends the
 reading, unless Python says that another one led to it. A step that was trained ends it too: the run survived whatever
 was said before. Refusals in words that nobody listed count only where nothing was trained yet.
 """
@@ -14,7 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from flywheel_api.causes import Cause
+from flywheel_api.causes import FINAL_CAUSES, Cause
 from flywheel_api.ends import MEANINGS, End
 from flywheel_api.sign_table import SIGNS, Rank, Sign
 
@@ -24,6 +25,10 @@ _SPEECH = re.compile(  # what a reward function prints of a sample: the words of
     r"(?:Solution string|Model response|Question|Response|Answer):",
     re.I,
 )
+_WENT_ON = re.compile(  # what programs say when they go on: Python's warnings, and lines that say so themselves
+    r"^(?:\S+: )?\w*Warning: |^warnings\.warn\(|won't affect Ray|entering retry loop|in use, trying port"
+)
+_MILD = re.compile(r"(?:DEBUG|INFO|WARNING)\b|\[?[IW]\d{4} ")  # levels of Python's and of Google's loggers
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception|"
     r"(?<=exceptions\.)[A-Z]\w+|(?<=errors\.)[A-Z]\w+)(?::\s|$)"
@@ -38,7 +43,7 @@ _TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PREFIX = re.compile(
     r"\((?!raylet|autoscaler|gcs)[\w.:\-]+ pid=\d+(?:, ip=(?P<ip>[0-9a-fA-F.:]+))?\)\s*"
-    r"|\[rank\d+\]:(?:\[[EWIF][^\]]*\])?\s*"
+    r"|\[rank\d+\]:(?:\[[EF][^\]]*\])?\s*"
     r"|(?:ERROR|WARNING|CRITICAL|INFO)\s+(?:\d\d-\d\d [\d:.]+ )?\[[^\]]*\]\s*"
 )
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
@@ -64,6 +69,7 @@ class Reading:
 class _Line:
     text: str
     address: str | None
+    mild: bool = False  # of a level below an error's
 
 
 @dataclass(frozen=True)
@@ -157,15 +163,18 @@ def _with_source(lines: Sequence[_Line], index: int) -> _Line:
 
 
 def _met(line: _Line, trained: bool) -> _Met | None:
-    if _SPEECH.match(line.text):
+    if _SPEECH.match(line.text) or _WENT_ON.search(line.text):
         return None
     text = _QUOTED.sub("", line.text) if line.text.startswith("ValueError: ") else line.text
     for sign in SIGNS:
         if not (sign.starting and trained) and sign.pattern.search(text):
+            if line.mild and MEANINGS[sign.end].cause in FINAL_CAUSES:
+                return None
             raised = _EXCEPTION.match(line.text)
-            return _Met(line, sign.rank, sign, raised.group(1) if raised else "")
+            rank = max(sign.rank, Rank.VAGUE) if line.mild else sign.rank
+            return _Met(line, rank, sign, raised.group(1) if raised else "")
     raised = _EXCEPTION.match(line.text)
-    return _Met(line, None, None, raised.group(1)) if raised else None
+    return _Met(line, None, None, raised.group(1)) if raised and not line.mild else None
 
 
 def _is_torn_down(met: _Met, lines: Sequence[_Line], index: int) -> bool:
@@ -206,10 +215,12 @@ def _reading(end: End, advice: str, line: _Line) -> Reading:
 def _cleaned(raw: str) -> list[_Line]:
     """Lines without colours and without the marks of whoever passed them on; none when nothing is left."""
     text, address = _ANSI.sub("", raw).strip(), None
+    mild = _MILD.match(text) is not None
     while (mark := _PREFIX.match(text)) is not None and mark.end():
         address = mark.group("ip") or address
         text = text[mark.end() :]
-    return [_Line(text, address)] if text else []
+        mild = mild or _MILD.match(text) is not None
+    return [_Line(text, address, mild)] if text else []
 
 
 def _last(lines: Sequence[_Line]) -> _Line:

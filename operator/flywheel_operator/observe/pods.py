@@ -197,8 +197,8 @@ def of_container(state: dict[str, Any], who: str) -> Evidence | None:
     told = _told(message)
     if told is not None:
         return Evidence(Rank.TOLD, told, at)
-    if reason == "OOMKilled":
-        return Evidence(Rank.KILLED, known(End.OOM_KILLED, who, f"OOMKilled (exit code {code})"), at)
+    if reason == "OOMKilled" or "container init was OOM-killed" in message:
+        return Evidence(Rank.KILLED, known(End.OOM_KILLED, who, f"{reason} (exit code {code})"), at)
     if code in CAUSE_OF_EXIT and code != ExitCode.APP:
         return Evidence(Rank.TOLD, of_exit(code, who), at)
     end = _end_of(code, str(reason), message)

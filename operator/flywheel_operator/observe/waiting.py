@@ -31,6 +31,9 @@ _MISSING = re.compile(
     r'(?:secret|configmap|persistentvolumeclaim) "[^"]*" not found|non-?existent (?:secret|config) key|'
     r"hostPath type check failed"
 )
+_PASSING_TAINT = re.compile(  # of nodes that come or go, by kubelet, cloud, autoscalers, and agents that start on them
+    r"taint \{(?:node\.(?:kubernetes|cloud)|karpenter\.sh/|[^}]*(?:ClusterAutoscaler|not-?ready|startup))"
+)
 _SANDBOX = "its sandbox, network and volumes are being made"
 
 
@@ -138,7 +141,7 @@ class _Problem:
 
 
 _PROBLEMS = (
-    _Problem(re.compile(r"CreateContainerError.*(?:deadline exceeded|reserved|in use)", re.S), False, Cause.INFRA),
+    _Problem(re.compile(r"CreateContainer.*(?:timed out|deadline exceeded|reserved|in use)", re.S), False, Cause.INFRA),
     _Problem(podfacts.NO_COMMAND, True, Cause.VALIDATION),
     _Problem(re.compile(r"CreateContainerConfigError|HookError|InvalidEnv"), True, Cause.APP),
     _Problem(re.compile(r"Error\b|ContainerCannotRun"), True, Cause.INFRA),
@@ -270,7 +273,7 @@ def _of_condition(condition: dict[str, Any], pod: str) -> Iterator[Wait]:
 
 def _unschedulable(text: str, message: str) -> Wait:
     """Capacity, unless only a person can make a node fit. An autoscaler may make one that matches a selector."""
-    nodes = re.search(r"Insufficient|Too many pods|node affinity/selector|taint \{node\.(?:kubernetes|cloud)", message)
+    nodes = re.search(r"Insufficient|Too many pods|node affinity/selector", message) or _PASSING_TAINT.search(message)
     if nodes is None and "untolerated taint" in message:
         more = "; add tolerations (config.<flavour>.trainer.pod.tolerations, or podTemplate.tolerations)"
         return Wait(text + more, True, Cause.APP, Reason.CAPACITY, weight=6)

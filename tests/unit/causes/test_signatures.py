@@ -42,6 +42,19 @@ def test_logs(case: Case) -> None:
     assert error.node == case.get("node")
 
 
+ENDS = {
+    "WorkerDied": "ray.exceptions.ActorDiedError: The actor died unexpectedly before finishing this task.",
+    "NcclTimeout": "[rank1]:[E1120 x.cpp:633] Watchdog caught collective operation timeout: WorkNCCL(SeqNum=2)",
+    "ServiceUnavailable": "(TaskRunner pid=5) httpx.ConnectError: All connection attempts failed",
+}
+
+
+@pytest.mark.parametrize("line", (HERE / "startup.txt").read_text().splitlines())
+@pytest.mark.parametrize("reason", ENDS)
+def test_what_programs_write_while_all_is_well_is_no_cause(line: str, reason: str) -> None:
+    assert diagnose(1, [line, ENDS[reason]]).reason == reason
+
+
 SHORT = {"reason", "message", "phase", "target", "unschedulable", "gated", "conditions"}
 
 
