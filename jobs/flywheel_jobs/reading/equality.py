@@ -44,7 +44,7 @@ def equal_values(one: Value, other: Value) -> bool:
     if one.unit and other.unit and one.unit != other.unit and not (one.name and other.name and one.name != other.name):
         return _same_amount(one, other) or _as_relations(one, other)
     if one.name and other.name and one.name != other.name:
-        return _as_relations(one, other)
+        return "(" not in one.name + other.name and _as_relations(one, other)
     if Kind.RELATION in (one.kind, other.kind):
         return _as_relations(one, other)
     if {one.kind, other.kind} <= {Kind.NUMBER, Kind.SCALAR}:
@@ -66,7 +66,9 @@ def equal_values(one: Value, other: Value) -> bool:
 
 
 def _same_amount(one: Value, other: Value) -> bool:
-    """Whether two numbers with units are one quantity: `1 km` and `1000 metres`."""
+    """Whether two numbers with units are one quantity: `1 km` and `1000 metres`; `$25` is an hour's, too."""
+    if one.unit[0] in CURRENCIES and "/" in one.unit + other.unit and "/" not in min(one.unit, other.unit, key=len):
+        return one.unit[0] == other.unit[0] and _same_scalar(one, other)
     some, others = (size(v.unit) if v.number is not None else None for v in (one, other))
     if some is None or others is None or some[0] != others[0]:
         return _same_angle(one, other)
@@ -167,8 +169,9 @@ def normal_form(answer: str) -> str:
 def _form(value: Value) -> str:
     if value.kind is Kind.NUMBER:
         number = value.number or Fraction(0)
-        if value.unit in CURRENCIES:
-            return f"{'-' * (number < 0)}{value.unit}{abs(number)}"
+        money, per, each = value.unit.partition("/")
+        if money and money in CURRENCIES:
+            return f"{'-' * (number < 0)}{money}{abs(number)}{per}{each}"
         return f"{number} {value.unit}".rstrip()
     forms = [_form(part) for part in value.parts]
     if len({part.name for part in value.parts}) > 1:

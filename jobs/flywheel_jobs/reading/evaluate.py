@@ -1,7 +1,9 @@
 """Values of expressions at sample points, by which they are told apart.
 
 Two expressions are the same when they have the same value, to AGREE digits, at every one of POINTS points of their
-variables. A variable's value is fixed by its name, so that it is the same in every expression.
+variables. A variable's value is fixed by its name, so that it is the same in every expression. At the first points all
+are positive; at the others some are not, and there only values that are real count: |x| is no x, while the domains of
+ln(x^2) and of 2 ln x are not compared.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ from typing import Any
 from flywheel_jobs.reading.expr import Node, Unreadable
 
 DIGITS, AGREE = 60, 40
-POINTS = 3
+POINTS, POSITIVE = 4, 2
 _INFINITE = float("inf")
 _PERIODIC = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
 _PLAIN = frozenset({"ln", "sqrt", "floor", "ceil", "sinh", "cosh", "tanh"})
@@ -30,14 +32,19 @@ class Values:
 
     def same(self, other: Values) -> bool:
         """Equal to AGREE digits at every point."""
-        return all(_close(a, b) for a, b in zip(self.at, other.at, strict=True))
+        return all(_close(a, b) for a, b in self._beside(other))
 
     def proportional(self, other: Values) -> int:
         """The sign of k where other = k * self at every point with a real k; 0 where there is no such k."""
-        ratios = [b / a for a, b in zip(self.at, other.at, strict=True) if 1e-30 < abs(a) < _INFINITE]
-        if len(ratios) < POINTS or not all(_close(ratios[0], r) for r in ratios) or abs(ratios[0].imag) > 1e-30:
+        pairs = self._beside(other)
+        ratios = [b / a for a, b in pairs if 1e-30 < abs(a) < _INFINITE]
+        if len(ratios) < len(pairs) or not all(_close(ratios[0], r) for r in ratios) or abs(ratios[0].imag) > 1e-30:
             return 0
         return int(ratios[0].real > 0) - int(ratios[0].real < 0)
+
+    def _beside(self, other: Values) -> list[tuple[Any, Any]]:
+        pairs = list(zip(self.at, other.at, strict=True))
+        return pairs[:POSITIVE] + [(a, b) for a, b in pairs[POSITIVE:] if not a.imag and not b.imag]
 
 
 def _close(a: Any, b: Any) -> bool:
@@ -62,10 +69,10 @@ def values(node: Node) -> Values:
 
 @lru_cache(maxsize=1024)
 def _sample(name: str, point: int) -> Fraction:
-    """The value of a variable at a point; some are negative at the last."""
+    """The value of a variable at a point: negative at one of the last two; neighbours in the alphabet take turns."""
     digest = hashlib.sha256(f"{name}/{point}".encode()).digest()
     size = Fraction(int.from_bytes(digest[:12], "big"), 1 << 96) * 3 + Fraction(1, 3)
-    return -size if point == POINTS - 1 and digest[12] & 1 else size
+    return -size if point == POSITIVE + ord(name[-1]) % 2 else size
 
 
 def _value(mp: Any, node: Node, point: int) -> Any:
@@ -79,6 +86,9 @@ def _value(mp: Any, node: Node, point: int) -> Any:
             return {"pi": +mp.pi, "e": +mp.e, "i": mp.mpc(0, 1), "oo": mp.inf}[name]
         case ("neg", inner):
             return -_value(mp, inner, point)
+        case ("f", "f", inner):  # any function will do that has no laws
+            argument = _bounded(_value(mp, inner, point), 1e8)
+            return mp.cos(argument) + argument**3 * _value(mp, ("v", "f"), point)
         case ("f", name, inner):
             return _apply(mp, name, _value(mp, inner, point))
         case (operator, one, other):

@@ -157,7 +157,7 @@ class _Parser:
         if token in ("(", "{", "[", "⌊", "⌈", "|"):
             return self._bracketed(token, depth)
         if token.isalpha() and token.isascii():
-            return self._named(token)
+            return self._named(token, depth)
         if token[0] == "\\" and token[1:].isalpha():
             return self._command(token[1:], depth)
         raise Unreadable(token)
@@ -168,7 +168,9 @@ class _Parser:
         wrapped = {"⌊": "floor", "⌈": "ceil", "|": "abs"}.get(opening)
         return ("f", wrapped, node) if wrapped else node
 
-    def _named(self, name: str) -> Node:
+    def _named(self, name: str, depth: int) -> Node:
+        if name == "f" and self.peek() == "(":  # of a function that nobody knows: `f(2)` is no twice f
+            return ("f", "f", self._bracketed(self._next(), depth))
         if name in ("e", "i") and self.peek() != "_":
             return ("c", name)
         return ("v", name + self._subscript())

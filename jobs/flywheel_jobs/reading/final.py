@@ -18,13 +18,13 @@ _TAG = re.compile(r"<(/?)(?:final_)?answer(?:\s[^<>]{0,80})?>", re.IGNORECASE)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _HASHES = re.compile(r"(?<![^\s*>])####[ \t]*(?!#)")
 _PHRASE = re.compile(
-    r"\b(?:final(?:\s+answer)?|answer|correct\s+(?:option|choice))\b[*_:\s]{0,8}"
+    r"\b(?:final(?:\s+answer)?|answer(?:\s+to\s+th(?:e|is)\s+(?:question|problem))?|correct\s+(?:option|choice))\b[*_:\s]{0,8}"
     r"(?:\bis\b|=|:|\bshould\s+be\b|(?<=\n))[*_:\s]{0,8}|答案\s*(?:[是为][：:]?|[：:])\s*",
     re.IGNORECASE,
 )
 _LAST = 8  # marks of one kind that are looked at, from the end; only the last that holds an answer counts
 _NESTED = 4
-_TAIL = re.compile(r"\.?\s+I hope it is correct\.?\s*$")
+_TAIL = re.compile(r"\.?\s+I hope it is correct\.?\s*$|,?\s+(?:because|since)\s.*", re.DOTALL)
 
 
 @dataclass(frozen=True)

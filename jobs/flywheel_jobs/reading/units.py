@@ -43,7 +43,7 @@ _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
 CURRENCIES = "$€£¥"
 _FACTORS: dict[str, int | Fraction] = {
     "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12,
-    "percent": Fraction(1, 100),
+    "percent": Fraction(1, 100), "pct": Fraction(1, 100),
 }  # fmt: skip
 _STOP = frozenset(
     {"squared", "cubed", "factorial", "halves", "half", "third", "thirds", "quarter", "quarters", "fourth", "fourths",
@@ -53,9 +53,22 @@ _STOP = frozenset(
      "undefined", "otherwise", "infinity", "power", "choose", "for", "when", "where", "with", "the", "sin", "cos",
      "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
 )  # fmt: skip
+_CLAUSE = (
+    "is are was were will would can could should but then because since though while from onto into off out upto until "
+    "till before after below above within between without per none non nor any some zero one two three four five six "
+    "seven eight nine ten eleven twelve twenty thirty forty fifty sixty seventy eighty ninety double twice triple "
+    "only unless except also"
+)
+_NO_NOUN = _STOP | frozenset(_CLAUSE.split()) | _FACTORS.keys()
+_PHRASE = re.compile(r"(?P<value>.*[\d)}\]]) (?P<what>[A-Za-z]{2,}(?: [A-Za-z]{2,}){1,3})")
+_BESIDES = re.compile(  # words around what is counted, which say nothing of how much it is
+    r"^(?:more|additional|extra|remaining) |"
+    r" (?:old|long|tall|wide|deep|high|thick|away|left|remaining|altogether|in (?:total|all))$"
+)
+_RATE = re.compile(r"(?P<money>.*?)(?: ?/ ?| per | an? )(?P<each>[a-z]{2,})|(?P<one>.*?) each")
 _WORD = r"(?:°[CF]?|¢|€|£|¥|₹|[A-Za-z]+)"
 _POWERED = rf"(?:square |cubic |sq\.? )?{_WORD}(?:\s*\^\s*\{{?-?[1-9]\}}?)?"
-_COUNTS = "|".join(word for word in _FACTORS if word != "percent")
+_COUNTS = "|".join(word for word in _FACTORS if word not in ("percent", "pct"))
 _UNIT = re.compile(
     rf"(?P<value>.*[\d)}}\]]|.*\\pi|.*\d (?:{_COUNTS}))\s*(?P<unit>{_POWERED}(?:\s*(?:/|per)\s*{_POWERED})?)"
 )
@@ -72,6 +85,10 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
     unit = _KNOWN.get(money["unit"], money["unit"]) if money else ""
     if money:
         text = money["sign"] + money["value"]
+        rate = _RATE.fullmatch(text)
+        if rate and rate["each"] not in _NO_NOUN:
+            text, each = rate["money"] or rate["one"], rate["each"]
+            unit += f"/{_KNOWN.get(each, each)}" if each else ""
     factor = Fraction(1)
     while (
         text and text[-1].isalpha() and (word := text.rpartition(" ")[2].lower()) in _FACTORS and word != text.lower()
@@ -79,6 +96,8 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
         factor *= _FACTORS[word]
         text = text[: -len(word)].rstrip()
     found = _UNIT.fullmatch(text) if not unit else None
+    if found is None and not unit and (phrase := _PHRASE.fullmatch(text)) and (what := _counted(phrase["what"])):
+        return phrase["value"], what, factor
     if found is None or (found["unit"] == "°" and _LETTER.search(found["value"])):  # of an angle inside an expression
         return text, unit, factor
     value, named = found["value"], _unit(found["unit"], spaced=text[len(found["value"])] == " ")
@@ -89,6 +108,18 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
         factor *= _FACTORS[before]
         value = value[: -len(before)].rstrip()
     return value, named, factor
+
+
+def _counted(words: str) -> str:
+    """What a phrase behind a number counts: `years old` years, `more red marbles` red marbles; nothing for a clause."""
+    what, bare = words.lower(), ""
+    while what != bare:
+        bare, what = what, _BESIDES.sub("", what)
+    several = what.split()
+    if len(several) == 1:
+        return _one(what, spaced=True) or ""
+    counts = all((len(w) > 2 and w not in _NO_NOUN) or w == "of" for w in several)
+    return what.removesuffix("s") if counts else ""
 
 
 def size(unit: str) -> tuple[str, Fraction] | None:

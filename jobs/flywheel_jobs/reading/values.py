@@ -51,6 +51,9 @@ _CHOOSE = re.compile(
     r"|(?<![\w.\\])(\d{1,4})([CP])(\d{1,4})(?![\w.])"
 )
 _NAME = re.compile(NAME)
+_OF_ONE_VALUE = re.compile(  # what a value may be said of besides: a variable, f(2), P(A), a side AB, an angle, a word
+    rf"{NAME}|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}|\\angle ?[A-Z]{{1,3}}|[A-Z][a-z]{{2,}}(?: [a-z]+){{0,2}}"
+)
 _RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
 _OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
 _AND = re.compile(r"\band\b|\\land(?![a-zA-Z])")
@@ -155,7 +158,7 @@ def _related(text: str, depth: int) -> Value | None:
 
 def _equation(text: str, sides: list[str], depth: int) -> Value | None:
     value = _read(sides[-1], depth + 1)
-    if _NAME.fullmatch(sides[0]) and not _mentions(value, sides[0]):
+    if _OF_ONE_VALUE.fullmatch(sides[0]) and not _mentions(value, sides[0]):
         return _named(sides[0], value)
     if all(_holds(side, value) for side in sides[:-1]):
         return value
@@ -246,6 +249,8 @@ def _several(text: str, depth: int) -> Value | None:
     )
     if len(parts) > 1 and all(p.strip() for p in parts):
         found = _collection(Kind.SET, text, "", parts, depth)
+        if found and _OR.search(text) and all(p.kind is Kind.CHOICE or (p.node or "n")[0] == "v" for p in found.parts):
+            return Value(Kind.OTHER, text)  # who names two options has not chosen; `p or q` is no `p and q`
         return (_AND.search(text) and _between(found)) or _side_by_side(found, bool(_OR.search(text)))
     if text.count(r"\pm") == 1:
         both = [text.replace(r"\pm", sign) for sign in ("+", "-")]

@@ -62,7 +62,11 @@ def test_votes_on_the_corpus_fall_into_the_blocks() -> None:
 @pytest.mark.parametrize(
     ("bare", "dressed"),
     [("3", "x=3"), ("12", "12 cm"), ("12", "\\$12"), ("90", "90^\\circ"), ("2x+1", "y=2x+1"), ("5", "5 apples"),
-     ("12", "12\\text{ cm}^2"), ("-2", "x=-2"), ("(3,\\infty)", "x>3"), ("\\frac12", "0.5 m/s")],
+     ("12", "12\\text{ cm}^2"), ("-2", "x=-2"), ("(3,\\infty)", "x>3"), ("\\frac12", "0.5 m/s"),
+     ("14", "14 years old"), ("14 years", "14 \\text{ years old}"), ("20", "20 more pages"), ("12", "12 apples left"),
+     ("4", "4 slices of pizza"), ("25", "$25 per hour"), ("\\$25", "25 dollars per hour"), ("1.5", "\\$1.50 each"),
+     ("5", "AB = 5"), ("1/2", "P(A)=0.5"), ("5", "f(2)=5"), ("30", "\\angle ABC = 30^\\circ"),
+     ("12", "\\text{Area}=12")],
 )  # fmt: skip
 def test_bare_equals_dressed(bare: str, dressed: str) -> None:
     assert equal(bare, dressed) and equal(dressed, bare)
@@ -83,6 +87,11 @@ def test_bare_equals_dressed(bare: str, dressed: str) -> None:
         ("(A) and (C)", "A"), ("(A), (C)", "A"), ("(A)(B)", "A"), ("A. Paris", "A. London"),
         ("2+2=5", "5"), ("C(5,2)=12", "12"), ("5C2", "5"), ("5 C", "5C2"), ("A5C2", "10"), ("1/3 = 0.33", "0.33"),
         ("①", "1"), ("1:2", "2:4"), ("12 or 13", "12"), ("5 am", "5 pm"),
+        ("A or C", "A, C"), ("p \\lor q", "p \\land q"), ("5 pct", "5"),
+        ("f(2)=10", "f(1)=5"), ("f(2)>10", "f(1)>5"), ("f(2)+f(3)", "5f"), ("f(x)^2", "f(x^2)"), ("P(2)=4", "P(1)=2"),
+        ("|z|", "z"), ("|x|", "x"), ("\\sqrt{t^2}", "t"), ("14 years old", "14 months old"), ("5 is wrong", "5"),
+        ("7 red marbles", "7 blue marbles"), ("5 if even", "5"), ("3 more than twice", "3"), ("5 or more", "5"),
+        ("$25 per hour", "$25 per day"), ("$25 per hour", "25 km per hour"), ("$25 each", "€25 each"),
     ],
 )  # fmt: skip
 def test_never_equal(one: str, other: str) -> None:

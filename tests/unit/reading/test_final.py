@@ -30,6 +30,8 @@ from flywheel_jobs.rewards import math
         ("<think>\\boxed{1}</think> 13", "13"), ("<think>\\boxed{1}", ""), ("<answer></answer>", ""), ("", ""),
         (" 12 \n", "12"), ("x" * 300, ""), ("\\boxed{never closed", "\\boxed{never closed"),
         ("<answer>A or B or C</answer>", "A or B or C"),
+        ("The answer to the question is 5.", "5."), ("The answer is 5 because 2+3=5.", "5"),
+        ("Answer: B, since A is not even", "B"), ("The answer is 14 years old.", "14 years old."),
     ],
 )  # fmt: skip
 def test_final_answer(written: str, answer: str) -> None:
