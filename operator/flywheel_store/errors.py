@@ -180,7 +180,8 @@ _ANSWERS = (
     _kind(r"^NoSuchBucket$", (), StoreProblem, Reason.BUCKET_NOT_FOUND,
           "bucket {bucket!r} does not exist at {where}: create it"),
     _kind(
-        r"AccountProblem|Suspended|NotSignedUp|Payment|InvalidPayer|OptInRequired",
+        r"AccountProblem|Suspended|NotSignedUp|Payment|InvalidPayer|OptInRequired|Arrear|Overdue|BillingDisabled"
+        r"|(?:User|Account)Disabled?",
         (402,),
         StoreUnavailable,
         Reason.STORE_DENIED,
@@ -194,7 +195,7 @@ _ANSWERS = (
         "the object lies in an archive of the store at {where} ({code}): restore it, and take the lifecycle rule that "
         "archives objects below the prefix away from bucket {bucket!r}",
     ),
-    _kind(r"^KMS|KMSKey|XMinioKMS", (), StoreUnavailable, Reason.STORE_DENIED,
+    _kind(r"^(?i:KMS)|KMSKey|KeyDisabled|XMinioKMS", (), StoreUnavailable, Reason.STORE_DENIED,
           "the store at {where} cannot use the key that encrypts bucket {bucket!r} ({code}): see that it is on, and "
           "that kms:GenerateDataKey and kms:Decrypt with it are allowed"),
     _kind(

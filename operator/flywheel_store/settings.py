@@ -32,6 +32,10 @@ _VENDORS = re.compile(  # whose consoles show addresses that begin with the buck
     r"backblazeb2\.com|cloudflarestorage\.com|linodeobjects\.com|vultrobjects\.com|storage\.googleapis\.com)(?::\d+)?$"
 )
 _AWS = re.compile(r"s3(?:[.-](?:dualstack|fips|accelerate))*[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.(?:vpce\.)?amazonaws\.com")
+_REGIONAL = re.compile(  # of the others that say it there; not all of them tell it to who signed for another one
+    r"(?:^|\.)(?:s3|objectstorage)[.-]([a-z0-9-]+)\.(?:wasabisys\.com|backblazeb2\.com|scw\.cloud|io\.cloud\.ovh\.\w+|"
+    r"oraclecloud\.com|ionoscloud\.com)$"
+)
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECASE)
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _SECURE = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
@@ -157,7 +161,7 @@ def _without_bucket(host: str, bucket: str) -> str:
 
 
 def _region_of(host: str) -> str:
-    found = _AWS.search(host)
+    found = _AWS.search(host) or _REGIONAL.search(host.partition(":")[0])
     return found[1] if found else ""
 
 

@@ -49,12 +49,14 @@ _CROWD = (
     r"|server is busy|速率限制"
 )
 _KEY = (
-    r"api.?key (is )?(not valid|invalid|expired)|invalid api.?key|authentication error|location is not supported"
-    r"|security token .{0,40}(expired|invalid)|organization (has been|is) (disabled|suspended)"
+    r"api.?key (is )?(not valid|invalid|expired)|(invalid|incorrect) api.?key|authentication error"
+    r"|location is not supported"
+    r"|security token .{0,40}(expired|invalid)|organization (has been|is) (disabled|suspended|restricted)"
 )
 _MODEL = (
     r"invalid model name|not a valid model|unknown model|no such model|no models? (is |are )?loaded"
     r"|model_not_(available|supported|found)|provider not provided|model id.{0,60} (is invalid|isn.t supported)"
+    r"|endpoint is paused"
     r"|model.{0,90} has been (decommissioned|deprecated|retired|removed)"
     r"|model( ['\"`]?\S{1,80})? (is |was |does )?not (found|exist|available|supported)"
 )

@@ -26,6 +26,7 @@ _SAYS = ("message", "status_msg", "error_msg")
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
+_TEXT_OF = {"text": "text", "output_text": "text", "refusal": "refusal"}  # by the type of a part
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 
 
@@ -180,8 +181,8 @@ def _content(content: object) -> tuple[str | None, str]:
         kind = part.get("type") if isinstance(part, Mapping) else None
         if isinstance(part, str):
             text.append(part)
-        elif kind in ("text", "output_text") and isinstance(part.get("text"), str):
-            text.append(part["text"])
+        elif kind in _TEXT_OF and isinstance(part.get(_TEXT_OF[kind]), str):
+            text.append(part[_TEXT_OF[kind]])
         elif kind in ("thinking", "reasoning"):
             inner = part.get("thinking", part.get("reasoning", part.get("text")))
             thought.append(_content(inner)[0] or "")

@@ -55,6 +55,25 @@ def test_endpoints(endpoint: str, secure: str, expected: tuple[str, bool]) -> No
     S3Bucket(found)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "region"),
+    [
+        ("s3.eu-central-1.amazonaws.com", "eu-central-1"),
+        ("flywheel.s3.us-west-004.backblazeb2.com", "us-west-004"),
+        ("s3.fr-par.scw.cloud", "fr-par"),
+        ("s3.gra.io.cloud.ovh.net", "gra"),
+        ("ns.compat.objectstorage.eu-frankfurt-1.oraclecloud.com:443", "eu-frankfurt-1"),
+        ("s3.amazonaws.com", ""),
+        ("s3-accelerate.amazonaws.com", ""),
+        ("s3.wasabisys.com", ""),
+        ("nyc3.digitaloceanspaces.com", ""),
+        ("s3.team.svc:9000", ""),
+    ],
+)
+def test_the_region_that_an_address_says(endpoint: str, region: str) -> None:
+    assert both({**GOOD, "endpoint": endpoint}).region == region
+
+
 @pytest.mark.parametrize("key", [key for key in STORE_ENV if key != "caBundle"])
 def test_blanks_and_line_breaks_around_a_value_do_not_count(key: str) -> None:
     values = {**GOOD, "region": "eu-central-1", "prefix": "team", "secure": "true"}
