@@ -254,7 +254,8 @@ SIGNS: tuple[Sign, ...] = (
         r"<raised>\b(?:Unknown|Unsupported|Invalid|Unrecognized) [\w '\"-]*"
         r"(?:estimator|mode|strategy|penalty|manager|scheduler|optimizer|backend|option|engine|algorithm)\b",
         "<refused>(?:[Cc]annot override|[Ee]ither .* or (?:un)?set)",
-        "error: unrecognized arguments", r"\byaml\.(?:scanner|parser|composer|constructor)\.\w+Error",
+        r"\berror: (?:unrecognized arguments|argument \S+: |the following arguments are required)",
+        r"\byaml\.(?:scanner|parser|composer|constructor)\.\w+Error",
     ),
     _sign(
         End.MODULE_MISSING, "verl-project/verl#4482, ray-project/ray#27015",
@@ -266,9 +267,9 @@ SIGNS: tuple[Sign, ...] = (
         End.MODULE_MISSING, "vllm-project/vllm#4207, #19656; flash-attention",
         "cannot open shared object file", "undefined symbol: ", r"\.h(?:pp)?: No such file or directory",
         r"(?:[Cc]annot|[Cc]ould not|[Ff]ailed to|[Uu]nable to) find (?:an? )?(?:C(?:\+\+)? compiler|ptxas|nvcc|gcc)",
-        r"CUDA_HOME\b.*(?:not set|not exist)",
+        r"CUDA_HOME\b.*(?:not set|not exist)", r"No working C(?:\+\+)? compiler",
         r"No such file or directory: '(?:\S*/)?(?:gcc|g\+\+|cc|nvcc|ninja|ldconfig)'",
-        "Ninja is required", "Failed to import transformers",
+        "Ninja is required", r"\b(?:nvcc|ninja|gcc|g\+\+): (?:command )?not found", "Failed to import transformers",
         advice="the image lacks a library, a header or a compiler, or holds one of another version: take the "
         "project's image, or add to yours what the message names",
     ),
@@ -302,7 +303,11 @@ SIGNS: tuple[Sign, ...] = (
     _sign(
         End.TRACKER_UNAVAILABLE, "verl-project/verl",
         r"^wandb\.\S*Error\b", "Run initialization has timed out",
+    ),
+    _sign(
+        End.TRACKER_UNAVAILABLE, "verl-project/verl",
         r"<tracker>.*(?:[Tt]imed out|\b50\d\b|Max retries|[Nn]etwork error|Connection)",
+        rank=Rank.CLIENT,  # it also says so while a run that failed is being ended
     ),
     # ---- the model --------------------------------------------------------------------------------------------------
     _sign(
@@ -462,11 +467,7 @@ SIGNS: tuple[Sign, ...] = (
         r"^Killed$", r"line \d+: +\d+ Killed\b",
         rank=Rank.VAGUE,
     ),
-    _sign(
-        End.NCCL_ERROR, "NVIDIA/nccl",
-        "NCCL WARN",
-        rank=Rank.VAGUE,
-    ),
+    _sign(End.NCCL_ERROR, "NVIDIA/nccl", "NCCL WARN", rank=Rank.VAGUE),
     _sign(
         End.NOT_ENOUGH_GPUS, "ray-project/kuberay#3414",  # said of every start while the workers join
         "resource request cannot be scheduled", "No available node types can fulfill",

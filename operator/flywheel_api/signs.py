@@ -39,7 +39,7 @@ _MARKERS = re.compile(r"[~^ ]+$")  # below the expression that failed
 _QUOTED = re.compile(r"(?<!\w)(?:'[^']* [^']*'|\"[^\"]* [^\"]*\")(?!\w)")  # words that a ValueError quotes are data
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 _STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
-_TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook")
+_TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook|^Exception in thread ")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PREFIX = re.compile(
     r"\((?!raylet|autoscaler|gcs)[\w.:\-]+ pid=\d+(?:, ip=(?P<ip>[0-9a-fA-F.:]+))?\)\s*"
@@ -70,6 +70,7 @@ class _Line:
     text: str
     address: str | None
     mild: bool = False  # of a level below an error's
+    source: str = ""  # the process that wrote it, as Ray names it
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def excerpt(lines: Sequence[str]) -> str:
 
 def _decide(lines: Sequence[_Line], trained: bool) -> _Met | None:
     """The line that tells why, by the rule at the top of this module."""
+    lines = _without_samples(lines)
     trained = trained or any(_STEP.search(line.text) for line in lines)
     best: _Met | None = None
     linked = False  # between the exception below and what comes now stands that one led to the other
@@ -138,6 +140,19 @@ def _decide(lines: Sequence[_Line], trained: bool) -> _Met | None:
             return met
         best = _stronger(best, met)
     return best
+
+
+def _without_samples(lines: Sequence[_Line]) -> list[_Line]:
+    """The lines without those that a process wrote between two marks of a sample: a prompt of several lines."""
+    spoken: set[int] = set()
+    begun: dict[str, int] = {}
+    for index, line in enumerate(lines):
+        if _SPEECH.match(line.text):
+            between = range(begun.pop(line.source, index), index)
+            spoken.update(i for i in between if lines[i].source == line.source and not _STEP.search(lines[i].text))
+            if not line.text.startswith("[score]"):
+                begun[line.source] = index
+    return [line for index, line in enumerate(lines) if index not in spoken]
 
 
 def _stronger(best: _Met | None, met: _Met) -> _Met:
@@ -178,7 +193,7 @@ def _met(line: _Line, trained: bool) -> _Met | None:
 
 
 def _is_torn_down(met: _Met, lines: Sequence[_Line], index: int) -> bool:
-    """Whether an exception was raised while the interpreter was taken down: the true one stands above."""
+    """Whether an exception ended no program, as it was raised in a thread or at the very end: the true one is above."""
     return met.rank is None and any(_TORN_DOWN.search(line.text) for line in lines[max(0, index - 8) : index])
 
 
@@ -214,13 +229,13 @@ def _reading(end: End, advice: str, line: _Line) -> Reading:
 
 def _cleaned(raw: str) -> list[_Line]:
     """Lines without colours and without the marks of whoever passed them on; none when nothing is left."""
-    text, address = _ANSI.sub("", raw).strip(), None
+    text, address, source = _ANSI.sub("", raw).strip(), None, ""
     mild = _MILD.match(text) is not None
     while (mark := _PREFIX.match(text)) is not None and mark.end():
-        address = mark.group("ip") or address
+        address, source = mark.group("ip") or address, mark.group() if " pid=" in mark.group() else source
         text = text[mark.end() :]
         mild = mild or _MILD.match(text) is not None
-    return [_Line(text, address, mild)] if text else []
+    return [_Line(text, address, mild, source)] if text else []
 
 
 def _last(lines: Sequence[_Line]) -> _Line:

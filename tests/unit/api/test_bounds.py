@@ -100,7 +100,7 @@ def test_true_is_no_quantity() -> None:
 def test_keys_of_labels() -> None:
     for good in ("gpu", "nvidia.com/gpu.product", "A_b-c.d", "x" * 63):
         assert label_key(good) == good
-    for bad in ("gpu type", "", "/a", "UP.com/a", "a/b/c", "x" * 64, "-a", "a\n"):
+    for bad in ("gpu type", "", "/a", "UP.com/a", "a/b/c", "x" * 64, "-a", "a\n", "a..b/c", "a.-b/c"):
         with pytest.raises(ValueError, match="is no key of a label"):
             label_key(bad)
 
