@@ -75,6 +75,7 @@ _SPACED_COMMA = re.compile(r",\s")
 _ZERO_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,0\d{2})+(?![\d,])")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
+_TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s*\^)")  # 3 x 10^8
 _MIXED = re.compile(
     r"(?<![\w.)}\]^/*])(\d+)\s*(?: (\d+)\s*/\s*(\d+)|\\frac\s*(?:\{(\d+)\}|(\d))\s*(?:\{(\d+)\}|(\d)))(?![\d.])"
 )
@@ -157,6 +158,7 @@ def _numbers(text: str) -> str:
     text = groups.sub(lambda m: re.sub(r"[ ,'_]", "", m[0]), text)
     if "\\" in text:
         text = _REPEATING.sub(_repeating, text)
+    text = _TIMES_TEN.sub("*", text)
     text = _SCIENTIFIC.sub(r"(\1*10^{\2})", text)
     return _MIXED.sub(_mixed, text)
 

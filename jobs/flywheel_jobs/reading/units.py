@@ -33,10 +33,11 @@ _SIZES: dict[str, tuple[str, Fraction]] = {
         "time": {"second": "1", "minute": "60", "hour": "3600", "day": "86400", "week": "604800"},
         "volume": {"litre": "1", "ml": "0.001"},
         "dollars": {"$": "1", "cent": "0.01"},
+        "months": {"month": "1", "year": "12"},
     }.items()
     for name, size in sizes.items()
 }  # fmt: skip
-"""Units of one measure by what they are of its first. Not those that differ from place to place: ton, gallon, month."""
+"""Units of one measure by what they are of its first. Not those that differ: a ton, a gallon, the days of a month."""
 _AMOUNTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+|'(?=\s*\d)|\"$)")
 _LETTER_LAST = re.compile(r"(?<=\d)\s*([mshgL])(?=$|\s*\^)")
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}

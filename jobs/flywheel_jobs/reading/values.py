@@ -140,7 +140,7 @@ def _related(text: str, depth: int) -> Value | None:
     if member:
         return _named(member[1], _read(member[2].strip(), depth + 1))
     cuts = [m for m in _RELATIONS.finditer(text) if level(text, m.start()) == 0]
-    if not cuts or len(split_top(text, ",")) > 1 or _AND_OR.search(text):
+    if not cuts or len(split_top(text, ",")) > 1 or len(split_top(text, ";")) > 1 or _AND_OR.search(text):
         return None
     starts, ends = [0, *(m.end() for m in cuts)], [*(m.start() for m in cuts), len(text)]
     sides = [text[a:b].strip() for a, b in zip(starts, ends, strict=True)]
@@ -158,7 +158,8 @@ def _related(text: str, depth: int) -> Value | None:
 
 def _equation(text: str, sides: list[str], depth: int) -> Value | None:
     value = _read(sides[-1], depth + 1)
-    if _OF_ONE_VALUE.fullmatch(sides[0]) and not _mentions(value, sides[0]):
+    named = _OF_ONE_VALUE.fullmatch(sides[0]) is not None and not _mentions(value, sides[0])
+    if named and all(_OF_ONE_VALUE.fullmatch(side) or _holds(side, value) for side in sides[1:-1]):  # `x = 2+3 = 5`
         return _named(sides[0], value)
     if all(_holds(side, value) for side in sides[:-1]):
         return value
@@ -207,7 +208,7 @@ def _relation(operator: str, text: str, sides: list[str]) -> Value | None:
 def _inequality(text: str, sides: list[str], operators: list[str]) -> Value | None:
     if len(sides) == 2:
         if operators[0] == "!=":
-            return _relation("!=", text, sides)
+            return _except(sides) or _relation("!=", text, sides)
         if _NAME.fullmatch(sides[1]) and not _NAME.fullmatch(sides[0]):
             sides, operators = sides[::-1], [operators[0].translate(str.maketrans("<>", "><"))]
         if _NAME.fullmatch(sides[0]):
@@ -223,6 +224,13 @@ def _inequality(text: str, sides: list[str], operators: list[str]) -> Value | No
             brackets = ("[" if "=" in operators[0] else "(") + ("]" if "=" in operators[1] else ")")
             return _named(sides[1], Value(Kind.ORDERED, text, brackets=brackets, parts=ends))
     return None
+
+
+def _except(sides: list[str]) -> Value | None:
+    """`x != 2` is all before 2 and all behind it."""
+    name, *_ = [side for side in sides if _NAME.fullmatch(side)] or [""]
+    point = next((n.number for n in (_read(side, MAX_NESTED) for side in sides) if n.number is not None), None)
+    return _named(name, _read(rf"(-\infty,{point})∪({point},\infty)", 0)) if name and point is not None else None
 
 
 def _ray(text: str, operator: str, bound: Value) -> Value:
@@ -242,6 +250,9 @@ def _several(text: str, depth: int) -> Value | None:
     parts = split_top(text, "∪")
     if len(parts) > 1:
         return _collection(Kind.SET, text, "∪", parts, depth)
+    parts = split_top(text, ";")
+    if len(parts) > 1:
+        return _side_by_side(_collection(Kind.SET, text, "", parts, depth), by_or=False)
     parts = (
         [p for piece in _AND_OR.split(text) for p in split_top(piece, ",")]
         if "," in text or _AND_OR.search(text)
@@ -303,7 +314,7 @@ def _bracketed(text: str, depth: int) -> Value | None:
         inner, brackets = text[1:-1], text[0] + text[-1]
     if not brackets or not inner.strip():
         return None
-    parts = split_top(inner, ",")
+    parts = split_top(inner, ";" if ";" in inner else ",")
     if brackets in (r"\{", "{}"):
         if len(parts) == 1 and brackets == "{}":
             return _read(inner.strip(), depth + 1)
