@@ -22,6 +22,7 @@ LABEL_OWNER_UID = "flywheel.dev/owner-uid"
 LABEL_STAGE = "flywheel.dev/stage"
 LABEL_ATTEMPT = "flywheel.dev/attempt"
 NODE_TYPE = "ray.io/node-type"  # head or worker: KubeRay's, on its pods
+ANNOTATION_PAGE = "flywheel.dev/page"  # on a round's RLJob: StageConfig, by which it draws the round's page
 LABEL_POOL = "flywheel.dev/pool"
 LABEL_WEIGHTS = "flywheel.dev/weights"
 FIELD_MANAGER = "flywheel"

@@ -170,7 +170,7 @@ ContentKey = Annotated[str, Field(description="Digest of what the result is made
 
 
 class StageConfig(StatusModel):
-    """What a CPU stage receives, as JSON in FLYWHEEL_STAGE_CONFIG. Holds no secret."""
+    """What a CPU stage receives, as JSON in FLYWHEEL_STAGE_CONFIG, and a training for its page. Holds no secret."""
 
     schema_: Literal["flywheel.dev/stage/v2"] = Field(
         default=STAGE_SCHEMA, alias="schema", description="Kind and version."

@@ -23,12 +23,13 @@ S = TypeVar("S", bound=StatusModel)
 
 @dataclass(frozen=True)
 class Meta:
-    """Identity of the object under reconciliation."""
+    """Identity of the object under reconciliation; `page`: what draws the page of the round that made it."""
 
     name: str
     namespace: str
     uid: str
     generation: int
+    page: str = ""
 
 
 @dataclass(frozen=True)

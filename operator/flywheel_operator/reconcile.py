@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from flywheel_api.base import ApiModel, StatusModel
 from flywheel_api.common import AttemptStatus
 from flywheel_api.conditions import Condition, Reason
-from flywheel_api.names import LABEL_OWNER_UID
+from flywheel_api.names import ANNOTATION_PAGE, LABEL_OWNER_UID
 from flywheel_operator.execute import execute, write_status
 from flywheel_operator.logs import get_logger
 from flywheel_operator.model import Act, Action, Effect, Meta, Note, Object, Plan, Problem
@@ -178,7 +178,8 @@ class Reconciler:
 def meta_of(obj: Object) -> Meta:
     """Identity of an object."""
     m = obj["metadata"]
-    return Meta(m["name"], m["namespace"], m["uid"], int(m.get("generation", 0)))
+    page = (m.get("annotations") or {}).get(ANNOTATION_PAGE, "")
+    return Meta(m["name"], m["namespace"], m["uid"], int(m.get("generation", 0)), page)
 
 
 def _new_attempts(old: Any, new: Any) -> list[AttemptStatus]:

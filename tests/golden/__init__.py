@@ -22,6 +22,7 @@ from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
 from flywheel_api.stages import TRAIN_STAGE, Runs, Stage
 from flywheel_operator.model import Act, Action, Content, Meta, Object, PoolSeen, RLJobSeen, RoundSeen
 from flywheel_operator.plan import content, graph
+from flywheel_operator.reconcile import meta_of
 from flywheel_operator.render import rayjob, rayservice
 from flywheel_operator.render import round as rounds
 from flywheel_operator.settings import OperatorConfig
@@ -81,15 +82,16 @@ def round_objects(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec) -
         if runs is Runs.JOB:
             found.append(body)
         elif runs is Runs.POOL and graph.serves_base(spec):
-            found += pool_objects(config, _child(meta, stage), RolloutPoolSpec.model_validate(body["spec"]))
+            found += pool_objects(config, _identity(body), RolloutPoolSpec.model_validate(body["spec"]))
         elif runs is Runs.RLJOB:
-            found += job_objects(config, _child(meta, stage), RLJobSpec.model_validate(body["spec"]))
+            found += job_objects(config, _identity(body), RLJobSpec.model_validate(body["spec"]))
     return found
 
 
-def _child(meta: Meta, stage: Stage) -> Meta:
-    name = graph.child_of(meta, stage, 1)
-    return Meta(name, meta.namespace, f"uid-of-{name}", 1)
+def _identity(body: Object) -> Meta:
+    """A child's, as its own look reads it."""
+    meta = body["metadata"]
+    return meta_of({"metadata": {**meta, "uid": f"uid-of-{meta['name']}", "generation": 1}})
 
 
 def rendered() -> dict[str, list[Object]]:

@@ -96,8 +96,17 @@ class _Manifests:
             return []
 
 
-def load(config: StageConfig, source: BlobStore, now: datetime | None = None, samples: bool = True) -> ReportModel:
-    """The report of the round as it stood when the stage of `config` began. Without `samples` nothing large is read."""
+def load(
+    config: StageConfig,
+    source: BlobStore,
+    now: datetime | None = None,
+    samples: bool = True,
+    curve: Sequence[CurvePoint] = (),
+) -> ReportModel:
+    """The report of the round as it stood when the stage of `config` began.
+
+    Without `samples` nothing large is read. `curve` is what that stage, a training, has come to since.
+    """
     digests = {s.name: s.manifest for s in config.timeline if s.manifest}
     manifests = _Manifests(source, {**digests, **config.inputs})
     verdict = manifests.result(Stage.GATE, VerdictResult)
@@ -118,7 +127,7 @@ def load(config: StageConfig, source: BlobStore, now: datetime | None = None, sa
         attempts=tuple(_attempt(a, source) for a in config.attempts),
         suites=suites,
         matrix=tuple(verdict.matrix) if verdict else (),
-        trainings=tuple(_trainings(manifests, config)),
+        trainings=tuple(_trainings(manifests, config, curve)),
         difficulty=difficulty(manifests.result(Stage.SOLVE_AGENTIC, SolvedResult)),
         measured=measuring(
             manifests.result(Stage.MEASURE_REASONING, MeasuredResult),
@@ -218,11 +227,12 @@ def _groups(base: SuiteScore | None, candidate: SuiteScore | None) -> Iterator[G
         yield GroupScore(outcome, first.score if first else None, second.score if second else None, n)
 
 
-def _trainings(manifests: _Manifests, config: StageConfig) -> Iterator[Training]:
+def _trainings(manifests: _Manifests, config: StageConfig, running: Sequence[CurvePoint]) -> Iterator[Training]:
     keys = {s.name: s.content_key for s in config.timeline if s.content_key and s.attempt}
     for stage in (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC):
         result = manifests.result(stage, TrainingResult)
-        curve = result.curve if result else _steps(manifests.source, config.owner.namespace, keys.get(stage))
+        curve: Sequence[CurvePoint] = result.curve if result else running if stage is config.stage else ()
+        curve = curve or _steps(manifests.source, config.owner.namespace, keys.get(stage))
         if result is None and not curve:
             continue
         reward = tuple((float(p.step), p.reward) for p in curve if p.reward is not None)

@@ -34,6 +34,7 @@ from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
 from flywheel_jobs.trainer.guard import suspicion
 from flywheel_jobs.trainer.metrics import joined, point_of
 from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Stranding
+from flywheel_jobs.trainer.page import RoundPage
 from flywheel_jobs.trainer.process import Child, start_verl
 from flywheel_jobs.trainer.standalone import ray_settings
 from flywheel_jobs.trainer.sync import Sync
@@ -83,6 +84,7 @@ class Driver:
             self.nodes,
         )
         self.trail = Trail(attempt, self.workspace.root / "tensorboard")
+        self.page = RoundPage(self.store, config.owner, os.environ)
         self.tracking: Tracking | None = None
         self.started = time.monotonic()
         self.stopping = threading.Event()
@@ -186,6 +188,7 @@ class Driver:
         self.sync.start()
         self.nodes.need()
         self._text("starting verl")
+        self.page.refresh(self.history.curve.upto(self.total))
         environment = worker_environment(
             self.spec, str(self.workspace.rollouts), self.mark, os.environ.get(PLUGINS_ENV, "")
         )
@@ -288,6 +291,7 @@ class Driver:
             text += f"; {doubt}"
         self._look(step)
         self.trail.step(point, self.history.rollouts.get(step))
+        self.page.refresh(self.history.curve.upto(step))
         self.attempt.update(
             done=step,
             step=step,

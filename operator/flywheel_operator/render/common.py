@@ -97,4 +97,14 @@ def plain_env(values: dict[str, str]) -> list[Object]:
 
 def config_env(name: str, config: StatusModel) -> Object:
     """A config as JSON in one variable. Configs hold no secret (law 9)."""
-    return {"name": name, "value": json.dumps(config.dump(), sort_keys=True, separators=(",", ":"))}
+    return literal_env(name, config_text(config))
+
+
+def literal_env(name: str, text: str) -> Object:
+    """A variable of exactly that text: Kubernetes reads `$(NAME)` as another variable's value, a Secret's too."""
+    return {"name": name, "value": text.replace("$", "$$")}
+
+
+def config_text(config: StatusModel) -> str:
+    """A config as JSON on one line."""
+    return json.dumps(config.dump(), sort_keys=True, separators=(",", ":"))

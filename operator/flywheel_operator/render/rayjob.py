@@ -11,11 +11,11 @@ from flywheel_api.names import RAYJOB_NAME_LIMIT
 from flywheel_api.resources import RLJOB
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
-from flywheel_api.stages import TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
+from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_CONFIG_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.tracking import TRACKER_KEY_ENV
 from flywheel_operator.model import Action, Meta, Object, RLJobSeen
 from flywheel_operator.plan.retry import bad_nodes
-from flywheel_operator.render.common import config_env, from_secret, labels, metadata
+from flywheel_operator.render.common import config_env, from_secret, labels, literal_env, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
@@ -37,7 +37,7 @@ def ray_job(
         template=spec.pod_template,
         head_template=spec.head_template,
         env=(config_env(TRAIN_CONFIG_ENV, train_config(config, meta, spec, status, seen, action.attempt)),),
-        head_env=_tracker_key(spec),
+        head_env=(*_tracker_key(spec), *_page(meta)),
         labels=marks,
         workers=spec.nodes if spec.gpus_per_node else 0,
         avoid=bad_nodes(status.attempts),
@@ -66,6 +66,11 @@ def _tracker_key(spec: RLJobSpec) -> tuple[Object, ...]:
     """The tracker's key: the driver tells it, whose process is on the head."""
     key = spec.tracking.api_key if spec.tracking else None
     return () if key is None else (from_secret(TRACKER_KEY_ENV, key),)
+
+
+def _page(meta: Meta) -> tuple[Object, ...]:
+    """What the driver draws its round's page with."""
+    return (literal_env(STAGE_CONFIG_ENV, meta.page),) if meta.page else ()
 
 
 def grace_seconds(config: OperatorConfig, spec: RLJobSpec, seen: RLJobSeen) -> int:

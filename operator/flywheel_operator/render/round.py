@@ -9,6 +9,7 @@ from flywheel_api.artifacts import Owner
 from flywheel_api.base import parse_duration
 from flywheel_api.conditions import ConditionType, find_condition
 from flywheel_api.content import ROLES
+from flywheel_api.names import ANNOTATION_PAGE
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.resources import POOL, RLJOB, ROUND
 from flywheel_api.results import Verdict
@@ -19,7 +20,7 @@ from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_operator.model import Action, Meta, Object, RoundSeen
 from flywheel_operator.plan import budget, content, graph
 from flywheel_operator.plan.pool import endpoint_url
-from flywheel_operator.render.common import labels, metadata
+from flywheel_operator.render.common import config_text, labels, metadata
 from flywheel_operator.render.job import key_variable, stage_job
 from flywheel_operator.settings import OperatorConfig
 
@@ -40,7 +41,10 @@ def child(
     if action.kind == POOL.kind:
         return _object(meta, POOL.kind, action, pool_spec(spec, status, stage, stages).dump())
     if action.kind == RLJOB.kind:
-        return _object(meta, RLJOB.kind, action, rljob_spec(spec, status, stage, stages, seen).dump())
+        body = _object(meta, RLJOB.kind, action, rljob_spec(spec, status, stage, stages, seen).dump())
+        page = config_text(stage_config(config, meta, spec, status, seen, action))
+        body["metadata"]["annotations"] = {ANNOTATION_PAGE: page}
+        return body
     return stage_job(config, meta, stage_config(config, meta, spec, status, seen, action), action)
 
 
@@ -92,7 +96,7 @@ def stage_config(
     seen: RoundSeen,
     action: Action,
 ) -> StageConfig:
-    """What a CPU stage receives. Inputs are digests of verified manifests."""
+    """What a CPU stage receives, and a training for the page. Inputs are digests of verified manifests."""
     stage = Stage(action.stage)
     stages = graph.stages_of(spec, status.stages)
     digests = graph.digests_of(stages)
