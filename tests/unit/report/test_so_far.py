@@ -60,7 +60,7 @@ def test_a_page_that_cannot_be_drawn_costs_the_stage_nothing(monkeypatch: pytest
     def broken(*_: object, **__: object) -> None:
         raise ValueError("a curve without an axis")
 
-    monkeypatch.setattr("flywheel_jobs.stages.report.load", broken)
+    monkeypatch.setattr("flywheel_jobs.report.page.load", broken)
     assert run(Store(MemoryBucket())) is None
 
 
