@@ -19,7 +19,7 @@ from flywheel_api.stages import HUB_TOKEN_ENV, Stage, StageConfig
 from flywheel_jobs.core.errors import EndpointUnavailable, FlywheelError, ValidationFailure
 from flywheel_jobs.imports.hub import Hub
 from flywheel_jobs.stages import import_model
-from flywheel_jobs.storage.hub import HubClient
+from flywheel_jobs.storage.hub import PIECE, HubClient
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
 from flywheel_operator.plan import results
@@ -77,6 +77,17 @@ def test_a_model_comes_in_pinned_and_whole(tmp_path: Path) -> None:
         fetch_model(store, ref, folder)
         there = {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
         assert there == {name: FILES[name] for name in CHOSEN}
+
+
+def test_a_file_comes_in_pieces_that_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the library's own pieces of 10 MiB a slow line is silent for longer than a heartbeat, and they cost more."""
+    told: list[int] = []
+    monkeypatch.setattr(MOVED, "add", told.append)
+    with mirror({"model.safetensors": b"one" * (1 << 18)}) as hub:
+        found = Hub(f"hf://{REPO}", hub.url)
+        listing = found.look()
+        found.fetch(listing, listing.files[0], tmp_path)
+    assert sum(told) == 3 << 18 and max(told) <= PIECE
 
 
 def test_the_operator_takes_what_the_stage_wrote() -> None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DENIED, UNAVAILABLE, NOT_FOUND = "HubDenied", "HubUnavailable", "ModelNotFound"
+PIECE = 256 << 10  # bytes of a file at a time: for each of the library's own 10 MiB the system clears fresh memory
 _BUSY = frozenset({408, 425, 429, 500, 502, 503, 504})
 _OVERTAKEN = frozenset({409, 412})
 
@@ -34,8 +35,9 @@ class HubClient:
     def __init__(self, ref: str, field: str, endpoint: str | None = None, token: str | None = None) -> None:
         os.environ["HF_HUB_OFFLINE"] = "0"  # images of ours set it for what is served and trained; read at the import
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        from huggingface_hub import HfApi
+        from huggingface_hub import HfApi, constants
 
+        constants.DOWNLOAD_CHUNK_SIZE = PIECE
         self.ref, self.endpoint, self.token = ref, endpoint, token or False
         self._field = field
         self.api: HfApi = HfApi(endpoint=endpoint, token=self.token)
