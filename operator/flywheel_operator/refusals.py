@@ -29,7 +29,8 @@ _HOLDING = (
     _Kind(  # the API server's own trouble, a webhook that is away, a quota that was counted twice at once
         re.compile(
             r"Internal error|failed calling webhook|Operation cannot be fulfilled|etcdserver|[Tt]oo many requests|"
-            r"deadline exceeded|timed out|connection refused"
+            r"deadline exceeded|timed out|time-?out|connection (?:refused|lost|reset)|unable to handle the request|"
+            r"\(re\)initializing"
         ),
         "no pods are taken now",
         Reason.API_REFUSES,

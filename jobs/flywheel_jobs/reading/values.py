@@ -10,6 +10,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from itertools import pairwise
 
 from flywheel_jobs.reading import evaluate, expr
 from flywheel_jobs.reading.brackets import CLOSING, OPENING, level, spans, split_top
@@ -36,6 +37,9 @@ _IN_BASE = re.compile(r"([0-9A-F]+)_\{?\s*([2-9]|[1-3]\d)\s*\}?")
 _OR = re.compile(r"\bor\b|\\lor(?![a-zA-Z])")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
 _HOUR = re.compile(r"(\d{1,2})\s*([ap])\.?m\.?", re.IGNORECASE)
+_REALS_BUT = re.compile(
+    r"\\mathbb ?\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*\\\{([^{}]+)\\\}|all real(?:s| numbers) except (?:for )?(.+)"
+)
 _SUCH_THAT = re.compile(rf"{NAME}(?:\s*\\in\s*\\mathbb\{{R\}})?\s*[|:]\s*(.+)", re.DOTALL)
 _REFUSED = re.compile(
     r"^(?:null|nan|error|todo)$"
@@ -229,8 +233,15 @@ def _inequality(text: str, sides: list[str], operators: list[str]) -> Value | No
 def _except(sides: list[str]) -> Value | None:
     """`x != 2` is all before 2 and all behind it."""
     name, *_ = [side for side in sides if _NAME.fullmatch(side)] or [""]
-    point = next((n.number for n in (_read(side, MAX_NESTED) for side in sides) if n.number is not None), None)
-    return _named(name, _read(rf"(-\infty,{point})∪({point},\infty)", 0)) if name and point is not None else None
+    found = _all_but([side for side in sides if side != name]) if name else None
+    return _named(name, found) if found else None
+
+
+def _all_but(points: list[str]) -> Value | None:
+    numbers = [_read(point.strip(), MAX_NESTED).number for point in points]
+    given = sorted(number for number in numbers if number is not None)
+    edges = [r"-\infty", *map(str, given), r"\infty"]
+    return _read("∪".join(f"({a},{b})" for a, b in pairwise(edges)), 0) if given and len(given) == len(points) else None
 
 
 def _ray(text: str, operator: str, bound: Value) -> Value:
@@ -304,6 +315,9 @@ def _bracketed(text: str, depth: int) -> Value | None:
         return Value(Kind.SET, text)
     if text in (r"\mathbb{R}", r"\mathbb R"):
         return _read(r"(-\infty,\infty)", depth)
+    but = _REALS_BUT.fullmatch(text)
+    if but and (found := _all_but((but[1] or but[2]).split(","))):
+        return found
     inner, brackets = text, ""
     if text.startswith(r"\{") and text.endswith(r"\}"):
         inner, brackets = text[2:-2], r"\{"

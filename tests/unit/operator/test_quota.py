@@ -208,3 +208,19 @@ async def test_the_service_of_a_pool_waits_for_the_quota_as_well() -> None:
 def test_a_403_is_read_by_its_words(words: str, reason: Reason, queued: bool) -> None:
     found = refusals.of_child(words)
     assert (found.reason, found.queued) == (reason, queued) and words in found.message
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "the server is currently unable to handle the request",
+        'Post "https://10.96.0.1:443/api/v1/namespaces/ml/pods": net/http: TLS handshake timeout',
+        'Post "https://10.96.0.1:443/api/v1/namespaces/ml/pods": http2: client connection lost',
+        'Post "https://10.96.0.1:443/api/v1/namespaces/ml/pods": read tcp 10.0.0.1:1: read: connection reset by peer',
+        'Internal error occurred: failed calling webhook "m.kueue": no endpoints available for service "kueue-webhook"',
+        "storage is (re)initializing",
+    ],
+)
+def test_pods_that_are_not_taken_now_are_the_api_server_s_trouble(words: str) -> None:
+    found = refusals.of_pods(words)
+    assert (found.reason, found.queued) == (Reason.API_REFUSES, True) and words in found.message
