@@ -31,6 +31,15 @@ def turns(items: Iterable[T], *keys: Key[T], beside: Sequence[T] = ()) -> list[T
     return [item for _, item in sorted(ranked, key=itemgetter(0))]
 
 
+def first_of(items: Iterable[T], key: Key[T], taken: Iterable[Hashable] = ()) -> list[T]:
+    """The first item of each value of a key, but for values that are taken already."""
+    found: dict[Hashable, T] = {}
+    for item in items:
+        found.setdefault(key(item), item)
+    there = set(taken)
+    return [item for value, item in found.items() if value not in there]
+
+
 def choose(
     pools: Sequence[Iterable[T]],
     limit: int,
@@ -38,24 +47,25 @@ def choose(
     legal: Callable[[T], bool],
     groups: Sequence[Key[T]],
     within: Sequence[Key[T]],
+    beside: Sequence[T] = (),
 ) -> list[T]:
     """`limit` items, or all where there are fewer, each side (legal or not) as nearly in its share as there are items.
 
-    The groups of a side take turns. Within a group earlier pools go first, each in turn by `within`: so a later pool
-    gives what earlier ones have too little of. What one side lacks the other fills: a good task is never thrown away
-    for the sake of a share.
+    Shares are those of all, with what is taken already (`beside`). The groups of a side take turns. Within a group
+    earlier pools go first, each in turn by `within`: so a later pool gives what earlier ones have too little of. What
+    one side lacks the other fills: a good task is never thrown away for the sake of a share.
     """
     items = [item for pool in pools for item in pool]
     places = {id(item): place for place, item in enumerate(items)}
     ordered = [item for pool in pools for item in turns(pool, *within)]
-    n_legal = round(limit * legal_share)
+    missing = shares(map(legal, beside), limit + len(beside), legal_share)
     kept: list[T] = []
-    for side, quota in ((True, n_legal), (False, limit - n_legal)):
+    for side in (True, False):
         own = [item for item in ordered if legal(item) is side]
-        kept += turns(own, *groups, beside=kept)[: max(0, quota)]
+        kept += turns(own, *groups, beside=[*beside, *kept])[: max(0, min(missing[side], limit - len(kept)))]
     there = {id(item) for item in kept}
     left = [item for item in ordered if id(item) not in there]
-    kept += turns(left, *groups, beside=kept)[: max(0, limit - len(kept))]
+    kept += turns(left, *groups, beside=[*beside, *kept])[: max(0, limit - len(kept))]
     return sorted(kept, key=lambda item: places[id(item)])
 
 

@@ -71,7 +71,8 @@ def offers(
     """Different branches of a case that nobody was `asked`, at most so many.
 
     Deeper ones go first, of these allowed and not allowed ones in turn. Of each side the `longest` right ways are
-    offered, or the shortest, kinds in turn.
+    offered, or the shortest, kinds in turn. Of branches with one workflow one is offered: a tree could hold little else
+    than the same withheld, one value after the other.
     """
     seen = {mark(right)}
     found: list[Offer] = []
@@ -82,6 +83,7 @@ def offers(
             seen.add(mark(made.right))
             found.append(made)
     found.sort(key=lambda o: (o.depth.steps, o.depth.cells), reverse=longest)
+    found = balance.first_of(found, lambda o: o.right.workflow)
     ordered: list[Offer] = []
     for deeper in (True, False):
         sides = ([o for o in found if o.deeper is deeper and o.legal is legal][:most] for legal in (True, False))

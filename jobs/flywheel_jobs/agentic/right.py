@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from flywheel_api.records.agentic import Call, RightBehaviour, Task
+from flywheel_api.records.base import content_digest
 from flywheel_domains import case as cases
 from flywheel_domains import tools
 from flywheel_domains.behaviour import Behaviour, behave
 from flywheel_domains.case import StepKind
 from flywheel_domains.domain import Domain
 from flywheel_domains.generate import build_world
-from flywheel_domains.lookups import path_of
+from flywheel_domains.lookups import Path, path_of
 from flywheel_domains.values import plain
 from flywheel_domains.world import World
 from flywheel_jobs.agentic import prompt
@@ -41,6 +42,17 @@ class Right:
     def start(self) -> World:
         """The world before the conversation."""
         return self.behaviour.start
+
+    @cached_property
+    def path(self) -> Path:
+        """One right way in full. Raises Unprovable: the domain is wrong."""
+        return path_of(self.domain, self.behaviour)
+
+    @cached_property
+    def workflow(self) -> str:
+        """Digest of what must be seen and called, and why it ends: cases that share it differ in what is said alone."""
+        ends = [[str(result.ending), sorted(result.decision.fired)] for result in self.behaviour.results]
+        return content_digest(proof_of(self), [call.dump() for call in calls_of(self)], ends)
 
 
 def dump_case(case: cases.Case) -> dict[str, Any]:
@@ -85,7 +97,7 @@ def summary(right: Right) -> RightBehaviour:
     """What a record says of it."""
     found = right.behaviour
     return RightBehaviour(
-        calls=[record_call(step.call) for step in steps(right) if step.call and step.kind is not StepKind.CONFIRM],
+        calls=calls_of(right),
         endings=[str(ending) for ending in found.endings],
         rules=sorted(found.rules),
         proof=proof_of(right),
@@ -100,6 +112,11 @@ def proof_of(right: Right) -> list[str]:
     return sorted(f"{cell.table}/{cell.row}/{cell.column}" for cell in right.behaviour.proof)
 
 
+def calls_of(right: Right) -> list[Call]:
+    """The calls of the right way, look-ups among them. Raises Unprovable."""
+    return [record_call(step.call) for step in steps(right) if step.call and step.kind is not StepKind.CONFIRM]
+
+
 def record_call(call: cases.Call) -> Call:
     """A call as a record holds it."""
     return Call(name=call.name, arguments=plain(dict(call.args)))
@@ -107,7 +124,7 @@ def record_call(call: cases.Call) -> Call:
 
 def steps(right: Right) -> tuple[cases.Step, ...]:
     """One right way in full, look-ups and questions among its steps. Raises Unprovable: the domain is wrong."""
-    return path_of(right.domain, right.behaviour).steps
+    return right.path.steps
 
 
 def has_room(right: Right) -> bool:

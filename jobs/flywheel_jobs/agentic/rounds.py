@@ -21,6 +21,7 @@ from flywheel_jobs.storage.datasets import read_records, read_rollouts
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 ASKED, SEEN = "asked.jsonl", "seen.jsonl"  # what earlier rounds asked; that, and what this one keeps
+RESERVE = "reserve.jsonl"  # tasks for the place of those that the solver or the band leave out
 GREW = "previous-round"  # where a seed comes from; what grows below it is drawn by its id, which names no round
 WANTED_RATE = 0.35  # what the policy fails at more often than not, but not always, grows first
 

@@ -56,6 +56,11 @@ class Target:
         """Whether what is wished is allowed."""
         return kinds.legal(self.right)
 
+    @property
+    def workflow(self) -> str:
+        """What must be seen and called in it, and why it ends."""
+        return self.right.workflow
+
 
 def targets(trees: Sequence[TreeRecord], domain_of: dict[str, Domain]) -> tuple[list[Target], list[Target]]:
     """The seed's own case (of fresh ones) and every branch; and what else the domain offered, to fill up with.
@@ -130,19 +135,18 @@ def spoken(found: Sequence[Target], people: Sequence[Persona], rng: random.Rando
 def twins_of(found: Sequence[Target], rng: random.Random, most: int, legal_share: float) -> list[Target]:
     """The chosen targets with twins of those whose rule a state decides, at most so many in all.
 
-    Twins that bring the legal ones and the others nearer to their shares go first, of these the longest right ways. A
-    pair is kept together: the original learns of its twin's rules as well.
+    Those that the legal ones or the others lack to their shares, the longest right ways first, and none with another's
+    workflow. A pair is kept together: the original learns of its twin's rules as well.
     """
     missing = balance.shares((t.legal for t in found), most, legal_share)
     every = [(place, other) for place, target in enumerate(found) if (other := twin(target.right, rng)) is not None]
     every.sort(key=lambda pair: len(steps(pair[1].right)), reverse=True)
-    wanted: list[tuple[int, Twin]] = []
-    others: list[tuple[int, Twin]] = []
-    for place, other in every:
+    twins: dict[int, Twin] = {}
+    for place, other in balance.first_of(every, lambda pair: pair[1].right.workflow, (t.workflow for t in found)):
         side = kinds.legal(other.right)
-        (wanted if missing[side] > 0 else others).append((place, other))
-        missing[side] -= 1
-    twins = dict([*wanted, *others][: max(0, most - len(found))])
+        if missing[side] > 0 and len(twins) < most - len(found):
+            missing[side] -= 1
+            twins[place] = other
     made: list[Target] = []
     for place, target in enumerate(found):
         if place not in twins:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import chain
 
 from flywheel_api.records.agentic import BranchKind, Fingerprint, Task, TreeRecord
 from flywheel_api.records.base import Lineage, content_digest
@@ -15,7 +17,7 @@ from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import balance, words
 from flywheel_jobs.agentic.distinct import Distinct
 from flywheel_jobs.agentic.drawing import Side, draw_cases
-from flywheel_jobs.agentic.rounds import ASKED
+from flywheel_jobs.agentic.rounds import ASKED, RESERVE
 from flywheel_jobs.agentic.shelves import pins, shelf_of
 from flywheel_jobs.agentic.targets import Target, drawn, spoken, targets, twins_of
 from flywheel_jobs.agentic.tasks import build_task
@@ -26,34 +28,40 @@ from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 TWIN_SHARE = 0.25  # of the tasks, at most: each has its original beside it
+RESERVE_SHARE = 0.25  # of the tasks, at most: who takes the place of those that the solver or the band leave out
 DRAWS = 4  # plain cases that are drawn for each that is wanted, at most: some are of the other side, some were asked
 SHORT = "no more tasks were found that nobody was asked before: name more domains, or lower maxTasks"
 log = get_logger(__name__)
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """A task for each chosen branch; those beyond `maxTasks` are counted as dropped too, and if fewer are left, why."""
+    """A task for each chosen branch, and a reserve for those that are not solved; if there are fewer than wanted, why.
+
+    Branches beyond `maxTasks` are counted as dropped, whether in reserve or not.
+    """
     spec = ctx.agentic
-    left, chosen = await asyncio.to_thread(_chosen, ctx, spec)
-    pushed = _pushed(ctx, chosen, float(spec.trap_share))
+    left, chosen, reserve = await asyncio.to_thread(_chosen, ctx, spec)
+    pushed = {key for part in (chosen, reserve) for key in _pushed(ctx, part, float(spec.trap_share))}
 
     async def invert(target: Target) -> Task:
         return await _invert(ctx, target, target.key in pushed)
 
-    done = await ctx.map_items(chosen, lambda t: t.key, invert, Task, "tasks", "inverting branches into tasks")
-    tasks = list(done.values())
+    every = [*chosen, *reserve]
+    done = await ctx.map_items(every, lambda t: t.key, invert, Task, "tasks", "inverting branches into tasks")
+    made = list(done.values())
+    tasks, spare = made[: len(chosen)], made[len(chosen) :]
     if len(chosen) < spec.max_tasks:
         log.warning("fewer tasks than maxTasks", tasks=len(chosen), max_tasks=spec.max_tasks, why=SHORT, **ctx.dropped)
     return StageResult(
         InvertedResult(outcomes=Counter(t.outcome for t in tasks), kinds=Counter(t.kind for t in tasks)),
-        files=[OutputFile.of("tasks.jsonl", Task, tasks)],
+        files=[OutputFile.of("tasks.jsonl", Task, tasks), OutputFile.of(RESERVE, Task, spare)],
         counts=ctx.counts(len(tasks), {**ctx.dropped, "over-limit": left}),
         metrics=shares(tasks),
     )
 
 
-def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target]]:
-    """How many branches were left out, and those to make: new ones only, in their shares, with twins."""
+def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target], list[Target]]:
+    """How many branches were left out, those to make (new ones only, in their shares, with twins), and a reserve."""
     trees = ctx.records(Stage.EXPAND_AGENTIC, "trees.jsonl", TreeRecord)
     shelf = shelf_of(ctx)
     domains = {t.seed.task.package: shelf.domain(t.seed.task.package) for t in trees}
@@ -69,12 +77,20 @@ def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target]]:
     alone = spoken(kept, people, ctx.rng("speakers"))
     pairs = twins_of(alone, ctx.rng("twins"), spec.max_tasks, float(spec.legal_share))
     chosen = [t for t in pairs if not t.of or not _repeat(ctx, distinct, t)]
-    left = [[t for t in pool if t.key not in {k.key for k in kept}] for pool in pools]
-    more = _balanced(left, spec.max_tasks - len(chosen), spec)  # where fewer twins were found than there is room for
-    silent = [person for person in people if person.id not in {t.persona.id for t in chosen}]
-    chosen += spoken(more, silent or people, ctx.rng("more"))
+    chosen += _more(ctx, pools, spec.max_tasks - len(chosen), chosen, people)  # where twins leave room
+    reserve = _more(ctx, pools, math.ceil(spec.max_tasks * RESERVE_SHARE), chosen, people)
     keys = {t.key for t in chosen}
-    return sum(t.key not in keys for t in pools[0]), chosen
+    return sum(t.key not in keys for t in pools[0]), chosen, reserve
+
+
+def _more(
+    ctx: StageContext, pools: Sequence[Sequence[Target]], size: int, beside: Sequence[Target], people: Sequence[Persona]
+) -> list[Target]:
+    """So many of what is left beside others, by personas who did not speak yet."""
+    keys, spoke = {t.key for t in beside}, {t.persona.id for t in beside}
+    left = [[t for t in pool if t.key not in keys] for pool in pools]
+    silent = [person for person in people if person.id not in spoke]
+    return spoken(_balanced(left, size, ctx.agentic, beside), silent or people, ctx.rng("more"))
 
 
 def _drawn(
@@ -115,16 +131,25 @@ def _drawn(
     return found
 
 
-def _balanced(pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec) -> list[Target]:
+def _balanced(
+    pools: Sequence[Sequence[Target]], limit: int, spec: AgenticSpec, beside: Sequence[Target] = ()
+) -> list[Target]:
     """So many of them: legal ones in their share, domains and kinds in turn, within a kind trees in turn.
 
     Of a tree's branches of a kind the one with the longest right way comes first: left to themselves tasks grow short,
-    for each kind has some that end at the first call.
+    for each kind has some that end at the first call. What has the workflow of another one comes last, of any kind.
     """
     pools = [sorted(pool, key=lambda t: t.steps, reverse=True) for pool in pools]
+    first = balance.first_of(chain.from_iterable(pools), lambda t: t.workflow, (t.workflow for t in beside))
+    new = {t.key for t in first}
     groups = (lambda t: t.right.domain.domain, lambda t: t.kind)
-    within = (lambda t: t.parent,)
-    return balance.choose(pools, limit, float(spec.legal_share), lambda t: t.legal, groups, within)
+    kept: list[Target] = []
+    for side in (True, False):
+        part = [[t for t in pool if (t.key in new) is side] for pool in pools]
+        room, there = limit - len(kept), [*beside, *kept]
+        share = float(spec.legal_share)
+        kept += balance.choose(part, room, share, lambda t: t.legal, groups, (lambda t: t.parent,), there)
+    return kept
 
 
 def _new(ctx: StageContext, distinct: Distinct, found: Sequence[Target]) -> list[Target]:

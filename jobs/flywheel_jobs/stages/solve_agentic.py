@@ -6,8 +6,9 @@ from the environment (docs/method.md, "Acceptance"), and rejections are counted 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 
 from pydantic import Field
 
@@ -23,11 +24,15 @@ from flywheel_jobs.agentic import accept, drive
 from flywheel_jobs.agentic.distinct import fingerprint
 from flywheel_jobs.agentic.measured import bands, by_depth_and_kind
 from flywheel_jobs.agentic.right import right_of
-from flywheel_jobs.agentic.rounds import ASKED, SEEN
+from flywheel_jobs.agentic.rounds import ASKED, RESERVE, SEEN
 from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 SOLVER_TOKENS = 1024  # of a turn: a call, or a few sentences; an endpoint may allow fewer
+LIKE: Sequence[Callable[[Task], Hashable]] = (
+    lambda t: (t.domain, t.legal, t.kind), lambda t: (t.domain, t.legal), lambda t: t.domain, lambda t: None,
+)  # fmt: skip
+"""In what a task of the reserve is like the one whose place it takes, as nearly as there are any."""
 TOO_HARD, TOO_EASY = "too-hard-for-policy", "too-easy-for-policy"
 
 
@@ -47,22 +52,40 @@ class Solution(StatusModel):
         return PassRate(n=len(self.attempts), k=sum(a.success for a in self.attempts))
 
 
+@dataclass(frozen=True)
+class Wave:
+    """Tasks that were tried together: all, those that were solved, measured with the policy, and what is kept."""
+
+    solutions: dict[str, Solution]
+    tried: list[Task]
+    rated: list[Task]
+    kept: list[Task]
+    outside: Counter[str]
+
+
 async def run(ctx: StageContext) -> StageResult:
-    """Accepted tasks and all attempts; tasks whose user answers are in dialogues.jsonl where training has no room."""
-    spec = ctx.agentic
+    """Accepted tasks and all attempts; tasks whose user answers are in dialogues.jsonl where training has no room.
+
+    The reserve stands in for tasks that are not kept: those with long right ways are lost most, so that a round of
+    harder tasks would be a smaller one.
+    """
     tasks = ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl", Task)
+    reserve = ctx.records(Stage.INVERT_AGENTIC, RESERVE, Task)
+    waves: list[Wave] = []
+    while tasks:
+        waves.append(await _wave(ctx, tasks, len(waves)))
+        kept_ids = {t.id for t in waves[-1].kept}
+        tasks = stand_ins([t for t in tasks if t.id not in kept_ids], reserve)
+        taken = {t.id for t in tasks}
+        reserve = [t for t in reserve if t.id not in taken]
 
-    async def solve(task: Task) -> Solution:
-        return Solution(attempts=await attempt(ctx, task, spec))
-
-    done = await ctx.map_items(tasks, lambda t: t.id, solve, Solution, "attempts", "solving tasks")
-    attempts = [a for solution in done.values() for a in solution.attempts]
-    rejected = Counter(ctx.dropped)
-    rejected.update(s.verdict for s in done.values() if s.verdict != accept.ACCEPTED)
-    tried = [t.model_copy(update={"solver_pass": done[t.id].passed}) for t in tasks if t.id in done]
-    solved = [t for t in tried if done[t.id].verdict == accept.ACCEPTED]
-    rated = await measured(ctx, solved, spec)
-    kept, outside = in_band(rated, spec)
+    solutions = [s for wave in waves for s in wave.solutions.values()]
+    attempts = [a for solution in solutions for a in solution.attempts]
+    lost = Counter(ctx.dropped) + sum((wave.outside for wave in waves), Counter[str]())
+    lost.update(s.verdict for s in solutions if s.verdict != accept.ACCEPTED)
+    tried = [t for wave in waves for t in wave.tried]
+    rated = [t for wave in waves for t in wave.rated]
+    kept = [t for wave in waves for t in wave.kept]
     alone, dialogues = trainable(ctx, kept)
     known = {t.id: t for t in rated}
     every = [known.get(t.id, t) for t in tried]
@@ -80,9 +103,38 @@ async def run(ctx: StageContext) -> StageResult:
             OutputFile.of("attempts.jsonl", Trajectory, attempts),
             OutputFile.of(SEEN, Fingerprint, [*asked, *map(fingerprint, kept)]),
         ],
-        counts=ctx.counts(len(kept), rejected + outside),
-        metrics={"solved": len(solved) / len(tasks) if tasks else 0.0, **advised(attempts)},
+        counts=ctx.counts(len(kept), lost),
+        metrics={"solved": len(rated) / len(tried) if tried else 0.0, **advised(attempts)},
     )
+
+
+async def _wave(ctx: StageContext, tasks: Sequence[Task], number: int) -> Wave:
+    async def solve(task: Task) -> Solution:
+        return Solution(attempts=await attempt(ctx, task, ctx.agentic))
+
+    done = await ctx.map_items(tasks, lambda t: t.id, solve, Solution, f"attempts-{number}", "solving tasks")
+    tried = [t.model_copy(update={"solver_pass": done[t.id].passed}) for t in tasks if t.id in done]
+    rated = await measured(ctx, [t for t in tried if done[t.id].verdict == accept.ACCEPTED], number)
+    return Wave(done, tried, rated, *in_band(rated, ctx.agentic))
+
+
+def stand_ins(lost: Sequence[Task], reserve: Sequence[Task]) -> list[Task]:
+    """A task of the reserve for each that was lost, as far as it goes: of its domain, side and kind, or nearly so."""
+    found: dict[str, Task] = {}
+    for like in LIKE:
+        groups: dict[Hashable, deque[Task]] = {}
+        for task in reserve:
+            if task.id not in found:
+                groups.setdefault(like(task), deque()).append(task)
+        left = []
+        for task in lost:
+            if group := groups.get(like(task)):
+                other = group.popleft()
+                found[other.id] = other
+            else:
+                left.append(task)
+        lost = left
+    return list(found.values())
 
 
 def trainable(ctx: StageContext, tasks: Sequence[Task]) -> tuple[list[Task], list[Task]]:
@@ -115,9 +167,9 @@ async def attempt(ctx: StageContext, task: Task, spec: AgenticSpec) -> list[Traj
     return made
 
 
-async def measured(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> list[Task]:
+async def measured(ctx: StageContext, tasks: list[Task], wave: int) -> list[Task]:
     """The tasks with the policy's pass rate; without samples they stay unmeasured."""
-    samples = spec.difficulty.samples
+    samples = ctx.agentic.difficulty.samples
     if samples == 0:
         return tasks
     temperature, shelf = rollout_temperature(ctx.spec, Track.AGENTIC), shelf_of(ctx)
@@ -136,7 +188,8 @@ async def measured(ctx: StageContext, tasks: list[Task], spec: AgenticSpec) -> l
             passed += drive.trajectory(task, episode, Role.POLICY, n, task.lineage).success
         return PassRate(n=samples, k=passed)
 
-    done = await ctx.map_items(tasks, lambda t: t.id, measure, PassRate, "band", "measuring difficulty with the policy")
+    text = "measuring difficulty with the policy"
+    done = await ctx.map_items(tasks, lambda t: t.id, measure, PassRate, f"band-{wave}", text)
     return [t.model_copy(update={"policy_pass": done.get(t.id)}) for t in tasks]
 
 
