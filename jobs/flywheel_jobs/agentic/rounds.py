@@ -114,8 +114,9 @@ def _persona(task: Task, people: Sequence[Persona]) -> Persona:
 def failed_first(
     seeds: Sequence[Seed], rollouts: Iterable[Trajectory], first: int, most: int, legal_share: float
 ) -> list[Seed]:
-    """At most `most` seeds: those first that the policy fails at and is not hopeless at, kinds and personas in turn.
+    """At most `most` seeds: those first that the policy fails at and is not hopeless at.
 
+    Worlds, kinds and personas take turns: without that all trees grow from one caller's affairs after some rounds.
     The `first` of them are chosen before the others. What it always solves comes last: a branch below it may be hard.
     Legal ones have their share: below a wish that is refused hardly any branch is legal, so that trees of such seeds
     alone would end at one kind.
@@ -130,7 +131,7 @@ def failed_first(
         return rate >= 1.0, abs(rate - WANTED_RATE), -len(seed.task.right.calls), seed.id
 
     def taken(left: Sequence[Seed], limit: int) -> list[Seed]:
-        groups = (lambda s: s.task.domain, lambda s: s.task.kind)
+        groups = (lambda s: s.task.domain, lambda s: s.task.case.get("seed"), lambda s: s.task.kind)
         persona = (lambda s: s.lineage.persona_id,)
         return balance.choose([left], limit, legal_share, lambda s: s.task.legal, groups, persona)
 

@@ -73,8 +73,12 @@ ROOT = Branch(id="root", kind=BranchKind.NORMAL, condition="x")
 
 
 def test_of_a_kind_the_longest_right_way_of_each_tree_becomes_a_task_first() -> None:
-    base = Target("a", Lineage(operator="x"), PACKAGE, (ROOT,), right(), ANN)
-    pool = [replace(base, parent=tree, steps=n) for tree, ways in (("a", (3, 4, 6, 5)), ("b", (1, 2))) for n in ways]
+    pool = []
+    for tree, ways in (("a", (3, 4, 6, 5)), ("b", (1, 2))):
+        for n in ways:
+            one, root = right(), ROOT.model_copy(update={"id": f"root-{n}"})
+            vars(one)["workflow"] = f"{tree}/{n}"
+            pool.append(Target(tree, Lineage(operator="x"), PACKAGE, (root,), one, ANN, n))
     for limit, ways in ((2, [2, 6]), (4, [1, 2, 5, 6])):
         chosen = invert_agentic._balanced([pool], limit, agentic())
         assert sorted(t.steps for t in chosen) == ways, "the longer tree leaves the other one its turns"

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from flywheel_api.records.agentic import Branch, BranchKind, Task
+from flywheel_api.records.agentic import Branch, BranchKind, Seed, Task
 from flywheel_api.records.base import Lineage
 from flywheel_api.round import Role
-from flywheel_jobs.agentic import balance, drive, growth, pairs, targets
+from flywheel_jobs.agentic import balance, drive, growth, pairs, rounds, targets
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.agentic.targets import Target, twins_of
@@ -98,6 +98,16 @@ def test_shares_are_those_of_all_that_is_taken() -> None:
     items, beside = [(n % 2 == 0, n) for n in range(20)], [(False, n) for n in range(100, 106)]
     found = balance.choose([items], 6, 0.5, lambda i: i[0], [lambda i: i[1]], [], beside)
     assert all(legal for legal, _ in found) and len(found) == 6
+
+
+def test_trees_grow_in_all_worlds() -> None:
+    """After four rounds both trees that grew were one caller's, and what was wished fell from seven things to three."""
+    seeds = []
+    for n, (world, legal) in enumerate([(1, True), (1, False), (1, True), (2, False)]):
+        of = task().model_copy(update={"id": f"t{n}", "case": {"seed": world}, "legal": legal, "kind": f"k{n}"})
+        seeds.append(Seed(id=f"s{n}", lineage=of.lineage, persona=ANN, task=of, fresh=False))
+    kept = rounds.failed_first(seeds, [], 2, 2, 0.5)
+    assert [(s.task.case["seed"], s.task.legal) for s in kept] == [(1, True), (2, False)]
 
 
 # ---- a reserve for what is not kept ----------------------------------------------------------------------------------
