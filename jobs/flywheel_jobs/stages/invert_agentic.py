@@ -72,13 +72,14 @@ def _chosen(ctx: StageContext, spec: AgenticSpec) -> tuple[int, list[Target], li
     ctx.rng("personas").shuffle(people)
     pools = [_new(ctx, distinct, found) for found in targets(trees, domains)]
     limit = max(1, round(spec.max_tasks * (1 - TWIN_SHARE)))
-    pools.append(_drawn(ctx, spec, distinct, people, pools, limit))
+    size = spec.max_tasks + math.ceil(spec.max_tasks * RESERVE_SHARE)
+    pools.append(_drawn(ctx, spec, distinct, people, pools, size))
     kept = _balanced(pools, limit, spec)
     alone = spoken(kept, people, ctx.rng("speakers"))
     pairs = twins_of(alone, ctx.rng("twins"), spec.max_tasks, float(spec.legal_share))
     chosen = [t for t in pairs if not t.of or not _repeat(ctx, distinct, t)]
     chosen += _more(ctx, pools, spec.max_tasks - len(chosen), chosen, people)  # where twins leave room
-    reserve = _more(ctx, pools, math.ceil(spec.max_tasks * RESERVE_SHARE), chosen, people)
+    reserve = _more(ctx, pools, size - len(chosen), chosen, people)
     keys = {t.key for t in chosen}
     return sum(t.key not in keys for t in pools[0]), chosen, reserve
 
@@ -99,15 +100,15 @@ def _drawn(
     distinct: Distinct,
     people: Sequence[Persona],
     pools: Sequence[Sequence[Target]],
-    limit: int,
+    size: int,
 ) -> list[Target]:
     """Plain cases for what trees leave open of the legal and of the other tasks, and one of each kind that none has.
 
     Domains in turn, within bounds.
     """
-    missing = balance.shares((t.legal for pool in pools for t in pool), limit, float(spec.legal_share))
+    missing = balance.shares((t.legal for pool in pools for t in pool), size, float(spec.legal_share))
     there = {t.kind for pool in pools for t in pool}
-    kinds = min(round(limit * float(spec.fresh_share)), len(set(BranchKind) - there))
+    kinds = min(round(spec.max_tasks * (1 - TWIN_SHARE) * float(spec.fresh_share)), len(set(BranchKind) - there))
     wanted = sum(n for n in missing.values() if n > 0) + kinds
     if wanted == 0:
         return []
