@@ -49,7 +49,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "seed", "agentic.domains", "agentic.maxTasks", "agentic.branchesPerTree", "agentic.seedMode",
         "agentic.freshShare", "agentic.legalShare", "training.preset", "training.agentic.algorithm.temperature",
     ),
-    Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree", "agentic.maxTasks"),
+    Stage.EXPAND_AGENTIC: ("seed", "agentic.branchesPerTree", "agentic.maxTasks", "agentic.legalShare"),
     Stage.INVERT_AGENTIC: (
         "seed", "agentic.domains[].name", "agentic.maxTasks", "agentic.legalShare", "agentic.trapShare",
         "agentic.freshShare",

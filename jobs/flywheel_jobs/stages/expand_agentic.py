@@ -13,7 +13,7 @@ from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import ExpandedResult
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
-from flywheel_jobs.agentic import expansion, growth
+from flywheel_jobs.agentic import balance, expansion, growth
 from flywheel_jobs.agentic.distinct import Distinct, near_right
 from flywheel_jobs.agentic.expansion import EXPAND, Expansion
 from flywheel_jobs.agentic.growth import Offer
@@ -25,12 +25,13 @@ from flywheel_jobs.core.errors import ItemDropped
 from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
-WAVES = 4  # times that more seeds are taken where trees offer fewer new branches than there are tasks to make
+WAVES = 4  # times that more seeds are taken where trees offer too few new branches of a side
 
 
 async def run(ctx: StageContext) -> StageResult:
     """Trees below the first seeds, and below as many more as it takes until there are branches for `maxTasks`.
 
+    Allowed and refused ones in their shares: a long right way may have room for refusals alone below it.
     A seed whose answer is still invalid after one repair is dropped and counted.
     """
     seeds = ctx.records(Stage.SEED_AGENTIC, "seeds.jsonl", Seed)
@@ -53,10 +54,12 @@ async def run(ctx: StageContext) -> StageResult:
         done = await ctx.map_items(seeds[:size], lambda s: s.id, expand, TreeRecord, f"trees-{wave}", text)
         trees += done.values()
         seeds = seeds[size:]
-        missing = ctx.agentic.max_tasks - different(trees)
-        if missing <= 0 or not seeds:
+        found = different(trees)
+        sides = balance.shares(found, ctx.agentic.max_tasks, float(ctx.agentic.legal_share))
+        missing = sum(n for n in sides.values() if n > 0)
+        if missing == 0 or not seeds:
             break
-        size = math.ceil(missing * max(1, len(trees)) / max(1, different(trees)))
+        size = math.ceil(missing * max(1, len(trees)) / max(1, len(found)))
     ctx.dropped["not-needed"] += len(seeds)
     grown = [g.branch for t in trees for g in t.branches]
     refused = sum((Counter(t.refused) for t in trees), Counter[str]())
@@ -118,10 +121,10 @@ async def _expand(
 def _grown(seed: Seed, offer: Offer) -> Grown:
     asks = near_right(seed.task.package, offer.right)
     case, level = dump_case(offer.right.case), offer.level(max(1, len(seed.path)))
-    return Grown(branch=offer.branch, case=case, level=level, near=asks, steps=offer.depth.steps)
+    return Grown(branch=offer.branch, case=case, level=level, near=asks, steps=offer.depth.steps, legal=offer.legal)
 
 
-def different(trees: Sequence[TreeRecord]) -> int:
-    """How many different tasks the trees can make."""
-    grown = {g.near for t in trees for g in (*t.branches, *t.spare)}
-    return len(grown) + sum(t.seed.fresh for t in trees)
+def different(trees: Sequence[TreeRecord]) -> list[bool]:
+    """The different tasks that the trees can make: whether each is allowed."""
+    grown = {g.near: g.legal for t in trees for g in (*t.branches, *t.spare)}
+    return [*grown.values(), *(t.seed.task.legal for t in trees if t.seed.fresh)]

@@ -175,6 +175,7 @@ class Grown(StatusModel):
     )
     near: str = Field(default="", description="Digest of what it asks: equal ones are one task.")
     steps: int = Field(default=0, description="Steps of its right way: look-ups, questions and writes.")
+    legal: bool = Field(default=False, description="Whether what is wished in it is allowed.")
 
 
 class TreeRecord(Record):

@@ -16,8 +16,8 @@ from flywheel_jobs.agentic import balance, drive, growth, pairs, rounds, targets
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.agentic.targets import Target, twins_of
-from flywheel_jobs.stages import invert_agentic, solve_agentic
-from unit.agentic.context import PEOPLE, Context, agentic
+from flywheel_jobs.stages import expand_agentic, invert_agentic, solve_agentic
+from unit.agentic.context import PEOPLE, Context, Says, agentic
 from unit.agentic.test_protections import tasks, tree
 from unit.agentic.world import (
     ANN,
@@ -108,6 +108,25 @@ def test_trees_grow_in_all_worlds() -> None:
         seeds.append(Seed(id=f"s{n}", lineage=of.lineage, persona=ANN, task=of, fresh=False))
     kept = rounds.failed_first(seeds, [], 2, 2, 0.5)
     assert [(s.task.case["seed"], s.task.legal) for s in kept] == [(1, True), (2, False)]
+
+
+@pytest.mark.parametrize(("allowed", "grown"), [(True, 2), (False, 4)])
+async def test_more_trees_grow_while_one_side_has_too_few_branches(
+    allowed: bool, grown: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Below the long ways of a fifth round there was room for refusals alone: what is allowed was drawn, at depth 1."""
+    monkeypatch.setattr(expand_agentic, "shelf_of", lambda ctx: shelf())
+    full = growth.offers(right(), random.Random(1), 12)
+    of = [offer for offer in full if allowed or not offer.legal]
+    number = iter(range(100))
+    monkeypatch.setattr(expand_agentic, "near_right", lambda *_: str(next(number)))
+    monkeypatch.setattr(growth, "offers", lambda *_: of)
+    seeds = [Seed(id=f"s{n}", lineage=task().lineage, persona=ANN, task=task(), fresh=False) for n in range(4)]
+    ctx: Any = Context(agentic(maxTasks=4, branchesPerTree=1), {"seeds.jsonl": seeds})
+    ctx.models[Role.TEACHER] = Says(Role.TEACHER, picks=[])
+    made = await expand_agentic.run(ctx)
+    (trees,) = made.files
+    assert len(trees.content.decode().splitlines()) == grown
 
 
 # ---- a reserve for what is not kept ----------------------------------------------------------------------------------
