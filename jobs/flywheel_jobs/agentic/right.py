@@ -50,8 +50,8 @@ class Right:
 
     @cached_property
     def workflow(self) -> str:
-        """Digest of what must be seen and called, and why it ends: cases that share it differ in what is said alone."""
-        ends = [[str(result.ending), sorted(result.decision.fired)] for result in self.behaviour.results]
+        """Digest of what is wished, must be seen and called, and why it ends: what shares it differs in words alone."""
+        ends = [[r.option.wish, str(r.ending), sorted(r.decision.fired)] for r in self.behaviour.results]
         return content_digest(proof_of(self), [call.dump() for call in calls_of(self)], ends)
 
 

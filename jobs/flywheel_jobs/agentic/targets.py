@@ -58,7 +58,7 @@ class Target:
 
     @property
     def workflow(self) -> str:
-        """What must be seen and called in it, and why it ends."""
+        """What is wished, must be seen and called in it, and why it ends."""
         return self.right.workflow
 
 

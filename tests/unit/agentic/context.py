@@ -75,9 +75,9 @@ class Context:
         """The only result that is asked for."""
         return self.prepared
 
-    def rng(self, name: str) -> random.Random:
+    def rng(self, *names: str) -> random.Random:
         """Random numbers by name."""
-        return random.Random(name)
+        return random.Random("/".join(names))
 
     def seed(self, *parts: object) -> int:
         """A number; any will do."""

@@ -12,13 +12,13 @@ import pytest
 from flywheel_api.records.agentic import Branch, BranchKind, Seed, Task
 from flywheel_api.records.base import Lineage
 from flywheel_api.round import Role
-from flywheel_jobs.agentic import balance, drive, growth, pairs, rounds, targets
+from flywheel_jobs.agentic import balance, drive, growth, kinds, pairs, rounds, targets
 from flywheel_jobs.agentic.drawing import Side, draw_cases
 from flywheel_jobs.agentic.right import Right
 from flywheel_jobs.agentic.targets import Target, twins_of
 from flywheel_jobs.stages import expand_agentic, invert_agentic, solve_agentic
 from unit.agentic.context import PEOPLE, Context, Says, agentic
-from unit.agentic.test_protections import tasks, tree
+from unit.agentic.test_protections import drawn, tree
 from unit.agentic.world import (
     ANN,
     CANCEL,
@@ -50,7 +50,7 @@ def target(of: Right, kind: BranchKind, tree: str, steps: int = 1) -> Target:
 
 
 # ---- workflows -------------------------------------------------------------------------------------------------------
-def test_a_workflow_is_what_must_be_seen_and_called_and_why_it_ends() -> None:
+def test_a_workflow_is_what_is_wished_seen_and_called_and_why_it_ends() -> None:
     asked, elsewhere = right(WITHHELD), right(replace(case(), persona="teacher"))
     assert right().workflow == asked.workflow == elsewhere.workflow
     others = [right(of).workflow for of in (case(), LOCKED, REFUNDABLE, TRAP, case(owner="booked by another person"))]
@@ -130,11 +130,13 @@ async def test_more_trees_grow_while_one_side_has_too_few_branches(
 
 
 # ---- a reserve for what is not kept ----------------------------------------------------------------------------------
-def test_a_quarter_more_is_made_in_reserve_and_by_others() -> None:
-    trees = [tree(t, n, branches=6) for n, t in enumerate(tasks(12))]
-    ctx: Any = Context(agentic(maxTasks=8), {"trees.jsonl": trees, "seeds/personas.jsonl": PEOPLE * 3})
+def test_a_quarter_more_is_made_in_reserve_of_both_sides() -> None:
+    """What trees lack of a side is drawn for the reserve too: what was allowed and lost had a refusal in its place."""
+    refused = [of.case for of in drawn(80) if not kinds.legal(of)]
+    trees = [tree(task(of), n) for n, of in enumerate(refused)]
+    ctx: Any = Context(agentic(maxTasks=8), {"trees.jsonl": trees, "seeds/personas.jsonl": PEOPLE})
     _, chosen, reserve = invert_agentic._chosen(ctx, ctx.agentic)
-    assert len(chosen) == 8 and len(reserve) == 2
+    assert len(chosen) == 8 and [t.legal for t in reserve].count(True) == 1 == len(reserve) - 1
     assert not {t.key for t in reserve} & {t.key for t in chosen}
 
 
