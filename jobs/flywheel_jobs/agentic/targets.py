@@ -56,11 +56,6 @@ class Target:
         """Whether what is wished is allowed."""
         return kinds.legal(self.right)
 
-    @property
-    def workflow(self) -> str:
-        """What is wished, must be seen and called in it, and why it ends."""
-        return self.right.workflow
-
 
 def targets(trees: Sequence[TreeRecord], domain_of: dict[str, Domain]) -> tuple[list[Target], list[Target]]:
     """The seed's own case (of fresh ones) and every branch; and what else the domain offered, to fill up with.
@@ -142,7 +137,7 @@ def twins_of(found: Sequence[Target], rng: random.Random, most: int, legal_share
     every = [(place, other) for place, target in enumerate(found) if (other := twin(target.right, rng)) is not None]
     every.sort(key=lambda pair: len(steps(pair[1].right)), reverse=True)
     twins: dict[int, Twin] = {}
-    for place, other in balance.first_of(every, lambda pair: pair[1].right.workflow, (t.workflow for t in found)):
+    for place, other in balance.first_of(every, lambda pair: pair[1].right.workflow, (t.right.workflow for t in found)):
         side = kinds.legal(other.right)
         if missing[side] > 0 and len(twins) < most - len(found):
             missing[side] -= 1

@@ -141,7 +141,7 @@ def _balanced(
     for each kind has some that end at the first call. What has the workflow of another one comes last, of any kind.
     """
     pools = [sorted(pool, key=lambda t: t.steps, reverse=True) for pool in pools]
-    first = balance.first_of(chain.from_iterable(pools), lambda t: t.workflow, (t.workflow for t in beside))
+    first = balance.first_of(chain.from_iterable(pools), lambda t: t.right.workflow, (t.right.workflow for t in beside))
     new = {t.key for t in first}
     groups = (lambda t: t.right.domain.domain, lambda t: t.kind)
     kept: list[Target] = []
