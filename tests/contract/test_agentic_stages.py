@@ -175,7 +175,8 @@ def test_rollouts_of_the_base_round_seed_deeper_trees_beside_fresh_ones(make: Ca
 )
 def test_negative_controls_are_rejected(make: Callable[..., Round], solver: Behaviour, reason: set[str]) -> None:
     round_ = make(solver, policy(0.4), branchesPerTree=2, maxTasks=6)
-    tasks = round_.records(to_tasks(round_), "tasks.jsonl")
+    inverted = to_tasks(round_)
+    tasks = [task for file in ("tasks.jsonl", "reserve.jsonl") for task in round_.records(inverted, file)]
     solved = round_.run(Stage.SOLVE_AGENTIC)
     assert tasks and solved.counts.out == 0
     assert set(dropped(solved)) <= reason and sum(dropped(solved).values()) == len(tasks)
