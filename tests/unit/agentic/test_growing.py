@@ -74,8 +74,8 @@ ROOT = Branch(id="root", kind=BranchKind.NORMAL, condition="x")
 
 def test_of_a_kind_the_longest_right_way_of_each_tree_becomes_a_task_first() -> None:
     pool = []
-    for tree, ways in (("a", (3, 4, 6, 5)), ("b", (1, 2))):
-        for n in ways:
+    for tree, lengths in (("a", (3, 4, 6, 5)), ("b", (1, 2))):
+        for n in lengths:
             one, root = right(), ROOT.model_copy(update={"id": f"root-{n}"})
             vars(one)["workflow"] = f"{tree}/{n}"
             pool.append(Target(tree, Lineage(operator="x"), PACKAGE, (root,), one, ANN, n))
