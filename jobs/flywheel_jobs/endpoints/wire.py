@@ -23,6 +23,7 @@ _SAID = 20_000  # characters of an error that are kept: far more than is shown, 
 _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error": 500, "invalid_api_key": 401}
 _ERRORS = ("detail", "errors", "base_resp")  # where a body that is an error as a whole may hold it, beside `error`
 _SAYS = ("message", "status_msg", "error_msg")
+_TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
@@ -82,10 +83,10 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
     body = parsed(reply.body)
     if reply.status not in (200, 201, 203):  # gateways say the other two of a right answer, too
         words, said, _ = _error(body, whole=True)
-        said = said or reply.body[:_SAID].decode(errors="replace").strip()
+        said = said or _page(reply.body[:_SAID])
         row = decide(Signs(reply.status, words or said.lower()[:300], retry_after=after is not None))
         where = reply.headers.get("location", "") if row.word == "moved" else ""
-        return Read(row, f"HTTP {reply.status} {where} {said}".strip(), retry_after=after)
+        return Read(row, " ".join(part for part in (f"HTTP {reply.status}", where, said) if part), retry_after=after)
     if not isinstance(body, Mapping):
         stream = "text/event-stream" if re.match(rb"\s*(data|event):", reply.body) else ""
         return Read(decide(Signs(words=stream, broken=True)), "the answer is not a JSON object")
@@ -98,6 +99,12 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
             row = decide(Signs(status or 200, words, retry_after=after is not None, broken=True))
             return Read(row, f"an error inside a 200: {said}", tokens=tokens, retry_after=after)
     return _choices(body, choices, tokens, asked_tokens)
+
+
+def _page(body: bytes) -> str:
+    """What a body that is no JSON says; of a proxy's page its title, before which others have a screen of styles."""
+    title = _TITLE.search(body) if body.lstrip().startswith(b"<") else None
+    return " ".join((title[1] if title else body).decode(errors="replace").split())
 
 
 def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_tokens: int | None) -> Read:

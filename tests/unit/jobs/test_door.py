@@ -108,6 +108,12 @@ def test_a_200_with_an_error_shows_its_words() -> None:
     assert "slow down" in read({"choices": None, "error": {"message": "slow down", "code": 429}}).said
 
 
+def test_a_page_says_its_title() -> None:
+    page = b"<!DOCTYPE html>\n<!--[if lt IE 7]><html><![endif]-->\n<style></style><TITLE>m | 502: Bad gateway</TITLE>"
+    assert read(page, 502).said == "HTTP 502 m | 502: Bad gateway"
+    assert read(b"upstream request timeout", 504).said == "HTTP 504 upstream request timeout"
+
+
 def test_a_refusal_that_repeats_the_request_is_not_read_for_the_item_s_words() -> None:
     """FastAPI repeats the input; an item that speaks of money is no empty purse."""
     detail = [{"loc": ["body"], "msg": "Input should be a number", "input": "insufficient balance, out of credit"}]
