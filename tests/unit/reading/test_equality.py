@@ -91,7 +91,8 @@ def test_bare_equals_dressed(bare: str, dressed: str) -> None:
         ("A or C", "A, C"), ("p \\lor q", "p \\land q"), ("5 pct", "5"),
         ("f(2)=10", "f(1)=5"), ("f(2)>10", "f(1)>5"), ("f(2)+f(3)", "5f"), ("f(x)^2", "f(x^2)"), ("P(2)=4", "P(1)=2"),
         ("|z|", "z"), ("|x|", "x"), ("\\sqrt{t^2}", "t"), ("14 years old", "14 months old"), ("5 is wrong", "5"),
-        ("7 red marbles", "7 blue marbles"), ("5 if even", "5"), ("3 more than twice", "3"), ("5 or more", "5"),
+        ("7 red marbles", "7 blue marbles"), ("5 if even", "5"), ("3 below zero", "3"),
+        ("5 unless even", "5"), ("3 more than twice", "3"), ("5 or more", "5"),
         ("$25 per hour", "$25 per day"), ("$25 per hour", "25 km per hour"), ("$25 each", "€25 each"),
     ],
 )  # fmt: skip
