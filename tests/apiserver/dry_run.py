@@ -40,6 +40,12 @@ class DryRun:
         path = f"{self._collection(body)}/{body['metadata']['name']}"
         return self._ask("PATCH", path, body, "application/apply-patch+yaml", "&fieldManager=test&force=true")
 
+    def replace(self, stored: Object, body: Object) -> Object:
+        """`body` in the place of what is stored, whatever of that it does not name. Raises Refused."""
+        meta = {**body["metadata"], "resourceVersion": stored["metadata"]["resourceVersion"]}
+        path = f"{self._collection(body)}/{meta['name']}"
+        return self._ask("PUT", path, {**body, "metadata": meta}, "application/json", "")
+
     def _collection(self, body: Object) -> str:
         version = body["apiVersion"]
         root = f"/apis/{version}" if "/" in version else f"/api/{version}"

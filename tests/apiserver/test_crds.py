@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,20 @@ def dry(server: ApiServer) -> Iterator[DryRun]:
     found = DryRun(server.kubeconfig)
     yield found
     found.close()
+
+
+@pytest.fixture(scope="module")
+def stored(server: ApiServer) -> Callable[[str], Object]:
+    """An example as it is stored, applied once: what is tried on it is a dry run."""
+
+    @cache
+    def applied(file: str) -> Object:
+        body = document(file)
+        body["metadata"]["name"] = "fixed"
+        apply(server, body)
+        return get(server, body)
+
+    return applied
 
 
 def document(name: str) -> Object:
@@ -187,15 +201,23 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_inputs_cannot_be_changed_once_applied(server: ApiServer, case: str) -> None:
+def test_inputs_cannot_be_changed_once_applied(dry: DryRun, stored: Callable[[str], Object], case: str) -> None:
     file, edit, words = CHANGES[case]
     body = document(file)
     body["metadata"]["name"] = "fixed"
-    apply(server, body)
-    changed = copy.deepcopy(body)
-    edit(changed)
+    edit(body)
+    with pytest.raises(Refused) as refused:
+        dry.replace(stored(file), body)
+    assert words in str(refused.value)
+
+
+def test_kubectl_shows_why_an_input_cannot_be_changed(server: ApiServer, stored: Callable[[str], Object]) -> None:
+    file, edit, words = CHANGES["a track less"]
+    body = document(file)
+    body["metadata"]["name"] = stored(file)["metadata"]["name"]
+    edit(body)
     with pytest.raises(ClusterError) as refused:
-        apply(server, changed)
+        apply(server, body)
     assert words in str(refused.value)
 
 
@@ -224,15 +246,15 @@ MENDS: dict[str, tuple[str, Edit]] = {
 
 
 @pytest.mark.parametrize("case", MENDS)
-def test_what_can_be_mended_without_starting_over_can_be_changed(server: ApiServer, case: str) -> None:
+def test_what_can_be_mended_without_starting_over_can_be_changed(
+    dry: DryRun, stored: Callable[[str], Object], case: str
+) -> None:
     file, edit = MENDS[case]
     body = document(file)
-    body["metadata"]["name"] = "mended-" + case.replace(" ", "-")
-    apply(server, body)
-    before = get(server, body)["metadata"]["generation"]
+    body["metadata"]["name"] = "fixed"
     edit(body)
-    apply(server, body)
-    assert get(server, body)["metadata"]["generation"] == before + 1
+    mended = dry.replace(stored(file), body)
+    assert mended["metadata"]["generation"] == stored(file)["metadata"]["generation"] + 1
 
 
 def test_explain_tells_meaning_default_and_choices(server: ApiServer) -> None:
