@@ -65,7 +65,7 @@ def kuberay_manifests(kube: Kubectl) -> Path:
     shutil.copytree(overlay, work / "overlay")
     text = kube.run("kustomize", str(work / "overlay"))
     shutil.rmtree(work)
-    partial = rendered.with_suffix(".partial")
+    partial = rendered.with_suffix(f".{os.getpid()}-partial")
     partial.write_text(text)
     os.replace(partial, rendered)
     return rendered
