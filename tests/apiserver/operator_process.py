@@ -19,6 +19,7 @@ from cluster.addons import kuberay_manifests
 from cluster.apiserver import ApiServer
 from cluster.kube import KubeApi
 from cluster.process import die_with_parent, free_ports, wait_for
+from contract.forked import Forked
 from contract.servers import ACCESS, BUCKET, SECRET, S3Server
 from flywheel_api.crd import crd_yaml
 from flywheel_api.resources import KINDS
@@ -63,13 +64,14 @@ def store_secret(api: ApiServer, namespace: str, s3: S3Server) -> None:
 
 @dataclass
 class OperatorProcess:
-    """`python -m flywheel_operator`; kill it and start it again at will."""
+    """`python -m flywheel_operator`; kill it and start it again at will. `forked`: see contract.forked."""
 
     kubeconfig: Path
     folder: Path
     config: Object = field(default_factory=dict)
+    forked: bool = False
     port: int = 0
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | Forked | None = None
 
     @property
     def log(self) -> str:
@@ -88,10 +90,13 @@ class OperatorProcess:
             "FLYWHEEL_CONFIG": str(file),
             "PYTHONPATH": os.pathsep.join([str(ROOT / "operator"), str(ROOT / "jobs")]),
         }
-        with (self.folder / "operator.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "flywheel_operator"], env=env, stdout=log, stderr=log, preexec_fn=die_with_parent
-            )
+        path = self.folder / "operator.log"
+        if self.forked:
+            self.process = Forked("flywheel_operator", environ=env, log=path)
+        else:
+            with path.open("ab") as log:
+                command = [sys.executable, "-m", "flywheel_operator"]
+                self.process = subprocess.Popen(command, env=env, stdout=log, stderr=log, preexec_fn=die_with_parent)
         wait_for("the operator", self.alive, 60)
 
     def alive(self) -> bool:
@@ -124,9 +129,11 @@ class OperatorProcess:
 
 
 @contextmanager
-def operating(kubeconfig: Path, folder: Path, config: Object | None = None) -> Iterator[OperatorProcess]:
+def operating(
+    kubeconfig: Path, folder: Path, config: Object | None = None, forked: bool = False
+) -> Iterator[OperatorProcess]:
     """The operator for the length of a block."""
-    operator = OperatorProcess(kubeconfig, folder, config or {})
+    operator = OperatorProcess(kubeconfig, folder, config or {}, forked)
     operator.start()
     try:
         yield operator

@@ -142,13 +142,13 @@ async def test_a_round_of_the_longest_name_ends_well_after_fifty_attempts_of_eve
     ]
     patch_status(api, "fwr", name, {"stages": behind})
     actors.holding.add(TRAIN_STAGE)
-    with operating(api.kubeconfig, tmp_path, FAST):
+    with operating(api.kubeconfig, tmp_path, FAST, forked=True):
         await until(api, name, lambda s: "TrainReasoning" in running(s), 150)
         job = json.loads(api.kubectl("-n", NS, "get", "rlj", "-o", "json"))["items"][-1]["metadata"]["name"]
         await until_of(api, "rlj", job, lambda s: s.get("phase") == "Running")
     over = {"attempt": 50, "cause": "Infra", "reason": "HeadLost", "finishedAt": "2026-11-23T12:00:00Z"}
     patch_status(api, "rlj", job, {"attempt": 50, "attempts": [over], "child": None, "phase": "Pending"})
-    with operating(api.kubeconfig, tmp_path, FAST):
+    with operating(api.kubeconfig, tmp_path, FAST, forked=True):
         await until_of(api, "rlj", job, lambda s: (s["attempt"], s["phase"]) == (51, "Running"))
         actors.holding.clear()
         found = await until(api, name, finished, 150)
@@ -169,7 +169,7 @@ async def test_the_operator_killed_in_every_stage(api: ApiServer, actors: Actors
     lives = 0
     done: Object = {}
     while not finished(done.get("status", {})):
-        with operating(api.kubeconfig, tmp_path, FAST):
+        with operating(api.kubeconfig, tmp_path, FAST, forked=True):
             done = await until(api, "r2", lambda s: finished(s) or running(s) & actors.holding)
         actors.holding -= running(done["status"])
         lives += 1
@@ -209,7 +209,7 @@ async def test_a_missing_secret_is_said_and_mended(
 ) -> None:
     api.kubectl("-n", NS, "delete", "secret", "flywheel-s3")
     apply(api, "r4")
-    with operating(api.kubeconfig, tmp_path, FAST):
+    with operating(api.kubeconfig, tmp_path, FAST, forked=True):
         found = await until(api, "r4", lambda s: condition(s, "Preflight").get("reason") == "SecretNotFound")
         assert "flywheel-s3" in condition(found["status"], "Preflight")["message"]
         assert condition(found["status"], "Stalled")["status"] == "True"
@@ -241,7 +241,7 @@ async def test_gpus_that_no_node_has_are_said_before_anything_starts(
     api.kubectl("create", "-f", "-", stdin=json.dumps(node))
     api.kubectl("create", "-f", "-", stdin=json.dumps(body | {"spec": spec}))
     try:
-        with operating(api.kubeconfig, tmp_path, FAST):
+        with operating(api.kubeconfig, tmp_path, FAST, forked=True):
             found = await until_of(api, "rlp", "p1", lambda s: condition(s, "NodesFit").get("status") == "False")
             assert "nvidia.com/gpu 8 (the largest has 4)" in condition(found["status"], "Preflight")["message"]
             more = json.dumps({"status": {"allocatable": {gpu: "8"}, "capacity": {gpu: "8"}}})
@@ -255,7 +255,7 @@ async def test_gpus_that_no_node_has_are_said_before_anything_starts(
 async def test_a_deleted_round_takes_its_children_along(api: ApiServer, actors: Actors, tmp_path: Path) -> None:
     actors.holding.add("EvaluateBase")
     apply(api, "r5")
-    with operating(api.kubeconfig, tmp_path, FAST):
+    with operating(api.kubeconfig, tmp_path, FAST, forked=True):
         found = await until(api, "r5", lambda s: state(s, "EvaluateBase") == "Running")
         api.kubectl("-n", NS, "delete", "fwr", "r5")
         selector = f"flywheel.dev/owner-uid={found['metadata']['uid']}"
@@ -299,7 +299,7 @@ async def test_kuberay_may_come_later(tmp_path: Path, tmp_path_factory: pytest.T
         server.kubectl("create", "namespace", NS)
         store_secret(server, NS, s3)
         async with playing(server, s3):
-            with operating(server.kubeconfig, tmp_path, FAST):
+            with operating(server.kubeconfig, tmp_path, FAST, forked=True):
                 apply(server, "early")
                 await until(server, "early", lambda s: condition(s, "Preflight").get("reason") == "KubeRayNotInstalled")
                 await asyncio.to_thread(install_kuberay, server)

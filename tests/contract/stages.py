@@ -9,9 +9,9 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
+from contract.forked import Forked
 from contract.servers import S3Server
 from flywheel_api import artifacts, content
 from flywheel_api.artifacts import Failure, FileEntry, Manifest, Owner
@@ -85,28 +85,36 @@ def config(
     )
 
 
-def start(
-    config: StageConfig, s3: S3Server, prefix: str, index: int = 0, env: Mapping[str, str] = MappingProxyType({})
-) -> subprocess.Popen[str]:
-    """The stage's process."""
-    environ = {
+def environment(config: StageConfig, s3: S3Server, prefix: str, index: int = 0) -> dict[str, str]:
+    """What the stage's pod finds in its environment."""
+    return {
         **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
         "PYTHONPATH": os.pathsep.join(str(ROOT / p) for p in ("operator", "jobs")),
         STAGE_CONFIG_ENV: json.dumps(config.dump()),
         "JOB_COMPLETION_INDEX": str(index),
         **s3.environ(prefix),
-        **env,
     }
+
+
+def start(config: StageConfig, s3: S3Server, prefix: str, index: int = 0) -> Forked:
+    """The stage's process."""
+    return Forked("flywheel_jobs", "stage", environ=environment(config, s3, prefix, index))
+
+
+def run(config: StageConfig, s3: S3Server, prefix: str) -> None:
+    """Runs the stage in a process of its own to its commit."""
+    process = start(config, s3, prefix)
+    log = process.wait(timeout=90)
+    assert process.returncode == 0, f"exit {process.returncode}\n{log}"
+
+
+def run_command(config: StageConfig, s3: S3Server, prefix: str, **env: str) -> str:
+    """Runs the stage by the command of its pod; returns all that it said."""
     command = [sys.executable, "-m", "flywheel_jobs", "stage"]
-    return subprocess.Popen(command, env=environ, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-
-
-def run(config: StageConfig, s3: S3Server, prefix: str, expect: int = 0, **env: str) -> str:
-    """Runs the stage to its end and returns its log; asserts the exit code."""
-    process = start(config, s3, prefix, env=env)
-    out, log = process.communicate(timeout=90)
-    assert process.returncode == expect, f"exit {process.returncode}\n{out}\n{log}"
-    return log
+    environ = environment(config, s3, prefix) | env
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout + done.stderr
 
 
 def run_here(config: StageConfig, store: Store) -> str:

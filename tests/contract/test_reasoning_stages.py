@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import signal
 import time
 import uuid
 from collections import Counter
@@ -201,8 +200,8 @@ def test_killed_in_the_middle_fills_only_the_missing(minio: S3Server, prefix: st
         while not round_.store.list_keys(items):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.02)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.wait()
         journaled = sum(len((round_.store.get_json(k) or {})["items"]) for k in round_.store.list_keys(items))
         assert 0 < journaled < 24
         time.sleep(1.5)  # the server finishes what the dead client had asked for
@@ -225,7 +224,7 @@ def test_sigterm_is_a_clean_end(minio: S3Server, prefix: str) -> None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.wait(timeout=PATIENCE)
         assert process.returncode == 143
         assert round_.store.get_json(artifacts.failure_key("u1", "MineReasoning", 1)) is None
         before = slow.standin.served
@@ -245,7 +244,7 @@ def test_dead_endpoint_then_only_the_missing(minio: S3Server, endpoint: Endpoint
         assert time.monotonic() < deadline
         time.sleep(0.02)
     endpoint.standin.faults.set({"status": 503})
-    _, log = process.communicate(timeout=PATIENCE)
+    log = process.wait(timeout=PATIENCE)
     assert process.returncode == ExitCode.ENDPOINT, log
     failure = Failure.model_validate(round_.store.get_json(artifacts.failure_key("u1", "SynthesizeReasoning", 1)))
     assert failure.cause is Cause.ENDPOINT and "Teacher at http://127.0.0.1" in failure.message
@@ -285,7 +284,7 @@ def test_shards_share_the_work_and_one_commits(minio: S3Server, endpoint: Endpoi
     before = endpoint.standin.served
     processes = [stages.start(config, minio, prefix, index=i) for i in range(3)]
     for process in processes:
-        _, log = process.communicate(timeout=PATIENCE)
+        log = process.wait(timeout=PATIENCE)
         assert process.returncode == 0, log
     assert endpoint.standin.served - before == 24
     manifest = stages.manifest_of(round_.store, config)
@@ -354,7 +353,7 @@ def test_no_secret_in_logs_or_store(minio: S3Server, endpoint: Endpoint, prefix:
     endpoints = [e.model_copy(update={"api_key_env": "FLYWHEEL_API_KEY_POLICY"}) for e in config.endpoints]
     endpoint.standin.faults.set({"status": 503, "first": 2})
     keyed = config.model_copy(update={"endpoints": endpoints})
-    log = stages.run(keyed, minio, prefix, FLYWHEEL_API_KEY_POLICY="canary-sk-123456")
+    log = stages.run_command(keyed, minio, prefix, FLYWHEEL_API_KEY_POLICY="canary-sk-123456")
     secrets = ("canary-sk-123456", "flywheel-test-secret")
     store = round_.store
     texts = [log, *(str(store.get_bytes(k)) for k in store.list_keys("") if not k.startswith("blobs/"))]
