@@ -79,8 +79,9 @@ test-binaries: setup
 test: setup ## everything that needs no image and no root: lint, verify, unit, contract and apiserver tests
 	@# side by side: mypy computes while the registry answers
 	@$(MAKE) -j2 -O lint verify lock-check test-binaries
+	@# one more than the two cores: somebody waits for a server or a clock
 	@# files in this order: those that wait for servers run beside those that compute, and the last ones are short
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder tests/apiserver tests/contract tests/unit
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/apiserver tests/contract tests/unit
 
 fuzz: setup ## hostile text through the reader for FUZZ seconds (60), by SEED; then new examples for every property of texts
 	FLYWHEEL_FUZZ_SECONDS=$(or $(filter-out 0,$(FUZZ)),60) FLYWHEEL_FUZZ_SEED=$(or $(SEED),1) $(PY) -m pytest -q --timeout=0 tests/unit/reading/test_fuzz.py
