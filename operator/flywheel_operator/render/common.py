@@ -97,12 +97,15 @@ def plain_env(values: dict[str, str]) -> list[Object]:
 
 def config_env(name: str, config: StatusModel) -> Object:
     """A config as JSON in one variable. Configs hold no secret (law 9)."""
-    return literal_env(name, config_text(config))
+    return {"name": name, "value": literal(config_text(config))}
 
 
-def literal_env(name: str, text: str) -> Object:
-    """A variable of exactly that text: Kubernetes reads `$(NAME)` as another variable's value, a Secret's too."""
-    return {"name": name, "value": text.replace("$", "$$")}
+def literal(text: str) -> str:
+    """A variable's value or a command's word that stays as it is: Kubernetes puts any variable in for `$(NAME)`.
+
+    A Secret's, too, which would then be in what the pod says of it (law 9).
+    """
+    return text.replace("$", "$$")
 
 
 def config_text(config: StatusModel) -> str:

@@ -10,7 +10,7 @@ from flywheel_api.names import NODE_TYPE
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.stages import IMAGE_ENV, MODEL_DIR_ENV
 from flywheel_operator.model import Object
-from flywheel_operator.render.common import MODEL_DIR, store_env
+from flywheel_operator.render.common import MODEL_DIR, literal, store_env
 from flywheel_operator.render.pod import CONTAINER_SECURITY, Heavy, PodRole, pod_metadata, pod_spec, sizes
 from flywheel_operator.settings import Flavour, OperatorConfig, RayShape, Sizes
 
@@ -123,7 +123,7 @@ def _fetch_container(config: OperatorConfig, init: Sizes, image: str, request: C
         "name": "fetch-model",
         "image": image,
         "imagePullPolicy": config.image_pull_policy,
-        "command": [*_PREFETCH, "--model", request.model, "--to", MODEL_DIR, *told],
+        "command": [*_PREFETCH, "--model", literal(request.model), "--to", MODEL_DIR, *told],
         **role.environment({"HOME": HOME}, *store_env(request.store)),
         "resources": sizes(init, None),
         "securityContext": CONTAINER_SECURITY,

@@ -15,7 +15,7 @@ from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_CONFIG_ENV, TRAIN_STAGE,
 from flywheel_api.tracking import TRACKER_KEY_ENV
 from flywheel_operator.model import Action, Meta, Object, RLJobSeen
 from flywheel_operator.plan.retry import bad_nodes
-from flywheel_operator.render.common import config_env, from_secret, labels, literal_env, metadata
+from flywheel_operator.render.common import config_env, from_secret, labels, literal, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
@@ -70,7 +70,7 @@ def _tracker_key(spec: RLJobSpec) -> tuple[Object, ...]:
 
 def _page(meta: Meta) -> tuple[Object, ...]:
     """What the driver draws its round's page with."""
-    return (literal_env(STAGE_CONFIG_ENV, meta.page),) if meta.page else ()
+    return ({"name": STAGE_CONFIG_ENV, "value": literal(meta.page)},) if meta.page else ()
 
 
 def grace_seconds(config: OperatorConfig, spec: RLJobSpec, seen: RLJobSeen) -> int:
