@@ -47,7 +47,7 @@ def test_a_wrong_memory_limit_costs_the_training_and_nothing_else(kube: Kubectl)
     assert failed["verdict"] == "Failed", failed.get("progress")
     assert "TrainReasoning" in failed["progress"], failed["progress"]
     print(f"{FAILED}: {failed['progress'][:300]}", flush=True)
-    mended = run(kube, MENDED, "12Gi")
+    mended = run(kube, MENDED, "14Gi")  # of 12 Ray keeps back 0.8, and its monitor counts what files are cached
     assert mended["verdict"] in ("Promoted", "Held"), mended.get("progress")
     done = {s["name"] for s in failed["stages"] if s["state"] == "Succeeded" and s.get("manifest")}
     done.remove("Report")  # each end has its own
