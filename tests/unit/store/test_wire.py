@@ -43,7 +43,7 @@ def settings(endpoint: str, region: str = "") -> StoreSettings:
         ("https://s3.eu-central-1.amazonaws.com/fly", "https://fly.s3.eu-central-1.amazonaws.com/k", "eu-central-1"),
         ("https://s3.amazonaws.com", "https://fly.s3.amazonaws.com/k", ""),
         ("https://abc.r2.cloudflarestorage.com", "https://abc.r2.cloudflarestorage.com/fly/k", ""),
-        ("https://s3.eu-central-003.backblazeb2.com", "https://s3.eu-central-003.backblazeb2.com/fly/k", ""),
+        ("https://s3.eu-central-003.backblazeb2.com", "https://s3.eu-central-003.backblazeb2.com/fly/k", "eu-central-003"),
         ("http://minio.minio.svc:9000/", "http://minio.minio.svc:9000/fly/k", ""),
         ("HTTPS://Store.Example.ORG:443/fly/", "https://store.example.org/fly/k", ""),
     ],
