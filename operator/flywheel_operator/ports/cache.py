@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
-from flywheel_api.names import LABEL_MANAGED_BY, LABEL_OWNER_UID, LABEL_POOL, MANAGED_BY
+from flywheel_api.names import ANNOTATION_PAGE, LABEL_MANAGED_BY, LABEL_OWNER_UID, LABEL_POOL, MANAGED_BY
 from flywheel_operator.ports.errors import Conflict, NotFound
 from flywheel_operator.ports.kinds import BY_KIND, CHILDREN, OWN, SERVICES, KubeApi, Object, Resource, labels_of
 
@@ -261,11 +261,14 @@ class CachedKube:
 def shrunk(obj: Object) -> Object:
     """What is kept of an object.
 
-    Own kinds and Services: all but annotations and managed fields. Of other children: metadata, the plain values of
-    their spec, and their status; of a pod's container statuses what tells why it waits or ended.
+    Own kinds and Services: all but managed fields and annotations that are not read here. Of other children: metadata,
+    the plain values of their spec, and their status; of a pod's container statuses what tells why it waits or ended.
     """
     kept = {"apiVersion": obj["apiVersion"], "kind": obj["kind"]}
     kept["metadata"] = {k: v for k, v in obj["metadata"].items() if k not in _UNREAD}
+    page = (obj["metadata"].get("annotations") or {}).get(ANNOTATION_PAGE)
+    if page is not None:
+        kept["metadata"]["annotations"] = {ANNOTATION_PAGE: page}
     spec, status = obj.get("spec"), obj.get("status")
     if spec is not None:
         whole = obj["kind"] in _WHOLE

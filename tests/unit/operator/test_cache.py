@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
-from flywheel_api.names import LABEL_MANAGED_BY, LABEL_OWNER_KIND, LABEL_OWNER_NAME, LABEL_OWNER_UID, MANAGED_BY
+from flywheel_api.names import (
+    ANNOTATION_PAGE,
+    LABEL_MANAGED_BY,
+    LABEL_OWNER_KIND,
+    LABEL_OWNER_NAME,
+    LABEL_OWNER_UID,
+    MANAGED_BY,
+)
 from flywheel_operator.feed import Feed
 from flywheel_operator.ports.cache import SELECTOR, CachedKube, ReadCache, shrunk
 from flywheel_operator.ports.errors import Conflict, NotFound, Retryable
 from flywheel_operator.ports.kinds import EVENTS, JOBS, PODS, ROUNDS, SECRETS, SERVICES, Resource
 from flywheel_operator.ports.kube_fake import FakeKube
 from flywheel_operator.queue import Key, WorkQueue
+from flywheel_operator.reconcile import meta_of
 
 Object = dict[str, Any]
 NS = "team"
@@ -161,6 +169,16 @@ def test_what_is_kept_of_an_object() -> None:
     cache = ReadCache()
     cache.put(pod | {"metadata": meta | noise | {"labels": SELECTOR}})
     assert cache.get(PODS, NS, "a") == shrunk(pod) | {"metadata": meta | {"labels": SELECTOR}}
+
+
+def test_what_the_operator_reads_of_annotations_is_kept() -> None:
+    """A training could not draw its round's page: the cache had taken what to draw it with."""
+    cache, told = ReadCache(), a_round("r")
+    told["metadata"]["annotations"] = {ANNOTATION_PAGE: "{}", "kubectl.kubernetes.io/last-applied-configuration": "{}"}
+    cache.put(told)
+    kept = cache.get(ROUNDS, NS, "r")
+    assert kept is not None and kept["metadata"]["annotations"] == {ANNOTATION_PAGE: "{}"}
+    assert meta_of(kept).page == "{}"
 
 
 # ---- the port over it ---------------------------------------------------------------------------------------------
