@@ -52,6 +52,7 @@ _STOP = frozenset(
      "times", "divided", "and", "not", "less", "more", "than", "least", "most", "about", "approximately", "around",
      "base", "root", "negative", "positive", "greater", "fewer", "either", "neither", "both", "each", "else",
      "undefined", "otherwise", "infinity", "power", "choose", "for", "when", "where", "with", "the", "sin", "cos",
+     "score", "gross",
      "tan", "cot", "sec", "csc", "log", "exp", "sqrt", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"}
 )  # fmt: skip
 _CLAUSE = (

@@ -89,6 +89,7 @@ def test_bare_equals_dressed(bare: str, dressed: str) -> None:
         ("①", "1"), ("1:2", "2:4"), ("12 or 13", "12"), ("5 am", "5 pm"),
         ("x=-1; x=4", "4"), ("x=7=4", "4"), ("x\\ne 2", "x\\ne 3"), ("1 year", "365 days"), ("1;2", "1.2"),
         ("A or C", "A, C"), ("p \\lor q", "p \\land q"), ("5 pct", "5"),
+        ("5 score", "5"), ("5 gross", "5"),
         ("f(2)=10", "f(1)=5"), ("f(2)>10", "f(1)>5"), ("f(2)+f(3)", "5f"), ("f(x)^2", "f(x^2)"), ("P(2)=4", "P(1)=2"),
         ("|z|", "z"), ("|x|", "x"), ("\\sqrt{t^2}", "t"), ("14 years old", "14 months old"), ("5 is wrong", "5"),
         ("7 red marbles", "7 blue marbles"), ("5 if even", "5"), ("3 below zero", "3"),
