@@ -30,7 +30,7 @@ Object = dict[str, Any]
 
 
 def install_crds(api: ApiServer, kuberay: bool = True) -> None:
-    """Our CRDs, and KubeRay's own as the local cluster has them."""
+    """Our CRDs, and KubeRay's own from its pinned module."""
     for kind in KINDS:
         api.kubectl("apply", "--server-side", "-f", "-", stdin=crd_yaml(kind))
     if kuberay:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from bisect import bisect_left
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -13,7 +12,7 @@ import pytest
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.endpoints.pace import MINUTE, Pace
 from flywheel_jobs.harness.clients import Clients
-from unit.jobs.virtual import now, run
+from unit.jobs.virtual import most_in_a_minute, now, run
 
 NO_JOURNAL = cast(Any, None)
 
@@ -30,11 +29,6 @@ def test_limits_hold_over_the_shards_that_have_items(shards: int, most: int, rat
         assert limit is None or (sum(shares) == limit and max(shares) - 1 <= min(shares) >= 1)
     made[0].alone()
     assert made[0]._limits(endpoint) == (most, rate)
-
-
-def most_in_a_minute(asked: list[float]) -> int:
-    """Of any minute, wherever it begins."""
-    return max(bisect_left(asked, at + 60) - n for n, at in enumerate(asked))
 
 
 # when work comes, in seconds: all at once; after a pause; one by one and then all; in ten heaps

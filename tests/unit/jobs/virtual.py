@@ -6,8 +6,9 @@ import asyncio
 import inspect
 import itertools
 import json
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from flywheel_api.stages import ResolvedEndpoint
@@ -49,6 +50,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 def now() -> float:
     """Seconds of virtual time."""
     return asyncio.get_running_loop().time()
+
+
+def most_in_a_minute(times: Sequence[float]) -> int:
+    """How many of these times, in order, lie in one minute, wherever it begins."""
+    return max(bisect_left(times, at + 60) - n for n, at in enumerate(times))
 
 
 class Wire:
