@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from functools import partial
 
@@ -17,18 +18,19 @@ from flywheel_operator.runtime import run
 from flywheel_operator.settings import OperatorConfig
 
 
-async def main(config: OperatorConfig) -> None:
-    """Runs until SIGTERM."""
+async def main(config: OperatorConfig) -> bool:
+    """Runs until SIGTERM, or until it has to start anew; whether it has to."""
     login = Login(find_kubeconfig())
     async with Kube(login, config.timing.request) as kube:
-        await run(kube, connector(config.timing.request / 3), config, partial(watch, login))
+        return await run(kube, connector(config.timing.request / 3), config, partial(watch, login))
 
 
 if __name__ == "__main__":
     try:
         settings = load_config()
         logs.configure(settings.log_level)
-        asyncio.run(main(settings))
+        if asyncio.run(main(settings)):
+            os.execv(sys.executable, [sys.executable, "-m", "flywheel_operator"])
     except (ConfigError, Terminal) as problem:
         sys.exit(f"flywheel-operator: {problem}")
     except KeyboardInterrupt:

@@ -91,7 +91,8 @@ async def test_events_are_found_by_whom_they_are_about(kube: KubeApi) -> None:
 async def test_a_type_that_is_not_installed_is_empty(kube: KubeApi) -> None:
     assert await kube.list(RAYJOBS, NS, {LABEL_OWNER_UID: "x"}) == []
     assert await kube.get(RAYJOBS, NS, "x") is None
-    assert not await kube.served("ray.io/v1")
+    assert await kube.served("ray.io/v1") == frozenset()
+    assert "services" not in await kube.served("batch/v1")
 
 
 async def test_apply_changes_and_applying_again_does_not(kube: KubeApi) -> None:

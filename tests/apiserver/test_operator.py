@@ -299,9 +299,10 @@ async def test_kuberay_may_come_later(tmp_path: Path, tmp_path_factory: pytest.T
         server.kubectl("create", "namespace", NS)
         store_secret(server, NS, s3)
         async with playing(server, s3):
-            with operating(server.kubeconfig, tmp_path, FAST, forked=True):
+            with operating(server.kubeconfig, tmp_path, FAST, forked=True) as operator:
                 apply(server, "early")
                 await until(server, "early", lambda s: condition(s, "Preflight").get("reason") == "KubeRayNotInstalled")
                 await asyncio.to_thread(install_kuberay, server)
                 await until(server, "early", finished, 150)
                 assert read(server, "early")["status"]["verdict"] == "Promoted"
+                assert "kinds have come" in operator.log

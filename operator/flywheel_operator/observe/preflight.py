@@ -31,7 +31,7 @@ from flywheel_operator.plan.preflight import (
     uses_gpus,
     verdicts,
 )
-from flywheel_operator.ports.kinds import POOLS, RAY_API, ROUNDS, KubeApi
+from flywheel_operator.ports.kinds import POOLS, RAY_API, RAYCLUSTERS, RAYJOBS, RAYSERVICES, ROUNDS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.settings import Flavour
 
@@ -150,8 +150,8 @@ async def _pruned_round(store: ObjectStore, namespace: str, name: str, field: st
 
 
 async def kuberay(kube: KubeApi) -> Problem | None:
-    """KubeRay's resources must be there."""
-    if await kube.served(RAY_API):
+    """KubeRay's resources must be there, all of them: they come one after the other."""
+    if {RAYJOBS.plural, RAYSERVICES.plural, RAYCLUSTERS.plural} <= await kube.served(RAY_API):
         return None
     return Problem(
         Reason.KUBERAY_NOT_INSTALLED,

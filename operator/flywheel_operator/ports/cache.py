@@ -233,7 +233,7 @@ class CachedKube:
             await self._reread(obj)
             raise
 
-    async def served(self, api_version: str) -> bool:
+    async def served(self, api_version: str) -> frozenset[str]:
         """See KubeApi."""
         return await self._kube.served(api_version)
 

@@ -80,8 +80,8 @@ class KubeApi(Protocol):
     async def patch_status(self, obj: Object, status: Object) -> Object:
         """Server-side apply of the whole status; Conflict when `obj` is not the newest version."""
 
-    async def served(self, api_version: str) -> bool:
-        """Whether the cluster serves that group and version."""
+    async def served(self, api_version: str) -> frozenset[str]:
+        """Plural names of the types that the cluster serves of that group and version; none when it has neither."""
 
 
 def labels_of(obj: Object) -> dict[str, str]:

@@ -22,7 +22,7 @@ from flywheel_operator.ports.login import Login
 
 PAGE = 250
 APPLY = "application/apply-patch+yaml"
-_SERVED_FOR = 15.0
+_SERVED_FOR = 5.0
 
 
 class Kube:
@@ -31,7 +31,7 @@ class Kube:
     def __init__(self, login: Login, timeout: float = 30.0) -> None:
         self._login = login
         self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._served: dict[str, tuple[float, bool]] = {}
+        self._served: dict[str, tuple[float, frozenset[str]]] = {}
         self.reads = self.writes = 0
 
     async def __aenter__(self) -> Kube:
@@ -125,16 +125,16 @@ class Kube:
         self.writes += 1
         return await self._apply(path_of(BY_KIND[obj["kind"]], meta["namespace"], meta["name"]) + "/status", body)
 
-    async def served(self, api_version: str) -> bool:
-        """See KubeApi. Believed for 15 s."""
+    async def served(self, api_version: str) -> frozenset[str]:
+        """See KubeApi. Believed for 5 s."""
         known = self._served.get(api_version)
         if known and time.monotonic() - known[0] < _SERVED_FOR:
             return known[1]
         try:
-            await self._read(f"/apis/{api_version}")
-            answer = True
+            found = await self._read(f"/apis/{api_version}")
+            answer = frozenset(resource["name"] for resource in found["resources"])
         except NotFound:
-            answer = False
+            answer = frozenset()
         self._served[api_version] = (time.monotonic(), answer)
         return answer
 

@@ -6,6 +6,7 @@ import itertools
 import pickle
 from collections.abc import AsyncIterator, Callable
 
+from flywheel_api import API_VERSION
 from flywheel_operator.ports.errors import Conflict, NotFound
 from flywheel_operator.ports.kinds import BY_KIND, RAY_API, Object, Resource, labels_of
 
@@ -23,7 +24,7 @@ class FakeKube:
 
     def __init__(self) -> None:
         self.objects: dict[Key, Object] = {}
-        self.api_versions = {RAY_API}
+        self.api_versions = {API_VERSION, RAY_API}
         self.log: list[tuple[str, str, str]] = []
         self.before_write: Callable[[str, str], None] = lambda verb, kind: None
         self.after_write: Callable[[str, str], None] = lambda verb, kind: None
@@ -124,9 +125,10 @@ class FakeKube:
 
         return self._write("status", obj["kind"], meta["name"], do)
 
-    async def served(self, api_version: str) -> bool:
+    async def served(self, api_version: str) -> frozenset[str]:
         """See KubeApi."""
-        return api_version in self.api_versions
+        known = self.api_versions
+        return frozenset(r.plural for r in BY_KIND.values() if r.api_version == api_version and api_version in known)
 
     def remove(self, kind: str, namespace: str, name: str) -> None:
         """Take an object and everything it owns away."""

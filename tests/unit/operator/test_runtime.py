@@ -11,7 +11,8 @@ import pytest
 from flywheel_operator import runtime
 from flywheel_operator.feed import Feed
 from flywheel_operator.ports.cache import CachedKube, ReadCache
-from flywheel_operator.ports.kinds import OWN, ROUNDS
+from flywheel_operator.ports.errors import Retryable
+from flywheel_operator.ports.kinds import OWN, RAY_API, RAYCLUSTERS, RAYJOBS, RAYSERVICES, ROUNDS
 from flywheel_operator.ports.kube_fake import FakeKube
 from flywheel_operator.queue import Key, WorkQueue
 from flywheel_operator.settings import OperatorConfig, Timing
@@ -86,3 +87,39 @@ def test_alive_means_that_keys_are_worked_on() -> None:
     assert runtime.probe(queue, config)[0] == 200
     now = 101.0
     assert runtime.probe(queue, config)[0] == 503
+
+
+async def test_kinds_that_come_are_a_new_start_once_they_are_all_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_KINDS_PAUSE", 0.02)
+    api = FakeKube()
+    api.api_versions.discard(RAY_API)
+    missing = await runtime.unserved(api)
+    assert missing == {RAYJOBS, RAYSERVICES, RAYCLUSTERS}
+    waiting = asyncio.create_task(runtime.until_kinds_come(api, missing, 60))
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    api.api_versions.add(RAY_API)
+    await until(waiting.done)
+
+
+async def test_kinds_that_went_are_waited_for_and_an_outage_is_neither(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runtime, "_KINDS_PAUSE", 0.02)
+    api = FakeKube()
+    waiting = asyncio.create_task(runtime.until_kinds_come(api, frozenset(), 0.02))
+    ask, away = api.served, True
+
+    async def served(api_version: str) -> frozenset[str]:
+        if away:
+            raise Retryable("away")
+        return await ask(api_version)
+
+    monkeypatch.setattr(api, "served", served)
+    await asyncio.sleep(0.1)
+    away = False
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    api.api_versions.discard(RAY_API)
+    await asyncio.sleep(0.1)
+    assert not waiting.done()
+    api.api_versions.add(RAY_API)
+    await until(waiting.done)
