@@ -103,3 +103,23 @@ def test_an_empty_choice_is_proved_by_the_search_that_finds_nothing(airline: Dom
     assert found.endings == (Ending.IMPOSSIBLE,)
     assert any("search_one_stop" in cell.column for cell in found.proof)
     assert [look.name for look in path_of(airline, found).looks] == ["search_one_stop"]
+
+
+@pytest.mark.parametrize(("left", "refused"), [(5_000, False), (4_999, True)])
+def test_what_a_cheaper_flight_paid_back_is_not_taken_from_an_account_where_it_was_spent(
+    airline: Domain, left: int, refused: bool
+) -> None:
+    """A cancellation gives every charge back, what was paid back included: no account goes below nothing by that."""
+    world = build_world(airline, SEED)
+    reservation, account = next(
+        (r, m)
+        for r in world.rows("reservations")
+        for m in world.rows("methods")
+        if r.state == "booked" and m.kind == "account" and all(c.method != m for c in r.charges)
+    )
+    draft = world.draft()
+    draft.add("charges", {"reservation": reservation.id, "method": account.id, "amount": -5_000})
+    draft.set("methods", account.id, {"balance": left})
+    args = {"reservation_id": reservation.id, "ground": "work"}
+    outcome = call(airline, draft.world(), Session(), "cancel_reservation", args)
+    assert (outcome.refusal.error if outcome.refusal else None) == ("refund_spent" if refused else None)
