@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pydantic import Field
 
@@ -56,56 +56,80 @@ class Solution(StatusModel):
 class Wave:
     """Tasks that were tried together: all, those that were solved, measured with the policy, and what is kept."""
 
-    solutions: dict[str, Solution]
-    tried: list[Task]
-    rated: list[Task]
-    kept: list[Task]
-    outside: Counter[str]
+    solutions: dict[str, Solution] = field(default_factory=dict)
+    tried: list[Task] = field(default_factory=list)
+    rated: list[Task] = field(default_factory=list)
+    kept: list[Task] = field(default_factory=list)
+    outside: Counter[str] = field(default_factory=Counter)
+
+    def __add__(self, later: Wave) -> Wave:
+        """Both as one."""
+        return Wave(
+            {**self.solutions, **later.solutions},
+            [*self.tried, *later.tried],
+            [*self.rated, *later.rated],
+            [*self.kept, *later.kept],
+            self.outside + later.outside,
+        )
+
+    @property
+    def attempts(self) -> list[Trajectory]:
+        """All attempts of the solver."""
+        return [a for solution in self.solutions.values() for a in solution.attempts]
+
+    @property
+    def lost(self) -> Counter[str]:
+        """How many tasks are not kept, by why."""
+        verdicts = Counter(s.verdict for s in self.solutions.values())
+        del verdicts[accept.ACCEPTED]
+        return self.outside + verdicts
+
+    @property
+    def measured(self) -> list[Task]:
+        """What was tried, each with all that was measured of it."""
+        known = {t.id: t for t in self.rated}
+        return [known.get(t.id, t) for t in self.tried]
 
 
 async def run(ctx: StageContext) -> StageResult:
-    """Accepted tasks and all attempts; tasks whose user answers are in dialogues.jsonl where training has no room.
-
-    The reserve stands in for tasks that are not kept: those with long right ways are lost most, so that a round of
-    harder tasks would be a smaller one.
-    """
-    tasks = ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl", Task)
-    reserve = ctx.records(Stage.INVERT_AGENTIC, RESERVE, Task)
-    waves: list[Wave] = []
-    while tasks:
-        waves.append(await _wave(ctx, tasks, len(waves)))
-        kept_ids = {t.id for t in waves[-1].kept}
-        tasks = stand_ins([t for t in tasks if t.id not in kept_ids], reserve)
-        taken = {t.id for t in tasks}
-        reserve = [t for t in reserve if t.id not in taken]
-
-    solutions = [s for wave in waves for s in wave.solutions.values()]
-    attempts = [a for solution in solutions for a in solution.attempts]
-    lost = Counter(ctx.dropped) + sum((wave.outside for wave in waves), Counter[str]())
-    lost.update(s.verdict for s in solutions if s.verdict != accept.ACCEPTED)
-    tried = [t for wave in waves for t in wave.tried]
-    rated = [t for wave in waves for t in wave.rated]
-    kept = [t for wave in waves for t in wave.kept]
-    alone, dialogues = trainable(ctx, kept)
-    known = {t.id: t for t in rated}
-    every = [known.get(t.id, t) for t in tried]
+    """Accepted tasks and all attempts; tasks whose user answers are in dialogues.jsonl where training has no room."""
+    done = await _waves(ctx)
+    alone, dialogues = trainable(ctx, done.kept)
     asked = ctx.records(Stage.SEED_AGENTIC, ASKED, Fingerprint)
     return StageResult(
         SolvedResult(
             outcomes=Counter(t.outcome for t in alone),
-            dialogues=sum(not t.single_turn for t in kept),
-            bands=bands(rated),
-            difficulty=by_depth_and_kind(every),
+            dialogues=sum(not t.single_turn for t in done.kept),
+            bands=bands(done.rated),
+            difficulty=by_depth_and_kind(done.measured),
         ),
         files=[
             OutputFile.of("tasks.jsonl", Task, alone),
             OutputFile.of("dialogues.jsonl", Task, dialogues),
-            OutputFile.of("attempts.jsonl", Trajectory, attempts),
-            OutputFile.of(SEEN, Fingerprint, [*asked, *map(fingerprint, kept)]),
+            OutputFile.of("attempts.jsonl", Trajectory, done.attempts),
+            OutputFile.of(SEEN, Fingerprint, [*asked, *map(fingerprint, done.kept)]),
         ],
-        counts=ctx.counts(len(kept), lost),
-        metrics={"solved": len(rated) / len(tried) if tried else 0.0, **advised(attempts)},
+        counts=ctx.counts(len(done.kept), Counter(ctx.dropped) + done.lost),
+        metrics={"solved": len(done.rated) / len(done.tried) if done.tried else 0.0, **advised(done.attempts)},
     )
+
+
+async def _waves(ctx: StageContext) -> Wave:
+    """All tasks; then, of the reserve, stand-ins for those that are not kept, until none is lost or none is left.
+
+    Those with long right ways are lost most, so that a round of harder tasks would be a smaller one.
+    """
+    tasks = ctx.records(Stage.INVERT_AGENTIC, "tasks.jsonl", Task)
+    reserve = ctx.records(Stage.INVERT_AGENTIC, RESERVE, Task)
+    done, number = Wave(), 0
+    while tasks:
+        wave = await _wave(ctx, tasks, number)
+        done, number = done + wave, number + 1
+        kept = {t.id for t in wave.kept}
+        tasks = stand_ins([t for t in tasks if t.id not in kept], reserve)
+        taken = {t.id for t in tasks}
+        reserve = [t for t in reserve if t.id not in taken]
+    return done
 
 
 async def _wave(ctx: StageContext, tasks: Sequence[Task], number: int) -> Wave:
