@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import chain
 
+from flywheel_api.capacity.whole import RESERVE_SHARE
 from flywheel_api.records.agentic import BranchKind, Fingerprint, Task, TreeRecord
 from flywheel_api.records.base import Lineage, content_digest
 from flywheel_api.records.reasoning import Persona
@@ -28,7 +29,6 @@ from flywheel_jobs.endpoints.structured import ask, messages_for
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 
 TWIN_SHARE = 0.25  # of the tasks, at most: each has its original beside it
-RESERVE_SHARE = 0.25  # of the tasks, at most: who takes the place of those that the solver or the band leave out
 DRAWS = 4  # plain cases that are drawn for each that is wanted, at most: some are of the other side, some were asked
 SHORT = "no more tasks were found that nobody was asked before: name more domains, or lower maxTasks"
 log = get_logger(__name__)

@@ -27,6 +27,8 @@ MINED, VERIFIED = 0.6, 0.5
 """Of the problems tried, those that the policy fails often enough; of their variants, those whose votes agree."""
 TRIES, TURNS = 1.5, 10
 """Attempts of the solver at a task, and its turns in one; a task's user speaks as often at most."""
+RESERVE_SHARE = 0.25
+"""Cases beyond `maxTasks` that are written for the place of those that the solver or the band leave out, and solved."""
 CALL = {"variant": 1500, "vote": 1500, "workflow": 5000, "tree": 9000, "case": 5000, "turn": 4750, "user": 3700}
 """Tokens of a call, prompt and answer: from the lengths of the demo's prompts."""
 STARTS = 0.2
@@ -133,8 +135,8 @@ def _tokens(spec: FlywheelRoundSpec) -> dict[str, float]:
         used[Role.TEACHER] += _variants(spec) * CALL["variant"]
         used[Role.SOLVER] += _variants(spec) * spec.reasoning.verification.votes * CALL["vote"]
     if spec.agentic is not None:
-        tasks = spec.agentic.max_tasks
-        seeds = math.ceil(tasks / (spec.agentic.branches_per_tree + 1))
+        tasks = spec.agentic.max_tasks * (1 + RESERVE_SHARE)
+        seeds = math.ceil(spec.agentic.max_tasks / (spec.agentic.branches_per_tree + 1))
         played = tasks * min(TRIES, spec.agentic.solver.attempts) * min(TURNS, spec.agentic.solver.max_turns)
         used[Role.TEACHER] += seeds * (2 * CALL["workflow"] + CALL["tree"]) + tasks * CALL["case"]
         used[Role.SOLVER] += played * CALL["turn"]

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from flywheel_api.capacity import memory as mem
+from flywheel_api.capacity import whole
 from flywheel_api.capacity.hardware import CARDS, GIB, card_of
 from flywheel_api.capacity.memory import Layout, Logits, Peak
 from flywheel_api.capacity.pace import Batch, compute, decode_step, step
@@ -349,3 +350,13 @@ def test_a_model_of_unknown_shape_asks_for_its_config() -> None:
 
 def test_peaks_name_their_largest_part() -> None:
     assert Peak({"logits": 2.0, "parameters": 1.0}).largest == "logits"
+
+
+def test_the_reserve_of_tasks_is_written_and_solved_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A quarter more cases, attempts and users' answers; workflows and trees are of the tasks alone."""
+    spec = FlywheelRoundSpec.model_validate(yaml.safe_load((ROOT / "examples" / "round-8b.yaml").read_text())["spec"])
+    with_it = whole._tokens(spec)
+    monkeypatch.setattr(whole, "RESERVE_SHARE", 0.0)
+    without = whole._tokens(spec)
+    assert with_it["UserSimulator"] == pytest.approx(1.25 * without["UserSimulator"])
+    assert without["Teacher"] < with_it["Teacher"] < 1.25 * without["Teacher"]
