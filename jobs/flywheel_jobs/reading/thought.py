@@ -7,6 +7,7 @@ text.
 from __future__ import annotations
 
 import re
+from collections import deque
 from dataclasses import dataclass
 
 _NAMES = (
@@ -40,6 +41,7 @@ _AFTER = (
 )
 _MARK = re.compile("<" + _AFTER, re.IGNORECASE)  # `re` skips to a single first character at the speed of memchr
 _ANY_MARK = re.compile(r"[<\[◁]" + _AFTER, re.IGNORECASE)  # several times slower
+_TAIL = 200  # characters, more than any mark has
 _OPENING = {mark.lower(): mark for mark in _PAIRS}
 _CLOSING = {close.lower(): mark for mark, close in _PAIRS.items()}
 # Granite writes sentences; gpt-oss without its special tokens runs the names of its channels into the text.
@@ -99,6 +101,17 @@ def split(text: str) -> Said:
         "\n".join(p.strip() for p in thought if p.strip()),
         inside is not None,
     )
+
+
+def opened(prompt: str) -> str:
+    """The mark with which a rendered prompt leaves a thought open, so that what the model says begins inside it; or "".
+
+    Templates of models that always think end so (R1, Qwen3-Thinking). The mark belongs before the model's text: else a
+    thought that never ends would pass for what was said.
+    """
+    tail = prompt[-_TAIL:].rstrip()
+    last = deque(_ANY_MARK.finditer(tail), maxlen=1)
+    return last[0][0] if last and last[0].end() == len(tail) and _reading(last[0])[0] else ""
 
 
 def kept(text: str, thought: str) -> str:

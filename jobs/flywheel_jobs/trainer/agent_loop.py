@@ -24,8 +24,11 @@ from flywheel_jobs.agentic.episode import Episode
 from flywheel_jobs.agentic.prompt import limits
 from flywheel_jobs.agentic.right import right_of
 from flywheel_jobs.core.errors import InfraError
+from flywheel_jobs.reading.thought import opened
 from flywheel_jobs.trainer import trajectory
 from flywheel_jobs.trainer.trajectory import Row, Sampled
+
+_TAIL = 32  # tokens of a prompt that show whether it leaves a thought open
 
 
 class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
@@ -46,7 +49,7 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         fault: str | None = None,
     ) -> AgentLoopOutput:
         """Scores a trajectory, or masks it because of an outage or a fault, here or before; writes its record."""
-        text = await self.loop.run_in_executor(None, self.decode, output.response_ids)
+        text = await self.loop.run_in_executor(None, self.decode, output.response_ids, output.prompt_ids)
         reward: dict[str, Any] = {}
         ids = output.response_ids
         cut = len(ids) >= self._limit and ids[-1] != self.tokenizer.eos_token_id
@@ -65,9 +68,10 @@ class ScoredLoop(AgentLoopBase):  # type: ignore[misc]
         trajectory.record(row, sampled)
         return output
 
-    def decode(self, ids: list[int]) -> str:
-        """Text of tokens without special ones."""
-        return str(self.tokenizer.decode(ids, skip_special_tokens=True))
+    def decode(self, ids: list[int], prompt: list[int]) -> str:
+        """Text of tokens without special ones, after the mark of a thought that the prompt (token ids) leaves open."""
+        text = str(self.tokenizer.decode(ids, skip_special_tokens=True))
+        return opened(str(self.tokenizer.decode(prompt[-_TAIL:]))) + text
 
     async def _score(
         self, text: str, output: AgentLoopOutput, row: Row, episode: Episode | None, cut: bool
@@ -152,6 +156,7 @@ class ToolLoop(ScoredLoop):
                 sampling_params={**sampling, "max_tokens": self._limit - len(self.mask)},
                 priority=int(priority),
             )
+        asked = self.ids
         earliest = self.extra.get("min_global_steps")
         self.extra.update(output.extra_fields)
         if earliest is not None:
@@ -169,7 +174,7 @@ class ToolLoop(ScoredLoop):
         self.logprobs = logprobs or []
         self.turns += 1
         ended = bool(output.token_ids) and output.token_ids[-1] == self.tokenizer.eos_token_id
-        return await self.loop.run_in_executor(None, self.decode, output.token_ids), not ended
+        return await self.loop.run_in_executor(None, self.decode, output.token_ids, asked), not ended
 
     async def _take(self, messages: list[dict[str, Any]], known: int) -> bool:
         """Appends what the environment said, masked; False (and nothing appended) when the response is full."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.reading import calls, text
-from flywheel_jobs.reading.thought import split
+from flywheel_jobs.reading.thought import opened, split
 from flywheel_jobs.rewards import math
 
 DRAFT = '<tool_call>{"name": "cancel", "arguments": {"id": 1}}</tool_call>'
@@ -134,3 +134,28 @@ def test_text_is_cleaned_at_the_door(dirty: str, clean: str) -> None:
 
 def test_lines_end_at_newlines_only() -> None:
     assert text.lines("a\u2028b\n\nc\x85d\r\n") == ["a\u2028b", "c\x85d\r"]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "mark"),
+    [
+        ("<|im_start|>user\n2+2?<|im_end|>\n<|im_start|>assistant\n<think>\n", "<think>"),
+        ("<|User|>2+2?<|Assistant|><think>", "<think>"),
+        ("[INST]2+2?[/INST][THINK]", "[THINK]"),
+        ("<|start|>assistant<|channel|>analysis<|message|>", "<|channel|>analysis<|message|>"),
+        ("<|im_start|>assistant\n<think>\n\n</think>\n\n", ""),  # Qwen3 that is not to think
+        ("<|im_start|>user\nwhat is <think>?<|im_end|>\n<|im_start|>assistant\n", ""),
+        ("<|im_start|>user\n<think>\n<|im_end|>\n<|im_start|>assistant\n", ""),
+        ("<|start|>assistant", ""),
+        ("", ""),
+    ],
+)
+def test_a_prompt_that_leaves_a_thought_open_says_with_what_mark(prompt: str, mark: str) -> None:
+    assert opened(prompt) == mark
+
+
+def test_what_is_said_after_an_open_prompt_begins_inside_the_thought() -> None:
+    mark = opened("<|im_start|>assistant\n<think>\n")
+    never = mark + r"Let me try 12... \boxed{12} hmm not sure"
+    assert math.score(never, "12")["score"] == 0
+    assert math.score(mark + r"maybe 11</think>\boxed{12}", "12")["score"] == 1
