@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import threading
 import time
@@ -55,6 +56,9 @@ STARTUP_SIGNS = (
     ("Training Progress", "first step"),
 )
 """What a line of verl's start-up says, in the order in which they come; before the first step there are no numbers."""
+KILLED = re.compile(r"(?:\x1b\[\d+m)*\(raylet\b.*\b[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure")
+"""Ray's own word, at the start of a line (what workers print has their names before it), that it ended a worker."""
+KILLED_GRACE_SECONDS = 60.0  # for verl's own end, which says more; mostly it waits for that worker for ever
 log = get_logger(__name__)
 
 
@@ -99,6 +103,7 @@ class Driver:
         self.warmed: WarmUpResult | None = None
         self.collapsed = threading.Event()
         self.stranded: NodeLost | None = None
+        self._killed_at: float | None = None  # on the monotonic clock
 
     def run(self) -> str:
         """Trains what is left to train and commits. Raises a FlywheelError on any failure."""
@@ -226,10 +231,14 @@ class Driver:
             if self.sync.error is not None:
                 raise self.sync.error
             self.stranded = watch.look()
-            if self.collapsed.is_set() or self.stranded is not None:
+            if self.collapsed.is_set() or self.stranded is not None or self._waits_for_killed():
                 child.stop()
                 break
         return child.wait()
+
+    def _waits_for_killed(self) -> bool:
+        """Whether Ray has ended a worker for memory and verl has not ended by it: it would wait until `stallAfter`."""
+        return self._killed_at is not None and time.monotonic() - self._killed_at > KILLED_GRACE_SECONDS
 
     def _finish_uploads(self) -> None:
         self._text("uploading the last checkpoint")
@@ -240,6 +249,8 @@ class Driver:
     def _on_line(self, line: str) -> None:
         for said in signals.parse(line, self.mark):
             self._on_signal(said)
+        if self._killed_at is None and KILLED.match(line):
+            self._killed_at = time.monotonic()
         if self._startup and self._startup[0][0] in line:
             self._text(self._startup.pop(0)[1])
 

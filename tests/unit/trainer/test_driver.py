@@ -300,6 +300,31 @@ def test_a_training_that_waits_for_a_lost_node_ends(store: Any, monkeypatch: pyt
     assert training(manifest(store)).resumed_from_step == 2
 
 
+@pytest.mark.parametrize(
+    ("line", "ends"),
+    [
+        ("\x1b[33m(raylet)\x1b[0m [2026-11-27] node_manager.cc:3193: {killed}", True),
+        ("(raylet, ip=10.0.0.9) node_manager.cc:3193: {killed}", True),
+        ("(RewardWorker pid=7) (raylet) {killed}", False),  # a reward prints what the policy says
+    ],
+)
+def test_a_training_that_waits_for_a_worker_that_ray_ended_ends(
+    store: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, ends: bool
+) -> None:
+    killed = "1 Workers (tasks / actors) killed due to memory pressure (OOM), 0 Workers crashed due to other reasons"
+    (tmp_path / "said").write_text(line.format(killed=killed))
+    monkeypatch.setattr(driver, "KILLED_GRACE_SECONDS", 0.1)
+    code = run(store, monkeypatch, 1, f"say:{tmp_path / 'said'}" + (" hang:3" if ends else ""))
+    if not ends:
+        assert code == 0
+        return
+    assert code == ExitCode.APP
+    failure = record(store, "failure", 1)
+    assert (failure["cause"], failure["reason"]) == (Cause.APP, "OutOfMemory"), failure
+    assert run(store, monkeypatch, 2) == 0
+    assert training(manifest(store)).resumed_from_step == 2
+
+
 def test_sigterm_keeps_the_last_checkpoint(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     def terminate() -> None:
         key = artifacts.checkpoint_key("n", CONTENT, 2)
