@@ -12,7 +12,8 @@ UV_HOME := $(FLYWHEEL_CACHE)/uv-$(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' images/
 UV := $(UV_HOME)/bin/uv
 VENV := $(FLYWHEEL_CACHE)/venv-$(shell cat images/locks/dev.txt | sha256sum | cut -c1-12)
 PY := $(VENV)/bin/python
-LLAMA := $(FLYWHEEL_CACHE)/llama-cpp-$(shell cat images/locks/llama-cpp.txt | sha256sum | cut -c1-12)
+# a lock that has an environment of its own: $(call own,llama-cpp)
+own = $(FLYWHEEL_CACHE)/$(1)-$(shell cat images/locks/$(1).txt | sha256sum | cut -c1-12)
 export PYTHONPATH := $(CURDIR)/operator:$(CURDIR)/jobs:$(CURDIR)/tests:$(CURDIR)/images
 export PATH := $(VENV)/bin:$(PATH)
 # Bytecode is kept in the cache, whatever the shell says: without any, each of the processes that tests start compiles
@@ -109,13 +110,16 @@ demo: setup ## one round from `kubectl apply` to the verdict, on real parts (ROU
 demo-down: setup ## remove everything that `make demo` started
 	$(PY) -m demo down
 
-$(LLAMA)/.complete: | $(UV)
-	@$(UV) venv -q --clear --python $(PYTHON) $(LLAMA)
-	@$(UV) pip install -q --python $(LLAMA)/bin/python --no-deps --require-hashes -r images/locks/llama-cpp.txt
-	@touch $@
+define own_rule
+$(call own,$(1))/.complete: | $$(UV)
+	@$$(UV) venv -q --clear --python $$(PYTHON) $$(@D)
+	@$$(UV) pip install -q --python $$(@D)/bin/python --no-deps --require-hashes -r images/locks/$(1).txt
+	@touch $$@
+endef
+$(foreach lock,llama-cpp mlflow trainer-gpu rollout-gpu,$(eval $(call own_rule,$(lock))))
 
-e2e: setup $(LLAMA)/.complete ## the demo's round with faults injected, and the stages on a real llama.cpp server
-	LLAMA_CPP_PYTHON=$(LLAMA)/bin/python $(PY) -m pytest tests/e2e
+e2e: setup $(call own,llama-cpp)/.complete $(call own,mlflow)/.complete ## the demo's round with faults injected, the stages on a real llama.cpp server, trackers on a real MLflow
+	LLAMA_CPP_PYTHON=$(call own,llama-cpp)/bin/python MLFLOW_PYTHON=$(call own,mlflow)/bin/python $(PY) -m pytest tests/e2e
 
 domain: setup ## a domain of your own: DO="new NAME", DO="test DIR", DO="import KIND PATH" (docs/domains.md)
 	@$(PY) -m flywheel_jobs domain $(DO)
@@ -126,9 +130,13 @@ estimate: setup ## what ROUND=examples/round-8b.yaml needs and costs (GPU=H100, 
 gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
 	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)
 
+gpu-imports: setup $(call own,trainer-gpu)/.complete $(call own,rollout-gpu)/.complete ## what the GPU images run, imported from their locks without a GPU (16 GB of packages)
+	$(PY) -m gpu.imports trainer --python $(call own,trainer-gpu)/bin/python
+	$(PY) -m gpu.imports rollout --python $(call own,rollout-gpu)/bin/python
+
 bench: setup ## benchmarks, or those of ONLY="test_rounds and 1000"; print tables and write tests/perf/baseline.json
 	@for name in apiserver kube-controller-manager minio kuberay-operator; do $(PY) -m cluster build --only $$name; done
 	$(PY) -m pytest -s tests/perf $(if $(ONLY),-k "$(ONLY)")
 	$(PY) -m perf.baseline
 
-.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e domain estimate gpu-check bench
+.PHONY: help setup uv lint format generate golden verify test-binaries test fuzz lock lock-check images cluster-up cluster-down demo demo-down e2e domain estimate gpu-check gpu-imports bench

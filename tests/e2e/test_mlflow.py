@@ -1,0 +1,107 @@
+"""What a training tells a real MLflow server, read back from it. Needs no cluster: `make e2e` makes the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.process import die_with_parent, free_ports, wait_for
+from flywheel_api.artifacts import Owner
+from flywheel_api.rljob import DataSpec, RewardSpec, RLJobSpec
+from flywheel_api.stages import TrainConfig
+from flywheel_api.tracking import Tracker, TrackingSpec
+from flywheel_jobs.trainer.trackers import Tracking, tracking_of
+
+Object = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    python = os.environ.get("MLFLOW_PYTHON")
+    if not python:
+        pytest.skip("MLFLOW_PYTHON names no environment with MLflow: `make e2e` makes one")
+    port, folder = free_ports(1)[0], tmp_path_factory.mktemp("mlflow")
+    command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db", "--artifacts-destination", str(folder / "files")]
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    environment["PATH"] = f"{Path(python).parent}:{os.environ['PATH']}"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        wait_for("MLflow", lambda: _answers(url, server, folder / "log"), 300)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
+    assert server.poll() is None, log.read_text()[-2000:]
+    try:
+        return bool(ask(url, "experiments/get", experiment_id="0"))  # its first answer takes the longest
+    except OSError:
+        return False
+
+
+def ask(url: str, path: str, body: Object | None = None, **query: str) -> Object:
+    address = f"{url}/api/2.0/mlflow/{path}?{urllib.parse.urlencode(query)}"
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        found: Object = json.loads(answer.read())
+    return found
+
+
+def attempt(url: str, number: int, steps: range, succeeded: bool) -> str:
+    """One attempt of a training that tells each of its steps; the run's page."""
+    told: list[tuple[str | None, str | None]] = []
+    spec = RLJobSpec(
+        model="sha256:" + "0" * 64,
+        data=DataSpec(train=["sha256:" + "2" * 64]),
+        reward=RewardSpec(type="Math"),
+        gpus_per_node=0,
+        tracking=TrackingSpec.model_construct(
+            type=Tracker.MLFLOW, url=url, project="a team's own", entity=None, api_key=None
+        ),
+    )
+    owner = Owner(kind="RLJob", namespace="team", name="support", uid="1")
+    content = "sha256:" + "1" * 64
+    config = TrainConfig(owner=owner, attempt=number, content_key=content, spec=spec, model=spec.model)
+    tracking = tracking_of(config, lambda run, wrong: told.append((run, wrong)))
+    assert isinstance(tracking, Tracking)
+    tracking.start()
+    for step in steps:
+        tracking.numbers(step, {"critic/score/mean": step / 10, "val-core//acc@4": 1.0, "loss": float("nan")})
+    tracking.stop(succeeded)
+    assert told[-1][1] is None, told
+    return str(told[-1][0])
+
+
+@pytest.mark.timeout(600)
+def test_two_attempts_of_a_training_are_one_run_of_a_real_server(mlflow: str) -> None:
+    page = attempt(mlflow, 1, range(1, 4), succeeded=False)
+    experiment = ask(mlflow, "experiments/get-by-name", experiment_name="a team's own")["experiment"]["experiment_id"]
+    search = {"experiment_ids": [experiment], "max_results": 10}
+    (run,) = ask(mlflow, "runs/search", search)["runs"]
+    assert run["info"]["status"] == "FAILED" and page.endswith(run["info"]["run_id"])
+    assert attempt(mlflow, 2, range(3, 6), succeeded=True) == page
+    (run,) = ask(mlflow, "runs/search", search)["runs"]
+    assert (run["info"]["status"], run["info"]["run_name"]) == ("FINISHED", "support")
+    params = {p["key"]: p["value"] for p in run["data"]["params"]}
+    assert params["algorithm"] == "GRPO" and params["algorithm.groupSize"] == "16"
+    rewards = ask(mlflow, "metrics/get-history", run_id=run["info"]["run_id"], metric_key="critic/score/mean")
+    seen = {m["step"]: m["value"] for m in rewards["metrics"]}
+    assert seen == {step: step / 10 for step in range(1, 6)}
+    assert {m["key"] for m in run["data"]["metrics"]} == {"critic/score/mean", "val-core/acc_at_4"}
+    print(f"MLflow: {page}, {len(seen)} steps of two attempts in one run", flush=True)
