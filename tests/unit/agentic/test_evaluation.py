@@ -328,6 +328,10 @@ def test_form_is_told_apart_from_right_answers() -> None:
         "I think it is seven or so": (0, 0),
         "8": (1, 0),
         "7 is wrong, take 8": (0, 0),
+        "so it is\n seven": (0, 1),
+        "so it is\r\nseven\r\n": (0, 1),
+        "<think>perhaps 7</think>so it is this": (0, 0),
+        **dict.fromkeys((f"so it is{no_line} seven" for no_line in "\u2028\u2029\x85\x0b\x0c\r"), (0, 0)),
     }
     for text, wanted in texts.items():
         assert tuple(form_of(text, "7", False).values()) == wanted, text
