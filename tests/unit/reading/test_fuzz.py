@@ -28,7 +28,7 @@ SLOW = 1.0  # seconds of CPU for one text: the longest here have some 100,000 ch
 
 PIECES = [
     "<think>", "</think>", "<thinking>", "</thinking >", "<think a='b'>", "◁think▷", "◁/think▷", "[THINK]",
-    "[/THINK]", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|>",
+    "[/THINK]", "THINK]", "think▷", "◁", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|>",
     "<|start|>assistant", "<|channel|>", "<tool_call>", "</tool_call>", '{"name": "f", "arguments": {', '"a": ',
     "}}", "<answer>", "</answer>", "<answer", "\\boxed{", "\\boxed", "\\fbox{", "####", "\n#### ", "Answer:",
     "The final answer is ", "答案是", "$", "\\(", "\\text{", "\\frac", "\\sqrt[", "\\pm", "\\begin{pmatrix}",
