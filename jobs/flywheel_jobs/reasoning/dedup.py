@@ -130,7 +130,7 @@ class Contamination:
         stories = self._asked_often.get(key)
         if stories is not None:
             return _story(_own(problem)) in stories
-        return not self._questions.get(key, set()).isdisjoint(self._standing(problem))
+        return key in self._questions and not self._questions[key].isdisjoint(self._standing(problem))
 
     def _example(self, problem: Problem) -> bool:
         """Whether a message before the question is the whole question of an item: a worked example, mostly."""
