@@ -80,6 +80,19 @@ class End(StrEnum):
     EXPORT_TARGET_UNUSABLE = "ExportTargetUnusable"
     TRACKER_DENIED = "TrackerDenied"
     GPU_UNSUPPORTED = "GpuUnsupported"
+    INVALID_INPUT = "InvalidInput"
+    INVALID_DATASET = "InvalidDataset"
+    TOO_MANY_WRONG_ROWS = "TooManyWrongRows"
+    TOO_FEW_ITEMS = "TooFewItems"
+    TOO_FEW_ROWS = "TooFewRows"
+    # endpoints, budgets and attempts beside each other
+    ENDPOINT_REFUSED = "EndpointRefused"
+    SERVED_MODEL_CHANGED = "ServedModelChanged"
+    WRONG_WEIGHTS = "WrongWeights"
+    TOKEN_BUDGET = "TokenBudgetExceeded"
+    CORRUPT_ARTIFACT = "CorruptArtifact"
+    INFRASTRUCTURE_LOST = "InfrastructureLost"
+    SUPERSEDED = "Superseded"
 
 
 @dataclass(frozen=True)
@@ -352,6 +365,67 @@ MEANINGS: dict[End, Meaning] = {
     End.GPU_UNSUPPORTED: Meaning(
         Cause.VALIDATION,
         "GPU, driver and image do not fit together: a newer driver on the nodes, or an image built for this GPU",
+    ),
+    End.INVALID_INPUT: Meaning(
+        Cause.VALIDATION,
+        "an input cannot be used: the message names the file, row or field, what is wrong, and what to write instead",
+        "Typical: an archive or a Git LFS pointer where data were meant, a suite with fewer usable items than it asks "
+        "for.",
+    ),
+    End.INVALID_DATASET: Meaning(
+        Cause.VALIDATION,
+        "a data set of an RLJob lacks columns, or has truths that no answer can be compared with: the message names "
+        "the file and the first such row",
+    ),
+    End.TOO_MANY_WRONG_ROWS: Meaning(
+        Cause.VALIDATION,
+        "more than 5 % of a source's rows are wrong: map its columns with `fields`, or mend the file",
+        "The message shows the first wrong rows and the columns that there are; `quarantine.jsonl` of Prepare has more "
+        "([data.md](data.md)).",
+    ),
+    End.TOO_FEW_ITEMS: Meaning(
+        Cause.VALIDATION,
+        "the gate of a suite cannot be decided by so few items: give it more that share no facts, or write "
+        "`requireSignificance: Point`, from 5 items on",
+        "The message says how many items there are to go by, and how many the gate needs ([method.md](method.md)).",
+    ),
+    End.TOO_FEW_ROWS: Meaning(
+        Cause.VALIDATION,
+        "a track has fewer training rows than one step takes: raise what the stages before may make, or lower "
+        "promptsPerStep",
+        "`status.stages[].dropped` says what went away and why: [words of dropped items](#why-an-item-was-dropped).",
+    ),
+    End.WRONG_WEIGHTS: Meaning(
+        Cause.INFRA,
+        "the policy's pool serves other weights than those under evaluation: it is waited for until it serves the "
+        "right ones",
+        "Looked at before an evaluation and after it. A pool that is being changed gets there by itself; one that "
+        "another object holds on to other weights does not: `kubectl get rolloutpools`.",
+    ),
+    End.CORRUPT_ARTIFACT: Meaning(
+        Cause.VALIDATION,
+        "a file of the store is not what its manifest says: the message names it",
+        "Somebody wrote below Flywheel's prefix, or the store lost data.",
+    ),
+    End.INFRASTRUCTURE_LOST: Meaning(Cause.INFRA, "something that a stage works with was lost: the message says what"),
+    End.ENDPOINT_REFUSED: Meaning(
+        Cause.ENDPOINT,
+        "an endpoint refuses for a reason that a person must remove: no money or quota, a wrong key, a model that is "
+        "not there, a limit of its own; finished items are kept",
+        "The message says what to do; [reference/endpoints.md](reference/endpoints.md) has every such answer.",
+    ),
+    End.SERVED_MODEL_CHANGED: Meaning(
+        Cause.ENDPOINT,
+        "an endpoint answered as another model in the middle of an evaluation: serve the first one again, since a "
+        "score is of one model",
+        "Typical: an alias that the vendor moved, a router with several models behind one name. Name an exact version.",
+    ),
+    End.TOKEN_BUDGET: Meaning(
+        Cause.BUDGET,
+        "a role's token budget is used up, by all stages together: raise `spec.budget.tokens` for that role",
+    ),
+    End.SUPERSEDED: Meaning(
+        Cause.SUPERSEDED, "another incarnation of the same attempt has already committed: nothing needs to be done"
     ),
 }
 """In the order of the page. StartupTimeout's class depends on what was waited for; see `Run.late` of the operator."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from flywheel_api.causes import CAUSE_OF_EXIT, FINAL_CAUSES, FREE_RETRIES, Cause, ExitCode
+from flywheel_api.drops import DROPS
 from flywheel_api.ends import MEANINGS, End, Meaning
 from flywheel_api.reasons import CHAPTERS, QUIET
 from flywheel_api.sign_table import SIGNS
@@ -16,7 +17,7 @@ _WIDTH = 120
 _HEAD = """
 # Troubleshooting, by the reason of a condition
 
-<!-- Generated from operator/flywheel_api (reasons.py, ends.py, sign_table.py) by `make generate`. -->
+<!-- Generated from operator/flywheel_api (reasons.py, ends.py, sign_table.py, drops.py) by `make generate`. -->
 
 ```
 kubectl describe fwr <name>                       # conditions with messages, then Events in order
@@ -33,6 +34,11 @@ Each attempt has a class and a reason in `status.attempts`; conditions and Event
 is believed in this order: what our own container told, how it was killed, the pod's conditions, then what KubeRay
 infers. Containers that are not Flywheel's are no evidence. Reasons that are not below are words of Kubernetes, KubeRay
 (`PreemptionByScheduler`, `SubmissionFailed`), `ExitCode<n>`, or the name of an exception of the program.
+EndpointUnavailable, DataNotFound, ModelNotFound and those of the store are above, among the reasons of conditions.
+"""
+_DROPPED = """
+`status.stages[].dropped` counts items that a stage did not keep, by word; the log has those that it asked for or made.
+A server that is busy or away costs no item: it is asked again.
 """
 _CLASSES: dict[Cause, str] = {
     Cause.APP: "the program, its sizes, or its image",
@@ -42,7 +48,7 @@ _CLASSES: dict[Cause, str] = {
     Cause.CAPACITY: "there were not the nodes",
     Cause.STALLED: "nothing moved",
     Cause.CANCELLED: "a person ended it",
-    Cause.ENDPOINT: "a model's endpoint stayed away",
+    Cause.ENDPOINT: "a model's endpoint stayed away, or refuses",
     Cause.BUDGET: "a limit of the budget or of time",
     Cause.SUPERSEDED: "another incarnation was there first",
 }
@@ -92,6 +98,10 @@ def _tables() -> Iterator[str]:
         for end, meaning in ends:
             yield f"\n### {end}"
             yield from _wrapped(_text(end, meaning))
+    yield "\n## Why an item was dropped\n"
+    yield from _wrapped(_DROPPED.strip())
+    yield "\n| word | it was dropped because |\n|---|---|"
+    yield from (f"| `{word}` | {meaning} |" for word, meaning in DROPS.items())
 
 
 def _again(cause: Cause) -> str:

@@ -20,13 +20,16 @@ CALL = '<tool_call>{"name": "get_booking", "arguments": {"id": 47}}</tool_call>'
 LINE = "Let $x^2 < 5$ be given [1]; then we add 3 to both sides, which \\frac{1}{2} of the cases need.\n"
 
 
-def texts(rng: random.Random) -> list[str]:
+MARKS = [("<think>", "</think>"), ("[THINK]", "[/THINK]"), ("◁think▷", "◁/think▷")]
+
+
+def texts(rng: random.Random, opening: str, closing: str) -> list[str]:
     """Answers of a thinking model, some 5 KB each, with calls or final answers."""
     found = []
     for number in range(400):
         thought = LINE * rng.randint(20, 80)
         ending = CALL if number % 2 else f"So \\boxed{{{rng.randint(0, 999)}}} is the answer."
-        found.append(f"<think>{thought}maybe \\boxed{{7}}</think>\n\n{LINE * 3}{ending}")
+        found.append(f"{opening}{thought}maybe \\boxed{{7}}{closing}\n\n{LINE * 3}{ending}")
     return found
 
 
@@ -57,27 +60,30 @@ def cpu() -> float:
     return time.process_time() + (cpu_seconds(child.pid) if child else 0.0)
 
 
-def test_reader() -> None:
-    corpus = texts(random.Random(5))
-    size = sum(len(t) for t in corpus) / 1e6
-
-    def read() -> None:
+def rates(corpus: list[str]) -> list[float]:
+    """MB of text per second of CPU, in each run."""
+    size, found = sum(map(len, corpus)) / 1e6, []
+    for _ in range(RUNS):
+        started = time.process_time()
         for text in corpus:
             calls.parse(text)
             final.find(text)
+        found.append(round(size / (time.process_time() - started), 1))
+    return found
 
-    took = []
-    for _ in range(RUNS):
-        started = time.process_time()
-        read()
-        took.append(time.process_time() - started)
+
+def test_reader() -> None:
+    """By the marks of thought: those that begin with `<`, and two families that do not."""
+    of = {opening: rates(texts(random.Random(5), opening, closing)) for opening, closing in MARKS}
+    slowest = min(of, key=lambda opening: middle(of[opening]))
     record(
         "reader",
         {
             "what": "MB of text per second of CPU, read for its thought, its calls and its final answer",
-            "mb": round(size, 2),
-            "mb_per_s": round(size / middle(took), 1),
-            "runs_mb_per_s": [round(size / t, 1) for t in took],
+            "mb": round(sum(map(len, texts(random.Random(5), *MARKS[0]))) / 1e6, 2),
+            "mb_per_s": middle(of[slowest]),
+            "runs_mb_per_s": of[slowest],
+            "by_mark_mb_per_s": {opening: middle(found) for opening, found in of.items()},
             "target": 20,
         },
     )
@@ -86,19 +92,19 @@ def test_reader() -> None:
 @pytest.mark.timeout(600)
 def test_comparer() -> None:
     equal(r"\sum_{k=1}^{3} k", "6")  # the process is started
-    rates: list[float] = []
+    reached: list[float] = []
     for run in range(RUNS):
         found = pairs(random.Random(run), 4000)
         started = cpu()
         for pair in found:
             equal(*pair)
-        rates.append(len(found) / (cpu() - started))
+        reached.append(len(found) / (cpu() - started))
     record(
         "comparer",
         {
             "what": "pairs per second of CPU, with the library's process; 70 % are numbers",
-            "pairs_per_s": round(middle(rates)),
-            "runs_pairs_per_s": [round(r) for r in rates],
+            "pairs_per_s": round(middle(reached)),
+            "runs_pairs_per_s": [round(r) for r in reached],
             "target": 2000,
         },
     )

@@ -12,7 +12,9 @@ _HEADER = """<!-- Generated from jobs/flywheel_jobs/endpoints/door.py by `make g
 
 # What a response of an endpoint is
 
-The first line that fits decides. "Counted as" is the word in `status.stages[].dropped`, in logs and in the report.
+The first line that fits decides. "Counted as" is the word in logs and, for an item that is dropped, in
+`status.stages[].dropped` and the report. [Troubleshooting](../troubleshooting.md#why-an-item-was-dropped) has those
+words with all others, such as `not-independent`, which no single response gives.
 
 """
 

@@ -6,21 +6,15 @@ the lenient reading takes the last value of whatever was said, so that such a ga
 
 from __future__ import annotations
 
-import re
-
 from flywheel_jobs.reading import final
 from flywheel_jobs.reading.equality import equal
-from flywheel_jobs.reading.thought import split
 from flywheel_jobs.rewards.math import score
 
 FORMAT, LENIENT = "format", "lenient"
-_NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 
 
 def form_of(text: str, truth: str, cut: bool) -> dict[str, float]:
     """`format`: a final answer of the truth's kind is given and not cut; `lenient`: the last value said is right."""
     strict = score(text, truth, cut)
-    said = split(text).text.strip()
-    last = _NUMBER.findall(said)[-1:] + said.splitlines()[-1:]
-    right = strict["correct"] or (not cut and any(equal(one, final.truth(truth)) for one in last))
+    right = strict["correct"] or (not cut and any(equal(one, final.truth(truth)) for one in final.last(text)))
     return {FORMAT: float(strict["formed"]), LENIENT: float(right)}

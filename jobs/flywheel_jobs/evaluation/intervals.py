@@ -5,8 +5,8 @@ repeats of an item. The interval is Gaffke's (2005; also Learned-Miller and Thom
 mean under random weights of the samples and of one more sample at the worst possible value. For items that are right or
 wrong it is the exact interval of Clopper and Pearson; it needs neither normality nor many items, and is never empty:
 what was not seen among n items may still be there. Where facts have several items the mean stays that of the items
-(weights go to facts). Coverage was simulated for 3 to 200 items, 1 to 16 repeats and facts of 1 to 4 items
-(tests/unit/agentic).
+(weights go to facts). Coverage for 3 to 200 items and 1 to 16 repeats is added up over all outcomes
+(docs/evidence/intervals.md); for facts of 2 to 4 items it was simulated (tests/unit/agentic).
 """
 
 from __future__ import annotations

@@ -22,6 +22,7 @@ _PHRASE = re.compile(
     r"(?:\bis\b|=|:|\bshould\s+be\b|(?<=\n))[*_:\s]{0,8}|答案\s*(?:[是为][：:]?|[：:])\s*",
     re.IGNORECASE,
 )
+_NUMBER = re.compile(r"(?<![\w.])[-+−]?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?")
 _LAST = 8  # marks of one kind that are looked at, from the end; only the last that holds an answer counts
 _NESTED = 4
 _TAIL = re.compile(r"\.?\s+I hope it is correct\.?\s*$|,?\s+(?:because|since)\s.*", re.DOTALL)
@@ -44,6 +45,12 @@ def find(text: str) -> Answer:
         return Answer(found, True, said)
     bare = said.text.strip()
     return Answer(bare if len(bare) <= MAX_ANSWER and not _TAG.search(bare) else "", False, said)
+
+
+def last(text: str) -> list[str]:
+    """The last number and the last line of what was said: where an answer may stand that nothing marks."""
+    said = split(text).text.strip()
+    return _NUMBER.findall(said)[-1:] + said.split("\n")[-1:]
 
 
 def truth(answer: str) -> str:

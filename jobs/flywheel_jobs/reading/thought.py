@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _NAMES = (
@@ -35,12 +36,15 @@ _AFTER = (
     rf"(?:(?!\|(?:start|end)_)\|?(?P<slash>/?)(?P<name>{_NAMES})(?:\||\s[^<>]{{0,80}})?>"
     r"|(?P<channel>\|channel\|>\s*(?P<which>[a-z]{1,16})[^<\n]{0,80}?(?=<\|message\|>|[\s<]|$)(?:<\|message\|>)?)"
     r"|(?P<stop>\|end\|>(?:<\|start\|>assistant)?|\|start\|>assistant|\|message\|>)"
-    r"|(?P<open>" + "|".join(re.escape(m[1:]) for m in _PAIRS) + r")"
-    r"|(?P<close>" + "|".join(re.escape(m[1:]) for m in _PAIRS.values()) + r")"
+    r"|(?P<open>" + "|".join(re.escape(m[1:]) for m in _PAIRS if m[0] == "<") + r")"
+    r"|(?P<close>" + "|".join(re.escape(m[1:]) for m in _PAIRS.values() if m[0] == "<") + r")"
     r"|(?P<wrapper>" + "|".join(re.escape(m[1:]) for m in _WRAPPERS) + r"))"
 )
-_MARK = re.compile("<" + _AFTER, re.IGNORECASE)  # `re` skips to a single first character at the speed of memchr
-_ANY_MARK = re.compile(r"[<\[◁]" + _AFTER, re.IGNORECASE)  # several times slower
+# `re` skips to a single first character at the speed of memchr; one pattern for all three is several times slower
+_TAG = re.compile("<" + _AFTER, re.IGNORECASE)
+_OTHERS = [
+    re.compile("|".join(map(re.escape, pair)), re.IGNORECASE) for pair in _PAIRS.items() if not pair[0].startswith("<")
+]
 _TAIL = 200  # characters, more than any mark has
 _OPENING = {mark.lower(): mark for mark in _PAIRS}
 _CLOSING = {close.lower(): mark for mark, close in _PAIRS.items()}
@@ -75,8 +79,7 @@ def split(text: str) -> Said:
     thought: list[str] = [before] if before else []
     inside: str | None = None
     at, marks = 0, 0
-    marks_of = _ANY_MARK if "[THINK]" in text or "◁" in text else _MARK
-    for mark in marks_of.finditer(text):
+    for mark in _marks(text):
         opens, family = _reading(mark)
         if inside is not None and (opens or family != inside):
             continue
@@ -110,7 +113,7 @@ def opened(prompt: str) -> str:
     thought that never ends would pass for what was said.
     """
     tail = prompt[-_TAIL:].rstrip()
-    last = deque(_ANY_MARK.finditer(tail), maxlen=1)
+    last = deque(_marks(tail), maxlen=1)
     return last[0][0] if last and last[0].end() == len(tail) and _reading(last[0])[0] else ""
 
 
@@ -119,8 +122,22 @@ def kept(text: str, thought: str) -> str:
     return f"<think>\n{thought}\n</think>\n\n{text}" if thought else text
 
 
+def _marks(text: str) -> Iterator[re.Match[str]]:
+    """Marks of every family in order; what looks like one inside another (an attribute of a tag) is none."""
+    others = [mark for family in _OTHERS for mark in family.finditer(text)]
+    found = _TAG.finditer(text)
+    past = 0
+    for mark in sorted([*found, *others], key=re.Match.start) if others else found:
+        if mark.start() >= past:
+            past = mark.end()
+            yield mark
+
+
 def _reading(mark: re.Match[str]) -> tuple[bool | None, str]:
     """Whether a mark opens (True) or closes (False) a thought of that family; None for one that only falls away."""
+    if mark.re is not _TAG:
+        opened = _OPENING.get(mark[0].lower())
+        return opened is not None, opened or _CLOSING[mark[0].lower()]
     if mark["name"]:
         return not mark["slash"], mark["name"].lower()
     if mark["channel"]:

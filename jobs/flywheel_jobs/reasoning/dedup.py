@@ -30,6 +30,15 @@ def _whole(problem: Problem) -> str:
     return "\n".join([*(m.content for m in problem.context), problem.question])
 
 
+def _own(problem: Problem) -> list[Message]:
+    """The messages before the question that are an item's own: a prompt of a whole suite is not."""
+    return [m for m in problem.context if m.role != "system"]
+
+
+def _story(messages: Iterable[Message]) -> bytes:
+    return _digest(*(read(m.content).words for m in messages))
+
+
 class Duplicates:
     """Problems seen so far."""
 
@@ -56,21 +65,24 @@ class Contamination:
     def __init__(self, items: Iterable[Problem], ngram: int) -> None:
         """`items` of every evaluation suite; `ngram` is in words."""
         self._ngram = ngram
-        self._short: dict[bytes, set[bytes]] = defaultdict(set)  # question -> contexts and answers it stands with
+        self._questions: dict[bytes, set[bytes]] = defaultdict(set)  # -> contexts and answers they stand with
         self._values: set[tuple[tuple[str, ...], str]] = set()
         self._long: dict[tuple[tuple[str, ...], str], list[frozenset[str]]] = defaultdict(list)
         seen: Counter[str] = Counter()
+        stories: dict[bytes, set[bytes]] = defaultdict(set)  # of each question of `ngram` words or more
         for item in {item.content: item for item in items}.values():
             question = read(item.question)
-            own = [m for m in item.context if m.role != "system"]  # a prompt of a whole suite is no item's own
-            seen.update({gram for text in self._texts(own, question) for gram in text.ngrams(ngram)})
+            key = _digest(question.words)
+            self._questions[key] |= self._standing(item)
+            seen.update({gram for text in self._texts(_own(item), question) for gram in text.ngrams(ngram)})
             if len(question.words) < ngram:
-                self._short[_digest(question.words)] |= self._standing(item)
                 self._values |= self._facts(item, question)
-            else:
-                for fact in self._facts(item, question):
-                    self._long[fact].append(frozenset(question.words))
+                continue
+            stories[key].add(_story(_own(item)))
+            for fact in self._facts(item, question):
+                self._long[fact].append(frozenset(question.words))
         self._grams = {gram for gram, items_with in seen.items() if items_with < PHRASE}
+        self._asked_often = {key: found for key, found in stories.items() if len(found) >= PHRASE}
 
     @staticmethod
     def _facts(problem: Problem, question: Reading) -> set[tuple[tuple[str, ...], str]]:
@@ -88,21 +100,22 @@ class Contamination:
         return [text for text in (*(read(m.content) for m in before), question) if len(text.words) >= self._ngram]
 
     def _standing(self, problem: Problem) -> set[bytes]:
-        found = {_digest(*(read(m.content).words for m in problem.context))}
+        found = {_story(problem.context), _story(_own(problem))}
         return found | ({_digest(("the answer",), (normal_form(problem.answer),))} if problem.answer else set())
 
     def reason(self, problem: Problem) -> str | None:
         """Why a problem may not be trained on.
 
-        A message of it shares an n-gram with an item; a message is a short item, with its context or its answer; or
-        the numbers and the answer are those of a short item, whatever the wording, or of a longer one in mostly the
-        same words. (Among longer items equal numbers alone say nothing.)
+        A message of it shares an n-gram with an item; a message is an item's whole question, with its context or its
+        answer; or the numbers and the answer are those of a short item, whatever the wording, or of a longer one in
+        mostly the same words. (Among longer items equal numbers alone say nothing.) A long question that items ask
+        after PHRASE stories is a phrase like their n-grams, and one of them only after its story.
         """
         question = read(problem.question)
         for text in self._texts(problem.context, question):
             if not self._grams.isdisjoint(text.ngrams(self._ngram)):
                 return "contaminated"
-        if self._short.get(_digest(question.words), set()) & self._standing(problem) or self._example(problem):
+        if self._asked(problem, question) or self._example(problem):
             return "contaminated"
         facts = self._facts(problem, question)
         if not facts.isdisjoint(self._values):
@@ -111,6 +124,15 @@ class Contamination:
             return "contaminated"
         return None
 
+    def _asked(self, problem: Problem, question: Reading) -> bool:
+        """Whether an item asks the same, with the same context or answer: also where all its n-grams are phrases."""
+        key = _digest(question.words)
+        stories = self._asked_often.get(key)
+        if stories is not None:
+            return _story(_own(problem)) in stories
+        return key in self._questions and not self._questions[key].isdisjoint(self._standing(problem))
+
     def _example(self, problem: Problem) -> bool:
-        """Whether a message before the question is a short item: a worked example, mostly."""
-        return any(_digest(read(m.content).words) in self._short for m in problem.context)
+        """Whether a message before the question is the whole question of an item: a worked example, mostly."""
+        keys = (_digest(read(m.content).words) for m in problem.context)
+        return any(key in self._questions and key not in self._asked_often for key in keys)

@@ -179,7 +179,7 @@ def _attempt(ended: AttemptStatus, source: BlobStore) -> AttemptRow:
         cause=f"{ended.cause.value}/{ended.reason}" if ended.reason else ended.cause.value,
         message=ended.message,
         log=source.uri(where) if pieces else "",
-        tail="\n".join((last or b"").decode(errors="replace").splitlines()[-LOG_LINES:]),
+        tail=b"\n".join((last or b"").splitlines()[-LOG_LINES:]).decode(errors="replace"),  # bytes: at newlines only
     )
 
 

@@ -43,24 +43,6 @@ def test_one_item_is_one_effective_sample() -> None:
     assert score_interval(steady)[1] < score_interval(torn)[1]
 
 
-@pytest.mark.parametrize("items", [3, 5, 24, 200])
-@pytest.mark.parametrize("repeats", [1, 4, 16])
-def test_intervals_hold_from_few_items_to_many(items: int, repeats: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(intervals, "DRAWS", 4000)
-    rng, runs, gain_hits, false_gains, score_hits = np.random.RandomState(items * repeats), 40, 0, 0, 0
-    for _ in range(runs):
-        chances = rng.beta(0.5, 0.5, items)  # most items are easy or hard: repeats of one are alike
-        base, same = (rng.binomial(repeats, chances) for _ in range(2))
-        old, new = ([Fraction(int(k), repeats) for k in counts] for counts in (base, same))
-        low, high = mean_interval([b - a for a, b in zip(old, new, strict=True)], -1, 1)
-        gain_hits += low <= 0 <= high
-        false_gains += low > 0
-        low, high = score_interval([[1.0] * k + [0.0] * (repeats - k) for k in base.tolist()])
-        score_hits += low <= 0.5 <= high
-    # 95 % of 40 is 38: fewer than 34 happens once in 10,000 where it holds, and so do 5 false gains
-    assert gain_hits >= 34 and score_hits >= 34 and false_gains <= 4
-
-
 @pytest.mark.parametrize("repeats", range(2, 17))
 def test_equal_gains_are_no_certainty_however_often_items_are_repeated(repeats: int) -> None:
     """Each item one answer better: as floats such differences differ in the last bit, which once made [0.2, 0.2]."""
@@ -328,6 +310,10 @@ def test_form_is_told_apart_from_right_answers() -> None:
         "I think it is seven or so": (0, 0),
         "8": (1, 0),
         "7 is wrong, take 8": (0, 0),
+        "so it is\n seven": (0, 1),
+        "so it is\r\nseven\r\n": (0, 1),
+        "<think>perhaps 7</think>so it is this": (0, 0),
+        **dict.fromkeys((f"so it is{no_line} seven" for no_line in "\u2028\u2029\x85\x0b\x0c\r"), (0, 0)),
     }
     for text, wanted in texts.items():
         assert tuple(form_of(text, "7", False).values()) == wanted, text

@@ -166,6 +166,8 @@ def test_examples_in_a_system_message_are_looked_at_and_a_prompt_of_the_whole_su
     check = Contamination([told(prompt, LONG)], 13)
     assert check.reason(told(prompt, "How far is it?")) is None
     assert check.reason(told(f"For example: {LONG}? 7", "How far is it?")) == "contaminated"
+    check = Contamination([told(prompt, "How far is it?")], 13)
+    assert check.reason(problem("How far is it?", None)) == "contaminated"
 
 
 def test_an_item_in_other_words_with_its_numbers_and_answer_is_found() -> None:
@@ -198,6 +200,29 @@ def test_a_phrase_of_many_items_is_no_contamination() -> None:
     check = Contamination(suite, 13)
     assert check.reason(problem(f"{phrase} 3 is a prime", "5")) is None
     assert check.reason(problem(f"Please {suite[2].question}", None)) == "contaminated"
+
+
+def test_a_copy_of_an_item_is_found_though_all_its_words_are_phrases_of_the_suite() -> None:
+    """One long question after several stories, and questions of one template: every 13 words stand in three items."""
+    asked = "Read with care what stands above and then say in a word whether it is true of all animals there are"
+    stories = ("Cats sleep a lot.", "Dogs bark at night.", "Hens lay eggs.")
+    suite = [problem(asked, "yes", story) for story in stories]
+    check = Contamination(suite, 13)
+    assert [check.reason(item) for item in suite] == ["contaminated"] * 3
+    assert check.reason(problem(asked, None, stories[0])) == "contaminated"
+    assert check.reason(problem(asked, "yes", "Cows eat grass.")) is None  # the question alone is none of them
+    assert check.reason(problem("And of cows?", "yes", "Cows eat grass.", asked, "yes")) is None
+    words = "then we look again at the same old long list of words that nobody likes"
+    forms = [
+        f"a {x} {words} a {y} {words} a {z} {words}"
+        for x in ("red", "green", "blue")
+        for y in ("sun", "moon", "star")
+        for z in ("cup", "jar", "pot")
+    ]
+    check = Contamination(map(problem, forms), 13)
+    assert {check.reason(problem(form)) for form in forms} == {"contaminated"}
+    assert check.reason(problem("And with two?", "5", forms[4], "4")) == "contaminated"
+    assert check.reason(problem(forms[4].replace("moon", "fern"))) is None
 
 
 def test_a_short_text_in_a_script_without_blanks_is_not_short() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import time
+from pathlib import Path
 
 import pytest
 
+import flywheel_jobs
 from flywheel_jobs.reading.final import find, truth
 from flywheel_jobs.rewards import math
 
@@ -91,3 +94,14 @@ def test_marks_inside_marks_are_not_tried_in_every_order() -> None:
     for loop in ("####答案是 5 and " * 3000, "####答案是<think a='b'>" * 16):
         find(loop)
     assert time.process_time() - started < 1.0  # of three that it took
+
+
+def test_what_models_say_is_cut_into_lines_at_newlines_only() -> None:
+    """`str.splitlines` also cuts at U+2028, U+2029, U+0085 and three control characters, and nobody means that."""
+    found = {
+        path.relative_to(root).as_posix()
+        for root in [Path(flywheel_jobs.__file__).parent]
+        for path in root.rglob("*.py")
+        if any(isinstance(n, ast.Attribute) and n.attr == "splitlines" for n in ast.walk(ast.parse(path.read_text())))
+    }
+    assert found == {"trainer/process.py", "report/load.py"}  # of /proc, and of a log's bytes

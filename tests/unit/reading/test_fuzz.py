@@ -16,6 +16,7 @@ import pytest
 
 from flywheel_api.canonical import canonical_json
 from flywheel_jobs.endpoints.structured import parse as parse_structured
+from flywheel_jobs.evaluation.form import form_of
 from flywheel_jobs.reading import calls, final, jsontext, text, thought
 from flywheel_jobs.reading.equality import checkable, equal, normal_form
 from flywheel_jobs.reasoning.roles import Variant
@@ -27,7 +28,7 @@ SLOW = 1.0  # seconds of CPU for one text: the longest here have some 100,000 ch
 
 PIECES = [
     "<think>", "</think>", "<thinking>", "</thinking >", "<think a='b'>", "◁think▷", "◁/think▷", "[THINK]",
-    "[/THINK]", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|>",
+    "[/THINK]", "THINK]", "think▷", "◁", "<|channel|>analysis<|message|>", "<|channel|>final<|message|>", "<|end|>",
     "<|start|>assistant", "<|channel|>", "<tool_call>", "</tool_call>", '{"name": "f", "arguments": {', '"a": ',
     "}}", "<answer>", "</answer>", "<answer", "\\boxed{", "\\boxed", "\\fbox{", "####", "\n#### ", "Answer:",
     "The final answer is ", "答案是", "$", "\\(", "\\text{", "\\frac", "\\sqrt[", "\\pm", "\\begin{pmatrix}",
@@ -87,6 +88,7 @@ def check(said: str) -> None:
     assert len(found.text) <= 4 * final.MAX_ANSWER and (found.text in split.text or not found.text)
     scored = math.score(clean, "7")
     assert 0.0 <= scored["score"] <= 1.0 and not (math.score(clean, "7", cut=True)["correct"])
+    assert math.score(clean, "7")["correct"] <= form_of(clean, "7", False)["lenient"]
     assert final.truth(final.truth(clean)) == final.truth(clean) or len(clean) > final.MAX_ANSWER
     parse_structured(clean, Variant)
     try:

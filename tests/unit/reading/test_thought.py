@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.reading import calls, text
-from flywheel_jobs.reading.thought import opened, split
+from flywheel_jobs.reading.thought import Said, opened, split
 from flywheel_jobs.rewards import math
 
 DRAFT = '<tool_call>{"name": "cancel", "arguments": {"id": 1}}</tool_call>'
@@ -159,3 +159,27 @@ def test_what_is_said_after_an_open_prompt_begins_inside_the_thought() -> None:
     never = mark + r"Let me try 12... \boxed{12} hmm not sure"
     assert math.score(never, "12")["score"] == 0
     assert math.score(mark + r"maybe 11</think>\boxed{12}", "12")["score"] == 1
+
+
+@pytest.mark.parametrize("first", "<[◁")
+@pytest.mark.parametrize("rest", ["THINK]", "/THINK]", "think▷", "/think▷", "|begin_of_thought|>", "think>", "/think>"])
+@pytest.mark.parametrize("more", ["", "[THINK] a [/THINK] ", "◁think▷ a ◁/think▷ "])
+def test_a_mark_with_the_first_character_of_another_family_is_text(first: str, rest: str, more: str) -> None:
+    """`<THINK]` once raised, which no text may."""
+    said = split(f"{more}{first}{rest} 5")
+    if first == {"]": "[", "▷": "◁", ">": "<"}[rest[-1]]:
+        assert said.text == ("5" if "/" in rest else "")
+    else:
+        assert said.text == f"{first}{rest} 5" and not said.cut
+
+
+@pytest.mark.parametrize(("opening", "closing"), [f for f in FAMILIES if f[1][0] in "[◁"])
+def test_a_closing_mark_alone_ends_a_thought_of_every_family(opening: str, closing: str) -> None:
+    """The chat template wrote the opening one."""
+    said = split(f"maybe {DRAFT}{closing}13")
+    assert said.text == "13" and DRAFT in said.thought and opening not in said.thought
+
+
+def test_a_mark_inside_the_attributes_of_a_tag_is_none() -> None:
+    for whole in ('<think note="[THINK]">no 12</think>13', '<think>no 12</think note="[THINK]">13'):
+        assert split(whole) == Said("13", "no 12")
