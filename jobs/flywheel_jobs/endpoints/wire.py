@@ -16,6 +16,7 @@ from typing import Any
 from flywheel_api.artifacts import ServedBy
 from flywheel_jobs.endpoints.door import CUT, STOPPED, decide
 from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
+from flywheel_jobs.reading.calls import CLOSE, OPEN, parse
 from flywheel_jobs.reading.jsontext import OURS, loads
 from flywheel_jobs.reading.text import clean
 
@@ -26,6 +27,7 @@ _SAYS = ("message", "status_msg", "error_msg")
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
+_MARKS = re.compile(r"<(?=[/|a-z])|\[(?=/?THINK)|◁", re.IGNORECASE)  # in JSON these stand in strings only
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _TEXT_OF = {"text": "text", "output_text": "text", "refusal": "refusal"}  # by the type of a part
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
@@ -165,11 +167,27 @@ def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:
         return None, _BROKEN, "content that is no text"
     if text is None and finish in STOPPED and not calls and not thought:
         return None, _BROKEN, "an answer without any content"
-    whole = text or ""
-    if calls and "<tool_call>" not in whole:
-        whole = "\n".join(part for part in (whole, *calls) if part)
-    found = {"text": clean(whole), "thought": clean(thought), "finish": "length" if finish in CUT else "stop"}
+    text, thought = _with_calls(text or "", thought, calls)
+    found = {"text": clean(text), "thought": clean(thought), "finish": "length" if finish in CUT else "stop"}
     return found, row, ""
+
+
+def _with_calls(text: str, thought: str, calls: list[str]) -> tuple[str, str]:
+    """Text and thought with calls written back where they are read as said: a call that is lost is a refusal in words.
+
+    What the text says itself stays once. A call that was thought about, or a tag that begins none, says none.
+    """
+    if not calls or (turn := parse(text)).calls:
+        return text, thought
+    said = turn.said
+    if not said.cut and OPEN not in said.text:
+        return _lines(text, *calls), thought
+    # after a thought that never ended they would be part of it, after a tag without a call a part of that block
+    return _lines(*calls, said.text) if OPEN in said.text else _lines(said.text, *calls), _lines(thought, said.thought)
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)
 
 
 def _word(reason: str) -> str:
@@ -199,7 +217,7 @@ def _content(content: object) -> tuple[str | None, str]:
 
 
 def _calls(message: Mapping[str, Any]) -> list[str]:
-    """Calls that the server took out of the text, in the text's own form."""
+    """Calls that the server took out of the text, in the text's own form; marks in what they say are escaped."""
     listed = message.get("tool_calls")
     found = [c.get("function") for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []
     if isinstance(message.get("function_call"), Mapping):
@@ -210,7 +228,8 @@ def _calls(message: Mapping[str, Any]) -> list[str]:
             given = function.get("arguments")
             arguments = given if isinstance(given, str) else json.dumps(given)
             name = json.dumps(function["name"], ensure_ascii=False)
-            calls.append(f'<tool_call>{{"name": {name}, "arguments": {arguments or "{}"}}}</tool_call>')
+            block = f'{{"name": {name}, "arguments": {arguments or "{}"}}}'
+            calls.append(OPEN + _MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", block) + CLOSE)
     return calls
 
 
