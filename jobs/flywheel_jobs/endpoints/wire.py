@@ -25,6 +25,9 @@ _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error
 _ERRORS = ("detail", "errors", "base_resp")  # where a body that is an error as a whole may hold it, beside `error`
 _SAYS = ("message", "status_msg", "error_msg")
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
+_ECHO = re.compile(  # llama.cpp: "Failed to parse input at pos 12: ..."; FastAPI, pydantic; Groq
+    r"(?<=\bat pos )\d+:|\binput_value=|\"(?:input|failed_generation)\": ", re.IGNORECASE
+)
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
 _MARKS = re.compile(r"<(?=[/|a-z])|\[(?=/?THINK)|◁", re.IGNORECASE)  # in JSON these stand in strings only
@@ -72,6 +75,7 @@ class Read:
     offered: int = 0  # choices in the body, answers or not
     tokens: Tokens = Tokens()
     retry_after: float | None = None
+    by_words: bool = False  # that it is the endpoint and not the request is known from words alone
 
     @property
     def outcome(self) -> Outcome:
@@ -86,9 +90,9 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
     if reply.status not in (200, 201, 203):  # gateways say the other two of a right answer, too
         words, said, _ = _error(body, whole=True)
         said = said or _page(reply.body[:_SAID])
-        row = decide(Signs(reply.status, words or said.lower()[:300], retry_after=after is not None))
-        where = reply.headers.get("location", "") if row.word == "moved" else ""
-        return Read(row, " ".join(part for part in (f"HTTP {reply.status}", where, said) if part), retry_after=after)
+        seen = Signs(reply.status, words or without_echo(said).lower()[:300], retry_after=after is not None)
+        where = reply.headers.get("location", "") if decide(seen).word == "moved" else ""
+        return _judged(seen, Read(_BROKEN, _spaced(f"HTTP {reply.status}", where, said), retry_after=after))
     if not isinstance(body, Mapping):
         stream = "text/event-stream" if re.match(rb"\s*(data|event):", reply.body) else ""
         return Read(decide(Signs(words=stream, broken=True)), "the answer is not a JSON object")
@@ -98,9 +102,25 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
     for place in (body, *choices, *(c.get("message") for c in choices if isinstance(c, Mapping))):
         words, said, status = _error(place, whole=place is body and not choices)
         if words:
-            row = decide(Signs(status or 200, words, retry_after=after is not None, broken=True))
-            return Read(row, f"an error inside a 200: {said}", tokens=tokens, retry_after=after)
+            seen = Signs(status or 200, words, retry_after=after is not None, broken=True)
+            return _judged(seen, Read(_BROKEN, f"an error inside a 200: {said}", tokens=tokens, retry_after=after))
     return _choices(body, choices, tokens, asked_tokens)
+
+
+def _judged(seen: Signs, found: Read) -> Read:
+    """The response by its row. Words may repeat what the item says; a status or a `Retry-After` is the server's own."""
+    row = decide(seen)
+    of_all = row.outcome in (Outcome.BUSY, Outcome.ENDPOINT_REFUSED) and not seen.retry_after
+    return replace(found, row=row, by_words=of_all and decide(replace(seen, words="")).outcome is not row.outcome)
+
+
+def without_echo(said: str) -> str:
+    """A server's words up to where it repeats what it was sent, or what the model said."""
+    return _ECHO.split(said, maxsplit=1)[0]
+
+
+def _spaced(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def _page(body: bytes) -> str:
@@ -258,7 +278,7 @@ def _error(place: object, whole: bool) -> tuple[str, str, int]:
     status = int(code) if isinstance(code, (int, str)) and re.fullmatch(r"[45]\d\d", str(code)) else 0
     status = status or _STATUS_OF.get(str(code), 0)
     said = clean(" ".join(texts)) or "an error without words"
-    return said[:300].lower(), said[:_SAID], status
+    return without_echo(said)[:300].lower(), said[:_SAID], status
 
 
 def parsed(body: bytes) -> object:
