@@ -11,7 +11,7 @@ from flywheel_api.common import Dialect
 from flywheel_jobs.endpoints.dialect import render, tools_of
 from flywheel_jobs.endpoints.purse import most_tokens, prompt_tokens
 from flywheel_jobs.endpoints.verdicts import Outcome
-from flywheel_jobs.endpoints.wire import Read
+from flywheel_jobs.endpoints.wire import Read, without_echo
 
 Message = Mapping[str, object]
 SCHEMA, N, SEED = "response_format", "n", "seed"
@@ -152,15 +152,16 @@ class Less:
 
     def again(self, read: Read, failures: int) -> bool:
         """Whether to ask at once with less. Not when the parts cannot be the reason, or all was tried."""
-        named = any(re.search(_NAMES[name], read.said.lower()) for name in self.there)
+        said = without_echo(read.said).lower()
+        named = any(re.search(_NAMES[name], said) for name in self.there)
         refused = read.outcome is Outcome.ITEM_REFUSED and read.row.word == "request-refused"
         refused = refused or read.said.startswith("HTTP 501")
-        if refused and self._told(read.said.lower()):
+        if refused and self._told(said):
             self.sure = True
             return True
         if not refused and not (read.said.startswith("HTTP 500") and failures):
             return False
-        fewer = next((one for one in self._steps(read.said.lower()) if one not in self.tried), None)
+        fewer = next((one for one in self._steps(said) if one not in self.tried), None)
         if fewer is None:
             return False
         self.sure = refused or named

@@ -44,6 +44,7 @@ _FILTER = (
     r"|data_?inspection|inappropriate content|(?<!case.)sensitive|敏感|safety_check|audit failed|censor"
     r"|violat\w+ .{0,20}(guideline|policy|policies)"
 )
+_FOUND = rf"(?s)^(?=.*(flagged|blocked|violat|filtered|prohibited|inappropriate)).*({_FILTER})"  # not: a filter is out
 _CROWD = (
     r"throttl|rate.?limit|overloaded|queue is full|capacity.{0,20}exceeded|too many requests|please wait before"
     r"|server is busy|速率限制"
@@ -63,6 +64,11 @@ _MODEL = (
 _WRITES = (  # of a request that asks for more than the model ever writes, whatever the prompt
     r"^(?!.*maximum context length).*max_(completion_|output_|new_)?tokens\b.{0,60}"
     r"(too large|supports at most|less than or equal|valid range|maximum allowed)"
+)
+_PASSES = (
+    r"\btimed?[ -]?out\b|deadline.?exceeded|try again (later|soon|shortly)|retry (later|soon|shortly)"
+    r"|(temporarily|currently|service|server|backend|engine|filter\w*|moderation|scanner|classifier|guardrails?)"
+    r" (is |was )?(currently |temporarily )?(unavailable|not available|unreachable|down\b|crashed|failed|error)"
 )
 _UPSTREAM = r"has crashed|internal.{0,8}error|upstream|connection (error|reset|refused)|degraded"
 _LOADING = (
@@ -135,14 +141,15 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(Signs(400, "model is still loading"), Signs(404, "loading model"), Signs(503, "loading model")),
     ),
     Row(
-        "400, 424, 498 or an error inside a 200 that speaks of a crowd",
+        "400, 403, 422, 424, 498 or an error inside a 200 that speaks of a crowd",
         Outcome.BUSY,
         "busy",
-        frozenset({200, 400, 424, 498}),
+        frozenset({200, 400, 403, 422, 424, 498}),
         _CROWD,
         examples=(
             Signs(400, "throttlingexception too many tokens, please wait before trying again."),
             Signs(400, "the request queue is full."),
+            Signs(403, "rate limit exceeded"),
             Signs(498, "capacity_exceeded flex tier capacity exceeded"),
             Signs(200, "overloaded_error overloaded", broken=True),
         ),
@@ -155,15 +162,42 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(Signs(429, "slow down"), Signs(503), Signs(529, "overloaded_error"), Signs(425), Signs(408)),
     ),
     Row(
-        "400, 403, 413, 422, 451, 500 or an error inside a 200 that speaks of a filter",
+        "400, 403, 413, 422, 451, 500 or an error inside a 200 that says what a filter found",
         Outcome.ITEM_FILTERED,
         "filtered",
         _ITEM | {200, 403, 451, 500},
-        _FILTER,
+        _FOUND,
         examples=(
             Signs(400, "content_filter the response was filtered due to azure's content management policy"),
             Signs(403, "your input was flagged"),
-            Signs(400, "data_inspection_failed input data may contain inappropriate content."),
+            Signs(500, "blocked by content filter, try again later"),
+        ),
+    ),
+    Row(
+        "400, 403, 422, 451 or an error inside a 200 that speaks of what passes: a time-out, a service that is out",
+        Outcome.OUTAGE,
+        "outage",
+        frozenset({200, 400, 403, 422, 451}),
+        _PASSES,
+        examples=(
+            Signs(400, "request timed out"),
+            Signs(400, "context deadline exceeded"),
+            Signs(400, "the model is not currently available, try again later"),
+            Signs(400, "content filter backend timed out"),
+            Signs(451, "moderation is currently unavailable"),
+            Signs(200, "moderation service unavailable", broken=True),
+            Signs(403, "sensitive data scanner crashed"),
+        ),
+    ),
+    Row(
+        "400, 403, 413, 422, 451 or an error inside a 200 that speaks of a filter",
+        Outcome.ITEM_FILTERED,
+        "filtered",
+        _ITEM | {200, 403, 451},
+        _FILTER,
+        examples=(
+            Signs(400, "the prompt is against our content policy"),
+            Signs(400, "data_inspection_failed input data may contain what is not allowed"),
         ),
     ),
     Row(
@@ -277,7 +311,13 @@ TABLE: Final[tuple[Row, ...]] = (
         Outcome.OUTAGE,
         "outage",
         frozenset(range(500, 600)),
-        examples=(Signs(500, "internal error"), Signs(502), Signs(504), Signs(520)),
+        examples=(
+            Signs(500, "internal error"),
+            Signs(500, "moderation service unavailable"),
+            Signs(502),
+            Signs(504),
+            Signs(520),
+        ),
     ),
     Row(
         "a stream of events",

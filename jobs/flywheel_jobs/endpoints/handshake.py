@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel, ConfigDict
+
 from flywheel_api.common import Dialect
 from flywheel_api.results import EndpointFinding
 from flywheel_jobs.core.errors import EndpointUnavailable
@@ -9,17 +11,19 @@ from flywheel_jobs.endpoints.asking import SAMPLING
 from flywheel_jobs.endpoints.dialect import Message
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
-from flywheel_jobs.endpoints.wire import parsed
+from flywheel_jobs.endpoints.structured import parse
 from flywheel_jobs.reading.calls import render
 
 TOKENS = 64
-SCHEMA: dict[str, object] = {
-    "title": "Handshake",
-    "type": "object",
-    "properties": {"reply": {"type": "string"}},
-    "required": ["reply"],
-    "additionalProperties": False,
-}
+
+
+class Handshake(BaseModel):
+    """An answer of one word."""
+
+    model_config = ConfigDict(extra="forbid")
+    reply: str
+
+
 STRUCTURED: list[Message] = [
     {"role": "system", "content": "Answer JSON: reply (one word)."},
     {"role": "user", "content": '{"ask": "handshake"}'},
@@ -35,7 +39,7 @@ TOOLS: list[Message] = [
 async def shake(client: ChatClient, with_tools: bool) -> EndpointFinding:
     """What the endpoint can do. Raises EndpointUnavailable when it stays away, or refuses what stages will send."""
     try:
-        answer = await client.chat(STRUCTURED, n=2, seed=1, schema=SCHEMA, max_tokens=TOKENS)
+        answer = await client.chat(STRUCTURED, n=2, seed=1, schema=Handshake.model_json_schema(), max_tokens=TOKENS)
         if with_tools:
             await client.chat(TOOLS, seed=1, max_tokens=TOKENS)
     except RequestRefused as refused:
@@ -47,7 +51,7 @@ async def shake(client: ChatClient, with_tools: bool) -> EndpointFinding:
     await client.identify()  # it says the window
     learnt = client.learnt
     chosen = learnt.dialect if learnt.dialect is not Dialect.AUTO else Dialect.TEXT
-    json = all(isinstance(parsed(text.encode()), dict) for text in answer.texts)
+    json = all(parse(text, Handshake)[0] is not None for text in answer.texts)  # as stages read it
     return EndpointFinding(
         role=client.role,
         model=next(iter(client.answered), client.endpoint.model)[:253],

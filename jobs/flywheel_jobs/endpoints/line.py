@@ -105,9 +105,10 @@ class Line:
             if read.outcome is Outcome.ANSWER:
                 self._learn(ask, less, count, read)
                 return read.answers[:count]
-            if read.outcome is Outcome.BUSY or less.again(read, trouble.failures):
+            busy = read.outcome is Outcome.BUSY
+            if (busy and not read.by_words) or (not busy and less.again(read, trouble.failures)):
                 continue
-            if read.outcome is not Outcome.OUTAGE:
+            if read.outcome is not Outcome.OUTAGE and not read.by_words:
                 raise await self._end(read, ask)
             await self._outage(read, trouble, ask)
 
@@ -117,7 +118,7 @@ class Line:
             await self.purse.reserve(tokens)
             try:
                 reply = await self._transport.send("POST", "/chat/completions", body, seconds)
-                return self._came(body, reply, began)
+                return self._came(body, reply, began, trouble)
             except NoReply as error:
                 trouble.timeouts += error.timed_out
                 if error.sent:
@@ -129,14 +130,16 @@ class Line:
             finally:
                 await self.purse.settle(tokens)
 
-    def _came(self, body: Mapping[str, object], reply: wire.Reply, began: float) -> Read:
+    def _came(self, body: Mapping[str, object], reply: wire.Reply, began: float, trouble: Trouble) -> Read:
         """Reads a reply, and counts what it cost and says of the endpoint."""
         most = body.get(LIMIT, body.get(LIMIT_TOO))
         read = wire.read(reply, most if isinstance(most, int) else None)
         if read.outcome is Outcome.ANSWER:
             self._take(read, Ask.prompt(body), asyncio.get_running_loop().time() - began)
-        elif read.outcome is Outcome.BUSY:
+        elif read.outcome is Outcome.BUSY and not read.by_words:
             self._busy(read, self.pace.busy(began, read.retry_after))
+        elif read.outcome is Outcome.BUSY and not trouble.strikes:
+            self.pace.busy(began, None)
         elif reply.status == 200:
             self.purse.broken((read.tokens.prompt or 0) + (read.tokens.completion or 0))
         return read
@@ -194,11 +197,12 @@ class Line:
             raise self._unavailable(read, down)
 
     async def _outage(self, read: Read, trouble: Trouble, ask: Ask) -> None:
-        """Waits before the next try. Raises when the endpoint stays away, or when the request is at fault."""
+        """Waits before the next try. Raises when the endpoint stays away or refuses, or the request is at fault."""
         trouble.failures += 1
         down = self._down(read, "retrying")
-        if trouble.failures >= SUSPECT or down > self._patience:
-            alive = await self._alive()
+        refused = read.outcome is Outcome.ENDPOINT_REFUSED
+        if refused or trouble.failures >= SUSPECT or down > self._patience:
+            alive = await (self._unlike(read, ask) if refused else self._alive())
             trouble.strikes = trouble.strikes + 1 if alive else 0
             slow = 1 << trouble.timeouts > LONGEST
             if trouble.strikes >= (SLOW_STRIKES if slow else STRIKES):
@@ -224,6 +228,16 @@ class Line:
             if read.outcome is not Outcome.ANSWER:
                 return False
         return True
+
+    async def _unlike(self, read: Read, ask: Ask) -> bool:
+        """Whether a request of our own is answered where words alone say that a person must act.
+
+        Raises EndpointUnavailable where it is refused, too.
+        """
+        outcome = await self._ours(ask)
+        if outcome in (Outcome.ANSWER, Outcome.BUSY, Outcome.OUTAGE):
+            return outcome is Outcome.ANSWER
+        raise await self._end(read, ask)
 
     async def _end(self, read: Read, ask: Ask) -> Exception:
         """The end of an item; of the stage where a person must act, or where what is ours is refused as well."""
@@ -252,12 +266,16 @@ class Line:
         outcome = Outcome.BUSY
         for pause in range(OWN_TRIES):
             await asyncio.sleep(pause)
-            ours = replace(ask, messages=(_ours(),), tools=(), metadata=None)
-            body = ours.body(1, None, self.learnt)
-            outcome = (await self._once(body, ours.reserve(1), self.endpoint.timeout_seconds, Trouble())).outcome
+            outcome = await self._ours(ask)
             if outcome is Outcome.ANSWER:
                 return True
         return outcome is Outcome.BUSY
+
+    async def _ours(self, ask: Ask) -> Outcome:
+        """What becomes of a small request of our own, of the same shape."""
+        ours = replace(ask, messages=(_ours(),), tools=(), metadata=None)
+        body = ours.body(1, None, self.learnt)
+        return (await self._once(body, ours.reserve(1), self.endpoint.timeout_seconds, Trouble())).outcome
 
     def drop(self, word: str, said: str) -> RequestRefused:
         """The end of an item."""

@@ -1,8 +1,9 @@
 """Several answers to one question, each a sample of its own: what a cache gives twice is one.
 
-Where a server gives its completions ids, equal ids are one completion. Where it gives none, equal texts say little: a
-short answer is often the same. So the server is asked a question of ours that nobody has asked, several times with
-other seeds and at temperature 1: if these come out word for word alike as well, nothing is sampled there.
+Equal ids are one completion. Other ids are no proof of another one, since a cache may give its answers fresh ones; and
+equal texts say little: a short answer is often the same. So the server is asked a question of ours that nobody has
+asked, several times with other seeds and at temperature 1: if these come out word for word alike as well, nothing is
+sampled there. A script, which says that it is one, is not asked.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ CACHES = Limits(back=2, start=5, trip=10)  # items whose samples were one: each 
 SHARED = "not-independent"
 REPEATS = 3  # how often equal completions are asked for again
 ALIKE = 20  # items in a row whose samples are word for word alike: then it is looked at (again)
-OPEN, OPEN_ASKED, OPEN_TOKENS = "Write one sentence with a name, a place and a number of your own choice.", 4, 32
+OPEN, OPEN_ASKED, OPEN_TOKENS = "Write one sentence with a name, a place and a number of your own choice.", 6, 64
 CACHED = "several requests are answered by one completion: it comes from a cache, which must be switched off"
 ONE_TEXT = (
     "several requests are answered by one text, a question of our own too: it comes from a cache, or the server does "
@@ -74,7 +75,7 @@ class Samples:
             if self._choices_alike == ALIKE and not self._line.learnt.single:
                 self._line.learnt.single = True
                 log.info("all choices are always alike: they are asked for one by one", role=self._line.endpoint.role)
-        elif all(not a.id for a in found):
+        elif not self._line.scripted:
             self._alike = self._alike + 1 if alike else 0
             if self._alike >= ALIKE:
                 await self._look()

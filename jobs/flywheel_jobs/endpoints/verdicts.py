@@ -21,12 +21,15 @@ class Outcome(StrEnum):
 
 MEANING: Final = {
     Outcome.ANSWER: "Taken as what the model said.",
-    Outcome.BUSY: "Never the item's fault, however often: the whole role waits as long as it is told, or backs off.",
+    Outcome.BUSY: "Never the item's fault, however often: the whole role waits as long as it is told, or backs off. "
+    "Known from words alone, without a status or `Retry-After` that says so, it is tried like an outage: the words may "
+    "be the item's.",
     Outcome.OUTAGE: "Asked again. An item is at fault only where small requests of our own are answered every time "
     "between its failures.",
     Outcome.ITEM_REFUSED: "The item is dropped and counted. Where items are refused alike, it is the endpoint.",
     Outcome.ITEM_FILTERED: "The item is dropped and counted, never scored.",
-    Outcome.ENDPOINT_REFUSED: "The stage stops, its finished items are kept, and a person must do what is said here.",
+    Outcome.ENDPOINT_REFUSED: "The stage stops, its finished items are kept, and a person must do what is said here. "
+    "Known from words alone, only where a small request of our own is refused as well.",
 }
 """What is done with each outcome."""
 

@@ -16,6 +16,7 @@ from typing import Any
 from flywheel_api.artifacts import ServedBy
 from flywheel_jobs.endpoints.door import CUT, STOPPED, decide
 from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
+from flywheel_jobs.reading.calls import CLOSE, OPEN, parse
 from flywheel_jobs.reading.jsontext import OURS, loads
 from flywheel_jobs.reading.text import clean
 
@@ -24,8 +25,12 @@ _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error
 _ERRORS = ("detail", "errors", "base_resp")  # where a body that is an error as a whole may hold it, beside `error`
 _SAYS = ("message", "status_msg", "error_msg")
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
+_ECHO = re.compile(  # llama.cpp: "Failed to parse input at pos 12: ..."; FastAPI, pydantic; Groq
+    r"(?<=\bat pos )\d+:|\binput_value=|\"(?:input|failed_generation)\": ", re.IGNORECASE
+)
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
+_MARKS = re.compile(r"<(?=[/|a-z])|\[(?=/?THINK)|◁", re.IGNORECASE)  # in JSON these stand in strings only
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _TEXT_OF = {"text": "text", "output_text": "text", "refusal": "refusal"}  # by the type of a part
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
@@ -70,6 +75,7 @@ class Read:
     offered: int = 0  # choices in the body, answers or not
     tokens: Tokens = Tokens()
     retry_after: float | None = None
+    by_words: bool = False  # that it is the endpoint and not the request is known from words alone
 
     @property
     def outcome(self) -> Outcome:
@@ -84,9 +90,9 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
     if reply.status not in (200, 201, 203):  # gateways say the other two of a right answer, too
         words, said, _ = _error(body, whole=True)
         said = said or _page(reply.body[:_SAID])
-        row = decide(Signs(reply.status, words or said.lower()[:300], retry_after=after is not None))
-        where = reply.headers.get("location", "") if row.word == "moved" else ""
-        return Read(row, " ".join(part for part in (f"HTTP {reply.status}", where, said) if part), retry_after=after)
+        seen = Signs(reply.status, words or without_echo(said).lower()[:300], retry_after=after is not None)
+        where = reply.headers.get("location", "") if decide(seen).word == "moved" else ""
+        return _judged(seen, Read(_BROKEN, _spaced(f"HTTP {reply.status}", where, said), retry_after=after))
     if not isinstance(body, Mapping):
         stream = "text/event-stream" if re.match(rb"\s*(data|event):", reply.body) else ""
         return Read(decide(Signs(words=stream, broken=True)), "the answer is not a JSON object")
@@ -96,9 +102,25 @@ def read(reply: Reply, asked_tokens: int | None = None) -> Read:
     for place in (body, *choices, *(c.get("message") for c in choices if isinstance(c, Mapping))):
         words, said, status = _error(place, whole=place is body and not choices)
         if words:
-            row = decide(Signs(status or 200, words, retry_after=after is not None, broken=True))
-            return Read(row, f"an error inside a 200: {said}", tokens=tokens, retry_after=after)
+            seen = Signs(status or 200, words, retry_after=after is not None, broken=True)
+            return _judged(seen, Read(_BROKEN, f"an error inside a 200: {said}", tokens=tokens, retry_after=after))
     return _choices(body, choices, tokens, asked_tokens)
+
+
+def _judged(seen: Signs, found: Read) -> Read:
+    """The response by its row. Words may repeat what the item says; a status or a `Retry-After` is the server's own."""
+    row = decide(seen)
+    of_all = row.outcome in (Outcome.BUSY, Outcome.ENDPOINT_REFUSED) and not seen.retry_after
+    return replace(found, row=row, by_words=of_all and decide(replace(seen, words="")).outcome is not row.outcome)
+
+
+def without_echo(said: str) -> str:
+    """A server's words up to where it repeats what it was sent, or what the model said."""
+    return _ECHO.split(said, maxsplit=1)[0]
+
+
+def _spaced(*parts: str) -> str:
+    return " ".join(part for part in parts if part)
 
 
 def _page(body: bytes) -> str:
@@ -165,11 +187,27 @@ def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:
         return None, _BROKEN, "content that is no text"
     if text is None and finish in STOPPED and not calls and not thought:
         return None, _BROKEN, "an answer without any content"
-    whole = text or ""
-    if calls and "<tool_call>" not in whole:
-        whole = "\n".join(part for part in (whole, *calls) if part)
-    found = {"text": clean(whole), "thought": clean(thought), "finish": "length" if finish in CUT else "stop"}
+    text, thought = _with_calls(text or "", thought, calls)
+    found = {"text": clean(text), "thought": clean(thought), "finish": "length" if finish in CUT else "stop"}
     return found, row, ""
+
+
+def _with_calls(text: str, thought: str, calls: list[str]) -> tuple[str, str]:
+    """Text and thought with calls written back where they are read as said: a call that is lost is a refusal in words.
+
+    What the text says itself stays once. A call that was thought about, or a tag that begins none, says none.
+    """
+    if not calls or (turn := parse(text)).calls:
+        return text, thought
+    said = turn.said
+    if not said.cut and OPEN not in said.text:
+        return _lines(text, *calls), thought
+    # after a thought that never ended they would be part of it, after a tag without a call a part of that block
+    return _lines(*calls, said.text) if OPEN in said.text else _lines(said.text, *calls), _lines(thought, said.thought)
+
+
+def _lines(*parts: str) -> str:
+    return "\n".join(part for part in parts if part)
 
 
 def _word(reason: str) -> str:
@@ -199,7 +237,7 @@ def _content(content: object) -> tuple[str | None, str]:
 
 
 def _calls(message: Mapping[str, Any]) -> list[str]:
-    """Calls that the server took out of the text, in the text's own form."""
+    """Calls that the server took out of the text, in the text's own form; marks in what they say are escaped."""
     listed = message.get("tool_calls")
     found = [c.get("function") for c in listed if isinstance(c, Mapping)] if isinstance(listed, list) else []
     if isinstance(message.get("function_call"), Mapping):
@@ -210,7 +248,8 @@ def _calls(message: Mapping[str, Any]) -> list[str]:
             given = function.get("arguments")
             arguments = given if isinstance(given, str) else json.dumps(given)
             name = json.dumps(function["name"], ensure_ascii=False)
-            calls.append(f'<tool_call>{{"name": {name}, "arguments": {arguments or "{}"}}}</tool_call>')
+            block = f'{{"name": {name}, "arguments": {arguments or "{}"}}}'
+            calls.append(OPEN + _MARKS.sub(lambda mark: f"\\u{ord(mark[0]):04x}", block) + CLOSE)
     return calls
 
 
@@ -239,7 +278,7 @@ def _error(place: object, whole: bool) -> tuple[str, str, int]:
     status = int(code) if isinstance(code, (int, str)) and re.fullmatch(r"[45]\d\d", str(code)) else 0
     status = status or _STATUS_OF.get(str(code), 0)
     said = clean(" ".join(texts)) or "an error without words"
-    return said[:300].lower(), said[:_SAID], status
+    return without_echo(said)[:300].lower(), said[:_SAID], status
 
 
 def parsed(body: bytes) -> object:

@@ -14,9 +14,12 @@ from flywheel_jobs.endpoints import wire
 from flywheel_jobs.endpoints.door import TABLE, decide
 from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
 from flywheel_jobs.endpoints.wire import Read, Reply, Tokens
+from flywheel_jobs.reading.calls import Call, parse
+from flywheel_jobs.reading.thought import split
 
 ANSWER, BUSY, OUTAGE = Outcome.ANSWER, Outcome.BUSY, Outcome.OUTAGE
 ITEM, FILTERED, ENDPOINT = Outcome.ITEM_REFUSED, Outcome.ITEM_FILTERED, Outcome.ENDPOINT_REFUSED
+DRAFT = '<tool_call>{"name": "draft", "arguments": {}}</tool_call>'
 CANCEL = {"id": "c", "type": "function", "function": {"name": "cancel", "arguments": '{"id": 47}'}}
 
 
@@ -126,10 +129,50 @@ def test_calls_that_the_server_took_out_of_the_text_are_written_back() -> None:
     assert got.text == '<tool_call>{"name": "cancel", "arguments": {"id": 47}}</tool_call>' and got.finish == "stop"
     old = read(chat("I will.", "function_call", {"function_call": CANCEL["function"]})).answers[0]
     assert old.text.startswith("I will.\n<tool_call>")
-    twice = read(chat('<tool_call>{"name": "x"}</tool_call>', "tool_calls", {"tool_calls": [CANCEL]})).answers[0]
-    assert twice.text.count("<tool_call>") == 1
+    twice = read(chat(DRAFT, "tool_calls", {"tool_calls": [CANCEL]})).answers[0]
+    assert twice.text == DRAFT, "it is there already"
     odd = {"tool_calls": [CANCEL, None, {"function": None}, {"function": {"name": 3}}]}
     assert read(chat(None, "tool_calls", odd)).answers[0].text.count("<tool_call>") == 1
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"<think>should I {DRAFT}? yes</think>I cannot undo it.",
+        f"{DRAFT} or not</think>I cannot undo it.",
+        f"<think>should I {DRAFT}",
+        "<think>hm",
+        "[THINK]hm",
+        "<|channel|>analysis<|message|>hm",
+        "I cannot write <tool_call> here.",
+        "<tool_call>not JSON</tool_call>",
+    ],
+)
+def test_a_call_is_not_lost_behind_one_that_was_thought_about_or_is_none(content: str) -> None:
+    """A draft in the thought hid a forbidden call: reward 1; and a right one: nothing."""
+    got = read(chat(content, "tool_calls", {"tool_calls": [CANCEL]})).answers[0]
+    assert parse(got.text).calls == [Call("cancel", {"id": 47})]
+    said = split(content)
+    assert said.text in got.text and said.thought in got.text + got.thought, "and nothing else is lost"
+
+
+MARKS = ["<think>", "</think>", "[THINK]", "[/THINK]", "<tool_call>", "</tool_call>", "<|channel|>analysis<|message|>",
+         "<|end|>", "◁think▷", "so", "{", "\n"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(MARKS), max_size=12))
+def test_no_text_beside_a_call_loses_it(pieces: list[str]) -> None:
+    text = read(chat("".join(pieces), "tool_calls", {"tool_calls": [CANCEL]})).answers[0].text
+    assert parse(text).calls == [Call("cancel", {"id": 47})]
+
+
+@pytest.mark.parametrize(
+    "note", ["<think>", "</tool_call>", "<TOOL_CALL>", "[THINK] a [b]", "◁think▷", "a < b <|end|>"]
+)
+def test_what_a_call_says_is_no_mark(note: str) -> None:
+    call = {"function": {"name": "note", "arguments": json.dumps({"text": note, "of": [True]}, ensure_ascii=False)}}
+    text = read(chat("so", "tool_calls", {"tool_calls": [call]})).answers[0].text
+    assert parse(text).calls == [Call("note", {"text": note, "of": [True]})] and parse(text).text == "so"
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from pydantic import BaseModel
 
 from flywheel_jobs.core.errors import BudgetExceeded, EndpointUnavailable
-from flywheel_jobs.endpoints import samples, structured
+from flywheel_jobs.endpoints import structured
 from flywheel_jobs.endpoints.asking import strict
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
@@ -196,122 +196,6 @@ def test_items_that_are_refused_for_good_may_come_in_a_row() -> None:
 def test_a_dropped_item_says_why(text: str, word: str) -> None:
     error, wire, _ = play(lambda b, n: err(400, text))
     assert isinstance(error, RequestRefused) and error.reason == word and len(wire.bodies) == 1
-
-
-# ---- n choices ------------------------------------------------------------------------------------------------------
-def eight(c: ChatClient) -> Coroutine[Any, Any, Any]:
-    return c.chat(ASK, n=8, seed=3)
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        lambda b, n: ok("a"),  # Ollama: n is ignored
-        lambda b, n: err(400, "n must lie in 1..4") if b.get("n", 1) > 4 else ok(*"a" * b.get("n", 1)),
-        lambda b, n: err(422, "extra fields not permitted") if "n" in b else ok("a"),
-        lambda b, n: err(500, "n > 1 is not implemented") if "n" in b else ok("a"),
-        lambda b, n: ok(*"abcdefghij"),  # more than asked
-        lambda b, n: ok(*"abcdefgh") if n else ok(*"abcde"),
-        lambda b, n: ok(*"a" * b.get("n", 1), finish="stop" if n else "abort"),
-    ],
-)
-def test_n_means_n_samples(answer: Any) -> None:
-    got, wire, _ = play(lambda b, n: ok() if is_probe(b) else answer(b, n), eight)
-    assert len(got.texts) == 8
-    seeds = [b["seed"] for b in wire.bodies if not is_probe(b)]
-    singles = [b["seed"] for b in wire.bodies if "n" not in b and not is_probe(b)]
-    assert seeds[0] == 3 and len(set(singles)) == len(singles)  # each sample has a seed of its own
-
-
-def test_a_server_without_n_is_asked_so_once() -> None:
-    def answer(body: Body, number: int) -> Reply:
-        return err(400, "n is not supported") if "n" in body else ok("a")
-
-    async def twice(c: ChatClient) -> None:
-        await c.chat(ASK, n=3)
-        await c.chat(ASK, n=3)
-
-    _, wire, _ = play(answer, twice)
-    assert sum("n" in b for b in wire.bodies) == 1 and len(wire.bodies) == 7
-
-
-def test_one_cached_completion_is_one_sample() -> None:
-    """A gateway that answers by messages and ignores the seed made 14 of 30 verified labels wrong."""
-    error, wire, _ = play(lambda b, n: ok("a", id="same"), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
-    assert isinstance(error, RequestRefused) and error.reason == "not-independent" and "cache" in str(error)
-    assert len({b["seed"] for b in wire.bodies}) == len(wire.bodies)
-
-    async def votes(c: ChatClient) -> list[Any]:
-        return [await asyncio.gather(c.chat(ASK, seeds=[k, k + 1]), return_exceptions=True) for k in range(9)]
-
-    ends, _, _ = play(lambda b, n: ok("a", id="same"), votes)
-    assert isinstance(ends[4][0], EndpointUnavailable) and "for the first 5 items" in str(ends[4][0])
-    own, _, _ = play(lambda b, n: ok("a", id=str(n)), lambda c: c.chat(ASK, seeds=[1, 2, 3]))
-    assert own.ids == ["0", "1", "2"]
-
-
-# ---- samples of a server without ids --------------------------------------------------------------------------------
-def is_open_question(body: Body) -> bool:
-    return str(body["messages"][0]["content"]).startswith(samples.OPEN)
-
-
-def votes_of(items: int, **ask: Any) -> Any:
-    async def work(c: ChatClient) -> list[Any]:
-        return [await c.chat(ASK, seeds=[k, k + 1, k + 2], **ask) for k in range(items)]
-
-    return work
-
-
-def test_equal_texts_without_ids_are_a_cache_where_our_own_question_is_answered_alike_too() -> None:
-    """The first vote of all finds it: nothing was counted before."""
-    for text in ("a", "Let us add the numbers. " * 20):
-        error, wire, _ = play(lambda b, n, text=text: ok(text, id=""), votes_of(1))
-        assert isinstance(error, EndpointUnavailable) and error.reason == "EndpointRefused" and "cache" in str(error)
-        assert sum(map(is_open_question, wire.bodies)) == samples.OPEN_ASKED
-    memory: dict[str, Reply] = {}
-
-    def gateway(body: Body, number: int) -> Reply:
-        """It answers by the messages, whatever seed and temperature."""
-        return memory.setdefault(str(body["messages"]), ok(f"text {number}", id=""))
-
-    error, wire, _ = play(gateway, votes_of(1))
-    assert isinstance(error, EndpointUnavailable) and error.reason == "EndpointRefused"
-    asked = [b for b in wire.bodies if is_open_question(b)]
-    assert len({b["seed"] for b in asked}) == len(asked) and {b["temperature"] for b in asked} == {1.0}
-
-
-def test_a_short_answer_that_is_always_the_same_is_believed_where_the_server_samples() -> None:
-    def model(body: Body, number: int) -> Reply:
-        return ok(f"sentence {number}" if is_open_question(body) else "4", id="")
-
-    found, wire, _ = play(model, votes_of(1 + 2 * samples.ALIKE))
-    assert all(r.texts == ["4"] * 3 for r in found)
-    assert sum(map(is_open_question, wire.bodies)) == 3 * 2  # at once, and after each further twenty in a row
-
-    def refuses(body: Body, number: int) -> Reply:
-        return (ok("s", id="") if number < 4 else err(400, "off topic")) if is_open_question(body) else ok("4", id="")
-
-    found, _, _ = play(refuses, votes_of(3))
-    assert all(r.texts == ["4"] * 3 for r in found)
-
-
-def test_equal_texts_are_meant_with_ids_at_temperature_0_and_once() -> None:
-    for more, ask in (({}, {}), ({"id": ""}, {"temperature": 0.0})):
-        found, wire, _ = play(lambda b, n, more=more: ok("4", **more), votes_of(samples.ALIKE + 5, **ask))
-        assert all(r.texts == ["4"] * 3 for r in found) and not any(map(is_open_question, wire.bodies))
-
-
-def test_choices_that_are_always_alike_are_asked_for_one_by_one() -> None:
-    """A server made n choices of one seed (easyllm): n samples were one."""
-
-    async def work(c: ChatClient) -> None:
-        for k in range(samples.ALIKE + 1):
-            await c.chat(ASK, n=4, seed=k)
-
-    _, wire, made = play(lambda b, n: ok(*["same"] * b.get("n", 1)), work)
-    assert made.learnt.single and [b.get("n", 1) for b in wire.bodies] == [4] * samples.ALIKE + [1] * 4
-    _, _, made = play(lambda b, n: ok(*"abcd"[: b.get("n", 1)]), work)
-    assert not made.learnt.single
 
 
 # ---- what a server cannot do --------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ import pytest
 
 from flywheel_api.results import EndpointFinding
 from flywheel_jobs.core.errors import EndpointUnavailable
-from flywheel_jobs.endpoints.handshake import shake
+from flywheel_jobs.endpoints.asking import strict
+from flywheel_jobs.endpoints.handshake import Handshake, shake
 from flywheel_jobs.endpoints.wire import Reply
 from unit.jobs.virtual import Body, Wire, client, err, ok, run
 
@@ -48,6 +49,25 @@ def test_what_a_server_can_do() -> None:
     assert found(lambda b, n: err(400, "top_p is not supported") if "top_p" in b else ok(JSON)).sampling == "OfItsOwn"
     assert found(lambda b, n: ok(*["hi"] * b.get("n", 1))).structured_output == "Ignored"
     assert found(lambda b, n: ok("hi")).samples == "One"  # n is ignored
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        (JSON, "Json"),
+        (f"<think>hm {JSON}</think>{JSON}", "Json"),
+        (f"```json\n{JSON}\n```", "Json"),
+        (f"<think>{JSON}", "Ignored"),
+        ('{"word": "hi"}', "Ignored"),
+        ('{"reply": 3}', "Ignored"),
+        ('{"reply": "hi", "more": 1}', "Ignored"),
+        ("hi", "Ignored"),
+    ],
+)
+def test_structured_output_is_found_as_stages_read_it(text: str, finding: str) -> None:
+    """A model that thinks, or writes a fence, was said to ignore the schema; any object to follow it."""
+    assert found(lambda b, n: ok(*[text] * b.get("n", 1))).structured_output == finding
+    assert strict(Handshake.model_json_schema())
 
 
 @pytest.mark.parametrize(
