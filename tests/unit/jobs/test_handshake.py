@@ -11,6 +11,7 @@ from flywheel_api.results import EndpointFinding
 from flywheel_jobs.core.errors import EndpointUnavailable
 from flywheel_jobs.endpoints.asking import strict
 from flywheel_jobs.endpoints.handshake import Handshake, shake
+from flywheel_jobs.endpoints.samples import OPEN
 from flywheel_jobs.endpoints.wire import Reply
 from unit.jobs.virtual import Body, Wire, client, err, ok, run
 
@@ -19,8 +20,13 @@ JSON = '{"reply": "hi"}'
 
 
 def found(server: Any, models: Reply = LISTED, tools: bool = True) -> EndpointFinding:
+    """What is found of a server that samples: it says the same here, and something else to an open question."""
+
+    def samples(body: Body, number: int) -> Reply:
+        return ok(f"Ann saw {number} boats.") if OPEN in str(body["messages"]) else server(body, number)
+
     async def go() -> EndpointFinding:
-        made = client(Wire(server, models))
+        made = client(Wire(samples, models))
         try:
             return await shake(made, tools)
         finally:
