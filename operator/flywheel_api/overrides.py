@@ -62,6 +62,8 @@ RESERVED: dict[str, str] = {
 }
 """Keys that the operator or the driver own, and what to write instead."""
 
+PROMPTED = "data.apply_chat_template_kwargs"
+"""Arguments of the chat template that verl prompts with."""
 _ENVIRONMENT = "ray_kwargs.ray_init.runtime_env.env_vars"
 _VARIABLES = frozenset({ROLLOUTS_ENV, SIGNALS_ENV, "VERL_USE_EXTERNAL_MODULES", "VERL_PLATFORM", "VERL_ENGINE_DEVICE"})
 _SAVED = frozenset({"model", "optimizer", "extra"})

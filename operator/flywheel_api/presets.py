@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flywheel_api.common import DomainPin
+from flywheel_api.overrides import PROMPTED
+from flywheel_api.request import template_arguments
 from flywheel_api.results import Track
 from flywheel_api.rljob import (
     AgentLoopSpec,
@@ -208,13 +210,19 @@ def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
     return PRESETS[name]
 
 
+def _prompted(round_spec: FlywheelRoundSpec) -> dict[str, Any]:
+    """The policy's prompt form in verl's words: it is trained on prompts as it is asked them."""
+    arguments = template_arguments(round_spec)
+    return {PROMPTED: arguments} if arguments else {}
+
+
 def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, Any], number: int) -> dict[str, Any]:
     """What the round overrides of its preset."""
     training = round_spec.training
     own: TrackTraining = getattr(training, track)
     fields: dict[str, Any] = {
         "algorithm": algorithm_of(round_spec, track, number),
-        "overrides": {**preset.get("overrides", {}), **own.overrides},
+        "overrides": {**preset.get("overrides", {}), **own.overrides, **_prompted(round_spec)},
     }
     if own.checkpoint is not None:
         fields["checkpoint"] = own.checkpoint

@@ -150,9 +150,11 @@ class ResolvedEndpoint(StatusModel):
     model: str = Field(description="Model name sent in requests.")
     temperature: float = Field(default=1.0, description="Sampling temperature.")
     top_p: float = Field(default=1.0, description="Nucleus sampling.")
-    written: dict[str, float] = Field(
-        default_factory=dict, description="What else each request says of sampling: a pool's policy is trained so."
+    written: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What else each request says: of sampling, as a pool's policy is trained, and extraBody.",
     )
+    headers: dict[str, str] = Field(default_factory=dict, description="Headers of each request.")
     max_tokens: int = Field(default=4096, description="Tokens of one completion.")
     concurrency: int = Field(default=64, description="Requests in flight at once, over all shards.")
     requests_per_minute: int | None = Field(

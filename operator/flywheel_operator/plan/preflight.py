@@ -13,13 +13,14 @@ from flywheel_api.capacity.shape import Shape
 from flywheel_api.capacity.training import Training, training
 from flywheel_api.capacity.whole import round_estimate, span
 from flywheel_api.conditions import Reason
-from flywheel_api.overrides import check_overrides
+from flywheel_api.overrides import PROMPTED, bare, check_overrides
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.presets import PRESETS, training_spec
+from flywheel_api.request import TEMPLATE, unfit
 from flywheel_api.results import Track
 from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, LoraSpec, RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round import FlywheelRoundSpec, TrackTraining
 from flywheel_api.round_status import EstimateStatus, RoleTokens
 from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
@@ -38,13 +39,34 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
     problem = pods(templates_of(spec), allowed)
     if problem is not None:
         return problem
+    problem = _requests(spec)
+    if problem is not None:
+        return problem
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
     for track in (name for name, made in tracks if made is not None):
         job = training_spec(spec, track, ANY, ANY, None)
-        problem = _on_cpu(job) or _verl(job)
+        own: TrackTraining = getattr(spec.training, track)
+        problem = _prompt_form(own) or _on_cpu(job) or _verl(job)
         if problem is not None:
             return Problem(problem.reason, f"training.{track}: {problem.message}")
     return None
+
+
+def _requests(spec: FlywheelRoundSpec) -> Problem | None:
+    """What an endpoint adds to its requests and may not."""
+    found = [f"endpoints, role {e.role}: {text}" for e in spec.endpoints for text in unfit(e)]
+    return Problem(Reason.INVALID_SPEC, "; ".join(found[:_PROBLEMS_SHOWN])) if found else None
+
+
+def _prompt_form(own: TrackTraining) -> Problem | None:
+    """A prompt form of training's alone: the policy would be mined and measured with another one."""
+    if all(bare(key) != PROMPTED and not bare(key).startswith(f"{PROMPTED}.") for key in own.overrides):
+        return None
+    text = (
+        f"overrides: {PROMPTED} would hold in training alone, while the policy is mined and measured without: write it "
+        f"as extraBody.{TEMPLATE} of the endpoint with role Policy, which all of them share"
+    )
+    return Problem(Reason.INVALID_SPEC, text)
 
 
 def _on_cpu(job: RLJobSpec) -> Problem | None:

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 
 from flywheel_api import API_VERSION
 from flywheel_api.artifacts import Owner
-from flywheel_api.base import parse_duration
 from flywheel_api.conditions import ConditionType, find_condition
 from flywheel_api.content import ROLES
 from flywheel_api.names import ANNOTATION_PAGE
 from flywheel_api.pool import RolloutPoolSpec
+from flywheel_api.request import time_out
 from flywheel_api.resources import POOL, RLJOB, ROUND
 from flywheel_api.results import Verdict
 from flywheel_api.rljob import RLJobSpec
@@ -180,11 +180,12 @@ def _resolved(role: Role, own: Endpoint, url: str, model: str, limit: int | None
         model=model,
         temperature=float(own.sampling.temperature),
         top_p=float(own.sampling.top_p),
-        written=dict(NEUTRAL) if role is Role.POLICY and own.url is None else {},
+        written=(dict(NEUTRAL) if role is Role.POLICY and own.url is None else {}) | (own.extra_body or {}),
+        headers=own.headers,
         max_tokens=own.sampling.max_tokens,
         concurrency=own.concurrency,
         requests_per_minute=own.requests_per_minute,
-        timeout_seconds=parse_duration(own.timeout).total_seconds(),
+        timeout_seconds=time_out(own),
         api_key_env=key_variable(own.role.value) if own.api_key is not None else None,
         dialect=own.dialect,
         token_limit=limit,
