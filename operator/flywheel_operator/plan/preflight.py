@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
 from flywheel_api.capacity.hardware import CARDS, LARGEST, PRODUCT_LABEL, card_of
+from flywheel_api.capacity.memory import IMAGES
 from flywheel_api.capacity.shape import Shape
-from flywheel_api.capacity.training import Training, training
+from flywheel_api.capacity.training import Finding, Training, training
 from flywheel_api.capacity.whole import round_estimate, span
 from flywheel_api.conditions import Reason
 from flywheel_api.overrides import PROMPTED, bare, check_overrides
@@ -105,12 +106,17 @@ def _verl(spec: RLJobSpec) -> Problem | None:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is known of the nodes that train and serve: labels of their cards, verl's keys, bytes of the Ray head."""
+    """What is known of where a training runs and is served: labels of the cards, verl's keys, limits of its pods.
+
+    In bytes: memory of the Ray head, memory and disk of a pod that trains; None where nothing is limited.
+    """
 
     product: str | None = None
     pool_product: str | None = None
     overrides: Mapping[str, Any] | None = None
     head_memory: float | None = None
+    memory: float | None = None
+    disk: float | None = None
 
 
 def uses_gpus(spec: FlywheelRoundSpec) -> bool:
@@ -131,9 +137,10 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
     estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual)
     judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST)
     adapters = _adapters(spec.training.lora, shape)
-    refused = [f.text for f in judged.findings if not f.fits] + _merge(estimate.trainings.values(), at)
-    tight = [] if card else [f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"]
-    tight += [f.text for f in estimate.findings if f.text not in refused]
+    node = list(_node(estimate.trainings.values(), at))
+    refused = [f.text for f in (*judged.findings, *node) if not f.fits] + _merge(estimate.trainings.values(), at)
+    tight = [] if card else [_unknown(at.product)]
+    tight += [f.text for f in (*estimate.findings, *node) if f.text not in refused]
     note = "; ".join(tight)[:1024] or None
     status = EstimateStatus(
         card=card.name if card else None,
@@ -156,7 +163,7 @@ def job_fits(spec: RLJobSpec, shape: Shape | str, at: Hardware) -> Problem | Non
     if wrong is not None:
         return Problem(Reason.INVALID_SPEC, wrong)
     one = training(spec, shape, card_of(at.product) or LARGEST, at.overrides)
-    refused = [f.text for f in one.findings if not f.fits] + _merge([one], at)
+    refused = [f.text for f in (*one.findings, *_node([one], at)) if not f.fits] + _merge([one], at)
     return Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None
 
 
@@ -175,6 +182,37 @@ def _adapters(lora: LoraSpec | None, shape: Shape) -> str | None:
     return None
 
 
+def _unknown(product: str | None) -> str:
+    if product is None:
+        return f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"
+    return f"{PRODUCT_LABEL} {product} is no card that is known, or one that is shared: these are an H100's figures"
+
+
+def _node(trainings: Iterable[Training], at: Hardware) -> Iterator[Finding]:
+    """Memory and disk of a pod that trains.
+
+    What a checkpoint in the making is sure to take is refused, with the weights on disk; what the whole formula adds
+    (processes, Ray, a checkpoint that is kept and one to resume from) is said.
+    """
+    one = max(trainings, key=lambda t: t.host, default=None)
+    if one is None:
+        return
+    saved = one.checkpoint / one.nodes
+    yield from _limited("memory", "memory", at.memory, saved, one.host)
+    yield from _limited("disk", "ephemeral-storage", at.disk, 2.0 * one.shape.weights + saved, one.disk - IMAGES)
+
+
+def _limited(part: str, value: str, has: float | None, least: float, whole: float) -> Iterator[Finding]:
+    if has is None or whole <= has:
+        return
+    yield Finding(
+        least <= has,
+        f"a pod that trains is limited to {has / 1e9:.0f} GB of {part}, and saving a checkpoint takes "
+        f"{least / 1e9:.0f} there, about {whole / 1e9:.0f} in all: raise podTemplate.resources.limits.{value} "
+        f"or the chart's value config.gpu.trainer.worker.limits.{value}",
+    )
+
+
 def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:
     """A merge that the head cannot hold ends a training that has run to its end, at each of its retries."""
     need = max((t.merge for t in trainings), default=0.0)
@@ -182,7 +220,8 @@ def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:
         return []
     return [
         f"merging the trained shards takes {need / 2**30:.0f} GiB of memory, and the Ray head has "
-        f"{at.head_memory / 2**30:.0f}: raise the chart's value config.gpu.trainer.head.limits.memory"
+        f"{at.head_memory / 2**30:.0f}: raise headTemplate.resources.limits.memory or the chart's value "
+        "config.gpu.trainer.head.limits.memory"
     ]
 
 
