@@ -20,6 +20,9 @@ from flywheel_api.base import (
     unchanged,
 )
 from flywheel_api.bounds import (
+    ClipHigh,
+    ClipLow,
+    DualClip,
     Fraction,
     GradientClip,
     Hours,
@@ -208,6 +211,16 @@ class Endpoint(ApiModel):
     )
 
 
+class ClipOverrides(ApiModel):
+    """The fields of RLJob's `spec.algorithm.clip`, all optional: what is not set is the algorithm's."""
+
+    low: ClipLow | None = Field(default=None, description="Lower bound: the ratio stays above 1 - low.")
+    high: ClipHigh | None = Field(default=None, description="Upper bound: the ratio stays below 1 + high.")
+    c: DualClip | None = Field(
+        default=None, description="Dual clip: bound of the ratio where the advantage is negative."
+    )
+
+
 class AlgorithmOverrides(ApiModel):
     """The fields of RLJob's `spec.algorithm`, all optional: what is set replaces the preset's value."""
 
@@ -221,6 +234,9 @@ class AlgorithmOverrides(ApiModel):
     )
     micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         default=None, description="Sequences per forward pass and GPU."
+    )
+    clip: ClipOverrides | None = Field(
+        default=None, description="Where ratios are clipped; unset is the preset's, or that of another type."
     )
     kl_coefficient: KLWeight | None = Field(default=None, description="Weight of the KL loss to the starting model.")
     learning_rate: LearningRate | None = Field(default=None, description="Peak learning rate.")

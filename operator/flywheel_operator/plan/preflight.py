@@ -17,16 +17,18 @@ from flywheel_api.conditions import Reason
 from flywheel_api.overrides import PROMPTED, bare, check_overrides
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
-from flywheel_api.presets import PRESETS, training_spec
+from flywheel_api.presets import CLIPS, PRESETS, training_spec
 from flywheel_api.request import TEMPLATE, unfit
 from flywheel_api.results import Track
-from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, LoraSpec, RLJobSpec
+from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, Algorithm, LoraSpec, RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
 from flywheel_api.round_status import EstimateStatus, RoleTokens
 from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
 
 _PROBLEMS_SHOWN = 3
+WIDEST_OF_SEQUENCES = 0.01
+"""The widest clip of GSPO: 25 times the published one. Its ratios are means over a sequence's tokens."""
 ANY = "sha256:" + "0" * 64
 """A model or data set where it is no matter which one."""
 
@@ -47,7 +49,7 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
     for track in (name for name, made in tracks if made is not None):
         job = training_spec(spec, track, ANY, ANY, None)
         own: TrackTraining = getattr(spec.training, track)
-        problem = _prompt_form(own) or _on_cpu(job) or _verl(job)
+        problem = _prompt_form(own) or _on_cpu(job) or _clip(job) or _verl(job)
         if problem is not None:
             return Problem(problem.reason, f"training.{track}: {problem.message}")
     return None
@@ -81,7 +83,8 @@ def _on_cpu(job: RLJobSpec) -> Problem | None:
 
 def rljob_spec(spec: RLJobSpec, allowed: AllowList) -> Problem | None:
     """The first thing that is wrong with an RLJob: what verl would refuse must cost no GPU start."""
-    return pods({"podTemplate": spec.pod_template, "headTemplate": spec.head_template}, allowed) or _verl(spec)
+    templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
+    return pods(templates, allowed) or _clip(spec) or _verl(spec)
 
 
 def templates_of(spec: FlywheelRoundSpec) -> dict[str, PodTemplate | None]:
@@ -94,6 +97,20 @@ def templates_of(spec: FlywheelRoundSpec) -> dict[str, PodTemplate | None]:
         "endpoints[].pool.podTemplate": pool.pod_template if pool is not None else None,
         "endpoints[].pool.headTemplate": pool.head_template if pool is not None else None,
     }
+
+
+def _clip(job: RLJobSpec) -> Problem | None:
+    """GSPO with a clip that is for tokens clips nothing."""
+    clip = job.algorithm.clip
+    if job.algorithm.type is not Algorithm.GSPO or max(float(clip.low), float(clip.high)) <= WIDEST_OF_SEQUENCES:
+        return None
+    ours = CLIPS[Algorithm.GSPO]
+    text = (
+        f"algorithm.clip {clip.low} and {clip.high} is for ratios of tokens, and GSPO clips those of whole sequences, "
+        f'which stay near 1: set clip to at most {WIDEST_OF_SEQUENCES}, such as {{low: "{ours.low}", '
+        f'high: "{ours.high}"}}'
+    )
+    return Problem(Reason.INVALID_SPEC, text)
 
 
 def _verl(spec: RLJobSpec) -> Problem | None:

@@ -11,6 +11,9 @@ import pytest
 import yaml
 
 from flywheel_api.overrides import PROMPTED
+from flywheel_api.pods.allowed import AllowList
+from flywheel_api.rljob import RLJobSpec
+from flywheel_operator.plan.preflight import rljob_spec
 from unit.operator.cases import edited, turns
 from unit.operator.world import NS, ROUND, World, key_secret
 
@@ -172,3 +175,24 @@ async def test_one_prompt_form_reaches_mining_training_and_evaluation() -> None:
     stages = {name: said for name, said in asked.items() if not name.islower()}
     assert {"EvaluateBase", "MineReasoning", "MeasureReasoning", "EvaluateCandidate"} <= stages.keys()
     assert all(said["chat_template_kwargs"] == {"enable_thinking": False} for said in stages.values())
+
+
+@pytest.mark.parametrize("clip", [{"low": "0.2"}, {"high": "0.02"}])
+async def test_a_clip_of_tokens_is_refused_where_sequences_are_clipped(clip: dict[str, str]) -> None:
+    world = World()
+    world.apply(edited(spec__training__agentic__algorithm={"type": "GSPO", "clip": clip}))
+    await turns(world, 2)
+    found = world.condition("Preflight")
+    assert found["reason"] == "InvalidSpec" and found["message"].startswith("training.agentic: algorithm.clip ")
+    assert 'such as {low: "0.0003", high: "0.0004"}' in found["message"]
+
+
+def test_an_rljob_with_gspo_says_its_own_clip() -> None:
+    job = {"model": "hf://a/b", "data": {"train": ["sha256:" + "a" * 64]}, "reward": {}, "gpusPerNode": 1}
+
+    def problem(**algorithm: Any) -> str:
+        found = rljob_spec(RLJobSpec.model_validate(job | {"algorithm": algorithm}), AllowList())
+        return found.message if found is not None else ""
+
+    assert "GSPO clips those of whole sequences" in problem(type="GSPO")
+    assert problem(type="GSPO", clip={"low": "0.0003", "high": "0.01"}) == problem(type="DAPO") == ""
