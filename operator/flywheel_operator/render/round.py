@@ -16,7 +16,7 @@ from flywheel_api.results import Verdict
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
 from flywheel_api.sampling import NEUTRAL
-from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
+from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig, pool_template
 from flywheel_operator.model import Action, Meta, Object, RoundSeen
 from flywheel_operator.plan import budget, content, graph
 from flywheel_operator.plan.pool import endpoint_url
@@ -65,7 +65,7 @@ def pool_spec(
     model = status.base_digest if stage is Stage.SERVE_BASE else graph.candidate(graph.digests_of(stages))
     if model is None:
         raise ValueError(f"{stage} was planned before its model is known")
-    template = graph.pool_template(spec)
+    template = pool_template(spec)
     fields = {name: getattr(template, name) for name in type(template).model_fields}
     return RolloutPoolSpec(model=model, served_model_name=POLICY_MODEL, store=spec.store, **fields)
 
