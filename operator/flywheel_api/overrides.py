@@ -73,7 +73,13 @@ _MUST_HOLD = {
     "critic.checkpoint.save_contents": _SAVED,
     "critic.checkpoint.load_contents": _SAVED,
 }
-_MUST_BE = {"actor_rollout_ref.actor.strategy": ("fsdp", "fsdp2")}
+_FSDP = ("fsdp", "fsdp2")
+_MUST_BE = {
+    "actor_rollout_ref.actor.strategy": _FSDP,
+    "actor_rollout_ref.ref.strategy": _FSDP,
+    "critic.strategy": _FSDP,
+    "model_engine": ("dp",),
+}
 _KEY = re.compile(r"\+{0,2}[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}", re.ASCII)
 
@@ -163,7 +169,10 @@ def _reserved(key: str, value: Any) -> str | None:
         return f"overrides: {key} must hold {', '.join(sorted(needs))}: attempts resume from it, and it is published"
     allowed = _MUST_BE.get(key)
     if allowed is not None and value not in allowed:
-        return f"overrides: {key} must be {' or '.join(allowed)}: other checkpoints cannot be merged into a model"
+        return (
+            f"overrides: {key} must be {' or '.join(allowed)}: the images hold no Megatron or other engine, and "
+            "checkpoints of those cannot be merged into a model"
+        )
     return None
 
 

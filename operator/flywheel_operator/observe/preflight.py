@@ -192,7 +192,8 @@ async def model(results: Results, store: ObjectStore, ref: str) -> tuple[str | N
         key = f"{ref.rstrip('/')}/manifest.json"
         text = (
             f"there is no {key}: name a committed checkpoint, or import a GGUF file (`python -m flywheel_jobs "
-            "import-model`). A round takes a directory with config.json and safetensors as well"
+            "import-model --gguf FILE`). A round takes a directory with config.json and safetensors as well: a pool or "
+            "an RLJob then takes the digest of its status.baseModel"
         )
     else:
         text = f"no manifest {ref} in the store {store.settings.uri('manifests/')}: name a committed checkpoint"
