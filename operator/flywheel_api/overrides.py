@@ -139,6 +139,11 @@ def bare(key: str) -> str:
     return key.lstrip("+")
 
 
+def prompts(key: str) -> bool:
+    """Whether an override says how prompts are rendered."""
+    return f"{bare(key)}.".startswith(f"{PROMPTED}.")
+
+
 def _check(key: str, value: Any, overrides: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with an override, the first thing first."""
     name = bare(key)

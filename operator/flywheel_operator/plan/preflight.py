@@ -14,7 +14,7 @@ from flywheel_api.capacity.shape import Shape
 from flywheel_api.capacity.training import Finding, Training, training
 from flywheel_api.capacity.whole import round_estimate, span
 from flywheel_api.conditions import Reason
-from flywheel_api.overrides import PROMPTED, bare, check_overrides
+from flywheel_api.overrides import PROMPTED, check_overrides, prompts
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
 from flywheel_api.presets import CLIPS, PRESETS, training_spec
@@ -63,7 +63,7 @@ def _requests(spec: FlywheelRoundSpec) -> Problem | None:
 
 def _prompt_form(own: TrackTraining) -> Problem | None:
     """A prompt form of training's alone: the policy would be mined and measured with another one."""
-    if all(bare(key) != PROMPTED and not bare(key).startswith(f"{PROMPTED}.") for key in own.overrides):
+    if not any(prompts(key) for key in own.overrides):
         return None
     text = (
         f"overrides: {PROMPTED} would hold in training alone, while the policy is mined and measured without: write it "
