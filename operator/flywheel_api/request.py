@@ -50,11 +50,15 @@ TOKENS_A_SECOND: Final = 25
 `capacity.pace.decode_step`, 47 a second each, and computed times stand for up to 1.8 times themselves (`pace.HIGH`)."""
 
 
-def time_out(endpoint: Endpoint) -> float:
-    """Seconds of one request: what is set, else max(90, maxTokens / 25), see TOKENS_A_SECOND."""
+def time_out(spec: FlywheelRoundSpec, role: Role, endpoint: Endpoint) -> float:
+    """Seconds of one request of a role to what plays it: what is set, else max(90, tokens / 25), see TOKENS_A_SECOND.
+
+    Tokens are sampling.maxTokens, of the policy those of an answer in mining too, which asks for its own.
+    """
     if endpoint.timeout is not None:
         return parse_duration(endpoint.timeout).total_seconds()
-    return max(LEAST_SECONDS, endpoint.sampling.max_tokens / TOKENS_A_SECOND)
+    mined = spec.reasoning.mining.max_response_tokens if role is Role.POLICY and spec.reasoning is not None else 0
+    return max(LEAST_SECONDS, max(endpoint.sampling.max_tokens, mined) / TOKENS_A_SECOND)
 
 
 def template_arguments(spec: FlywheelRoundSpec) -> dict[str, Any]:

@@ -169,7 +169,7 @@ class Endpoint(ApiModel):
     timeout: Duration | None = Field(
         default=None,
         description="Time-out of one request, which then gets twice the time; unset is 90 s, or a second for each 25 "
-        "of sampling.maxTokens where that is more.",
+        "of sampling.maxTokens (Policy: of reasoning.mining.maxResponseTokens as well) where that is more.",
     )
     extra_body: Annotated[dict[str, Any], Field(max_length=64)] | None = Field(
         default=None,

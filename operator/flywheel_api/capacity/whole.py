@@ -169,7 +169,7 @@ def _serving(spec: FlywheelRoundSpec, shape: Shape, card: Card, pool: PoolTempla
     if spec.reasoning is not None:
         asked += bases * int(spec.reasoning.mining.max_problems * spec.reasoning.mining.samples)
         asked += bases * int(_variants(spec) * VERIFIED * spec.reasoning.difficulty.samples)
-        longest = min(longest, spec.reasoning.mining.max_response_tokens)
+        longest = spec.reasoning.mining.max_response_tokens  # mining, which is most of it, asks for its own
         together = spec.reasoning.mining.samples if longest <= ONE_BY_ONE else 1
     slots = max(1, min(slots, policy.concurrency * together // pool.replicas))
     batch = pace.Batch(

@@ -142,7 +142,7 @@ def endpoints(
             if own is None:
                 continue
             url, model = _address(config, meta, own)
-        found.append(_resolved(role, own, url, model, budget.token_limit(spec.budget, role.value)))
+        found.append(_resolved(spec, role, own, url, model))
     return found
 
 
@@ -173,7 +173,7 @@ def _address(config: OperatorConfig, meta: Meta, endpoint: Endpoint) -> tuple[st
     return endpoint.url or "", endpoint.model or ""
 
 
-def _resolved(role: Role, own: Endpoint, url: str, model: str, limit: int | None) -> ResolvedEndpoint:
+def _resolved(spec: FlywheelRoundSpec, role: Role, own: Endpoint, url: str, model: str) -> ResolvedEndpoint:
     return ResolvedEndpoint(
         role=role,
         url=url,
@@ -185,8 +185,8 @@ def _resolved(role: Role, own: Endpoint, url: str, model: str, limit: int | None
         max_tokens=own.sampling.max_tokens,
         concurrency=own.concurrency,
         requests_per_minute=own.requests_per_minute,
-        timeout_seconds=time_out(own),
+        timeout_seconds=time_out(spec, role, own),
         api_key_env=key_variable(own.role.value) if own.api_key is not None else None,
         dialect=own.dialect,
-        token_limit=limit,
+        token_limit=budget.token_limit(spec.budget, role.value),
     )

@@ -14,7 +14,7 @@ from flywheel_api.overrides import PROMPTED
 from flywheel_api.presets import training_spec
 from flywheel_api.request import RESERVED, time_out, unfit
 from flywheel_api.results import Track
-from flywheel_api.round import Endpoint, FlywheelRoundSpec
+from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import Stage
 from flywheel_jobs.endpoints.asking import Ask, Learnt
 from unit.operator.world import ROUND
@@ -115,7 +115,18 @@ def test_a_header_s_value_is_one_line(value: str) -> None:
     ],
 )
 def test_a_request_has_the_time_that_its_tokens_take(said: dict[str, Any], seconds: float) -> None:
-    assert time_out(teacher(**said)) == seconds
+    assert time_out(a_round(), Role.TEACHER, teacher(**said)) == seconds
+
+
+@pytest.mark.parametrize(("mined", "seconds"), [(8192, 8192 / 25), (16, 90.0)])
+def test_the_policy_has_the_time_of_an_answer_in_mining(mined: int, seconds: float) -> None:
+    """Mining asks for tokens of its own, whatever the endpoint's are; of others nobody asks for more than theirs."""
+    spec = FlywheelRoundSpec.model_validate(
+        SPEC | {"reasoning": {"seeds": "builtin://numeracy", "mining": {"maxResponseTokens": mined}}}
+    )
+    few = {"sampling": {"maxTokens": 96}}
+    assert time_out(spec, Role.POLICY, Endpoint.model_validate(policy(**few))) == seconds
+    assert time_out(spec, Role.TEACHER, teacher(**few)) == 90.0
 
 
 @pytest.mark.parametrize("track", Track)
