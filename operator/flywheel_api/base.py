@@ -96,6 +96,8 @@ EndpointUrl = Annotated[
         unlike=r"(?i)^https?://(localhost|localhost\.localdomain|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/?#]|$)",
     ),
 ]
+HEADER_VALUE_PATTERN = r"^[!-~]([ -~]*[!-~])?$"
+HeaderValue = Annotated[str, StringConstraints(pattern=HEADER_VALUE_PATTERN, max_length=1024)]
 ENTRY_POINT_PATTERN = r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$"
 SERVED_NAME_PATTERN = r"^[A-Za-z0-9][-A-Za-z0-9_./]*$"
 PRESET_PATTERN = r"^[a-z0-9][a-z0-9-]*$"
@@ -127,6 +129,7 @@ PATTERN_MESSAGES = {
     ENTRY_POINT_PATTERN: "write module:function, such as my_rewards.sql:score",
     SERVED_NAME_PATTERN: "write a model name of letters, digits and - _ . / that starts with a letter or digit",
     PRESET_PATTERN: "write a preset's name, such as agenticqwen-8b; docs/reference/presets.md lists them",
+    HEADER_VALUE_PATTERN: "write a header's value: ASCII in one line, without blanks around it",
     SECRET_KEY_PATTERN: "write a key of the Secret: letters, digits and - _ .",
     LABEL_VALUE_PATTERN: "write a label's value: at most 63 letters, digits and - _ . that start and end with a "
     "letter or digit",

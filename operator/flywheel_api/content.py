@@ -172,14 +172,15 @@ def read(wire: Mapping[str, Any], path: str) -> Any:
 
 
 def _player(spec: FlywheelRoundSpec, role: Role) -> dict[str, Any] | None:
-    """Who plays a role: the model's name, how it is sampled, and the engine of the round's own pool."""
+    """Who plays a role: the model's name, how it is asked, and the engine of the round's own pool."""
     own: Endpoint | None = next((e for e in spec.endpoints if e.role is role), None)
     if own is None and role is not Role.POLICY:
         own = next((e for e in spec.endpoints if e.role is Role.TEACHER), None)
     if own is None:
         return None
     engine = written(own.pool.engine) if own.pool is not None else None
-    return {"model": own.model, "poolRef": own.pool_ref, "sampling": written(own.sampling), "engine": engine}
+    asked = {"model": own.model, "poolRef": own.pool_ref, "sampling": written(own.sampling), "engine": engine}
+    return asked | ({"extraBody": own.extra_body} if own.extra_body else {})
 
 
 def _digest(value: Any) -> str:

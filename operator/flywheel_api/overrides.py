@@ -62,6 +62,8 @@ RESERVED: dict[str, str] = {
 }
 """Keys that the operator or the driver own, and what to write instead."""
 
+PROMPTED = "data.apply_chat_template_kwargs"
+"""Arguments of the chat template that verl prompts with."""
 _ENVIRONMENT = "ray_kwargs.ray_init.runtime_env.env_vars"
 _VARIABLES = frozenset({ROLLOUTS_ENV, SIGNALS_ENV, "VERL_USE_EXTERNAL_MODULES", "VERL_PLATFORM", "VERL_ENGINE_DEVICE"})
 _SAVED = frozenset({"model", "optimizer", "extra"})
@@ -71,7 +73,13 @@ _MUST_HOLD = {
     "critic.checkpoint.save_contents": _SAVED,
     "critic.checkpoint.load_contents": _SAVED,
 }
-_MUST_BE = {"actor_rollout_ref.actor.strategy": ("fsdp", "fsdp2")}
+_FSDP = ("fsdp", "fsdp2")
+_MUST_BE = {
+    "actor_rollout_ref.actor.strategy": _FSDP,
+    "actor_rollout_ref.ref.strategy": _FSDP,
+    "critic.strategy": _FSDP,
+    "model_engine": ("dp",),
+}
 _KEY = re.compile(r"\+{0,2}[A-Za-z_][\w-]*(\.[\w-]+)*", re.ASCII)
 _REFERENCE = re.compile(r"\$\{([\w.]+)\}", re.ASCII)
 
@@ -131,6 +139,11 @@ def bare(key: str) -> str:
     return key.lstrip("+")
 
 
+def prompts(key: str) -> bool:
+    """Whether an override says how prompts are rendered."""
+    return f"{bare(key)}.".startswith(f"{PROMPTED}.")
+
+
 def _check(key: str, value: Any, overrides: Mapping[str, Any]) -> Iterator[str]:
     """What is wrong with an override, the first thing first."""
     name = bare(key)
@@ -161,7 +174,10 @@ def _reserved(key: str, value: Any) -> str | None:
         return f"overrides: {key} must hold {', '.join(sorted(needs))}: attempts resume from it, and it is published"
     allowed = _MUST_BE.get(key)
     if allowed is not None and value not in allowed:
-        return f"overrides: {key} must be {' or '.join(allowed)}: other checkpoints cannot be merged into a model"
+        return (
+            f"overrides: {key} must be {' or '.join(allowed)}: the images hold no Megatron or other engine, and "
+            "checkpoints of those cannot be merged into a model"
+        )
     return None
 
 

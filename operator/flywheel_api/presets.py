@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from flywheel_api.common import DomainPin
+from flywheel_api.overrides import PROMPTED
+from flywheel_api.request import template_arguments
 from flywheel_api.results import Track
 from flywheel_api.rljob import (
     AgentLoopSpec,
@@ -42,7 +44,9 @@ _SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"
 # beside states that stay on the card while vLLM is awake, and in two nodes of 80 GB (`make estimate`, docs/recipes.md)
 _MEMORY_8B = {"overrides": {_SHARE: 0.6}}
 _MEMORY_30B = {"overrides": {_SHARE: 0.5, "actor_rollout_ref.actor.ppo_max_token_len_per_gpu": 16384}}
-_GSPO = {"type": Algorithm.GSPO, "clip": Clip(low="0.0003", high="0.0004")}
+CLIPS = {Algorithm.GSPO: Clip(low="0.0003", high="0.0004")}
+"""Where an algorithm clips, if not as GRPO does: GSPO's ratio is of a whole sequence (arXiv 2507.18071, 5.1)."""
+_GSPO = {"type": Algorithm.GSPO, "clip": CLIPS[Algorithm.GSPO]}
 _TINY = {
     "nodes": 1,
     "gpus_per_node": 0,
@@ -169,13 +173,17 @@ def _warm_up(preset: str, data: str, workers: int) -> WarmUpSpec:
 def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -> AlgorithmSpec:
     """The algorithm that a round trains a track with. Raises UnknownPreset.
 
-    The preset's, with what it changes in a round of this number and what the round says.
+    The preset's, with what it changes in a round of this number and what the round says. Where the round says another
+    type, clipping is that type's.
     """
     own: TrackTraining = getattr(round_spec.training, track)
     preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
     turn = turn_of(round_spec.training.preset, number)
     said = own.algorithm.model_dump(exclude_none=True)
-    return AlgorithmSpec.model_validate(preset.model_dump() | dict(turn.algorithm) | said)
+    base = preset.model_dump() | dict(turn.algorithm)
+    if said.get("type", preset.type) is not preset.type:
+        base["clip"] = CLIPS.get(said["type"], Clip()).model_dump()
+    return AlgorithmSpec.model_validate(base | said | {"clip": base["clip"] | said.get("clip", {})})
 
 
 def turn(round_spec: FlywheelRoundSpec) -> Turn:
@@ -208,13 +216,19 @@ def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
     return PRESETS[name]
 
 
+def _prompted(round_spec: FlywheelRoundSpec) -> dict[str, Any]:
+    """The policy's prompt form in verl's words: it is trained on prompts as it is asked them."""
+    arguments = template_arguments(round_spec)
+    return {PROMPTED: arguments} if arguments else {}
+
+
 def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, Any], number: int) -> dict[str, Any]:
     """What the round overrides of its preset."""
     training = round_spec.training
     own: TrackTraining = getattr(training, track)
     fields: dict[str, Any] = {
         "algorithm": algorithm_of(round_spec, track, number),
-        "overrides": {**preset.get("overrides", {}), **own.overrides},
+        "overrides": {**preset.get("overrides", {}), **own.overrides, **_prompted(round_spec)},
     }
     if own.checkpoint is not None:
         fields["checkpoint"] = own.checkpoint

@@ -151,8 +151,9 @@ CHAPTERS = (
                 "Write the key as verl does, or leave it out, and apply the object again.",
             ),
             Reason.DOES_NOT_FIT: Told(
-                "A training or a pool of the round needs more memory than its card or the Ray head has; "
-                "the message names the moment, the part that is most of it, and what to change.",
+                "A training or a pool of the round needs more memory than its card, the Ray head or a pod that "
+                "trains has, or more disk than that pod may use; the message names the part that is most of it, "
+                "and what to change.",
                 "Nothing was started, and the round goes on once it fits: the chart's values and "
                 "`podTemplate` can be changed; for another algorithm or overrides apply a new round. "
                 "`make estimate ROUND=...` prints the same by part ([recipes.md](recipes.md)). The card "

@@ -13,12 +13,16 @@ from flywheel_api.base import (
     ApiModel,
     Duration,
     EndpointUrl,
+    HeaderValue,
     Name,
     config_with_rules,
     only_these_change,
     unchanged,
 )
 from flywheel_api.bounds import (
+    ClipHigh,
+    ClipLow,
+    DualClip,
     Fraction,
     GradientClip,
     Hours,
@@ -162,8 +166,18 @@ class Endpoint(ApiModel):
     requests_per_minute: Annotated[int, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="Upper bound of the request rate, over all pods of a stage; unset is none."
     )
-    timeout: Duration = Field(
-        default="90s", description="Time-out of one request; it is repeated, from the third try on with twice the time."
+    timeout: Duration | None = Field(
+        default=None,
+        description="Time-out of one request, which then gets twice the time; unset is 90 s, or a second for each 25 "
+        "of sampling.maxTokens (Policy: of reasoning.mining.maxResponseTokens as well) where that is more.",
+    )
+    extra_body: Annotated[dict[str, Any], Field(max_length=64)] | None = Field(
+        default=None,
+        description="What each request says besides, as a JSON object: {top_k: 20, stop: [END]}. Keys that Flywheel "
+        "writes are refused. Policy takes chat_template_kwargs alone, which mining, training and evaluation share.",
+    )
+    headers: Annotated[dict[str, HeaderValue], Field(max_length=16)] = Field(
+        default_factory=dict, description="Headers of each request. None may hold a key: that is apiKey's."
     )
     dialect: Dialect = Field(
         default=Dialect.AUTO,
@@ -189,11 +203,21 @@ class Endpoint(ApiModel):
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
         _PLAYED,
         (
-            f"{unchanged(('sampling', 'model', 'poolRef', 'pool.engine'))} "
+            f"{unchanged(('sampling', 'model', 'poolRef', 'pool.engine', 'extraBody'))} "
             "&& has(self.url) == has(oldSelf.url) && has(self.pool) == has(oldSelf.pool)",
-            "an endpoint's model, sampling, poolRef and engine cannot be changed once applied: "
+            "an endpoint's model, sampling, extraBody, poolRef and engine cannot be changed once applied: "
             "apply a new round under another name",
         ),
+    )
+
+
+class ClipOverrides(ApiModel):
+    """The fields of RLJob's `spec.algorithm.clip`, all optional: what is not set is the algorithm's."""
+
+    low: ClipLow | None = Field(default=None, description="Lower bound: the ratio stays above 1 - low.")
+    high: ClipHigh | None = Field(default=None, description="Upper bound: the ratio stays below 1 + high.")
+    c: DualClip | None = Field(
+        default=None, description="Dual clip: bound of the ratio where the advantage is negative."
     )
 
 
@@ -210,6 +234,9 @@ class AlgorithmOverrides(ApiModel):
     )
     micro_batch_size: Annotated[int, Field(ge=1, le=4096)] | None = Field(
         default=None, description="Sequences per forward pass and GPU."
+    )
+    clip: ClipOverrides | None = Field(
+        default=None, description="Where ratios are clipped; unset is the preset's, or that of another type."
     )
     kl_coefficient: KLWeight | None = Field(default=None, description="Weight of the KL loss to the starting model.")
     learning_rate: LearningRate | None = Field(default=None, description="Peak learning rate.")
@@ -375,7 +402,7 @@ _INPUTS = (
 )
 _MAY_CHANGE = (
     "only budget, suspend, base.hub, jobTemplate, training's podTemplate, headTemplate and retries, and an endpoint's "
-    "url, apiKey, timeout, concurrency, requestsPerMinute and the shape of its pool can"
+    "url, apiKey, headers, timeout, concurrency, requestsPerMinute and the shape of its pool can"
 )
 
 

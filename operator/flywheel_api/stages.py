@@ -11,9 +11,10 @@ from pydantic import Field
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import StatusModel
 from flywheel_api.common import AttemptStatus, Dialect
+from flywheel_api.pool import PoolTemplate
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec, Role
+from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.round_status import StageStatus
 
 STAGE_SCHEMA: Final = "flywheel.dev/stage/v2"
@@ -142,6 +143,24 @@ PIPELINE: tuple[StageDef, ...] = (
 once every stage that names it has succeeded; training starts only then, so that one model at a time needs memory."""
 
 
+def pool_template(spec: FlywheelRoundSpec) -> PoolTemplate:
+    """Shape of the round's pools: the Policy's, else one replica that fits the training hardware."""
+    policy = _policy(spec)
+    if policy is not None and policy.pool is not None:
+        return policy.pool
+    return PoolTemplate(gpus_per_replica=0 if spec.training.gpus_per_node == 0 else 1)
+
+
+def serves_base(spec: FlywheelRoundSpec) -> bool:
+    """Whether the round makes a pool for the base model; not so when the Policy is a URL or an existing pool."""
+    policy = _policy(spec)
+    return policy is None or (policy.url is None and policy.pool_ref is None)
+
+
+def _policy(spec: FlywheelRoundSpec) -> Endpoint | None:
+    return next((e for e in spec.endpoints if e.role is Role.POLICY), None)
+
+
 class ResolvedEndpoint(StatusModel):
     """A role's endpoint as a pod uses it. The key, if any, is in the environment variable `apiKeyEnv`."""
 
@@ -150,9 +169,11 @@ class ResolvedEndpoint(StatusModel):
     model: str = Field(description="Model name sent in requests.")
     temperature: float = Field(default=1.0, description="Sampling temperature.")
     top_p: float = Field(default=1.0, description="Nucleus sampling.")
-    written: dict[str, float] = Field(
-        default_factory=dict, description="What else each request says of sampling: a pool's policy is trained so."
+    written: dict[str, Any] = Field(
+        default_factory=dict,
+        description="What else each request says: of sampling, as a pool's policy is trained, and extraBody.",
     )
+    headers: dict[str, str] = Field(default_factory=dict, description="Headers of each request.")
     max_tokens: int = Field(default=4096, description="Tokens of one completion.")
     concurrency: int = Field(default=64, description="Requests in flight at once, over all shards.")
     requests_per_minute: int | None = Field(

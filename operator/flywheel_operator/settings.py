@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from flywheel_api.base import IMAGE_PATTERN, RAY_VERSION_PATTERN
 from flywheel_api.bounds import Quantity, scalar_text
+from flywheel_api.overrides import PROMPTED, prompts
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import Labels, PodShape
 
@@ -73,6 +74,15 @@ class RayShape(Model):
     )
 
 
+def _no_prompt_form(overrides: dict[str, Any]) -> dict[str, Any]:
+    """No hardware needs one, and it would hold in trainings alone: the policy is mined and measured by endpoints."""
+    if any(prompts(key) for key in overrides):
+        raise ValueError(
+            f"{PROMPTED} is no matter of hardware: set it in an RLJob's overrides, or as a round's extraBody"
+        )
+    return overrides
+
+
 class Flavour(Model):
     """Everything that differs between training on CPU (gpus 0) and on GPUs."""
 
@@ -82,7 +92,7 @@ class Flavour(Model):
         default=Sizes(requests={"cpu": "100m", "memory": "128Mi"}, limits={"memory": "512Mi"}),
         description="Sizes of the init container that fetches the weights.",
     )
-    overrides: dict[str, Any] = Field(
+    overrides: Annotated[dict[str, Any], AfterValidator(_no_prompt_form)] = Field(
         default_factory=dict, description="verl keys that this hardware needs; an RLJob's own overrides win."
     )
 

@@ -57,6 +57,7 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "role nobody calls": (ROUND, put("endpoints", 0, "role", to="Judge"), "the roles are Policy, Teacher, Solver"),
     "nobody's tokens": (ROUND, put("budget", "tokens", to=[{"role": "ToolSimulator", "limit": "9"}]), "leave them"),
     "role twice": (ROUND, put("endpoints", to=[TEACHER, TEACHER]), "Duplicate value"),
+    "a header of two lines": (ROUND, put("endpoints", 0, "headers", to={"X-T": "a\nb"}), "ASCII in one line"),
     "no address": (ROUND, put("endpoints", to=[{"role": "Teacher"}]), "set exactly one of url, poolRef and pool"),
     "no model name": (ROUND, put("endpoints", to=[{"role": "Teacher", "url": "http://t/v1"}]), "needs model"),
     "teacher's own pool": (ROUND, put("endpoints", to=[{"role": "Teacher", "pool": {}}]), "is for role Policy"),

@@ -48,6 +48,12 @@ def dry(server: ApiServer) -> Iterator[DryRun]:
     found.close()
 
 
+def worded(body: Object) -> None:
+    """A round whose teacher is told more than the examples say."""
+    if body["kind"] == "FlywheelRound":
+        body["spec"]["endpoints"][0]["extraBody"] = {"stop": ["END"], "top_k": 9, "reasoning": {"effort": "low"}}
+
+
 @pytest.fixture(scope="module")
 def stored(server: ApiServer) -> Callable[[str], Object]:
     """An example as it is stored, applied once: what is tried on it is a dry run."""
@@ -56,6 +62,7 @@ def stored(server: ApiServer) -> Callable[[str], Object]:
     def applied(file: str) -> Object:
         body = document(file)
         body["metadata"]["name"] = "fixed"
+        worded(body)
         apply(server, body)
         return get(server, body)
 
@@ -131,6 +138,8 @@ GOOD: dict[str, tuple[str, Edit]] = {
             "http://[fd00::1]:8000/v1", "https://m.openai.azure.com/openai?api-version=2024-06-01",
             "http://localhost.example.com/v1", "https://models.internal/v1?keyspace=a", "http://128.0.0.1:8000"]),
         (ROUND, ("agentic", "domains"), [[{"name": "library", "source": source}] for source in SOURCES]),
+        (ROUND, ("endpoints", 0, "extraBody"), [{}, {"top_k": 20, "stop": ["END"], "reasoning": {"effort": "low"}}]),
+        (ROUND, ("endpoints", 0, "headers"), [{}, {"X-Title": "flywheel"}]),
         (JOB, ("algorithm", "learningRate"), ["1e-6", "0.00002", "5E-7"]),
         (JOB, ("model",), MODELS),
         (JOB, (POD, "image"), [
@@ -176,6 +185,13 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     ),
     "another teacher": (ROUND, put("endpoints", 0, "model", to="other"), "apply a new round under another name"),
     "hotter sampling": (ROUND, put("endpoints", 1, "sampling", "temperature", to="0.1"), "apply a new round"),
+    "other words in requests": (ROUND, put("endpoints", 0, "extraBody", "top_k", to=8), "apply a new round"),
+    "other words and another pace": (
+        ROUND,
+        lambda body: body["spec"]["endpoints"][0].update(timeout="9m", extraBody={"stop": ["END"], "top_k": 8}),
+        "sampling, extraBody, poolRef and engine cannot be changed",
+    ),
+    "no words": (ROUND, lambda body: body["spec"]["endpoints"][0].pop("extraBody"), "apply a new round"),
     "a longer window": (ROUND, put("endpoints", 1, "pool", "engine", "maxModelLen", to=999), "apply a new round"),
     "a pool for a URL": (
         ROUND,
@@ -205,6 +221,7 @@ def test_inputs_cannot_be_changed_once_applied(dry: DryRun, stored: Callable[[st
     file, edit, words = CHANGES[case]
     body = document(file)
     body["metadata"]["name"] = "fixed"
+    worded(body)
     edit(body)
     with pytest.raises(Refused) as refused:
         dry.replace(stored(file), body)
@@ -228,6 +245,7 @@ MENDS: dict[str, tuple[str, Edit]] = {
     ),
     "memory of trainings": (ROUND, put("training", "podTemplate", to={"resources": {"limits": {"memory": "24Gi"}}})),
     "retries of a training": (ROUND, put("training", "agentic", "retries", to={"limit": 9})),
+    "headers": (ROUND, put("endpoints", 0, "headers", to={"X-Title": "flywheel"})),
     "address and key": (
         ROUND,
         lambda body: body["spec"]["endpoints"][0].update(url="http://other/v1", apiKey={"secretName": "k", "key": "k"}),
@@ -252,6 +270,7 @@ def test_what_can_be_mended_without_starting_over_can_be_changed(
     file, edit = MENDS[case]
     body = document(file)
     body["metadata"]["name"] = "fixed"
+    worded(body)
     edit(body)
     mended = dry.replace(stored(file), body)
     assert mended["metadata"]["generation"] == stored(file)["metadata"]["generation"] + 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import struct
 from collections.abc import Mapping
 from pathlib import Path
@@ -267,6 +268,34 @@ def test_a_volume_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     (tmp_path / "r1").write_text("a file where the directory should be")
     with pytest.raises(ValidationFailure, match="pvc://models/r1 cannot be written"):
         Volume("models", "r1", tmp_path).write("flywheel.json", b"{}")
+
+
+class Killed(BaseException):
+    """The pod dies here."""
+
+
+@pytest.mark.parametrize("survives", range(5))
+def test_an_attempt_that_dies_with_a_file_half_written_is_followed_by_one_that_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, survives: int
+) -> None:
+    """What it had begun was taken for somebody else's model, for good; and it stayed beside the exported one."""
+    monkeypatch.setattr(targets.Volume, "__init__", _at(tmp_path))
+    replace, left = os.replace, [survives]
+
+    def dying(source: Path, to: Path) -> None:
+        if left and left[0] == 0 and Path(to).is_relative_to(tmp_path):
+            raise Killed
+        left[0] -= 1
+        replace(source, to)
+
+    campaign, to = Campaign(), ExportSpec(claim=ClaimTarget(name="models"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        with pytest.raises(Killed):
+            campaign.run(to=to)
+    (tmp_path / "r1" / ".model.safetensors.140.part").write_bytes(b"a download that was cut")
+    campaign.run(to=to, attempt=2)
+    whole({p.relative_to(tmp_path / "r1").as_posix(): p.read_bytes() for p in (tmp_path / "r1").rglob("*")})
 
 
 def test_a_held_model_is_not_exported() -> None:

@@ -156,7 +156,7 @@ def test_fetch_model_by_digest_and_by_uri(store: Store, tmp_path: Path) -> None:
     (tmp_path / "m" / "model.safetensors").write_bytes(b"damaged" * 1000)
     assert fetch_model(store, digest, tmp_path / "m") == checkpoint
     assert hash_file(tmp_path / "m" / "model.safetensors") == sha
-    with pytest.raises(ValidationFailure, match="import-model"):
+    with pytest.raises(ValidationFailure, match=r"imported by a round .* import-model --gguf FILE"):
         fetch_model(store, store.uri("models/absent"), tmp_path / "absent")
     with pytest.raises(ValidationFailure, match="give sha256"):
         fetch_model(store, "hf://org/name", tmp_path / "absent")

@@ -19,7 +19,7 @@ from flywheel_api.results import PackagedDataset, PackageResult, Split, Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus
-from flywheel_api.stages import TRAIN_STAGE, Runs, Stage
+from flywheel_api.stages import TRAIN_STAGE, Runs, Stage, serves_base
 from flywheel_operator.model import Act, Action, Content, Meta, Object, PoolSeen, RLJobSeen, RoundSeen
 from flywheel_operator.plan import content, graph
 from flywheel_operator.reconcile import meta_of
@@ -81,7 +81,7 @@ def round_objects(config: OperatorConfig, meta: Meta, spec: FlywheelRoundSpec) -
         body = rounds.child(config, meta, spec, status, seen, action)
         if runs is Runs.JOB:
             found.append(body)
-        elif runs is Runs.POOL and graph.serves_base(spec):
+        elif runs is Runs.POOL and serves_base(spec):
             found += pool_objects(config, _identity(body), RolloutPoolSpec.model_validate(body["spec"]))
         elif runs is Runs.RLJOB:
             found += job_objects(config, _identity(body), RLJobSpec.model_validate(body["spec"]))

@@ -78,7 +78,7 @@ class Ask:
     top_p: float
     max_tokens: int
     schema: Mapping[str, object] | None = None
-    written: Mapping[str, float] = field(default_factory=dict)  # what else is said of sampling
+    written: Mapping[str, object] = field(default_factory=dict)  # what else is said, of sampling and by the spec
     tools: tuple[Mapping[str, object], ...] = ()  # said in the dialect Tools only: the prompt has them, too
     metadata: Mapping[str, str] | None = None
 

@@ -222,7 +222,7 @@ class Line:
     async def _probe(self) -> bool:
         # one of two replicas is dead and each try meets it, each probe the other: hence a number of probes by chance
         for _ in range(random.randint(1, PROBES)):
-            ask = Ask(self.endpoint.model, (_ours(),), 0.0, 1.0, PROBE_TOKENS)
+            ask = Ask(self.endpoint.model, (_ours(),), 0.0, 1.0, PROBE_TOKENS, written=self.endpoint.written)
             body = ask.body(1, None, self.learnt)
             read = await self._once(body, ask.reserve(1), self.endpoint.timeout_seconds, Trouble())
             if read.outcome is not Outcome.ANSWER:

@@ -13,6 +13,8 @@ import random
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import TypeVar
 
+from flywheel_api.common import Role
+from flywheel_api.sampling import ONE_BY_ONE
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.endpoints.asking import Ask
 from flywheel_jobs.endpoints.guard import Guard, Limits
@@ -50,7 +52,7 @@ class Samples:
         asked = repeats = 0
         while len(found) < n:
             missing = n - len(found)
-            sizes = [1] * missing if seeds or self._line.learnt.single else [missing]
+            sizes = [1] * missing if seeds or self._line.learnt.single or self._long(ask) else [missing]
             ask_again = [self._line.answers(ask, size, _seed(seed, seeds, asked + k)) for k, size in enumerate(sizes)]
             asked += len(sizes)
             batches = await _all(ask_again)
@@ -65,6 +67,10 @@ class Samples:
         if n > 1 and ask.temperature > 0:
             await self._doubt(found[:n], asked)
         return found[:n]
+
+    def _long(self, ask: Ask) -> bool:
+        """Whether samples of the policy go one by one: one that is lost is then lost alone, and pace counts each."""
+        return self._line.endpoint.role is Role.POLICY and ask.max_tokens > ONE_BY_ONE
 
     async def _doubt(self, found: Sequence[Answer], asked: int) -> None:
         """Looks at samples that are all alike. Raises EndpointUnavailable where nothing is sampled."""
@@ -88,7 +94,7 @@ class Samples:
 
     async def _open_question(self) -> None:
         messages = ({"role": "user", "content": f"{OPEN} ({random.randrange(10**9)})"},)
-        ask = Ask(self._line.endpoint.model, messages, 1.0, 1.0, OPEN_TOKENS)
+        ask = Ask(self._line.endpoint.model, messages, 1.0, 1.0, OPEN_TOKENS, written=self._line.endpoint.written)
         texts = set()
         try:
             for _ in range(OPEN_ASKED):  # one after the other: a cache has to know the first one

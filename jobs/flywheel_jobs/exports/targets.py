@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -80,7 +81,9 @@ class Volume:
 
     def names(self) -> set[str]:
         """See Target."""
-        return {p.relative_to(self._folder).as_posix() for p in self._folder.rglob("*") if p.is_file()}
+        parts = set(self._parts())
+        there = (p for p in self._folder.rglob("*") if p.is_file() and p not in parts)
+        return {p.relative_to(self._folder).as_posix() for p in there}
 
     def read(self, name: str) -> bytes | None:
         """See Target."""
@@ -105,7 +108,13 @@ class Volume:
         store.fetch_blob(blob.sha256, self._folder / name)
 
     def finish(self, message: str) -> None:
-        """See Target. Files are there as soon as they are written."""
+        """See Target. Files are there as soon as they are written; what a killed attempt had begun goes."""
+        for part in list(self._parts()):
+            part.unlink(missing_ok=True)
+
+    def _parts(self) -> Iterator[Path]:
+        """Files that were begun, by `write` or by the store's download: no attempt's files yet, and nobody else's."""
+        return self._folder.rglob(".*.part")
 
 
 def unusable(text: str) -> ValidationFailure:

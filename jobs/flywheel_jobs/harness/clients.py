@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
+from flywheel_api.canonical import canonical_json
 from flywheel_api.results import EndpointFinding
 from flywheel_api.round import Role
 from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
@@ -72,12 +73,12 @@ class Clients:
 
     async def shake_hands(self) -> list[EndpointFinding]:
         """What handshakes with this stage's endpoints find, by role; one that plays several is asked once."""
-        found: dict[tuple[str, str], EndpointFinding] = {}
+        found: dict[tuple[str, str, bytes], EndpointFinding] = {}
         for endpoint in self.config.endpoints:
-            address = (endpoint.url, endpoint.model)
-            if address not in found:
-                found[address] = await shake(self.of(endpoint.role), with_tools=self.config.spec.agentic is not None)
-        return [found[(e.url, e.model)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
+            asked = _asked(endpoint)
+            if asked not in found:
+                found[asked] = await shake(self.of(endpoint.role), with_tools=self.config.spec.agentic is not None)
+        return [found[_asked(e)].model_copy(update={"role": e.role}) for e in self.config.endpoints]
 
     # ---- limits ---------------------------------------------------------------------------------------------------
     def _limits(self, endpoint: ResolvedEndpoint) -> tuple[int, int | None]:
@@ -157,6 +158,11 @@ class Clients:
             weights = self.config.candidate_model or self.config.base_model
             server = server.model_copy(update={"weights": weights})
         return [server.model_copy(update={"model": name, "answers": count}) for name, count in new.items()]
+
+
+def _asked(endpoint: ResolvedEndpoint) -> tuple[str, str, bytes]:
+    """What a handshake is with: a model at an address, asked in a way that the server may refuse."""
+    return endpoint.url, endpoint.model, canonical_json(endpoint.written)
 
 
 def _least(endpoint: ResolvedEndpoint) -> int:

@@ -78,7 +78,9 @@ def _manifest(store: Store, ref: str) -> Manifest:
     manifest = store.manifest_at(f"{ref.rstrip('/')}/manifest.json")
     if manifest is None:
         raise ValidationFailure(
-            f"{ref}/manifest.json does not exist: import the model with `python -m flywheel_jobs import-model`",
+            f"{ref.rstrip('/')}/manifest.json does not exist, so no model was committed there. A directory of Hugging "
+            "Face files is imported by a round (base.model): name the digest of its status.baseModel here; a GGUF file "
+            "is brought in with `python -m flywheel_jobs import-model --gguf FILE`",
             reason="ModelNotFound",
         )
     return manifest

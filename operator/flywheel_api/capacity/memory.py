@@ -30,6 +30,8 @@ PADDED = 5
 """Padded over real tokens where rows are not packed: verl counts real ones. 61 to 164 thousand for 28,192 real."""
 MERGE_GROUP = 2 * GIB
 """Bytes of a file that the merger writes; as much of the model is in memory at a time."""
+IMAGES = 25e9
+"""Bytes of a node's disk that images take; they count to the limit of no pod."""
 _CHUNK = 2048
 
 
@@ -183,7 +185,7 @@ def disk(s: Shape, nodes: int, kept: int, saved: float) -> float:
 
     `saved` are those of one checkpoint.
     """
-    return 25e9 + 2.0 * s.weights + (kept + 1) * saved / nodes + 14.0 * s.weights / nodes
+    return IMAGES + 2.0 * s.weights + (kept + 1) * saved / nodes + 14.0 * s.weights / nodes
 
 
 def merge(s: Shape) -> float:

@@ -21,6 +21,8 @@ from flywheel_api.presets import training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
+from flywheel_api.sampling import ONE_BY_ONE
+from flywheel_api.stages import pool_template, serves_base
 from flywheel_api.turns import number_of
 
 MINED, VERIFIED = 0.6, 0.5
@@ -70,10 +72,10 @@ def round_estimate(
     hours = sum(held.values())
     tokens = _tokens(spec)
     findings = [Finding(f.fits, f"training.{track}: {f.text}") for track, t in trainings.items() for f in t.findings]
-    policy = next((e for e in spec.endpoints if e.role is Role.POLICY), None)
-    if policy is not None and policy.pool is not None and policy.pool.gpus_per_replica:
-        serving, problem = _serving(spec, shape, pool_card or card, policy, policy.pool)
-        gpu_hours += serving * policy.pool.replicas * policy.pool.gpus_per_replica
+    pool = pool_template(spec)
+    if pool.gpus_per_replica and any(job.gpus_per_node for job in specs.values()):
+        serving, problem = _serving(spec, shape, pool_card or card, pool)
+        gpu_hours += serving * pool.replicas * pool.gpus_per_replica
         hours += serving
         findings += [problem] if problem else []
     saved = sum(
@@ -98,7 +100,7 @@ def pool_problem(shape: Shape, card: Card, pool: PoolTemplate) -> Finding | None
         False,
         f"the pool's servers do not fit: weights {parts['weights'] / GIB:.0f} GiB a GPU of {card.memory:.0f} "
         f"({card.name}) leave a cache of {max(0, room):.0f} tokens for engine.maxModelLen {pool.engine.max_model_len}: "
-        "raise gpusPerReplica, or lower engine.maxModelLen or engine.maxNumSeqs",
+        "raise gpusPerReplica (of role Policy's pool), or lower engine.maxModelLen or engine.maxNumSeqs",
     )
 
 
@@ -150,25 +152,30 @@ def _server(shape: Shape, card: Card, pool: PoolTemplate) -> tuple[dict[str, flo
     return memory.engine(shape, card.memory * GIB, share, slots, pool.gpus_per_replica), slots
 
 
-def _serving(
-    spec: FlywheelRoundSpec, shape: Shape, card: Card, policy: Endpoint, pool: PoolTemplate
-) -> tuple[float, Finding | None]:
-    """Hours that the pool mines and evaluates in: the endpoint's concurrency bounds what is decoded at once."""
+def _serving(spec: FlywheelRoundSpec, shape: Shape, card: Card, pool: PoolTemplate) -> tuple[float, Finding | None]:
+    """Hours that the pools of base and candidate mine and evaluate in.
+
+    The endpoint's concurrency bounds what is decoded at once: requests, which hold all samples of an item where these
+    are short (`sampling.ONE_BY_ONE`). A base that somebody else serves costs the round nothing.
+    """
     problem = pool_problem(shape, card, pool)
     if problem is not None:
         return 0.0, problem
+    policy = next((e for e in spec.endpoints if e.role is Role.POLICY), None) or Endpoint(role=Role.POLICY, pool=pool)
     parts, slots = _server(shape, card, pool)
-    asked = 2 * sum((s.items or (_SUITE if s.source else 50)) * s.repeats for s in spec.evaluation.suites)
-    longest = policy.sampling.max_tokens
+    bases = int(serves_base(spec))
+    asked = (1 + bases) * sum((s.items or (_SUITE if s.source else 50)) * s.repeats for s in spec.evaluation.suites)
+    longest, together = policy.sampling.max_tokens, 1
     if spec.reasoning is not None:
-        asked += int(spec.reasoning.mining.max_problems * spec.reasoning.mining.samples)
-        asked += int(_variants(spec) * VERIFIED * spec.reasoning.difficulty.samples)
-        longest = min(longest, spec.reasoning.mining.max_response_tokens)
-    slots = max(1, min(slots, policy.concurrency // pool.replicas))
+        asked += bases * int(spec.reasoning.mining.max_problems * spec.reasoning.mining.samples)
+        asked += bases * int(_variants(spec) * VERIFIED * spec.reasoning.difficulty.samples)
+        longest = spec.reasoning.mining.max_response_tokens  # mining, which is most of it, asks for its own
+        together = spec.reasoning.mining.samples if longest <= ONE_BY_ONE else 1
+    slots = max(1, min(slots, policy.concurrency * together // pool.replicas))
     batch = pace.Batch(
         asked, pool.replicas, pool.gpus_per_replica, 300, ANSWERED * longest, longest, parts["cache"], slots
     )
-    return pace.generation(shape, card, batch) / 3600 + 2 * STARTS, None
+    return pace.generation(shape, card, batch) / 3600 + (1 + bases) * STARTS, None
 
 
 def _budget(spec: FlywheelRoundSpec, gpu_hours: float, hours: float, tokens: dict[str, float]) -> list[Finding]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flywheel_api.overrides import bare
+from flywheel_api.overrides import PROMPTED, bare
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.verl.hardware import CPU_MICRO_BATCH, hardware, is_cpu, packed, update_tokens
 from flywheel_api.verl.settings import ENVIRONMENT
@@ -17,7 +17,6 @@ from flywheel_api.verl.settings import ENVIRONMENT
 DATASET = ("pkg://flywheel_jobs.trainer.conversations", "Conversations")
 RISING = 0.1  # of the steps, until the learning rate is at its peak
 _SHARED = {"actor_rollout_ref.model.": "model.", "actor_rollout_ref.actor.fsdp_config.": "engine."}
-_PROMPTED = "data.apply_chat_template_kwargs"
 
 
 def warm_up_settings(
@@ -79,6 +78,6 @@ def _shared(told: Mapping[str, Any]) -> dict[str, Any]:
         for prefix, ours in _SHARED.items():
             if key.startswith(prefix):
                 found[ours + key.removeprefix(prefix)] = value
-        if key.startswith(_PROMPTED):
+        if key.startswith(PROMPTED):
             found[key] = value
     return found

@@ -12,7 +12,7 @@ from flywheel_api.capacity.hardware import PRODUCT_LABEL
 from flywheel_api.capacity.shape import Shape, official, shape_of
 from flywheel_api.common import ModelStatus
 from flywheel_api.conditions import Reason
-from flywheel_api.pods.template import PodTemplate
+from flywheel_api.pods.template import PodShape, PodTemplate, laid_over
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
@@ -33,6 +33,7 @@ from flywheel_operator.plan.preflight import (
 )
 from flywheel_operator.ports.kinds import POOLS, RAY_API, RAYCLUSTERS, RAYJOBS, RAYSERVICES, ROUNDS, KubeApi
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
+from flywheel_operator.render.pod import sizes
 from flywheel_operator.settings import Flavour
 
 _CONFIG_BYTES = 1 << 20
@@ -74,7 +75,8 @@ async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found
     except StoreProblem as error:
         return Found(store_problem=Problem(error.reason, str(error)))
     pool = next((e.pool.pod_template for e in spec.endpoints if e.pool is not None), None)
-    problem, estimate = capacity(spec, shape, hardware_of(context.config.gpu, spec.training.pod_template, pool))
+    hardware = hardware_of(context.config.gpu, spec.training.pod_template, spec.training.head_template, pool)
+    problem, estimate = capacity(spec, shape, hardware)
     return replace(found, problem=problem, estimate=estimate)
 
 
@@ -94,12 +96,33 @@ async def shape_in(results: Results, store: ObjectStore, digest: str) -> Shape |
         return f"config.json of the base model: {error}"
 
 
-def hardware_of(flavour: Flavour, template: PodTemplate, pool: PodTemplate | None = None) -> Hardware:
-    """What the cluster's configuration tells of the nodes that train."""
+def hardware_of(
+    flavour: Flavour, template: PodTemplate, head: PodTemplate | None, pool: PodTemplate | None = None
+) -> Hardware:
+    """What the cluster's configuration and the templates of a training tell of the pods that train."""
     product = (flavour.trainer.pod.node_selector | template.node_selector).get(PRODUCT_LABEL)
     serving = (flavour.rollout.pod.node_selector | (pool.node_selector if pool else {})).get(PRODUCT_LABEL)
-    limit = flavour.trainer.head.limits.get("memory") if template.resources is None else None
-    return Hardware(product, serving, flavour.overrides, float(quantity(limit)) if limit else None)
+    worker = sizes(flavour.trainer.worker, template).get("limits", {})
+    ray_head = sizes(flavour.trainer.head, head).get("limits", {})
+    shape = laid_over(flavour.trainer.pod, template)
+    return Hardware(
+        product=product,
+        pool_product=serving,
+        overrides=flavour.overrides,
+        head_memory=_bytes(ray_head.get("memory")),
+        memory=_bytes(worker.get("memory")),
+        disk=_bytes(worker.get("ephemeral-storage")) if _own_disk(shape) else None,
+    )
+
+
+def _bytes(size: str | None) -> float | None:
+    return float(quantity(size)) if size else None
+
+
+def _own_disk(shape: PodShape) -> bool:
+    """Whether weights and checkpoints lie where the limit of ephemeral-storage counts: on no volume of another kind."""
+    own = [v for v in shape.volumes if v.name in ("tmp", "models")]
+    return all(v.empty_dir is not None and v.empty_dir.medium != "Memory" for v in own)
 
 
 async def _pool(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | None:
@@ -169,7 +192,8 @@ async def model(results: Results, store: ObjectStore, ref: str) -> tuple[str | N
         key = f"{ref.rstrip('/')}/manifest.json"
         text = (
             f"there is no {key}: name a committed checkpoint, or import a GGUF file (`python -m flywheel_jobs "
-            "import-model`). A round takes a directory with config.json and safetensors as well"
+            "import-model --gguf FILE`). A round takes a directory with config.json and safetensors as well: a pool or "
+            "an RLJob then takes the digest of its status.baseModel"
         )
     else:
         text = f"no manifest {ref} in the store {store.settings.uri('manifests/')}: name a committed checkpoint"

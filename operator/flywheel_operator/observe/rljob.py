@@ -146,7 +146,7 @@ async def _shape(context: Context, store: ObjectStore, spec: RLJobSpec) -> Shape
 def _fits(context: Context, spec: RLJobSpec, shape: Shape | str) -> Problem | None:
     if not spec.gpus_per_node:
         return None
-    return job_fits(spec, shape, preflight.hardware_of(context.config.gpu, spec.pod_template))
+    return job_fits(spec, shape, preflight.hardware_of(context.config.gpu, spec.pod_template, spec.head_template))
 
 
 def _checkpoint_bytes(spec: RLJobSpec, shape: Shape | str) -> float | None:

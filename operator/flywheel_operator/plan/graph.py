@@ -6,10 +6,9 @@ from collections.abc import Iterable, Mapping
 
 from flywheel_api.content import ROLES
 from flywheel_api.names import CHILD_NAME_LIMIT, OWN_NAME_LIMIT, child_name
-from flywheel_api.pool import PoolTemplate
 from flywheel_api.results import Track
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role, StageState, StageStatus
-from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef
+from flywheel_api.stages import PIPELINE, Runs, Stage, StageDef, serves_base
 from flywheel_operator.model import Meta
 
 DIGEST = "sha256:"  # how a reference begins that names its content
@@ -31,20 +30,6 @@ def child_of(meta: Meta, stage: Stage, attempt: int) -> str:
 def endpoint_of(spec: FlywheelRoundSpec, role: Role) -> Endpoint | None:
     """The endpoint that is named for a role, without fallback."""
     return next((e for e in spec.endpoints if e.role is role), None)
-
-
-def pool_template(spec: FlywheelRoundSpec) -> PoolTemplate:
-    """Shape of the round's pools: the Policy's, else one replica that fits the training hardware."""
-    policy = endpoint_of(spec, Role.POLICY)
-    if policy is not None and policy.pool is not None:
-        return policy.pool
-    return PoolTemplate(gpus_per_replica=0 if spec.training.gpus_per_node == 0 else 1)
-
-
-def serves_base(spec: FlywheelRoundSpec) -> bool:
-    """Whether the round makes a pool for the base model; not so when the Policy is a URL or an existing pool."""
-    policy = endpoint_of(spec, Role.POLICY)
-    return policy is None or (policy.url is None and policy.pool_ref is None)
 
 
 def applies(definition: StageDef, spec: FlywheelRoundSpec) -> bool:

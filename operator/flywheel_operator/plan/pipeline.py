@@ -10,7 +10,7 @@ from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
-from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef
+from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef, pool_template
 from flywheel_operator.model import Content, Plan, Problem, Record, Training, delete
 from flywheel_operator.plan import content, graph, results, texts
 from flywheel_operator.plan.draft import Draft
@@ -29,7 +29,7 @@ class Pipeline:
 
     def __init__(self, draft: Draft) -> None:
         self.draft, self.seen, self.stages = draft, draft.seen, draft.stages
-        gpus = graph.pool_template(draft.spec).gpus_per_replica > 0
+        gpus = pool_template(draft.spec).gpus_per_replica > 0
         self.starts = Starts(draft.stages, draft.seen, draft.spec.suspend, draft.now, gpus, graph.unasked(draft.spec))
         self.failed: tuple[Stage, str, Reason] | None = None
         self.said: dict[Stage, Reason] = {}

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
 from flywheel_api.capacity.hardware import CARDS, LARGEST, PRODUCT_LABEL, card_of
+from flywheel_api.capacity.memory import IMAGES
 from flywheel_api.capacity.shape import Shape
-from flywheel_api.capacity.training import Training, training
+from flywheel_api.capacity.training import Finding, Training, training
 from flywheel_api.capacity.whole import round_estimate, span
 from flywheel_api.conditions import Reason
-from flywheel_api.overrides import check_overrides
+from flywheel_api.overrides import PROMPTED, check_overrides, prompts
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
-from flywheel_api.presets import PRESETS, training_spec
+from flywheel_api.presets import CLIPS, PRESETS, training_spec
+from flywheel_api.request import TEMPLATE, unfit
 from flywheel_api.results import Track
-from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, LoraSpec, RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.rljob import HEAD_ON_CPU, LORA_ON_CPU, Algorithm, LoraSpec, RLJobSpec
+from flywheel_api.round import FlywheelRoundSpec, TrackTraining
 from flywheel_api.round_status import EstimateStatus, RoleTokens
 from flywheel_api.verl.rules import refusals
 from flywheel_operator.model import Problem
 
 _PROBLEMS_SHOWN = 3
+WIDEST_OF_SEQUENCES = 0.01
+"""The widest clip of GSPO: 25 times the published one. Its ratios are means over a sequence's tokens."""
 ANY = "sha256:" + "0" * 64
 """A model or data set where it is no matter which one."""
 
@@ -38,13 +42,34 @@ def round_spec(spec: FlywheelRoundSpec, allowed: AllowList) -> Problem | None:
     problem = pods(templates_of(spec), allowed)
     if problem is not None:
         return problem
+    problem = _requests(spec)
+    if problem is not None:
+        return problem
     tracks = (Track.REASONING, spec.reasoning), (Track.AGENTIC, spec.agentic)
     for track in (name for name, made in tracks if made is not None):
         job = training_spec(spec, track, ANY, ANY, None)
-        problem = _on_cpu(job) or _verl(job)
+        own: TrackTraining = getattr(spec.training, track)
+        problem = _prompt_form(own) or _on_cpu(job) or _clip(job) or _verl(job)
         if problem is not None:
             return Problem(problem.reason, f"training.{track}: {problem.message}")
     return None
+
+
+def _requests(spec: FlywheelRoundSpec) -> Problem | None:
+    """What an endpoint adds to its requests and may not."""
+    found = [f"endpoints, role {e.role}: {text}" for e in spec.endpoints for text in unfit(e)]
+    return Problem(Reason.INVALID_SPEC, "; ".join(found[:_PROBLEMS_SHOWN])) if found else None
+
+
+def _prompt_form(own: TrackTraining) -> Problem | None:
+    """A prompt form of training's alone: the policy would be mined and measured with another one."""
+    if not any(prompts(key) for key in own.overrides):
+        return None
+    text = (
+        f"overrides: {PROMPTED} would hold in training alone, while the policy is mined and measured without: write it "
+        f"as extraBody.{TEMPLATE} of the endpoint with role Policy, which all of them share"
+    )
+    return Problem(Reason.INVALID_SPEC, text)
 
 
 def _on_cpu(job: RLJobSpec) -> Problem | None:
@@ -58,7 +83,8 @@ def _on_cpu(job: RLJobSpec) -> Problem | None:
 
 def rljob_spec(spec: RLJobSpec, allowed: AllowList) -> Problem | None:
     """The first thing that is wrong with an RLJob: what verl would refuse must cost no GPU start."""
-    return pods({"podTemplate": spec.pod_template, "headTemplate": spec.head_template}, allowed) or _verl(spec)
+    templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
+    return pods(templates, allowed) or _clip(spec) or _verl(spec)
 
 
 def templates_of(spec: FlywheelRoundSpec) -> dict[str, PodTemplate | None]:
@@ -73,6 +99,20 @@ def templates_of(spec: FlywheelRoundSpec) -> dict[str, PodTemplate | None]:
     }
 
 
+def _clip(job: RLJobSpec) -> Problem | None:
+    """GSPO with a clip that is for tokens clips nothing."""
+    clip = job.algorithm.clip
+    if job.algorithm.type is not Algorithm.GSPO or max(float(clip.low), float(clip.high)) <= WIDEST_OF_SEQUENCES:
+        return None
+    ours = CLIPS[Algorithm.GSPO]
+    text = (
+        f"algorithm.clip {clip.low} and {clip.high} is for ratios of tokens, and GSPO clips those of whole sequences, "
+        f'which stay near 1: set clip to at most {WIDEST_OF_SEQUENCES}, such as {{low: "{ours.low}", '
+        f'high: "{ours.high}"}}'
+    )
+    return Problem(Reason.INVALID_SPEC, text)
+
+
 def _verl(spec: RLJobSpec) -> Problem | None:
     wrong = check_overrides(spec.overrides, limit=_PROBLEMS_SHOWN)
     if wrong:
@@ -83,12 +123,17 @@ def _verl(spec: RLJobSpec) -> Problem | None:
 
 @dataclass(frozen=True)
 class Hardware:
-    """What is known of the nodes that train and serve: labels of their cards, verl's keys, bytes of the Ray head."""
+    """What is known of where a training runs and is served: labels of the cards, verl's keys, limits of its pods.
+
+    In bytes: memory of the Ray head, memory and disk of a pod that trains; None where nothing is limited.
+    """
 
     product: str | None = None
     pool_product: str | None = None
     overrides: Mapping[str, Any] | None = None
     head_memory: float | None = None
+    memory: float | None = None
+    disk: float | None = None
 
 
 def uses_gpus(spec: FlywheelRoundSpec) -> bool:
@@ -109,9 +154,10 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
     estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual)
     judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST)
     adapters = _adapters(spec.training.lora, shape)
-    refused = [f.text for f in judged.findings if not f.fits] + _merge(estimate.trainings.values(), at)
-    tight = [] if card else [f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"]
-    tight += [f.text for f in estimate.findings if f.text not in refused]
+    node = list(_node(estimate.trainings.values(), at))
+    refused = [f.text for f in (*judged.findings, *node) if not f.fits] + _merge(estimate.trainings.values(), at)
+    tight = [] if card else [_unknown(at.product)]
+    tight += [f.text for f in (*estimate.findings, *node) if f.text not in refused]
     note = "; ".join(tight)[:1024] or None
     status = EstimateStatus(
         card=card.name if card else None,
@@ -134,7 +180,7 @@ def job_fits(spec: RLJobSpec, shape: Shape | str, at: Hardware) -> Problem | Non
     if wrong is not None:
         return Problem(Reason.INVALID_SPEC, wrong)
     one = training(spec, shape, card_of(at.product) or LARGEST, at.overrides)
-    refused = [f.text for f in one.findings if not f.fits] + _merge([one], at)
+    refused = [f.text for f in (*one.findings, *_node([one], at)) if not f.fits] + _merge([one], at)
     return Problem(Reason.DOES_NOT_FIT, "; ".join(refused)) if refused else None
 
 
@@ -153,6 +199,37 @@ def _adapters(lora: LoraSpec | None, shape: Shape) -> str | None:
     return None
 
 
+def _unknown(product: str | None) -> str:
+    if product is None:
+        return f"nodes are not chosen by {PRODUCT_LABEL}: these are an H100's figures"
+    return f"{PRODUCT_LABEL} {product} is no card that is known, or one that is shared: these are an H100's figures"
+
+
+def _node(trainings: Iterable[Training], at: Hardware) -> Iterator[Finding]:
+    """Memory and disk of a pod that trains.
+
+    What a checkpoint in the making is sure to take is refused, with the weights on disk; what the whole formula adds
+    (processes, Ray, a checkpoint that is kept and one to resume from) is said.
+    """
+    one = max(trainings, key=lambda t: t.host, default=None)
+    if one is None:
+        return
+    saved = one.checkpoint / one.nodes
+    yield from _limited("memory", "memory", at.memory, saved, one.host)
+    yield from _limited("disk", "ephemeral-storage", at.disk, 2.0 * one.shape.weights + saved, one.disk - IMAGES)
+
+
+def _limited(part: str, value: str, has: float | None, least: float, whole: float) -> Iterator[Finding]:
+    if has is None or whole <= has:
+        return
+    yield Finding(
+        least <= has,
+        f"a pod that trains is limited to {has / 1e9:.0f} GB of {part}, and saving a checkpoint takes "
+        f"{least / 1e9:.0f} there, about {whole / 1e9:.0f} in all: raise podTemplate.resources.limits.{value} "
+        f"or the chart's value config.gpu.trainer.worker.limits.{value}",
+    )
+
+
 def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:
     """A merge that the head cannot hold ends a training that has run to its end, at each of its retries."""
     need = max((t.merge for t in trainings), default=0.0)
@@ -160,7 +237,8 @@ def _merge(trainings: Iterable[Training], at: Hardware) -> list[str]:
         return []
     return [
         f"merging the trained shards takes {need / 2**30:.0f} GiB of memory, and the Ray head has "
-        f"{at.head_memory / 2**30:.0f}: raise the chart's value config.gpu.trainer.head.limits.memory"
+        f"{at.head_memory / 2**30:.0f}: raise headTemplate.resources.limits.memory or the chart's value "
+        "config.gpu.trainer.head.limits.memory"
     ]
 
 

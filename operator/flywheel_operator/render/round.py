@@ -6,17 +6,17 @@ from collections.abc import Mapping
 
 from flywheel_api import API_VERSION
 from flywheel_api.artifacts import Owner
-from flywheel_api.base import parse_duration
 from flywheel_api.conditions import ConditionType, find_condition
 from flywheel_api.content import ROLES
 from flywheel_api.names import ANNOTATION_PAGE
 from flywheel_api.pool import RolloutPoolSpec
+from flywheel_api.request import time_out
 from flywheel_api.resources import POOL, RLJOB, ROUND
 from flywheel_api.results import Verdict
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
 from flywheel_api.sampling import NEUTRAL
-from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
+from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig, pool_template
 from flywheel_operator.model import Action, Meta, Object, RoundSeen
 from flywheel_operator.plan import budget, content, graph
 from flywheel_operator.plan.pool import endpoint_url
@@ -65,7 +65,7 @@ def pool_spec(
     model = status.base_digest if stage is Stage.SERVE_BASE else graph.candidate(graph.digests_of(stages))
     if model is None:
         raise ValueError(f"{stage} was planned before its model is known")
-    template = graph.pool_template(spec)
+    template = pool_template(spec)
     fields = {name: getattr(template, name) for name in type(template).model_fields}
     return RolloutPoolSpec(model=model, served_model_name=POLICY_MODEL, store=spec.store, **fields)
 
@@ -142,7 +142,7 @@ def endpoints(
             if own is None:
                 continue
             url, model = _address(config, meta, own)
-        found.append(_resolved(role, own, url, model, budget.token_limit(spec.budget, role.value)))
+        found.append(_resolved(spec, role, own, url, model))
     return found
 
 
@@ -173,19 +173,20 @@ def _address(config: OperatorConfig, meta: Meta, endpoint: Endpoint) -> tuple[st
     return endpoint.url or "", endpoint.model or ""
 
 
-def _resolved(role: Role, own: Endpoint, url: str, model: str, limit: int | None) -> ResolvedEndpoint:
+def _resolved(spec: FlywheelRoundSpec, role: Role, own: Endpoint, url: str, model: str) -> ResolvedEndpoint:
     return ResolvedEndpoint(
         role=role,
         url=url,
         model=model,
         temperature=float(own.sampling.temperature),
         top_p=float(own.sampling.top_p),
-        written=dict(NEUTRAL) if role is Role.POLICY and own.url is None else {},
+        written=(dict(NEUTRAL) if role is Role.POLICY and own.url is None else {}) | (own.extra_body or {}),
+        headers=own.headers,
         max_tokens=own.sampling.max_tokens,
         concurrency=own.concurrency,
         requests_per_minute=own.requests_per_minute,
-        timeout_seconds=parse_duration(own.timeout).total_seconds(),
+        timeout_seconds=time_out(spec, role, own),
         api_key_env=key_variable(own.role.value) if own.api_key is not None else None,
         dialect=own.dialect,
-        token_limit=limit,
+        token_limit=budget.token_limit(spec.budget, role.value),
     )

@@ -236,10 +236,30 @@ def test_well_known_models_by_name(ref: str, name: str | None) -> None:
     [
         ("NVIDIA-H100-80GB-HBM3", "H100"), ("NVIDIA-H200", "H200"), ("NVIDIA-A100-SXM4-40GB", "A100-40GB"),
         ("NVIDIA-A100-SXM4-80GB", "A100"), ("NVIDIA-GeForce-RTX-4090", None), ("", None), (None, None),
+        ("NVIDIA-H100-80GB-HBM3-SHARED", None), ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb-SHARED", None),
+        ("NVIDIA-A100-SXM4-40GB-MIG-INVALID", None), ("NVIDIA-GeForce-RTX-4090-MIG-1g.10gb", None),
     ],
 )  # fmt: skip
 def test_cards_by_their_node_label(label: str | None, name: str | None) -> None:
     assert card_of(label) == (CARDS[name] if name else None)
+
+
+@pytest.mark.parametrize(
+    ("label", "whole", "gib", "computes"),
+    [
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb", "H100", 9.75, 1),
+        ("NVIDIA-H100-80GB-HBM3-MIG-1g.10gb.me", "H100", 9.75, 1),
+        ("NVIDIA-H100-80GB-HBM3-MIG-3g.40gb", "H100", 39.25, 3),
+        ("NVIDIA-H100-80GB-HBM3-MIG-7g.80gb", "H100", 79.2, 7),
+        ("NVIDIA-A100-SXM4-40GB-MIG-1g.5gb", "A100-40GB", 4.75, 1),
+    ],
+)
+def test_a_slice_of_a_card_has_its_own_memory(label: str, whole: str, gib: float, computes: int) -> None:
+    found = card_of(label)
+    assert found is not None and found.name.startswith(f"{whole} mig-")
+    assert found.memory == pytest.approx(gib, rel=0.04)
+    assert found.flops == pytest.approx(CARDS[whole].flops * computes / 7)
+    assert found.bandwidth == pytest.approx(CARDS[whole].bandwidth * found.memory / CARDS[whole].memory)
 
 
 # ---- what does not fit -----------------------------------------------------------------------------------------------

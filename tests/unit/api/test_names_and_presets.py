@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -164,3 +165,26 @@ def test_the_pipeline_is_a_graph_in_status_order() -> None:
     for definition in PIPELINE:
         for needed in (*definition.after, *definition.inputs, *([definition.pool] if definition.pool else [])):
             assert order.index(needed) < order.index(definition.stage)
+
+
+@pytest.mark.parametrize(
+    ("preset", "said", "clip"),
+    [
+        ("agenticqwen-8b", {}, ("0.2", "0.28")),
+        ("agenticqwen-8b", {"type": "GSPO"}, ("0.0003", "0.0004")),
+        ("agenticqwen-8b", {"type": "DAPO"}, ("0.2", "0.28")),
+        ("agenticqwen-8b", {"type": "GSPO", "clip": {"high": "0.0006"}}, ("0.0003", "0.0006")),
+        ("agenticqwen-8b", {"clip": {"low": "0.1"}}, ("0.1", "0.28")),
+        ("agenticqwen-30b-a3b", {}, ("0.0003", "0.0004")),
+        ("agenticqwen-30b-a3b", {"type": "GSPO", "epochs": 2}, ("0.0003", "0.0004")),
+        ("agenticqwen-30b-a3b", {"clip": {"low": "0.0001"}}, ("0.0001", "0.0004")),
+        ("agenticqwen-30b-a3b", {"type": "GRPO"}, ("0.2", "0.28")),
+    ],
+)
+def test_clipping_is_that_of_the_algorithm_and_the_round_may_say_another(
+    preset: str, said: dict[str, Any], clip: tuple[str, str]
+) -> None:
+    """GSPO clips ratios of whole sequences: at GRPO's bounds it clipped nothing, and nobody was told."""
+    spec = round_spec(preset=preset, agentic={"algorithm": said})
+    found = training_spec(spec, Track.AGENTIC, DIGEST, DIGEST, None).algorithm.clip
+    assert (found.low, found.high, found.c) == (*clip, "10")

@@ -9,6 +9,8 @@ from typing import Any, cast
 
 import pytest
 
+from flywheel_api.results import EndpointFinding
+from flywheel_api.round import Role
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.endpoints.pace import MINUTE, Pace
 from flywheel_jobs.harness.clients import Clients
@@ -83,3 +85,31 @@ def test_the_last_shard_takes_the_others_parts_within_the_limit(after: float, id
 
     run(all_of_them())
     assert 59 <= most_in_a_minute(asked) <= 60
+
+
+def test_roles_that_are_asked_in_other_words_shake_hands_on_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one role is told besides, a server may refuse: that is not found out by asking another role's way."""
+    asked: list[Any] = []
+
+    async def shake(client: Any, with_tools: bool) -> EndpointFinding:
+        asked.append(client.endpoint.written)
+        return EndpointFinding(role=client.role, model="m")
+
+    monkeypatch.setattr("flywheel_jobs.harness.clients.shake", shake)
+    written: list[dict[str, Any]] = [{}, {"top_k": 9}, {}]
+    endpoints = [
+        ResolvedEndpoint(role=role, url="http://x/v1", model="m", written=said)
+        for role, said in zip((Role.TEACHER, Role.SOLVER, Role.USER_SIMULATOR), written, strict=True)
+    ]
+    config = SimpleNamespace(
+        shards=1, endpoints=endpoints, spec=SimpleNamespace(agentic=None), endpoint_patience_seconds=1, stage="Prepare"
+    )
+
+    async def work() -> list[EndpointFinding]:
+        clients = Clients(cast(Any, config), NO_JOURNAL, 0, lambda text: None)
+        found = await clients.shake_hands()
+        await clients.aclose()
+        return found
+
+    found = run(work())
+    assert asked == [{}, {"top_k": 9}] and [f.role for f in found] == [e.role for e in endpoints]

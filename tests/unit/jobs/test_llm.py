@@ -284,3 +284,25 @@ async def test_neither_prompt_nor_key_follows_a_redirect() -> None:
             await client.chat(ASK)
         await client.aclose()
     assert "/elsewhere" not in asked
+
+
+async def test_headers_of_the_spec_go_with_each_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY", "k1")
+    seen: list[Any] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        seen.append(request.headers)
+        return web.json_response({"choices": [{"message": {"content": "4"}, "finish_reason": "stop"}]})
+
+    app = web.Application()
+    app.router.add_route("*", "/{rest:.*}", handle)
+    async with TestServer(app) as running:
+        url = str(running.make_url("/v1"))
+        client = ChatClient(
+            ResolvedEndpoint(role="Teacher", url=url, model="m", headers={"X-Title": "a"}, api_key_env="KEY")
+        )
+        await client.chat(ASK)
+        await client.aclose()
+    assert all(one["X-Title"] == "a" for one in seen)
+    assert all(one.getall("Authorization") == ["Bearer k1"] for one in seen)
+    assert all(one.getall("Cache-Control") == ["no-cache"] for one in seen)

@@ -88,6 +88,73 @@ async def test_a_merge_that_the_head_cannot_hold_is_refused() -> None:
     assert "config.gpu.trainer.head.limits.memory" in world.condition("Preflight", name="big")["message"]
 
 
+@pytest.mark.parametrize(
+    ("head", "training", "reason"),
+    [
+        ("4Gi", {"podTemplate": {"resources": {"limits": {"rdma/hca": "8"}}}}, "DoesNotFit"),
+        ("4Gi", {"podTemplate": {"resources": {"limits": {"memory": "900Gi"}}}}, "DoesNotFit"),
+        ("64Gi", {"headTemplate": {"resources": {"limits": {"memory": "4Gi"}}}}, "DoesNotFit"),
+        ("4Gi", {"headTemplate": {"resources": {"limits": {"memory": "16Gi"}}}}, "Passed"),
+        ("4Gi", {"headTemplate": {"resources": {"requests": {"memory": "16Gi"}}}}, "Passed"),
+    ],
+)
+async def test_the_head_is_judged_by_the_limit_that_it_will_have(
+    head: str, training: dict[str, Any], reason: str
+) -> None:
+    """Templates go over the chart's sizes name by name: what is said of a worker, or of a network card, is not all."""
+    gpu = OperatorConfig().gpu.model_dump()
+    gpu["trainer"]["head"] = {"requests": {"memory": "2Gi"}, "limits": {"memory": head}}
+    world = World(OperatorConfig.model_validate({"gpu": gpu, "podTemplate": {"resources": True}}))
+    chosen = training.get("podTemplate", {}) | {"nodeSelector": H100}
+    on_gpus(world, model_of(world, QWEN3_8B), {}, **training | {"podTemplate": chosen})
+    await world.look()
+    assert world.condition("Preflight", name="big")["reason"] == reason
+
+
+def _workers(limits: dict[str, str], volumes: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    chosen: dict[str, Any] = {"nodeSelector": H100, "resources": {"limits": limits}}
+    return chosen | ({"volumes": list(volumes)} if volumes else {})
+
+
+_ON_A_CLAIM = ({"name": "tmp", "ephemeral": {"size": "2Ti"}},)
+
+
+@pytest.mark.parametrize(
+    ("template", "reason", "says"),
+    [
+        (_workers({"memory": "64Gi"}), "DoesNotFit", "limited to 69 GB of memory, and saving a checkpoint takes 98"),
+        (_workers({"memory": "128Gi"}), "Passed", "about 218 in all: raise podTemplate.resources.limits.memory"),
+        (_workers({"memory": "256Gi"}), "Passed", ""),
+        (_workers({"ephemeral-storage": "100Gi"}), "DoesNotFit", "takes 115 there, about 328 in all"),
+        (_workers({"ephemeral-storage": "200Gi"}), "Passed", "config.gpu.trainer.worker.limits.ephemeral-storage"),
+        (_workers({"ephemeral-storage": "400Gi"}), "Passed", ""),
+        (_workers({"ephemeral-storage": "100Gi"}, _ON_A_CLAIM), "Passed", ""),
+    ],
+)
+async def test_a_node_s_memory_and_disk_are_judged_by_the_limits_of_its_pod(
+    template: dict[str, Any], reason: str, says: str
+) -> None:
+    """8B on one node. What the checkpoint alone takes cannot fit; processes and what is kept beside are estimates."""
+    world = World()
+    on_gpus(world, model_of(world, QWEN3_8B), {}, podTemplate=template)
+    await world.look()
+    said = world.condition("Preflight", name="big")
+    assert said["reason"] == reason and ("limited to" in said["message"]) is bool(says) and says in said["message"]
+
+
+async def test_slices_of_a_card_are_judged_by_their_own_memory() -> None:
+    world = World()
+    on_gpus(world, model_of(world, QWEN3_8B), {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-MIG-1g.10gb"})
+    await world.look()
+    said = world.condition("Preflight", name="big")
+    assert said["reason"] == "DoesNotFit" and "H100 mig-1g.10gb has 10" in said["message"]
+    world = World()
+    on_gpus(world, model_of(world, QWEN3_8B), {"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3-SHARED"})
+    await world.look()
+    said = world.condition("Preflight", name="big")
+    assert said["reason"] == "Passed" and "no card that is known, or one that is shared" in said["message"]
+
+
 async def test_on_an_unknown_card_only_what_fits_none_is_refused() -> None:
     world = World()
     on_gpus(world, model_of(world, QWEN3_8B), {}, agentic={"overrides": {SHARE: 0.85}})

@@ -101,7 +101,8 @@ async def test_a_missing_model_is_said_and_mended() -> None:
     world.apply(POOL.replace("models/tiny", "models/none"))
     await turns(world)
     found = ready(world)
-    assert found["reason"] == "ModelNotFound" and "import-model" in found["message"]
+    assert found["reason"] == "ModelNotFound" and "import-model --gguf FILE" in found["message"]
+    assert "a pool or an RLJob then takes the digest of its status.baseModel" in found["message"]
     world.put_model("models/none/manifest.json")
     await turns(world, 5)
     assert ready(world)["status"] == "True"

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import base64
+import json
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
 
+from flywheel_api.overrides import PROMPTED
+from flywheel_api.pods.allowed import AllowList
+from flywheel_api.rljob import RLJobSpec
+from flywheel_operator.plan.preflight import rljob_spec
 from unit.operator.cases import edited, turns
 from unit.operator.world import NS, ROUND, World, key_secret
+
+TEACHER: dict[str, Any] = {"role": "Teacher", "url": "http://t.x/v1", "model": "t"}
+POLICY: dict[str, Any] = {"role": "Policy", "pool": {"gpusPerReplica": 0}}
 
 
 async def test_an_invalid_spec_is_a_condition_and_blocks_nobody_else() -> None:
@@ -111,3 +119,80 @@ async def test_an_api_key_that_no_pod_can_send_is_named_before_anything_starts(v
         return
     assert found["reason"] == "SecretKeyInvalid" and not world.of_kind("Job")
     assert "token of Secret 'teacher'" in found["message"] and "live" not in found["message"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"spec__endpoints": [TEACHER | {"extraBody": {"n": 4}}]}, "endpoints, role Teacher: extraBody.n is set by"),
+        ({"spec__endpoints": [TEACHER | {"headers": {"X-Api-Key": "x"}}]}, "a spec holds no secret: set apiKey"),
+        ({"spec__endpoints": [TEACHER, POLICY | {"extraBody": {"top_k": 20}}]}, "takes chat_template_kwargs alone"),
+        (
+            {"spec__training__agentic__overrides": {"data.apply_chat_template_kwargs": {"enable_thinking": False}}},
+            "training.agentic: overrides: data.apply_chat_template_kwargs would hold in training alone",
+        ),
+        (
+            {"spec__training__reasoning__overrides": {"+data.apply_chat_template_kwargs.enable_thinking": False}},
+            "as extraBody.chat_template_kwargs of the endpoint with role Policy",
+        ),
+        (
+            {"spec__endpoints": [TEACHER, POLICY | {"extraBody": {"chat_template_kwargs": {"a": "${b}"}}}]},
+            "write the value itself",
+        ),
+    ],
+)
+async def test_requests_that_cannot_be_asked_alike_are_said_before_anything_is_spent(
+    changes: dict[str, Any], says: str
+) -> None:
+    world = World()
+    world.apply(edited(**changes))
+    await turns(world, 2)
+    found = world.condition("Preflight")
+    assert found["reason"] in ("InvalidSpec", "UnknownOverride") and says in found["message"]
+    assert not world.of_kind("Job") and not world.of_kind("RolloutPool")
+
+
+async def test_one_prompt_form_reaches_mining_training_and_evaluation() -> None:
+    world = World()
+    quiet = {"chat_template_kwargs": {"enable_thinking": False}}
+    world.apply(edited(spec__endpoints=[TEACHER, POLICY | {"extraBody": quiet}]))
+    asked: dict[str, Any] = {}
+    for _ in range(400):
+        await world.look()
+        for job in world.of_kind("Job"):
+            env = {e["name"]: e.get("value") for e in job["spec"]["template"]["spec"]["containers"][0]["env"]}
+            config = json.loads(env["FLYWHEEL_STAGE_CONFIG"].replace("$$", "$"))
+            for endpoint in config["endpoints"]:
+                if endpoint["role"] == "Policy":
+                    asked[config["stage"]] = endpoint["written"]
+        asked |= {job["metadata"]["name"]: job["spec"]["overrides"] for job in world.of_kind("RLJob")}
+        if world.status().get("verdict"):
+            break
+        world.act()
+        world.tick()
+    trained = [said for name, said in asked.items() if "train" in name and name.islower()]
+    assert len(trained) == 2 and all(said == {PROMPTED: quiet["chat_template_kwargs"]} for said in trained)
+    stages = {name: said for name, said in asked.items() if not name.islower()}
+    assert {"EvaluateBase", "MineReasoning", "MeasureReasoning", "EvaluateCandidate"} <= stages.keys()
+    assert all(said["chat_template_kwargs"] == {"enable_thinking": False} for said in stages.values())
+
+
+@pytest.mark.parametrize("clip", [{"low": "0.2"}, {"high": "0.02"}])
+async def test_a_clip_of_tokens_is_refused_where_sequences_are_clipped(clip: dict[str, str]) -> None:
+    world = World()
+    world.apply(edited(spec__training__agentic__algorithm={"type": "GSPO", "clip": clip}))
+    await turns(world, 2)
+    found = world.condition("Preflight")
+    assert found["reason"] == "InvalidSpec" and found["message"].startswith("training.agentic: algorithm.clip ")
+    assert 'such as {low: "0.0003", high: "0.0004"}' in found["message"]
+
+
+def test_an_rljob_with_gspo_says_its_own_clip() -> None:
+    job = {"model": "hf://a/b", "data": {"train": ["sha256:" + "a" * 64]}, "reward": {}, "gpusPerNode": 1}
+
+    def problem(**algorithm: Any) -> str:
+        found = rljob_spec(RLJobSpec.model_validate(job | {"algorithm": algorithm}), AllowList())
+        return found.message if found is not None else ""
+
+    assert "GSPO clips those of whole sequences" in problem(type="GSPO")
+    assert problem(type="GSPO", clip={"low": "0.0003", "high": "0.01"}) == problem(type="DAPO") == ""

@@ -68,6 +68,8 @@ def test_scalars_are_read_as_yaml_writes_them(tmp_path: Path) -> None:
         ("job: {pod: {nodeSelector: {gpu type: a}}}", "is no key of a label"),
         ("commonLabels: {a: h100 sxm}", "commonLabels.a"),
         ("runAsUser: 0", "runAsUser"),
+        ("gpu: {overrides: {data.apply_chat_template_kwargs: {a: 1}}}", "is no matter of hardware"),
+        ("cpu: {overrides: {+data.apply_chat_template_kwargs.a: 1}}", "is no matter of hardware"),
         ("- a", "must be a mapping"),
         ("gpu: [", "is not a valid operator configuration"),
     ],
