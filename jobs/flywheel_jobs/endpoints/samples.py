@@ -81,10 +81,17 @@ class Samples:
             if self._choices_alike == ALIKE and not self._line.learnt.single:
                 self._line.learnt.single = True
                 log.info("all choices are always alike: they are asked for one by one", role=self._line.endpoint.role)
-        elif not self._line.scripted:
+        elif not self._line.scripted and not self._may_be_sharp(found):
             self._alike = self._alike + 1 if alike else 0
             if self._alike >= ALIKE:
                 await self._look()
+
+    def _may_be_sharp(self, found: Sequence[Answer]) -> bool:
+        """Whether it is the model that says one thing only, whatever it is asked: a policy may have learnt just that.
+
+        That is for the gate to judge, and no reason to refuse its server; so for a policy the server's ids decide.
+        """
+        return self._line.endpoint.role is Role.POLICY and all(a.id for a in found)
 
     async def _look(self) -> None:
         """Asks our own question; all that doubt at once share it."""

@@ -131,6 +131,15 @@ def test_equal_texts_are_meant_at_temperature_0_once_and_of_a_script(ids: dict[s
     assert not any(map(is_open_question, wire.bodies))
 
 
+def test_a_policy_that_has_learnt_to_say_one_thing_is_for_the_gate_to_judge() -> None:
+    """It says so to our own question, too; without ids of completions it cannot be told from a cache."""
+    work = votes_of(samples.ALIKE + 5)
+    found, wire, _ = play(lambda b, n: ok("<answer>7</answer>"), work, role="Policy")
+    assert all(r.texts == ["<answer>7</answer>"] * 3 for r in found) and not any(map(is_open_question, wire.bodies))
+    error, _, _ = play(lambda b, n: ok("<answer>7</answer>", id=""), work, role="Policy")
+    assert isinstance(error, EndpointUnavailable)
+
+
 def test_choices_that_are_always_alike_are_asked_for_one_by_one() -> None:
     """A server made n choices of one seed (easyllm): n samples were one."""
 
