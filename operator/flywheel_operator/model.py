@@ -236,7 +236,7 @@ class Revision:
 class PoolSeen:
     """A pool as it was observed. `serving` is the revision that the stable Service selects, if the Service exists.
 
-    `gpus`: held by its pods.
+    `gpus`: held by its pods. `advanced_at`: when bytes of the wanted revision's model were last seen to come.
     """
 
     problem: Problem | None = None
@@ -245,6 +245,7 @@ class PoolSeen:
     revisions: tuple[Revision, ...] = ()
     serving: str | None = None
     service_conflict: str | None = None
+    advanced_at: datetime | None = None
     pods: int = 0
     gpus: int = 0
     nodes: NodesSeen | None = None

@@ -17,7 +17,7 @@ from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pods as pods_allowed
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
-from flywheel_operator.render.rayservice import LABEL_REVISION, revision, serves
+from flywheel_operator.render.rayservice import LABEL_REVISION, fetch_progress, revision, serves
 
 
 async def see_pool(
@@ -42,13 +42,18 @@ async def see_pool(
     ]
     if good and wanted not in good:
         wanted = serving if serving in good else good[0]
+    run = next((made.run for made in revisions if made.revision == wanted), None)
+    advanced, trouble = None, None
+    if problem is None and run is not None and run.state is RunState.STARTING:
+        advanced, trouble = await _fetched(context, meta, spec, wanted, now)
     return PoolSeen(
-        problem=problem or (nodes.problem if nodes else None),
+        problem=problem or (nodes.problem if nodes else None) or trouble,
         digest=digest,
         wanted=wanted,
         revisions=tuple(revisions),
         serving=serving,
         service_conflict=conflict,
+        advanced_at=advanced,
         pods=replicas(spec, pods),
         gpus=held(pods, context.config.gpu_resource),
         nodes=nodes,
@@ -79,6 +84,17 @@ async def _digest(
         if spec.round is not None:
             return await _promoted(context, store, meta.namespace, spec.round)
         return await preflight.own_model(context.results, store, spec.model or "")
+    except StoreProblem as error:
+        return None, Problem(error.reason, str(error))
+
+
+async def _fetched(
+    context: Context, meta: Meta, spec: RolloutPoolSpec, wanted: str, now: datetime
+) -> tuple[datetime | None, Problem | None]:
+    """When bytes of the model came last: they keep the start alive (law 8)."""
+    try:
+        store = await context.stores.store(meta.namespace, spec.store.secret_name)
+        return await context.results.fetched(store, fetch_progress(meta, wanted), now), None
     except StoreProblem as error:
         return None, Problem(error.reason, str(error))
 

@@ -149,13 +149,16 @@ class _Planner:
         run, text = wanted.run, wanted.run.text or "the servers are starting"
         begun = self.status.started_at if self.status.child is not None else None  # it was not taken until now
         changes.setdefault("started_at", begun or format_time(self.now))
-        late = self.now - parse_time(str(changes["started_at"])) > parse_duration(self.spec.startup_timeout)
+        started = parse_time(str(changes["started_at"]))
+        alive = max(started, self.seen.advanced_at or started)  # bytes of a model that is fetched
+        late = self.now - alive > parse_duration(self.spec.startup_timeout)
         if late and run.late is not Cause.CAPACITY:  # who waits for a node waits on: the wall clock is its owner's
-            why = f"not serving {self.spec.startup_timeout} after its start: {text}"
+            since = "its start" if alive == started else "the last byte of its model came"
+            why = f"not serving {self.spec.startup_timeout} after {since}: {text}"
             return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
-        if attempt.begins(run, parse_time(str(changes["started_at"])), self.now, self.times.poll):
+        if attempt.begins(run, started, self.now, self.times.poll):
             text = self._for_a_moment(text)
         return self._transition("Starting", run.reason, text, changes | {"child": self._ref(wanted)})
 

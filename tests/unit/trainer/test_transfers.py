@@ -48,6 +48,24 @@ def test_a_heartbeat_alone_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> No
     assert third.updated_at > second.updated_at and third.moved_bytes == 5
 
 
+def test_pods_that_share_a_key_and_stand_still_do_not_seem_to_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = (f"2026-01-01T00:00:{i:02}Z" for i in range(60))
+    monkeypatch.setattr(pulse, "now", lambda: next(times))
+    store = Store(MemoryBucket())
+    monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: store))
+    monkeypatch.setattr(pulse, "MOVED", meter := Meter())
+    pods = [fetch_model.pulse_at("k") for _ in range(2)]
+    for pod in pods:
+        pod._write()
+    seen = store.get_json("k")
+    for pod in pods * 3:
+        pod._write()
+        assert store.get_json("k") == seen
+    meter.add(5)
+    pods[0]._write()
+    assert (store.get_json("k") or {})["movedBytes"] == 5
+
+
 def test_a_pod_that_fetches_a_model_tells_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = Store(MemoryBucket())
     monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: store))
