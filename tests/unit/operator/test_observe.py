@@ -88,6 +88,30 @@ def test_why_pods_wait(status: Object, said: str, act: bool) -> None:
     assert wait.refused is act
 
 
+GPU_TAINT = "6 node(s) had untolerated taint {nvidia.com/gpu: true}"
+GPUS = {"resources": {"limits": {"nvidia.com/gpu": "8", "memory": "1Ti"}}}
+
+
+@pytest.mark.parametrize(
+    ("others", "asks", "told", "refused"),
+    [
+        ("3 Insufficient nvidia.com/gpu", GPUS, True, False),
+        ("1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }", GPUS, True, False),
+        ("3 node(s) didn't match Pod's node affinity/selector", GPUS, True, False),
+        ("3 Insufficient cpu", {}, False, False),
+        ("3 node(s) had untolerated taint {team: other}", GPUS, True, True),
+    ],
+)
+def test_a_taint_on_gpu_nodes_is_told_on_a_mixed_cluster(others: str, asks: Object, told: bool, refused: bool) -> None:
+    words = f"0/9 nodes are available: {others}, {GPU_TAINT}. preemption: not helpful"
+    waits = pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": words}])
+    waits["spec"] = {"containers": [asks]}
+    wait = waiting.waiting([waits])
+    assert wait is not None
+    assert ("; add tolerations (" in wait.text) is told and wait.refused is refused
+    assert wait.late is (Cause.APP if refused else Cause.CAPACITY)
+
+
 EXIT_66 = "Job entrypoint command failed with exit code 66, last available logs: second incarnation"
 
 
