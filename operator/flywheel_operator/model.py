@@ -240,6 +240,7 @@ class PoolSeen:
     """
 
     problem: Problem | None = None
+    store_problem: Problem | None = None
     digest: str | None = None
     wanted: str = ""
     revisions: tuple[Revision, ...] = ()

@@ -27,7 +27,7 @@ from flywheel_operator.model import (
     delete,
 )
 from flywheel_operator.plan import attempt, budget
-from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
 
 RAYSERVICE = "RayService"
 SERVICE = "Service"
@@ -75,7 +75,7 @@ class _Planner:
 
     def plan(self) -> Plan[RolloutPoolStatus]:
         """Dispatch by what exists."""
-        problem = self.seen.problem or self._conflict()
+        problem = self.seen.problem or self.seen.store_problem or self._conflict()
         self.conditions.nodes(self.seen.nodes)
         if problem is not None:
             return self._blocked(problem)
@@ -101,9 +101,7 @@ class _Planner:
 
     def _blocked(self, problem: Problem) -> Plan[RolloutPoolStatus]:
         """What is served goes on being served; only a new spec that cannot be served makes the pool unready."""
-        self.conditions.set(ConditionType.PREFLIGHT, False, problem.reason, problem.message)
-        if problem.reason in STORE_REASONS:
-            self.conditions.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
+        self.conditions.missing(problem, self.seen.store_problem)
         if self.status.endpoint is not None and self.status.observed_generation == self.meta.generation:
             return self._answer({}, requeue=self.times.preflight)
         if self.status.endpoint is not None:
