@@ -123,9 +123,12 @@ MEANINGS: dict[End, Meaning] = {
     ),
     End.KILLED: Meaning(
         Cause.APP,
-        "the entry point was killed, most likely for the head's memory: raise the memory limit of the Ray head",
-        "Exit code -9 of the driver on the Ray head. `config.<flavour>.trainer.head` in the chart's values, or "
-        "`podTemplate.resources` where the head does the work.",
+        "the program was killed from outside, most likely for memory: raise the memory limit of its container (of a "
+        "training: of the Ray head)",
+        "Exit code -9 of the driver on the Ray head: `config.<flavour>.trainer.head` in the chart's values, or "
+        "`podTemplate.resources` where the head does the work. Exit code 137 of a container without `OOMKilled`: the "
+        "kernel chose a child of its first process (`config.job.resources`, `jobTemplate.resources`), the node itself "
+        "had no memory left (`dmesg` there; a request as large as the limit helps), or somebody killed it.",
     ),
     End.SHARED_MEMORY: Meaning(
         Cause.APP,

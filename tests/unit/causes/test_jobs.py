@@ -34,6 +34,7 @@ def job(completions: int = 1, suspend: bool = False, **status: Any) -> Case:
         ({"exitCode": 1, "told": "App"}, RunState.ENDED, Cause.APP),
         ({"exitCode": 75}, RunState.ENDED, Cause.ENDPOINT),
         ({"exitCode": 137, "reason": "OOMKilled"}, RunState.ENDED, Cause.APP),
+        ({"exitCode": 137, "reason": "Error"}, RunState.ENDED, Cause.APP),
         ({"exitCode": 0}, RunState.SUCCEEDED, None),
         ({"running": True}, RunState.RUNNING, None),
     ],

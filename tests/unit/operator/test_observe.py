@@ -44,7 +44,21 @@ TOLD = json.dumps({"cause": "Endpoint", "reason": "Timeout", "message": "teacher
         (container({"terminated": {"exitCode": 66}}), Cause.INFRA, "ExitCode66"),
         (container({"terminated": {"exitCode": 74}}), Cause.INFRA, "ExitCode74"),
         (container({"terminated": {"exitCode": 75}}), Cause.ENDPOINT, "ExitCode75"),
-        (container({"terminated": {"exitCode": 139}}), Cause.APP, "ExitCode139"),
+        (container({"terminated": {"exitCode": 139}}), Cause.APP, "WorkerCrashed"),
+        (container({"terminated": {"exitCode": 137, "reason": "Error"}}), Cause.APP, "Killed"),
+        (
+            container(
+                {
+                    "terminated": {
+                        "exitCode": 137,
+                        "reason": "Error",
+                        "message": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+                    }
+                }
+            ),
+            Cause.APP,
+            "DeviceOutOfMemory",
+        ),
         (container({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}), Cause.APP, "OOMKilled"),
         (container({"terminated": {"exitCode": 1, "message": TOLD}}), Cause.ENDPOINT, "Timeout"),
         (DISRUPTED, Cause.PREEMPTED, "EvictionByEvictionAPI"),
@@ -137,6 +151,14 @@ def test_rayjobs_that_ended(deployment: str, job: str, reason: str, message: str
     run = rayjobs.run_of(obj("RayJob", status), None, [])
     assert run.state is RunState.ENDED
     assert run.ended is not None and run.ended.cause is cause, run.ended
+
+
+def test_a_signal_of_a_pod_counts_less_than_what_kuberay_says() -> None:
+    """KubeRay and nodes kill pods as they go."""
+    status = {"jobDeploymentStatus": "Failed", "jobStatus": "", "reason": "JobStatusCheckTimeoutExceeded"}
+    killed = container({"terminated": {"exitCode": 137, "reason": "Error"}})
+    run = rayjobs.run_of(obj("RayJob", status), None, [pod(**killed)])
+    assert run.ended is not None and run.ended.cause is Cause.INFRA
 
 
 def test_a_failed_rayjob_whose_pod_was_evicted_was_preempted() -> None:
