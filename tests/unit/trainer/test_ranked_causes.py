@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from flywheel_api.causes import Cause
-from flywheel_jobs.trainer import sync
+from flywheel_jobs.trainer import driver, sync
 from flywheel_store.errors import StoreUnavailable
 from unit.trainer import test_driver as driven
 
@@ -36,3 +36,13 @@ def test_a_store_that_is_away_at_the_end_hides_no_cause(
     assert driven.run(store, monkeypatch, 1, fake) != 0
     failure = driven.record(store, "failure", 1)
     assert (failure["cause"], failure["reason"]) == (cause, reason)
+
+
+def test_a_verl_that_ends_well_and_has_trained_nothing_is_no_success(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(driver, "TRAINER", ("-c", "print('Training Progress: 100%')"))
+    assert driven.run(store, monkeypatch, 1) != 0
+    failure = driven.record(store, "failure", 1)
+    assert (failure["cause"], failure["reason"]) == (Cause.APP, "TrainingFailed")
+    assert "wrote no checkpoint" in failure["message"]
