@@ -136,9 +136,12 @@ MEANINGS: dict[End, Meaning] = {
     ),
     End.KILLED: Meaning(
         Cause.APP,
-        "the entry point was killed, most likely for the head's memory: raise the memory limit of the Ray head",
-        "Exit code -9 of the driver on the Ray head. `config.<flavour>.trainer.head` in the chart's values, or "
-        "`podTemplate.resources` where the head does the work.",
+        "the program was killed from outside, most likely for memory: raise the memory limit of its container (of a "
+        "training: of the Ray head)",
+        "Exit code -9 of the driver on the Ray head: `config.<flavour>.trainer.head` in the chart's values, or "
+        "`podTemplate.resources` where the head does the work. Exit code 137 of a container without `OOMKilled`: the "
+        "kernel chose a child of its first process (`config.job.resources`, `jobTemplate.resources`), the node itself "
+        "had no memory left (`dmesg` there; a request as large as the limit helps), or somebody killed it.",
     ),
     End.SHARED_MEMORY: Meaning(
         Cause.APP,
@@ -218,7 +221,8 @@ MEANINGS: dict[End, Meaning] = {
         Cause.INFRA,
         f"a GPU or its driver failed; {_MACHINE}: have the node looked at",
         "Uncorrectable ECC, an Xid of the hardware, a GPU off the bus, a device that is busy or unavailable, a fabric "
-        "manager that does not run. The message names the node, and the next attempt avoids it. "
+        "manager that does not run. The message names the node, and the next attempts of a training avoid it, until "
+        "there is no room elsewhere or five more have ended; a pool's pods may come back to it. "
         "`kubectl cordon <node>`; `nvidia-smi -q` and `dmesg` on it.",
     ),
     End.NCCL_TIMEOUT: Meaning(

@@ -53,7 +53,9 @@ class PoolTemplate(ApiModel):
     gpus_per_replica: Annotated[int, Field(ge=0, le=64, description="0 serves on CPU; tensor parallel otherwise.")] = 1
     engine: EngineSpec = EngineSpec()
     startup_timeout: Duration = Field(
-        default="30m", description="How long the servers may take to answer before the pool counts as failed."
+        default="30m",
+        description="How long the servers may take to answer, from the last byte of their model that came, before the "
+        "pool counts as failed. An engine that fetches an hf:// model itself tells of no bytes: allow for that.",
     )
     pod_template: PodTemplate = PodTemplate()
     head_template: LikePodTemplate | None = Field(
@@ -120,6 +122,8 @@ class RolloutPoolStatus(GpuAccount):
     )
     child: ChildRef | None = Field(default=None, description="The RayService that carries the current revision.")
     started_at: str | None = Field(
-        default=None, description="When the current revision began to start; startupTimeout counts from here."
+        default=None,
+        description="When the current revision began to start; startupTimeout counts from here, or from the last byte "
+        "of its model.",
     )
     progress: Message | None = Field(default=None, description="What is going on, in words.")

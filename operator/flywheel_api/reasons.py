@@ -267,7 +267,10 @@ CHAPTERS = (
                 "stays when the pods are gone ([training.md](training.md#looking-at-it)); its end is in the report "
                 "(`status.report`). Causes: `App` is the "
                 "program (out of memory shows here as well: look for OOMKilled), `Validation` is the "
-                "input, `Stalled` means no progress for `stallAfter`.",
+                "input, `Stalled` means no progress for `stallAfter`. They count however far each attempt got: a "
+                "program that fails again needs a person, and each new start costs its GPUs. What is committed is "
+                "kept: apply the object again under another name, with a larger `retries.limit` where each failure "
+                "may be borne.",
             ),
             Reason.NO_PROGRESS: Told(
                 "Five attempts in a row ended by something that uses up no retry (`Infra`, `Preempted`), "
@@ -275,7 +278,7 @@ CHAPTERS = (
                 "bring as little.",
                 "`status.attempts` has their causes; look at the nodes, the network and the image first. "
                 "If they were preempted sooner than a checkpoint is written, lower "
-                "`checkpoint.everySteps`. Attempts that get further are never counted out, and waiting "
+                "`checkpoint.everySteps`. Of these, attempts that get further are never counted out, and waiting "
                 "for nodes or for a model's endpoint is bounded by the wall clock only. What is committed "
                 "is kept: apply the object again under another name.",
             ),

@@ -272,9 +272,14 @@ class CurvePoint(StatusModel):
     success: float | None = Field(default=None, description="Share of right answers, where the reward gives more.")
     by_outcome: dict[str, OutcomeReward] = Field(default_factory=dict, description="Reward by expected outcome.")
     trajectories: int | None = Field(default=None, description="Trajectories of the step, masked ones included.")
-    masked: int | None = Field(default=None, description="Trajectories that do not count: an outage ended them.")
+    masked: int | None = Field(
+        default=None, description="Trajectories that do not count; what is neither below was ended by an outage."
+    )
     unscored: int | None = Field(
         default=None, description="Of those, trajectories that could not be scored: the reward gave no finite number."
+    )
+    overlong: int | None = Field(
+        default=None, description="Of those, trajectories at their token limit, where algorithm.overlong is Mask."
     )
     unreadable: int | None = Field(default=None, description="Records of trajectories that could not be read.")
     non_finite: list[str] = Field(

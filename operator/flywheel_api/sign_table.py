@@ -292,7 +292,7 @@ SIGNS: tuple[Sign, ...] = (
         "gated repo", "GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError",
         r"\b40[134] Client Error.*<hub>", "not a valid model identifier", "not a local folder and is not",
         "Access to model .* is restricted", "HFValidationError", "LocalTokenNotFoundError", "DisabledRepoError",
-        "DatasetNotFoundError", r"modelscope\S*\.NotExistError",
+        "DatasetNotFoundError", r"modelscope\S*\.NotExistError", "^Cannot access content at: https?://",
     ),
     _sign(
         End.TRACKER_DENIED, "verl-project/verl",

@@ -236,15 +236,17 @@ class Revision:
 class PoolSeen:
     """A pool as it was observed. `serving` is the revision that the stable Service selects, if the Service exists.
 
-    `gpus`: held by its pods.
+    `gpus`: held by its pods. `advanced_at`: when bytes of the wanted revision's model were last seen to come.
     """
 
     problem: Problem | None = None
+    store_problem: Problem | None = None
     digest: str | None = None
     wanted: str = ""
     revisions: tuple[Revision, ...] = ()
     serving: str | None = None
     service_conflict: str | None = None
+    advanced_at: datetime | None = None
     pods: int = 0
     gpus: int = 0
     nodes: NodesSeen | None = None

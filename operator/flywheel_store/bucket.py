@@ -88,7 +88,7 @@ class S3Bucket(Bucket):
     def _read(self, key: str, consume: Callable[[Iterator[bytes]], T], moved: Moved) -> T | None:
         bucket, _, full = locate(self.settings, key).partition("/")
         download = Download(self._wire, (bucket, full), self.settings, self.limits, moved)
-        return self._call(f"GET {key}", lambda: self._or_none(full, lambda: consume(download.pieces())),
+        return self._call(f"GET {key}", lambda: self._or_none(bucket, full, lambda: consume(download.pieces())),
                           lambda: download.reached)  # fmt: skip
 
     def version_of(self, key: str) -> str | None:
@@ -103,27 +103,29 @@ class S3Bucket(Bucket):
         length = head.headers.get("Content-Length")
         if length is not None:
             return int(length)
-        _, _, full = locate(self.settings, key).partition("/")  # a proxy has taken it away: the listing knows
-        return next((size for name, size in self._page(full, "")[0] if name == full), None)
+        bucket, _, full = locate(self.settings, key).partition("/")  # a proxy has taken it away: the listing knows
+        return next((size for name, size in self._page(full, "", bucket)[0] if name == full), None)
 
     def _head(self, key: str) -> BaseHTTPResponse | None:
         bucket, _, full = locate(self.settings, key).partition("/")
-        return self._call(f"HEAD {key}", lambda: self._or_none(full, lambda: self._wire.send("HEAD", bucket, full)))
+        return self._call(
+            f"HEAD {key}", lambda: self._or_none(bucket, full, lambda: self._wire.send("HEAD", bucket, full))
+        )
 
-    def _or_none(self, full: str, work: Callable[[], T]) -> T | None:
+    def _or_none(self, bucket: str, full: str, work: Callable[[], T]) -> T | None:
         try:
             return work()
         except Refusal as answer:
-            if answer.missing or (answer.status == 403 and self._hidden(answer, full)):
+            if answer.missing or (answer.status == 403 and self._hidden(answer, bucket, full)):
                 return None
             raise
 
-    def _hidden(self, answer: Refusal, full: str) -> bool:
+    def _hidden(self, answer: Refusal, bucket: str, full: str) -> bool:
         """Whether 403 stands for 404: S3 says so where ListBucket is allowed for a prefix only."""
-        if answer.code not in ("AccessDenied", "HTTP 403") or not full.startswith(self.settings.full_key("")):
+        if answer.code not in ("AccessDenied", "HTTP 403"):
             return False
         try:
-            return all(name != full for name, _ in self._page(full, "")[0])
+            return all(name != full for name, _ in self._page(full, "", bucket)[0])
         except Refusal:
             return False
 
@@ -219,9 +221,9 @@ class S3Bucket(Bucket):
         return self._call(f"creation of {key}", settle)
 
     def remove(self, key: str) -> None:
-        full = self.settings.full_key(key)
+        bucket, full = self.settings.bucket, self.settings.full_key(key)
         gone = self._call(
-            f"DELETE {key}", lambda: self._or_none(full, lambda: self._wire.send("DELETE", self.settings.bucket, full))
+            f"DELETE {key}", lambda: self._or_none(bucket, full, lambda: self._wire.send("DELETE", bucket, full))
         )
         if gone is not None and ("x-amz-version-id" in gone.headers or "x-amz-delete-marker" in gone.headers):
             self._purge(full)

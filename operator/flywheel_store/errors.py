@@ -216,7 +216,7 @@ _ANSWERS = (
     _kind(
         r"NoSuchUpload|InternalError|ServiceUnavailable|RequestTimeout|Conflict|OperationAborted|NotInitialized"
         r"|BadDigest|ChecksumMismatch|SHA256Mismatch|IncompleteBody|" + NO_S3,
-        (408, 409, 412, 425, 500, 502, 503, 504, 520, 521, 522, 523, 524, 529, 530),
+        (408, 409, 412, 425, 499, 500, *range(502, 600)),  # gateways have numbers of their own, all of them weather
         StoreUnavailable,
         Reason.STORE_BUSY,
         "the store at {where} answers {code}; retrying",

@@ -1,7 +1,8 @@
-"""Bytes of files that have moved between this process and the store: what keeps a long transfer alive (law 8).
+"""Bytes of files that this process has moved to the store, from it or through a digest: what keeps it alive (law 8).
 
-Files only (uploads, and downloads that are read in pieces), not the small objects that a heartbeat writes; a byte that
-travels again after trouble does not count. Whoever writes progress compares `MOVED.total` with what it was.
+Files only (uploads, downloads that are read in pieces, and what is hashed), not the small objects that a heartbeat
+writes; a byte that travels again after trouble does not count. Whoever writes progress compares `MOVED.total` with what
+it was.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import os
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -223,15 +224,25 @@ def test_an_answer_goes_by_its_status_not_its_type(minio_relay: Relay, kind: str
     assert mine.put_new(f"k-{kind[:6]}{len(kind)}", b"1") and not mine.put_new(f"k-{kind[:6]}{len(kind)}", b"2")
 
 
-def test_a_missing_key_is_missing_where_403_stands_for_404(minio_relay: Relay) -> None:
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_missing_key_is_missing_where_403_stands_for_404(
+    minio_relay: Relay, minio: S3Server, elsewhere: bool
+) -> None:
     """S3 tells 404 from 403 by ListBucket, which a policy for a prefix may grant for listings only."""
-    mine = bucket(minio_relay, "hidden", patience=0.1)
-    mine.put("there", b"1")
+    mine, at = bucket(minio_relay, "hidden", patience=0.1), ""
+    if elsewhere:  # what is under the same keys in our own bucket says nothing
+        minio.client().make_bucket(name := f"theirs-{uuid.uuid4().hex[:8]}")
+        mine.elsewhere(name, "hidden").put("there", b"1")
+        mine.put("none", b"1")
+        at = f"s3://{name}/hidden/"
+    else:
+        mine.put("there", b"1")
+        mine.remove("none")
     minio_relay.faults = [says(403, "AccessDenied", "GET", "/hidden/", times=99), says(403, "", "HEAD", times=99)]
-    assert mine.get("none") is None and mine.size("none") is None
+    assert mine.get(f"{at}none") is None and mine.size(f"{at}none") is None
     for call in (mine.get, mine.size):
         with pytest.raises(StoreProblem, match="s3:GetObject"):
-            call("there")
+            call(f"{at}there")
 
 
 # ---- listings --------------------------------------------------------------------------------------------------------

@@ -140,6 +140,21 @@ async def test_what_is_deleted_is_freed_where_versions_are_kept(versioned: tuple
     assert store.unfreed == ""
 
 
+async def test_the_printed_supplement_is_enough_for_versions(users: Users) -> None:
+    """That less is not enough MinIO does not show: it takes the rights to objects for those to versions."""
+    name = f"versions-{uuid.uuid4().hex[:8]}"
+    users.server.client().make_bucket(name)
+    users.server.client().set_bucket_versioning(name, VersioningConfig(ENABLED))
+    policy = json.loads(printed_policy().replace("arn:aws:s3:::flywheel", f"arn:aws:s3:::{name}"))
+    said = re.search(r"versions add\s+`(.*?)` to the first statement and `(.*?)` to the second", DOCS.read_text())
+    assert said is not None
+    for statement, action in zip(policy["Statement"], said.groups(), strict=True):
+        statement["Action"].append(action)
+    store = S3Store(replace(users.settings(json.dumps(policy)), bucket=name))
+    await probe(store)
+    assert store.unfreed == "" and stored(users.server, name) == []
+
+
 async def test_a_bucket_with_a_lock_works_and_frees_nothing(minio: S3Server, caplog: pytest.LogCaptureFixture) -> None:
     name = f"locked-{uuid.uuid4().hex[:8]}"
     minio.client().make_bucket(name, object_lock=True)

@@ -43,4 +43,6 @@ def test_lines(tmp_path: Path) -> None:
                 row[f"{kind}_sent"] = round(relay.sent / (size * MIB), 3)
             rows.append(row)
             print(row)
+            assert "put_file_s" in row, f"our upload did not end: {row}"
+            assert float(row["put_file_sent"]) < 1.1, f"bytes were sent twice: {row}"
     record("lines", {"what": "uploads over slow lines: seconds, and bytes sent per byte of the file", "rows": rows})

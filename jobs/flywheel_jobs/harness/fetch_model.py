@@ -29,8 +29,7 @@ def main() -> int:
     pulse: Pulse | None = None
     try:
         if args.progress:
-            pulse = Pulse(Store.from_env(), args.progress)
-            pulse.update(text="fetching the model")
+            pulse = pulse_at(args.progress)
             pulse.start()
         fetch(args.model, args.to)
         return 0
@@ -39,6 +38,13 @@ def main() -> int:
     finally:
         if pulse is not None:
             pulse.stop()
+
+
+def pulse_at(key: str) -> Pulse:
+    """What tells the bytes that have come. Without a heartbeat: all pods that fetch the model share the key."""
+    pulse = Pulse(Store.from_env(), key, heartbeat=False)
+    pulse.update(text="fetching the model")
+    return pulse
 
 
 def fetch(model: str, to: Path) -> None:

@@ -50,11 +50,16 @@ class Advance(TypedDict, total=False):
 
 
 class Pulse:
-    """The progress record under `key`. Thread-safe."""
+    """The progress record under `key`. Thread-safe.
 
-    def __init__(self, store: Store, key: str) -> None:
+    Without a `heartbeat` it is written only when something advanced: where several processes share a key, those that
+    stand still would else write over one another, and each change of hands would look like an advance.
+    """
+
+    def __init__(self, store: Store, key: str, heartbeat: bool = True) -> None:
         self.store = store
         self.key = key
+        self._heartbeat, self._told = heartbeat, ""
         self._write_lock = threading.Lock()
         self._state = Progress(updated_at=now(), heartbeat_at=now())
         self._changed = threading.Event()
@@ -114,8 +119,12 @@ class Pulse:
             self._changed.wait(HEARTBEAT_SECONDS - MIN_WRITE_SECONDS)
 
     def _write(self) -> None:
+        seen = self.look()
+        if not self._heartbeat and seen.updated_at == self._told:
+            return
         try:
-            self.store.put_json(self.key, self.look())
+            self.store.put_json(self.key, seen)
+            self._told = seen.updated_at
         except Exception as error:  # a lost heartbeat must not end the work; the work finds the store gone by itself
             log.warning("progress not written", error=str(error))
 

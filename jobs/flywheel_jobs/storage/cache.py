@@ -70,7 +70,6 @@ class ModelCache:
         if not blob.is_file() or blob.stat().st_size != entry.size or hash_file(blob) != entry.sha256:
             return False
         os.utime(blob)
-        MOVED.add(entry.size)
         return True
 
     def _brought(self, blob: Path, entry: FileEntry, fetch: Fetch) -> bool:

@@ -17,6 +17,7 @@ from types import FrameType
 
 from flywheel_api.artifacts import STANDIN_NOTICE, Counts, Dropped, FileEntry, Manifest, Usage
 from flywheel_api.base import HUB
+from flywheel_api.causes import FlywheelError
 from flywheel_api.ends import End
 from flywheel_api.overrides import check_overrides
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult, WarmUpResult
@@ -24,7 +25,7 @@ from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
 from flywheel_api.verl.settings import PLUGINS_ENV, settings, worker_environment
-from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.core.errors import StoreProblem, ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.harness.attempt import Attempt
@@ -207,13 +208,10 @@ class Driver:
             child.stop()
             if self.tracking is not None:
                 self.tracking.stop(succeeded=code == 0)
-        self._finish_uploads()
-        if self.stranded is not None:
-            raise self.stranded
-        if self._refused is not None:
-            raise ValidationFailure(self._refused.message, self._refused.reason)
-        if code != 0 and not self.collapsed.is_set():
-            raise diagnose(code, list(child.lines), trained=bool(self.history.curve.points))
+        cause = self._cause(code, child)
+        self._finish_uploads(cause)
+        if cause is not None:
+            raise cause
         if not self.checkpoints.committed:
             raise TrainingFailed("verl ended well and wrote no checkpoint that is fit to be published: see its log")
 
@@ -240,11 +238,26 @@ class Driver:
         """Whether Ray has ended a worker for memory and verl has not ended by it: it would wait until `stallAfter`."""
         return self._killed_at is not None and time.monotonic() - self._killed_at > KILLED_GRACE_SECONDS
 
-    def _finish_uploads(self) -> None:
+    def _cause(self, code: int, child: Child) -> FlywheelError | None:
+        """Why verl ended early, if it did."""
+        if self.stranded is not None:
+            return self.stranded
+        if self._refused is not None:
+            return ValidationFailure(self._refused.message, self._refused.reason)
+        if code == 0 or self.collapsed.is_set():
+            return None
+        return diagnose(code, list(child.lines), trained=bool(self.history.curve.points))
+
+    def _finish_uploads(self, cause: FlywheelError | None) -> None:
+        """Stores what is left. A store that does not take it is why the attempt failed only where nothing else is."""
         self._text("uploading the last checkpoint")
         self.sync.finish()
-        if self.sync.error is not None:
-            raise self.sync.error
+        error = self.sync.error
+        if error is None:
+            return
+        if cause is None or not isinstance(error, StoreProblem):
+            raise error
+        log.error("the last checkpoint is lost with this pod", error=str(error), cause=str(cause))
 
     def _on_line(self, line: str) -> None:
         for said in signals.parse(line, self.mark):

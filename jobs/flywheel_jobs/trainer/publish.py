@@ -49,8 +49,6 @@ def actor_folder(store: Store, state: Manifest, local: Path, scratch: Path) -> P
         # by content: a shard of another attempt has the same size
         if not path.is_file() or path.stat().st_size != entry.size or hash_file(path) != entry.sha256:
             store.fetch_blob(entry.sha256, path)
-        else:
-            MOVED.add(entry.size)  # it was read; terabytes of shards take their time
     return folder / ACTOR
 
 
@@ -89,8 +87,10 @@ def model_files(store: Store, merged: Path) -> list[FileEntry]:
 def counts(curve: Sequence[CurvePoint], dropped_prompts: int = 0) -> Counts:
     """Trajectories of all steps, less those that do not count; prompts that were too long to make any are dropped."""
     seen = sum(p.trajectories or 0 for p in curve)
-    masked, unscored = (sum(getattr(p, name) or 0 for p in curve) for name in ("masked", "unscored"))
-    reasons = {"outage": masked - unscored, "unscored": unscored, "prompt-too-long": dropped_prompts}
+    names = ("masked", "unscored", "overlong")
+    masked, unscored, overlong = (sum(getattr(p, name) or 0 for p in curve) for name in names)
+    outages = masked - unscored - overlong
+    reasons = {"outage": outages, "unscored": unscored, "overlong": overlong, "prompt-too-long": dropped_prompts}
     dropped = [Dropped(reason=reason, count=count) for reason, count in reasons.items() if count]
     return Counts(in_=seen + dropped_prompts, out=seen - masked, dropped=dropped)
 

@@ -84,6 +84,7 @@ def summary(step: int, found: Step) -> CurvePoint:
         trajectories=len(trajectories),
         masked=sum(t.masked for t in trajectories),
         unscored=sum(t.unscored is not None for t in trajectories),
+        overlong=sum(t.masked and t.cut and t.outage is None and t.unscored is None for t in trajectories),
         unreadable=found.unreadable,
         reward=_mean([t.score for t in trajectories if t.score is not None]),
         # the reward may give something for form; this is what evaluation counts

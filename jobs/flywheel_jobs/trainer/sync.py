@@ -42,8 +42,10 @@ class Sync:
 
     A checkpoint's bytes go up at once; it is committed when the step's numbers are in, so that its curve is whole.
     While training goes on, a store in trouble is asked again for as long as it takes: the checkpoint lies on this
-    disk. After training's end it has `PATIENCE` seconds more, and so have keys that are refused, which only a new pod
-    has anew. Any other error stops the thread and is in `error`; the driver then ends the run.
+    disk. After training's end it has `PATIENCE` seconds more. So long are waited for, in training too, keys that are
+    refused, which only a new pod has anew, and whatever a person would have to mend (a redirect, no such bucket) at a
+    store that has not taken anything yet: one that has may be under maintenance. Any other error stops the thread and
+    is in `error`; the driver then ends the run.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Sync:
         self._on_point = on_point
         self._events: queue.Queue[signals.Saved | CurvePoint | None] = queue.Queue()
         self._uploaded: dict[int, list[FileEntry]] = {}
+        self._taken = False  # the store has taken a checkpoint of this run
         self._ending = threading.Event()
         self._wrong: int | None = None  # the step before, if its numbers were not finite
         self._thread = threading.Thread(target=self._run, name="checkpoint-sync", daemon=True)
@@ -94,6 +97,7 @@ class Sync:
             while (event := self._events.get()) is not None:
                 if isinstance(event, signals.Saved):
                     self._uploaded[event.step] = self._steadily(self._upload, event.step)
+                    self._taken = True
                 else:
                     self._take(event)
             for step in sorted(self._uploaded):
@@ -167,12 +171,16 @@ class Sync:
             try:
                 return work(*args, **kwargs)
             except StoreProblem as problem:
-                bounded = self._ending.is_set() or problem.reason is Reason.STORE_DENIED
+                bounded = self._ending.is_set() or not self._may_pass(problem)
                 since = (since or time.monotonic()) if bounded else None
-                if problem.cause is not Cause.INFRA or (since and time.monotonic() - since > PATIENCE):
+                if since and time.monotonic() - since > PATIENCE:
                     raise
                 log.warning("the store does not take a checkpoint, which stays on this disk", error=str(problem))
                 self._ending.wait(RETRY_SECONDS) if not bounded else time.sleep(RETRY_SECONDS)
+
+    def _may_pass(self, problem: StoreProblem) -> bool:
+        """Whether waiting alone may mend it."""
+        return problem.reason is not Reason.STORE_DENIED and (problem.cause is Cause.INFRA or self._taken)
 
 
 def wrong_with(point: CurvePoint, trajectories: Sequence[Trajectory]) -> str | None:

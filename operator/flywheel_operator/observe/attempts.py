@@ -117,6 +117,16 @@ class Results:
         self._looks.put(key, _Look(state, self._clock(), record))
         return record
 
+    async def fetched(self, store: ObjectStore, key: str, now: datetime) -> datetime | None:
+        """When bytes of a model were last seen to come, as pods tell under `key`. Raises StoreProblem."""
+        last = self._looks.get(key)
+        if last is None or self._clock() - last.at >= self._poll:
+            progress = _lenient(Progress, await store.get(key))
+            record = Record(progress=progress, advanced_at=_advanced(progress, last, now))
+            last = _Look(None, self._clock(), record)
+            self._looks.put(key, last)
+        return last.record.advanced_at
+
     async def result(self, store: ObjectStore, namespace: str, content_key: str, stage: str) -> Record:
         """A result that is there already, or an empty record. Raises StoreProblem."""
         asked = (namespace, content_key)

@@ -40,6 +40,11 @@ NO_COMMAND = re.compile(  # what nvidia's runtime cannot execute is the node's m
 )
 _RUNTIME = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
 _LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
+_SIGNALS = {
+    132: End.WORKER_CRASHED, 134: End.WORKER_CRASHED, 136: End.WORKER_CRASHED, 137: End.KILLED,
+    139: End.WORKER_CRASHED,
+}  # fmt: skip
+"""Ends of whose signal nothing else is known: of a Ray cluster's pods they count less than what KubeRay says."""
 _SIZE_OF_VOLUME = {"model": "modelDirSize", "shm": "shmSize"}
 
 
@@ -207,7 +212,7 @@ def of_container(state: dict[str, Any], who: str) -> Evidence | None:
     read = signs.known(message.splitlines())
     if read is not None:
         return Evidence(Rank.EXIT, Ended(read.cause, read.reason, f"{who}: {read.text}", read.address), at)
-    plain = of_exit(code, who)
+    plain = known(_SIGNALS[code], who, f"exit code {code}") if code in _SIGNALS else of_exit(code, who)
     words = f"; {signs.excerpt(message.splitlines())}" if message else ""
     return Evidence(Rank.BARE, Ended(plain.cause, plain.reason, plain.message + words), at)
 

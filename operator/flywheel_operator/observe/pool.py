@@ -17,7 +17,7 @@ from flywheel_operator.observe.services import run_of
 from flywheel_operator.plan.preflight import pods as pods_allowed
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
-from flywheel_operator.render.rayservice import LABEL_REVISION, revision, serves
+from flywheel_operator.render.rayservice import LABEL_REVISION, fetch_progress, revision, serves
 
 
 async def see_pool(
@@ -25,7 +25,7 @@ async def see_pool(
 ) -> PoolSeen:
     """Everything that the planner decides by."""
     starts = status.child is None
-    digest, problem = await _digest(context, meta, spec, starts)
+    digest, problem, trouble = await _digest(context, meta, spec, starts)
     nodes = await context.nodes.hold(pool_groups(context.config, meta, spec, digest)) if starts and digest else None
     services = [s for s in await context.owned(RAYSERVICES, meta) if owner_uid(s) == meta.uid]
     pods = await context.kube.list(PODS, meta.namespace, {LABEL_POOL: meta.name})
@@ -42,13 +42,19 @@ async def see_pool(
     ]
     if good and wanted not in good:
         wanted = serving if serving in good else good[0]
+    run = next((made.run for made in revisions if made.revision == wanted), None)
+    advanced = None
+    if digest and run is not None and run.state is RunState.STARTING:
+        advanced, trouble = await _fetched(context, meta, spec, wanted, now)
     return PoolSeen(
         problem=problem or (nodes.problem if nodes else None),
+        store_problem=trouble,
         digest=digest,
         wanted=wanted,
         revisions=tuple(revisions),
         serving=serving,
         service_conflict=conflict,
+        advanced_at=advanced,
         pods=replicas(spec, pods),
         gpus=held(pods, context.config.gpu_resource),
         nodes=nodes,
@@ -65,20 +71,32 @@ def replicas(spec: RolloutPoolSpec, pods: list[Object]) -> int:
 
 async def _digest(
     context: Context, meta: Meta, spec: RolloutPoolSpec, starts: bool
-) -> tuple[str | None, Problem | None]:
+) -> tuple[str | None, Problem | None, Problem | None]:
+    """(what is to be served, why not, why not because of the store)."""
     templates = {"podTemplate": spec.pod_template, "headTemplate": spec.head_template}
     problem = pods_allowed(templates, context.config.pod_template) or await preflight.kuberay(context.kube)
     if starts:  # what serves has found its volumes
         problem = problem or await pods_find(context.kube, context.words, meta.namespace, templates)
     if problem is not None:
-        return None, problem
-    store, problem = await context.stores.checked(meta.namespace, spec.store.secret_name)
+        return None, problem, None
+    store, trouble = await context.stores.checked(meta.namespace, spec.store.secret_name)
     if store is None:
-        return None, problem
+        return None, None, trouble
     try:
         if spec.round is not None:
-            return await _promoted(context, store, meta.namespace, spec.round)
-        return await preflight.own_model(context.results, store, spec.model or "")
+            return *await _promoted(context, store, meta.namespace, spec.round), None
+        return *await preflight.own_model(context.results, store, spec.model or ""), None
+    except StoreProblem as error:
+        return None, None, Problem(error.reason, str(error))
+
+
+async def _fetched(
+    context: Context, meta: Meta, spec: RolloutPoolSpec, wanted: str, now: datetime
+) -> tuple[datetime | None, Problem | None]:
+    """When bytes of the model came last: they keep the start alive (law 8)."""
+    try:
+        store = await context.stores.store(meta.namespace, spec.store.secret_name)
+        return await context.results.fetched(store, fetch_progress(meta, wanted), now), None
     except StoreProblem as error:
         return None, Problem(error.reason, str(error))
 

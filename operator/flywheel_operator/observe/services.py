@@ -24,9 +24,8 @@ def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
         if refused is not None:
             return refused
     start = waiting.run_of_start(child, pods, _starting_text(pods, status), served=bool(_applications(status)))
-    if start.ended is None and (failed := _failed_application(status)) is not None:
-        return Run(child, RunState.ENDED, ended=failed)
-    return start
+    ended = start.ended or _failed_application(status)
+    return start if ended is None else Run(child, RunState.ENDED, start.text, ended=podfacts.at_node(ended, pods))
 
 
 def _applications(status: Object) -> dict[str, Any]:
@@ -49,7 +48,7 @@ def _failed_application(status: Object) -> Ended | None:
             message = str(app.get("message", ""))
             read = signs.known(message.splitlines())
             if read is not None:
-                return Ended(read.cause, read.reason, read.text)
+                return Ended(read.cause, read.reason, read.text, read.address)
             return podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
     return None
 

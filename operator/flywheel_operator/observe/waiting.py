@@ -34,6 +34,7 @@ _MISSING = re.compile(
 _PASSING_TAINT = re.compile(  # of nodes that come or go, by kubelet, cloud, autoscalers, and agents that start on them
     r"taint \{(?:node\.(?:kubernetes|cloud)|karpenter\.sh/|[^}]*(?:ClusterAutoscaler|not-?ready|startup))"
 )
+_TAINT_KEY = re.compile(r"untolerated taint \{([^:}]+)")
 _SANDBOX = "its sandbox, network and volumes are being made"
 
 
@@ -190,7 +191,7 @@ def _waits(pod: Pod) -> Iterator[Wait]:
             yield Wait(text, True, weight=6)
         yield from _of_waiting_container(container, name)
     for condition in status.get("conditions") or []:
-        yield from _of_condition(condition, name)
+        yield from _of_condition(condition, name, _devices(pod))
     evicted = podfacts.own_limit(pod)
     if evicted is not None:
         yield Wait(evicted.message, weight=9, over=evicted)
@@ -253,10 +254,16 @@ def _of_waiting_container(container: dict[str, Any], pod: str) -> Iterator[Wait]
             yield Wait(f"pod {pod}: {said[:_WORDS]}", weight=2)
 
 
-def _of_condition(condition: dict[str, Any], pod: str) -> Iterator[Wait]:
+def _devices(pod: Pod) -> set[str]:
+    """Names of the extended resources that it asks for, GPUs among them."""
+    asked = [c.get("resources") or {} for c in pod.get("spec", {}).get("containers") or []]
+    return {name for resources in asked for name in resources.get("limits") or {} if "/" in name}
+
+
+def _of_condition(condition: dict[str, Any], pod: str, devices: set[str]) -> Iterator[Wait]:
     kind, reason, message = (str(condition.get(k) or "") for k in ("type", "reason", "message"))
     if kind == "PodScheduled" and reason == "Unschedulable":
-        yield _unschedulable(f"pod {pod} waits for a node: {message}".strip(), message)
+        yield _unschedulable(f"pod {pod} waits for a node: {message}".strip(), message, devices)
     elif kind == "PodScheduled" and reason == "SchedulingGated":
         yield Wait(f"pod {pod} is held back by a scheduling gate (a queue): {message}", reason=Reason.QUEUED, weight=7)
     elif kind == KUBELET:
@@ -271,12 +278,18 @@ def _of_condition(condition: dict[str, Any], pod: str) -> Iterator[Wait]:
         yield Wait(f"pod {pod}: {_SANDBOX}")
 
 
-def _unschedulable(text: str, message: str) -> Wait:
-    """Capacity, unless only a person can make a node fit. An autoscaler may make one that matches a selector."""
+def _unschedulable(text: str, message: str, devices: set[str]) -> Wait:
+    """Capacity, unless only a person can make a node fit. An autoscaler may make one that matches a selector.
+
+    Where nodes with the wanted devices keep off whoever does not tolerate that, others may still become free; mostly
+    those others have no such devices, which the scheduler does not say.
+    """
     nodes = re.search(r"Insufficient|Too many pods|node affinity/selector", message) or _PASSING_TAINT.search(message)
-    if nodes is None and "untolerated taint" in message:
-        more = "; add tolerations (config.<flavour>.trainer.pod.tolerations, or podTemplate.tolerations)"
-        return Wait(text + more, True, Cause.APP, Reason.CAPACITY, weight=6)
+    barred = nodes is None and "untolerated taint" in message
+    if barred or not devices.isdisjoint(_TAINT_KEY.findall(message)):
+        text += "; add tolerations (config.<flavour>.<role>.pod.tolerations, or podTemplate.tolerations)"
+    if barred:
+        return Wait(text, True, Cause.APP, Reason.CAPACITY, weight=6)
     if _MISSING.search(message):
         return Wait(text, True, Cause.APP, Reason.CAPACITY, weight=6)
     if nodes is None and re.search(r"[Pp]ersistent[Vv]olume|volume node affinity|volume\(s\)", message):

@@ -9,19 +9,6 @@ from flywheel_api.conditions import Condition, ConditionType, Reason, find_condi
 from flywheel_operator.model import NodesSeen, Problem
 
 C = ConditionType
-STORE_REASONS = frozenset(
-    {
-        Reason.STORE_UNREACHABLE,
-        Reason.STORE_DENIED,
-        Reason.STORE_NOT_CONDITIONAL,
-        Reason.BUCKET_NOT_FOUND,
-        Reason.SECRET_NOT_FOUND,
-        Reason.SECRET_KEY_MISSING,
-    }
-)
-"""Reasons that belong to the condition StorageReady as well as to Preflight."""
-
-
 REFUSALS = frozenset({Reason.NAME_CONFLICT, Reason.FORBIDDEN, Reason.POD_REFUSED, Reason.API_REFUSES})
 """What the API server may say to an effect, which is tried again meanwhile; a person must act on all but ApiRefuses."""
 REFUSED_AGAIN = 15.0  # seconds until an effect that was refused is tried again
@@ -54,6 +41,16 @@ class Conditions:
     def stored(self, note: str) -> None:
         """The store can be used; `note` is what people should know of it."""
         self.set(C.STORAGE_READY, True, Reason.AVAILABLE, note)
+
+    def missing(self, problem: Problem, of_store: Problem | None) -> None:
+        """What has to be there before anything starts is not; `of_store` is what is wrong with the store."""
+        self.set(C.PREFLIGHT, False, problem.reason, problem.message)
+        if of_store is not None:
+            self.not_stored(of_store)
+
+    def not_stored(self, problem: Problem) -> None:
+        """The store cannot be used, whatever the word for it: where it was found says so, no list of words."""
+        self.set(C.STORAGE_READY, False, problem.reason, problem.message)
 
     def nodes(self, seen: NodesSeen | None) -> None:
         """Whether nodes can hold what will be made; what was said before stays where nobody looked again."""

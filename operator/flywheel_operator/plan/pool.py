@@ -27,7 +27,7 @@ from flywheel_operator.model import (
     delete,
 )
 from flywheel_operator.plan import attempt, budget
-from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
 
 RAYSERVICE = "RayService"
 SERVICE = "Service"
@@ -75,7 +75,7 @@ class _Planner:
 
     def plan(self) -> Plan[RolloutPoolStatus]:
         """Dispatch by what exists."""
-        problem = self.seen.problem or self._conflict()
+        problem = self.seen.problem or self.seen.store_problem or self._conflict()
         self.conditions.nodes(self.seen.nodes)
         if problem is not None:
             return self._blocked(problem)
@@ -101,9 +101,7 @@ class _Planner:
 
     def _blocked(self, problem: Problem) -> Plan[RolloutPoolStatus]:
         """What is served goes on being served; only a new spec that cannot be served makes the pool unready."""
-        self.conditions.set(ConditionType.PREFLIGHT, False, problem.reason, problem.message)
-        if problem.reason in STORE_REASONS:
-            self.conditions.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
+        self.conditions.missing(problem, self.seen.store_problem)
         if self.status.endpoint is not None and self.status.observed_generation == self.meta.generation:
             return self._answer({}, requeue=self.times.preflight)
         if self.status.endpoint is not None:
@@ -149,13 +147,16 @@ class _Planner:
         run, text = wanted.run, wanted.run.text or "the servers are starting"
         begun = self.status.started_at if self.status.child is not None else None  # it was not taken until now
         changes.setdefault("started_at", begun or format_time(self.now))
-        late = self.now - parse_time(str(changes["started_at"])) > parse_duration(self.spec.startup_timeout)
+        started = parse_time(str(changes["started_at"]))
+        alive = max(started, self.seen.advanced_at or started)  # bytes of a model that is fetched
+        late = self.now - alive > parse_duration(self.spec.startup_timeout)
         if late and run.late is not Cause.CAPACITY:  # who waits for a node waits on: the wall clock is its owner's
-            why = f"not serving {self.spec.startup_timeout} after its start: {text}"
+            since = "its start" if alive == started else "the last byte of its model came"
+            why = f"not serving {self.spec.startup_timeout} after {since}: {text}"
             return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
-        if attempt.begins(run, parse_time(str(changes["started_at"])), self.now, self.times.poll):
+        if attempt.begins(run, started, self.now, self.times.poll):
             text = self._for_a_moment(text)
         return self._transition("Starting", run.reason, text, changes | {"child": self._ref(wanted)})
 

@@ -16,10 +16,13 @@ from flywheel_api.base import format_time
 from flywheel_api.causes import FINAL_CAUSES, FREE_RETRIES, Cause
 from flywheel_api.common import ATTEMPTS_KEPT, AttemptStatus
 from flywheel_api.conditions import Reason, truncate
+from flywheel_api.ends import End
 from flywheel_operator.model import Ended, Timings
 
 FRUITLESS_LIMIT = 5
 SHAPE_CHANGED = "ShapeChanged"
+_NO_ROOM = frozenset({End.STARTUP_TIMEOUT, End.NOT_ENOUGH_GPUS})
+"""Of Capacity, what says that the nodes had no room; an attempt that was never made has asked none."""
 _WAITS = frozenset({Cause.CAPACITY, Cause.ENDPOINT})
 
 
@@ -105,7 +108,7 @@ def bad_nodes(attempts: Sequence[AttemptStatus]) -> tuple[str, ...]:
     """Nodes that the next attempt avoids. Where the others had no room, all are taken again."""
     found: dict[str, None] = {}
     for entry in reversed(attempts):
-        if entry.cause is Cause.CAPACITY:
+        if entry.cause is Cause.CAPACITY and entry.reason in _NO_ROOM:
             break
         if entry.node:
             found[entry.node] = None

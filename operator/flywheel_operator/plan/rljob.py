@@ -22,14 +22,13 @@ from flywheel_operator.model import (
     Meta,
     Note,
     Plan,
-    Problem,
     RLJobSeen,
     Run,
     Timings,
     delete,
 )
 from flywheel_operator.plan import attempt, budget, texts
-from flywheel_operator.plan.conditions import REFUSED_AGAIN, STORE_REASONS, Conditions
+from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
 from flywheel_operator.plan.figures import Changes, committed_step, figures
 from flywheel_operator.plan.retry import Tries, back_off, bad_nodes, judge, remember
 
@@ -82,7 +81,7 @@ class _Planner:
         problem = self.seen.problem or self.seen.store_problem
         self.conditions.nodes(self.seen.nodes)
         if problem is not None:
-            self._say_problem(problem)
+            self.conditions.missing(problem, self.seen.store_problem)
             self.conditions.blocked(problem.reason, problem.message)
             return self._answer({"phase": "Pending", "progress": problem.message}, requeue=self.times.preflight)
         self.conditions.passed(self.seen.store_note)
@@ -149,8 +148,7 @@ class _Planner:
     # ---- an attempt -----------------------------------------------------------------------------------------------
     def _attempt(self) -> Plan[RLJobStatus]:
         if self.seen.store_problem is not None:
-            problem = self.seen.store_problem
-            self.conditions.set(ConditionType.STORAGE_READY, False, problem.reason, problem.message)
+            self.conditions.not_stored(self.seen.store_problem)
             return self._answer({}, requeue=self.times.preflight)  # nothing is judged while the store is away
         self.conditions.stored(self.seen.store_note)
         status = self.status
@@ -349,11 +347,6 @@ class _Planner:
 
     def _deletions(self) -> tuple[Action, ...]:
         return tuple(delete(child) for child in self._children() if not child.deleting)
-
-    def _say_problem(self, problem: Problem) -> None:
-        kind = ConditionType.STORAGE_READY if problem.reason in STORE_REASONS else ConditionType.PREFLIGHT
-        for condition in {kind, ConditionType.PREFLIGHT}:
-            self.conditions.set(condition, False, problem.reason, problem.message)
 
     def _answer(
         self, changes: Changes, actions: tuple[Action, ...] = (), requeue: float | None = None

@@ -11,7 +11,6 @@ from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageStat
 from flywheel_api.stages import Stage
 from flywheel_operator.model import Meta, Plan, Problem, RoundSeen, Timings
 from flywheel_operator.plan import budget, graph
-from flywheel_operator.plan.conditions import STORE_REASONS
 from flywheel_operator.plan.draft import Draft
 from flywheel_operator.plan.pipeline import Pipeline
 from flywheel_operator.plan.round_ends import settled
@@ -61,8 +60,8 @@ def _preflight(draft: Draft, out: Problem | None) -> Plan[FlywheelRoundStatus]:
     began = draft.stages[Stage.PREFLIGHT].started_at or format_time(draft.now)
     draft.say(C.BUDGET_AVAILABLE, out)
     problem = seen.problem or seen.store_problem or out
-    store = seen.store_problem or (problem if problem and problem.reason in STORE_REASONS else None)
-    draft.conditions.stored(seen.store_note) if store is None else draft.say(C.STORAGE_READY, store)
+    away = seen.store_problem
+    draft.conditions.stored(seen.store_note) if away is None else draft.say(C.STORAGE_READY, away)
     draft.change(estimate=seen.estimate)
     draft.conditions.nodes(seen.nodes)
     if problem is not None or seen.waits_for is not None or seen.base is None:

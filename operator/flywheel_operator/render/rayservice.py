@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import yaml
 
-from flywheel_api.artifacts import Owner
+from flywheel_api.artifacts import Owner, fetch_key
 from flywheel_api.canonical import canonical_json
 from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, short_hash, weights_label
 from flywheel_api.pool import SERVE_PORT, RolloutPoolSpec, RolloutPoolStatus
@@ -72,6 +72,7 @@ def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, diges
         gpus_per_worker=spec.gpus_per_replica,
         serve_port=SERVE_PORT,
         token_auth=config.ray_service_token_auth,
+        fetch_progress=fetch_progress(meta, action.params["revision"]),
     )
     application = {
         "name": "llm",
@@ -90,6 +91,11 @@ def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, diges
             "rayClusterConfig": ray_cluster(config, flavour, flavour.rollout, request),
         },
     }
+
+
+def fetch_progress(meta: Meta, pool_revision: str) -> str:
+    """Key under which the pods of a revision tell the bytes of its model that have come."""
+    return fetch_key(meta.uid, f"serve-{pool_revision}", 1)
 
 
 def _listening(shape: RayShape) -> Object:

@@ -34,6 +34,7 @@ def job(completions: int = 1, suspend: bool = False, **status: Any) -> Case:
         ({"exitCode": 1, "told": "App"}, RunState.ENDED, Cause.APP),
         ({"exitCode": 75}, RunState.ENDED, Cause.ENDPOINT),
         ({"exitCode": 137, "reason": "OOMKilled"}, RunState.ENDED, Cause.APP),
+        ({"exitCode": 137, "reason": "Error"}, RunState.ENDED, Cause.APP),
         ({"exitCode": 0}, RunState.SUCCEEDED, None),
         ({"running": True}, RunState.RUNNING, None),
     ],
@@ -189,3 +190,11 @@ async def test_a_round_says_why_its_stage_has_no_pods(message: str, reason: Reas
     await world.look()
     assert any(message in str(s.get("progress")) for s in world.status()["stages"])
     assert world.condition("Ready")["reason"] == reason and world.condition("Stalled")["status"] == "False"
+
+
+def test_a_job_whose_pods_are_gone_tells_so() -> None:
+    """A volume that was attached elsewhere, a mount that failed, and somebody who took the pods away."""
+    gone = {"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded", "message": "Job has reached it"}
+    run = jobs.run_of(job(conditions=[gone]), [])
+    assert run.ended is not None and (run.ended.cause, run.ended.reason) == (Cause.INFRA, "PodsGone")
+    assert "BackoffLimitExceeded" in run.ended.message

@@ -10,7 +10,7 @@ from flywheel_api.canonical import canonical_json
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_jobs.harness.attempt import described
 from flywheel_jobs.trainer.failures import diagnose
-from flywheel_operator.observe import rayjobs
+from flywheel_operator.observe import rayjobs, services
 from unit.causes.test_signatures import pod, rayjob
 from unit.operator.world import NS, World
 
@@ -50,6 +50,20 @@ async def test_the_attempt_that_a_gpu_ended_names_its_node() -> None:
     (attempt,) = world.status("RLJob", "train")["attempts"]
     assert (attempt["reason"], attempt["node"]) == ("GpuFault", "gpu-7")
     assert "on node gpu-7" in attempt["message"]
+
+
+def test_a_pool_names_the_node_as_well() -> None:
+    app = {"status": "DEPLOY_FAILED", "message": LINE}
+    service = {
+        "kind": "RayService",
+        "metadata": {"name": "x", "uid": "u"},
+        "status": {"pendingServiceStatus": {"applicationStatuses": {"llm": app}}},
+    }
+    there = pod({}) | {"spec": {"nodeName": "gpu-7"}}
+    there["status"]["podIP"] = "10.4.0.7"
+    run = services.run_of(service, [], [there])
+    assert run.ended is not None and (run.ended.reason, run.ended.node) == ("GpuFault", "gpu-7")
+    assert run.ended.message.startswith("on node gpu-7: ")
 
 
 def test_without_a_record_the_end_of_the_log_tells() -> None:

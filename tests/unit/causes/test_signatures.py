@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,19 @@ Case = dict[str, Any]
 
 def cases(name: str) -> list[Any]:
     return [pytest.param(row, id=row["id"]) for row in yaml.safe_load((HERE / name).read_text())]
+
+
+def test_the_figures_of_the_evidence_are_these_cases() -> None:
+    page = (HERE.parents[2] / "docs/evidence/reports-11.md").read_text()
+    number = r" (\d+) \|" * 4
+    table = re.findall(rf"^\| (`[\w.`, ]+yaml`) \|[^|]+\|{number}", page, re.MULTILINE)
+    assert len(table) == 4
+    for names, *figures in table:
+        rows = [row.values[0] for name in re.findall(r"`([\w.]+)`", names) for row in cases(name)]
+        held = [
+            sum(not keys.isdisjoint(row) for row in rows) for keys in ({"cause", "late", "act"}, {"reason"}, {"says"})
+        ]
+        assert [len(rows), *held] == list(map(int, figures)), names
 
 
 def log_of(case: Case) -> list[str]:

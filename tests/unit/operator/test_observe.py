@@ -44,7 +44,21 @@ TOLD = json.dumps({"cause": "Endpoint", "reason": "Timeout", "message": "teacher
         (container({"terminated": {"exitCode": 66}}), Cause.INFRA, "ExitCode66"),
         (container({"terminated": {"exitCode": 74}}), Cause.INFRA, "ExitCode74"),
         (container({"terminated": {"exitCode": 75}}), Cause.ENDPOINT, "ExitCode75"),
-        (container({"terminated": {"exitCode": 139}}), Cause.APP, "ExitCode139"),
+        (container({"terminated": {"exitCode": 139}}), Cause.APP, "WorkerCrashed"),
+        (container({"terminated": {"exitCode": 137, "reason": "Error"}}), Cause.APP, "Killed"),
+        (
+            container(
+                {
+                    "terminated": {
+                        "exitCode": 137,
+                        "reason": "Error",
+                        "message": "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB",
+                    }
+                }
+            ),
+            Cause.APP,
+            "DeviceOutOfMemory",
+        ),
         (container({"terminated": {"exitCode": 137, "reason": "OOMKilled"}}), Cause.APP, "OOMKilled"),
         (container({"terminated": {"exitCode": 1, "message": TOLD}}), Cause.ENDPOINT, "Timeout"),
         (DISRUPTED, Cause.PREEMPTED, "EvictionByEvictionAPI"),
@@ -88,6 +102,30 @@ def test_why_pods_wait(status: Object, said: str, act: bool) -> None:
     assert wait.refused is act
 
 
+GPU_TAINT = "6 node(s) had untolerated taint {nvidia.com/gpu: true}"
+GPUS = {"resources": {"limits": {"nvidia.com/gpu": "8", "memory": "1Ti"}}}
+
+
+@pytest.mark.parametrize(
+    ("others", "asks", "told", "refused"),
+    [
+        ("3 Insufficient nvidia.com/gpu", GPUS, True, False),
+        ("1 node(s) had untolerated taint {node.kubernetes.io/not-ready: }", GPUS, True, False),
+        ("3 node(s) didn't match Pod's node affinity/selector", GPUS, True, False),
+        ("3 Insufficient cpu", {}, False, False),
+        ("3 node(s) had untolerated taint {team: other}", GPUS, True, True),
+    ],
+)
+def test_a_taint_on_gpu_nodes_is_told_on_a_mixed_cluster(others: str, asks: Object, told: bool, refused: bool) -> None:
+    words = f"0/9 nodes are available: {others}, {GPU_TAINT}. preemption: not helpful"
+    waits = pod(conditions=[{"type": "PodScheduled", "reason": "Unschedulable", "message": words}])
+    waits["spec"] = {"containers": [asks]}
+    wait = waiting.waiting([waits])
+    assert wait is not None
+    assert ("; add tolerations (" in wait.text) is told and wait.refused is refused
+    assert wait.late is (Cause.APP if refused else Cause.CAPACITY)
+
+
 EXIT_66 = "Job entrypoint command failed with exit code 66, last available logs: second incarnation"
 
 
@@ -113,6 +151,14 @@ def test_rayjobs_that_ended(deployment: str, job: str, reason: str, message: str
     run = rayjobs.run_of(obj("RayJob", status), None, [])
     assert run.state is RunState.ENDED
     assert run.ended is not None and run.ended.cause is cause, run.ended
+
+
+def test_a_signal_of_a_pod_counts_less_than_what_kuberay_says() -> None:
+    """KubeRay and nodes kill pods as they go."""
+    status = {"jobDeploymentStatus": "Failed", "jobStatus": "", "reason": "JobStatusCheckTimeoutExceeded"}
+    killed = container({"terminated": {"exitCode": 137, "reason": "Error"}})
+    run = rayjobs.run_of(obj("RayJob", status), None, [pod(**killed)])
+    assert run.ended is not None and run.ended.cause is Cause.INFRA
 
 
 def test_a_failed_rayjob_whose_pod_was_evicted_was_preempted() -> None:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import yaml
 
+from flywheel_api.artifacts import Progress
+from flywheel_api.base import format_time
+from flywheel_api.canonical import canonical_json
 from flywheel_api.causes import Cause
 from flywheel_api.conditions import Reason
 from flywheel_api.names import LABEL_POOL, LABEL_WEIGHTS, weights_label
@@ -14,6 +19,7 @@ from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.results import ModelResult
 from flywheel_operator.model import Child, Ended, Meta, PoolSeen, Revision, Run, RunState, Timings
 from flywheel_operator.plan.pool import plan_pool
+from flywheel_operator.ports.objects import StoreProblem
 from flywheel_operator.render.rayservice import LABEL_REVISION
 from flywheel_operator.settings import OperatorConfig
 from unit.operator.world import NS, ROUND, World, serving_status
@@ -222,6 +228,58 @@ def pool_plan(world: World, run: Run, after: timedelta) -> RolloutPoolStatus:
     status = RolloutPoolStatus.model_validate(world.status("RolloutPool", "policy"))
     seen = PoolSeen(digest="sha256:a", wanted="h1-a-b", revisions=(Revision("h1-a-b", run),))
     return plan_pool(meta, spec, status, seen, world.now + after, Timings()).status
+
+
+async def test_a_pool_whose_model_is_fetched_for_hours_is_let_be_until_no_byte_comes() -> None:
+    world = World()
+    world.holding.add("serve")
+    world.apply(POOL)
+    await turns(world, 3)
+    tell = teller(world)
+    for minute in range(10 * 60):
+        world.tick(60)
+        tell(minute + 1)
+        await world.look()
+        assert world.status("RolloutPool", "policy")["phase"] == "Starting", minute
+    for minute in range(32):
+        world.tick(60)
+        await world.look()
+        still = world.status("RolloutPool", "policy")["phase"] == "Starting"
+        assert still == (minute < 30), minute
+    assert "not serving 30m after the last byte of its model came" in ready(world)["message"]
+
+
+async def test_a_fetch_that_cannot_be_looked_at_is_not_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    world.holding.add("serve")
+    world.apply(POOL)
+    await turns(world, 3)
+    get = world.store.get
+
+    async def without_fetches(key: str) -> bytes | None:
+        if key.endswith("/fetch.json"):
+            raise StoreProblem(Reason.STORE_UNREACHABLE, "no answer")
+        return await get(key)
+
+    monkeypatch.setattr(world.store, "get", without_fetches)
+    world.tick(60 * 60)
+    await world.look()
+    assert ready(world)["reason"] == "StoreUnreachable"
+    assert world.status("RolloutPool", "policy")["phase"] == "Pending"
+
+
+def teller(world: World) -> Callable[[int], None]:
+    """Tells so many bytes where the pods of the pool were asked to."""
+    pod = world.of_kind("RayService")[0]["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"]
+    command = pod["initContainers"][0]["command"]
+    key = command[command.index("--progress") + 1]
+
+    def tell(moved: int) -> None:
+        now = format_time(world.now)
+        told = Progress(text="fetching the model", moved_bytes=moved, updated_at=now, heartbeat_at=now)
+        world.store.put(key, canonical_json(told.dump()))
+
+    return tell
 
 
 PROMOTED = POOL.replace('model: "s3://flywheel/flywheel/models/tiny"', "round: demo-r1")

@@ -10,11 +10,14 @@ from typing import Any
 import pytest
 import yaml
 
+from flywheel_api.conditions import Reason
 from flywheel_api.overrides import PROMPTED
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.rljob import RLJobSpec
 from flywheel_operator.plan.preflight import rljob_spec
-from unit.operator.cases import edited, turns
+from flywheel_store import errors
+from flywheel_store.errors import StoreProblem
+from unit.operator.cases import Object, edited, turns
 from unit.operator.world import NS, ROUND, World, key_secret
 
 TEACHER: dict[str, Any] = {"role": "Teacher", "url": "http://t.x/v1", "model": "t"}
@@ -76,6 +79,45 @@ async def test_preflight_names_the_fix_and_starts_nothing(breakage: Any, reason:
     before = len(world.kube.log)
     await turns(world, 5)
     assert len(world.kube.log) == before, "a blocked round writes nothing"
+
+
+TINY = "s3://flywheel/flywheel/models/tiny"
+OF_STORES = sorted(
+    {row.reason for row in (*errors._ANSWERS, errors._OTHER, errors._PLAIN_HTTP)}
+    | {Reason(name) for name in Reason if name.startswith(("Store", "Bucket"))}
+)
+
+
+@pytest.mark.parametrize("reason", OF_STORES)
+async def test_whatever_is_wrong_with_a_store_is_in_storage_ready_of_every_kind(
+    reason: Reason, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    world.apply(ROUND)
+    shared: Object = {"apiVersion": "flywheel.dev/v1alpha1", "metadata": {"name": "own", "namespace": NS}}
+    world.kube.seed(shared | {"kind": "RolloutPool", "spec": {"model": TINY, "gpusPerReplica": 0}})
+    job = {"model": TINY, "data": {"train": ["s3://flywheel/a.jsonl"]}, "reward": {"type": "Math"}, "gpusPerNode": 0}
+    world.kube.seed(shared | {"kind": "RLJob", "spec": job})
+
+    def refuse(inside: bool = True) -> None:
+        raise StoreProblem(reason, "what to do")
+
+    monkeypatch.setattr(world.store.memory, "_check", refuse)
+    await turns(world, 2)
+    for kind, name in (("FlywheelRound", "demo-r1"), ("RolloutPool", "own"), ("RLJob", "own")):
+        for condition in ("StorageReady", "Preflight"):
+            found = world.condition(condition, kind, name)
+            assert (found["status"], found["reason"], found["message"]) == ("False", reason, "what to do"), kind
+
+
+async def test_a_missing_key_of_an_endpoint_is_no_matter_of_the_store() -> None:
+    world = World()
+    endpoint = {"role": "Teacher", "url": "https://api.example.org/v1", "model": "m"}
+    key = {"apiKey": {"secretName": "absent", "key": "k"}}
+    world.apply(edited(spec__endpoints=[endpoint | key, yaml.safe_load(ROUND)["spec"]["endpoints"][1]]))
+    await turns(world, 2)
+    assert world.condition("Preflight")["reason"] == "SecretNotFound"
+    assert world.condition("StorageReady")["status"] == "True"
 
 
 async def test_a_store_without_keys_says_whose_credentials_count() -> None:

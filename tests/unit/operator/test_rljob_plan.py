@@ -13,6 +13,7 @@ from flywheel_api.base import format_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
+from flywheel_api.ends import End
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import OnCollapse, RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
@@ -161,7 +162,9 @@ def test_who_gets_further_does_not_wait_longer_each_time() -> None:
     assert back_off("u", "Train", 40, Ended(Cause.CAPACITY, "x"), Tries(), TIMES) > timedelta(minutes=3)
 
 
-def ended_by(status: RLJobStatus, cause: Cause, now: datetime, step_: int | None = None, **more: Any) -> RLJobStatus:
+def ended_by(
+    status: RLJobStatus, cause: Cause, now: datetime, step_: int | None = None, why: str = "Because", **more: Any
+) -> RLJobStatus:
     """One attempt from its start to its end; `step_` is the last one that it committed."""
     run = Run(CHILD, RunState.RUNNING)
     status = step(status, now, LONG).status
@@ -169,7 +172,7 @@ def ended_by(status: RLJobStatus, cause: Cause, now: datetime, step_: int | None
     shown = Progress(step=step_, checkpoint_step=step_, checkpoint_digest="sha256:c", updated_at=at, heartbeat_at=at)
     record = Record(progress=shown if step_ else None, advanced_at=now)
     status = step(status, now, LONG, run=run, record=record).status
-    gone = Run(CHILD, RunState.ENDED, ended=Ended(cause, "Because", "it said so", **more))
+    gone = Run(CHILD, RunState.ENDED, ended=Ended(cause, why, "it said so", **more))
     return step(status, now, LONG, run=gone, record=record).status
 
 
@@ -210,8 +213,11 @@ def test_the_node_of_a_gpu_fault_is_avoided_until_there_is_no_room_elsewhere() -
     assert any(n.reason == "NodesAvoided" and "gpu-7" in n.message for n in plan.notes)
     again = ended_by(status, Cause.INFRA, NOW + timedelta(hours=1), 20, node="gpu-9")
     assert set(bad_nodes(again.attempts)) == {"gpu-7", "gpu-9"}
-    nowhere = ended_by(again, Cause.CAPACITY, NOW + timedelta(hours=2), 20)
-    assert bad_nodes(nowhere.attempts) == ()
+    refused = ended_by(again, Cause.CAPACITY, NOW + timedelta(hours=2), 20, "NotCreated")
+    assert set(bad_nodes(refused.attempts)) == {"gpu-7", "gpu-9"}, "a webhook was down: no node was asked"
+    for why in (End.STARTUP_TIMEOUT, End.NOT_ENOUGH_GPUS):
+        nowhere = ended_by(again, Cause.CAPACITY, NOW + timedelta(hours=2), 20, why)
+        assert bad_nodes(nowhere.attempts) == ()
 
 
 def test_the_next_attempt_waits_for_pods_to_go_and_for_back_off() -> None:

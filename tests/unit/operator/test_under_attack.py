@@ -318,7 +318,7 @@ def test_r18_a_new_model_that_is_not_there_makes_a_serving_pool_unready() -> Non
 def test_a_store_that_is_away_does_not_make_a_serving_pool_unready() -> None:
     serving = RolloutPoolStatus(endpoint="http://x/v1", observed_generation=2)
     problem = Problem(Reason.STORE_UNREACHABLE, "away")
-    status = plan_pool(META, POOL, serving, PoolSeen(problem=problem), START, Timings()).status
+    status = plan_pool(META, POOL, serving, PoolSeen(store_problem=problem), START, Timings()).status
     assert find_condition(status.conditions, ConditionType.READY) is None
     found = find_condition(status.conditions, ConditionType.STORAGE_READY)
     assert found is not None and found.status == "False"

@@ -17,6 +17,12 @@ ANSWERS: list[tuple[str, int, str, Reason, Cause, str]] = [
     ("PUT", 400, "XAmzContentSHA256Mismatch", R.STORE_BUSY, C.INFRA, "retrying"),
     ("PUT", 400, "XAmzContentChecksumMismatch", R.STORE_BUSY, C.INFRA, "retrying"),
     ("PUT", 502, "HTTP 502", R.STORE_BUSY, C.INFRA, "502"),
+    *(
+        ("PUT", status, f"HTTP {status}", R.STORE_BUSY, C.INFRA, "retrying")
+        for status in (499, 505, 508, 511, 525, 526, 527, 598, 599)
+    ),
+    ("PUT", 501, "HTTP 501", R.STORE_REFUSED, C.APP, "conditional writes"),
+    ("PUT", 507, "HTTP 507", R.STORE_FULL, C.INFRA, "full"),
     ("PUT", 503, "ServiceUnavailable", R.STORE_BUSY, C.INFRA, "retrying"),
     ("PUT", 503, "SlowDownWrite", R.STORE_BUSY, C.INFRA, "fewer requests"),
     ("GET", 503, "SlowDownRead", R.STORE_BUSY, C.INFRA, "fewer requests"),
@@ -49,7 +55,7 @@ ANSWERS: list[tuple[str, int, str, Reason, Cause, str]] = [
     ("PUT", 413, "HTTP 413", R.STORE_REFUSED, C.APP, "client_max_body_size"),
     ("PUT", 413, "EntityTooLarge", R.STORE_REFUSED, C.APP, "client_max_body_size"),
     ("PUT", 403, "CSRFTokenError", R.STORE_DENIED, C.INFRA, "CSRF"),
-    ("PUT", 499, "HTTP 499", R.STORE_REFUSED, C.APP, "499"),
+    ("PUT", 418, "HTTP 418", R.STORE_REFUSED, C.APP, "418"),
     ("PUT", 411, "MissingContentLength", R.STORE_REFUSED, C.APP, "MissingContentLength"),
     ("PUT", 400, "MissingContentMD5", R.STORE_REFUSED, C.APP, "MissingContentMD5"),
     ("PUT", 400, "InvalidStorageClass", R.STORE_REFUSED, C.APP, "InvalidStorageClass"),

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import FileEntry, Manifest, Owner
-from flywheel_api.causes import Cause
-from flywheel_api.conditions import Reason
-from flywheel_api.records.trajectory import Trajectory
-from flywheel_api.results import CurvePoint, ModelResult, Result, Track
+from flywheel_api.artifacts import FileEntry, Owner
+from flywheel_api.results import CurvePoint, ModelResult
 from flywheel_api.rljob import CheckpointSpec
-from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.storage.store import Store
-from flywheel_jobs.trainer import publish, retention, signals, sync
-from flywheel_jobs.trainer.checkpoints import TRACKER, Checkpoints, History
-from flywheel_jobs.trainer.nodes import Nodes
-from flywheel_jobs.trainer.sync import Sync
-from flywheel_jobs.trainer.trajectory import line_of
-from flywheel_store.errors import StoreProblem, StoreUnavailable
+from flywheel_jobs.trainer import publish, retention, signals
+from flywheel_jobs.trainer.checkpoints import TRACKER
 from flywheel_store.memory import MemoryBucket
-
-OWNER = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
-ANOTHER = Owner(kind="RLJob", namespace="n", name="other", uid="uid-2")
-CONTENT, OTHER_CONTENT = "sha256:" + "a" * 64, "sha256:" + "b" * 64
-SHARD = "actor/model_world_size_1_rank_0.pt"
+from unit.trainer.checkpoint_run import ANOTHER, CONTENT, OTHER_CONTENT, SHARD, Run
 
 
 @pytest.fixture
@@ -36,67 +23,6 @@ def store(monkeypatch: pytest.MonkeyPatch) -> Any:
     made = Store(MemoryBucket())
     monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: made))
     return made
-
-
-class Run:
-    """A run's checkpoints on disk and in the store, without verl."""
-
-    def __init__(self, store: Any, root: Path, owner: Owner = OWNER, content: str = CONTENT, **policy: int) -> None:
-        self.store, self.root, self.owner, self.content = store, root, owner, content
-        self.checkpoints = Checkpoints(
-            store, owner.namespace, content, CheckpointSpec(**policy), root / "ckpt", Nodes(spread=False)
-        )
-        self.checkpoints.load()
-        self.history = History()
-        self.attempt = Attempt(store, owner, "Train", 1, content)
-        self.points: list[CurvePoint] = []
-        self.sync = Sync(
-            self.attempt,
-            self.checkpoints,
-            self.history,
-            Nodes(spread=False),
-            root / "rollouts",
-            self.manifest,
-            self.points.append,
-        )
-
-    def manifest(self, result: Result, files: list[FileEntry]) -> Manifest:
-        return Manifest(
-            owner=self.owner,
-            stage="Train",
-            attempt=1,
-            content_key=self.content,
-            files=files,
-            result=result,
-            created_at=f"2026-01-01T00:00:00Z by {self.owner.uid}",
-        )
-
-    def save(self, step: int, content: bytes | None = None) -> None:
-        folder = self.root / "ckpt" / f"global_step_{step}"
-        (folder / "actor").mkdir(parents=True)
-        (folder / SHARD).write_bytes(content or f"weights {step} of {self.owner.uid}".encode())
-        (folder / "actor" / "config.json").write_text("{}")
-        (folder / "data.pt").write_bytes(b"loader")
-        self.sync.saved(signals.Saved(step=step))
-
-    def roll(self, step: int, *scores: float | None) -> None:
-        folder = self.root / "rollouts" / f"step-{step}"
-        folder.mkdir(parents=True)
-        rows = [
-            Trajectory(id=str(i), track=Track.AGENTIC, item="i", score=s, outcome="cancel")
-            for i, s in enumerate(scores)
-        ]
-        (folder / "1.jsonl").write_bytes(b"".join(line_of(r) + b"\n" for r in rows))
-
-    def step(self, step: int, *scores: float | None) -> None:
-        self.roll(step, *scores)
-        self.save(step)
-        self.sync.stepped(CurvePoint(step=step, reward=0.0, seconds=1.0))
-
-    def end(self) -> None:
-        self.sync.start()
-        assert self.sync.finish(10)
-        assert self.sync.error is None, self.sync.error
 
 
 def test_a_second_attempt_has_files_curve_and_trajectories(store: Any, tmp_path: Path) -> None:
@@ -424,77 +350,3 @@ def test_a_deletion_that_is_under_way_is_waited_for(
     retention.drop(store, manifest, first.checkpoints.key(1), [])
     assert second.sync.finish(10) and second.sync.error is None
     assert not store.absent(second.checkpoints.committed[1].manifest.files)
-
-
-class Trouble:
-    """A store in which a call fails a number of times."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, store: Any, name: str, error: Exception, times: int) -> None:
-        self.left, real = times, getattr(store.bucket, name)
-
-        def work(*args: Any, **kwargs: Any) -> Any:
-            if self.left > 0:
-                self.left -= 1
-                raise error
-            return real(*args, **kwargs)
-
-        monkeypatch.setattr(store.bucket, name, work)
-
-
-AWAY = StoreUnavailable("no answer")
-FULL = StoreUnavailable("full", Reason.STORE_FULL)
-DENIED = StoreUnavailable("denied", Reason.STORE_DENIED)
-
-
-@pytest.mark.parametrize("error", [AWAY, FULL, DENIED], ids=["away", "full", "denied for a while"])
-@pytest.mark.parametrize("call", ["put_file", "put_new", "keys", "size", "put"])
-def test_training_outlives_a_store_in_trouble(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, call: str
-) -> None:
-    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.001)
-    run = Run(store, tmp_path, keep_last=1, keep_best=0)
-    run.step(1, 0.5)
-    run.step(2, 0.5)
-    trouble = Trouble(monkeypatch, store, call, error, 5)
-    run.end()
-    assert trouble.left < 5 and list(run.checkpoints.committed) == [2]
-
-
-@pytest.mark.parametrize(("error", "during"), [(AWAY, False), (DENIED, True), (DENIED, False)])
-def test_trouble_that_stays_ends_it_after_training_or_for_a_new_pod(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: StoreProblem, during: bool
-) -> None:
-    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(sync, "PATIENCE", 0.05)
-    run = Run(store, tmp_path)
-    Trouble(monkeypatch, store, "put_file", error, 10**9)
-    run.save(1)
-    run.sync.start()
-    if during:
-        run.sync._thread.join(10)
-    assert run.sync.finish(10) and run.sync.error is error and error.cause is Cause.INFRA
-
-
-def test_a_store_that_is_away_while_training_goes_on_ends_nothing(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sync, "RETRY_SECONDS", 0.001)
-    monkeypatch.setattr(sync, "PATIENCE", 0.1)
-    run = Run(store, tmp_path)
-    trouble = Trouble(monkeypatch, store, "put_file", AWAY, 300)
-    run.save(1)
-    run.sync.start()
-    while trouble.left:
-        time.sleep(0.01)
-    assert run.sync.error is None and run.sync.finish(10) and list(run.checkpoints.committed) == [1]
-
-
-def test_what_retention_may_not_delete_costs_space_and_nothing_else(
-    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = Run(store, tmp_path, keep_last=1, keep_best=0)
-    run.step(1, 0.0)
-    run.step(2, 0.0)
-    Trouble(monkeypatch, store, "remove", DENIED, 10**9)
-    run.end()
-    assert 2 in run.checkpoints.committed

@@ -266,6 +266,12 @@ def test_what_was_cut_is_scored_or_left_out(tmp_path: Path, monkeypatch: pytest.
     assert cut.masked and not Sampled(1, 16, "3", {"score": 0.0}).masked
     left_out = write(tmp_path / "b", monkeypatch, cut)
     assert (left_out.score, left_out.cut, left_out.unscored) == (None, True, None)
+    away = write(tmp_path / "c", monkeypatch, Sampled(1, 16, "", {}, outage="Judge", cut=True))
+    wrong = write(tmp_path / "d", monkeypatch, Sampled(1, 16, "", {}, fault="the reward gave nan", cut=True))
+    seen = rollouts.summary(1, rollouts.Step([left_out, left_out, away, wrong]))
+    assert (seen.masked, seen.unscored, seen.overlong) == (4, 1, 2)
+    dropped = {d.reason: d.count for d in publish.counts([seen]).dropped}
+    assert dropped == {"outage": 1, "unscored": 1, "overlong": 2}
 
 
 def test_a_stored_step_is_read_through_the_same_model() -> None:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from flywheel_api.artifacts import fetch_key
+from flywheel_api.artifacts import FileEntry, fetch_key
+from flywheel_api.results import ModelResult
 from flywheel_jobs.harness import fetch_model, pulse
 from flywheel_jobs.harness.pulse import Pulse
+from flywheel_jobs.storage import models
+from flywheel_jobs.storage.cache import ModelCache
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import publish
 from flywheel_jobs.trainer.process import Child
 from flywheel_store.memory import MemoryBucket
-from flywheel_store.traffic import Meter
+from flywheel_store.store import hash_file
+from flywheel_store.traffic import MOVED, Meter
 from perf import transfer
 
 
@@ -48,6 +55,24 @@ def test_a_heartbeat_alone_is_no_progress(monkeypatch: pytest.MonkeyPatch) -> No
     assert third.updated_at > second.updated_at and third.moved_bytes == 5
 
 
+def test_pods_that_share_a_key_and_stand_still_do_not_seem_to_move(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = (f"2026-01-01T00:00:{i:02}Z" for i in range(60))
+    monkeypatch.setattr(pulse, "now", lambda: next(times))
+    store = Store(MemoryBucket())
+    monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: store))
+    monkeypatch.setattr(pulse, "MOVED", meter := Meter())
+    pods = [fetch_model.pulse_at("k") for _ in range(2)]
+    for pod in pods:
+        pod._write()
+    seen = store.get_json("k")
+    for pod in pods * 3:
+        pod._write()
+        assert store.get_json("k") == seen
+    meter.add(5)
+    pods[0]._write()
+    assert (store.get_json("k") or {})["movedBytes"] == 5
+
+
 def test_a_pod_that_fetches_a_model_tells_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     store = Store(MemoryBucket())
     monkeypatch.setattr(Store, "from_env", classmethod(lambda _cls, _environ=None: store))
@@ -56,6 +81,43 @@ def test_a_pod_that_fetches_a_model_tells_so(monkeypatch: pytest.MonkeyPatch, tm
     monkeypatch.setattr(sys, "argv", arguments)
     assert fetch_model.main() == 0
     assert (store.get_json(key) or {})["text"] == "fetching the model"
+
+
+def test_what_is_read_to_be_hashed_is_told_piece_by_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[int] = []
+    monkeypatch.setattr(MOVED, "add", told.append)
+    (tmp_path / "shard").write_bytes(data := os.urandom((5 << 20) + 7))
+    assert hash_file(tmp_path / "shard") == hashlib.sha256(data).hexdigest()
+    assert sum(told) == len(data) and max(told) <= 1 << 20
+
+
+def test_transfers_that_find_all_in_its_place_are_alive_by_what_they_read(tmp_path: Path) -> None:
+    """On a volume that is slow enough they take longer than any limit, and nothing travels."""
+    store, shard = Store(MemoryBucket()), os.urandom(5000)
+    entry = FileEntry(path="model/a.safetensors", sha256=hashlib.sha256(shard).hexdigest(), size=len(shard))
+    (tmp_path / "model").mkdir()
+    (tmp_path / entry.path).write_bytes(shard)
+    store.put_files([(entry.path, tmp_path / entry.path)])
+    manifest = models.imported(store, "models/a", [entry], {"name": "a"}, ModelResult())
+    cache = ModelCache(tmp_path / "cache")
+    for folder in ("blobs", "parts", "locks"):
+        (tmp_path / "cache" / folder).mkdir(parents=True)
+    (tmp_path / "cache/blobs" / entry.sha256).write_bytes(shard)
+    actor = tmp_path / "local/actor"
+    actor.mkdir(parents=True)
+    (actor / "model.pt").write_bytes(shard)
+    state = manifest.model_copy(update={"files": [entry.model_copy(update={"path": "state/actor/model.pt"})]})
+    transfers: dict[str, Callable[[], object]] = {
+        "fetched by another container": lambda: fetch_model.fetch(manifest.digest, tmp_path / "model"),
+        "in the cache": lambda: cache.place(entry, tmp_path / "linked", store.fetch_blob),
+        "uploaded before": lambda: store.put_blob_file(tmp_path / entry.path),
+        "merged where it lies": lambda: publish.actor_folder(store, state, tmp_path / "local", tmp_path / "scratch"),
+    }
+    with mock.patch.object(Store, "from_env", lambda *_: store):
+        for name, transfer in transfers.items():
+            before = MOVED.total
+            transfer()
+            assert MOVED.total - before == len(shard), f"{name}: each byte once"
 
 
 def test_bytes_that_the_merger_reads_and_writes_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

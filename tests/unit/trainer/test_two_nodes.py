@@ -15,7 +15,7 @@ from flywheel_jobs.trainer import signals
 from flywheel_jobs.trainer.checkpoints import TRACKER
 from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Share
 from flywheel_store.memory import MemoryBucket
-from unit.trainer.test_checkpoints import Run
+from unit.trainer.checkpoint_run import Run
 
 
 @pytest.fixture
