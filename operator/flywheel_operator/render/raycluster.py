@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from flywheel_api.base import HUB
 from flywheel_api.common import StoreRef
@@ -29,7 +28,7 @@ class ClusterRequest:
 
     `avoid` names nodes; `fetch_progress` is the key under which pods that fetch the model tell so, where their
     start is judged by it. `grace`: seconds from the request to stop to the end; `uploads` says that pods write to the
-    store, and stay so long if they have to. `defaults` are environment that the chart and the object may set anew.
+    store, and stay so long if they have to.
     """
 
     model: str
@@ -47,7 +46,6 @@ class ClusterRequest:
     grace: int = 10
     uploads: bool = False
     head_env: tuple[Object, ...] = ()
-    defaults: Mapping[str, str] = field(default_factory=dict)
 
 
 def ray_cluster(config: OperatorConfig, flavour: Flavour, shape: RayShape, request: ClusterRequest) -> Object:
@@ -80,7 +78,7 @@ def _template(config: OperatorConfig, flavour: Flavour, shape: RayShape, request
     works = not head or request.workers == 0
     template = request.template if works else request.head_template
     chart = shape.pod if works or shape.head_pod is None else shape.head_pod
-    env = {**request.defaults, **(_ONLINE if request.model.startswith(HUB) else {}), **shape.env}
+    env = (_ONLINE if request.model.startswith(HUB) else {}) | shape.env
     role = PodRole.of(chart, env, template, HOME, Heavy(shape.shm_size, shape.model_dir_size))
     image = (template.image if template is not None else None) or request.template.image or shape.image
     gpus = {config.gpu_resource: str(request.gpus_per_worker)} if works and request.gpus_per_worker else {}

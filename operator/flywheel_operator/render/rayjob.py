@@ -20,11 +20,6 @@ from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig
 
 ENTRYPOINT = "python -m flywheel_jobs train"
-_NO_MONITOR = {"RAY_memory_monitor_refresh_ms": "0"}
-"""Near the pod's limit Ray's memory monitor ends one worker, the rollout engine's as likely as any, and verl waits for
-it until the training stalls. Without it the kernel ends the container at its limit, and the attempt ends at once as
-OOMKilled. Ray's own switch (Out-Of-Memory Prevention in its documentation).
-"""
 _AROUND = 60  # seconds beside the upload: verl writes the checkpoint before, its manifest is committed after
 
 
@@ -50,7 +45,6 @@ def ray_job(
         fetch_progress=fetch_key(meta.uid, TRAIN_STAGE, action.attempt),
         grace=grace_seconds(config, spec, seen),
         uploads=True,
-        defaults=_NO_MONITOR,
     )
     return {
         "apiVersion": "ray.io/v1",

@@ -154,23 +154,6 @@ def test_an_engine_that_downloads_its_model_may_ask_the_hub(model: str, said: st
         assert env.get("HF_HUB_OFFLINE") == own.get("HF_HUB_OFFLINE", said) and env.get("TRANSFORMERS_OFFLINE") == said
 
 
-def test_the_kernel_ends_a_trainer_that_is_out_of_memory_and_not_ray_a_worker_of_it() -> None:
-    name = "RAY_memory_monitor_refresh_ms"
-
-    def said(template: Object) -> list[str]:
-        return [e["value"] for e in template["spec"]["containers"][0]["env"] if e["name"] == name]
-
-    head, worker = head_and_worker(job())
-    assert said(head) == said(worker) == ["0"]
-    head, worker = head_and_worker(job(podTemplate={"env": {name: "250"}}))
-    assert (said(head), said(worker)) == (["0"], ["250"]), "who wants it may have it"
-    head, worker = head_and_worker(job(), OperatorConfig.model_validate({"gpu": gpu_flavour({"env": {name: "99"}})}))
-    assert said(head) == said(worker) == ["99"], "and so may the chart"
-    spec = RolloutPoolSpec.model_validate(load("rolloutpool")[1])
-    action = Action(Act.CREATE, "RayService", "p", params={"revision": "r"})
-    assert name not in str(rayservice.ray_service(OperatorConfig(), META, spec, BASE, action))
-
-
 def test_a_volume_called_cache_is_where_models_and_what_is_compiled_stay() -> None:
     head, worker = head_and_worker(job(podTemplate={"volumes": [{"name": "cache", "persistentVolumeClaim": "models"}]}))
     for container in worker["spec"]["containers"] + worker["spec"]["initContainers"]:
