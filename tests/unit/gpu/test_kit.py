@@ -21,7 +21,7 @@ from gpu.attempt import NAMESPACE
 from gpu.notes import Notes
 from gpu.table import table
 from gpu.training import BESIDE, KINDS, specification
-from unit.trainer.test_driver import FAKE
+from unit.trainer.driver_run import FAKE
 
 ROOT = Path(__file__).parents[3]
 

@@ -16,8 +16,8 @@ from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import page
 from flywheel_jobs.trainer.page import PAUSE, RoundPage
 from flywheel_store.memory import MemoryBucket
-from unit.trainer.test_driver import run
-from unit.trainer.test_driver import store as store  # a fixture
+from unit.trainer.driver_run import run
+from unit.trainer.driver_run import store as store  # a fixture
 
 JOB = Owner(kind="RLJob", namespace="n", name="job", uid="uid-1")
 CURVE = [CurvePoint(step=n, reward=n / 10) for n in range(1, 5)]

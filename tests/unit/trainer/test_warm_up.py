@@ -22,8 +22,8 @@ from flywheel_api.results import DatasetResult, Split, Track, WarmUpResult
 from flywheel_api.rljob import AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec, WarmUpSpec
 from flywheel_api.verl.warm_up import warm_up_settings
 from flywheel_jobs.trainer import warm_up
-from unit.trainer.test_driver import FAKE, LATER, OWNER, commit, manifest, record, run, training
-from unit.trainer.test_driver import store as store
+from unit.trainer.driver_run import FAKE, LATER, OWNER, commit, manifest, record, run, training
+from unit.trainer.driver_run import store as store
 
 MADE_OF = {"stage": "Train", "model": "m", "spec.seed": "s", "spec.warmUp": "w", "spec.algorithm": "a"}
 CONTENT = content_key(MADE_OF)
