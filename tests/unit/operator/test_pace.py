@@ -28,7 +28,7 @@ async def test_what_a_look_wrote_wakes_the_owner_only() -> None:
     woken: list[str] = []
 
     class Queue(WorkQueue):
-        def add(self, key: Key, delay: float = 0.0) -> None:
+        def add(self, key: Key, delay: float = 0.0, changed: bool = False) -> None:
             woken.append(key.name)
 
     async def nothing(key: Key) -> None: ...
