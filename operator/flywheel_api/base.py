@@ -204,29 +204,26 @@ def config_with_rules(*rules: tuple[str, str]) -> ConfigDict:
     )
 
 
-def unchanged(paths: Sequence[str]) -> str:
+def unchanged(paths: Sequence[str], maps_of_anything: Sequence[str] = ()) -> str:
     """CEL: these fields are as they were, or absent as they were.
 
+    CEL declares no map whose values have no type: it is reached through `dyn`, which is asked at run time what it has.
     Spelled out: the server's cost estimate of `self.?x == oldSelf.?x` is unbounded.
     """
 
+    def field(root: str, path: str) -> str:
+        parent, _, name = f"{root}.{path}".rpartition(".")
+        return f"dyn({parent}).{name}" if path in maps_of_anything else f"{parent}.{name}"
+
     def there(root: str, path: str) -> str:
         parts = path.split(".")
-        return " && ".join(f"has({root}.{'.'.join(parts[:n])})" for n in range(1, len(parts) + 1))
+        return " && ".join(f"has({field(root, '.'.join(parts[:n]))})" for n in range(1, len(parts) + 1))
 
     def same(path: str) -> str:
         new, old = there("self", path), there("oldSelf", path)
-        return f"(({new}) ? ({old}) && self.{path} == oldSelf.{path} : !({old}))"
+        return f"(({new}) ? ({old}) && {field('self', path)} == {field('oldSelf', path)} : !({old}))"
 
-    return " && ".join(same(path) for path in paths)
-
-
-def only_these_change(paths: Sequence[str], rest: Sequence[str]) -> str:
-    """CEL: nothing has changed, or some of `paths` have and `rest` have not.
-
-    For objects with a field that CEL cannot see (a map of anything): changed alone it is noticed by the first half.
-    """
-    return f"self == oldSelf || (!({unchanged(paths)}) && {unchanged(rest)})"
+    return " && ".join(same(path) for path in (*paths, *maps_of_anything))
 
 
 def secret_value(text: str) -> str:

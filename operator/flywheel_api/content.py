@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from flywheel_api.canonical import canonical_json, digest_of
+from flywheel_api.common import Dialect
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, WARM_UP_STAGE, Stage
@@ -172,15 +173,17 @@ def read(wire: Mapping[str, Any], path: str) -> Any:
 
 
 def _player(spec: FlywheelRoundSpec, role: Role) -> dict[str, Any] | None:
-    """Who plays a role: the model's name, how it is asked, and the engine of the round's own pool."""
+    """Who plays a role: the model's name, how it is sampled and spoken to, and the engine of the round's own pool."""
     own: Endpoint | None = next((e for e in spec.endpoints if e.role is role), None)
     if own is None and role is not Role.POLICY:
         own = next((e for e in spec.endpoints if e.role is Role.TEACHER), None)
     if own is None:
         return None
     engine = written(own.pool.engine) if own.pool is not None else None
-    asked = {"model": own.model, "poolRef": own.pool_ref, "sampling": written(own.sampling), "engine": engine}
-    return asked | ({"extraBody": own.extra_body} if own.extra_body else {})
+    player = {"model": own.model, "poolRef": own.pool_ref, "sampling": written(own.sampling), "engine": engine}
+    if own.dialect is not Dialect.AUTO:
+        player["dialect"] = own.dialect.value
+    return player | ({"extraBody": own.extra_body} if own.extra_body else {})
 
 
 def _digest(value: Any) -> str:

@@ -1,7 +1,6 @@
 """Checks an RLJob's `overrides` against verl's own keys before any GPU starts.
 
-The keys are in `verl_keys.json`, generated from the verl that the trainer images carry
-(`flywheel_jobs.trainer.verl_keys`). Pure.
+Pure: the keys are a value of `flywheel_api.verl_keys`.
 """
 
 from __future__ import annotations
@@ -10,13 +9,11 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib import resources
 from itertools import islice
 from typing import Any
 
 from flywheel_api.stages import ROLLOUTS_ENV, SIGNALS_ENV
+from flywheel_api.verl_keys import KEYS
 
 RESERVED: dict[str, str] = {
     "actor_rollout_ref.model.path": "set spec.model",
@@ -101,28 +98,6 @@ _WORDS = {
 }
 
 
-@dataclass(frozen=True)
-class VerlKeys:
-    """What a verl version accepts: keys of its YAML, fields of its dataclasses beyond those, and open maps."""
-
-    version: str
-    keys: dict[str, str]
-    addable: dict[str, str]
-    open: tuple[str, ...]
-
-    def is_open(self, key: str) -> bool:
-        """Whether a key lies below a map that takes anything."""
-        maps = (*self.open, *(k for k, kind in self.addable.items() if kind == "dict"))
-        return any(key.startswith(prefix + ".") for prefix in maps)
-
-
-@cache
-def verl_keys() -> VerlKeys:
-    """The keys that this version of Flywheel was built against."""
-    raw = json.loads((resources.files("flywheel_api") / "verl_keys.json").read_text(encoding="utf-8"))
-    return VerlKeys(raw["verl"], raw["keys"], raw["addable"], tuple(raw["open"]))
-
-
 def check_overrides(overrides: Mapping[str, Any], limit: int = 3) -> list[str]:
     """One sentence for each of the first `limit` overrides that verl would not take; empty when all are fine.
 
@@ -182,25 +157,24 @@ def _reserved(key: str, value: Any) -> str | None:
 
 
 def _unknown(key: str, value: Any) -> str | None:
-    known = verl_keys()
-    kind = known.keys.get(key) or known.addable.get(key)
+    kind = KEYS.keys.get(key) or KEYS.addable.get(key)
     if kind is not None:
         return _check_type(key, value, kind)
-    if known.is_open(key):
+    if KEYS.is_open(key):
         return None
-    if any(k.startswith(key + ".") for k in known.keys):
+    if any(k.startswith(key + ".") for k in KEYS.keys):
         return f"overrides: {key} is a group of verl settings: give its keys one by one, such as {_first_below(key)}"
-    every = known.keys.keys() | known.addable.keys()
+    every = KEYS.keys.keys() | KEYS.addable.keys()
     near = _same_leaf(key) or difflib.get_close_matches(key, every, n=1, cutoff=0.6)
     hint = f"; did you mean {near[0]}?" if near else ""
-    return f"overrides: verl {known.version} has no key {key}{hint}"
+    return f"overrides: verl {KEYS.version} has no key {key}{hint}"
 
 
 def _references(key: str, value: Any) -> str | None:
     """verl's configuration reads `${key}` as the value of another key, whatever it is written in."""
     for text in _texts(value):
         named = _REFERENCE.findall(text)
-        if len(named) != text.count("${") or any(name not in verl_keys().keys for name in named):
+        if len(named) != text.count("${") or any(name not in KEYS.keys for name in named):
             return (
                 f"overrides: {key} holds {text!r}: verl reads ${{...}} as a reference to another of its keys, and this "
                 "names none; write the value itself"
@@ -226,11 +200,11 @@ def _check_type(key: str, value: Any, kind: str) -> str | None:
 
 
 def _first_below(group: str) -> str:
-    return min(k for k in verl_keys().keys if k.startswith(group + "."))
+    return min(k for k in KEYS.keys if k.startswith(group + "."))
 
 
 def _same_leaf(key: str) -> list[str]:
     """A key of the same last word: people forget the path more often than the word."""
     leaf = key.rpartition(".")[2]
-    same = [k for k in verl_keys().keys if k.rpartition(".")[2] == leaf]
+    same = [k for k in KEYS.keys if k.rpartition(".")[2] == leaf]
     return sorted(same, key=lambda k: (not k.startswith("actor_rollout_ref."), len(k)))[:1]

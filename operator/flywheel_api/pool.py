@@ -14,6 +14,7 @@ from flywheel_api.base import (
     ModelRef,
     Name,
     StatusModel,
+    Timestamp,
     config_with_rules,
 )
 from flywheel_api.causes import Cause
@@ -125,5 +126,8 @@ class RolloutPoolStatus(GpuAccount):
         default=None,
         description="When the current revision began to start; startupTimeout counts from here, or from the last byte "
         "of its model.",
+    )
+    queued_since: Timestamp | None = Field(
+        default=None, description="Since when somebody holds the servers back, such as a queue or a quota."
     )
     progress: Message | None = Field(default=None, description="What is going on, in words.")

@@ -233,6 +233,10 @@ def _from_round(round_spec: FlywheelRoundSpec, track: Track, preset: dict[str, A
     if own.checkpoint is not None:
         fields["checkpoint"] = own.checkpoint
     fields["retries"] = own.retries or RetriesSpec()
+    if own.stall_after is not None:
+        fields["stall_after"] = own.stall_after
+    if own.startup_timeout is not None:
+        fields["startup_timeout"] = own.startup_timeout
     if training.nodes is not None:
         fields["nodes"] = training.nodes
     if training.gpus_per_node is not None:

@@ -16,7 +16,7 @@ from flywheel_api.base import (
     ModelRef,
     config_with_rules,
     is_none,
-    only_these_change,
+    unchanged,
 )
 from flywheel_api.bounds import (
     ClipHigh,
@@ -335,10 +335,10 @@ _WARM_UP_UNEVEN = (
     "warmUp.conversationsPerStep must be at least nodes times gpusPerNode: each GPU takes its share of an update"
 )
 _WARM_UP_WHOLE = "warmUp trains whole weights and writes them for RL: leave out lora, or warmUp"
-_SHAPE = ("podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock")
-_CONTENT = (
+MAY_CHANGE = ("podTemplate", "headTemplate", "retries", "stallAfter", "startupTimeout", "wallClock", "tracking")
+FIXED = (
     "model", "data", "warmUp", "store", "algorithm", "reward", "agentLoop", "nodes", "gpusPerNode",
-    "rolloutTensorParallel", "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse", "tracking",
+    "rolloutTensorParallel", "checkpoint", "lora", "publish", "onCollapse", "seed", "reuse",
 )  # fmt: skip
 
 
@@ -441,9 +441,9 @@ class RLJobSpec(ApiModel):
                     "message": HEAD_ON_CPU,
                 },
                 {
-                    "rule": only_these_change(_SHAPE, _CONTENT),
-                    "message": "what an RLJob trains cannot be changed (only podTemplate, headTemplate, retries, "
-                    "stallAfter, startupTimeout and wallClock can): apply a new one under another name",
+                    "rule": unchanged(FIXED, ("overrides",)),
+                    "message": f"what an RLJob trains cannot be changed (only {', '.join(MAY_CHANGE[:-1])} and "
+                    f"{MAY_CHANGE[-1]} can): apply a new one under another name",
                 },
             ]
         },

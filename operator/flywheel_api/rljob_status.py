@@ -73,6 +73,9 @@ class RLJobStatus(GpuAccount):
     starting_since: Timestamp | None = Field(
         default=None, description="Since when its pods may start; startupTimeout counts from here. Absent while queued."
     )
+    queued_since: Timestamp | None = Field(
+        default=None, description="Since when somebody holds the current attempt back, such as a queue or a quota."
+    )
     running_since: Timestamp | None = Field(
         default=None, description="Since when the current attempt runs; stallAfter counts from here."
     )

@@ -16,7 +16,6 @@ from flywheel_api.base import (
     HeaderValue,
     Name,
     config_with_rules,
-    only_these_change,
     unchanged,
 )
 from flywheel_api.bounds import (
@@ -38,6 +37,7 @@ from flywheel_api.bounds import (
 from flywheel_api.common import Dialect, Reuse, ReuseField, Role, SecretKeyRef, StoreRef
 from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 from flywheel_api.pool import PoolTemplate
+from flywheel_api.results import Track
 from flywheel_api.rljob import (
     AdvantageNormalisation,
     Algorithm,
@@ -203,9 +203,9 @@ class Endpoint(ApiModel):
         ("!has(self.url) || has(self.model)", "an endpoint with a url needs model: the name sent in requests"),
         _PLAYED,
         (
-            f"{unchanged(('sampling', 'model', 'poolRef', 'pool.engine', 'extraBody'))} "
+            f"{unchanged(('sampling', 'model', 'dialect', 'poolRef', 'pool.engine', 'extraBody'))} "
             "&& has(self.url) == has(oldSelf.url) && has(self.pool) == has(oldSelf.pool)",
-            "an endpoint's model, sampling, extraBody, poolRef and engine cannot be changed once applied: "
+            "an endpoint's model, sampling, dialect, extraBody, poolRef and engine cannot be changed once applied: "
             "apply a new round under another name",
         ),
     )
@@ -287,11 +287,25 @@ class TrackTraining(ApiModel):
         default=None, description="Replaces the preset's checkpoint policy as a whole."
     )
     retries: RetriesSpec | None = Field(default=None, description="Replaces the default of 3 retries.")
+    stall_after: Duration | None = Field(
+        default=None,
+        description="An attempt that moves no step and no bytes for so long is retried; unset takes the preset's.",
+    )
+    startup_timeout: Duration | None = Field(
+        default=None,
+        description="How long an attempt may take to get its pods running; unset takes the preset's.",
+    )
     overrides: Annotated[dict[str, Any], Field(max_length=256)] = Field(
         default_factory=dict,
         json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
         description="Any verl key, dotted; unknown keys are refused before a GPU starts.",
     )
+
+
+FIXED_IN_TRAINING = (
+    "preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse", "warmUp",
+)  # fmt: skip
+FIXED_IN_A_TRACK = ("algorithm", "checkpoint", "formatBonus")
 
 
 class WarmUp(StrEnum):
@@ -357,17 +371,12 @@ class TrainingSpec(ApiModel):
             "formatBonus is for answers of the reasoning track: leave it out of training.agentic",
         ),
         (
-            only_these_change(
-                ("podTemplate", "headTemplate", "reasoning.retries", "agentic.retries"),
-                (
-                    *("preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse", "warmUp"),
-                    "tracking",
-                    *("reasoning.algorithm", "reasoning.checkpoint", "agentic.algorithm", "agentic.checkpoint"),
-                    *("reasoning.formatBonus", "agentic.formatBonus"),
-                ),
+            unchanged(
+                (*FIXED_IN_TRAINING, *(f"{t.value}.{name}" for t in Track for name in FIXED_IN_A_TRACK)),
+                [f"{t.value}.overrides" for t in Track],
             ),
-            "what is trained cannot be changed once applied (podTemplate, headTemplate and retries can): "
-            "apply a new round under another name",
+            "what is trained cannot be changed once applied (podTemplate, headTemplate, tracking, and a track's "
+            "retries, stallAfter and startupTimeout can): apply a new round under another name",
         ),
     )
 
@@ -401,8 +410,9 @@ _INPUTS = (
     "export",
 )
 _MAY_CHANGE = (
-    "only budget, suspend, base.hub, jobTemplate, training's podTemplate, headTemplate and retries, and an endpoint's "
-    "url, apiKey, headers, timeout, concurrency, requestsPerMinute and the shape of its pool can"
+    "only budget, suspend, base.hub, jobTemplate, training's podTemplate, headTemplate, tracking, retries, stallAfter "
+    "and startupTimeout, and an endpoint's url, apiKey, headers, timeout, concurrency, requestsPerMinute and the shape "
+    "of its pool can"
 )
 
 

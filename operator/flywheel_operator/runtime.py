@@ -17,7 +17,7 @@ from flywheel_operator.ports.cache import WATCHED, CachedKube, ReadCache
 from flywheel_operator.ports.errors import PortError
 from flywheel_operator.ports.kinds import KubeApi, Object, Resource
 from flywheel_operator.ports.kube import Kube
-from flywheel_operator.queue import Key, WorkQueue
+from flywheel_operator.queue import Key, NotBefore, WorkQueue
 from flywheel_operator.reconcile import Reconciler
 from flywheel_operator.settings import OperatorConfig
 from flywheel_operator.subjects import subjects
@@ -32,13 +32,13 @@ def build_queue(kube: KubeApi, connect: Connect, config: OperatorConfig) -> Work
     """A queue whose handler reconciles, counted and timed."""
     reconcile = Reconciler(kube, subjects(kube, connect, config), ended=metrics.count)
 
-    async def handle(key: Key) -> float | None:
+    async def handle(key: Key) -> float | NotBefore | None:
         started = time.perf_counter()
         outcome = "error"
         try:
-            delay = await reconcile(key)
+            answer = await reconcile(key)
             outcome = "ok"
-            return delay
+            return answer
         finally:
             metrics.RECONCILES.labels(key.kind, outcome).inc()
             metrics.SECONDS.labels(key.kind).observe(time.perf_counter() - started)

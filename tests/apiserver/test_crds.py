@@ -177,11 +177,17 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "a verl key": (ROUND, put("training", "agentic", "overrides", to={"a.b": 1}), "apply a new round"),
     "a track less": (ROUND, drop("agentic"), "apply a new round under another name"),
     "a gate less": (ROUND, put("evaluation", "suites", 0, "gate", to={}), "apply a new round under another name"),
+    "a verl key beside what may change": (
+        ROUND,
+        lambda body: body["spec"]["training"].update(agentic={"overrides": {"a.b": 1}, "retries": {"limit": 9}}),
+        "what is trained cannot be changed once applied",
+    ),
+    "another dialect": (ROUND, put("endpoints", 0, "dialect", to="Tools"), "model, sampling, dialect, poolRef"),
     "more nodes": (ROUND, put("training", "nodes", to=2), "apply a new round under another name"),
     "a longer training": (
         ROUND,
         put("training", "reasoning", "algorithm", to={"epochs": 2}),
-        "podTemplate, headTemplate and retries can",
+        "retries, stallAfter and startupTimeout can",
     ),
     "another teacher": (ROUND, put("endpoints", 0, "model", to="other"), "apply a new round under another name"),
     "hotter sampling": (ROUND, put("endpoints", 1, "sampling", "temperature", to="0.1"), "apply a new round"),
@@ -206,10 +212,22 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "no reuse": (ROUND, put("reuse", to="Never"), "apply a new round under another name"),
     "a longer run": (JOB, put("algorithm", "epochs", to=2), "what an RLJob trains cannot be changed"),
     "a job's verl key": (JOB, put("overrides", to={"a.b": 2}), "what an RLJob trains cannot be changed"),
+    "a job's verl key beside what may change": (
+        JOB,
+        lambda body: body["spec"].update(
+            overrides={"a.b": 2}, retries={"limit": 7}, podTemplate={"nodeSelector": {"a": "b"}}
+        ),
+        "what an RLJob trains cannot be changed",
+    ),
+    "a job's verl key inside a value beside what may change": (
+        JOB,
+        lambda body: body["spec"].update(overrides={"trainer.logger": ["console", "file"]}, wallClock="9h"),
+        "what an RLJob trains cannot be changed",
+    ),
     "adapters of a round": (
         ROUND,
         put("training", "lora", to={"rank": 8}),
-        "podTemplate, headTemplate and retries can",
+        "retries, stallAfter and startupTimeout can",
     ),
     "a job's adapters": (JOB, put("lora", to={"rank": 8}), "what an RLJob trains cannot be changed"),
     "a job's single turn": (JOB, drop("agentLoop"), "add agentLoop.domains"),
@@ -246,6 +264,12 @@ MENDS: dict[str, tuple[str, Edit]] = {
     "memory of trainings": (ROUND, put("training", "podTemplate", to={"resources": {"limits": {"memory": "24Gi"}}})),
     "retries of a training": (ROUND, put("training", "agentic", "retries", to={"limit": 9})),
     "headers": (ROUND, put("endpoints", 0, "headers", to={"X-Title": "flywheel"})),
+    "time-outs of a training": (
+        ROUND,
+        put("training", "reasoning", to={"stallAfter": "2h", "startupTimeout": "3h"}),
+    ),
+    "the tracker of a round": (ROUND, put("training", "tracking", to={"type": "MLflow", "url": "http://mlflow:5000"})),
+    "the tracker of a job": (JOB, put("tracking", to={"type": "MLflow", "url": "http://mlflow:5000"})),
     "address and key": (
         ROUND,
         lambda body: body["spec"]["endpoints"][0].update(url="http://other/v1", apiKey={"secretName": "k", "key": "k"}),

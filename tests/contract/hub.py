@@ -104,7 +104,7 @@ def sha(data: bytes) -> str:
 class WritableHub(Mirror):
     """A hub that takes repositories, large files and commits, as the library for it sends them."""
 
-    files: dict[str, bytes] = field(default_factory=dict)  # type: ignore[assignment]
+    files: dict[str, bytes] = field(default_factory=dict)
     exists: bool = False
     private: bool = True
     role: str = "write"

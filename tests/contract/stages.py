@@ -17,7 +17,7 @@ from flywheel_api import artifacts, content
 from flywheel_api.artifacts import Failure, FileEntry, Manifest, Owner
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import Result, RolloutsResult, TrainingResult
-from flywheel_api.round import FlywheelRoundSpec, Role
+from flywheel_api.round import FlywheelRoundSpec, ReasoningSpec, Role
 from flywheel_api.stages import STAGE_CONFIG_ENV, TRAIN_STAGE, ResolvedEndpoint, Stage, StageConfig
 from flywheel_jobs.harness.attempt import Attempt, end
 from flywheel_jobs.harness.context import OutputFile, StageContext, store_file
@@ -25,6 +25,7 @@ from flywheel_jobs.harness.runner import run_stage
 from flywheel_jobs.stages.main import STAGES
 from flywheel_jobs.storage.datasets import read_jsonl
 from flywheel_jobs.storage.store import Store
+from flywheel_operator.ports.store_fake import FakeStore
 from flywheel_store.store import parse_manifest
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +46,13 @@ def round_spec(**overrides: Any) -> FlywheelRoundSpec:
         "seed": 7,
     }
     return FlywheelRoundSpec.model_validate({**base, **overrides})
+
+
+def reasoning() -> ReasoningSpec:
+    """The reasoning track of `round_spec`."""
+    found = round_spec().reasoning
+    assert found is not None
+    return found
 
 
 def config(
@@ -143,6 +151,14 @@ def manifest_of(store: Store, config: StageConfig) -> Manifest:
     data = store.get_bytes(key)
     assert data is not None, f"nothing is committed under {key}"
     return parse_manifest(data, key)
+
+
+def stored(manifest: Manifest) -> FakeStore:
+    """The operator's store, in which every blob of a manifest lies, in its size."""
+    store = FakeStore()
+    for entry in manifest.files:
+        store.put(artifacts.blob_key(entry.sha256), b"x" * entry.size)
+    return store
 
 
 def records(store: Store, manifest: Manifest, path: str) -> list[dict[str, Any]]:

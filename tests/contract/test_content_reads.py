@@ -7,6 +7,7 @@ import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -182,7 +183,7 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         second.until(Stage.PACKAGE)
         run_whole(make(reasoning=None, **BOTH_TRACKS))
         run_whole(make())
-        wanted = {**stages.round_spec().reasoning.dump(), "difficulty": {"prompts": 120, "waves": 1}}
+        wanted = {**stages.reasoning().dump(), "difficulty": {"prompts": 120, "waves": 1}}
         make(reasoning=wanted).until(Stage.MEASURE_REASONING)  # too few are found, so that others are asked for
         bring_own_files(make).run(Stage.PREPARE)
         bring_a_model(make).run(Stage.IMPORT_MODEL)
@@ -239,7 +240,12 @@ def test_the_sources_are_what_prepare_fetches(monkeypatch: pytest.MonkeyPatch) -
     context = StageContext(stages.config(Stage.PREPARE, spec, "http://unused/v1", {}), store)
     fetched: list[str] = []
     real = store.fetch
-    monkeypatch.setattr(store, "fetch", lambda key, path: fetched.append(key) or real(key, path))
+
+    def fetch(key: str, path: Path) -> Any:
+        fetched.append(key)
+        return real(key, path)
+
+    monkeypatch.setattr(store, "fetch", fetch)
     assert asyncio.run(run_stage(context, STAGES[Stage.PREPARE]))
     sources = [key for key in fetched if key.startswith("s3://")]
     assert sorted(sources) == sorted(content.sources_of(spec)) and len(sources) == 3

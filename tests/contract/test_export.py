@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import os
@@ -14,6 +15,7 @@ import pytest
 import yaml
 
 from contract import stages
+from contract.stages import stored
 from flywheel_api.artifacts import FileEntry, Manifest, Owner
 from flywheel_api.content import content_key
 from flywheel_api.results import (
@@ -30,7 +32,7 @@ from flywheel_api.results import (
     Verdict,
     VerdictResult,
 )
-from flywheel_api.round import ClaimTarget, ExportSpec
+from flywheel_api.round import ClaimTarget, ExportSpec, FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import Stage, StageConfig
 from flywheel_jobs.core.errors import StoreUnavailable, ValidationFailure
 from flywheel_jobs.exports import targets
@@ -38,7 +40,10 @@ from flywheel_jobs.exports.targets import Prefix, Volume
 from flywheel_jobs.stages import export
 from flywheel_jobs.storage.models import imported
 from flywheel_jobs.storage.store import Store
+from flywheel_operator.observe.attempts import verify
+from flywheel_operator.plan import results
 from flywheel_store.memory import MemoryBucket
+from unit.operator.world import World, story
 
 TO = "s3://flywheel/published/support-r1"
 
@@ -170,6 +175,19 @@ def test_a_promoted_model_becomes_a_directory_with_a_card() -> None:
         assert digest in text
     known = json.loads(there["flywheel.json"])
     assert (known["model"], known["base"], known["licence"]) == (campaign.model, campaign.base, "apache-2.0")
+
+
+def test_the_operator_takes_what_the_stage_wrote() -> None:
+    campaign = Campaign()
+    result, config = campaign.run(), campaign.config()
+    manifest = stages.manifest_of(campaign.store, config)
+    found, problem = asyncio.run(verify(stored(manifest), manifest.canonical(), config.content_key, Stage.EXPORT))
+    assert problem is None and found == manifest
+    done = StageStatus(name=Stage.EXPORT, state=StageState.SUCCEEDED)
+    taken = results.taken_over(done, manifest, FlywheelRoundStatus(), "")
+    assert taken == {"exported": result.uri}
+    fake, _ = story(Stage.EXPORT, World(), {})
+    assert type(fake) is type(result)
 
 
 def test_what_was_exported_can_be_the_base_of_a_round() -> None:

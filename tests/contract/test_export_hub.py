@@ -198,4 +198,4 @@ def test_a_token_that_only_reads_stops_before_anything_is_spent(hub: dict[str, A
         config = stages.config(Stage.PREPARE, spec, "http://unused", {})
         for look in (prepare.run, prepare.again):
             with pytest.raises(ValidationFailure, match=says):
-                asyncio.run(look(StageContext(config, Campaign().store)))  # type: ignore[arg-type]
+                asyncio.run(look(StageContext(config, Campaign().store)))

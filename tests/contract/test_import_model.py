@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from contract import stages
 from contract.hub import COMMIT, REPO, Mirror, mirror, sha
+from contract.stages import stored
 from flywheel_api.common import ModelStatus
 from flywheel_api.results import ImportedResult
 from flywheel_api.round import FlywheelRoundStatus, HubSpec, StageState, StageStatus
@@ -22,6 +24,7 @@ from flywheel_jobs.stages import import_model
 from flywheel_jobs.storage.hub import PIECE, HubClient
 from flywheel_jobs.storage.models import fetch_model
 from flywheel_jobs.storage.store import Store
+from flywheel_operator.observe.attempts import verify
 from flywheel_operator.plan import results
 from flywheel_store.memory import MemoryBucket
 from flywheel_store.traffic import MOVED
@@ -95,8 +98,13 @@ def test_the_operator_takes_what_the_stage_wrote() -> None:
     with mirror(FILES) as hub:
         found = config(hub)
         result = bring(store, found)
+    manifest = stages.manifest_of(store, found)
+    verified, problem = asyncio.run(
+        verify(stored(manifest), manifest.canonical(), found.content_key, Stage.IMPORT_MODEL)
+    )
+    assert problem is None and verified == manifest
     done = StageStatus(name=Stage.IMPORT_MODEL, state=StageState.SUCCEEDED)
-    taken = results.taken_over(done, stages.manifest_of(store, found), FlywheelRoundStatus(), "")
+    taken = results.taken_over(done, manifest, FlywheelRoundStatus(), "")
     assert taken == {"base_model": ModelStatus(uri=f"hf://{REPO}@{COMMIT}", digest=result.model)}
     fake, _ = story(Stage.IMPORT_MODEL, World(), {})
     assert type(fake) is type(result)
@@ -121,7 +129,7 @@ def test_an_attempt_that_was_cut_goes_on(monkeypatch: pytest.MonkeyPatch) -> Non
     store = Store(MemoryBucket())
     monkeypatch.setattr(import_model, "PARALLEL_FILES", 1)
     with mirror(FILES) as hub:
-        move, done = import_model._move, []
+        move, done = import_model._move, list[str]()
 
         def once(ctx: Any, origin: Any, listing: Any, file: Any) -> Any:
             if len(done) == 3:

@@ -338,7 +338,7 @@ def test_token_budget_stops_the_stage(minio: S3Server, endpoint: Endpoint, prefi
 
 def test_too_few_rows_says_what_to_change(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     training = {"reasoning": {"algorithm": {"promptsPerStep": 96}}}
-    few = {**stages.round_spec().reasoning.dump(), "difficulty": {"prompts": 8, "waves": 1}}
+    few = {**stages.reasoning().dump(), "difficulty": {"prompts": 8, "waves": 1}}
     round_ = make(minio, prefix, endpoint, training=training, reasoning=few)
     round_.until(Stage.MEASURE_REASONING)
     code, failure = stages.refused_here(round_.config(Stage.PACKAGE), round_.store)

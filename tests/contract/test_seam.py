@@ -7,10 +7,15 @@ from typing import Any
 
 import pytest
 
-from flywheel_api.artifacts import Manifest, blob_key
+from contract import stages
+from contract.models import agentic_policy, policy, serving
+from contract.rounds import BOTH_TRACKS, Round
+from contract.stages import stored
+from flywheel_api.artifacts import Manifest
 from flywheel_api.results import (
     EvaluationResult,
     PackageResult,
+    PreparedResult,
     ReportResult,
     Split,
     Track,
@@ -20,23 +25,16 @@ from flywheel_api.results import (
 )
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
 from flywheel_api.stages import TRAIN_STAGE, Stage
+from flywheel_jobs.storage.store import Store
 from flywheel_operator.model import Meta
 from flywheel_operator.observe.attempts import verify
 from flywheel_operator.plan import content, graph, results
-from flywheel_operator.ports.store_fake import FakeStore
+from flywheel_store.memory import MemoryBucket
 from unit.operator.world import World, story
 
 Manifests = dict[Stage, Manifest]
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 META = Meta("r1", "n", "u1", 1)
-
-
-def stored(manifest: Manifest) -> FakeStore:
-    """A store in which every blob of a manifest lies, in its size."""
-    store = FakeStore()
-    for entry in manifest.files:
-        store.put(blob_key(entry.sha256), b"x" * entry.size)
-    return store
 
 
 async def test_what_every_real_stage_commits_is_verified(manifests: Manifests) -> None:
@@ -53,10 +51,39 @@ async def test_a_manifest_of_another_content_or_stage_is_refused(manifests: Mani
     assert other_key is not None and other_stage is not None
 
 
+def after(stage: Stage, manifests: Manifests, status: FlywheelRoundStatus) -> FlywheelRoundStatus:
+    """The round's status once the operator has taken a stage's result over."""
+    done = StageStatus(name=stage, state=StageState.SUCCEEDED)
+    return status.model_copy(update=results.taken_over(done, manifests[stage], status, "s3://b/model"))
+
+
+def test_the_operator_takes_endpoints_and_domains_from_a_real_prepare() -> None:
+    with serving(extra=(agentic_policy(0.5), policy)) as endpoint:
+        round_ = Round(Store(MemoryBucket()), endpoint, stages.round_spec(**BOTH_TRACKS))
+        prepared = round_.run(Stage.PREPARE, handshake=True).result
+    assert isinstance(prepared, PreparedResult) and prepared.endpoints and prepared.domains
+    status = after(Stage.PREPARE, round_.done, FlywheelRoundStatus())
+    assert [(e.role, e.model) for e in status.endpoints] == [(e.role, e.model) for e in prepared.endpoints]
+    assert status.domains == prepared.domains
+
+
+def test_the_operator_takes_the_scores_of_the_base_before_there_is_a_candidate(manifests: Manifests) -> None:
+    base = manifests[Stage.EVALUATE_BASE].result
+    assert isinstance(base, EvaluationResult)
+    status = after(Stage.EVALUATE_BASE, manifests, FlywheelRoundStatus())
+    assert [s.suite for s in status.scores] == [s.name for s in base.suites] and len(status.scores) == 2
+    for shown, found in zip(status.scores, base.suites, strict=True):
+        assert shown.base is not None and float(shown.base) == pytest.approx(found.score, abs=0.001)
+        assert shown.base_interval and shown.candidate is None and shown.gain is None
+    assert status.score == f"{base.suites[0].score * 100:.1f} →"
+    both = after(Stage.EVALUATE_CANDIDATE, manifests, status)
+    assert all(s.base and s.base_interval and s.candidate and s.candidate_interval for s in both.scores)
+
+
 def test_the_operator_takes_scores_verdict_model_and_report_from_real_manifests(manifests: Manifests) -> None:
     status = FlywheelRoundStatus()
     for stage in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE, Stage.GATE, Stage.REPORT):
-        status = status.model_copy(update=results.taken_over(stage, manifests[stage], status, "s3://b/model"))
+        status = after(stage, manifests, status)
     verdict, evaluated = manifests[Stage.GATE].result, manifests[Stage.EVALUATE_CANDIDATE].result
     report, base = manifests[Stage.REPORT].result, manifests[Stage.EVALUATE_BASE].result
     assert isinstance(verdict, VerdictResult) and isinstance(evaluated, EvaluationResult)
@@ -85,11 +112,11 @@ def test_the_operator_sums_up_counts_tokens_and_steps(manifests: Manifests) -> N
         assert fields["counts"].in_ == str(manifest.counts.in_), stage
     trained = [manifests[stage].result for stage in graph.TRAININGS]
     steps = sum(t.step for t in trained if isinstance(t, TrainingResult))
-    stages = {s: StageStatus(name=s, state=StageState.SUCCEEDED) for s in manifests}
-    assert results.spent(stages, manifests, NOW - NOW).startswith(f"{steps} steps")
+    timeline = {s: StageStatus(name=s, state=StageState.SUCCEEDED) for s in manifests}
+    assert results.spent(timeline, manifests, NOW - NOW).startswith(f"{steps} steps")
 
 
-# import and export have tests of their own, which ask for their kind of result
+# import, export and the trainings have tests of their own, which feed the operator with what they wrote
 OTHERS = (Stage.PREFLIGHT, Stage.IMPORT_MODEL, Stage.EXPORT, *graph.POOLS, *graph.TRAININGS)
 
 

@@ -38,7 +38,7 @@ def manifest(files: list[FileEntry], result: Result | None = None, **more: objec
         files=files,
         counts=Counts(in_=1, out=1),
         created_at="2026-01-01T00:00:00Z",
-        **more,  # type: ignore[arg-type]
+        **more,
     )
 
 

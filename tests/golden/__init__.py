@@ -43,7 +43,7 @@ def load(name: str) -> tuple[Meta, Object]:
 
 def pool_objects(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec) -> list[Object]:
     """A pool's RayService and Service."""
-    rev = rayservice.revision(config, spec, spec.model)
+    rev = rayservice.revision(config, spec, spec.model or "")
     seen = PoolSeen(digest=spec.model, wanted=rev)
     actions = [
         Action(Act.CREATE, "RayService", f"{meta.name}-{rev}", params={"revision": rev}),

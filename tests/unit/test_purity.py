@@ -1,4 +1,7 @@
-"""plan and render know no clock and open nothing: contracts see imports, this sees calls, and both find a breach."""
+"""plan, render and all that they may call know no clock and open nothing.
+
+Contracts see imports, this sees calls, and both find a breach.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 OPERATOR = ROOT / "operator" / "flywheel_operator"
 PURE = [*sorted((OPERATOR / "plan").glob("*.py")), *sorted((OPERATOR / "render").glob("*.py"))]
-PURE += [path for path in [OPERATOR / "model.py"] if path.exists()]
+PURE += [OPERATOR / "model.py"]
+API = ROOT / "operator" / "flywheel_api"
+GENERATORS = {"crd", "generate", "reference", "troubleshooting"}  # write files; nothing else imports them
+READ_AT_IMPORT = {"verl_keys"}  # a value is made of a file while the module is imported, never by a call
+PURE += [path for path in sorted(API.rglob("*.py")) if path.stem not in GENERATORS | READ_AT_IMPORT]
 CLOCKS = {"now", "utcnow", "today"}  # of datetime and date; `self.now` is a value that was handed in
 FILES = {"open", "read_text", "read_bytes", "write_text", "write_bytes", "mkdir", "touch", "unlink", "iterdir", "glob"}
 BUILTINS = {"open", "print", "input", "eval", "exec", "compile", "__import__", "breakpoint"}
@@ -44,9 +51,41 @@ def _impure(node: ast.AST, dates: set[str]) -> bool:
     return False
 
 
+def _calls_impure(source: str) -> list[str]:
+    """The same in functions only: what is done once, while the module is imported, is left out."""
+    functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    return [
+        found for node in ast.walk(ast.parse(source)) if isinstance(node, functions)
+        for found in impurities(ast.unparse(node))
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("path", PURE, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_plan_and_render_call_no_clock_and_open_nothing(path: Path) -> None:
     assert impurities(path.read_text()) == []
+
+
+@pytest.mark.parametrize("name", sorted(READ_AT_IMPORT))
+def test_what_is_read_at_import_is_read_by_no_call(name: str) -> None:
+    source = (API / f"{name}.py").read_text()
+    assert impurities(source) and not _calls_impure(source)
+
+
+def test_a_file_that_a_call_reads_is_told_from_one_that_is_read_at_import() -> None:
+    read = "(resources.files('flywheel_api') / 'verl_keys.json').read_text()"
+    assert _calls_impure(f"@cache\ndef verl_keys():\n    return {read}") and not _calls_impure(f"KEYS = {read}")
+
+
+def test_nothing_that_is_pure_imports_a_generator() -> None:
+    names = {f"flywheel_api.{name}" for name in GENERATORS}
+    for path in [*PURE, *(API / f"{name}.py" for name in READ_AT_IMPORT)]:
+        imported = {
+            f"{node.module}.{alias.name}" if node.module == "flywheel_api" else str(node.module)
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert not imported & names, path
 
 
 @pytest.mark.parametrize(
@@ -64,6 +103,7 @@ def test_plan_and_render_call_no_clock_and_open_nothing(path: Path) -> None:
         "import os\nhome = os.environ['HOME']",
         "json = __import__('json')",
         "print('planned')",
+        "def keys():\n    return json.loads((resources.files('flywheel_api') / 'verl_keys.json').read_text())",
     ],
 )
 def test_a_clock_or_a_file_is_found(breach: str) -> None:

@@ -131,7 +131,7 @@ def failed_first(
         return rate >= 1.0, abs(rate - WANTED_RATE), -len(seed.task.right.calls), seed.id
 
     def taken(left: Sequence[Seed], limit: int) -> list[Seed]:
-        groups = (lambda s: s.task.domain, lambda s: s.task.case.get("seed"), lambda s: s.task.kind)
+        groups = (lambda s: s.task.domain, lambda s: s.task.world_seed, lambda s: s.task.kind)
         persona = (lambda s: s.lineage.persona_id,)
         return balance.choose([left], limit, legal_share, lambda s: s.task.legal, groups, persona)
 

@@ -14,11 +14,10 @@ def facts_of(record: Problem | Task) -> str:
     An item of unknown form shares its facts with nobody.
     """
     if isinstance(record, Problem):
-        typed = record.typed or {}
-        values = typed.get("values")
-        if isinstance(values, list):
-            return content_digest(typed.get("family"), sorted(values, key=repr))
-        return content_digest(typed) if typed else record.content
+        if record.drawn is not None:
+            family, values = record.drawn
+            return content_digest(family, sorted(values, key=repr))
+        return content_digest(record.typed) if record.typed else record.content
     return near_task(record)  # the same case in other words is the same fact
 
 

@@ -98,7 +98,7 @@ def summary(step: int, found: Step) -> CurvePoint:
 
 def formed(trajectory: Trajectory) -> float:
     """1 where what was written has the form that is asked for: an answer of the truth's kind, or calls that parse."""
-    return trajectory.details.get("formed", float(trajectory.closed != MALFORMED))
+    return float(trajectory.closed != MALFORMED) if trajectory.formed is None else trajectory.formed
 
 
 def _distinct(trajectories: Sequence[Trajectory]) -> float | None:

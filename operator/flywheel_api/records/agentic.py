@@ -142,6 +142,11 @@ class Task(Record):
         return content_digest(*(said.get(name) for name in ("package", "case", "messages", "user")))
 
     @property
+    def world_seed(self) -> object:
+        """What the world of its case is drawn by: tasks that share it play in one world."""
+        return self.case.get("seed")
+
+    @property
     def single_turn(self) -> bool:
         """One user message is enough."""
         return self.user.replies == 0

@@ -42,6 +42,13 @@ class Problem(Record):
     band: Band | None = Field(default=None, description="How hard it is for the policy.")
 
     @property
+    def drawn(self) -> tuple[object, list[Any]] | None:
+        """Family and values of the exact form; None where it has none with values."""
+        typed = self.typed or {}
+        values = typed.get("values")
+        return (typed.get("family"), values) if isinstance(values, list) else None
+
+    @property
     def content(self) -> str:
         """Digest of what is asked and of its answer."""
         return content_digest(self.messages(), self.answer)

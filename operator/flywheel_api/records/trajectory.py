@@ -51,6 +51,11 @@ class Trajectory(Record):
         return self.score is None
 
     @property
+    def formed(self) -> float | None:
+        """Whether what was written has the form that is asked for, where the reward has looked: 1 or 0."""
+        return self.details.get("formed")
+
+    @property
     def success(self) -> bool:
         """Whether it earned the whole reward."""
         return self.score is not None and self.score >= 1.0

@@ -185,7 +185,7 @@ def pool_run(pool: Object, status: RolloutPoolStatus) -> Run:
     stalled = _is_true(status.conditions, ConditionType.STALLED)
     if fresh and stalled and reason is Reason.FAILED:
         return Run(child, RunState.ENDED, ended=Ended(status.cause or Cause.APP, "PoolFailed", text))
-    state = RunState.QUEUED if fresh and status.phase == "Queued" else RunState.STARTING
+    state = RunState.QUEUED if fresh and status.queued_since is not None else RunState.STARTING
     return Run(child, state, text, stalled, reason)
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
+from pydantic import ValidationError
+
 from flywheel_api.artifacts import checkpoint_key, checkpoints_prefix, result_prefix
+from flywheel_api.base import StatusModel
 from flywheel_api.capacity.memory import checkpoint
 from flywheel_api.capacity.shape import Shape
 from flywheel_api.capacity.training import adapters_of
@@ -186,11 +189,21 @@ async def _checkpoint_of_others(context: Context, store: ObjectStore, meta: Meta
     return ReusedFrom(kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt, step=max(steps))
 
 
+class _Claim(StatusModel):
+    """What another RLJob trains: that much is read of one that another release wrote, too."""
+
+    content_key: str | None = None
+    finished_at: str | None = None
+
+
 async def _twin(context: Context, meta: Meta, key: str) -> str | None:
     """An RLJob that trains the same content right now: two would write each other's checkpoints."""
     for other in await context.kube.list(RLJOBS, meta.namespace):
-        status = other.get("status") or {}
-        same = status.get("contentKey") == key and not status.get("finishedAt")
+        try:
+            claim = _Claim.model_validate(other.get("status") or {})
+        except ValidationError:
+            continue
+        same = claim.content_key == key and claim.finished_at is None
         if same and other["metadata"]["uid"] != meta.uid and "deletionTimestamp" not in other["metadata"]:
             return str(other["metadata"]["name"])
     return None

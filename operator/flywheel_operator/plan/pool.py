@@ -103,7 +103,7 @@ class _Planner:
         """What is served goes on being served; only a new spec that cannot be served makes the pool unready."""
         self.conditions.missing(problem, self.seen.store_problem)
         if self.status.endpoint is not None and self.status.observed_generation == self.meta.generation:
-            return self._answer({}, requeue=self.times.preflight)
+            return self._answer({"queued_since": self.status.queued_since}, requeue=self.times.preflight)
         if self.status.endpoint is not None:
             text = f"still serving the former revision; {problem.message}"
             self.conditions.blocked(problem.reason, text)
@@ -119,7 +119,7 @@ class _Planner:
         refusal = self.conditions.refusal(self.seen.refused)
         if refusal.queued if refusal else self._kept_out():
             text = refusal.message if refusal else self.status.progress or ""
-            return self._transition("Queued", Reason.QUEUED, text, {"started_at": None, "child": None}, (create,))
+            return self._transition("Queued", Reason.QUEUED, text, self._held_back() | {"child": None}, (create,))
         text, since = f"RayService {name} is starting", self.status.started_at
         changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name)}
         if refusal is None or since is None or self.status.observed_generation != self.meta.generation:
@@ -132,7 +132,7 @@ class _Planner:
 
     def _kept_out(self) -> bool:
         """Whether a quota kept the RayService out at the last look, which may have been another operator's."""
-        return self.status.phase == "Queued" and self.status.child is None
+        return self.status.queued_since is not None and self.status.child is None
 
     def _not_created(self, ended: Ended, create: Action) -> Plan[RolloutPoolStatus]:
         """Failed for whoever waits for it, and tried on: a pool of a person's own has nobody who replaces it."""
@@ -162,15 +162,21 @@ class _Planner:
 
     def _for_a_moment(self, text: str) -> str:
         """What a start says where `text` holds for a moment only: what it said before, if it was starting then."""
-        return self.status.progress or text if self.status.phase == "Starting" else text
+        on_its_way = find_condition(self.status.conditions, ConditionType.RECONCILING)
+        was_starting = on_its_way is not None and on_its_way.status == "True" and self.status.queued_since is None
+        return self.status.progress or text if was_starting else text
 
     def _queued(self, wanted: Revision) -> Plan[RolloutPoolStatus]:
         """Somebody else decides when it starts: no clock runs until then."""
         text = wanted.run.text or "the servers are held back"
         if wanted.run.refused:
-            return self._not_serving(wanted, "Queued", Reason.POD_REFUSED, text, {"started_at": None})
-        changes: Changes = {"started_at": None, "child": self._ref(wanted)}
+            return self._not_serving(wanted, "Queued", Reason.POD_REFUSED, text, self._held_back())
+        changes = self._held_back() | {"child": self._ref(wanted)}
         return self._transition("Queued", wanted.run.reason, text, changes)
+
+    def _held_back(self) -> Changes:
+        """Its start-up clock does not run."""
+        return {"started_at": None, "queued_since": self.status.queued_since or format_time(self.now)}
 
     def _failed(self, wanted: Revision | None, ended: Ended) -> Plan[RolloutPoolStatus]:
         text = f"{ended.reason}: {ended.message}"
@@ -254,8 +260,9 @@ class _Planner:
             "conditions": self.conditions.result(),
             "replicas": self.seen.pods,
             "cause": None,
+            "queued_since": None,
             "selector": f"{LABEL_POOL}={self.meta.name}{servers}",
         } | budget.held(self.status, self.seen.gpus, self.now)
         status = self.status.model_copy(update=fixed | changes)
         again = REFUSED_AGAIN if refused else requeue
-        return Plan(status, actions, tuple(self.notes), again, more=bool(actions) or status.phase != self.status.phase)
+        return Plan(status, actions, tuple(self.notes), again, more=bool(actions))

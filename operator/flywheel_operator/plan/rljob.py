@@ -158,7 +158,7 @@ class _Planner:
             running_since=_time(status.running_since),
             awaited_since=_time(status.awaited_since),
             refusal=self.conditions.refusal(self.seen.refused),
-            queued=status.phase == "Queued",  # also where this look was told of no refusal: it is tried again
+            queued=status.queued_since is not None,  # also where this look was told of no refusal: it is tried again
             seen=Ended(**dict(status.disruption)) if status.disruption else None,
         )
         startup = parse_duration(self.spec.startup_timeout)
@@ -187,21 +187,20 @@ class _Planner:
 
     def _missing(self, queued: bool) -> Plan[RLJobStatus]:
         """The RayJob is not there: made (again), whether nothing was tried yet, or a quota kept it out until now."""
-        changes: Changes = {"phase": "Starting", "starting_since": self.status.starting_since or format_time(self.now)}
+        changes = self._starts()
         if queued:
             text = self.seen.refused.message if self.seen.refused else self.status.progress or ""
             self.conditions.working(Reason.QUEUED, text)
-            changes = {"phase": "Queued", "starting_since": None, "progress": text[:1024]}
+            changes = self._held_back() | {"progress": text[:1024]}
         return self._answer(changes, (self._create(self.status.attempt),), self.times.poll)
 
     def _queued(self, run: Run) -> Plan[RLJobStatus]:
         """Somebody else decides when it runs. Its clocks begin anew afterwards."""
-        return self._waits(run, self._stopped() | {"phase": "Queued", "starting_since": None, "eta": None})
+        return self._waits(run, self._stopped() | self._held_back() | {"eta": None})
 
     def _starting(self, run: Run) -> Plan[RLJobStatus]:
-        since = self.status.starting_since or format_time(self.now)
-        changes: Changes = {"phase": "Starting", "starting_since": since}
-        if attempt.begins(run, parse_time(since), self.now, self.times.poll):
+        changes = self._starts()
+        if attempt.begins(run, parse_time(str(changes["starting_since"])), self.now, self.times.poll):
             return self._answer(changes | {"child": self._ref(run)}, requeue=self.times.poll)
         return self._waits(run, changes)
 
@@ -223,6 +222,7 @@ class _Planner:
             "phase": "Running",
             "child": self._ref(run),
             "awaited_since": None,
+            "queued_since": None,
             "starting_since": self.status.starting_since or format_time(self.now),
             "running_since": self.status.running_since or format_time(self.now),
         }
@@ -322,7 +322,17 @@ class _Planner:
     # ---- small parts ----------------------------------------------------------------------------------------------
     def _stopped(self) -> Changes:
         """Nothing runs: the clocks of an attempt stop."""
-        return dict.fromkeys(("running_since", "awaited_since"))
+        return dict.fromkeys(("running_since", "awaited_since", "queued_since"))
+
+    def _starts(self) -> Changes:
+        """Its pods may start."""
+        since = self.status.starting_since or format_time(self.now)
+        return {"phase": "Starting", "starting_since": since, "queued_since": None}
+
+    def _held_back(self) -> Changes:
+        """Its start-up clock does not run."""
+        since = self.status.queued_since or format_time(self.now)
+        return {"phase": "Queued", "starting_since": None, "queued_since": since}
 
     def _name(self, number: int) -> str:
         return child_name(self.meta.name, self.meta.uid, TRAIN_STAGE, number)
@@ -361,7 +371,11 @@ class _Planner:
         )
         status = self.status.model_copy(update=fixed | changes)
         again = REFUSED_AGAIN if refused else requeue
-        return Plan(status, actions, tuple(self.notes), again, more=status.phase != self.status.phase)
+        return Plan(status, actions, tuple(self.notes), again, more=self._ended(status))
+
+    def _ended(self, status: RLJobStatus) -> bool:
+        """Whether an attempt or the job has: something may follow at once. A begin, and words, let nothing follow."""
+        return is_open(self.status) > is_open(status) or status.finished_at != self.status.finished_at
 
 
 def _time(text: str | None) -> datetime | None:

@@ -201,7 +201,8 @@ def _outdated(live: Training | None, wanted: Training | None) -> bool:
 
 def _shape(training: Training) -> dict[str, object]:
     """What a round may change of a live RLJob; all else of it is as it was made, whatever this release would make."""
-    return {name: getattr(training.spec, name) for name in ("pod_template", "head_template", "retries")}
+    may_change = ("pod_template", "head_template", "retries", "stall_after", "startup_timeout", "tracking")
+    return {name: getattr(training.spec, name) for name in may_change}
 
 
 def _with_child(status: StageStatus, run: Run, **changes: object) -> StageStatus:

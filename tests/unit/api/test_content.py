@@ -9,7 +9,7 @@ import yaml
 
 from flywheel_api import content
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round import FlywheelRoundSpec, Role
 from flywheel_api.schema import structural_schema
 from flywheel_api.stages import PIPELINE, Runs, Stage
 from unit.operator.world import ROUND
@@ -43,6 +43,7 @@ def test_every_stage_names_what_it_reads_and_that_exists(stage: Stage) -> None:
         {"suspend": True},
         {"training": {"preset": "smollm2-135m-cpu", "podTemplate": {"nodeSelector": {"a": "b"}}}},
         {"training": {"preset": "smollm2-135m-cpu", "agentic": {"retries": {"limit": 9}}}},
+        {"training": {"preset": "smollm2-135m-cpu", "reasoning": {"stallAfter": "2h", "startupTimeout": "3h"}}},
         {
             "endpoints": [
                 {"role": "Teacher", "url": "http://other/v1", "model": "standin", "concurrency": 3, "timeout": "5m"},
@@ -50,7 +51,7 @@ def test_every_stage_names_what_it_reads_and_that_exists(stage: Stage) -> None:
             ]
         },
     ],
-    ids=["campaign", "budget", "suspend", "pods", "retries", "addresses"],
+    ids=["campaign", "budget", "suspend", "pods", "retries", "time-outs", "addresses"],
 )
 def test_where_and_how_often_it_runs_is_not_part_of_a_result(stage: Stage, change: dict[str, Any]) -> None:
     assert key(stage, **change) == key(stage)
@@ -72,6 +73,14 @@ def test_who_plays_the_roles_is(stage: Stage) -> None:
         {"role": "Policy", "pool": {"gpusPerReplica": 0, "engine": {"maxModelLen": 99}}},
     ]
     assert key(stage, endpoints=players) != key(stage)
+
+
+@pytest.mark.parametrize("stage", [s for s in JOBS if Role.TEACHER in content.ROLES.get(s, ())])
+def test_how_tool_results_are_written_is_where_somebody_says_it(stage: Stage) -> None:
+    teacher, policy = SPEC["endpoints"]
+    assert key(stage, endpoints=[teacher | {"dialect": "Auto"}, policy]) == key(stage)
+    written = {key(stage, endpoints=[teacher | {"dialect": way}, policy]) for way in ("Text", "Tools", "UserTurns")}
+    assert len({*written, key(stage)}) == 4
 
 
 def test_a_file_behind_an_address_is_known_by_its_version() -> None:

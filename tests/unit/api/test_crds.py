@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from functools import cache
 from pathlib import Path
@@ -13,7 +13,10 @@ from typing import Annotated, Any
 import pytest
 import yaml
 from pydantic import BaseModel, Field
+from pydantic.alias_generators import to_camel
 
+from flywheel_api import rljob
+from flywheel_api.base import ApiModel
 from flywheel_api.causes import Cause, ExitCode
 from flywheel_api.conditions import Reason
 from flywheel_api.crd import crd, crd_yaml
@@ -24,7 +27,7 @@ from flywheel_api.reasons import CHAPTERS, QUIET
 from flywheel_api.resources import KINDS, Kind
 from flywheel_api.results import GateOutcome, Split, Track, Verdict
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round import FIXED_IN_A_TRACK, FIXED_IN_TRAINING, FlywheelRoundSpec, TrackTraining, TrainingSpec
 from flywheel_api.round_status import StageState
 from flywheel_api.schema import SchemaError, structural_schema
 from flywheel_api.troubleshooting import write_troubleshooting
@@ -234,3 +237,18 @@ def test_kustomize_knows_every_field_that_names_an_object() -> None:
             if node.get("type") == "string" and naming.fullmatch(field):
                 found.add((kind.kind, path.replace("[]", "").replace(".", "/")))
     assert known == found
+
+
+@pytest.mark.parametrize(
+    ("model", "fixed", "may_change"),
+    [
+        (RLJobSpec, (*rljob.FIXED, "overrides"), rljob.MAY_CHANGE),
+        (TrainingSpec, FIXED_IN_TRAINING, ("podTemplate", "headTemplate", "tracking", *Track)),
+        (TrackTraining, (*FIXED_IN_A_TRACK, "overrides"), ("retries", "stallAfter", "startupTimeout")),
+    ],
+)
+def test_every_field_of_a_training_is_fixed_or_may_be_changed(
+    model: type[ApiModel], fixed: Sequence[str], may_change: Sequence[str]
+) -> None:
+    """A field that is in neither list could be changed without anybody having decided so."""
+    assert sorted([*fixed, *may_change]) == sorted(to_camel(name) for name in model.model_fields)

@@ -110,6 +110,14 @@ def test_the_8b_preset_has_the_papers_numbers() -> None:
     )
 
 
+def test_a_round_says_how_long_a_training_may_stand_still_and_take_to_start() -> None:
+    spec = round_spec(preset="smollm2-135m-cpu", agentic={"stallAfter": "2h", "startupTimeout": "3h"})
+    job = training_spec(spec, Track.AGENTIC, DIGEST, DIGEST, DIGEST)
+    assert (job.stall_after, job.startup_timeout) == ("2h", "3h")
+    other = training_spec(spec, Track.REASONING, DIGEST, DIGEST, DIGEST)
+    assert (other.stall_after, other.startup_timeout) == ("15m", "15m"), "the preset's"
+
+
 def test_a_round_overrides_single_fields_of_a_preset() -> None:
     spec = round_spec(
         preset="smollm2-135m-cpu", agentic={"algorithm": {"maxSteps": 3}, "overrides": {"trainer.balance_batch": False}}

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from flywheel_api.content import ROLES
-from flywheel_api.overrides import verl_keys
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec, Role
 from flywheel_api.sampling import NEUTRAL, ONE_BY_ONE
 from flywheel_api.stages import ResolvedEndpoint, Stage
 from flywheel_api.verl.settings import RunPaths, settings
+from flywheel_api.verl_keys import KEYS
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.samples import OPEN
 from flywheel_jobs.endpoints.wire import Reply
@@ -55,7 +55,7 @@ def test_every_stage_samples_the_policy_alike_and_as_training_does(example: str)
     spec = RLJobSpec.model_validate({"model": "hf://a/b", "data": {"train": ["sha256:" + "a" * 64]}, "reward": {}})
     trained = settings(spec, paths, "job", "team")
     rollout = "actor_rollout_ref.rollout"
-    known = {name.removeprefix(f"{rollout}.") for name in verl_keys().keys if name.startswith(f"{rollout}.")}
+    known = {name.removeprefix(f"{rollout}.") for name in KEYS.keys if name.startswith(f"{rollout}.")}
     for name, value in said[0].items():
         if name in known:
             assert trained[f"{rollout}.{name}"] == value, name

@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -131,20 +132,48 @@ def test_gpus_that_are_held_and_those_that_work() -> None:
     cache = ReadCache()
     stages = [{"name": "EvaluateBase", "state": "Running"}, {"name": "EvaluateCandidate", "state": "Pending"}]
     put(cache, "FlywheelRound", "r1", {}, {"stages": stages})
-    serving = {"phase": "Running", "heldGpus": 2}
+    serving = {"phase": "Running", "endpoint": "http://x/v1", "heldGpus": 2}
     mine = {"flywheel.dev/owner-uid": "r1"}
     put(cache, "RolloutPool", "asked", {}, serving, **mine, **{"flywheel.dev/stage": "serve-base"})
     put(cache, "RolloutPool", "idle", {}, serving, **mine, **{"flywheel.dev/stage": "serve-candidate"})
-    put(cache, "RolloutPool", "loading", {}, serving | {"phase": "Starting"})
+    put(cache, "RolloutPool", "loading", {}, {"phase": "Starting", "heldGpus": 2})
     put(cache, "RolloutPool", "own", {}, serving)
     shape = {"nodes": 2, "gpusPerNode": 8}
-    put(cache, "RLJob", "trains", shape, {"phase": "Running", "heldGpus": 16})
+    put(cache, "RLJob", "trains", shape, {"phase": "Running", "runningSince": "2026-11-23T12:00:00Z", "heldGpus": 16})
     put(cache, "RLJob", "starts", shape, {"phase": "Starting", "heldGpus": 16})
     put(cache, "RLJob", "waits", shape, {"phase": "Queued"})
     found = figures(cache)["flywheel_gpus"]
     assert {(dict(k)["kind"], dict(k)["state"]): v for k, v in found.items()} == {
         ("RolloutPool", "held"): 8, ("RolloutPool", "busy"): 4, ("RLJob", "held"): 32, ("RLJob", "busy"): 16,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        ("FlywheelRound", {"usage": {"gpuHours": "many"}}),
+        ("FlywheelRound", {"usage": {"tokens": [{"tokens": "3"}]}}),
+        ("FlywheelRound", {"startedAt": "yesterday"}),
+        ("FlywheelRound", {"stages": ["Prepare"]}),
+        ("RolloutPool", {"conditions": [{"status": "True"}]}),
+        ("RolloutPool", {"heldGpus": "two"}),
+        ("RLJob", {"attempt": "first"}),
+        ("RLJob", "running"),
+    ],
+)
+async def test_an_object_that_cannot_be_read_costs_its_own_figures_only(kind: str, status: object) -> None:
+    world = World()
+    world.apply(ROUND)
+    world.holding.add("EvaluateBase")
+    await world.run(until="EvaluateBase")
+    cache = await cached(world, ReadCache())
+    before = figures(cache)
+    assert set(before["flywheel_unreadable_objects"].values()) == {0}
+    meta = {"name": "odd", "namespace": NS, "uid": "odd", "resourceVersion": "1"}
+    cache.put({"apiVersion": "flywheel.dev/v1alpha1", "kind": kind, "metadata": meta, "spec": {}, "status": status})
+    found = figures(cache)
+    assert found.pop("flywheel_unreadable_objects")[labels(kind=kind)] == 1
+    assert found == {name: family for name, family in before.items() if name != "flywheel_unreadable_objects"}
 
 
 async def test_every_end_of_an_attempt_is_counted_once() -> None:

@@ -10,9 +10,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from flywheel_operator.observe.pods import held
 from flywheel_operator.ports.errors import Retryable
+from unit.operator.test_bill import HOUR, Billed
 from unit.operator.world import NS, ROUND, World
 
+MINUTE = 60.0
+SEAMS = 2  # turns: a look comes up to one after servers or a training have begun, or ended
 KINDS = ["Job", "RolloutPool", "RLJob", "RayService", "RayJob", "Pod", "Service"]
 
 
@@ -95,28 +99,22 @@ def crash_at(world: World, numbers: set[int], after: bool) -> None:
         world.kube.before_write = hook
 
 
-@pytest.mark.timeout(900)
-@settings(max_examples=25, deadline=None)
-@example(crashes=set(), after=False, outages=set(), deletions=[(20, "RolloutPool", 0)])
-@example(crashes={1, 36, 69, 103, 39, 12, 78, 47, 19, 52, 29, 30}, after=False,
-         outages={0, 33, 36, 46, 16, 49, 51, 19, 57, 25}, deletions=[(37, "RolloutPool", 0)])  # fmt: skip
-@example(crashes=set(), after=True, outages={57, 14}, deletions=[(0, "Job", 0), (20, "RolloutPool", 0)])
-@given(
+Deletions = list[tuple[int, str, int]]
+Children = Counter[tuple[str, str]]
+WALKS = given(
     crashes=st.sets(st.integers(1, 120), max_size=12),
     after=st.booleans(),
     outages=st.sets(st.integers(0, 60), max_size=10),
     deletions=st.lists(st.tuples(st.integers(0, 60), st.sampled_from(KINDS), st.integers(0, 30)), max_size=6),
 )
-async def test_random_walks_end_well(
-    crashes: set[int], after: bool, outages: set[int], deletions: list[tuple[int, str, int]]
-) -> None:
-    """Anything of any kind may be deleted in any state: the same model, the same bill, no child twice."""
-    world = World()
-    world.apply(ROUND)
+
+
+async def walk(world: World, crashes: set[int], after: bool, outages: set[int], deletions: Deletions) -> Children:
+    """A round while the operator dies, the store is away and children vanish. What went before a look saw it."""
     crash_at(world, crashes, after)
     lived: dict[str, int] = {}
-    made, unseen = set[tuple[str, str]](), Counter[tuple[str, str]]()
-    for turn in range(250):
+    made, unseen = set[tuple[str, str]](), Children()
+    for turn in range(500):
         world.store.broken = turn in outages
         for when, kind, which in deletions:
             there = world.of_kind(kind)
@@ -136,6 +134,11 @@ async def test_random_walks_end_well(
         world.tick()
         if world.status().get("finishedAt") and len(world.kube.log) == before:
             break
+    return unseen
+
+
+def ended_well(world: World, crashes: set[int], unseen: Children) -> None:
+    """Promoted with the model that was evaluated, what was committed paid once, and no child twice."""
     status = world.status()
     assert status["verdict"] == "Promoted", status.get("progress")
     assert {s["state"] for s in status["stages"] if s["name"] not in ("ImportModel", "Export")} == {"Succeeded"}
@@ -146,6 +149,52 @@ async def test_random_walks_end_well(
         assert times <= 1 + len(crashes) + unseen[child], child
     attempts = sum(s["attempt"] for s in status["stages"] if s["name"] != "Preflight")
     assert len([name for kind, name in children_of(world) if kind in ("Job", "RolloutPool", "RLJob")]) <= attempts
+
+
+@pytest.mark.timeout(900)
+@settings(max_examples=25, deadline=None)
+@example(crashes=set(), after=False, outages=set(), deletions=[(20, "RolloutPool", 0)])
+@example(crashes={1, 36, 69, 103, 39, 12, 78, 47, 19, 52, 29, 30}, after=False,
+         outages={0, 33, 36, 46, 16, 49, 51, 19, 57, 25}, deletions=[(37, "RolloutPool", 0)])  # fmt: skip
+@example(crashes=set(), after=True, outages={57, 14}, deletions=[(0, "Job", 0), (20, "RolloutPool", 0)])
+@WALKS
+async def test_random_walks_end_well(crashes: set[int], after: bool, outages: set[int], deletions: Deletions) -> None:
+    """Anything of any kind may be deleted in any state: the same model, the same bill, no child twice."""
+    world = World()
+    world.apply(ROUND)
+    ended_well(world, crashes, await walk(world, crashes, after, outages, deletions))
+
+
+class Working(Billed):
+    """A billed world whose turns are minutes, and whose models are asked and trained for many of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.turn, self.most = 0, 0
+
+    def act(self) -> None:
+        self.turn += 1
+        self.holding = set() if self.turn % 12 == 0 else {"Train", "EvaluateBase", "EvaluateCandidate"}
+        super().act()
+
+    def tick(self, seconds: float = MINUTE) -> None:
+        self.most = max(self.most, held(self.of_kind("Pod"), "nvidia.com/gpu"))
+        super().tick(seconds)
+
+
+@pytest.mark.timeout(900)
+@settings(max_examples=12, deadline=None)
+@example(crashes=set(), after=False, outages=set(), deletions=[(23, "RLJob", 0), (35, "RayJob", 0)])
+@example(crashes=set(range(20, 32)), after=True, outages=set(range(20, 28)), deletions=[(24, "RLJob", 0)])
+@WALKS
+async def test_random_walks_on_gpus_are_billed_for_what_pods_held(
+    crashes: set[int], after: bool, outages: set[int], deletions: Deletions
+) -> None:
+    """The bill at the end is what an accountant of its own has seen, but for a turn of what no look has seen."""
+    world = Working()
+    ended_well(world, crashes, await walk(world, crashes, after, outages, deletions))
+    late = SEAMS + len(crashes) + len(outages) + len(deletions)
+    assert world.hours == pytest.approx(world.truth / HOUR, abs=late * world.most * MINUTE / HOUR), "lost, or twice"
 
 
 def check(world: World, lived: dict[str, int]) -> None:

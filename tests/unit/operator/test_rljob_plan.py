@@ -17,6 +17,7 @@ from flywheel_api.ends import End
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import OnCollapse, RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
+from flywheel_api.tracking import TrackingSpec
 from flywheel_operator.model import (
     Act,
     Child,
@@ -416,6 +417,9 @@ def test_the_pods_of_the_next_attempt_keep_away_from_the_node() -> None:
     assert "affinity" not in first["spec"]["rayClusterSpec"]["headGroupSpec"]["template"]["spec"]
 
 
+MLFLOW = TrackingSpec.model_validate({"type": "MLflow", "url": "http://mlflow:5000"})
+
+
 def test_a_change_of_what_a_release_would_make_is_no_change_of_shape() -> None:
     made = LONG.model_copy(update={"checkpoint": LONG.checkpoint.model_copy(update={"keep_last": 9})})
     assert not _outdated(Training(made, running=False), Training(LONG, running=False))
@@ -423,3 +427,6 @@ def test_a_change_of_what_a_release_would_make_is_no_change_of_shape() -> None:
     other = LONG.model_copy(update={"pod_template": template})
     assert _outdated(Training(other, running=False), Training(LONG, running=False))
     assert not _outdated(Training(other, running=True), Training(LONG, running=False))
+    for name, value in {"stall_after": "2h", "startup_timeout": "3h", "tracking": MLFLOW}.items():
+        mended = LONG.model_copy(update={name: value})
+        assert _outdated(Training(LONG, running=False), Training(mended, running=False)), name

@@ -40,7 +40,7 @@ class Woken(WorkQueue):
     def __init__(self) -> None:
         self.keys: dict[Key, None] = {}
 
-    def add(self, key: Key, delay: float = 0.0) -> None:
+    def add(self, key: Key, delay: float = 0.0, changed: bool = False) -> None:
         if delay < AT_ONCE:
             self.keys[key] = None
 
@@ -68,7 +68,7 @@ class WiredWorld(World):
             for key in list(self.woken.keys)[:1]:
                 del self.woken.keys[key]
                 again = await self.reconcile(key)
-                self.woken.add(key, 60.0 if again is None else again)
+                self.woken.add(key, again if isinstance(again, float) else 60.0)
 
     async def play(self) -> None:
         """Job controller, kubelet and programs, a step at a time with the operator between, until nothing moves."""

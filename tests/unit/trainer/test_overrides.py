@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from flywheel_api.overrides import RESERVED, bare, check_overrides, verl_keys
+from flywheel_api.overrides import RESERVED, bare, check_overrides
 from flywheel_api.verl.values import refused_values
+from flywheel_api.verl_keys import KEYS
 
 ROLLOUT = "actor_rollout_ref.rollout"
 
@@ -93,7 +94,7 @@ def test_bad(key: str, value: Any, says: str) -> None:
 
 def test_no_key_that_takes_fractions_wants_an_integer() -> None:
     """verl writes 0 and 1 as defaults of numbers that need not be whole."""
-    whole = [key for key, kind in verl_keys().keys.items() if kind == "int"]
+    whole = [key for key, kind in KEYS.keys.items() if kind == "int"]
     below_one = [key for key in whole if list(refused_values({key: 2})) and not list(refused_values({key: 0.5}))]
     assert below_one == []
 
@@ -104,7 +105,7 @@ def test_one_message_for_each_in_order() -> None:
 
 
 def test_every_reserved_key_is_a_real_one() -> None:
-    known = verl_keys()
+    known = KEYS
     assert [k for k in RESERVED if k not in known.keys and k not in known.addable and not known.is_open(k)] == []
 
 

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from flywheel_api.common import DomainRef
-from flywheel_api.overrides import verl_keys
 from flywheel_api.records.prompt import AGENT_NAME
 from flywheel_api.rljob import (
     AgentLoopSpec,
@@ -31,6 +30,7 @@ from flywheel_api.verl.settings import (
     settings,
     worker_environment,
 )
+from flywheel_api.verl_keys import KEYS
 from flywheel_jobs.trainer.workspace import agent_loops_file
 
 DIGEST = "sha256:" + "a" * 64
@@ -116,7 +116,7 @@ OPTIM, CORRECTION, FILTER = f"{ACTOR}.optim", "algorithm.rollout_correction", "a
 )  # fmt: skip
 def test_each_brake_is_verls_own_key(algorithm: dict[str, Any], told: dict[str, Any]) -> None:
     got = overrides(spec(algorithm))
-    assert {key: got[key] for key in told} == told and set(told) <= set(verl_keys().keys)
+    assert {key: got[key] for key in told} == told and set(told) <= set(KEYS.keys)
 
 
 def test_brakes_that_are_off_are_not_told() -> None:
@@ -283,6 +283,6 @@ def test_what_the_driver_lives_on_comes_last() -> None:
 def test_every_key_is_verls(gpus: int, kind: Algorithm, agentic: bool, micro: int | None) -> None:
     loop = AgentLoopSpec(domains=[DomainRef(name="booking")]) if agentic else None
     s = spec({"type": kind, "micro_batch_size": micro, "kl_coefficient": "0.01"}, gpus_per_node=gpus, agent_loop=loop)
-    known = verl_keys()
+    known = KEYS
     unknown = [k for k in overrides(s) if k not in known.keys and k not in known.addable and not known.is_open(k)]
     assert unknown == []

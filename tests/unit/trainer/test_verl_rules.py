@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from flywheel_api.overrides import check_overrides, verl_keys
+from flywheel_api.overrides import check_overrides
 from flywheel_api.verl.rules import refusals
+from flywheel_api.verl_keys import KEYS
 from unit.trainer.verl_verdicts import VERDICTS, cases, make_model, spec, verdict
 
 RECORDED = json.loads(VERDICTS.read_text())
@@ -30,7 +31,7 @@ def test_what_verl_refuses_is_refused_before(entry: dict[str, Any]) -> None:
 
 def test_the_verdicts_are_those_of_the_cases_and_of_the_version_that_images_carry() -> None:
     assert [entry["case"] for entry in RECORDED["verdicts"]] == json.loads(json.dumps(cases()))
-    assert RECORDED["version"] == verl_keys().version
+    assert RECORDED["version"] == KEYS.version
     refused = [entry for entry in RECORDED["verdicts"] if entry["verl"]]
     assert len(refused) > 30 and len(RECORDED["verdicts"]) - len(refused) > 20, "both kinds are there"
 

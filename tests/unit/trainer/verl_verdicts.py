@@ -11,9 +11,9 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from flywheel_api.overrides import verl_keys
 from flywheel_api.rljob import AlgorithmSpec, DataSpec, RewardSpec, RLJobSpec
 from flywheel_api.verl.settings import RunPaths, settings
+from flywheel_api.verl_keys import KEYS
 
 VERDICTS = Path(__file__).with_name("verl_verdicts.json")
 DIGEST = "sha256:" + "a" * 64
@@ -126,4 +126,4 @@ if __name__ == "__main__":
     make_model()
     found = [{"case": case, "verl": verdict(case)} for case in cases()]
     lines = ",\n".join(json.dumps(entry) for entry in found)
-    VERDICTS.write_text(f'{{"version": "{verl_keys().version}", "verdicts": [\n{lines}\n]}}\n')
+    VERDICTS.write_text(f'{{"version": "{KEYS.version}", "verdicts": [\n{lines}\n]}}\n')
