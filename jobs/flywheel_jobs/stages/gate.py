@@ -51,7 +51,8 @@ async def run(ctx: StageContext) -> StageResult:
     trainings = {ctx.config.inputs[s]: result for s, result in made.items()}
     starved = uninformed(made, float(ctx.spec.training.informative_floor))
     sick = [f"{s}: its training looked like a collapse: {r.unhealthy}" for s, r in made.items() if r.unhealthy]
-    decision, reasons = verdict.decide(judged, lost, [*apart, *sick], starved)
+    unshown = verdict.blind(evaluation, old)
+    decision, reasons = verdict.decide(judged, lost, [*apart, *sick, *unshown], starved)
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
     result = VerdictResult(

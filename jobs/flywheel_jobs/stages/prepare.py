@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from fractions import Fraction
 
 from flywheel_api.common import BUILTIN_DOMAINS, DomainRef
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
@@ -18,8 +19,9 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.domains.checked import fetch_all
 from flywheel_jobs.domains.packages import Package
 from flywheel_jobs.evaluation import earlier, suites
-from flywheel_jobs.evaluation.strata import facts_of
-from flywheel_jobs.evaluation.verdict import too_few
+from flywheel_jobs.evaluation.scores import ItemScore
+from flywheel_jobs.evaluation.strata import facts_of, strata_of
+from flywheel_jobs.evaluation.verdict import blind, too_few
 from flywheel_jobs.exports.hub import may_write
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
@@ -71,6 +73,7 @@ async def run(ctx: StageContext) -> StageResult:
         endpoints=endpoints,
         domains=[p.pin for p in domains.values()],
         set_aside=dict(wrong),
+        note="; ".join(unshown(ctx, built)),
     )
     metrics = {"renamedIds": float(seeds.renamed + people.renamed), "repeatedPersonas": float(people.repeated)}
     return StageResult(result, files, counts=ctx.counts(len(kept), dropped), metrics=metrics)
@@ -105,6 +108,19 @@ def check_gates(ctx: StageContext, built: list[suites.Suite]) -> None:
     few = too_few(different, float(ctx.spec.evaluation.confidence))
     if few:
         raise ValidationFailure(f"suite {few}", reason="TooFewItems")
+
+
+def unshown(ctx: StageContext, built: list[suites.Suite]) -> list[str]:
+    """Which losses the suites could not show even of a model that was right on everything."""
+    evaluation = ctx.spec.evaluation
+    perfect = {
+        spec.name: {
+            item.content: ItemScore(Fraction(spec.repeats), spec.repeats, facts_of(item), strata_of(item))
+            for item in suite.items
+        }
+        for spec, suite in zip(evaluation.suites, built, strict=True)
+    }
+    return blind(evaluation, perfect)
 
 
 def load_personas(ctx: StageContext) -> Source[Persona]:

@@ -69,7 +69,8 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     ]
     if rest:
         shown.append(DropCount(reason="other", count=str(sum(d.count for d in rest))))
-    note = manifest.result.note[:512] if isinstance(manifest.result, MeasuredResult) else ""
+    result = manifest.result
+    note = result.note[:512] if isinstance(result, MeasuredResult | PreparedResult) else ""
     return {
         "note": note or None,
         "counts": StageCounts(
