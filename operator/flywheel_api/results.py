@@ -92,7 +92,6 @@ class PreparedResult(StatusModel):
     set_aside: Tally = Field(
         default_factory=dict, description="Wrong rows by source; they are in the file quarantine.jsonl."
     )
-    note: str = Field(default="", description="What the suites cannot show by their size, for people.")
 
     def suite(self, name: str) -> SuiteInfo | None:
         """What is known of a suite, if it was built."""

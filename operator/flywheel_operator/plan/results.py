@@ -69,8 +69,7 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     ]
     if rest:
         shown.append(DropCount(reason="other", count=str(sum(d.count for d in rest))))
-    result = manifest.result
-    note = result.note[:512] if isinstance(result, MeasuredResult | PreparedResult) else ""
+    note = manifest.result.note[:512] if isinstance(manifest.result, MeasuredResult) else ""
     return {
         "note": note or None,
         "counts": StageCounts(
