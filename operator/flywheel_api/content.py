@@ -59,7 +59,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "training.preset", "training.agentic.algorithm.temperature",
     ),
     Stage.PACKAGE: (
-        "seed", "reasoning?", "agentic?", "training.warmUp",
+        "seed", "reasoning?", "agentic?", "training.warmUp", "training.preset", "training.gpusPerNode",
         "training.reasoning.algorithm.promptsPerStep", "training.agentic.algorithm.promptsPerStep",
     ),
 }  # fmt: skip
