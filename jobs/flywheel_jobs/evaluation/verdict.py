@@ -216,6 +216,28 @@ def blind(evaluation: EvaluationSpec, base: Scores) -> list[str]:
     return said
 
 
+Drawn = Mapping[str, tuple[float | None, int | None]]
+"""Suite to the temperature and the longest answer that its samples were drawn with."""
+
+
+def drawn_alike(champion: Scores, then: Drawn, now: Drawn) -> tuple[Scores, list[str]]:
+    """The champion's scores of suites that were sampled as they are now, and a sentence for each other one.
+
+    Of an older round nothing is known; its scores stay.
+    """
+    alike, apart = Scores(), []
+    for suite, items in champion.items():
+        if None in then.get(suite, (None, None)) or suite not in now or then[suite] == now[suite]:
+            alike[suite] = items
+            continue
+        (warm, long), (warm_now, long_now) = then[suite], now[suite]
+        apart.append(
+            f"{suite}: not compared with the champion, which was sampled at temperature {warm:g} with at most {long} "
+            f"tokens an answer; this round's models were at {warm_now:g} with {long_now}"
+        )
+    return alike, apart
+
+
 def against_champion(
     suites: Sequence[SuiteSpec], champion: Scores, candidate: Scores, confidence: float
 ) -> tuple[list[ChampionGain], list[str]]:
