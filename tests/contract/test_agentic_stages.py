@@ -37,6 +37,7 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation.earlier import ITEMS_FILE
 from flywheel_jobs.harness.context import OutputFile, store_file
 from flywheel_jobs.reading.calls import render
+from flywheel_jobs.stages.gate import KEPT
 from flywheel_jobs.stages.seed_agentic import SPARE
 from flywheel_jobs.storage.store import Store
 from flywheel_standin import agentic as script
@@ -224,6 +225,7 @@ def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     verdict = evaluated(round_)
     suite, candidate = verdict.suites[0], round_.done[Stage.TRAIN_AGENTIC].digest
     assert (verdict.verdict, verdict.model, verdict.step) == (Verdict.PROMOTED, candidate, 6)
+    assert KEPT not in verdict.reasons
     assert suite.gate is GateOutcome.PASSED and suite.gain_interval[0] > 0
     promoted = promotion(round_)
     assert promoted is not None and (promoted.model_digest, promoted.model_step) == (candidate, 6)
@@ -293,6 +295,7 @@ def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:
     verdict = evaluated(round_)
     assert verdict.verdict is Verdict.HELD
     assert "gain over the base" in verdict.reasons[0] and "below 0.1" in verdict.reasons[0]
+    assert verdict.reasons[-1] == KEPT, "what its data is good for"
     assert any("lost, it could be chance: more items or repeats would show it" in r for r in verdict.reasons)
     assert promotion(round_) is None
 

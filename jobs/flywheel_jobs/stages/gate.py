@@ -29,6 +29,10 @@ from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model, read_records
 
 EVALUATIONS = (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)
+KEPT = (
+    "what the round made is kept: a round of equal data with another training takes its stages over, and an RLJob can "
+    "train on its data sets (status.stages); as base.round it is refused, so that its rollouts seed no later round"
+)
 TRAININGS = (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
 
 
@@ -63,6 +67,8 @@ async def run(ctx: StageContext) -> StageResult:
     row = earlier.row_of(ctx.config.owner.name, model, candidate, asked)
     apart += [*differs, *unread, *earlier.not_asked(before, row)]
     decision, reasons = verdict.decide(judged, lost, [*apart, *sick, *unshown], starved)
+    if decision is Verdict.HELD:
+        reasons.append(KEPT)
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
     result = VerdictResult(
