@@ -5,6 +5,8 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import lru_cache
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from flywheel_jobs.evaluation.scores import ItemScore, Scores
 from flywheel_jobs.evaluation.strata import facts_of, strata_of
 from flywheel_jobs.evaluation.suites import Suite
 from flywheel_jobs.evaluation.verdict import blind, decide, fallen, judge
+from flywheel_jobs.harness.context import StageContext
 from flywheel_jobs.seeds import personas
+from flywheel_jobs.stages.prepare import unshown
 from flywheel_jobs.storage.store import Store
 from flywheel_store.memory import MemoryBucket
 from unit.agentic.world import shelf
@@ -98,6 +102,16 @@ def test_losses_that_a_suite_is_too_small_for_are_named() -> None:
     assert "outcome refund" in said(small, {"refund": 0.3, "": 0.9})
     assert "outcome" not in said(booking, {"refund": 0.3, "": 0.9})
     assert said(numeracy, perfect) == said(booking, {"": 0.0}) == "", "what was never right cannot be lost"
+
+
+def test_prepare_asks_as_if_the_base_were_right_on_everything() -> None:
+    evaluation = example("round.yaml")
+    once = [s.model_copy(update={"items": 16, "repeats": 1}) for s in evaluation.suites if s.name == "booking-heldout"]
+    for suite_specs, wanted in ((once, "outcome refund"), (evaluation.suites, "kind normal")):
+        spec = SimpleNamespace(evaluation=evaluation.model_copy(update={"suites": suite_specs}))
+        suites_built = [built(s.name, s.items or 0) for s in suite_specs]
+        (said,) = unshown(cast(StageContext, SimpleNamespace(spec=spec)), suites_built)
+        assert said.startswith("booking-heldout: were all of") and wanted in said
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["equal on each item", "each item moves by itself"])
