@@ -114,22 +114,22 @@ def test_prepare_asks_as_if_the_base_were_right_on_everything() -> None:
         assert said.startswith("booking-heldout: were all of") and wanted in said
 
 
-@pytest.mark.parametrize("apart", [False, True], ids=["equal on each item", "each item moves by itself"])
-def test_an_example_promotes_few_candidates_that_learnt_nothing(apart: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both suites of the example, from scores to verdict. A gate passes for nothing in at most 2.5 % of rounds.
+def test_an_example_promotes_few_candidates_that_learnt_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both suites of the example, from scores to verdict; in every second round each item moves by itself.
 
-    More than 20 of 400 happen once in 700 where that holds; where 8 % are promoted, 20 or fewer once in 80.
+    A gate passes for nothing in at most 2.5 % of rounds. More than 20 of 400 happen once in 700 where that holds; where
+    8 % are promoted, 20 or fewer once in 80.
     """
     monkeypatch.setattr(intervals, "DRAWS", 1000)
-    evaluation, rng, promoted = example("round.yaml"), np.random.RandomState(int(apart)), 0
+    evaluation, rng, promoted = example("round.yaml"), np.random.RandomState(1), 0
     sizes = {s.name: (s.repeats, list(built(s.name, s.items or 0).items)) for s in evaluation.suites}
     known = {name: [(i.content, facts_of(i), strata_of(i)) for i in items] for name, (_, items) in sizes.items()}
-    for _ in range(400):
+    for run in range(400):
         base, same = Scores(), Scores()
         for name, items in known.items():
             repeats = sizes[name][0]
             chances = rng.beta(0.3, 0.7, len(items))  # most items are never or always right
-            moved = rng.beta(0.3, 0.7, len(items)) if apart else chances
+            moved = rng.beta(0.3, 0.7, len(items)) if run % 2 else chances
             for scores, rates in ((base, chances), (same, moved)):
                 right = rng.binomial(repeats, rates)
                 scores[name] = {
@@ -138,7 +138,8 @@ def test_an_example_promotes_few_candidates_that_learnt_nothing(apart: bool, mon
                 }
         whole = [{name: summary_of(name, items) for name, items in scores.items()} for scores in (base, same)]
         judged = judge(evaluation, whole[0], whole[1], (base, same), ({}, {}))
-        promoted += decide(judged, fallen(evaluation, "base", base, same))[0] is Verdict.PROMOTED
+        passed = decide(judged, [])[0] is Verdict.PROMOTED  # what fell can only hold, and takes longer to look for
+        promoted += passed and decide(judged, fallen(evaluation, "base", base, same))[0] is Verdict.PROMOTED
     assert 0 < promoted <= 20, f"{promoted} of 400"
 
 
