@@ -60,7 +60,7 @@ READS: Mapping[Stage, tuple[str, ...]] = {
         "training.preset", "training.agentic.algorithm.temperature",
     ),
     Stage.PACKAGE: (
-        "seed", "reasoning?", "agentic?", "training.warmUp",
+        "seed", "reasoning?", "agentic?", "training.warmUp", "training.preset", "training.gpusPerNode",
         "training.reasoning.algorithm.promptsPerStep", "training.agentic.algorithm.promptsPerStep",
     ),
 }  # fmt: skip
@@ -80,8 +80,8 @@ ROLES: Mapping[Stage, tuple[Role, ...]] = {
 }
 """Roles that a stage asks; who plays them is part of what its result is made of."""
 
-ROLLOUTS = frozenset({Stage.MINE_REASONING, Stage.SEED_AGENTIC})
-"""Stages that read the rollouts of the base round's trainings."""
+ROLLOUTS = frozenset({Stage.PREPARE, Stage.MINE_REASONING, Stage.SEED_AGENTIC})
+"""Stages that read the rollouts of the base round's trainings; Prepare what they lead to, of a track it has not."""
 
 EARLIER = frozenset({Stage.PREPARE})
 """Stages that read the campaign's earlier verdicts, besides those that are never reused."""

@@ -209,6 +209,16 @@ def steps_planned(round_spec: FlywheelRoundSpec, track: Track) -> tuple[int, int
     return own.algorithm.prompts_per_step or preset.prompts_per_step, own.algorithm.max_steps or preset.max_steps
 
 
+def validates(round_spec: FlywheelRoundSpec, track: Track) -> bool:
+    """Whether a track's training looks at rows that are held out: on CPU it does not. Raises UnknownPreset.
+
+    It reads nothing else of the round's shape, so that another number of nodes makes no other data.
+    """
+    own = round_spec.training.gpus_per_node
+    gpus: int = _preset(round_spec)[track]["gpus_per_node"] if own is None else own
+    return gpus > 0
+
+
 def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:
     name = round_spec.training.preset
     if name not in PRESETS:

@@ -296,13 +296,15 @@ CHAPTERS = (
                 "promoted.",
                 "Look at `status.scores`, then decide: another round, other data, more items per stratum "
                 'where a gain was not shown, or another gate ([method.md](method.md), "Evaluation and '
-                'gate").',
+                'gate"). Its data is kept: a round of equal data with another `training` takes its stages over, and an '
+                "RLJob can train on its data sets ([training.md](training.md#data-of-an-rljob)). Its rollouts seed no "
+                "later round: name its own base, or an earlier round, as `base`.",
             ),
             Reason.COLLAPSE_SUSPECTED: Told(
                 "A training's curve looks like a collapse; the condition `TrainingHealthy` says by what: the "
                 "spread of rewards within groups, their mean, the gradient, entropy, form, length or variety of "
-                "answers, two of them at once. By default the training is stopped and its best checkpoint "
-                "published (`onCollapse: Warn` only tells).",
+                "answers, two of them at once, or an expected outcome that is lost beside one. By default the training "
+                "is stopped and the best checkpoint from before the alarm published (`onCollapse: Warn` only tells).",
                 "Most often the learning rate is too high for so few prompts a step, or hardly a group is solved "
                 'sometimes ([training.md](training.md), "Brakes"): lower `algorithm.learningRate`, or give other data.',
             ),

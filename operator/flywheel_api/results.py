@@ -116,6 +116,8 @@ class SuiteScore(StatusModel):
     n: int = Field(description="Number of samples: items times repeats.")
     items: int = Field(description="Items that were scored.")
     repeats: int = Field(description="Samples per item.")
+    temperature: float | None = Field(default=None, description="What its samples were drawn at.")
+    max_tokens: int | None = Field(default=None, description="Tokens of an answer, at most.")
     lost: int = Field(default=0, description="Items that could not be scored.")
     reasons: Tally = Field(default_factory=dict, description="Failed samples by reason.")
     groups: dict[str, GroupScore] = Field(default_factory=dict, description="Scores by expected outcome.")

@@ -142,7 +142,7 @@ class RoundScores(StatusModel):
 
     round: str = Field(description="Name of the round.")
     scores: Annotated[list[SuiteMean], Field(max_length=32)] = Field(
-        default_factory=list, description="Suites that it was given."
+        default_factory=list, description="Suites that it was given, with the items that they have now."
     )
 
 

@@ -91,6 +91,13 @@ class MatrixRow(StatusModel):
     round: str = Field(description="Name of the round.")
     model: str = Field(description="Digest of its candidate.")
     scores: dict[str, float] = Field(default_factory=dict, description="Suite to mean score, 0 to 1.")
+    items: dict[str, str] = Field(
+        default_factory=dict, description="Suite to a digest of its items: a suite may have others under its name."
+    )
+
+    def compares(self, other: MatrixRow, suite: str) -> bool:
+        """Whether both were asked the same items of a suite, as far as that is known."""
+        return suite not in self.items or suite not in other.items or self.items[suite] == other.items[suite]
 
 
 class VerdictResult(StatusModel):

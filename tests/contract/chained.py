@@ -15,7 +15,7 @@ from typing import Any
 from contract import stages
 from contract.models import Endpoint, serving
 from contract.rounds import Round
-from flywheel_api.artifacts import Manifest
+from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import DatasetResult, MeasuredResult, RolloutsResult, Split, Track
@@ -150,9 +150,14 @@ class Chain:
         """The training of a round on these problems; its rollouts lead where a real one's lead."""
         kept, groups = self.skill.train(problems, random.Random(f"{self.skill.seed}/{len(self.rounds)}"))
         self.groups.append(groups)
-        data = self._part(DatasetResult(track=Track.REASONING, split=Split.TRAIN), [], inputs_of(round_))
         file = store_file(self.store, OutputFile.of("rollouts/step-16.jsonl", Trajectory, kept))
-        self.rollouts = [self._part(RolloutsResult(step=STEPS), [file], {"train": data})]
+        # as after a round of both tracks: both trainings lead to what Package read
+        self.rollouts = [self.rolled_out(round_, Track.REASONING, [file]), self.rolled_out(round_, Track.AGENTIC, [])]
+
+    def rolled_out(self, round_: Round, track: Track, files: list[FileEntry]) -> str:
+        """A training's rollouts, with the data set that it read."""
+        data = self._part(DatasetResult(track=track, split=Split.TRAIN), [], inputs_of(round_))
+        return self._part(RolloutsResult(step=STEPS), files, {"train": data})
 
     def _part(self, result: Any, files: list[Any], inputs: dict[str, str]) -> str:
         part: Manifest = stages._training_part(result, files)

@@ -19,6 +19,7 @@ from contract.servers import S3Server
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Manifest, Promotion
 from flywheel_api.records.agentic import Task
+from flywheel_api.records.evaluation import GateRow
 from flywheel_api.records.trajectory import Trajectory
 from flywheel_api.results import (
     EvaluationResult,
@@ -33,7 +34,10 @@ from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.distinct import near_task
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.evaluation.earlier import ITEMS_FILE
+from flywheel_jobs.harness.context import OutputFile, store_file
 from flywheel_jobs.reading.calls import render
+from flywheel_jobs.stages.gate import KEPT
 from flywheel_jobs.stages.seed_agentic import SPARE
 from flywheel_jobs.storage.store import Store
 from flywheel_standin import agentic as script
@@ -221,6 +225,7 @@ def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     verdict = evaluated(round_)
     suite, candidate = verdict.suites[0], round_.done[Stage.TRAIN_AGENTIC].digest
     assert (verdict.verdict, verdict.model, verdict.step) == (Verdict.PROMOTED, candidate, 6)
+    assert KEPT not in verdict.reasons
     assert suite.gate is GateOutcome.PASSED and suite.gain_interval[0] > 0
     promoted = promotion(round_)
     assert promoted is not None and (promoted.model_digest, promoted.model_step) == (candidate, 6)
@@ -239,6 +244,18 @@ def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     # the next round of the campaign compares with this verdict's items
     again = round_.run(Stage.GATE, uid="u2", champion=promoted.verdict_digest).result
     assert isinstance(again, VerdictResult) and [(c.suite, c.gain) for c in again.champion] == [("booking-heldout", 0)]
+    champion_at_another_temperature(round_, stored)
+
+
+def champion_at_another_temperature(round_: Round, verdict: Manifest) -> None:
+    """Its scores are of another way of sampling: the same items, and no pair."""
+    rows = [GateRow.model_validate(row) for row in round_.records(verdict, ITEMS_FILE)]
+    assert {(row.temperature, row.max_tokens) for row in rows} == {(0.8, 64)}
+    colder = OutputFile.of(ITEMS_FILE, GateRow, [row.model_copy(update={"temperature": 0.2}) for row in rows])
+    other = verdict.model_copy(update={"files": [store_file(round_.store, colder)]})
+    result = round_.run(Stage.GATE, uid="u3", champion=round_.store.put_manifest(other)).result
+    assert isinstance(result, VerdictResult) and result.champion == []
+    assert any("not compared with the champion, which was sampled at temperature 0.2" in r for r in result.reasons)
 
 
 def test_suites_of_earlier_rounds_are_run_again(make: Callable[..., Round]) -> None:
@@ -269,6 +286,8 @@ def test_suites_of_earlier_rounds_are_run_again(make: Callable[..., Round]) -> N
     assert any(r.startswith("booking-heldout fell from") and "against the champion" in r for r in result.reasons)
     before, after = result.matrix
     assert after.scores["booking-heldout"] == 0.0 < before.scores["booking-heldout"] and len(after.scores) == 2
+    assert after.items["booking-heldout"] == before.items["booking-heldout"], "the very items that it had"
+    assert not any("not run again" in reason for reason in result.reasons)
 
 
 def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:
@@ -276,6 +295,8 @@ def test_no_gain_is_held_and_says_why(make: Callable[..., Round]) -> None:
     verdict = evaluated(round_)
     assert verdict.verdict is Verdict.HELD
     assert "gain over the base" in verdict.reasons[0] and "below 0.1" in verdict.reasons[0]
+    assert verdict.reasons[-1] == KEPT, "what its data is good for"
+    assert any("lost, it could be chance: more items or repeats would show it" in r for r in verdict.reasons)
     assert promotion(round_) is None
 
 

@@ -66,6 +66,8 @@ def test_what_was_trained_on_comes_back_as_replay_or_not_at_all(rounds: list[Rou
         before |= contents
         known = round_.records(Stage.MEASURE_REASONING, "known.jsonl")
         assert {k["id"] for k in known} == before and len(known) == len(before)
+        left = [p.content for p in problems_of(round_, Stage.MINE_REASONING, "pool.jsonl")]
+        assert len(left) == len(set(left)), "both trainings of a round lead to one pool"
 
 
 def test_rollouts_propose_fresh_samples_decide_and_seeds_are_always_in(rounds: list[Round]) -> None:

@@ -190,8 +190,14 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         yield found
 
 
-CHECKED = {Stage.PREPARE: ("evaluation.suites[].gate", "evaluation.confidence", "export?")}
-"""What a stage reads only to refuse it early: another value makes no other result, and a later stage looks again."""
+CHECKED = {
+    Stage.PREPARE: (
+        "evaluation.suites[].gate", "evaluation.suites[].repeats", "evaluation.confidence", "evaluation.regression",
+        "export?",
+    ),
+}  # fmt: skip
+"""What a stage reads only to refuse it or to warn early: another value makes no other result, and a later stage looks
+again."""
 
 
 @pytest.mark.parametrize("stage", SHARED)

@@ -111,7 +111,7 @@ def measured_before_training(round_: Round, verified: list[dict[str, Any]]) -> N
 
 
 def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
-    training = SMALL["training"] | {"warmUp": "SFT"}
+    training = SMALL["training"] | {"warmUp": "SFT", "gpusPerNode": 1}
     round_ = Round(minio.store(prefix), endpoint, stages.round_spec(training=training))
     package = round_.until(Stage.PACKAGE)
     files = {f.path: f for f in package.files}
@@ -136,6 +136,16 @@ def test_package_rows(minio: S3Server, endpoint: Endpoint, prefix: str) -> None:
     sides = [{r["extra_info"]["root_id"] for r in t} for t in (train, validation)]
     assert sides[0].isdisjoint(sides[1])
     warm_up_rows(round_, package, {row["extra_info"]["root_id"] for row in validation})
+    on_cpu(round_)
+
+
+def on_cpu(round_: Round) -> None:
+    """A training on CPU looks at no held-out rows: nothing is taken from it."""
+    same = Round(round_.store, round_.endpoint, stages.round_spec(**SMALL))
+    same.done = {stage: manifest for stage, manifest in round_.done.items() if stage is not Stage.PACKAGE}
+    result = same.run(Stage.PACKAGE).result
+    assert isinstance(result, PackageResult)
+    assert [(d.split, d.records) for d in result.datasets] == [(Split.TRAIN, 24)]
 
 
 def warm_up_rows(round_: Round, package: Manifest, held: set[str]) -> None:

@@ -36,7 +36,7 @@ def strict(of: Any) -> Any:
             inner = strict(get_args(hint)[0] if get_origin(hint) is Required else hint)
             needed = get_origin(hint) is Required or name in of.__required_keys__
             keys[name] = Required[inner] if needed else NotRequired[inner]
-        closed = TypedDict(of.__name__, keys)  # type: ignore[misc, operator]
+        closed: Any = TypedDict(of.__name__, keys)  # type: ignore[misc]
         closed.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
         return closed
     args = tuple(strict(arg) for arg in get_args(of))

@@ -24,6 +24,7 @@ REPLACED = "booking"  # the domain of the demo's own round, whose place the othe
 SHOWN = 5  # findings that are told; `domain test` tells all
 EPISODE = 3072  # tokens that a whole conversation adds to its prompt: some turns and what tools answer
 # training of the demo's model on prompts ten times as long: a step of 12 rollouts takes minutes on two cores
+SUITE = {"items": 16, "repeats": 2}
 TRAINING = {"maxResponseTokens": 512, "microBatchSize": 1, "maxSteps": 2}
 WALL_CLOCK = "4h"
 _NAME = re.compile(r"^domain:\s*([a-z][a-z0-9_]*)\s*(#.*)?$", re.MULTILINE)
@@ -107,12 +108,11 @@ def named_in(round_: dict[str, Any], domains: Sequence[dict[str, str]], prompt_t
     if spec.get("agentic") is None:
         raise DemoError("DOMAIN needs a round with an agentic track: leave ROUND out, or give one that has it")
     spec["agentic"]["domains"] = list(domains)
+    own = [{"name": f"{d['name']}-heldout", **SUITE} for d in domains]
     spec["evaluation"]["suites"] = [
-        {**suite, "name": name}
+        named
         for suite in spec["evaluation"]["suites"]
-        for name in (
-            [f"{d['name']}-heldout" for d in domains] if suite["name"] == f"{REPLACED}-heldout" else [suite["name"]]
-        )
+        for named in ([{**suite, **one} for one in own] if suite["name"] == f"{REPLACED}-heldout" else [suite])
     ]
     prompt = -(-prompt_tokens * 3 // 2 // 64) * 64  # by rule of thumb, and half as much again for its errors
     for endpoint in spec["endpoints"]:

@@ -2,7 +2,8 @@
 
 What counts is the case without who speaks and how: world, caller's affairs, wishes, and the patches of rows on which
 the right verdicts rest. A patch of any other row makes no other task. Compared is with the round's own tasks, with
-those of all earlier rounds of the campaign (each round hands its fingerprints on), and with the held-out suites.
+those of all earlier rounds of the campaign (each round hands its fingerprints on), and with the held-out suites. A case
+holds its world: where a domain keeps states apart, its suites are disjoint by world, and none of them is ever met here.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from flywheel_api.records.agentic import Fingerprint, Seed, Task
@@ -15,9 +15,10 @@ from flywheel_api.round import AgenticSpec
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import balance
 from flywheel_jobs.agentic.distinct import fingerprint
-from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.harness.context import StageContext
-from flywheel_jobs.storage.datasets import read_records, read_rollouts
+from flywheel_jobs.storage.datasets import read_rollouts
+from flywheel_jobs.storage.handed_on import handed_on as left_by
+from flywheel_jobs.storage.store import Store
 
 ROLLOUTS_KEPT = 8  # per task: what expansion looks at
 ASKED, SEEN = "asked.jsonl", "seen.jsonl"  # what earlier rounds asked; that, and what this one keeps
@@ -51,26 +52,15 @@ def before(ctx: StageContext, pins: dict[str, str]) -> Before:
     people = ctx.records(Stage.PREPARE, "seeds/personas.jsonl", Persona)
     seeds, rollouts = from_rollouts(found, ctx.config.owner.name, people)
     asked = {f.near: f for seed in seeds for f in [fingerprint(seed.task)]}
-    asked |= {f.near: f for f in _handed_on(ctx)}
+    asked |= {f.near: f for f in handed_on(ctx.store, ctx.config.previous_rollouts)}
     kept = [s for s in seeds if pins.get(s.task.domain) == s.task.package]
     ids = {s.task.id for s in kept}
     return Before(kept, [t for t in rollouts if t.item in ids], list(asked.values()))
 
 
-def _handed_on(ctx: StageContext) -> Iterator[Fingerprint]:
-    """Fingerprints of all earlier rounds: the base round's solved tasks and those that it was handed itself.
-
-    By the lineage of its rollouts: training's data set, and the stage that solved. What was pruned is not read.
-    """
-    for digest in ctx.config.previous_rollouts:
-        try:
-            trained = ctx.store.get_manifest(ctx.store.get_manifest(digest).inputs["train"])
-            solved = ctx.store.get_manifest(trained.inputs[Stage.SOLVE_AGENTIC.value])
-            entry = solved.file(SEEN)
-        except (KeyError, CorruptArtifact):
-            continue
-        if entry is not None:
-            yield from read_records(ctx.store, entry, Fingerprint)
+def handed_on(store: Store, rollouts: Sequence[str]) -> list[Fingerprint]:
+    """Fingerprints of all earlier rounds: the base round's solved tasks and those that it was handed itself."""
+    return left_by(store, rollouts, Stage.SOLVE_AGENTIC, SEEN, Fingerprint, lambda f: f.near)
 
 
 def from_rollouts(

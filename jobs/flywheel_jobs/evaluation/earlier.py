@@ -5,19 +5,20 @@ A promoted verdict in the store leads to everything: its items file to repeats, 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from flywheel_api.artifacts import Manifest
 from flywheel_api.records.agentic import Task
+from flywheel_api.records.base import content_digest
 from flywheel_api.records.evaluation import GateRow
 from flywheel_api.records.reasoning import Problem
-from flywheel_api.results import MatrixRow, PreparedResult, SuiteInfo, Track, VerdictResult
+from flywheel_api.results import MatrixRow, PreparedResult, SuiteInfo, SuiteScore, Track, VerdictResult
 from flywheel_api.stages import Stage
 from flywheel_jobs.agentic.shelves import PACKAGE_SCHEMA
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.core.logging import get_logger
-from flywheel_jobs.harness.context import OutputFile
+from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.storage.datasets import read_records
 from flywheel_jobs.storage.store import Store
 
@@ -86,22 +87,50 @@ def _package(store: Store, manifest: Manifest, digest: str) -> OutputFile:
     return OutputFile(f"domains/{sha}.tar", store.get_blob(sha), PACKAGE_SCHEMA)
 
 
-def matrix(store: Store, verdicts: Collection[str]) -> list[MatrixRow]:
-    """The scores of the models that these verdicts promoted and of those that they knew of, oldest first."""
+def matrix(store: Store, verdicts: Collection[str]) -> tuple[list[MatrixRow], list[str]]:
+    """The scores of the models that these verdicts promoted and of those that they knew of, oldest first.
+
+    And a sentence for each verdict that cannot be read.
+    """
     rows: dict[tuple[str, str], MatrixRow] = {}
-    for digest in verdicts:
+    lost = []
+    for digest in dict.fromkeys(verdicts):
         try:
             manifest = store.get_manifest(digest)
         except CorruptArtifact as error:
             log.warning("an earlier verdict cannot be read", verdict=digest, error=str(error))
+            lost.append(f"the campaign's verdict {digest} cannot be read: its suites were not run again")
             continue
         if isinstance(manifest.result, VerdictResult):
-            known = [*manifest.result.matrix, row_of(manifest.owner.name, manifest.result)]
-            for row in known:
+            for row in manifest.result.matrix:  # its own is the last
                 rows.setdefault((row.round, row.model), row)
-    return list(rows.values())
+    return list(rows.values()), lost
 
 
-def row_of(round_name: str, verdict: VerdictResult) -> MatrixRow:
-    """A round's candidate on every suite that it was given."""
-    return MatrixRow(round=round_name, model=verdict.model, scores={s.suite: s.candidate for s in verdict.suites})
+def row_of(round_name: str, model: str, scores: Mapping[str, SuiteScore], items: Mapping[str, str]) -> MatrixRow:
+    """A round's candidate on every suite that it was given; `items` are digests of theirs."""
+    return MatrixRow(round=round_name, model=model, scores={n: s.score for n, s in scores.items()}, items=dict(items))
+
+
+def not_asked(before: Sequence[MatrixRow], now: MatrixRow) -> list[str]:
+    """A sentence for each suite of earlier rounds that this one was not asked, or with other items under its name."""
+    newest = {suite: row for row in before for suite in row.scores}
+    said = []
+    for suite, row in newest.items():
+        if suite not in now.scores:
+            said.append(f"{suite} of round {row.round} was not run again: what was lost there is not known")
+        elif not row.compares(now, suite):
+            said.append(
+                f"{suite} has other items than in round {row.round}, which were not run again: another name would keep "
+                "both"
+            )
+    return said
+
+
+def items_of(ctx: StageContext, suites: Iterable[SuiteInfo]) -> dict[str, str]:
+    """A digest of the items of each suite: of what they say, whatever they are called."""
+    kinds: dict[Track, type[Problem] | type[Task]] = {Track.REASONING: Problem, Track.AGENTIC: Task}
+    return {
+        s.name: content_digest(sorted(item.content for item in ctx.records(Stage.PREPARE, s.path, kinds[s.track])))
+        for s in suites
+    }

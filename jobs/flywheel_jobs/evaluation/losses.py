@@ -9,13 +9,14 @@ the strata of a suite (Holm), so that many strata are not many chances to be hel
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from math import comb
 from typing import TYPE_CHECKING, TypeVar
 
 from flywheel_api.verdicts import Loss
-from flywheel_jobs.evaluation.scores import Pair, gains
+from flywheel_jobs.evaluation.scores import ItemScore, Pair, gains
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +49,11 @@ def chance_of_fall(found: Sequence[Pair]) -> float:
     return float(sums[: sum(int(pair.after.right) for pair in found) + 1].sum())
 
 
-def strata(found: Sequence[Pair]) -> dict[str, list[Pair]]:
-    """`outcome refund` to its pairs. A dimension with one value says nothing that the whole does not say."""
+def strata(found: Sequence[Pair], least: int = MIN_ITEMS) -> dict[str, list[Pair]]:
+    """`outcome refund` to its pairs, where there are `least` of them.
+
+    A dimension with one value says nothing that the whole does not say.
+    """
     by: dict[str, dict[str, list[Pair]]] = {}
     for pair in found:
         for dimension, value in pair.after.strata.items():
@@ -59,7 +63,7 @@ def strata(found: Sequence[Pair]) -> dict[str, list[Pair]]:
         for dimension, values in sorted(by.items())
         if len(values) > 1
         for value, members in sorted(values.items())
-        if len(members) >= MIN_ITEMS
+        if len(members) >= least
     }
 
 
@@ -87,6 +91,24 @@ def losses(suite: str, against: str, found: Sequence[Pair], confidence: float, l
     if limits.whole is not None and found:
         listed.insert(0, _loss((suite, against, WHOLE), found, chance_of_fall(found), confidence, limits.whole))
     return [loss for loss in listed if loss.shown or -loss.gain > limits.told]
+
+
+def unseen(items: Iterable[ItemScore], confidence: float, limits: Limits) -> list[str]:
+    """Strata of a suite of which a model could lose all that it had, and no loss would be shown.
+
+    Those in which it had less than is told anyhow have nothing to lose. A stratum is asked as the only one that falls.
+    """
+    kept = [Pair(item, item) for item in items]
+    compared = len(strata(kept))
+    found = []
+    for name, members in strata(kept, least=1).items():
+        lost = [replace(p, after=replace(p.after, right=Fraction(0))) for p in members]
+        if -gains(lost).mean <= limits.told:
+            continue
+        chance = min(1.0, compared * chance_of_fall(lost))
+        if len(lost) < MIN_ITEMS or not _loss(("", "base", name), lost, chance, confidence, limits.stratum).shown:
+            found.append(name)
+    return found
 
 
 def _loss(name: tuple[str, str, str], found: Sequence[Pair], chance: float, confidence: float, margin: float) -> Loss:

@@ -14,6 +14,7 @@ from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import EvaluationResult, FormScore, GroupScore, PreparedResult, SuiteScore, Track
 from flywheel_api.round import Role
 from flywheel_api.stages import Stage
+from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.right import right_of
 from flywheel_jobs.agentic.shelves import shelf_of
 from flywheel_jobs.core.errors import InfraError, ValidationFailure
@@ -52,7 +53,9 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
     await check_weights(ctx, model)  # a pool may have been updated meanwhile
     rows = {name: [r for i in suite if i.key in done for r in done[i.key].rows] for name, suite in todo.items()}
     confidence = float(ctx.spec.evaluation.confidence)
-    scores = [summary(name, todo[name], rows[name], confidence) for name in todo]
+    scores = [
+        summary(name, todo[name], rows[name], confidence).model_copy(update=drawn(ctx, todo[name])) for name in todo
+    ]
     samples = [r for suite in rows.values() for r in suite]
     return StageResult(
         EvaluationResult(model=model, suites=scores),
@@ -101,6 +104,15 @@ async def sample(ctx: StageContext, item: Item) -> list[EvaluationRow]:
     user = ctx.llm(Role.USER_SIMULATOR) if record.user.replies else None
     right = right_of(shelf_of(ctx), record)
     return await items.task(item, record, right, policy, user, temperature, seed)
+
+
+def drawn(ctx: StageContext, suite: Sequence[Item]) -> dict[str, float | int]:
+    """How the samples of a suite are drawn: what else a score is a score at."""
+    packages = {item.record.package for item in suite if isinstance(item.record, Task)}
+    most = ctx.llm(Role.POLICY).endpoint.max_tokens
+    turns = [prompt.limits(shelf_of(ctx).domain(package)).tokens or most for package in packages]
+    longest = max(turns) if turns else _answer_tokens(ctx)
+    return {"temperature": float(ctx.spec.evaluation.temperature), "max_tokens": longest}
 
 
 def _answer_tokens(ctx: StageContext) -> int:

@@ -14,12 +14,12 @@ from flywheel_api.results import ChampionGain, GateOutcome, Loss, SuiteScore, Su
 from flywheel_api.round import EvaluationSpec, GateSpec, SuiteSpec
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.evaluation.intervals import Spread, spread
-from flywheel_jobs.evaluation.losses import Limits, holm, losses, sentence
+from flywheel_jobs.evaluation.losses import Limits, holm, losses, sentence, unseen
 from flywheel_jobs.evaluation.scores import ItemScore, Scores, gains, level, pairs
 
 MIN_ITEMS = 5  # with fewer, one item's luck decides any gate
 NO_GATE = "no suite has a gate, so that nothing shows a better model: give one of them a gate with minGainOverBase"
-TOLD = 6  # falls within chance that a held round's reasons name
+TOLD = 6  # names of a kind in a sentence or a list: falls within chance, strata that cannot show one
 
 
 @dataclass(frozen=True)
@@ -186,15 +186,56 @@ def _limits(found: Evidence, chances: Mapping[str, float], confidence: float) ->
 
 def fallen(evaluation: EvaluationSpec, against: str, first: Scores, second: Scores) -> list[Loss]:
     """What the second model lost against the first, over all suites."""
-    margin, found = float(evaluation.regression.margin), list[Loss]()
+    found = list[Loss]()
     for suite in evaluation.suites:
-        gained = suite.gate is not None and suite.gate.min_gain_over_base is not None
-        own = gained and against == "base"  # its gate decides on the whole
         both = pairs(first.get(suite.name, {}), second.get(suite.name, {}))
-        whole = None if own else 0.0 if suite.gate is not None and against != "base" else margin
-        limits = Limits(whole, 0.0 if gained else margin, margin)
-        found += losses(suite.name, against, both, float(evaluation.confidence), limits)
+        found += losses(suite.name, against, both, float(evaluation.confidence), _may_fall(evaluation, suite, against))
     return found
+
+
+def _may_fall(evaluation: EvaluationSpec, suite: SuiteSpec, against: str) -> Limits:
+    margin = float(evaluation.regression.margin)
+    gained = suite.gate is not None and suite.gate.min_gain_over_base is not None
+    own = gained and against == "base"  # its gate decides on the whole
+    whole = None if own else 0.0 if suite.gate is not None and against != "base" else margin
+    return Limits(whole, 0.0 if gained else margin, margin)
+
+
+def blind(evaluation: EvaluationSpec, base: Scores) -> list[str]:
+    """A sentence for each suite with strata whose loss its items and samples cannot show, whatever happens to them."""
+    said = []
+    for suite in evaluation.suites:
+        limits = _may_fall(evaluation, suite, "base")
+        names = unseen(base.get(suite.name, {}).values(), float(evaluation.confidence), limits)
+        if names:
+            more = f" and {len(names) - TOLD} more" if len(names) > TOLD else ""
+            said.append(
+                f"{suite.name}: were all of {', '.join(names[:TOLD])}{more} lost, it could be chance: more items or "
+                "repeats would show it"
+            )
+    return said
+
+
+Drawn = Mapping[str, tuple[float | None, int | None]]
+"""Suite to the temperature and the longest answer that its samples were drawn with."""
+
+
+def drawn_alike(champion: Scores, then: Drawn, now: Drawn) -> tuple[Scores, list[str]]:
+    """The champion's scores of suites that were sampled as they are now, and a sentence for each other one.
+
+    Of an older round nothing is known; its scores stay.
+    """
+    alike, apart = Scores(), []
+    for suite, items in champion.items():
+        if None in then.get(suite, (None, None)) or suite not in now or then[suite] == now[suite]:
+            alike[suite] = items
+            continue
+        (warm, long), (warm_now, long_now) = then[suite], now[suite]
+        apart.append(
+            f"{suite}: not compared with the champion, which was sampled at temperature {warm:g} with at most {long} "
+            f"tokens an answer; this round's models were at {warm_now:g} with {long_now}"
+        )
+    return alike, apart
 
 
 def against_champion(

@@ -6,21 +6,19 @@ its own and writes it for the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
-from flywheel_api.artifacts import Manifest
-from flywheel_api.records.base import Lineage, Record
+from flywheel_api.records.base import Lineage
 from flywheel_api.records.reasoning import Band, KnownProblem, Problem
 from flywheel_api.stages import Stage
-from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.core.turns import in_turn
 from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.reasoning.rollouts import failed_problems
-from flywheel_jobs.storage.datasets import read_records, read_rollouts
+from flywheel_jobs.storage.datasets import read_rollouts
+from flywheel_jobs.storage.handed_on import handed_on as left_by
+from flywheel_jobs.storage.store import Store
 
-R = TypeVar("R", bound=Record)
 POOL, KNOWN = "pool.jsonl", "known.jsonl"
 LEFT = (Band.HARD, Band.FRONTIER)  # bands of untrained problems that the next round tries again
 TRAINED_BEFORE = "trained-before"  # why such a problem is dropped where it does not come as replay
@@ -77,33 +75,18 @@ class Past:
 def past(ctx: StageContext) -> Past:
     """What the rollouts of the base round lead to. What was pruned is not read."""
     digests = ctx.config.previous_rollouts
-    if not digests:
-        return Past()
     failed = failed_problems(t for digest in digests for t in read_rollouts(ctx.store, digest))
-    pool: list[Problem] = []
-    known: list[KnownProblem] = []
-    for manifest in _measured(ctx, digests):
-        pool += _read(ctx, manifest, POOL, Problem)
-        known += _read(ctx, manifest, KNOWN, KnownProblem)
-    return Past(failed, pool, known)
+    return replace(carried(ctx.store, digests), failed=failed)
+
+
+def carried(store: Store, rollouts: Sequence[str]) -> Past:
+    """The pool and what is known, each problem once: all but what the base round's training failed at."""
+    pool = left_by(store, rollouts, Stage.MEASURE_REASONING, POOL, Problem, lambda p: p.content)
+    known = left_by(store, rollouts, Stage.MEASURE_REASONING, KNOWN, KnownProblem, lambda k: k.id)
+    return Past(pool=pool, known=known)
 
 
 def handed_on(ctx: StageContext) -> Past:
     """What MineReasoning found, for MeasureReasoning."""
     stage = Stage.MINE_REASONING
     return Past(pool=ctx.records(stage, POOL, Problem), known=ctx.records(stage, KNOWN, KnownProblem))
-
-
-def _measured(ctx: StageContext, digests: Iterable[str]) -> Iterator[Manifest]:
-    """MeasureReasoning of the base round, by the lineage of its rollouts: training's data set, and its stages."""
-    for digest in digests:
-        try:
-            data = ctx.store.get_manifest(ctx.store.get_manifest(digest).inputs["train"])
-            yield ctx.store.get_manifest(data.inputs[Stage.MEASURE_REASONING.value])
-        except (KeyError, CorruptArtifact):
-            continue
-
-
-def _read(ctx: StageContext, manifest: Manifest, path: str, kind: type[R]) -> list[R]:
-    entry = manifest.file(path)
-    return list(read_records(ctx.store, entry, kind)) if entry is not None else []

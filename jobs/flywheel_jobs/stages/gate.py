@@ -29,19 +29,27 @@ from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model, read_records
 
 EVALUATIONS = (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)
+KEPT = (
+    "what the round made is kept: a round of equal data with another training takes its stages over, and an RLJob can "
+    "train on its data sets (status.stages); as base.round it is refused, so that its rollouts seed no later round"
+)
 TRAININGS = (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
 
 
 async def run(ctx: StageContext) -> StageResult:
     """The verdict on the candidate, from the scores of both evaluations and of the campaign's champion."""
-    evaluation = with_earlier(ctx.spec.evaluation, ctx.result(Stage.PREPARE, PreparedResult))
+    prepared = ctx.result(Stage.PREPARE, PreparedResult)
+    evaluation = with_earlier(ctx.spec.evaluation, prepared)
     base, candidate = (_scores(ctx, stage, evaluation) for stage in EVALUATIONS)
     model = _evaluated(ctx)
     old_rows, rows = (ctx.records(s, "results.jsonl", EvaluationRow) for s in EVALUATIONS)
     old, new = item_scores(old_rows), item_scores(rows)
     forms = (item_scores(lenient(old_rows)), item_scores(lenient(rows)))
     judged = verdict.judge(evaluation, base, candidate, (old, new), forms)
-    champion = await asyncio.to_thread(_champion_scores, ctx)
+    now_drawn = {name: (score.temperature, score.max_tokens) for name, score in candidate.items()}
+    theirs = await asyncio.to_thread(_champion_rows, ctx)
+    then_drawn = {row.suite: (row.temperature, row.max_tokens) for row in theirs}
+    champion, differs = verdict.drawn_alike(item_scores(theirs), then_drawn, now_drawn)
     compared, apart = verdict.against_champion(evaluation.suites, champion, new, float(evaluation.confidence))
     lost = [
         *verdict.fallen(evaluation, "base", old, new),
@@ -51,7 +59,16 @@ async def run(ctx: StageContext) -> StageResult:
     trainings = {ctx.config.inputs[s]: result for s, result in made.items()}
     starved = uninformed(made, float(ctx.spec.training.informative_floor))
     sick = [f"{s}: its training looked like a collapse: {r.unhealthy}" for s, r in made.items() if r.unhealthy]
-    decision, reasons = verdict.decide(judged, lost, [*apart, *sick], starved)
+    unshown = verdict.blind(evaluation, old)
+    # rounds whose suites are all among this one's are not pinned one by one: the champion's matrix holds them
+    verdicts = [*ctx.config.earlier, *([ctx.config.champion] if ctx.config.champion else [])]
+    before, unread = await asyncio.to_thread(earlier.matrix, ctx.store, verdicts)
+    asked = await asyncio.to_thread(earlier.items_of, ctx, prepared.suites)
+    row = earlier.row_of(ctx.config.owner.name, model, candidate, asked)
+    apart += [*differs, *unread, *earlier.not_asked(before, row)]
+    decision, reasons = verdict.decide(judged, lost, [*apart, *sick, *unshown], starved)
+    if decision is Verdict.HELD:
+        reasons.append(KEPT)
     if model not in trainings:
         raise ValidationFailure(f"EvaluateCandidate evaluated {model}, which no training of this round made")
     result = VerdictResult(
@@ -62,12 +79,9 @@ async def run(ctx: StageContext) -> StageResult:
         suites=[j.verdict for j in judged],
         losses=lost,
         champion=compared,
+        matrix=[*before, row],
     )
-    # rounds whose suites are all among this one's are not pinned one by one: the champion's matrix holds them
-    verdicts = [*ctx.config.earlier, *([ctx.config.champion] if ctx.config.champion else [])]
-    before = await asyncio.to_thread(earlier.matrix, ctx.store, verdicts)
-    result = result.model_copy(update={"matrix": [*before, earlier.row_of(ctx.config.owner.name, result)]})
-    files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, rows, ctx.config.owner.name))]
+    files = [OutputFile.of(ITEMS_FILE, GateRow, _rows(new, rows, ctx.config.owner.name, candidate))]
     if decision is Verdict.PROMOTED:
         await _promote(ctx, result, files, [t.rollouts for t in trainings.values() if t.rollouts])
     metrics = {f"gain/{s.suite}": s.gain for s in result.suites}
@@ -120,7 +134,9 @@ def _evaluated(ctx: StageContext) -> str:
     return model
 
 
-def _rows(scores: Scores, rows: Sequence[EvaluationRow], round_name: str) -> list[GateRow]:
+def _rows(
+    scores: Scores, rows: Sequence[EvaluationRow], round_name: str, candidate: Mapping[str, SuiteScore]
+) -> list[GateRow]:
     items = {(row.suite, item_key(row)): row for row in rows}
     return [
         GateRow(
@@ -133,19 +149,21 @@ def _rows(scores: Scores, rows: Sequence[EvaluationRow], round_name: str) -> lis
             samples=scores[suite][key].samples,
             facts=row.facts,
             strata=row.strata,
+            temperature=candidate[suite].temperature,
+            max_tokens=candidate[suite].max_tokens,
         )
         for (suite, key), row in sorted(items.items())
     ]
 
 
-def _champion_scores(ctx: StageContext) -> Scores:
-    """Item scores of the campaign's last promoted verdict; empty for a campaign's first round."""
+def _champion_rows(ctx: StageContext) -> list[GateRow]:
+    """The items of the campaign's last promoted verdict; none for a campaign's first round."""
     if not ctx.config.champion:
-        return {}
+        return []
     entry = ctx.store.get_manifest(ctx.config.champion).file(ITEMS_FILE)
     if entry is None:
         raise CorruptArtifact(f"the champion's verdict {ctx.config.champion} has no {ITEMS_FILE}")
-    return item_scores(read_records(ctx.store, entry, GateRow))
+    return list(read_records(ctx.store, entry, GateRow))
 
 
 async def _promote(ctx: StageContext, result: VerdictResult, files: list[OutputFile], rollouts: list[str]) -> None:

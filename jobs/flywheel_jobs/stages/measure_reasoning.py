@@ -140,6 +140,9 @@ def note(found: MeasuredResult, aim: Aim) -> str:
     wanted = f" of {found.wanted}" if aim.prompts is not None else ""
     text = f"{said}; {found.found}{wanted} problems in the band after {found.waves} waves, "
     text += f"{found.replayed} replayed; {found.samples} samples, {found.tokens} tokens"
+    most = max(found.families, key=lambda family: found.families[family], default="")
+    if found.families.get(most, 0) * FAMILY_SHARE > max(found.found, FAMILY_SHARE):  # of what is wanted it has no more
+        text += f"; {found.families[most]} of the {found.found} are {most}, as other families are missing"
     if found.found >= found.wanted:
         return text
     return (

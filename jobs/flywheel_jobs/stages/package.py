@@ -1,7 +1,8 @@
 """Package: training and validation sets of both tracks in verl's Parquet form, one dataset manifest per file.
 
 Reasoning: what MeasureReasoning chose. Agentic: accepted tasks. Validation rows share no seed, no persona of a task and
-no prompt with training rows, and are drawn from every stratum (family, expected outcome) without taking one away.
+no prompt with training rows, and are drawn from every stratum (family, expected outcome) without taking one away; a
+training on CPU, which looks at none, gets all rows.
 With `training.warmUp: SFT` a third set holds what the solver showed (`shown`), of no seed or persona that is held out.
 """
 
@@ -13,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from flywheel_api.presets import validates
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.base import content_digest
 from flywheel_api.records.conversation import CONVERSATION_SCHEMA
@@ -51,7 +53,8 @@ async def run(ctx: StageContext) -> StageResult:
     if spec.agentic is not None:
         tracks.append((Track.AGENTIC, agentic_examples(ctx), spec.training.agentic))
     for number, (track, examples, training) in enumerate(tracks, start=1):
-        train, validation = split(examples, ctx.rng("split", track))
+        held = VALIDATION_SHARE if validates(spec, track) else 0.0
+        train, validation = split(examples, ctx.rng("split", track), held)
         check_enough(track, train, training)
         for side, part in ((Split.TRAIN, train), (Split.VALIDATION, validation)):
             if not part:
@@ -61,8 +64,8 @@ async def run(ctx: StageContext) -> StageResult:
             datasets.append(await put(ctx, track, side, files[-1]))
         text = f"{track}: {len(train)} training rows, {len(validation)} validation rows"
         if spec.training.warm_up is WarmUp.SFT:
-            held = {e.group for e in validation}
-            rows = [c.row() for group, c in shown.conversations(ctx, track) if group not in held]
+            apart = {e.group for e in validation}
+            rows = [c.row() for group, c in shown.conversations(ctx, track) if group not in apart]
             text += f", {len(rows)} conversations to warm up with"
             if rows:
                 files.append(
@@ -92,8 +95,10 @@ def agentic_examples(ctx: StageContext) -> list[Example]:
     return [Example(shown.group_of_task(t), of_task(t), t.outcome) for t in tasks]
 
 
-def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example], list[Example]]:
-    """(train, validation) with disjoint groups: whole groups go to validation until it has its share.
+def split(
+    examples: Sequence[Example], rng: random.Random, share: float = VALIDATION_SHARE
+) -> tuple[list[Example], list[Example]]:
+    """(train, validation) with disjoint groups: whole groups go to validation until it has its `share`.
 
     Strata give in turn, none more than `MAX_VALIDATION_SHARE` of itself: what is trained on holds all of them. The same
     prompt is in one group, whatever ids it goes by.
@@ -112,7 +117,7 @@ def split(examples: Sequence[Example], rng: random.Random) -> tuple[list[Example
     held: set[str] = set()
     given: Counter[str] = Counter()
     for group in in_turn(*by_stratum.values()):
-        if given.total() >= VALIDATION_SHARE * len(examples):
+        if given.total() >= share * len(examples):
             break
         if all(given[s] + n <= MAX_VALIDATION_SHARE * sizes[s] for s, n in parts[group].items()):
             held.add(group)

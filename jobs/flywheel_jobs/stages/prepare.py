@@ -1,32 +1,40 @@
 """Prepare: held-out suites, seed problems and training personas, with everything contaminated taken out first.
 
 Writes suites/<suite>.jsonl, seeds/reasoning.jsonl, seeds/personas.jsonl (training personas only), domains/<name>.tar
-(the packages of the agentic track, checked), and quarantine.jsonl where rows of users' files are wrong.
+(the packages of the agentic track, checked), quarantine.jsonl where rows of users' files are wrong, and, in a round of
+one track, what earlier rounds left to the other (pool.jsonl and known.jsonl, or seen.jsonl).
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from fractions import Fraction
 
 from flywheel_api.common import BUILTIN_DOMAINS, DomainRef
+from flywheel_api.records.agentic import Fingerprint
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_api.results import EndpointFinding, PreparedResult
 from flywheel_api.round_evaluation import HELDOUT
+from flywheel_jobs.agentic import rounds
 from flywheel_jobs.agentic.shelves import PACKAGE_SCHEMA, shelf_of
 from flywheel_jobs.core.errors import ValidationFailure
+from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.domains.checked import fetch_all
 from flywheel_jobs.domains.packages import Package
 from flywheel_jobs.evaluation import earlier, suites
-from flywheel_jobs.evaluation.strata import facts_of
-from flywheel_jobs.evaluation.verdict import too_few
+from flywheel_jobs.evaluation.scores import ItemScore
+from flywheel_jobs.evaluation.strata import facts_of, strata_of
+from flywheel_jobs.evaluation.verdict import blind, too_few
 from flywheel_jobs.exports.hub import may_write
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+from flywheel_jobs.reasoning import past
 from flywheel_jobs.reasoning.dedup import Contamination, Duplicates
 from flywheel_jobs.reasoning.truths import IN_QUESTION, gives_itself_away, with_truth
 from flywheel_jobs.seeds import numeracy, personas
 from flywheel_jobs.sources.load import Source, load
 
+log = get_logger(__name__)
 QUARANTINE = "quarantine.jsonl"
 BUILTIN_LIMIT = 2000  # problems that a built-in source makes at most
 
@@ -56,6 +64,9 @@ async def run(ctx: StageContext) -> StageResult:
     kept, dropped = await asyncio.to_thread(clean, ctx, seeds, items)
     if ctx.spec.reasoning is not None and not kept:
         raise ValidationFailure("no seed problem is left after decontamination: give other spec.reasoning.seeds")
+    # no part of the result: other repeats or margins make no other data
+    for said in unshown(ctx, built):
+        log.warning("a suite cannot show every loss", suite=said)
     ctx.progress(3, 3, f"{len(kept)} seed problems, {len(training)} personas, {len(built)} suites")
     wrong = Counter({s.ref: s.wrong for s in (people, seeds)}) + Counter({f"suite {s.name}": s.aside for s in built})
     quarantine = [*people.quarantine, *seeds.quarantine, *(row for s in built for row in s.quarantine)]
@@ -64,6 +75,7 @@ async def run(ctx: StageContext) -> StageResult:
     files.append(OutputFile.of("seeds/personas.jsonl", Persona, training))
     files += [OutputFile(p.path, p.data, PACKAGE_SCHEMA) for p in domains.values()]
     files += {package.path: package for s in again for package in s.packages}.values()
+    files += await asyncio.to_thread(carry, ctx)
     if quarantine:
         files.append(OutputFile.of(QUARANTINE, QuarantinedRow, quarantine))
     result = PreparedResult(
@@ -74,6 +86,18 @@ async def run(ctx: StageContext) -> StageResult:
     )
     metrics = {"renamedIds": float(seeds.renamed + people.renamed), "repeatedPersonas": float(people.repeated)}
     return StageResult(result, files, counts=ctx.counts(len(kept), dropped), metrics=metrics)
+
+
+def carry(ctx: StageContext) -> list[OutputFile]:
+    """What earlier rounds left to a track that this round does not have, for the next one that has it."""
+    rollouts, files = ctx.config.previous_rollouts, list[OutputFile]()
+    if not rollouts:
+        return files
+    if ctx.spec.reasoning is None:
+        files += past.carried(ctx.store, rollouts).files()
+    if ctx.spec.agentic is None:
+        files.append(OutputFile.of(rounds.SEEN, Fingerprint, rounds.handed_on(ctx.store, rollouts)))
+    return files
 
 
 async def again(ctx: StageContext) -> None:
@@ -105,6 +129,19 @@ def check_gates(ctx: StageContext, built: list[suites.Suite]) -> None:
     few = too_few(different, float(ctx.spec.evaluation.confidence))
     if few:
         raise ValidationFailure(f"suite {few}", reason="TooFewItems")
+
+
+def unshown(ctx: StageContext, built: list[suites.Suite]) -> list[str]:
+    """Which losses the suites could not show even of a model that was right on everything."""
+    evaluation = ctx.spec.evaluation
+    perfect = {
+        spec.name: {
+            item.content: ItemScore(Fraction(spec.repeats), spec.repeats, facts_of(item), strata_of(item))
+            for item in suite.items
+        }
+        for spec, suite in zip(evaluation.suites, built, strict=True)
+    }
+    return blind(evaluation, perfect)
 
 
 def load_personas(ctx: StageContext) -> Source[Persona]:

@@ -185,13 +185,19 @@ class Checkpoints:
         """The newest committed checkpoint."""
         return self.committed[max(self.committed)] if self.committed else None
 
-    def best(self) -> Checkpoint | None:
-        """The checkpoint of highest merit; the last one unless it is worse by more than noise."""
-        last = self.last()
-        judged = [c for c in self.committed.values() if c.merit is not None]
-        if last is None or last.merit is None or not judged:
+    def best(self, suspect: int | None = None) -> Checkpoint | None:
+        """The checkpoint of highest merit; the last one unless it is worse by more than noise.
+
+        With `suspect`, the first step that the collapse guard doubts, of those before it; else the first there is: the
+        mean of several steps would call a policy good that fell in the last of them.
+        """
+        if not self.committed:
+            return None
+        sound = [s for s in self.committed if suspect is None or s < suspect] or [min(self.committed)]
+        last, judged = self.committed[max(sound)], [self.committed[s] for s in sound]
+        if last.merit is None:
             return last
-        best = max(judged, key=lambda c: (c.merit, c.state.step))
+        best = max((c for c in judged if c.merit is not None), key=lambda c: (c.merit, c.state.step))
         return best if (best.merit or 0.0) > last.merit + CLEARLY else last
 
     def restore(self) -> History:

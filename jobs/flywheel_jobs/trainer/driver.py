@@ -33,7 +33,7 @@ from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose
-from flywheel_jobs.trainer.guard import suspicion
+from flywheel_jobs.trainer.guard import suspect_from, suspicion
 from flywheel_jobs.trainer.metrics import joined, point_of
 from flywheel_jobs.trainer.nodes import NodeLost, Nodes, Stranding
 from flywheel_jobs.trainer.page import RoundPage
@@ -378,10 +378,11 @@ class Driver:
     def _publish(self) -> str:
         """Merges the checkpoint to be published and commits the final manifest, with the whole curve."""
         newest = self.checkpoints.last()
-        last = self.checkpoints.best() if self.spec.publish is Publish.BEST else newest
-        assert last is not None and newest is not None
-        step = last.state.step
+        assert newest is not None
         curve = self.history.curve.upto(max(self.total, newest.state.step)) or newest.state.curve
+        last = self.checkpoints.best(suspect_from(curve)) if self.spec.publish is Publish.BEST else newest
+        assert last is not None
+        step = last.state.step
         self._text("merging the shards into a model")
         local = self.workspace.checkpoints / f"global_step_{step}"
         actor = publish.actor_folder(self.store, last.manifest, local, self.workspace.root / "last")

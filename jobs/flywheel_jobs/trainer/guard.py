@@ -5,13 +5,15 @@ spiked (RAGEN, arXiv 2504.20073). One sign alone is weather; two together are a 
 tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high; so does one
 that has never been right, where one lucky sample more or less decides (seen in a demo, too). That a policy
 grows sharp counts only beside a sign of its rewards: one that finds the form of an answer loses entropy and distinct
-answers, and its gradient jumps, in the very step in which it begins to learn (seen in a demo). Pure.
+answers, and its gradient jumps, in the very step in which it begins to learn (seen in a demo). An outcome that is lost
+is a sign whatever the mean does: a policy that cancels whatever is asked gains more than it loses. Pure.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -22,6 +24,8 @@ SIGNS = 2
 RISE = 0.05  # of the reward: more than noise
 FALL = 0.1  # of it: four groups a step vary by 0.06 where one problem in twenty is solved (seen in a demo)
 SOLVED = 0.9
+BEFORE = 10 * RECENT  # steps that an outcome is compared with
+LOST = 0.001  # how probable an outcome's fall may be, by chance: many outcomes are looked at after many steps
 APART = 3  # standard deviations: the best is the highest of many windows, and each step has other problems
 Read = Callable[[CurvePoint], float | None]
 
@@ -32,10 +36,21 @@ def suspicion(curve: Sequence[CurvePoint]) -> str | None:
         return None
     early, recent = curve[:EARLY], curve[-RECENT:]
     level = Level.of(curve)
-    rewards, broken = list(_of_rewards(early, recent, level)), list(_of_answers(early, recent, curve))
-    sharp = list(_of_sharpness(early, recent)) if rewards and not level.learning else []
-    said = [*rewards, *broken, *sharp]
+    lost = list(_of_outcomes(curve))
+    # one outcome may rise while another is lost: then a reward at its best is no sign of health
+    learning = level.learning and not lost
+    rewards, broken = list(_of_rewards(early, recent, level, learning)), list(_of_answers(early, recent, curve))
+    sharp = list(_of_sharpness(early, recent)) if (rewards or lost) and not learning else []
+    said = [*lost, *rewards, *broken, *sharp]
     return "; ".join(said) if len(said) >= SIGNS else None
+
+
+def suspect_from(curve: Sequence[CurvePoint]) -> int | None:
+    """The first step of those that an alarm was raised about which still stands; None where none does."""
+    first, length = None, len(curve)
+    while length and suspicion(curve[:length]):
+        first, length = curve[length - RECENT].step, length - 1
+    return first
 
 
 @dataclass(frozen=True)
@@ -78,13 +93,41 @@ class Level:
         return self.now < min(self.best / 2, self.best - max(FALL, self.noise))
 
 
-def _of_rewards(early: Sequence[CurvePoint], recent: Sequence[CurvePoint], level: Level) -> Iterator[str]:
+def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[str]:
+    """Outcomes that are right less than half as often as before, beyond chance (Fisher's exact test over groups).
+
+    A group has one problem, so that its trajectories are one sample.
+    """
+    before, now = _right_groups(curve[-BEFORE - RECENT : -RECENT]), _right_groups(curve[-RECENT:])
+    for outcome, (right, groups) in before.items():
+        last, of = now.get(outcome, (0, 0))
+        if not of or last / of >= right / groups / 2:
+            continue
+        ways = [math.comb(of, k) * math.comb(groups, last + right - k) for k in range(last + 1) if k <= last + right]
+        if sum(ways) / math.comb(groups + of, last + right) * len(before) <= LOST:
+            yield f"{outcome} {last / of:.2f}, {right / groups:.2f} before"
+
+
+def _right_groups(points: Sequence[CurvePoint]) -> dict[str, tuple[int, int]]:
+    """By outcome: about how many groups' worth of trajectories were right, and how many groups there were."""
+    right, groups = defaultdict[str, float](float), defaultdict[str, float](float)
+    for point in points:
+        size = (point.trajectories or 0) / point.groups if point.groups else 0
+        for outcome, said in point.by_outcome.items():
+            groups[outcome] += said.n / size if size else 0
+            right[outcome] += said.reward * said.n / size if size else 0
+    return {o: (min(round(right[o]), round(n)), round(n)) for o, n in groups.items() if round(n)}
+
+
+def _of_rewards(
+    early: Sequence[CurvePoint], recent: Sequence[CurvePoint], level: Level, learning: bool
+) -> Iterator[str]:
     now = level.now
     if level.fallen:
         yield f"reward {now:.2f}, {level.best:.2f} at its best"
     # whatever was learnt, there is nothing left to learn from
     stuck = now is not None and now < SOLVED and all(_dead(p) == 1 for p in recent)
-    if level.learning and not stuck:
+    if learning and not stuck:
         return
     if level.peak is not None and level.peak < FALL:
         return  # it was never right, so nothing falls: it starves, which is for `training.informativeFloor` to say

@@ -17,6 +17,7 @@ from flywheel_api import artifacts
 from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.rljob import CheckpointSpec
 from flywheel_jobs.storage.store import Store
+from flywheel_jobs.trainer.guard import RECENT
 
 _SHARD = re.compile(r"(?:^|/)(?:model|optim)_world_size_\d+_rank_\d+\.pt$")
 _MARK = "~dropping-"
@@ -24,10 +25,14 @@ WAIT_SECONDS, _WAITS = 1.0, 30  # for a deletion that is under way; one that nev
 
 
 def keep(rewards: Mapping[int, float | None], policy: CheckpointSpec) -> set[int]:
-    """Steps that stay: the last `keepLast`, and the `keepBest` of highest reward (the later one of equals)."""
+    """Steps that stay: the last `keepLast`, and the `keepBest` of highest reward (the later one of equals).
+
+    Where a best one is kept, so is the newest that the collapse guard would not doubt, were it to doubt the last step.
+    """
     steps = sorted(rewards)
     best = sorted((s for s in steps if rewards[s] is not None), key=lambda s: (rewards[s], s), reverse=True)
-    return set(steps[-policy.keep_last :]) | set(best[: policy.keep_best])
+    sound = [s for s in steps if s <= steps[-1] - RECENT]
+    return set(steps[-policy.keep_last :]) | set(best[: policy.keep_best]) | set(sound[-1:] if policy.keep_best else [])
 
 
 def is_shard(path: str) -> bool:

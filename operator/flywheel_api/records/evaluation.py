@@ -45,3 +45,5 @@ class GateRow(Record):
     samples: int = Field(default=1, description="Number of the item's samples.")
     facts: str = Field(default="", description="Digest of the facts that it shares with other items.")
     strata: dict[str, str] = Field(default_factory=dict, description="Dimension to value.")
+    temperature: float | None = Field(default=None, description="What its samples were drawn at.")
+    max_tokens: int | None = Field(default=None, description="Tokens of an answer, at most.")

@@ -15,6 +15,7 @@ from flywheel_api.results import (
     ExportedResult,
     GateOutcome,
     ImportedResult,
+    MatrixRow,
     MeasuredResult,
     PreparedResult,
     ReportResult,
@@ -79,6 +80,12 @@ def counted(manifest: Manifest) -> dict[str, Any]:
     }
 
 
+def scores_of(row: MatrixRow, now: MatrixRow) -> RoundScores:
+    """A row of the forgetting matrix: only what compares with the newest one, as columns have no mark."""
+    kept = {s: v for s, v in row.scores.items() if row.compares(now, s)}
+    return RoundScores(round=row.round, scores=[SuiteMean(suite=s, score=decimal(v)) for s, v in kept.items()])
+
+
 def taken_over(
     done: StageStatus, manifest: Manifest, status: FlywheelRoundStatus, uri: str, progress: Progress | None = None
 ) -> dict[str, object]:
@@ -101,10 +108,7 @@ def taken_over(
         case VerdictResult() as result:
             scores = judged(result) or list(status.scores)
             found: dict[str, object] = {"scores": scores, "score": column(scores), "verdict": result.verdict}
-            found["forgetting"] = [
-                RoundScores(round=r.round, scores=[SuiteMean(suite=s, score=decimal(v)) for s, v in r.scores.items()])
-                for r in result.matrix[-16:]
-            ]
+            found["forgetting"] = [scores_of(row, result.matrix[-1]) for row in result.matrix[-16:]]
             if result.verdict is Verdict.PROMOTED:
                 found["model"] = ModelStatus(uri=uri, digest=result.model, step=result.step)
             return found

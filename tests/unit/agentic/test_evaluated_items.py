@@ -103,9 +103,24 @@ def test_wordings_of_a_case_share_its_facts() -> None:
     assert facts_of(own[0]) != facts_of(own[1])
     one = task()
     again = one.model_copy(update={"messages": [{"role": "user", "content": "other words"}]})
-    assert facts_of(one) == facts_of(again) != facts_of(one.model_copy(update={"case": world.task(world.LOCKED).case}))
+    assert facts_of(one) == facts_of(again)
     assert strata_of(one) == {"outcome": one.outcome, "kind": "normal"}
     assert strata_of(PROBLEM) == {"family": "add", "level": "1"} and strata_of(own[0]) == {}
+
+
+def test_tasks_about_the_same_rows_of_a_world_share_their_facts_and_others_do_not() -> None:
+    """Two wishes about one booking move together; two bookings of one world are drawn as if from two worlds."""
+
+    def facts(*proof: str, **case: Any) -> str:
+        one = task()
+        right = one.right.model_copy(update={"proof": list(proof)})
+        return facts_of(one.model_copy(update={"right": right, "case": one.case | case}))
+
+    one = facts("bookings/5/fare")
+    assert one == facts("bookings/5/owner", "bookings/5/fare", wants=[{"wish": "another"}])
+    assert one == facts("bookings/5/fare", "bookings/*/owner=P5"), "a table that was searched is no row of their own"
+    assert one not in (facts("bookings/6/fare"), facts("bookings/5/fare", seed=7))
+    assert facts() == facts(persona="other") != facts(wants=[{"wish": "another"}]), "without rows, what is asked"
 
 
 def test_repeats_are_read_strictly_and_leniently() -> None:

@@ -17,7 +17,7 @@ from flywheel_jobs.evaluation.form import form_of
 from flywheel_jobs.evaluation.intervals import Interval, score_interval, spread
 from flywheel_jobs.evaluation.losses import chance_of_fall, holm
 from flywheel_jobs.evaluation.scores import ItemScore, Pair, Scores, gains, item_scores, pairs
-from flywheel_jobs.evaluation.verdict import Judged, against_champion, decide, fallen, judge, too_few
+from flywheel_jobs.evaluation.verdict import Judged, against_champion, decide, drawn_alike, fallen, judge, too_few
 from flywheel_jobs.stages.gate import uninformed
 
 
@@ -184,6 +184,17 @@ def test_a_suite_that_was_replaced_under_its_ids_is_another_suite() -> None:
     assert compared == [] and "on 0 items; 60 were given to one of them only" in apart[0]
     assert fallen(round_of(suite(minScore="0")), "champion", easy, hard) == []
     assert decide([judged(WORSE, BETTER, minScore="0")], [], apart)[1][-1] == apart[0]
+
+
+def test_a_champion_that_was_sampled_otherwise_is_not_compared() -> None:
+    scores = item_scores([*rows("s", [1.0] * 6), *rows("t", [1.0] * 6)])
+    now = {"s": (0.8, 512), "t": (0.8, 512)}
+    for then in ((0.2, 512), (0.8, 96)):
+        alike, apart = drawn_alike(scores, {"s": then, "t": (0.8, 512)}, now)
+        assert list(alike) == ["t"] and len(apart) == 1
+        assert f"s: not compared with the champion, which was sampled at temperature {then[0]}" in apart[0]
+    for known in ({}, {"s": (None, None)}, now):
+        assert drawn_alike(scores, known, now) == (scores, []), "of an older round nothing is known"
 
 
 def test_champions_of_older_versions_pair_with_nothing() -> None:

@@ -198,7 +198,7 @@ def test_a_task_of_another_version_of_a_package_seeds_nothing_and_stays_asked(mo
         for n, of in enumerate((now, old))
     ]
     monkeypatch.setattr(rounds, "read_rollouts", lambda store, digest: seen)
-    monkeypatch.setattr(rounds, "_handed_on", lambda ctx: iter(()))
+    monkeypatch.setattr(rounds, "handed_on", lambda store, digests: [])
     ctx: Any = Context(agentic(), {"seeds/personas.jsonl": [ANN]})
     past = rounds.before(ctx, {"booking": PACKAGE})
     assert [s.task.id for s in past.seeds] == [now.id] == [t.item for t in past.rollouts]

@@ -11,7 +11,7 @@ import pytest
 from flywheel_api import conditions as cond
 from flywheel_api.base import format_duration, parse_duration
 from flywheel_api.names import CHILD_NAME_LIMIT, child_name, kebab
-from flywheel_api.presets import PRESETS, WARM_UPS, UnknownPreset, training_spec
+from flywheel_api.presets import PRESETS, WARM_UPS, UnknownPreset, training_spec, validates
 from flywheel_api.results import Track
 from flywheel_api.rljob import AlgorithmSpec
 from flywheel_api.round import FlywheelRoundSpec
@@ -33,6 +33,14 @@ def round_spec(**training: object) -> FlywheelRoundSpec:
             "training": training,
         }
     )
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("own", [{}, {"gpusPerNode": 0}, {"gpusPerNode": 2}])
+def test_what_validates_is_what_trains_on_gpus(preset: str, own: dict[str, int]) -> None:
+    spec = round_spec(preset=preset, **own)
+    for track in Track:
+        assert validates(spec, track) == (training_spec(spec, track, DIGEST, DIGEST, None).gpus_per_node > 0)
 
 
 @pytest.mark.parametrize("owner", ["a", "support-r1", "x" * 63, "9lives", "dots.in.name", "ends-" * 12 + "z"])

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from flywheel_api.records.base import Lineage, PassRate
 from flywheel_api.records.reasoning import Band, Problem, Sample
+from flywheel_api.results import MeasuredResult
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_jobs.endpoints.llm import ChatResult
 from flywheel_jobs.reasoning import bands, filling, replay, roles
@@ -22,6 +23,7 @@ from flywheel_jobs.reasoning.bands import Limits, limits_of
 from flywheel_jobs.reasoning.filling import Aim, Filled, family_of, fill
 from flywheel_jobs.reasoning.past import Past
 from flywheel_jobs.reasoning.variants import Order
+from flywheel_jobs.stages.measure_reasoning import note
 from unit.operator.world import ROUND
 
 LIMITS = Limits(0.2, 0.8)
@@ -194,3 +196,19 @@ def test_each_problem_is_sampled_with_a_seed_of_its_own() -> None:
     found, samples = asyncio.run(bands.measured(asked, [problem(n, "", 0) for n in range(5)], 4, LIMITS, "measure"))
     assert len(set(seeds)) == 5 and [len(s.correct) for s in samples] == [4] * 5
     assert all(p.band is Band.SOLVED and p.policy_pass == PassRate(n=4, k=4) for p in found)
+
+
+def test_a_family_that_is_most_of_what_was_found_is_named() -> None:
+    """A third of what is wanted is most of what there is, where little is found: one family alone is still trained."""
+
+    def said(**families: int) -> str:
+        aim = Aim(24, 4, 3)
+        rows = [problem(f"{family}{n}", family, 0.5) for family, most in families.items() for n in range(most)]
+        chosen = filling.choose(rows, aim)
+        counted = dict(Counter(map(family_of, chosen)))
+        return note(MeasuredResult(wanted=24, found=len(chosen), families=counted), aim)
+
+    assert "8 of the 9 are add, as other families are missing" in said(add=12, mul=1)
+    assert "8 of the 8 are add" in said(add=12)
+    for even in (said(add=12, mul=12, sub=12), said(add=2, mul=2, sub=2), said(add=1, mul=1), said()):
+        assert "as other families" not in even

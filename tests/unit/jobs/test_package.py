@@ -41,6 +41,12 @@ def test_split_is_by_group_and_bounded(groups: dict[str, int]) -> None:
         assert held
 
 
+def test_a_training_that_looks_at_nothing_held_out_gets_all_rows() -> None:
+    items = examples({f"g{i}": 1 for i in range(40)})
+    train, held = package.split(items, random.Random(3), 0.0)
+    assert len(train) == 40 and held == []
+
+
 def test_the_same_prompt_is_on_one_side_whatever_its_ids() -> None:
     twins = [replace(e, group=f"{e.group}'") for e in examples({f"g{i}": 1 for i in range(40)})]
     train, held = package.split([*examples({f"g{i}": 1 for i in range(40)}), *twins], random.Random(3))

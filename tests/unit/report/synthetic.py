@@ -272,8 +272,15 @@ def _verdict(model: str) -> VerdictResult:
         ],
         losses=[lost],
         matrix=[
-            MatrixRow(round="demo-r1", model=model, scores={"numeracy-heldout": 0.5}),
-            MatrixRow(round="demo-r2", model=model, scores={"numeracy-heldout": 0.625, "airline-heldout": 0.25}),
+            MatrixRow(
+                round="demo-r1", model=model, scores={"numeracy-heldout": 0.5}, items={"numeracy-heldout": "old"}
+            ),
+            MatrixRow(
+                round="demo-r2",
+                model=model,
+                scores={"numeracy-heldout": 0.625, "airline-heldout": 0.25},
+                items={"numeracy-heldout": "new", "airline-heldout": "same"},
+            ),
         ],
     )
 

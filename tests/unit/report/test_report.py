@@ -85,7 +85,7 @@ def test_the_page_says_what_came_of_the_round(page: Page) -> None:
     assert f"{form} → 50.0" in page.text
     assert "warm-up on 60 solutions of the solver, 3 steps, loss 3.12 → 0.97" in page.text
     assert "The gain is one of form." in page.text
-    assert "Round numeracy-heldout airline-heldout demo-r1 50.0 – demo-r2 62.5 25.0" in page.text
+    assert "Round numeracy-heldout airline-heldout demo-r1 50.0 * – demo-r2 62.5 25.0" in page.text
     assert "outcome refund 30.0 → 0.0 against the champion (beyond chance)" in page.text
     assert "Train reasoning" in page.text
     assert "A scripted server played Teacher in this round" in page.text

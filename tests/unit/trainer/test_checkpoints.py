@@ -203,7 +203,7 @@ def test_an_unreachable_store_is_told_to_the_driver(
         ({1: 0.9, 2: 0.2, 3: 0.3}, 1, 1, {1, 3}),
         ({1: 0.5, 2: 0.5, 3: 0.3}, 1, 1, {2, 3}),
         ({1: None, 2: None}, 1, 1, {2}),
-        ({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}, 2, 2, {3, 4}),
+        ({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}, 2, 2, {1, 3, 4}),
     ],
 )
 def test_policy(rewards: dict[int, float | None], last: int, best: int, kept: set[int]) -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from flywheel_api.results import CurvePoint
-from flywheel_jobs.trainer.guard import suspicion
+from flywheel_api.artifacts import Manifest, Owner
+from flywheel_api.results import CurvePoint, OutcomeReward, TrainingStateResult
+from flywheel_api.rljob import CheckpointSpec
+from flywheel_jobs.storage.store import Store
+from flywheel_jobs.trainer import retention
+from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints
+from flywheel_jobs.trainer.guard import _of_outcomes, suspect_from, suspicion
+from flywheel_jobs.trainer.nodes import Nodes
+from flywheel_store.memory import MemoryBucket
 
 
-def curve(**series: Sequence[float | None]) -> list[CurvePoint]:
+def curve(**series: Sequence[Any]) -> list[CurvePoint]:
     """Points of fields by name; a field that is shorter ends early."""
     steps = max(map(len, series.values()))
     return [
@@ -19,6 +28,14 @@ def curve(**series: Sequence[float | None]) -> list[CurvePoint]:
             {"step": n + 1, **{name: values[n] for name, values in series.items() if n < len(values)}}
         )
         for n in range(steps)
+    ]
+
+
+def outcomes(n: int = 128, **rewards: Sequence[float]) -> list[dict[str, Any]]:
+    """The field `by_outcome` of each step, each outcome with `n` trajectories."""
+    return [
+        {outcome: {"reward": value, "n": n} for outcome, value in zip(rewards, values, strict=True)}
+        for values in zip(*rewards.values(), strict=True)
     ]
 
 
@@ -120,6 +137,15 @@ COLLAPSES = {
         entropy=[0.5] * 6 + [0.9, 1.6, 2.5, 3.0])),
     "form lost": (9, curve(
         reward=[0.4] * 6 + [0.15, 0.1, 0.05, 0.0], format_rate=[0.95] * 6 + [0.7, 0.5, 0.3, 0.1])),
+    # the mean rises all the way: whatever is asked, it is cancelled
+    "one outcome for the others": (10, curve(
+        reward=[0.2, 0.21, 0.22, 0.3, 0.38, 0.45, 0.48, 0.5, 0.5, 0.5],
+        reward_spread=[0.3, 0.3, 0.3, 0.28, 0.2, 0.12, 0.08, 0.05, 0.03, 0.0], groups=[48] * 10,
+        trajectories=[384] * 10, zero_variance_groups=[6, 6, 9, 12, 24, 30, 32, 32, 33, 33],
+        by_outcome=outcomes(
+            cancel=[0.15, 0.2, 0.25, 0.4, 0.6, 0.8, 0.9, 0.95, 1.0, 1.0],
+            refund=[0.31, 0.3, 0.28, 0.25, 0.2, 0.05, 0.0, 0.0, 0.0, 0.0],
+            denied=[0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]))),
 }  # fmt: skip
 
 
@@ -133,6 +159,69 @@ def test_a_collapse_is_seen_in_time(name: str) -> None:
     latest, points = COLLAPSES[name]
     alarm = first_alarm(points)
     assert alarm is not None and alarm <= latest, f"seen at step {alarm}"
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+@pytest.mark.parametrize("name", COLLAPSES)
+def test_what_is_published_is_from_before_the_alarm(name: str, every: int) -> None:
+    """Also where the mean of several steps still looks best in the middle of the fall."""
+    points = COLLAPSES[name][1]
+    alarm = first_alarm(points)
+    assert alarm is not None
+    chosen, best = published(points[:alarm], every), published(points[: alarm - 3], every)
+    assert chosen is best is not None and chosen <= alarm - 3
+    later = published(points, every)
+    assert later is not None and later <= alarm - 3, "a training that is only told goes on"
+
+
+def test_a_lucky_step_in_the_fall_is_not_published() -> None:
+    """The step's own mean of four calls the end of "one gradient of twelve" as good as its lucky third step."""
+    points = COLLAPSES["one gradient of twelve"][1]
+    committed = checkpoints(points, 2)
+    assert committed.best() is committed.committed[6] and committed.best(suspect_from(points)) is committed.committed[2]
+    assert checkpoints(points, 5).best(suspect_from(points)) is not None, "the first there is, where none is before it"
+    kept = retention.keep(dict.fromkeys([2, 4, 6], 0.1), CheckpointSpec(keep_last=1, keep_best=1))
+    assert kept == {2, 6}, "and it is still there"
+    assert retention.keep(dict.fromkeys([2, 4, 6], 0.1), CheckpointSpec(keep_last=1, keep_best=0)) == {6}
+
+
+def test_a_healthy_training_publishes_as_ever() -> None:
+    for points in HEALTHY.values():
+        assert suspect_from(points) is None
+    assert published(HEALTHY["reasoning of a demo"], 2) == 16
+
+
+def checkpoints(points: Sequence[CurvePoint], every: int) -> Checkpoints:
+    """Those that a training with this curve has committed."""
+    made = Checkpoints(Store(MemoryBucket()), "n", "sha256:0", CheckpointSpec(), Path(), Nodes(spread=False))
+    owner = Owner(kind="RLJob", namespace="n", name="j", uid="u")
+    for step in range(every, len(points) + 1, every):
+        state = TrainingStateResult(step=step, curve=points[:step])
+        manifest = Manifest(owner=owner, stage="Train", attempt=1, files=[], result=state, created_at="")
+        made.committed[step] = Checkpoint(manifest, state)
+    return made
+
+
+def published(points: Sequence[CurvePoint], every: int) -> int | None:
+    """The step whose checkpoint is published after this curve."""
+    best = checkpoints(points, every).best(suspect_from(points))
+    return best and best.state.step
+
+
+@pytest.mark.parametrize("groups", [4, 16, 64])
+def test_outcomes_that_come_and_go_by_chance_are_no_sign(groups: int) -> None:
+    """Each group is solved or not as its problem is, and which outcomes a step has is luck, too."""
+    rng, seen, runs = random.Random(groups), 0, 200
+    for _ in range(runs):
+        points = []
+        for step in range(1, 17):
+            drawn: dict[str, list[float]] = {}
+            for _ in range(groups):
+                drawn.setdefault(rng.choice("abcde"), []).append(float(rng.random() < 0.4))
+            said = {o: OutcomeReward(reward=sum(v) / len(v), n=8 * len(v)) for o, v in drawn.items()}
+            points.append(CurvePoint(step=step, groups=groups, trajectories=8 * groups, by_outcome=said))
+        seen += any(list(_of_outcomes(points[:n])) for n in range(6, 17))
+    assert seen <= 4, f"{seen} of {runs}"
 
 
 INJECTED: list[tuple[int, dict[str, Any]]] = [
