@@ -27,7 +27,9 @@ from flywheel_domains.model import (
     Wish,
 )
 from flywheel_domains.tables import Column, Table
+from flywheel_domains.talk import Talk, clean, digits, values_of
 from flywheel_domains.values import SCALARS, ColumnType
+from flywheel_domains.verbs import verbs_of
 
 
 def _named(raw: object) -> object:
@@ -132,6 +134,17 @@ class Domain(Part):
         return found
 
     # ---- what follows
+
+    @cached_property
+    def verbs(self) -> tuple[str, ...]:
+        """What its tools do, as verbs: who says that they have done one of them claims a write."""
+        return verbs_of(name for name, tool in self.tools.items() if tool.writes and not tool.ends)
+
+    @cached_property
+    def spoken(self) -> Talk:
+        """Values that the package itself names, which are true in every conversation: in its policy and its tools."""
+        told = [*(rule.say for rule in self.rules), *(tool.about for tool in self.tools.values())]
+        return values_of(digits(clean("\n".join(told))), self.money.currency, self.money.minor)
 
     @cached_property
     def layout(self) -> Layout:
