@@ -23,7 +23,7 @@ from flywheel_domains.values import plain as as_json
 _PART = re.compile(r"(?<=[.!?])\s+|\n+|;\s+|,?\s+(?:and|but|while|whereas)\s+(?=[a-z])", re.I)
 _NUMBER = r"(?:\d{1,3}(?:[,  ]\d{3})+|\d+)(?:\.\d+)?"
 _VALUE = re.compile(
-    rf"\d{{4}}-\d{{2}}-\d{{2}}(?:T\d{{2}}:\d{{2}})?|[-−]?[€$£¥]?\s?(?<![\w.,]){_NUMBER}(?!\w)"
+    rf"\d{{4}}-\d{{2}}-\d{{2}}(?:T\d{{2}}:\d{{2}})?|(?:[-−]|[€$£¥]\s?)*(?<![\w.,]){_NUMBER}(?!\w)"
     r"(?:\s?(?:[€$£¥]|[A-Z]{3}\b|euros?\b|dollars?\b|pounds\b|cents?\b|pence\b))?"
     r"|(?=[\w/-]*\d)(?=[\w/-]*[A-Za-z])[\w/-]{3,}"
 )
@@ -31,8 +31,8 @@ _MARK = "\0"
 _BETWEEN = re.compile(rf"{_MARK}[\s(\[]*(?:/|\||,?\s*(?:or|and/or|perhaps|maybe)\b[^{_MARK}]{{0,40}}?)\s*{_MARK}", re.I)
 _LIST = re.compile(rf"{_MARK}(?:[\s,/|;&]*(?:(?:or|and|then)\s)?\s*{_MARK}){{2,}}", re.I)
 _GUESS = re.compile(
-    rf"\b(?:maybe|perhaps|possibly|might be|may be|could be|either|guess|not sure)\b|^or\b|\bnot\s+{_MARK}|"
-    rf"\bn't\s+{_MARK}",
+    rf"\b(?:maybe|perhaps|possibly|might be|may be|could be|either|guess|not sure)\b|^or\b|\bnot\s*{_MARK}|"
+    rf"n't\s*{_MARK}",
     re.I,
 )
 _CENTS = re.compile(rf"({_NUMBER})\s?(?:cents?|pence|minor units)\b", re.I)
