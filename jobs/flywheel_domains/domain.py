@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -142,9 +143,14 @@ class Domain(Part):
 
     @cached_property
     def spoken(self) -> Talk:
-        """Values that the package itself names, which are true in every conversation: in its policy and its tools."""
+        """Numbers and days that the policy and the tools name, which are true in every conversation.
+
+        Amounts are not among them: one that the policy names stands among the constants, or a rule forgets it.
+        """
         told = [*(rule.say for rule in self.rules), *(tool.about for tool in self.tools.values())]
-        return values_of(digits(clean("\n".join(told))), self.money.currency, self.money.minor)
+        return replace(
+            values_of(digits(clean("\n".join(told))), self.money.currency, self.money.minor), money=frozenset()
+        )
 
     @cached_property
     def layout(self) -> Layout:

@@ -9,7 +9,7 @@ and doing nothing is never paid.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -168,15 +168,16 @@ class _Replay:
             self._said(event.text)
 
     def _said(self, text: str) -> None:
-        """Takes what was said: claims, but for the policy's own sentences, and whether it tells a refusal."""
+        """Takes what was said: values, claims but for the policy's own sentences, and whether it tells a refusal."""
         own = text
         for rule in self.domain.rules:
             own = own.replace(rule.say, "\n")
-        talk = self._read(own)
+        whole = self._read(text)
+        talk = whole if own == text else replace(whole, reading=self._read(own).reading)
         self.said.append(talk)
         self.last = talk
         self.asked = asks_consent(text) or Stance.PROMISED in talk.stances
-        denied = _NO & (talk.stances if own == text else self._read(text).stances)
+        denied = bool(_NO & whole.stances)
         for number, result in enumerate(self.found.results):
             says_no = _refused(result) and number not in self.told and (denied or self._cites(result, text))
             if says_no and (self._refusal_seen(result) or self._proven(result)):
