@@ -43,9 +43,10 @@ _FINITE = re.compile(
 )
 _FINISHED = re.compile(
     rf"\b(?:is|are|was|were|been|'s|'re)\s+{ADVERBS}(?:complete|completed|done|finished|sorted|settled|successful|"
-    r"confirmed|through|in place|effective|all set|taken care of|dealt with|seen to|good to go|gone)\b"
+    r"confirmed|through|in place|effective|all set|taken care of|dealt with|seen to|good to go|gone|called off)\b"
     r"(?!\s+(?:by|about|ago))|(?<=s been )(?:taken care of|dealt with|sorted)\b"
 )
+_CONSIDERED = re.compile(r"\bconsider (?:it|that|this|them) (?:as )?([a-z-]+)\b")
 _THROUGH = re.compile(r"\b(?:went|gone|came|has come|have come) through\b")
 _MONEY_BACK = re.compile(
     rf"\b(?:refund|money|credit|amount|difference)\b(?: \S+){{0,3}} (?:is|are|has been|was)\s+{ADVERBS}"
@@ -74,7 +75,8 @@ _HYPOTHETICAL = re.compile(
 )
 NEGATIVE = re.compile(r"\b(?:nothing|none|no|neither|nobody|nor|without|never|not|hardly|few)\b|n't\b")
 _EARLIER = re.compile(
-    r"\b(?:already|yet|still|ago|yesterday|earlier|originally|previously|formerly|before|last|in the past|at the time|"
+    r"\b(?:already|yet|still|(?<!moment )(?<!minute )(?<!minutes )ago|yesterday|earlier|originally|previously|"
+    r"formerly|before|last|in the past|at the time|"
     r"once|when|since|always|usually|normally|never|by (?!me\b|us\b|our\b|now\b)\w+|in (?:january|february|march|april|"
     r"may|june|july|august|september|october|november|december))\b"
 )
@@ -133,6 +135,9 @@ def _states(clause: str, forms: Forms, asked: str) -> Iterator[str]:
             before = clause[: match.start()]
             if _claims(clause, before, match, reason, asked):
                 yield match["verb"]
+    considered = _CONSIDERED.search(clause)
+    if considered is not None and (considered[1] == "done" or forms.verb(considered[1], forms.past)):
+        yield considered[1]
     for pattern in (_FINISHED, _MONEY_BACK, _THROUGH, _SET):
         found = pattern.search(clause)
         if found is not None:
@@ -151,7 +156,11 @@ def _headline(clause: str, forms: Forms) -> Iterator[str]:
     if _CONFIRMED.match(clause):
         yield "done"
     place = next((n for n, word in enumerate(words[:_NOUN]) if forms.verb(word, forms.past)), None)
-    if place is None or _FINITE.search(" ".join((*words[:place], "-", *words[place + 1 :])).replace(" - to ", " - ")):
+    if place is None:
+        return
+    after = words[place + 1 :]
+    after = after[1:] if after[:1] in (["you"], ["it"], ["them"], ["to"]) else after
+    if _FINITE.search(" ".join((*words[:place], "-", *after))):
         return
     word = words[place]
     if (word.endswith("ed") or word in ("sent", "undone", "withdrawn", "paid")) and not _EARLIER.search(clause):

@@ -54,13 +54,28 @@ _BEYOND = re.compile(
 )
 _STAYS = re.compile(
     r"\b(?:stay(?:s|ed)?|remain(?:s|ed)?|keep(?:s)?|left|leave)\b (?:\w+ )?(?:as (?:it|they|is|before)|un\w+ed|where|"
-    r"its|the same|on (?:its|their|that|this))\b|\b(?:has|have|must|needs?) (?:to )?(?:stay|remain)\b"
+    r"its|the same|the way|on (?:its|their|that|this))\b|\b(?:stays|remains)$|\b(?:has|have|must|needs?) (?:to "
+    r")?(?:stay|remain|keep)\b|"
+    r"\b(?:deadline|window|period|term)\b(?: \S+){0,3}? (?:ended|closed|expired|passed|lapsed|ran out)\b"
 )
 _ENDS_NOT = re.compile(r"\b(?:is|are|was|were|do|does|did|can|could|has|have|may|will)(?: not|n't)$|\bcannot$")
 _REFUND = re.compile(
     r"\bno (?:refund|credit|compensation|money|payment|seats?|exception)s? (?:is|are|was|were|can|will)\b"
     r"|(?:\bnot|n't) do (?:that|this|it|those|these|so|such)\b"
 )
+_SHORT = re.compile(
+    r"^(?:so |and |then |but |just |though |although )*(?:no|nope|not (?:the|this|that|these|those|your|possible|"
+    r"allowed)\b.*)$|^no (?:further )?(?:refund|credit|compensation|change|cancellation|exchange|exception|return|"
+    r"swap)s?$"
+    r"|\b(?:say|saying|answer (?:is|remains|(?:has|will have) to be)|is a) no\b|\b(?:only|none but) (?:the|an?|"
+    r"those|\w+s) "
+    r"(?:\S+ ){0,6}?(?:may|can)\b|\balone (?:may|can)\b|\b(?:beyond|outside)(?: of)? (?:what|my|our|the)\b|\bnot "
+    r"(?:yours|theirs|his|hers)\b"
+    r"|(?:\bnot|n't) (?:anything|something|much) (?:i|we|that i|that we) can\b|\bno (?:money|refund|credit) "
+    r"(?:comes|goes)\b"
+    r"|(?:\bnot|n't) (?:our|my|the) (?:policy|practice|way|custom|habit)\b"
+)
+"""Without a verb of its own, or as a way of speaking: "so no", "but not the chair", "no refund"."""
 _NO = re.compile(r"^(?:no|nope)(?:$|\s+(?:sorry|i|we|that|this|it|unfortunately)\b)")
 _ALONE = re.compile(r"\b(?:can|could|may|is|are|was) no longer (?P<verb>[a-z-]+(?: [a-z-]+)?)")
 _FOR_LATER = re.compile(
@@ -72,7 +87,7 @@ _NO_MORE = re.compile(r"\b(?:any ?more|any longer|no longer)\b")
 _OTHER = re.compile(r"\b(?:second|third|other|latter|one|\w*\d\w*)\b")
 
 
-_REFUSALS = (_UNABLE, _NO_WAY, _BEYOND, _STAYS, _NO, _ENDS_NOT, _REFUND)
+_REFUSALS = (_SHORT, _UNABLE, _NO_WAY, _BEYOND, _STAYS, _NO, _ENDS_NOT, _REFUND)
 
 
 class Refusal(StrEnum):
@@ -110,7 +125,7 @@ def _refuses(clause: str, forms: Forms) -> bool:
 def _lacks(words: list[str], forms: Forms) -> bool:
     """Whether what follows "not" is a wish, or what a wish would need: "allowed", "been cancelled", "refundable"."""
     for word in words:
-        if word in _FREE or word in ("to", "that", "because", "and", "when"):
+        if word in _FREE or word in ("that", "because", "and", "when") or (word == "to" and "going" not in words):
             return False
         if _deedless(word, forms):
             return True

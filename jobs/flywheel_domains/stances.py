@@ -55,7 +55,7 @@ _OWN = (
 _CLAUSE = re.compile(
     rf",\s+|,?\s+(?:but|yet|whereas)\s+|,?\s+(?:and|so|or|hence|therefore|thus|then)\s+(?={_OWN})"
     rf"|\s+(?=(?:because|since|although|though|as|if|unless|once|when|whenever|until|till|before|after|while|whether|"
-    rf"in case|as soon as|provided|had|given) {_OWN}(?! (?:is|are|was|were)(?:$|[ .!])))",
+    rf"in case|as soon as|provided) {_OWN}(?! (?:is|are|was|were)(?:$|[ .!])))",
 )
 _QUESTION = re.compile(
     r"^(?:(?:so|and|or|then|now|well|but|please|sorry|also|otherwise|alternatively|just to confirm|to be sure)\s+)*"

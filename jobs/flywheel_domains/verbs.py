@@ -13,7 +13,7 @@ USUAL = (
     "fulfil", "give", "grant", "honour", "implement", "issue", "make", "modify", "move", "nominate", "order", "pay",
     "place", "process", "put", "redirect", "refund", "register", "reimburse", "remove", "rename", "renew",
     "replace", "reserve", "resolve", "restore", "return", "reverse", "revert", "save", "schedule", "secure", "send",
-    "set", "settle", "sort", "submit", "swap", "switch", "take", "terminate", "transfer", "undo", "update",
+    "set", "settle", "sort", "stop", "submit", "swap", "switch", "take", "terminate", "transfer", "undo", "update",
     "upgrade", "use", "void", "waive", "withdraw",
 )  # fmt: skip
 """What desks of all kinds do, beside what the tools of a domain are called by."""

@@ -1,7 +1,8 @@
 """Labelled sentences of the four built-in domains, and conversations that end with one of them.
 
 `sayings.tsv` holds them: `first` were written before the rules of the reader, `second` after them and before they were
-mended, `aside` before them and kept aside until the rules stood: 42 of those 44 were read rightly then.
+mended, `aside` before them and kept aside until the rules stood, `later` when all the others were read rightly: of them
+76 of 102 were read rightly before the kinds that were not were mended.
 """
 
 from __future__ import annotations
