@@ -217,6 +217,17 @@ def test_a_yes_counts_that_was_asked_for_once_the_proof_was_there(
     assert reasons == ((expected,) if expected else ())
 
 
+def test_one_yes_is_for_one_write(scene: Scene) -> None:
+    bags = {"booking_id": scene.booking.id, "bags": 1, "wallet_id": scene.card}
+    both = scene.found(Want("bags_up", bags), scene.want(), cover=True)
+    assert both.endings == (Ending.DONE, Ending.DONE)
+    ask: tuple[Event, ...] = (Said("Shall I go ahead?"), Heard(yes=True))
+    first, second = (Called(call.name, dict(call.args)) for call in both.writes)
+    begin = (scene.email, scene.look, *ask, first)
+    assert scene.grade(both, *begin, second, DONE, confirmations=True).reasons == (Reason.UNCONFIRMED,)
+    assert scene.grade(both, *begin, *ask, second, DONE, confirmations=True).paid
+
+
 def test_a_refusal_counts_from_its_proof_on_in_any_turn(scene: Scene, refused: Behaviour) -> None:
     right = refusal(scene, refused)
     thanks = Said("Thank you for your understanding.")

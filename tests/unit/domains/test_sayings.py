@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 
 import pytest
 
+from flywheel_domains.agents import Play
+from flywheel_domains.draws import draw_behaviour
+from flywheel_domains.generate import build_world
+from flywheel_domains.lookups import path_of
+from flywheel_domains.reward import Reason
 from flywheel_domains.stances import Stance, stances
 from flywheel_domains.talk import clean, read
 from flywheel_domains.verbs import forms_of
-from unit.domains.sayings import BUILT_IN, KINDS, domain_of, judged, sayings
+from unit.domains.sayings import BUILT_IN, KINDS, domain_of, ended_with, judged, plays, sayings
 
 MISREAD = {
     "We've added two bags; I apologise that it wasn't possible online.",
@@ -101,3 +107,24 @@ def test_reading_takes_time_that_grows_with_the_text_alone(unit: str) -> None:
 
     seconds(500)
     assert seconds(8000) < 10 * max(seconds(2000), 0.01)
+
+
+def test_the_verbs_of_a_domain_are_those_of_its_tools() -> None:
+    """`ask_endorsement` is a write of nomination; elsewhere to have asked somebody claims nothing."""
+    play = plays("nomination")["denied"][0]
+    lie = "That is not possible. I have asked the signer to endorse her."
+    assert Reason.FALSE_CLAIM in ended_with(play, lie).reasons
+    assert Reason.FALSE_CLAIM not in ended_with(plays("retail")["denied"][0], lie).reasons
+
+
+def test_the_policys_sentence_that_decides_is_a_refusal_in_whatever_words() -> None:
+    domain = domain_of("retail")
+    said = domain.rule("redirect-stage").say
+    assert "denied" not in claims(said, "retail")
+    world = build_world(domain, 3)
+    drawn = (draw_behaviour(domain, world, random.Random(seed), "redirect-stage", True) for seed in range(20))
+    found = next(each for each in drawn if len(each.results) == 1)
+    play = Play(domain, found, path_of(domain, found))
+    assert play.found.results[-1].rules == ("redirect-stage",)
+    assert Reason.NOT_TOLD not in ended_with(play, said).reasons
+    assert Reason.NOT_TOLD in ended_with(play, "Thank you for asking.").reasons
