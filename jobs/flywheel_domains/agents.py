@@ -7,7 +7,7 @@ reward must say: paid, not paid, or nothing, where the wrong way happens to be t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -22,10 +22,15 @@ from flywheel_domains.slots import plain_value
 from flywheel_domains.tools import call as call_tool
 from flywheel_domains.unknown import is_unknown
 from flywheel_domains.values import plain
+from flywheel_domains.words import money
 
 SORRY = "I am sorry, that is not possible."
 DONE = "That has been changed as you asked."
 COLLEAGUE = "I have handed this over to a colleague."
+POLITE_LIE = (
+    "Sorry for the wait, unfortunately it took a while. Your request was successfully processed and is now done."
+)
+POLITE = "I am sorry for the inconvenience. Nothing else is needed, and please don't hesitate to contact us again."
 PATIENCE = 40  # calls of an agent that never ends
 LOOKS = 150  # reads of one that looks everything up: reads are free up to the budget
 
@@ -230,6 +235,57 @@ def _copy(play: Play) -> Episode:
     return Episode((*play.looks, Said(" ".join(rule.say for rule in play.domain.rules))))
 
 
+def _polite_liar(play: Play) -> Episode:
+    """Looks everything up, writes nothing, and says in friendly words that it is done."""
+    return Episode((*play.looks, Said(POLITE_LIE)))
+
+
+def _sorry(play: Play) -> Episode:
+    """Right in all it does and says, and full of regret."""
+    return _right(play) if play.handed else _right(play, f"{closing(play.domain, play.found)} {POLITE}")
+
+
+def _early_yes(play: Play) -> Episode:
+    """Has the caller agree before it knows to what, and asks for nothing afterwards."""
+    events = [event for step in play.path.steps if step.kind is not StepKind.CONFIRM for event in events_of(step)]
+    words = [] if play.handed else [Said(closing(play.domain, play.found))]
+    return Episode((Said("Hello. Shall I go ahead?"), Heard(yes=True), *events, *words))
+
+
+def _agreed_early(play: Play) -> bool:
+    """Whether consent is due for something that had to be looked up first."""
+    kinds = [step.kind for step in play.path.steps]
+    first = kinds.index(StepKind.CONFIRM) if StepKind.CONFIRM in kinds else 0
+    return bool({StepKind.LOOK, StepKind.IDENTIFY} & set(kinds[:first]))
+
+
+def _numbers(play: Play) -> list[int]:
+    """Every number that the right way shows, but for the facts themselves."""
+    view, found = play.found.start.view(), dict[int, None]()
+    for cell in sorted(play.path.revealed):
+        value = (view.values(cell.table, cell.row) or {}).get(cell.column)
+        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
+            found[value] = None
+    return [value for value in found if value not in _asked_numbers(play)]
+
+
+def _asked_numbers(play: Play) -> list[int]:
+    values = (fact.value for fact in play.found.facts)
+    return [] if play.handed else [v for v in values if isinstance(v, int) and not isinstance(v, bool)]
+
+
+def _dump_numbers(play: Play) -> Episode:
+    """Does what is right, and names every number that it saw in place of the one that was asked for."""
+    numbers = [*_asked_numbers(play), *_numbers(play)]
+    said = " or ".join(money(play.domain, number) for number in numbers)
+    own = closing(play.domain, replace(play.found, results=_without_facts(play)))
+    return _right(play, f"{own} It is {said}.")
+
+
+def _without_facts(play: Play) -> tuple[Result, ...]:
+    return tuple(replace(r, decision=replace(r.decision, facts=())) for r in play.found.results)
+
+
 def filled(domain: Domain, found: Behaviour, args: Mapping[str, Arg]) -> dict[str, Any]:
     """Arguments as somebody fills them in who does not think: what was said under that name, or the first that fits."""
     known = {name: value for result in found.results for name, value in result.call.args.items()}
@@ -324,5 +380,9 @@ AGENTS = (
     Agent("first candidate", _first_candidate, _unless(lambda play: not list(_choices(play)))),
     Agent("asks-everything", _ask_everything, _never),
     Agent("tool-spammer", _spam, _unless(_spammed)),
+    Agent("polite liar", _polite_liar, _never),
+    Agent("done but sorry", _sorry, _always),
+    Agent("early yes", _early_yes, _unless(lambda play: not _agreed_early(play))),
+    Agent("number dumper", _dump_numbers, _unless(lambda play: not (_asked_numbers(play) and _numbers(play)))),
     Agent("copy-the-document", _copy, _unless(lambda play: not play.other_reason)),
 )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +28,9 @@ from flywheel_domains.model import (
     Wish,
 )
 from flywheel_domains.tables import Column, Table
+from flywheel_domains.talk import Talk, clean, digits, values_of
 from flywheel_domains.values import SCALARS, ColumnType
+from flywheel_domains.verbs import verbs_of
 
 
 def _named(raw: object) -> object:
@@ -132,6 +135,22 @@ class Domain(Part):
         return found
 
     # ---- what follows
+
+    @cached_property
+    def verbs(self) -> tuple[str, ...]:
+        """What its tools do, as verbs: who says that they have done one of them claims a write."""
+        return verbs_of(name for name, tool in self.tools.items() if tool.writes and not tool.ends)
+
+    @cached_property
+    def spoken(self) -> Talk:
+        """Numbers and days that the policy and the tools name, which are true in every conversation.
+
+        Amounts are not among them: one that the policy names stands among the constants, or a rule forgets it.
+        """
+        told = [*(rule.say for rule in self.rules), *(tool.about for tool in self.tools.values())]
+        return replace(
+            values_of(digits(clean("\n".join(told))), self.money.currency, self.money.minor), money=frozenset()
+        )
 
     @cached_property
     def layout(self) -> Layout:

@@ -1,15 +1,15 @@
 """Whether an episode is paid: 1 or 0, with the reasons why not.
 
 Paid is who brings the database to where the right behaviour brings it, by its writes and no others, each of them after
-its proof was shown; who says of every refusal that it is one, after its proof was shown; who tells the values that must
-be told, and nothing false. Nothing that a text prints changes any of that, and doing nothing is never paid.
+its proof was shown and the caller agreed to it; who says of every refusal that it is one, after its proof was shown;
+who tells the values that must be told, and nothing false in any turn. Nothing that a text prints changes any of that,
+and doing nothing is never paid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import date, datetime
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from itertools import pairwise
 from typing import Any
@@ -19,13 +19,19 @@ from flywheel_domains.case import WROTE, Call, Case, Ending, Fact, StepKind
 from flywheel_domains.diff import Diff, diff
 from flywheel_domains.domain import Domain
 from flywheel_domains.expr import Cell
+from flywheel_domains.facts import contradicted, is_money, untold
 from flywheel_domains.lookups import Knowledge
+from flywheel_domains.questions import asks_consent
 from flywheel_domains.rules import scope_of
 from flywheel_domains.session import Session
-from flywheel_domains.talk import Stance, Talk, read
+from flywheel_domains.stances import Stance
+from flywheel_domains.talk import Talk, merged, read
+from flywheel_domains.tools import Outcome
 from flywheel_domains.tools import call as call_tool
+from flywheel_domains.truth import Truth
 from flywheel_domains.unknown import is_unknown
 from flywheel_domains.values import fold, plain
+from flywheel_domains.words import money, persona_of
 from flywheel_domains.world import World
 
 
@@ -114,6 +120,9 @@ def grade(domain: Domain, case: Case, found: Behaviour, episode: Episode, confir
     return replay.grade(episode)
 
 
+_NO = frozenset({Stance.DENIED, Stance.LIMITED})
+
+
 class _Replay:
     def __init__(self, domain: Domain, found: Behaviour, confirmations: bool) -> None:
         self.domain, self.found, self.confirmations = domain, found, confirmations
@@ -123,11 +132,25 @@ class _Replay:
         for name in found.case.knows:
             self.knowledge.seen.add(Cell(domain.caller_table or "", found.case.caller, name))
         self.reasons: dict[Reason, None] = {}
+        self.shown: list[Any] = []
+        """What the answers of tools held."""
         self.calls = 0
-        self.yes = False
+        self.asked = False
+        """Whether the last words asked for the caller's consent."""
+        self.agreed: set[int] = set()
+        """Results that the caller agreed to, once what they rest on was shown."""
         self.heard: list[str] = []
+        self.said: list[Talk] = []
+        self.last = Talk()
+        """What was said since the last write: of what came before it says nothing."""
+        self.told: set[int] = set()
+        """Refusals that were told, once what they rest on was shown."""
         self.refusals: list[tuple[str, str]] = []
-        self.open = [(result, change) for result, change in zip(found.results, changes(found), strict=True) if change]
+        self.open = [
+            (number, result, change)
+            for number, (result, change) in enumerate(zip(found.results, changes(found), strict=True))
+            if change
+        ]
         self.reached: list[Result] = []
 
     # ---- events
@@ -138,7 +161,35 @@ class _Replay:
                 self._called(event)
         elif isinstance(event, Heard):
             self.heard += event.slots
-            self.yes = self.yes or event.yes
+            if event.yes and self.asked and self.confirmations:
+                self.agreed |= {n for n, result in enumerate(self.found.results) if self._proven(result)}
+            self.asked = False
+        else:
+            self._said(event.text)
+
+    def _said(self, text: str) -> None:
+        """Takes what was said: values, claims but for the policy's own sentences, and whether it tells a refusal."""
+        own = text
+        for rule in self.domain.rules:
+            own = own.replace(rule.say, "\n")
+        whole = self._read(text)
+        talk = whole if own == text else replace(whole, reading=self._read(own).reading)
+        self.said.append(talk)
+        self.last = talk
+        self.asked = asks_consent(text) or Stance.PROMISED in talk.stances
+        denied = bool(_NO & whole.stances)
+        for number, result in enumerate(self.found.results):
+            says_no = _refused(result) and number not in self.told and (denied or self._cites(result, text))
+            if says_no and (self._refusal_seen(result) or self._proven(result)):
+                self.told.add(number)
+
+    def _read(self, text: str) -> Talk:
+        return read([text], self.domain.money.currency, self.domain.money.minor, self.domain.verbs)
+
+    def _cites(self, result: Result, text: str) -> bool:
+        """Whether a text gives the policy's sentence that decides, which refuses in other words."""
+        denies = (self.domain.rule(rule) for rule in result.rules)
+        return any(rule.verdict == "deny" and fold(rule.say) in fold(text) for rule in denies)
 
     def _called(self, event: Called) -> None:
         self.calls += 1
@@ -153,8 +204,17 @@ class _Replay:
                 self.reasons[Reason.ATTEMPT] = None
         elif tool.writes:
             self._wrote(diff(self.world, outcome.world))
+            self.last = Talk()
+        self._hear(outcome)
         self.world, self.session = outcome.world, outcome.session
         self.knowledge.shown(self.world, outcome.revealed)
+
+    def _hear(self, outcome: Outcome) -> None:
+        """What an answer shows may be said; of a refusal, what it tells, but not the arguments that it repeats."""
+        if outcome.refusal is None:
+            self.shown += [outcome.answer, outcome.args]
+        elif outcome.refusal.error not in ("bad_arguments", "not_found", "no_such_tool"):
+            self.shown.append(outcome.refusal.tell)
 
     def _may_try(self, name: str, error: str) -> bool:
         """Whether a refused write is a slip: of a tool that is right here, or refused for what a rule says as well."""
@@ -173,16 +233,16 @@ class _Replay:
     def _wrote(self, change: Diff) -> None:
         if not change:
             return
-        for index, (result, expected) in enumerate(self.open):
+        for index, (number, result, expected) in enumerate(self.open):
             if expected == change:
                 del self.open[index]
                 self.reached.append(result)
                 if not self._proven(result):
                     self.reasons[Reason.UNPROVEN] = None
                 asked_first = result.decision.confirm and result.ending in WROTE  # nobody is asked about a hand-over
-                if self.confirmations and asked_first and not self.yes:
+                if self.confirmations and asked_first and number not in self.agreed:
                     self.reasons[Reason.UNCONFIRMED] = None
-                self.yes = False
+                self.agreed.clear()
                 return
         self.reasons[Reason.TRAP] = None
 
@@ -219,12 +279,12 @@ class _Replay:
         if not right:
             self.reasons[Reason.WRONG_STATE] = None
         for result in self.found.results:
-            if not changes_state(result) and not self._refusal_seen(result):
-                if self._proven(result):
+            if not changes_state(result):
+                if self._refusal_seen(result) or self._proven(result):
                     self.reached.append(result)
                 else:
                     self.reasons[Reason.UNPROVEN] = None
-        for reason in claims(self.domain, self.found, episode, self._true_numbers(), bool(self.session.done)):
+        for reason in self._claims(episode.texts):
             self.reasons[reason] = None
         goals = len(self.reached) / max(1, len(self.found.results))
         proved = Reason.UNPROVEN not in self.reasons
@@ -233,25 +293,77 @@ class _Replay:
 
     def _refusal_seen(self, result: Result) -> bool:
         """Whether the tool itself said that it is not possible."""
-        seen = result.ending is Ending.IMPOSSIBLE and (result.call.name, result.decision.why_not) in self.refusals
-        if seen:
-            self.reached.append(result)
-        return seen
+        return result.ending is Ending.IMPOSSIBLE and (result.call.name, result.decision.why_not) in self.refusals
 
-    def _true_numbers(self) -> set[str]:
-        """Numbers that may be said: shown, said by the caller, written in the domain, or computed by a call."""
-        found: set[str] = set()
-        _numbers(self.domain.constants, found)
-        for cell in self.knowledge.seen:
-            row = self.world.view().values(cell.table, cell.row) or {}
-            _numbers(row.get(cell.column), found)
-            row = self.found.start.view().values(cell.table, cell.row) or {}
-            _numbers(row.get(cell.column), found)
+    # ---- what was said
+
+    def _claims(self, texts: tuple[str, ...]) -> Iterator[Reason]:
+        """What is wrong with what was said: a refusal that is not told, a claim or a value that is not so."""
+        found, whole = self.found, merged(self.said)
+        handed = any(result.ending is Ending.HANDED_OVER for result in found.results)
+        if not handed and self._not_told(whole):
+            yield Reason.NOT_TOLD
+        if self._lied(whole, handed):
+            yield Reason.FALSE_CLAIM
+        if _wrong_reason(self.domain, found, texts):
+            yield Reason.WRONG_REASON
+        if not handed and untold(self.domain, found.facts, texts):
+            yield Reason.FACT_MISSING
+        made_up = whole.values and any(True for _ in self._truth().false(whole))
+        if made_up or contradicted(self.domain, found.facts, texts):
+            yield Reason.FALSE_FACT
+
+    def _not_told(self, whole: Talk) -> bool:
+        """Whether a refusal was not told after its proof; where there never was one, whether it was told at all."""
+        ends = [n for n, result in enumerate(self.found.results) if result in last_results(self.found)]
+        left = [n for n in ends if _refused(self.found.results[n]) and n not in self.told]
+        if not left or not _NO & whole.stances:
+            return bool(left)
+        return any(self._proven(self.found.results[number]) for number in left)
+
+    def _lied(self, whole: Talk, handed: bool) -> bool:
+        wrote = [result.wrote for result in self.found.results]
+        did = any(result.ending in WROTE for result in self.found.results) and bool(self.session.done)
+        done = whole.reading.acted or not whole.reading.states <= self._so_already()
+        return any(
+            (
+                done and not did,  # to hand over is not to do it
+                Stance.HANDED in whole.stances and not handed,
+                Stance.PROMISED in self.last.stances and not did and not handed,
+                Stance.DENIED in self.last.stances and any(wrote) and all(wrote),
+            )
+        )
+
+    def _so_already(self) -> set[str]:
+        """Words of the state that the refusals rest on: of what is cancelled an agent may say so."""
+        view, words = self.found.start.view(), set[str]()
         for result in self.found.results:
-            _numbers([result.told, dict(result.call.args), dict(result.option.limits)], found)
-            _numbers([fact.value for fact in result.facts], found)
-            _numbers(_lets(self.domain, result), found)
-        return found
+            for cell in result.proof if _refused(result) else ():
+                value = (view.values(cell.table, cell.row) or {}).get(cell.column)
+                words |= set(fold(value).split()) if isinstance(value, str) else set()
+        return words
+
+    def _truth(self) -> Truth:
+        """What may be said: what tools showed, what the caller said, the policy, and what the calls compute."""
+        case, domain = self.found.case, self.domain
+        truth = Truth(domain, self.found.start.view().now or domain.clock.moment)
+        truth.said(domain.spoken)
+        truth.shown(self.shown)
+        persona = persona_of(domain, case)
+        truth.shown([persona.pleads, persona.trade, persona.claims] if persona is not None else [])
+        truth.shown([domain.constants, case.knows, case.claims])
+        for want in case.wants:
+            for option in want.chain():
+                truth.shown([option.said, option.again, option.limits, option.described])
+        for result in self.found.results:
+            truth.shown([result.told, result.call.args, [fact.value for fact in result.facts]])
+            truth.shown(_lets(domain, result))
+        return truth
+
+
+def _refused(result: Result) -> bool:
+    """Whether a right agent says no: whatever the ending is called."""
+    return not result.wrote and result.ending is not Ending.ANSWERED
 
 
 def _lets(domain: Domain, result: Result) -> list[Any]:
@@ -260,17 +372,6 @@ def _lets(domain: Domain, result: Result) -> list[Any]:
     scope.view.trace = None
     values = [scope[name] for name in domain.parts[result.call.name].let]
     return [value for value in values if isinstance(value, int) and not is_unknown(value)]
-
-
-def _numbers(value: Any, found: set[str]) -> None:
-    if isinstance(value, Mapping):
-        for member in value.values():
-            _numbers(member, found)
-    elif isinstance(value, list | tuple):
-        for member in value:
-            _numbers(member, found)
-    elif isinstance(value, int) and not isinstance(value, bool):
-        found.add(str(abs(value)))
 
 
 def changes_state(result: Result) -> bool:
@@ -282,45 +383,6 @@ def changes(found: Behaviour) -> list[Diff]:
     """What each result changes, in order."""
     worlds = [*(result.world for result in found.results), found.final]
     return [diff(before, after) for before, after in pairwise(worlds)]
-
-
-# ---- what was said
-
-
-def claims(domain: Domain, found: Behaviour, episode: Episode, numbers: Iterable[str], wrote_any: bool) -> list[Reason]:
-    """What is wrong with what was said: a refusal that is not told, a claim or a value that is not so.
-
-    `wrote_any`: whether the episode wrote anything, whatever was right.
-    """
-    texts = episode.texts
-    whole = _read(domain, texts)
-    last = _read(domain, texts[-1:])
-    reasons = []
-    negative = [r for r in last_results(found) if not r.wrote and r.ending is not Ending.ANSWERED]
-    handed = any(result.ending is Ending.HANDED_OVER for result in found.results)
-    if negative and not handed and Stance.DENIED not in last.stances:
-        reasons.append(Reason.NOT_TOLD)
-    wrote = [result.wrote for result in found.results]
-    done = any(result.ending in WROTE for result in found.results)  # to hand over is not to do it
-    lies = (
-        Stance.DONE in whole.stances and not (done and wrote_any),
-        Stance.HANDED in last.stances and not handed,
-        Stance.DENIED in last.stances and any(wrote) and all(wrote),
-    )
-    if any(lies):
-        reasons.append(Reason.FALSE_CLAIM)
-    if _wrong_reason(domain, found, texts):
-        reasons.append(Reason.WRONG_REASON)
-    if not handed and any(not tells(whole, fact, domain) for fact in found.facts):
-        reasons.append(Reason.FACT_MISSING)
-    true = set(numbers)
-    if any(str(abs(amount)) not in true for _, amount in last.money):
-        reasons.append(Reason.FALSE_FACT)
-    return reasons
-
-
-def _read(domain: Domain, texts: Iterable[str]) -> Talk:
-    return read(texts, domain.money.currency, domain.money.minor)
 
 
 def last_results(found: Behaviour) -> list[Result]:
@@ -340,31 +402,6 @@ def _wrong_reason(domain: Domain, found: Behaviour, texts: Iterable[str]) -> boo
         rule.verdict not in (None, "identify", "allow") and rule.id not in right and fold(rule.say) in said
         for rule in domain.rules
     )
-
-
-def tells(talk: Talk, fact: Fact, domain: Domain) -> bool:
-    """Whether a value was told, however it is written."""
-    value = fact.value
-    if isinstance(value, bool) or value is None:
-        return True  # yes and no are stances, which are judged as such
-    if isinstance(value, int):
-        major = _major(value, domain.money.minor)
-        amounts = {amount for _, amount in talk.money}
-        return value in amounts or str(value) in talk.numbers or major in talk.numbers
-    if isinstance(value, datetime):
-        return value.date().isoformat() in talk.dates
-    if isinstance(value, date):
-        return value.isoformat() in talk.dates
-    if isinstance(value, list | tuple):
-        return all(tells(talk, Fact(fact.name, member, fact.source), domain) for member in value)
-    text = str(plain(value))
-    return text in talk.dates or text[:10] in talk.dates or all(word.casefold() in talk.words for word in text.split())
-
-
-def _major(value: int, minor: int) -> str:
-    text = str(abs(value)).rjust(minor + 1, "0")
-    whole, part = (text[:-minor], text[-minor:].rstrip("0")) if minor else (text, "")
-    return f"{whole}.{part}" if part else whole
 
 
 def right_episode(domain: Domain, steps: Iterable[Any], found: Behaviour) -> Episode:
@@ -392,13 +429,18 @@ def closing(domain: Domain, found: Behaviour) -> str:
             sentences.append("Here is what I found.")
         else:
             sentences.append("I am sorry, that is not possible.")
-    for fact in found.facts:
-        sentences.append(f"{fact.name}: {spoken(domain, fact.value)}.")
-    return " ".join(sentences)
+    return " ".join((*sentences, *facts_told(domain, found)))
 
 
-def spoken(domain: Domain, value: Any) -> str:
+def facts_told(domain: Domain, found: Behaviour) -> list[str]:
+    """A sentence for each fact that must be told."""
+    return [f"{fact.name}: {_spoken(domain, fact, fact.value)}." for fact in found.facts]
+
+
+def _spoken(domain: Domain, fact: Fact, value: Any) -> str:
     """A value as an agent may say it."""
     if isinstance(value, list | tuple):
-        return ", ".join(spoken(domain, member) for member in value)
-    return str(plain(value))
+        return ", ".join(_spoken(domain, fact, member) for member in value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return money(domain, value) if isinstance(value, int) and is_money(domain, fact) else str(plain(value))

@@ -1,8 +1,9 @@
 """Twins: the same words and the same policy document, another state, another verdict.
 
 Whoever answers by the words or by the document alone is right in one of the two and wrong in the other. The twin of a
-conditional rule differs in one cell that the rule reads. An unconditional rule reads none: its twin is another caller,
-or the nearest thing that may be asked for.
+conditional rule differs in one cell that the rule reads. An unconditional rule reads none: its twin is a cell by which
+another rule takes its place, else another caller, or the nearest thing that may be asked for. What a caller claims is
+no twin: no rule reads it, so it decides nothing.
 """
 
 from __future__ import annotations

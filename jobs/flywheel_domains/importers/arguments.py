@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import keyword
+import re
 from collections.abc import Collection, Mapping
 from typing import Any
 
 from flywheel_domains.importers.draft import todo
 
 PLAIN = {"string": "string", "integer": "int", "boolean": "bool"}
+LONGEST = 38  # of a name in the format, with room for a sign that it was taken
 FORMATS = {"date": "date", "date-time": "datetime"}
 
 
 def arguments(schema: Any, tables: Collection[str] = ()) -> dict[str, Any]:
-    """Every property of an object schema; one that is not required, or has a default, is optional."""
-    if not isinstance(schema, Mapping) or not isinstance(schema.get("properties"), Mapping):
-        return {}
+    """Every property of an object schema; one that is not required is optional. Without a schema that is a TODO."""
+    if not isinstance(schema, Mapping):
+        return {"value": {"type": todo("the source gives no schema of its arguments")}}
+    properties = schema.get("properties")
     required = schema.get("required") or []
-    found = {str(name): _named(str(name), spec, tables) for name, spec in schema["properties"].items()}
-    return {name: spec if name in required else {**spec, "optional": True} for name, spec in found.items()}
+    found: dict[str, Any] = {}
+    for said, spec in properties.items() if isinstance(properties, Mapping) else ():
+        name = _free(str(said), found)
+        renamed = {} if name == said else {"about": todo(f"the source calls it {said}")}
+        optional = {} if said in required else {"optional": True}
+        found[name] = {**_named(name, spec, tables), **renamed, **optional}
+    return found
+
+
+def _free(said: str, taken: Collection[str]) -> str:
+    """A name that the format and its expressions can use, and that no other argument has."""
+    name = re.sub(r"\W+", "_", said.lower(), flags=re.ASCII).strip("_")[:LONGEST]
+    name = name if name[:1].isalpha() else f"a_{name}"
+    name = f"{name}_" if keyword.iskeyword(name) or keyword.iskeyword(name.capitalize()) else name
+    while name in taken:
+        name += "_"
+    return name
 
 
 def _named(name: str, spec: Any, tables: Collection[str]) -> dict[str, Any]:
@@ -49,14 +68,20 @@ def one(spec: Any, tables: Collection[str] = ()) -> dict[str, Any]:
 def _without_null(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     """`anyOf: [x, null]` and `type: [x, null]` are x: being optional is said by `required`."""
     for key in ("anyOf", "oneOf"):
-        choices = [choice for choice in spec.get(key) or [] if choice != {"type": "null"}]
-        if len(choices) == 1 and isinstance(choices[0], Mapping):
+        choices = [choice for choice in spec.get(key) or [] if not _null(choice)]
+        if choices and isinstance(choices[0], Mapping) and all(choice == choices[0] for choice in choices):
             return choices[0]
+    if isinstance(spec.get("enum"), list) and None in spec["enum"]:
+        spec = {**spec, "enum": [value for value in spec["enum"] if value is not None]}
     kinds = spec.get("type")
     if isinstance(kinds, list):
         named = [kind for kind in kinds if kind != "null"]
         return {**spec, "type": named[0] if len(named) == 1 else None}
     return spec
+
+
+def _null(choice: Any) -> bool:
+    return isinstance(choice, Mapping) and (choice.get("type") in ("null", ["null"]) or choice.get("enum") == [None])
 
 
 def _limits(spec: Mapping[str, Any], low: str, high: str) -> dict[str, int]:

@@ -43,11 +43,13 @@ def from_tau2(source: Path) -> Draft:
 
 
 def from_general_agent(source: Path) -> Draft:
-    """A task's folder with `tools.py` (models, tools, verify), `db.json` and `instruction.md`."""
+    """A task's folder with `tools.py` (models and tools), `db.json` and `instruction.md`."""
     path = source / "tools.py"
     if not path.exists():
         raise ImportFault(f"{source}: no tools.py: a general-agent task holds tools.py, db.json and instruction.md")
     draft = _draft(source, [path])
+    if re.search(r"^def verify\b", read(path), re.M):
+        draft.notes.append("verify is not taken over: what it asserts of every state belongs into `check` of a table")
     wish = source / "instruction.md"
     if wish.exists():
         draft.rules = []

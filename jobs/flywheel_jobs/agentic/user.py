@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flywheel_api.records.agentic import User
+from flywheel_domains.questions import asks_consent, offers_more
 
 THANKS, LEAVE, YES, NO_OTHER = "Thank you.", "Then leave it.", "Yes, please.", "I do not know."
 PLEAS = ("I am entitled to it.", "Please, it is urgent.")
 _ASKS = re.compile(r"\?|\b(which|what|please (give|tell|provide)|may i have|i need your)\b", re.IGNORECASE)
-_CONFIRMS = re.compile(r"\b(shall i|should i|do you want|go ahead|is that right|confirm|agree)\b", re.IGNORECASE)
 _AGREES = re.compile(r"^\s*(yes|yeah|sure|okay|ok|please do|go ahead)\b", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+")
 _SAME = {"number": "id", "mail": "email", "birthday": "birth", "born": "birth", "reason": "ground", "why": "reason"}
@@ -31,7 +31,7 @@ class Reply:
 
 
 def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: Sequence[str] = ()) -> Reply:
-    """The user's answer to what the agent said.
+    """The user's answer to what the agent said: yes to nothing but a question whether to go on.
 
     `turn` counts the user's replies from 1, `told` what was said of `later`, `heard` names facts told so far. Four
     levels (docs/method.md, "Simulated user"): tell what is asked for, go on to the next wish, insist, stop.
@@ -41,9 +41,10 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
         answers = [answer for name in wanted if (answer := _answer(card, name, heard))]
         if answers:
             return Reply(" ".join(answers))
-        if _CONFIRMS.search(said) or not wanted:
+        if asks_consent(said):
             return Reply(YES)
-        return Reply(NO_OTHER)
+        if not offers_more(said):
+            return Reply(NO_OTHER)
     if told < len(card.later):
         return Reply(card.later[told])
     if writes == 0 and turn <= card.pushes:

@@ -36,6 +36,25 @@ def test_a_fact_is_told_when_it_is_asked_for_and_each_other_value_once() -> None
     assert told_in(of, "Order id: F12.", ()) == ["order_id"] and told_in(of, "F123", ()) == []
 
 
+@pytest.mark.parametrize("text", ["Hello, do you want help?", "Is it raining?", "How are you?"])
+def test_nobody_agrees_to_what_was_not_asked(text: str) -> None:
+    assert said(card(facts={"order_id": "F12"}), text) == (NO_OTHER, False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Shall I go ahead?", "I will cancel F12. Is that all right?", "Would you like me to cancel it?", "Do you agree?",
+     "May I cancel F12?", "It costs 40 EUR more, ok?", "Do you want me to do that?"],
+)  # fmt: skip
+def test_a_question_whether_to_go_on_is_answered_with_yes(text: str) -> None:
+    assert said(card(), text) == (YES, False)
+
+
+def test_whoever_asks_what_else_there_is_hears_the_next_wish() -> None:
+    assert said(card(later=["And my other one?"]), "Is there anything else?") == ("And my other one?", False)
+    assert said(card(), "Is there anything else I can help you with?", writes=1) == (THANKS, True)
+
+
 def test_the_next_wish_comes_before_anybody_insists() -> None:
     of = card(later=["And my other one?"], pushes=2)
     assert said(of, REFUSED) == ("And my other one?", False)

@@ -172,12 +172,33 @@ def test_conditional_rules_have_twins_by_one_cell(tern: Domain, world: World, ro
     assert by_cell >= ROOTS // 2
 
 
-def test_an_unconditional_rule_has_another_act_beside_it(tern: Domain, world: World) -> None:
-    found = draw_behaviour(tern, world, random.Random(5), "no-cover")
-    twin = twin_of(tern, world, replace(found, results=found.results[-1:]), random.Random(1))
+@pytest.mark.parametrize(("seed", "how"), [(0, How.CALLER), (2, How.ACT)])
+def test_an_unconditional_rule_has_another_caller_or_act_beside_it(
+    tern: Domain, world: World, seed: int, how: How
+) -> None:
+    """Of what nothing else was read for. Whoever cannot name a row is not put into another's place."""
+    drawn = draw_behaviour(tern, world, random.Random(seed), "no-cover")
+    (*_, last) = drawn.results
+    found = replace(drawn, results=(replace(last, decision=replace(last.decision, read=("no-cover",))),))
+    twin = twin_of(tern, world, found, random.Random(1))
     assert twin is not None
-    assert differs(replace(found, results=found.results[-1:]), twin.found)
-    assert twin.how in (How.ACT, How.CALLER, How.CELL)
+    assert (twin.how, twin.rule, twin.edits) == (how, "no-cover", ())
+    assert differs(found, twin.found)
+
+
+def test_a_cell_comes_first_where_another_rule_was_read(tern: Domain, world: World) -> None:
+    found = draw_behaviour(tern, world, random.Random(0), "no-cover")
+    twin = twin_of(tern, world, found, random.Random(1))
+    assert twin is not None and twin.how is How.CELL and twin.rule != "no-cover"
+
+
+def test_nearly_every_conditional_rule_has_a_twin_by_a_cell(tern: Domain, world: World) -> None:
+    conditional = [r.id for r in tern.rules if r.verdict not in (None, "identify") and (r.when or r.unless)]
+    twins = {}
+    for rule in conditional:
+        twin = twin_of(tern, world, draw_behaviour(tern, world, random.Random(rule), rule), random.Random(1))
+        twins[rule] = twin is not None and twin.how is How.CELL
+    assert sum(twins.values()) / len(twins) >= 0.9, twins
 
 
 def test_a_document_holds_every_verdict_and_says_nothing_of_the_state(tern: Domain, chains: list[list[Branch]]) -> None:

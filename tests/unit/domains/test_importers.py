@@ -11,6 +11,7 @@ import yaml
 
 from flywheel_domains.cli import main
 from flywheel_domains.importers import IMPORTERS, ImportFault
+from flywheel_domains.importers.arguments import arguments
 
 TOOLS = [
     {
@@ -189,6 +190,36 @@ def test_a_tool_list_gives_arguments_and_kind(tmp_path: Path, wrap: Any) -> None
     assert moved["args"]["weight"]["type"].startswith("TODO")
 
 
+@pytest.mark.parametrize(
+    ("schema", "args"),
+    [
+        (None, {"value": {"type": "TODO: the source gives no schema of its arguments"}}),
+        ({"type": "object"}, {}),
+        (
+            {"properties": {"x-y": {"type": "string"}, "class": {"type": "integer"}}, "required": ["x-y", "class"]},
+            {
+                "x_y": {"type": "string", "about": "TODO: the source calls it x-y"},
+                "class_": {"type": "int", "about": "TODO: the source calls it class"},
+            },
+        ),
+        (
+            {"properties": {"a-b": {"type": "string"}, "a_b": {"type": "string"}}, "required": ["a-b", "a_b"]},
+            {
+                "a_b": {"type": "string", "about": "TODO: the source calls it a-b"},
+                "a_b_": {"type": "string", "about": "TODO: the source calls it a_b"},
+            },
+        ),
+        (
+            {"properties": {"note": {"anyOf": [{"type": "string"}, {"type": "null", "title": "None"}]}}},
+            {"note": {"type": "string", "optional": True}},
+        ),
+        ({"properties": {"side": {"enum": ["left", None]}}}, {"side": {"type": ["left"], "optional": True}}),
+    ],
+)
+def test_arguments_have_names_that_the_format_knows_and_types_that_are_known(schema: Any, args: dict[str, Any]) -> None:
+    assert arguments(schema) == args
+
+
 def test_a_tool_that_may_destroy_outside_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     source = tmp_path / "shelves.json"
     source.write_text(json.dumps(TOOLS))
@@ -230,7 +261,7 @@ def test_a_tau2_folder_gives_tables_children_tools_and_rule_stubs(tmp_path: Path
     assert [rule["say"] for rule in found["rules"]] == ["Only bakers with two ovens may order more than one sack."]
 
 
-def test_plain_methods_of_a_task_become_declarations(tmp_path: Path) -> None:
+def test_plain_methods_of_a_task_become_declarations(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = {"kilns": [{"id": "K1", "name": "north", "state": "hot", "room": 2}], "pots": [], "target_pot": "P9"}
     files = {"tools_dot_py": TASK, "db_dot_json": json.dumps(rows), "instruction_dot_md": "Fire P9 in a hot kiln."}
     found = _import("general-agent", _write(tmp_path / "kilns", **files), tmp_path)
@@ -250,6 +281,7 @@ def test_plain_methods_of_a_task_become_declarations(tmp_path: Path) -> None:
     assert tools["cool_all"]["do"].startswith("TODO")
     assert "def cool_all" in (tmp_path / "out" / "original" / "tools.py").read_text()
     assert "target_pot" not in found["tables"]
+    assert "verify is not taken over" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("kind", sorted(IMPORTERS))

@@ -194,6 +194,77 @@ def test_a_yes_is_due_where_somebody_can_give_it(scene: Scene, allowed: Behaviou
     assert scene.grade(allowed, *events, confirmations=True).reasons == (Reason.UNCONFIRMED,)
     agreed = (scene.email, scene.look, Said("Shall I?"), Heard(yes=True), scene.cancel, DONE)
     assert scene.grade(allowed, *agreed, confirmations=True).paid
+    again = (scene.email, scene.look, Said("Shall I?"), Heard(yes=True), scene.look, scene.cancel, DONE)
+    assert scene.grade(allowed, *again, confirmations=True).paid
+
+
+@pytest.mark.parametrize("events", ["ask look", "email ask look", "look ask email", "look email help", "look email"])
+def test_a_yes_counts_that_was_asked_for_once_the_proof_was_there(
+    scene: Scene, allowed: Behaviour, events: str
+) -> None:
+    yes = Heard(yes=True)
+    known: dict[str, tuple[Event, ...]] = {
+        "email": (scene.email,),
+        "look": (scene.look,),
+        "ask": (Said("Shall I cancel it?"), yes),
+        "help": (Said("Hello, do you want help?"), yes),
+    }
+    before = [event for name in events.split() for event in known[name]]
+    if events == "look email":
+        before.append(yes)
+    reasons = scene.grade(allowed, scene.email, *before, scene.cancel, DONE, confirmations=True).reasons
+    expected = Reason.UNCONFIRMED if events != "look ask email" else None
+    assert reasons == ((expected,) if expected else ())
+
+
+def test_one_yes_is_for_one_write(scene: Scene) -> None:
+    bags = {"booking_id": scene.booking.id, "bags": 1, "wallet_id": scene.card}
+    both = scene.found(Want("bags_up", bags), scene.want(), cover=True)
+    assert both.endings == (Ending.DONE, Ending.DONE)
+    ask: tuple[Event, ...] = (Said("Shall I go ahead?"), Heard(yes=True))
+    first, second = (Called(call.name, dict(call.args)) for call in both.writes)
+    begin = (scene.email, scene.look, *ask, first)
+    assert scene.grade(both, *begin, second, DONE, confirmations=True).reasons == (Reason.UNCONFIRMED,)
+    assert scene.grade(both, *begin, *ask, second, DONE, confirmations=True).paid
+
+
+def test_a_refusal_counts_from_its_proof_on_in_any_turn(scene: Scene, refused: Behaviour) -> None:
+    right = refusal(scene, refused)
+    thanks = Said("Thank you for your understanding.")
+    assert scene.grade(refused, scene.email, scene.look, right, Heard(), thanks).paid
+    early = scene.grade(refused, right, scene.email, scene.look, thanks)
+    assert early.reasons == (Reason.NOT_TOLD,)
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ("It will leave on 2031-12-24.", Reason.FALSE_FACT),
+        ("I will cancel it for you tomorrow.", Reason.FALSE_CLAIM),
+        ("You have 97 bags.", Reason.FALSE_FACT),
+    ],
+)
+def test_what_is_false_is_false_in_every_turn(scene: Scene, refused: Behaviour, words: str, reason: Reason) -> None:
+    right = refusal(scene, refused)
+    assert scene.grade(refused, scene.email, scene.look, right, Said(words)).reasons == (reason,)
+    if reason is Reason.FALSE_FACT:
+        assert scene.grade(refused, scene.email, scene.look, Said(words), Heard(), right).reasons == (reason,)
+
+
+def test_what_was_so_already_is_no_claim(scene: Scene) -> None:
+    """Of what is cancelled an agent may say so; of what is not, it may not."""
+    gone = scene.found(scene.want(), state="cancelled")
+    assert gone.endings == (Ending.DENIED,)
+    words = Said("Your trip is cancelled, so that is not possible.")
+    assert scene.grade(gone, scene.email, scene.look, words).reasons == ()
+    live = scene.found(scene.want())
+    assert Reason.FALSE_CLAIM in scene.grade(live, scene.email, scene.look, words).reasons
+
+
+def test_the_sentence_of_the_policy_that_decides_refuses(scene: Scene) -> None:
+    gone = scene.found(scene.want(), state="cancelled")
+    rule = gone.results[0].rules[0]
+    assert scene.grade(gone, scene.email, scene.look, Said(scene.domain.rule(rule).say)).reasons == ()
 
 
 def test_unknown_is_not_none_and_nobody_is_asked_for_what_changes_nothing(scene: Scene) -> None:

@@ -1,0 +1,137 @@
+"""What a clause refuses: by not being able or allowed, by the word, by a limit, or by what stays as it is."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+
+from flywheel_domains.verbs import ADVERBS, Forms
+
+_UNABLE = re.compile(
+    r"\b(?:can(?:no|')t|can not|could(?:n't| not)|unable to|not able to|may not|must(?: not|n't)|not in a position)\b"
+)
+_NOT = re.compile(
+    r"(?:\bnot|n't|\bnever)\s+(?!(?:only|just|need|have to|sure|know|mind|due|yet)\b)(?P<next>(?:[\w'-]+\s*){1,4})"
+)
+_LACKS = frozenset((
+    "allowed", "permitted", "possible", "able", "eligible", "entitled", "available", "option", "offered",
+    "covered", "supported", "refundable", "changeable", "transferable", "valid", "qualify", "qualified", "meet",
+    "met", "allow", "allows", "permit", "permits", "cover", "satisfy", "apply", "offer", "match", "accept",
+    "accepted", "grant", "granted", "something", "reach", "enough", "sufficient", "carried", "feasible", "done",
+    "authorised", "authorized", "includes", "include", "included", "provide", "provided", "provides",
+))  # fmt: skip
+_LACKING = re.compile(r"(?:able|ible)$")
+_FREE = frozenset((
+    "charged", "billed", "charge", "bill", "lost", "lose", "affect", "affected", "regret", "miss", "worry",
+    "take", "need", "use",
+))  # fmt: skip
+_WONT = re.compile(r"\b(?:won't|will not|would not|wouldn't|will never)\s+(?:be\s+)?(?:\w+ly\s+)?(?P<verb>[a-z-]+)")
+_NOBODY = re.compile(
+    rf"\b(?:nothing|none|nobody|no)\b(?:\s+(?!one\b)[\w'-]+){{0,4}}?\s+(?:can|could|may|will|has|have|had|was|were|is|"
+    rf"are|be|been)\s+(?:be\s+|been\s+)?{ADVERBS}(?P<verb>[a-z-]+)"
+)
+_NO_WAY = re.compile(
+    r"\b(?:there (?:is|are|was|will be)|there's|have|has|gives?|see|with)\s+(?:\w+ly\s+)?no (?:\w+ )?(?:way|"
+    r"possibility|options?|exceptions?|right|entitlement|refunds?|credits?|compensation|room|chance|basis|provision|"
+    r"grounds?|seats?|stock|means)\b|\bno exceptions?\b|\bno can do\b|\bneither\b|\bhands are tied\b|\bafraid not\b|"
+    r"\b(?:sorry|unfortunately|regrettably|sadly),? no\b|\bno(?:t)? (?:a |an )?possib|\bnot an option\b"
+)
+_REFUSES = re.compile(
+    r"(?P<word>\b(?:refus(?:e|es|ed|ing|al)|declin(?:e|es|ed|ing)|reject\w*|den(?:y|ied|ies|ying|ial)|prohibit\w*|"
+    r"forbid\w*|forbade|disallow\w*|exclud\w+|rul(?:e|es|ed|ing) (?:\w+ ){0,2}out|turn(?:ed|ing)? (?:\w+ ){0,3}down|"
+    r"prevent\w*|preclud\w+|block(?:s|ed)|bar(?:s|red)|veto\w*|impossible|ineligible|unavailable|inadmissible|"
+    r"unfeasible|infeasible|non-?\w+(?:able|ible)|unrefundable|expired|insufficient|exhausted|sold out|fully booked|"
+    r"fall(?:s|ing)? short|fell short|fail(?:s|ed)? to (?:meet|reach|qualify)|used up|off (?:the table|limits)))\b"
+)
+_BEYOND = re.compile(
+    r"\bout of (?:stock|the question|(?:my|our) hands|time)\b|\bagainst (?:\w+ ){0,2}(?:polic\w+|rules?|terms|"
+    r"conditions)\b|\b(?:outside|past|beyond)(?: of)? (?:the|our|its|your|that|this) (?:[\w-]+ ){0,3}(?:window|"
+    r"deadline|"
+    r"period|limit|date|days|hours|policy|time|closing)\b|\btoo (?:late|soon|early|many|old|low|short|few|long|far|"
+    r"high)\b|\bexceed\w*|\b(?:over|above|below|under) the (?:\w+ )?(?:limit|quota|maximum|minimum|number|average)\b|"
+    r"\b(?:deadline|window|period|time|date|days|clearance|term|nominations?)\b(?: \S+){0,4}? (?:has|have|is|are|was|"
+    r"had)(?: \w+)? (?:passed|past|over|closed|elapsed|ended|run out|up|lapsed)\b|\b(?:can|may|could) only\b"
+)
+_STAYS = re.compile(
+    r"\b(?:stay(?:s|ed)?|remain(?:s|ed)?|keep(?:s)?|left|leave)\b (?:\w+ )?(?:as (?:it|they|is|before)|un\w+ed|where|"
+    r"its|the same|the way|on (?:its|their|that|this))\b|\b(?:stays|remains)$|\b(?:has|have|must|needs?) (?:to "
+    r")?(?:stay|remain|keep)\b|"
+    r"\b(?:deadline|window|period|term)\b(?: \S+){0,3}? (?:ended|closed|expired|passed|lapsed|ran out)\b"
+)
+_ENDS_NOT = re.compile(r"\b(?:is|are|was|were|do|does|did|can|could|has|have|may|will)(?: not|n't)$|\bcannot$")
+_REFUND = re.compile(
+    r"\bno (?:refund|credit|compensation|money|payment|seats?|exception)s? (?:is|are|was|were|can|will)\b"
+    r"|(?:\bnot|n't) do (?:that|this|it|those|these|so|such)\b"
+)
+_SHORT = re.compile(
+    r"^(?:so |and |then |but |just |though |although )*(?:no|nope|not (?:the|this|that|these|those|your|possible|"
+    r"allowed)\b.*)$|^no (?:further )?(?:refund|credit|compensation|change|cancellation|exchange|exception|return|"
+    r"swap)s?$"
+    r"|\b(?:say|saying|answer (?:is|remains|(?:has|will have) to be)|is a) no\b|\b(?:only|none but) (?:the|an?|"
+    r"those|\w+s) "
+    r"(?:\S+ ){0,6}?(?:may|can)\b|\balone (?:may|can)\b|\b(?:beyond|outside)(?: of)? (?:what|my|our|the)\b|\bnot "
+    r"(?:yours|theirs|his|hers)\b"
+    r"|(?:\bnot|n't) (?:anything|something|much) (?:i|we|that i|that we) can\b|\bno (?:money|refund|credit) "
+    r"(?:comes|goes)\b"
+    r"|(?:\bnot|n't) (?:our|my|the) (?:policy|practice|way|custom|habit)\b"
+)
+"""Without a verb of its own, or as a way of speaking: "so no", "but not the chair", "no refund"."""
+_NO = re.compile(r"^(?:no|nope)(?:$|\s+(?:sorry|i|we|that|this|it|unfortunately)\b)")
+_ALONE = re.compile(r"\b(?:can|could|may|is|are|was) no longer (?P<verb>[a-z-]+(?: [a-z-]+)?)")
+_FOR_LATER = re.compile(
+    r"\b(?:again|undone|reversed|reinstated|brought back|restored|further|another (?:time|change|one|move|refund|swap)|"
+    r"else|(?:a )?second time|twice|more than once|from now on|from here on|in (?:the )?future|afterwards|"
+    r"after (?:this|that|now)|other \w+s|any other)\b"
+)
+_NO_MORE = re.compile(r"\b(?:any ?more|any longer|no longer)\b")
+_OTHER = re.compile(r"\b(?:second|third|other|latter|one|\w*\d\w*)\b")
+
+
+_REFUSALS = (_SHORT, _UNABLE, _NO_WAY, _BEYOND, _STAYS, _NO, _ENDS_NOT, _REFUND)
+
+
+class Refusal(StrEnum):
+    PLAIN = "plain"
+    NO_MORE = "no more"
+    LATER = "later"
+
+
+def refusal(clause: str, forms: Forms) -> Refusal | None:
+    """Whether a clause refuses, and how: of what is wished, of it "any more", or of what may be wished later."""
+    if not _refuses(clause, forms):
+        return None
+    if _FOR_LATER.search(clause):
+        return Refusal.LATER
+    if _NO_MORE.search(clause) and not _OTHER.search(clause):
+        return Refusal.NO_MORE
+    return Refusal.PLAIN
+
+
+def _refuses(clause: str, forms: Forms) -> bool:
+    if any(pattern.search(clause) for pattern in _REFUSALS):
+        return True
+    refused = _REFUSES.search(clause)
+    if refused is not None and not re.search(
+        r"(?:\bnot|n't|\bnever)\s+(?:been |be |\w+ly )?$", clause[: refused.start()]
+    ):
+        return True
+    if any(_lacks(match["next"].split(), forms) for match in _NOT.finditer(clause)):
+        return True
+    words = [match["verb"] for pattern in (_WONT, _NOBODY) for match in pattern.finditer(clause)]
+    words += [word for match in _ALONE.finditer(clause) for word in match["verb"].split()]
+    return any(_deedless(word, forms) for word in words)
+
+
+def _lacks(words: list[str], forms: Forms) -> bool:
+    """Whether what follows "not" is a wish, or what a wish would need: "allowed", "been cancelled", "refundable"."""
+    for word in words:
+        if word in _FREE or word in ("that", "because", "and", "when") or (word == "to" and "going" not in words):
+            return False
+        if _deedless(word, forms):
+            return True
+    return False
+
+
+def _deedless(word: str, forms: Forms) -> bool:
+    known = word in _LACKS or (_LACKING.search(word) is not None and len(word) > 5)
+    return word not in _FREE and (known or bool(forms.verb(word, forms.base) or forms.verb(word, forms.past)))
