@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NotRequired, Required, Union, get_args, get_origin, get_type_hints
 
 import pytest
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict, is_typeddict
 
 from flywheel_api.common import Dialect
@@ -36,9 +36,8 @@ def strict(of: Any) -> Any:
             inner = strict(get_args(hint)[0] if get_origin(hint) is Required else hint)
             needed = get_origin(hint) is Required or name in of.__required_keys__
             keys[name] = Required[inner] if needed else NotRequired[inner]
-        closed: Any = TypedDict(of.__name__, keys)  # type: ignore[misc]
-        closed.__pydantic_config__ = ConfigDict(extra="forbid", strict=True)
-        return closed
+        typed_dict: Any = TypedDict  # by its call: the keys are only known here
+        return with_config(ConfigDict(extra="forbid", strict=True))(typed_dict(of.__name__, keys))
     args = tuple(strict(arg) for arg in get_args(of))
     if get_origin(of) in (Iterable, Sequence):
         return list[args[0]]  # type: ignore[valid-type]
