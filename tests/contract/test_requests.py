@@ -120,7 +120,7 @@ REFUSED: dict[str, Body] = {
     "an unknown form": {"response_format": {"type": "xml"}},
     "a schema without a name": {"response_format": {"type": "json_schema", "json_schema": {"schema": {}}}},
     "metadata that is no text": {"metadata": {"case": {}}},
-    **{f"{name}, which only a pool knows": {name: 1} for name in OF_POOLS},
+    **{f"{name}, which only a pool knows": {name: 1} for name in sorted(OF_POOLS)},
 }
 
 
