@@ -125,7 +125,7 @@ domain: setup ## a domain of your own: DO="new NAME", DO="test DIR", DO="import 
 	@$(PY) -m flywheel_jobs domain $(DO)
 
 estimate: setup ## what ROUND=examples/round-8b.yaml needs and costs (GPU=H100, CONFIG=its model's config.json)
-	@$(PY) -c 'from flywheel_api.capacity.text import shown; print(shown("$(ROUND)", "$(CONFIG)", "$(or $(GPU),H100)"))'
+	@$(PY) -m flywheel_api.capacity "$(ROUND)" "$(CONFIG)" "$(or $(GPU),H100)"
 
 gpu-check: ## the GPU flavour on this machine's GPU, in an environment like the trainer image's (OUT=folder, PARTS=grpo)
 	PYTHONPATH=$(PYTHONPATH):$$PYTHONPATH python3 -m gpu.check --project . --out $(or $(OUT),dist/gpu) $(if $(PARTS),--parts $(PARTS)) --seconds $(or $(SECONDS_LEFT),900)

@@ -56,6 +56,7 @@ DROPS: Final[Mapping[str, str]] = {
     "outage": "samples of a training whose environment or endpoint was away: masked, no reward",
     # training
     "unscored": "samples of a training that could not be scored",
+    "overlong": "samples at their token limit, where `algorithm.overlong` is Mask",
     "prompt-too-long": "longer than `algorithm.maxPromptTokens`",
     # anything else
     "crashed": "the work on it failed by an error of the program or a domain: the trace is in the log; more than a few "

@@ -182,7 +182,7 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
         lambda body: body["spec"]["training"].update(agentic={"overrides": {"a.b": 1}, "retries": {"limit": 9}}),
         "what is trained cannot be changed once applied",
     ),
-    "another dialect": (ROUND, put("endpoints", 0, "dialect", to="Tools"), "model, sampling, dialect, poolRef"),
+    "another dialect": (ROUND, put("endpoints", 0, "dialect", to="Tools"), "model, sampling, dialect, extraBody"),
     "more nodes": (ROUND, put("training", "nodes", to=2), "apply a new round under another name"),
     "a longer training": (
         ROUND,
@@ -195,7 +195,7 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
     "other words and another pace": (
         ROUND,
         lambda body: body["spec"]["endpoints"][0].update(timeout="9m", extraBody={"stop": ["END"], "top_k": 8}),
-        "sampling, extraBody, poolRef and engine cannot be changed",
+        "extraBody, poolRef and engine cannot be changed",
     ),
     "no words": (ROUND, lambda body: body["spec"]["endpoints"][0].pop("extraBody"), "apply a new round"),
     "a longer window": (ROUND, put("endpoints", 1, "pool", "engine", "maxModelLen", to=999), "apply a new round"),

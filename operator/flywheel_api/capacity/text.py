@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -16,20 +15,6 @@ from flywheel_api.capacity.whole import MINED, VERIFIED, RoundEstimate, pool_pro
 from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
-
-
-def shown(resource: str, config: str = "", card: str = "H100") -> str:
-    """The estimate of a resource in a file, for a command line: `config` is a file too, or empty.
-
-    Raises SystemExit with a sentence where there is none.
-    """
-    try:
-        return estimate(Path(resource).read_text(), Path(config).read_text() if config else None, card)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SystemExit(f"no estimate: {error}") from error
-    except (KeyError, TypeError) as error:
-        known = f"no FlywheelRound, RLJob or RolloutPool, or {card} none of {', '.join(CARDS)}"
-        raise SystemExit(f"no estimate: {resource} is {known}") from error
 
 
 def estimate(resource: str, config: str | None = None, card: str = "H100") -> str:

@@ -10,9 +10,10 @@ import pytest
 import yaml
 
 from flywheel_api.capacity import whole
+from flywheel_api.capacity.__main__ import shown
 from flywheel_api.capacity.hardware import CARDS
 from flywheel_api.capacity.shape import KNOWN
-from flywheel_api.capacity.text import estimate, shown
+from flywheel_api.capacity.text import estimate
 from flywheel_api.capacity.whole import round_estimate
 from flywheel_api.round import FlywheelRoundSpec
 from flywheel_api.sampling import ONE_BY_ONE

@@ -154,5 +154,5 @@ async def test_another_object_of_the_same_name_begins_anew() -> None:
     await served.go(20, every=0.5)
     served.world.kube.remove(KEY.kind, NS, KEY.name)
     served.world.apply(ROUND)
-    await served.go(12, every=0.5)
+    await served.go(25, every=0.5)  # the name's back-off ends first
     assert served.world.condition("Ready")["reason"] != Reason.API_REFUSES, "its trouble has not lasted"
