@@ -25,6 +25,7 @@ RISE = 0.05  # of the reward: more than noise
 FALL = 0.1  # of it: four groups a step vary by 0.06 where one problem in twenty is solved (seen in a demo)
 SOLVED = 0.9
 BEFORE = 10 * RECENT  # steps that an outcome is compared with
+CHANCE = 0.2  # how probable a fall of the reward may be, by chance: four groups a step cannot say it more surely
 LOST = 0.001  # how probable an outcome's fall may be, by chance: many outcomes are looked at after many steps
 APART = 3  # standard deviations: the best is the highest of many windows, and each step has other problems
 Read = Callable[[CurvePoint], float | None]
@@ -66,16 +67,21 @@ class Level:
     peak: float | None
     noise: float
     """A standard deviation of the best, in which the problems of a group are one sample."""
+    chance: float
+    """How probable it is that so few groups are right as now, were they like the best (Fisher's exact test)."""
 
     @classmethod
     def of(cls, curve: Sequence[CurvePoint]) -> Level:
         """Read from a curve."""
         windows = [_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1)]
         best = max((value for value in windows if value is not None), default=None)
+        at = windows.index(best) if best is not None else 0
+        then, last = _right(curve[at : at + RECENT]), _right(curve[-RECENT:])
+        chance = _by_chance(*then, *last) if then[1] and last[1] else 0.0
         groups = statistics.median([p.groups for p in curve if p.groups] or [0])
         noise = math.sqrt(max(0.0, best * (1 - best)) / (RECENT * groups)) if groups and best is not None else 0.0
         peak = max((value for p in curve if (value := _reward(p)) is not None), default=None)
-        return cls(_of(curve[:EARLY], _reward), windows[-1], best, peak, max(RISE, noise))
+        return cls(_of(curve[:EARLY], _reward), windows[-1], best, peak, max(RISE, noise), chance)
 
     @property
     def learning(self) -> bool:
@@ -83,14 +89,15 @@ class Level:
         if self.now is None or self.best is None:
             return False
         risen = self.before is None or self.now > self.before + RISE or self.now >= SOLVED
-        return risen and not self.fallen and self.now >= self.best - APART * self.noise
+        near = self.now >= self.best - APART * self.noise or self.chance > CHANCE
+        return risen and not self.fallen and near
 
     @property
     def fallen(self) -> bool:
         """Whether less than half of the best is left, and it fell by more than noise."""
         if self.now is None or self.best is None:
             return False
-        return self.now < min(self.best / 2, self.best - max(FALL, self.noise))
+        return self.now < min(self.best / 2, self.best - max(FALL, self.noise)) and self.chance <= CHANCE
 
 
 def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[str]:
@@ -103,9 +110,20 @@ def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[str]:
         last, of = now.get(outcome, (0, 0))
         if not of or last / of >= right / groups / 2:
             continue
-        ways = [math.comb(of, k) * math.comb(groups, last + right - k) for k in range(last + 1) if k <= last + right]
-        if sum(ways) / math.comb(groups + of, last + right) * len(before) <= LOST:
+        if _by_chance(right, groups, last, of) * len(before) <= LOST:
             yield f"{outcome} {last / of:.2f}, {right / groups:.2f} before"
+
+
+def _by_chance(right: int, groups: int, last: int, of: int) -> float:
+    """That at most `last` of `of` groups are right, were they like the others: Fisher's exact test, one-sided."""
+    ways = [math.comb(of, k) * math.comb(groups, last + right - k) for k in range(last + 1) if k <= last + right]
+    return sum(ways) / math.comb(groups + of, last + right)
+
+
+def _right(points: Sequence[CurvePoint]) -> tuple[int, int]:
+    """About how many groups' worth of trajectories were right, and how many groups there were."""
+    said = [(value * p.groups, p.groups) for p in points if p.groups and (value := _reward(p)) is not None]
+    return round(sum(right for right, _ in said)), sum(groups for _, groups in said)
 
 
 def _right_groups(points: Sequence[CurvePoint]) -> dict[str, tuple[int, int]]:

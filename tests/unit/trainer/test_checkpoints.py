@@ -137,15 +137,15 @@ def test_the_policy_counts_everybodys_checkpoints_of_a_content(store: Any, tmp_p
 
 def test_retention_deletes_commit_and_shards_but_nothing_shared(store: Any, tmp_path: Path) -> None:
     run = Run(store, tmp_path, keep_last=1, keep_best=1)
-    for step, reward in ((1, 0.2), (2, 0.9), (3, 0.5)):
+    for step, reward in ((10, 0.2), (20, 0.9), (30, 0.5)):
         run.step(step, reward)
     run.end()
-    assert sorted(run.checkpoints.committed) == [2, 3]
-    assert store.get_bytes(run.checkpoints.key(1)) is None
+    assert sorted(run.checkpoints.committed) == [20, 30]
+    assert store.get_bytes(run.checkpoints.key(10)) is None
     contents = set(store.bucket.objects.values())
-    assert b"weights 1 of uid-1" not in contents
-    assert {b"weights 2 of uid-1", b"weights 3 of uid-1", b"{}", b"loader"} <= contents
-    assert list((tmp_path / "ckpt").glob("global_step_*")) == [tmp_path / "ckpt" / "global_step_3"]
+    assert b"weights 10 of uid-1" not in contents
+    assert {b"weights 20 of uid-1", b"weights 30 of uid-1", b"{}", b"loader"} <= contents
+    assert list((tmp_path / "ckpt").glob("global_step_*")) == [tmp_path / "ckpt" / "global_step_30"]
 
 
 @pytest.mark.parametrize(
@@ -199,11 +199,12 @@ def test_an_unreachable_store_is_told_to_the_driver(
     ("rewards", "last", "best", "kept"),
     [
         ({}, 2, 1, set()),
-        ({1: 0.1, 2: 0.2, 3: 0.3}, 1, 0, {3}),
-        ({1: 0.9, 2: 0.2, 3: 0.3}, 1, 1, {1, 3}),
-        ({1: 0.5, 2: 0.5, 3: 0.3}, 1, 1, {2, 3}),
-        ({1: None, 2: None}, 1, 1, {2}),
-        ({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4}, 2, 2, {1, 3, 4}),
+        ({10: 0.1, 20: 0.2, 30: 0.3}, 1, 0, {30}),
+        ({10: 0.9, 20: 0.2, 30: 0.1, 40: 0.3}, 1, 1, {10, 30, 40}),
+        ({10: 0.5, 20: 0.5, 30: 0.1, 40: 0.3}, 1, 1, {20, 30, 40}),
+        ({10: None, 20: None, 30: None}, 1, 1, {20, 30}),
+        ({10: 0.6, 20: 0.5, 30: 0.1, 40: 0.3, 50: 0.2}, 2, 2, {10, 20, 40, 50}),
+        ({1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 5: 0.1}, 1, 1, {2, 3, 4, 5}),
     ],
 )
 def test_policy(rewards: dict[int, float | None], last: int, best: int, kept: set[int]) -> None:
