@@ -49,6 +49,7 @@ def _sign(
     return Sign(re.compile(text), end, source, rank, advice, starting)
 
 
+WORKERS_KILLED = r"\b[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure"
 _PARTS = {
     "<raised>": r"^(?:(?:[\w.]+\.)?\w*(?:Error|Exception)\b|Value error,|Assertion failed,).*",  # pydantic's two
     "<hub>": r"(?:huggingface\.co|hf\.co|hf-mirror\.com|HfHub|modelscope|on the Hub)",
@@ -117,7 +118,7 @@ SIGNS: tuple[Sign, ...] = (
     # ---- memory of the host -----------------------------------------------------------------------------------------
     _sign(
         End.OUT_OF_MEMORY, "verl-project/verl#2950, ray-project/ray#44574",
-        r"\b[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure", r"ray\.exceptions\.OutOfMemoryError",
+        WORKERS_KILLED, r"ray\.exceptions\.OutOfMemoryError",
         "node running low on memory", "exceeds the memory usage threshold",
     ),
     _sign(

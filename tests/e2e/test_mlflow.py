@@ -14,11 +14,8 @@ from typing import Any
 import pytest
 
 from cluster.process import die_with_parent, free_ports, wait_for
-from flywheel_api.artifacts import Owner
-from flywheel_api.rljob import DataSpec, RewardSpec, RLJobSpec
-from flywheel_api.stages import TrainConfig
 from flywheel_api.tracking import Tracker, TrackingSpec
-from flywheel_jobs.trainer.trackers import Tracking, tracking_of
+from unit.trainer.test_trackers import config, train
 
 Object = dict[str, Any]
 
@@ -65,25 +62,8 @@ def ask(url: str, path: str, body: Object | None = None, **query: str) -> Object
 
 def attempt(url: str, number: int, steps: range, succeeded: bool) -> str:
     """One attempt of a training that tells each of its steps; the run's page."""
-    told: list[tuple[str | None, str | None]] = []
-    spec = RLJobSpec(
-        model="sha256:" + "0" * 64,
-        data=DataSpec(train=["sha256:" + "2" * 64]),
-        reward=RewardSpec(type="Math"),
-        gpus_per_node=0,
-        tracking=TrackingSpec.model_construct(
-            type=Tracker.MLFLOW, url=url, project="a team's own", entity=None, api_key=None
-        ),
-    )
-    owner = Owner(kind="RLJob", namespace="team", name="support", uid="1")
-    content = "sha256:" + "1" * 64
-    config = TrainConfig(owner=owner, attempt=number, content_key=content, spec=spec, model=spec.model)
-    tracking = tracking_of(config, lambda run, wrong: told.append((run, wrong)))
-    assert isinstance(tracking, Tracking)
-    tracking.start()
-    for step in steps:
-        tracking.numbers(step, {"critic/score/mean": step / 10, "val-core//acc@4": 1.0, "loss": float("nan")})
-    tracking.stop(succeeded)
+    spec = TrackingSpec.model_construct(type=Tracker.MLFLOW, url=url, project="a team's own", entity=None, api_key=None)
+    told = train(config(spec, number, name="support"), steps, succeeded)
     assert told[-1][1] is None, told
     return str(told[-1][0])
 

@@ -22,6 +22,7 @@ from flywheel_api.ends import End
 from flywheel_api.overrides import check_overrides
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult, WarmUpResult
 from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
+from flywheel_api.sign_table import WORKERS_KILLED
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
 from flywheel_api.verl.settings import PLUGINS_ENV, settings, worker_environment
@@ -57,7 +58,7 @@ STARTUP_SIGNS = (
     ("Training Progress", "first step"),
 )
 """What a line of verl's start-up says, in the order in which they come; before the first step there are no numbers."""
-KILLED = re.compile(r"(?:\x1b\[\d+m)*\(raylet\b.*\b[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure")
+KILLED = re.compile(r"(?:\x1b\[\d+m)*\(raylet\b.*" + WORKERS_KILLED)
 """Ray's own word, at the start of a line (what workers print has their names before it), that it ended a worker."""
 KILLED_GRACE_SECONDS = 60.0  # for verl's own end, which says more; mostly it waits for that worker for ever
 log = get_logger(__name__)
