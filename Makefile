@@ -118,7 +118,7 @@ $(call own,$(1))/.complete: | $$(UV)
 endef
 $(foreach lock,llama-cpp mlflow trainer-gpu rollout-gpu,$(eval $(call own_rule,$(lock))))
 
-e2e: setup $(call own,llama-cpp)/.complete $(call own,mlflow)/.complete ## the demo's round with faults injected, the stages on real llama.cpp and vLLM servers, trackers on a real MLflow
+e2e: setup $(call own,llama-cpp)/.complete $(call own,mlflow)/.complete ## the demo's round with faults injected, the stages on real llama.cpp and vLLM servers, the first check on an installation by the page, trackers on a real MLflow
 	LLAMA_CPP_PYTHON=$(call own,llama-cpp)/bin/python MLFLOW_PYTHON=$(call own,mlflow)/bin/python $(PY) -m pytest tests/e2e
 
 domain: setup ## a domain of your own: DO="new NAME", DO="test DIR", DO="import KIND PATH" (docs/domains.md)

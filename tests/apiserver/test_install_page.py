@@ -14,29 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
+from apiserver.install_page import FENCED, FIRST_CHECK, ROOT, commands, documents, values
 from apiserver.test_helm import attempt
 from cluster.apiserver import ApiServer, start_apiserver
 from cluster.pins import binary_path
 
 pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
-ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "install.md").read_text()
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-FIRST_CHECK = ROOT / "examples" / "first-check"
 # what needs what an API server alone has not got: nodes, a registry, another project's chart
 NOT_HERE = ("helm repo add kuberay ", "helm install kuberay-operator ", "kubectl -n flywheel-system rollout status ")
 Object = dict[str, Any]
-
-
-def blocks(language: str) -> list[str]:
-    return [text for kind, text in FENCED.findall(PAGE) if kind == language]
-
-
-def commands() -> list[str]:
-    """Lines of the page's shell blocks, whole, with something for what stands between < and >."""
-    lines = "".join(blocks("")).replace("\\\n", " ").splitlines()
-    return [re.sub(r"<[^>]*>", "10.0.0.1", " ".join(line.split())) for line in lines if line.strip()]
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +32,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ApiServer]:
         pytest.skip("helm is not built; `python -m cluster build --only helm` builds it")
     with start_apiserver(tmp_path_factory.mktemp("install")) as api:
         yield api
-
-
-def documents(path: Path) -> list[Object]:
-    return [d for file in sorted(path.glob("*.yaml")) for d in yaml.safe_load_all(file.read_text())]
 
 
 def run(server: ApiServer, command: str, folder: Path) -> None:
@@ -71,8 +54,7 @@ def run(server: ApiServer, command: str, folder: Path) -> None:
 
 
 def test_a_fresh_install_by_the_page_takes_the_first_check(server: ApiServer, tmp_path: Path) -> None:
-    values = next(b for b in blocks("yaml") if b.startswith("# values-mine.yaml"))
-    (tmp_path / "values-mine.yaml").write_text(values)
+    (tmp_path / "values-mine.yaml").write_text(values())
     shutil.copy(ROOT / "examples" / "round-8b.yaml", tmp_path / "round.yaml")
     ran = [c for c in commands() if not c.startswith(NOT_HERE)]
     assert len(ran) + len(NOT_HERE) == len(commands()) and len(ran) >= 7
@@ -87,21 +69,21 @@ def test_a_fresh_install_by_the_page_takes_the_first_check(server: ApiServer, tm
 
 def test_the_first_check_needs_nothing_that_the_page_does_not_make() -> None:
     """Namespace, images, the way to the endpoint: each was missing once."""
-    values = yaml.safe_load(next(b for b in blocks("yaml") if b.startswith("# values-mine.yaml")))
+    given = yaml.safe_load(values())
     found = documents(FIRST_CHECK)
-    assert {d["metadata"]["namespace"] for d in found} == set(values["namespaces"])
+    assert {d["metadata"]["namespace"] for d in found} == set(given["namespaces"])
     built = set(next(c for c in commands() if c.startswith("make images")).partition('"')[2].partition('"')[0].split())
     deployment = next(d for d in found if d["kind"] == "Deployment")
     image = deployment["spec"]["template"]["spec"]["containers"][0]["image"]
     registry, _, name = image.partition(":")[0].rpartition("/")
-    assert registry == values["images"]["registry"] and {name, "ray-cpu", "operator"} <= built
+    assert registry == given["images"]["registry"] and {name, "ray-cpu", "operator"} <= built
     assert all((ROOT / "images" / n / "Containerfile").is_file() for n in built)
     service, flywheel = (next(d for d in found if d["kind"] == k) for k in ("Service", "FlywheelRound"))
     host = f"{service['metadata']['name']}.{service['metadata']['namespace']}.svc"
     port = service["spec"]["ports"][0]["port"]
     spec = flywheel["spec"]
     assert {e["url"] for e in spec["endpoints"] if "url" in e} == {f"http://{host}:{port}/v1"}
-    assert {port, 443} <= set(values["networkPolicy"]["endpoints"]["ports"]), "the stand-in, and the hub"
+    assert {port, 443} <= set(given["networkPolicy"]["endpoints"]["ports"]), "the stand-in, and the hub"
     assert spec["base"]["model"].startswith("hf://") and spec["training"]["preset"].endswith("-cpu")
     assert all(e["pool"]["gpusPerReplica"] == 0 for e in spec["endpoints"] if "pool" in e)
 

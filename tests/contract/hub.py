@@ -26,6 +26,7 @@ class Mirror:
     """One repository of one commit."""
 
     files: Mapping[str, bytes]
+    repo: str = REPO
     url: str = ""
     licence: str = "apache-2.0"
     token: str | None = None
@@ -59,9 +60,9 @@ class Mirror:
     async def answer(self, request: web.Request) -> web.StreamResponse:
         """What is asked of somebody who may ask."""
         path = request.path
-        if path.startswith(f"/api/models/{REPO}/revision/") or path == f"/api/models/{REPO}":
+        if path.startswith(f"/api/models/{self.repo}/revision/") or path == f"/api/models/{self.repo}":
             return self._info(path.partition("/revision/")[2] or "main")
-        prefix = f"/{REPO}/resolve/{COMMIT}/"
+        prefix = f"/{self.repo}/resolve/{COMMIT}/"
         if not path.startswith(prefix) or path.removeprefix(prefix) not in self.files:
             return web.Response(status=404, headers={"X-Error-Code": "RepoNotFound"})
         return self._file(request, path.removeprefix(prefix))
@@ -76,7 +77,7 @@ class Mirror:
         ]
         card = {"license": self.licence}
         return web.json_response(
-            {"id": REPO, "sha": self.head, "private": self.private, "siblings": siblings, "cardData": card}
+            {"id": self.repo, "sha": self.head, "private": self.private, "siblings": siblings, "cardData": card}
         )
 
     def _file(self, request: web.Request, name: str) -> web.Response:

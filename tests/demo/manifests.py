@@ -152,26 +152,37 @@ def domain_job(space: str, image: str, key: str, packed: str) -> Object:
 
 def standin(space: str, image: str, weather: str = "") -> list[Object]:
     """The scripted server behind the teacher, solver, user and judge roles, as a Deployment and a Service."""
-    labels = {"app.kubernetes.io/name": "standin", **PART_OF}
+    told = {"name": "FLYWHEEL_STANDIN_WEATHER", "value": weather}
+    return server("standin", space, image, ["python", "-m", "flywheel_standin"], [told], "/v1/models", "512Mi")
+
+
+def server(
+    name: str, space: str, image: str, command: list[str], env: list[Object], ready: str, memory: str
+) -> list[Object]:
+    """A server of one pod that knows the store: a Deployment, and a Service of the same name at STANDIN_PORT.
+
+    `ready`: path that answers once it serves.
+    """
+    labels = {"app.kubernetes.io/name": name, **PART_OF}
     container = {
-        "name": "standin",
+        "name": name,
         "image": image,
-        "command": ["python", "-m", "flywheel_standin"],
-        "env": [*store_env(), {"name": "FLYWHEEL_STANDIN_WEATHER", "value": weather}],  # packages lie in the store
+        "command": command,
+        "env": [*store_env(), *env],  # packages and models lie in the store
         "ports": [{"name": "http", "containerPort": STANDIN_PORT}],
         "readinessProbe": {
-            "httpGet": {"path": "/v1/models", "port": "http"},
+            "httpGet": {"path": ready, "port": "http"},
             "periodSeconds": 1,
             "timeoutSeconds": 10,
             "failureThreshold": 60,
         },
-        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": "512Mi"}},
+        "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}, "limits": {"memory": memory}},
     }
-    selector = {"app.kubernetes.io/name": "standin"}
+    selector = {"app.kubernetes.io/name": name}
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
-        "metadata": {"name": "standin", "namespace": space, "labels": labels},
+        "metadata": {"name": name, "namespace": space, "labels": labels},
         "spec": {
             "replicas": 1,
             "selector": {"matchLabels": selector},
@@ -183,7 +194,7 @@ def standin(space: str, image: str, weather: str = "") -> list[Object]:
     service = {
         "apiVersion": "v1",
         "kind": "Service",
-        "metadata": {"name": "standin", "namespace": space, "labels": labels},
+        "metadata": {"name": name, "namespace": space, "labels": labels},
         "spec": {"selector": selector, "ports": ports},
     }
     return [deployment, service]
