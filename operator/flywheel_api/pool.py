@@ -18,7 +18,7 @@ from flywheel_api.base import (
     config_with_rules,
 )
 from flywheel_api.causes import Cause
-from flywheel_api.common import ChildRef, GpuAccount, StoreRef
+from flywheel_api.common import AttemptStatus, ChildRef, GpuAccount, StoreRef
 from flywheel_api.conditions import Conditions
 from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 
@@ -126,6 +126,12 @@ class RolloutPoolStatus(GpuAccount):
         default=None,
         description="When the current revision began to start; startupTimeout counts from here, or from the last byte "
         "of its model.",
+    )
+    attempts: Annotated[list[AttemptStatus], Field(max_length=16)] = Field(
+        default_factory=list,
+        description="RayServices that were given up for another one, the last five: a GPU failed on the node that is "
+        "named, or no other node had room. Later RayServices keep away from these nodes while others have room; what "
+        "is older than a week goes when the next is added.",
     )
     queued_since: Timestamp | None = Field(
         default=None, description="Since when somebody holds the servers back, such as a queue or a quota."

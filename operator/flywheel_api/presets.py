@@ -14,6 +14,7 @@ from typing import Any
 
 from flywheel_api.common import DomainPin
 from flywheel_api.overrides import PROMPTED
+from flywheel_api.pool import PoolTemplate
 from flywheel_api.request import template_arguments
 from flywheel_api.results import Track
 from flywheel_api.rljob import (
@@ -30,6 +31,7 @@ from flywheel_api.rljob import (
     WarmUpSpec,
 )
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
+from flywheel_api.stages import policy_of
 from flywheel_api.turns import Turn, number_of, turn_of
 
 
@@ -217,6 +219,16 @@ def validates(round_spec: FlywheelRoundSpec, track: Track) -> bool:
     own = round_spec.training.gpus_per_node
     gpus: int = _preset(round_spec)[track]["gpus_per_node"] if own is None else own
     return gpus > 0
+
+
+def pool_template(round_spec: FlywheelRoundSpec) -> PoolTemplate:
+    """Shape of the round's pools: the Policy's, else one replica that fits the hardware of the training."""
+    policy = policy_of(round_spec)
+    if policy is not None and policy.pool is not None:
+        return policy.pool
+    own, preset = round_spec.training.gpus_per_node, PRESETS.get(round_spec.training.preset, {})
+    trains_on = {track["gpus_per_node"] for track in preset.values()} if own is None else {own}
+    return PoolTemplate(gpus_per_replica=0 if trains_on == {0} else 1)
 
 
 def _preset(round_spec: FlywheelRoundSpec) -> dict[Track, dict[str, Any]]:

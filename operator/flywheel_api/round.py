@@ -325,7 +325,9 @@ class TrainingSpec(ApiModel):
         default=None, description="Ray nodes that train; unset takes the preset's."
     )
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] | None = Field(
-        default=None, description="GPUs of each node, 0 trains on CPU; unset takes the preset's."
+        default=None,
+        description="GPUs of each node, 0 trains on CPU; unset takes the preset's. The round's own pool, unless role "
+        "Policy says its shape, serves on the same: on CPU, or on one GPU.",
     )
     warm_up: WarmUp = Field(
         default=WarmUp.OFF,

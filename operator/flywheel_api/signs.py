@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flywheel_api.causes import FINAL_CAUSES, Cause
 from flywheel_api.ends import MEANINGS, End
@@ -39,6 +39,7 @@ _MARKERS = re.compile(r"[~^ ]+$")  # below the expression that failed
 _QUOTED = re.compile(r"(?<!\w)(?:'[^']* [^']*'|\"[^\"]* [^\"]*\")(?!\w)")  # words that a ValueError quotes are data
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 _STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
+_HANDED_ON = re.compile(r"\bray::\S+ \(pid=\d+, ip=(?P<ip>[0-9a-fA-F.:]+)")  # begins a traceback of another process
 _TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook|^Exception in thread ")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PREFIX = re.compile(
@@ -86,7 +87,7 @@ def read(exit_code: int, lines: Sequence[str], trained: bool = False) -> Reading
 
     `trained`: whether a step was ever trained with these settings, be it in an earlier attempt.
     """
-    clean = [line for raw in lines for line in _cleaned(raw)]
+    clean = _clean(lines)
     met = _decide(clean, trained)
     refused = _hydra_refusal(clean)
     if refused is not None and (met is None or met.rank is not Rank.CAUSE or _is_override(met)):
@@ -104,7 +105,7 @@ def read(exit_code: int, lines: Sequence[str], trained: bool = False) -> Reading
 
 def known(lines: Sequence[str]) -> Reading | None:
     """What the table says of these lines; None where it says nothing."""
-    met = _decide([line for raw in lines for line in _cleaned(raw)], trained=True)  # nothing here tells whether it was
+    met = _decide(_clean(lines), trained=True)  # nothing here tells whether it was
     if met is None or met.sign is None or met.rank is Rank.ECHO:
         return None
     return _reading(met.sign.end, met.sign.advice, met.line)
@@ -112,7 +113,7 @@ def known(lines: Sequence[str]) -> Reading | None:
 
 def excerpt(lines: Sequence[str]) -> str:
     """The line that says most: the last exception if there is one, else the end of the log."""
-    clean = [line for raw in lines for line in _cleaned(raw)]
+    clean = _clean(lines)
     raised = [line for line in clean if _EXCEPTION.match(line.text)]
     return _shown(raised[-1] if raised else _last(clean))
 
@@ -225,6 +226,20 @@ def _reading(end: End, advice: str, line: _Line) -> Reading:
     meaning = MEANINGS[end]
     address = line.address if end is End.GPU_FAULT else None
     return Reading(meaning.cause, end.value, f"{advice or meaning.text}; {_shown(line)}", address)
+
+
+def _clean(raws: Sequence[str]) -> list[_Line]:
+    """Cleaned lines. Those of a traceback that Ray handed on are of the pod that its first line names."""
+    found: list[_Line] = []
+    raised_at: dict[str, str] = {}
+    for line in (line for raw in raws for line in _cleaned(raw)):
+        begun = _HANDED_ON.search(line.text)
+        if begun is not None:
+            raised_at[line.source] = begun.group("ip")
+        found.append(replace(line, address=raised_at.get(line.source, line.address)))
+        if begun is None and _EXCEPTION.match(line.text):
+            raised_at.pop(line.source, None)
+    return found
 
 
 def _cleaned(raw: str) -> list[_Line]:

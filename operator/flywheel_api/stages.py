@@ -11,7 +11,6 @@ from pydantic import Field
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import StatusModel
 from flywheel_api.common import AttemptStatus, Dialect
-from flywheel_api.pool import PoolTemplate
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
@@ -143,21 +142,14 @@ PIPELINE: tuple[StageDef, ...] = (
 once every stage that names it has succeeded; training starts only then, so that one model at a time needs memory."""
 
 
-def pool_template(spec: FlywheelRoundSpec) -> PoolTemplate:
-    """Shape of the round's pools: the Policy's, else one replica that fits the training hardware."""
-    policy = _policy(spec)
-    if policy is not None and policy.pool is not None:
-        return policy.pool
-    return PoolTemplate(gpus_per_replica=0 if spec.training.gpus_per_node == 0 else 1)
-
-
 def serves_base(spec: FlywheelRoundSpec) -> bool:
     """Whether the round makes a pool for the base model; not so when the Policy is a URL or an existing pool."""
-    policy = _policy(spec)
+    policy = policy_of(spec)
     return policy is None or (policy.url is None and policy.pool_ref is None)
 
 
-def _policy(spec: FlywheelRoundSpec) -> Endpoint | None:
+def policy_of(spec: FlywheelRoundSpec) -> Endpoint | None:
+    """Who plays the policy, where the round says it; unset, it is a pool of the round's own."""
     return next((e for e in spec.endpoints if e.role is Role.POLICY), None)
 
 

@@ -226,10 +226,14 @@ class RLJobSeen:
 
 @dataclass(frozen=True)
 class Revision:
-    """A RayService of ours and the revision it serves."""
+    """A RayService of ours and the revision it serves. `ready_on`: nodes whose servers are ready, whatever Serve says.
+
+    Evidence of its run is a GPU's failure, which Serve may still take for one that passes.
+    """
 
     revision: str
     run: Run
+    ready_on: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -215,9 +215,9 @@ def meta_of(obj: Object) -> Meta:
 
 
 def _new_attempts(old: Any, new: Any) -> list[AttemptStatus]:
-    """Attempts whose end this write was the first to say; a pool keeps none."""
-    known = {(a.stage, a.attempt) for a in getattr(old, "attempts", ())}
-    return [a for a in getattr(new, "attempts", ()) if (a.stage, a.attempt) not in known]
+    """Attempts whose end this write was the first to say."""
+    known = {(a.stage, a.attempt) for a in old.attempts}
+    return [a for a in new.attempts if (a.stage, a.attempt) not in known]
 
 
 def _says(conditions: list[Condition], problem: Problem) -> bool:

@@ -14,7 +14,8 @@ from apiserver.operator_process import install_crds
 from cluster.apiserver import start_apiserver
 from cluster.build import module_source
 from flywheel_api.artifacts import Manifest, Owner
-from flywheel_api.common import ModelStatus
+from flywheel_api.causes import Cause
+from flywheel_api.common import AttemptStatus, ModelStatus
 from flywheel_api.names import OWN_NAME_LIMIT, child_name
 from flywheel_api.pool import RolloutPoolSpec, RolloutPoolStatus
 from flywheel_api.resources import ROUND
@@ -78,7 +79,7 @@ def children(name: str, attempt: int) -> list[Object]:
     return found
 
 
-def of_pool(name: str, spec: RolloutPoolSpec) -> list[Object]:
+def of_pool(name: str, spec: RolloutPoolSpec, status: RolloutPoolStatus | None = None) -> list[Object]:
     meta = Meta(name, NS, UID, 1)
     revision = rayservice.revision(CONFIG, spec, DIGEST)
     params = {"revision": revision}
@@ -87,7 +88,7 @@ def of_pool(name: str, spec: RolloutPoolSpec) -> list[Object]:
         Action(Act.APPLY, pool.SERVICE, name, params=params),
     )
     seen = PoolSeen(digest=DIGEST)
-    return [rayservice.child(CONFIG, meta, spec, RolloutPoolStatus(), seen, action) for action in actions]
+    return [rayservice.child(CONFIG, meta, spec, status or RolloutPoolStatus(), seen, action) for action in actions]
 
 
 def of_rljob(name: str, attempt: int, spec: RLJobSpec) -> Object:
@@ -111,6 +112,25 @@ def test_kuberays_schemas_take_what_the_operator_renders(dry: DryRun, name: str)
         body["metadata"]["namespace"] = NS
         del body["metadata"]["ownerReferences"]  # its owner is not there
         dry.create(body)
+
+
+def test_a_pool_that_keeps_away_from_nodes_is_admitted(dry: DryRun) -> None:
+    """The nodes are of its status and of the pods that it makes; a hash of its spec knows none of them."""
+    ends = [AttemptStatus(attempt=n, cause=Cause.INFRA, reason="GpuFault", node=f"gpu-{n}") for n in (1, 2)]
+    zone = {"matchExpressions": [{"key": "zone", "operator": "In", "values": ["a"]}]}
+    own = {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [zone]}}}
+    spec = RolloutPoolSpec.model_validate({"model": DIGEST, "podTemplate": {"affinity": own}})
+    service, _ = of_pool("policy", spec, RolloutPoolStatus(attempts=ends))
+    dry.create(service)
+    cluster = service["spec"]["rayClusterConfig"]
+    worker, head = cluster["workerGroupSpecs"][0]["template"]["spec"], cluster["headGroupSpec"]["template"]["spec"]
+    for pod, expected in ((worker, zone["matchExpressions"]), (head, None)):
+        required = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+        (term,) = required["nodeSelectorTerms"]
+        assert term.get("matchExpressions") == expected
+        assert sorted(f["values"][0] for f in term["matchFields"]) == ["gpu-1", "gpu-2"]
+    made = rayservice.revision(CONFIG, spec, DIGEST, ("gpu-1", "gpu-2")).rpartition("-")[0]
+    assert rayservice.revision(CONFIG, spec, DIGEST).rpartition("-")[0] == made
 
 
 def rljob() -> RLJobSpec:

@@ -17,12 +17,12 @@ from flywheel_api.capacity.hardware import GIB, Card
 from flywheel_api.capacity.shape import Shape
 from flywheel_api.capacity.training import ANSWERED, Finding, Training, number, training
 from flywheel_api.pool import PoolTemplate
-from flywheel_api.presets import training_spec
+from flywheel_api.presets import pool_template, training_spec
 from flywheel_api.results import Track
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.sampling import ONE_BY_ONE
-from flywheel_api.stages import pool_template, serves_base
+from flywheel_api.stages import serves_base
 from flywheel_api.turns import number_of
 
 MINED, VERIFIED = 0.6, 0.5

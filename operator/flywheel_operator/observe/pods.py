@@ -89,6 +89,15 @@ def at_node(ended: Ended, pods: Iterable[Pod]) -> Ended:
     return replace(ended, node=node, message=f"on node {node}: {ended.message}" if node else ended.message)
 
 
+def gpu_fault(pods: Iterable[Pod]) -> Ended | None:
+    """The failure of a GPU that ended a container of these pods, with the address of its pod."""
+    for pod in pods:
+        for fact in _facts(pod):
+            if fact.rank < Rank.EARLIER and fact.ended.reason == End.GPU_FAULT:
+                return replace(fact.ended, node=fact.ended.node or pod["status"].get("podIP"))
+    return None
+
+
 def known(end: End, who: str, words: object = "", advice: str = "") -> Ended:
     """An end with its meaning; `who` it happened to, and Kubernetes' own words."""
     said = f": {str(words).strip()}" if words else ""

@@ -13,8 +13,9 @@ from flywheel_operator.observe.base import Context
 from flywheel_operator.observe.needs import pods_find
 from flywheel_operator.observe.nodes import pool_groups
 from flywheel_operator.observe.pods import held
-from flywheel_operator.observe.services import run_of
+from flywheel_operator.observe.services import ready_on, run_of
 from flywheel_operator.plan.preflight import pods as pods_allowed
+from flywheel_operator.plan.retry import bad_nodes
 from flywheel_operator.ports.kinds import PODS, RAYCLUSTERS, RAYSERVICES, SERVICES, labels_of, owner_uid
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.render.rayservice import LABEL_REVISION, fetch_progress, revision, serves
@@ -32,7 +33,7 @@ async def see_pool(
     pods = await context.words.with_kubelet(context.kube, pods, now)
     serving, conflict = await _stable(context, meta)
     revisions = [await _revision(context, meta, service, pods) for service in services]
-    wanted = revision(context.config, spec, digest) if digest else ""
+    wanted = revision(context.config, spec, digest, bad_nodes(status.attempts)) if digest else ""
     unchanged = status.observed_generation == meta.generation
     good = [
         made.revision
@@ -116,7 +117,7 @@ async def _revision(context: Context, meta: Meta, service: Object, pods: list[Ob
     names = [(status.get(p) or {}).get("rayClusterName") for p in ("activeServiceStatus", "pendingServiceStatus")]
     clusters = [await context.kube.get(RAYCLUSTERS, meta.namespace, name) for name in names if name]
     mine = [p for p in pods if labels_of(p).get(LABEL_REVISION) == own]
-    return Revision(own, run_of(service, [c for c in clusters if c], mine))
+    return Revision(own, run_of(service, [c for c in clusters if c], mine), ready_on(mine))
 
 
 async def _stable(context: Context, meta: Meta) -> tuple[str | None, str | None]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from flywheel_api import signs
 from flywheel_api.ends import End
+from flywheel_api.names import NODE_TYPE
 from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe import waiting
 from flywheel_operator.observe.rayjobs import child_of, held_run
+from flywheel_operator.ports.kinds import labels_of
 
 
 def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
@@ -25,7 +28,15 @@ def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
             return refused
     start = waiting.run_of_start(child, pods, _starting_text(pods, status), served=bool(_applications(status)))
     ended = start.ended or _failed_application(status)
-    return start if ended is None else Run(child, RunState.ENDED, start.text, ended=podfacts.at_node(ended, pods))
+    if ended is not None:
+        return Run(child, RunState.ENDED, start.text, ended=podfacts.at_node(ended, pods))
+    fault = _gpu_fault(status, pods)
+    return start if fault is None else replace(start, evidence=podfacts.at_node(fault, pods))
+
+
+def ready_on(pods: list[Object]) -> tuple[str, ...]:
+    """Nodes whose servers are ready; the head serves nothing itself beside GPUs."""
+    return tuple(sorted({str(p.get("spec", {}).get("nodeName", "")) for p in _servers(pods) if _ready(p)}))
 
 
 def _applications(status: Object) -> dict[str, Any]:
@@ -45,12 +56,31 @@ def _applications_run(status: Object) -> bool:
 def _failed_application(status: Object) -> Ended | None:
     for app in _applications(status).values():
         if app.get("status") == "DEPLOY_FAILED":
-            message = str(app.get("message", ""))
-            read = signs.known(message.splitlines())
-            if read is not None:
-                return Ended(read.cause, read.reason, read.text, read.address)
-            return podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
+            message = _words(app)
+            return _read(message) or podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
     return None
+
+
+def _gpu_fault(status: Object, pods: list[Object]) -> Ended | None:
+    """A GPU that fails: of a deployment that has answered once, Serve starts a lost replica again for ever."""
+    read = [_read(_words(app)) for app in _applications(status).values()]
+    told = next((ended for ended in read if ended is not None and ended.reason == End.GPU_FAULT), None)
+    return told or podfacts.gpu_fault(_servers(pods))
+
+
+def _words(app: dict[str, Any]) -> str:
+    """What Serve says of an application: only which deployments are not well, of which each has its own error."""
+    parts = [app, *(app.get("serveDeploymentStatuses") or {}).values()]
+    return "\n".join(str(part["message"]) for part in parts if part.get("message"))
+
+
+def _read(message: str) -> Ended | None:
+    read = signs.known(message.splitlines())
+    return None if read is None else Ended(read.cause, read.reason, read.text, read.address)
+
+
+def _servers(pods: list[Object]) -> list[Object]:
+    return [pod for pod in pods if labels_of(pod).get(NODE_TYPE) != "head"]
 
 
 def _starting_text(pods: list[Object], status: Object) -> str:

@@ -8,9 +8,10 @@ from datetime import timedelta
 from flywheel_api.artifacts import log_prefix, runs_prefix
 from flywheel_api.base import format_time, parse_time
 from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.presets import pool_template
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundStatus, StageState, StageStatus
-from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef, pool_template
+from flywheel_api.stages import PIPELINE, TRAIN_STAGE, Runs, Stage, StageDef
 from flywheel_operator.model import Content, Plan, Problem, Record, Training, delete
 from flywheel_operator.plan import content, graph, results, texts
 from flywheel_operator.plan.draft import Draft

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
-from flywheel_api.common import ChildRef
+from flywheel_api.common import ATTEMPTS_KEPT, AttemptStatus, ChildRef
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.ends import End
 from flywheel_api.names import LABEL_POOL, NODE_TYPE, child_name
@@ -22,16 +22,19 @@ from flywheel_operator.model import (
     PoolSeen,
     Problem,
     Revision,
+    Run,
     RunState,
     Timings,
     delete,
 )
 from flywheel_operator.plan import attempt, budget
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
+from flywheel_operator.plan.retry import bad_nodes, remember
 
 RAYSERVICE = "RayService"
 SERVICE = "Service"
 Changes = dict[str, object]
+_FORGOTTEN = timedelta(days=7)  # a node is mended by then, or cordoned
 FIRST_VISIT = {
     ConditionType.PREFLIGHT: "not checked yet",
     ConditionType.NODES_FIT: "not checked yet",
@@ -87,7 +90,7 @@ class _Planner:
             text = f"RayService {wanted.run.child.name} is going, it is made anew then"
             return self._transition("Starting", Reason.WAITING, text, {})
         if wanted.run.ended is not None:
-            return self._failed(wanted, wanted.run.ended)
+            return self._over(wanted, wanted.run.ended)
         if wanted.run.state is RunState.RUNNING:
             return self._serve(wanted)
         if wanted.run.state is RunState.QUEUED:
@@ -128,6 +131,8 @@ class _Planner:
             return self._not_created(attempt.not_created(refusal, parse_duration(self.spec.startup_timeout)), create)
         if refusal is None:  # else it is only tried again
             self.notes.append(Note("Starting", text))
+            if avoided := bad_nodes(self.status.attempts):
+                self.notes.append(Note("NodesAvoided", f"RayService {name} keeps away from {', '.join(avoided)}"))
         return self._transition("Starting", Reason.STARTING, text, changes, (create,))
 
     def _kept_out(self) -> bool:
@@ -150,15 +155,64 @@ class _Planner:
         started = parse_time(str(changes["started_at"]))
         alive = max(started, self.seen.advanced_at or started)  # bytes of a model that is fetched
         late = self.now - alive > parse_duration(self.spec.startup_timeout)
-        if late and run.late is not Cause.CAPACITY:  # who waits for a node waits on: the wall clock is its owner's
+        others = run.evidence is not None and not {run.evidence.node}.issuperset(wanted.ready_on)
+        if run.evidence is not None and self._to_avoid(run.evidence) and (late or not others):
+            return self._replace(wanted, run.evidence)
+        if late:
             since = "its start" if alive == started else "the last byte of its model came"
             why = f"not serving {self.spec.startup_timeout} after {since}: {text}"
-            return self._failed(wanted, Ended(run.late, End.STARTUP_TIMEOUT, why))
+            ended = Ended(run.late, End.STARTUP_TIMEOUT, why)
+            if run.late is not Cause.CAPACITY:
+                return self._failed(wanted, ended)
+            if bad_nodes(self.status.attempts):  # the others have no room: all are taken again
+                return self._replace(wanted, ended)
+            # who waits for a node waits on: the wall clock is its owner's
         if run.refused:
             return self._not_serving(wanted, "Starting", Reason.POD_REFUSED, text)
         if attempt.begins(run, started, self.now, self.times.poll):
             text = self._for_a_moment(text)
         return self._transition("Starting", run.reason, text, changes | {"child": self._ref(wanted)})
+
+    def _over(self, wanted: Revision, ended: Ended) -> Plan[RolloutPoolStatus]:
+        """Serve, or a container of ours, has given up."""
+        return self._replace(wanted, ended) if self._to_avoid(ended) else self._failed(wanted, ended)
+
+    def _to_avoid(self, ended: Ended) -> bool:
+        """Whether a GPU failed on a node that the next RayService would keep away from.
+
+        With as many nodes as are remembered something else is wrong than nodes: that is for a person, or the round.
+        """
+        new = ended.node is not None and ended.node not in bad_nodes(self.status.attempts)
+        return new and ended.reason == End.GPU_FAULT and len(bad_nodes(self._recent())) < ATTEMPTS_KEPT
+
+    def _recent(self) -> list[AttemptStatus]:
+        """What is not forgotten yet; it goes when a RayService is replaced, as another memory asks for another one."""
+        ends = ((a, a.finished_at) for a in self.status.attempts)
+        return [a for a, at in ends if at is None or self.now - parse_time(at) <= _FORGOTTEN]
+
+    def _replace(self, wanted: Revision, ended: Ended) -> Plan[RolloutPoolStatus]:
+        """Another RayService with pods elsewhere: a RayService whose pods change makes them all anew as well.
+
+        The replicas on other nodes go with it. So it waits while any of them is ready, as long as a start may take.
+        """
+        child, known = wanted.run.child, self.status.attempts
+        number = known[-1].attempt + 1 if known else 1
+        text = f"RayService {child.name} is replaced: {ended.reason}: {ended.message}"
+        self.notes.append(Note("AttemptEnded", text, "Warning"))
+        past = remember(self._recent(), None, number, ended, self.status.started_at, None, self.now, None)
+        changes: Changes = {"attempts": past, "child": None, "started_at": None}
+        return self._transition("Starting", Reason.STARTING, text[:1024], changes, (delete(child),))
+
+    def _left_behind(self, actions: tuple[Action, ...]) -> tuple[Action, ...]:
+        """RayServices that answer nobody and are not wanted: they may hold the GPUs that the wanted one waits for."""
+        named, avoided = {action.name for action in actions}, bad_nodes(self.status.attempts)
+        return tuple(
+            delete(r.run.child)
+            for r in self.seen.revisions
+            if r.revision != self.seen.wanted and r.run.state is not RunState.RUNNING and not r.run.child.deleting
+            if r.revision != self.seen.serving or _node_of(r.run) in avoided
+            if r.run.child.name not in named
+        )
 
     def _for_a_moment(self, text: str) -> str:
         """What a start says where `text` holds for a moment only: what it said before, if it was starting then."""
@@ -191,7 +245,7 @@ class _Planner:
             self.conditions.working(reason, text)
             changes |= {"ready_replicas": 0, "weights": [], "endpoint": None}
         changes |= {"phase": phase, "progress": text, "lagging_replicas": self._lagging()}
-        return self._answer(changes, actions, self.times.poll)
+        return self._answer(changes, actions + self._left_behind(actions), self.times.poll)
 
     def _not_serving(
         self, wanted: Revision | None, phase: str, reason: Reason, text: str, more: Changes | None = None
@@ -266,3 +320,9 @@ class _Planner:
         status = self.status.model_copy(update=fixed | changes)
         again = REFUSED_AGAIN if refused else requeue
         return Plan(status, actions, tuple(self.notes), again, more=bool(actions))
+
+
+def _node_of(run: Run) -> str | None:
+    """The node whose GPU failed it."""
+    fault = run.ended or run.evidence
+    return fault.node if fault is not None else None

@@ -16,6 +16,7 @@ from flywheel_api.resources import POOL
 from flywheel_api.stages import POOL_CONFIG_ENV, PoolConfig
 from flywheel_api.written import HASHES, hash_of, written
 from flywheel_operator.model import Act, Action, Meta, Object, PoolSeen
+from flywheel_operator.plan.retry import bad_nodes
 from flywheel_operator.render.common import MODEL_DIR, config_env, labels, metadata
 from flywheel_operator.render.raycluster import ClusterRequest, ray_cluster
 from flywheel_operator.settings import OperatorConfig, RayShape
@@ -24,13 +25,16 @@ LABEL_REVISION = "flywheel.dev/revision"
 IMPORT_PATH = "flywheel_jobs.rollout.app:build"
 
 
-def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str) -> str:
-    """`<version>-<what is served>-<what its pods are made of>`, of the operator's configuration: see `serves`."""
+def revision(config: OperatorConfig, spec: RolloutPoolSpec, digest: str, avoid: tuple[str, ...] = ()) -> str:
+    """`<version>-<what is served>-<what its pods are made of>`, of the operator's configuration: see `serves`.
+
+    Nodes to `avoid` are of the last part as well: they make a new RayService where one is needed, and roll none.
+    """
     served = {k: v for k, v in written(spec).items() if k not in ("model", "round", "startupTimeout")}
     rollout = config.flavour(spec.gpus_per_replica).rollout
     shape = rollout.model_dump(mode="json", exclude_defaults=True, exclude={"driver"})  # of no pod
-    pods = short_hash(canonical_json({"shape": shape, "ray": config.ray_version}).decode(), 4)
-    return f"{hash_of({'digest': digest, 'spec': served}, 6)}-{pods}"
+    made_of = {"shape": shape, "ray": config.ray_version} | ({"avoid": sorted(avoid)} if avoid else {})
+    return f"{hash_of({'digest': digest, 'spec': served}, 6)}-{short_hash(canonical_json(made_of).decode(), 4)}"
 
 
 def serves(service: Object, wanted: str, digest: str, unchanged: bool) -> bool:
@@ -53,10 +57,12 @@ def child(
     digest = seen.digest or spec.model or ""
     if action.act is Act.APPLY:
         return stable_service(meta, digest, action.params["revision"])
-    return ray_service(config, meta, spec, digest, action)
+    return ray_service(config, meta, spec, digest, action, bad_nodes(status.attempts))
 
 
-def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, digest: str, action: Action) -> Object:
+def ray_service(
+    config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, digest: str, action: Action, avoid: tuple[str, ...] = ()
+) -> Object:
     """The RayService of a revision."""
     flavour = config.flavour(spec.gpus_per_replica)
     marks = labels(meta, POOL.kind, "rollout") | pod_labels(meta, digest, action.params["revision"])
@@ -71,6 +77,7 @@ def ray_service(config: OperatorConfig, meta: Meta, spec: RolloutPoolSpec, diges
         workers=spec.replicas if spec.gpus_per_replica else 0,
         gpus_per_worker=spec.gpus_per_replica,
         serve_port=SERVE_PORT,
+        avoid=avoid,
         token_auth=config.ray_service_token_auth,
         fetch_progress=fetch_progress(meta, action.params["revision"]),
     )

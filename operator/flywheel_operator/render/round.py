@@ -10,13 +10,14 @@ from flywheel_api.conditions import ConditionType, find_condition
 from flywheel_api.content import ROLES
 from flywheel_api.names import ANNOTATION_PAGE
 from flywheel_api.pool import RolloutPoolSpec
+from flywheel_api.presets import pool_template
 from flywheel_api.request import time_out
 from flywheel_api.resources import POOL, RLJOB, ROUND
 from flywheel_api.results import Verdict
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus, Role, StageStatus
 from flywheel_api.sampling import NEUTRAL
-from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig, pool_template
+from flywheel_api.stages import ResolvedEndpoint, Stage, StageConfig
 from flywheel_operator.model import Action, Meta, Object, RoundSeen
 from flywheel_operator.plan import budget, content, graph
 from flywheel_operator.plan.pool import endpoint_url

@@ -11,10 +11,11 @@ import pytest
 from flywheel_api import conditions as cond
 from flywheel_api.base import format_duration, parse_duration
 from flywheel_api.names import CHILD_NAME_LIMIT, child_name, kebab
-from flywheel_api.presets import PRESETS, WARM_UPS, UnknownPreset, training_spec, validates
+from flywheel_api.pool import PoolTemplate
+from flywheel_api.presets import PRESETS, WARM_UPS, UnknownPreset, pool_template, training_spec, validates
 from flywheel_api.results import Track
 from flywheel_api.rljob import AlgorithmSpec
-from flywheel_api.round import FlywheelRoundSpec
+from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import PIPELINE, Stage
 from flywheel_api.turns import TURNS, number_of
 
@@ -168,6 +169,23 @@ def test_later_rounds_are_held_to_their_start_where_a_reference_has_room(preset:
         return float(job.algorithm.kl_coefficient)
 
     assert (kl(1), kl(2), kl(5)) == (0.0, weight, weight)
+
+
+@pytest.mark.parametrize(
+    ("training", "gpus"),
+    [
+        ({"preset": "smollm2-135m-cpu"}, 0),
+        ({"preset": "smollm2-135m-cpu", "gpusPerNode": 2}, 1),
+        ({"preset": "agenticqwen-8b"}, 1),
+        ({"preset": "agenticqwen-8b", "gpusPerNode": 0}, 0),
+        ({"preset": "nobodys"}, 1),  # Preflight refuses it
+    ],
+)
+def test_a_round_s_own_pool_is_on_the_hardware_of_its_training(training: dict[str, Any], gpus: int) -> None:
+    spec = round_spec(**training)
+    assert pool_template(spec).gpus_per_replica == gpus
+    own = Endpoint(role=Role.POLICY, pool=PoolTemplate(gpus_per_replica=4))
+    assert pool_template(spec.model_copy(update={"endpoints": [own]})).gpus_per_replica == 4, "what the round says"
 
 
 def test_an_unknown_preset_names_the_known_ones() -> None:

@@ -66,6 +66,20 @@ def test_a_pool_names_the_node_as_well() -> None:
     assert run.ended.message.startswith("on node gpu-7: ")
 
 
+def test_a_traceback_that_ray_hands_on_is_of_the_pod_that_its_first_line_names() -> None:
+    head = "(TaskRunner pid=5, ip=10.4.0.1) "
+    lines = [
+        head + "ray.exceptions.RayTaskError(RuntimeError): \x1b[36mray::WorkerDict.update()\x1b[39m "
+        "(pid=77, ip=10.4.0.7, actor_id=0a, repr=<verl.WorkerDict object at 0x7f>)",
+        head + '  File "/opt/verl/workers/actor.py", line 7, in update',
+        "(WorkerDict pid=9, ip=10.4.0.9) step 3 is slow",
+        head + "torch.AcceleratorError: CUDA error: uncorrectable ECC error encountered",
+    ]
+    assert diagnose(1, lines).node == "10.4.0.7"
+    after = [*lines[:2], head + "RuntimeError: stop", head + "NVML: Failed to initialize NVML: Unknown Error"]
+    assert diagnose(1, after).node == "10.4.0.1", "the traceback was over"
+
+
 def test_without_a_record_the_end_of_the_log_tells() -> None:
     message = f"Job entrypoint command failed with exit code 1, last available logs (truncated):\n{LINE}"
     failed = rayjob("Failed", "FAILED", reason="AppFailed", message=message)
