@@ -115,7 +115,8 @@ CHAPTERS = (
             ),
             Reason.BASE_ROUND_NOT_PROMOTED: Told(
                 "The round that `base.round`, or a pool's `round`, names ended Held or Failed: it has no model.",
-                "Name an earlier round or a model: in a new round, or in the pool.",
+                "Name an earlier round or a model: in a new round, or in the pool. The message says what that round "
+                "trained from: nothing falls back to it unasked.",
             ),
             Reason.MODEL_NOT_FOUND: Told(
                 "No manifest under the given digest or S3 prefix.",
@@ -303,8 +304,9 @@ CHAPTERS = (
             Reason.COLLAPSE_SUSPECTED: Told(
                 "A training's curve looks like a collapse; the condition `TrainingHealthy` says by what: the "
                 "spread of rewards within groups, their mean, the gradient, entropy, form, length or variety of "
-                "answers, two of them at once, or an expected outcome that is lost beside one. By default the training "
-                "is stopped and the best checkpoint from before the alarm published (`onCollapse: Warn` only tells).",
+                "answers, two of them at once beyond chance, or an expected outcome that is lost beside one. By "
+                "default the training is stopped and the best checkpoint from before the alarm published "
+                "(`onCollapse: Warn` only tells).",
                 "Most often the learning rate is too high for so few prompts a step, or hardly a group is solved "
                 'sometimes ([training.md](training.md), "Brakes"): lower `algorithm.learningRate`, or give other data.',
             ),

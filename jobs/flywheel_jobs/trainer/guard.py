@@ -1,12 +1,15 @@
 """The collapse guard: what a curve says when a small model falls apart, while there is still a good checkpoint.
 
 In runs that collapsed the spread of rewards within groups fell first, then their mean, then the norm of the gradient
-spiked (RAGEN, arXiv 2504.20073). One sign alone is weather; two together are a suspicion. A policy that solves its
-tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a high; so does one
-that has never been right, where one lucky sample more or less decides (seen in a demo, too). That a policy
-grows sharp counts only beside a sign of its rewards: one that finds the form of an answer loses entropy and distinct
-answers, and its gradient jumps, in the very step in which it begins to learn (seen in a demo). An outcome that is lost
-is a sign whatever the mean does: a policy that cancels whatever is asked gains more than it loses. Pure.
+spiked (RAGEN, arXiv 2504.20073). One sign alone is weather; two together are a suspicion, where chance would hardly
+show both: with two or four groups a step, as on a laptop, much looks like a sign (of healthy trainings of four groups
+two in three showed two signs at some step, docs/evidence/guard.md). Two views of one number are one sign. A policy
+that solves its tasks shows the first signs too (rewards are all 1), so they count only where the reward is not at a
+high; so does one that has never been right, where one lucky sample more or less decides (seen in a demo, too). That a
+policy grows sharp counts only beside a sign of its rewards or endings: one that finds the form of an answer loses
+entropy and distinct answers, and its gradient jumps, in the very step in which it begins to learn (seen in a demo). An
+outcome that is lost is a sign whatever the mean does: a policy that cancels whatever is asked gains more than it
+loses. Pure.
 """
 
 from __future__ import annotations
@@ -20,30 +23,53 @@ from dataclasses import dataclass
 from flywheel_api.results import CurvePoint
 
 EARLY, RECENT = 3, 3  # steps that are the run's own measure, and steps that are judged: the median of each
+LATELY = 6  # steps before those that are judged, a measure too: what was learnt can be lost
 SIGNS = 2
 RISE = 0.05  # of the reward: more than noise
 FALL = 0.1  # of it: four groups a step vary by 0.06 where one problem in twenty is solved (seen in a demo)
 SOLVED = 0.9
 BEFORE = 10 * RECENT  # steps that an outcome is compared with
-CHANCE = 0.2  # how probable a fall of the reward may be, by chance: four groups a step cannot say it more surely
+NEAR = 0.2  # how probable a fall of the reward may be, by chance, and be a fall: four groups cannot say it more surely
+WEAK, UNCOUNTED = 0.15, 0.01  # the chance of a sign that is no share of groups, and of one whose groups are not counted
+CHANCE = 0.003  # of all signs together; simulated, 1 of 50 healthy trainings is stopped (docs/evidence/guard.md)
+IN_GROUP = 2  # samples that a group is worth where form or length counts: as steps of the demo's trainings vary
 LOST = 0.001  # how probable an outcome's fall may be, by chance: many outcomes are looked at after many steps
 APART = 3  # standard deviations: the best is the highest of many windows, and each step has other problems
 Read = Callable[[CurvePoint], float | None]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What one look at the curve shows, and how probable it is that chance shows as much."""
+
+    of: str  # what is counted: two views of one number are one sign
+    said: str
+    chance: float = WEAK
 
 
 def suspicion(curve: Sequence[CurvePoint]) -> str | None:
     """What was seen, for people; None while the training looks healthy, or is too young to say."""
     if len(curve) < EARLY + RECENT:
         return None
-    early, recent = curve[:EARLY], curve[-RECENT:]
-    level = Level.of(curve)
+    seen, level = Seen(curve), Level.of(curve)
     lost = list(_of_outcomes(curve))
     # one outcome may rise while another is lost: then a reward at its best is no sign of health
     learning = level.learning and not lost
-    rewards, broken = list(_of_rewards(early, recent, level, learning)), list(_of_answers(early, recent, curve))
-    sharp = list(_of_sharpness(early, recent)) if (rewards or lost) and not learning else []
-    said = [*lost, *rewards, *broken, *sharp]
-    return "; ".join(said) if len(said) >= SIGNS else None
+    rewards, endings = list(_of_rewards(seen, level, learning)), list(_of_endings(seen))
+    sharp = list(_of_sharpness(seen)) if (rewards or lost or endings) and not learning else []
+    signs = [*lost, *rewards, *_of_answers(seen), *endings, *sharp]
+    if len({sign.of for sign in signs}) < SIGNS or _together(signs) > CHANCE:
+        return None
+    return "; ".join(sign.said for sign in signs)
+
+
+def _together(signs: Sequence[Sign]) -> float:
+    """How probable it is that chance shows all of them; what is never right does not differ either: one chance."""
+    chances: dict[str, float] = {}
+    for sign in signs:
+        thing = "reward" if sign.of == "spread" else sign.of
+        chances[thing] = min(sign.chance, chances.get(thing, 1.0))
+    return math.prod(chances.values())
 
 
 def suspect_from(curve: Sequence[CurvePoint]) -> int | None:
@@ -76,7 +102,7 @@ class Level:
         windows = [_of(curve[at : at + RECENT], _reward) for at in range(len(curve) - RECENT + 1)]
         best = max((value for value in windows if value is not None), default=None)
         at = windows.index(best) if best is not None else 0
-        then, last = _right(curve[at : at + RECENT]), _right(curve[-RECENT:])
+        then, last = _groups(curve[at : at + RECENT], _reward), _groups(curve[-RECENT:], _reward)
         chance = _by_chance(*then, *last) if then[1] and last[1] else 0.0
         groups = statistics.median([p.groups for p in curve if p.groups] or [0])
         noise = math.sqrt(max(0.0, best * (1 - best)) / (RECENT * groups)) if groups and best is not None else 0.0
@@ -89,7 +115,7 @@ class Level:
         if self.now is None or self.best is None:
             return False
         risen = self.before is None or self.now > self.before + RISE or self.now >= SOLVED
-        near = self.now >= self.best - APART * self.noise or self.chance > CHANCE
+        near = self.now >= self.best - APART * self.noise or self.chance > NEAR
         return risen and not self.fallen and near
 
     @property
@@ -97,10 +123,10 @@ class Level:
         """Whether less than half of the best is left, and it fell by more than noise."""
         if self.now is None or self.best is None:
             return False
-        return self.now < min(self.best / 2, self.best - max(FALL, self.noise)) and self.chance <= CHANCE
+        return self.now < min(self.best / 2, self.best - max(FALL, self.noise)) and self.chance <= NEAR
 
 
-def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[str]:
+def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[Sign]:
     """Outcomes that are right less than half as often as before, beyond chance (Fisher's exact test over groups).
 
     A group has one problem, so that its trajectories are one sample.
@@ -110,8 +136,9 @@ def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[str]:
         last, of = now.get(outcome, (0, 0))
         if not of or last / of >= right / groups / 2:
             continue
-        if _by_chance(right, groups, last, of) * len(before) <= LOST:
-            yield f"{outcome} {last / of:.2f}, {right / groups:.2f} before"
+        chance = _by_chance(right, groups, last, of) * len(before)
+        if chance <= LOST:
+            yield Sign("outcome", f"{outcome} {last / of:.2f}, {right / groups:.2f} before", chance)
 
 
 def _by_chance(right: int, groups: int, last: int, of: int) -> float:
@@ -120,10 +147,10 @@ def _by_chance(right: int, groups: int, last: int, of: int) -> float:
     return sum(ways) / math.comb(groups + of, last + right)
 
 
-def _right(points: Sequence[CurvePoint]) -> tuple[int, int]:
-    """About how many groups' worth of trajectories were right, and how many groups there were."""
-    said = [(value * p.groups, p.groups) for p in points if p.groups and (value := _reward(p)) is not None]
-    return round(sum(right for right, _ in said)), sum(groups for _, groups in said)
+def _groups(points: Sequence[CurvePoint], read: Read, each: int = 1) -> tuple[int, int]:
+    """About how many samples' worth of a share there is, and how many samples, where a group is worth `each`."""
+    said = [(value * p.groups * each, p.groups * each) for p in points if p.groups and (value := read(p)) is not None]
+    return round(sum(share for share, _ in said)), sum(groups for _, groups in said)
 
 
 def _right_groups(points: Sequence[CurvePoint]) -> dict[str, tuple[int, int]]:
@@ -137,51 +164,76 @@ def _right_groups(points: Sequence[CurvePoint]) -> dict[str, tuple[int, int]]:
     return {o: (min(round(right[o]), round(n)), round(n)) for o, n in groups.items() if round(n)}
 
 
-def _of_rewards(
-    early: Sequence[CurvePoint], recent: Sequence[CurvePoint], level: Level, learning: bool
-) -> Iterator[str]:
-    now = level.now
+@dataclass(frozen=True)
+class Seen:
+    """A curve in two parts: steps that are judged, and those before."""
+
+    curve: Sequence[CurvePoint]
+
+    def __call__(self, read: Read) -> tuple[float | None, float | None]:
+        """At first, and now."""
+        return _of(self.curve[:EARLY], read), _of(self.curve[-RECENT:], read)
+
+    def known(self, read: Read) -> tuple[list[float], float | None]:
+        """At first and lately, where it is known, and now."""
+        first, last = self(read)
+        lately = _of(self.curve[-RECENT - LATELY : -RECENT], read)
+        return [value for value in (first, lately) if value is not None], last
+
+    def chance(self, read: Read, each: int = 1) -> float:
+        """How probable it is that a share is as low as now, were the groups like those before."""
+        before, now = _groups(self.curve[:-RECENT], read, each), _groups(self.curve[-RECENT:], read, each)
+        return _by_chance(*before, *now) if before[1] and now[1] else UNCOUNTED
+
+
+def _of_rewards(seen: Seen, level: Level, learning: bool) -> Iterator[Sign]:
     if level.fallen:
-        yield f"reward {now:.2f}, {level.best:.2f} at its best"
-    # whatever was learnt, there is nothing left to learn from
-    stuck = now is not None and now < SOLVED and all(_dead(p) == 1 for p in recent)
-    if learning and not stuck:
-        return
-    if level.peak is not None and level.peak < FALL:
-        return  # it was never right, so nothing falls: it starves, which is for `training.informativeFloor` to say
-    first, last = _of(early, _spread), _of(recent, _spread)
+        chance = level.chance or UNCOUNTED
+        yield Sign("reward", f"reward {level.now:.2f}, {level.best:.2f} at its best", chance)
+    if learning or (level.peak is not None and level.peak < FALL):
+        return  # never right, nothing falls: it starves, which is for `training.informativeFloor` to say
+    first, last = seen(_spread)
     if first and last is not None and last < first / 2:
-        yield f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
-    dead = _of(recent, _dead)
-    if dead is not None and dead > 0.7:
-        yield f"{dead:.0%} of groups carry no advantage"
+        said = f"rewards within a group differ by {last:.2f}, by {first:.2f} at first"
+        yield Sign("spread", said, seen.chance(_informative))
+    _, alive = seen(_informative)
+    if alive is not None and alive < 0.3:
+        yield Sign("spread", f"{1 - alive:.0%} of groups carry no advantage", seen.chance(_informative))
 
 
-def _of_answers(
-    early: Sequence[CurvePoint], recent: Sequence[CurvePoint], curve: Sequence[CurvePoint]
-) -> Iterator[str]:
-    norms = [p.grad_norm for p in curve if p.grad_norm]  # a step that was left out has none
-    spike = max((p.grad_norm or 0.0 for p in recent), default=0.0)
+def _of_answers(seen: Seen) -> Iterator[Sign]:
+    norms = [p.grad_norm for p in seen.curve if p.grad_norm]  # a step that was left out has none
+    spike = max((p.grad_norm or 0.0 for p in seen.curve[-RECENT:]), default=0.0)
     if len(norms) > RECENT and spike > 3 * statistics.median(norms):
-        yield f"gradient norm {spike:.3g}, {statistics.median(norms):.3g} usually"
-    first, last = _of(early, _entropy), _of(recent, _entropy)
-    if first and last is not None and last > 2 * first:
-        yield f"entropy {last:.2f}, {first:.2f} at first"
-    first, last = _of(early, _truncated), _of(recent, _truncated)
-    if last is not None and last > 0.3 and last > (first or 0.0) + RISE:
-        yield f"{last:.0%} of trajectories run into their token limit, {first or 0:.0%} at first"
-    first, last = _of(early, _malformed), _of(recent, _malformed)
-    if last is not None and last > 0.2 and last > 2 * (first or 0.0):
-        yield f"{last:.0%} of answers have lost their form, {first or 0:.0%} at first"
+        yield Sign("gradient", f"gradient norm {spike:.3g}, {statistics.median(norms):.3g} usually")
+    usual, last = seen.known(_entropy)
+    if last is not None and any(usual) and last > 2 * min(usual):
+        yield Sign("entropy", f"entropy {last:.2f}, {min(usual):.2f} before")
+    usual, last = seen.known(_formed)
+    lost, before = 1 - (1.0 if last is None else last), 1 - max(usual, default=1.0)
+    if lost > 0.2 and lost > 2 * before:
+        said = f"{lost:.0%} of answers have lost their form, {before:.0%} before"
+        yield Sign("form", said, seen.chance(_formed, IN_GROUP))
 
 
-def _of_sharpness(early: Sequence[CurvePoint], recent: Sequence[CurvePoint]) -> Iterator[str]:
-    first, last = _of(early, _entropy), _of(recent, _entropy)
+def _of_endings(seen: Seen) -> Iterator[Sign]:
+    usual, last = seen.known(_ended)
+    cut, before = 1 - (1.0 if last is None else last), 1 - max(usual, default=1.0)
+    if cut > 0.3 and cut > before + RISE:
+        said = f"{cut:.0%} of trajectories run into their token limit, {before:.0%} before"
+        yield Sign("length", said, seen.chance(_ended, IN_GROUP))
+    first, last = seen(_answers_per_group)
+    if first is not None and last is not None and last < min(0.5, first / 3):
+        yield Sign("variety", f"{last:.2f} different answers per problem, {first:.2f} at first", UNCOUNTED)
+
+
+def _of_sharpness(seen: Seen) -> Iterator[Sign]:
+    first, last = seen(_entropy)
     if first and last is not None and last < 0.4 * first:
-        yield f"entropy {last:.2f}, {first:.2f} at first"
-    first, last = _of(early, _distinct), _of(recent, _distinct)
+        yield Sign("sharp", f"entropy {last:.2f}, {first:.2f} at first")
+    first, last = seen(_distinct)
     if first and last is not None and last < first / 3:
-        yield f"{last:.0%} of answers differ, {first:.0%} at first"
+        yield Sign("variety", f"{last:.0%} of answers differ, {first:.0%} at first")
 
 
 def _of(points: Sequence[CurvePoint], read: Read) -> float | None:
@@ -202,17 +254,23 @@ def _entropy(p: CurvePoint) -> float | None:
     return p.entropy
 
 
-def _truncated(p: CurvePoint) -> float | None:
-    return p.truncated
+def _ended(p: CurvePoint) -> float | None:
+    return None if p.truncated is None else 1 - p.truncated
 
 
 def _distinct(p: CurvePoint) -> float | None:
     return p.distinct_answers
 
 
-def _malformed(p: CurvePoint) -> float | None:
-    return None if p.format_rate is None else 1 - p.format_rate
+def _answers_per_group(p: CurvePoint) -> float | None:
+    if p.distinct_answers is None or not p.trajectories or not p.groups:
+        return None
+    return p.distinct_answers * p.trajectories / p.groups
 
 
-def _dead(p: CurvePoint) -> float | None:
-    return 1 - p.informative / p.groups if p.informative is not None and p.groups else None
+def _formed(p: CurvePoint) -> float | None:
+    return p.format_rate
+
+
+def _informative(p: CurvePoint) -> float | None:
+    return p.informative / p.groups if p.informative is not None and p.groups else None

@@ -31,7 +31,7 @@ from flywheel_operator.plan.preflight import (
     uses_gpus,
     verdicts,
 )
-from flywheel_operator.ports.kinds import POOLS, RAY_API, RAYCLUSTERS, RAYJOBS, RAYSERVICES, ROUNDS, KubeApi
+from flywheel_operator.ports.kinds import POOLS, RAY_API, RAYCLUSTERS, RAYJOBS, RAYSERVICES, ROUNDS, KubeApi, Object
 from flywheel_operator.ports.objects import ObjectStore, StoreProblem
 from flywheel_operator.render.pod import sizes
 from flywheel_operator.settings import Flavour
@@ -149,13 +149,21 @@ async def promoted(
     if status.model is None:
         text = (
             f"round {name!r} of {field} ended {status.verdict or 'without a model'}: it promoted nothing, name another "
-            "one (inputs of a round are fixed: apply it anew)"
+            f"one (inputs of a round are fixed: apply it anew){_own_base(found, status)}"
         )
         return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
     trained = [s.manifest for s in status.stages if s.name in graph.TRAININGS and s.manifest]
     manifests = [await context.results.manifest(store, digest) for digest in trained]
     results = [m.result for m in manifests if m is not None and isinstance(m.result, TrainingResult)]
     return Found(base=status.model, rollouts=tuple(r.rollouts for r in results if r.rollouts))
+
+
+def _own_base(found: Object, status: FlywheelRoundStatus) -> str:
+    """What to name for the model that a round without one trained from: nothing falls back to it unasked."""
+    earlier = (found.get("spec") or {}).get("base", {}).get("round")
+    if earlier:
+        return f"; what it trained from itself is base.round: {earlier}"
+    return f"; what it trained from itself is base.model: {status.base_model.digest}" if status.base_model else ""
 
 
 async def _pruned_round(store: ObjectStore, namespace: str, name: str, field: str, campaign: str | None) -> Found:

@@ -184,15 +184,26 @@ async def test_a_base_round_that_was_not_promoted_is_said() -> None:
     world.apply(ROUND)
     await world.run()
     made = {kind for verb, kind, _ in world.kube.log if verb == "create"}
-    assert "Job" in made and not made & {
-        "RolloutPool",
-        "RLJob",
-        "RayJob",
-        "RayService",
-    }  # no GPU for data that is wrong
+    assert "Job" in made and not made & {"RolloutPool", "RLJob", "RayJob", "RayService"}, "no GPU for wrong data"
     world.kube.seed(second)
     await turns(world, 2)
-    assert world.condition("Preflight", name="demo-r2")["reason"] == "BaseRoundNotPromoted"
+    told = world.condition("Preflight", name="demo-r2")
+    assert told["reason"] == "BaseRoundNotPromoted"
+    assert f"trained from itself is base.model: {world.status()['baseModel']['digest']}" in told["message"]
+
+
+async def test_a_held_base_round_is_never_fallen_back_from_unasked_and_its_own_base_is_named() -> None:
+    world = World()
+    held, third = yaml.safe_load(ROUND), yaml.safe_load(ROUND)
+    held["metadata"]["name"], third["metadata"]["name"] = "demo-r2", "demo-r3"
+    held["spec"]["base"], third["spec"]["base"] = {"round": "demo-r1"}, {"round": "demo-r2"}
+    held["status"] = {"verdict": "Held", "finishedAt": "2026-01-01T00:00:00Z"}
+    world.kube.seed(held)
+    world.kube.seed(third)
+    await turns(world, 2)
+    told = world.condition("Preflight", name="demo-r3")
+    assert told["reason"] == "BaseRoundNotPromoted" and "ended Held" in told["message"]
+    assert "trained from itself is base.round: demo-r1" in told["message"]
 
 
 async def test_a_dead_teacher_makes_the_round_wait_and_loses_nothing() -> None:

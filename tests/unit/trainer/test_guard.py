@@ -50,7 +50,8 @@ HEALTHY = {
         reward_spread=[0.14, 0.18, 0.2, 0.19, 0.25, 0.31, 0.3, 0.36, 0.34, 0.37, 0.33, 0.31, 0.34, 0.28, 0.25, 0.26],
         grad_norm=[2.1, 1.8, 2.5, 1.9, 2.2, 2.8, 2.4, 2.0, 2.6, 2.3, 1.9, 2.2, 1.8, 2.0, 1.7, 1.9],
         entropy=[1.1, 1.08, 1.05, 1.0, 0.96, 0.9, 0.88, 0.8, 0.77, 0.72, 0.7, 0.66, 0.63, 0.6, 0.58, 0.55],
-        groups=[4] * 16, zero_variance_groups=[2, 2, 1, 2, 1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 2, 1],
+        groups=[4] * 16, trajectories=[32] * 16,
+        zero_variance_groups=[2, 2, 1, 2, 1, 1, 1, 0, 1, 0, 1, 1, 0, 1, 2, 1],
         format_rate=[0.6, 0.66, 0.7, 0.75, 0.8, 0.86, 0.9, 0.92, 0.95, 0.97, 0.98, 1.0, 1.0, 1.0, 1.0, 1.0],
         distinct_answers=[0.5, 0.48, 0.5, 0.45, 0.44, 0.41, 0.42, 0.4, 0.4, 0.38, 0.37, 0.36, 0.35, 0.35, 0.34, 0.34]),
     # solved: all of a group are right, so nothing differs, entropy is gone and all groups are flat
@@ -92,6 +93,25 @@ HEALTHY = {
         reward=[0, 0.167, 0.25, 0.417, 0.417, 0.5], reward_spread=[0, 0.258, 0.274, 0.204, 0.204, 0],
         grad_norm=[0, 0.835, 0.703, 0.731, 1.242, 0], entropy=[None, 0.323, 0.104, 0.06, 0.06, None],
         groups=[2] * 6, zero_variance_groups=[2, 1, 1, 1, 1, 2], truncated=[0.333, 0.417, 0.167, 0.5, 0.583, 0.5]),
+    # exported: as above, and stopped for it: six groups that are alike, as two in three are in any step, and long
+    # problems that happened to come last; spread and advantage were counted as two signs
+    "booking, the last three steps alike": curve(
+        reward=[0.333, 0, 0.333, 0.5, 0, 0.5], reward_spread=[0.258, 0, 0.478, 0, 0, 0],
+        grad_norm=[1.28, 0, 2.028, 0, 0, 0], entropy=[0.173, None, 0.212], format_rate=[1] * 6, groups=[2] * 6,
+        trajectories=[12] * 6, zero_variance_groups=[1, 2, 0, 2, 2, 2],
+        truncated=[0.083, 0.667, 0.083, 0.5, 0.417, 0.167]),
+    # exported: the round before, whose last step was published and gained .24
+    "booking, the same and longer": curve(
+        reward=[0.167, 0, 0.25, 0.417, 0, 0.5], reward_spread=[0.258, 0, 0.274, 0.204, 0, 0],
+        grad_norm=[1.386, 0, 0.948, 0.862, 0, 0], entropy=[0.622, None, 0.116, 0.1], groups=[2] * 6,
+        trajectories=[12] * 6, format_rate=[1, 0.75, 1, 1, 0.917, 1], zero_variance_groups=[1, 2, 1, 1, 2, 2],
+        truncated=[0.167, 0.583, 0.25, 0.417, 0.667, 0]),
+    # the agentic training of an early demo: one lucky sample in step 1, then six equal trajectories in every group. Of
+    # twelve groups the curve cannot tell it from the two above: it starves, and `training.informativeFloor` holds it
+    "one gradient of twelve": curve(
+        reward=[0.08, 0.0, 0.5, 0.0, 0.0, 0.0], reward_spread=[0.2, 0.0, 0.0, 0.0, 0.0, 0.0],
+        grad_norm=[3.2, 0.0, 0.0, 0.0, 0.0, 0.0], groups=[2] * 6, zero_variance_groups=[1, 2, 2, 2, 2, 2],
+        entropy=[0.6, 0.2, 0.1, 0.09, 0.08, 0.08]),
     # exported as well: hard problems, four groups a step
     "few are solved": curve(
         reward=[0.02, 0.17, 0.14, 0.15, 0.1, 0.1, 0.18, 0.27, 0.18, 0.16, 0.18, 0.33, 0.21, 0.1, 0.24, 0.24],
@@ -125,11 +145,6 @@ HEALTHY = {
     "nothing is said": curve(reward=[0.1] * 12),
 }  # fmt: skip
 COLLAPSES = {
-    # the agentic training of a demo: one lucky sample in step 1, then six equal trajectories in every group
-    "one gradient of twelve": (6, curve(
-        reward=[0.08, 0.0, 0.5, 0.0, 0.0, 0.0], reward_spread=[0.2, 0.0, 0.0, 0.0, 0.0, 0.0],
-        grad_norm=[3.2, 0.0, 0.0, 0.0, 0.0, 0.0], groups=[2] * 6, zero_variance_groups=[1, 2, 2, 2, 2, 2],
-        entropy=[0.6, 0.2, 0.1, 0.09, 0.08, 0.08])),
     # a second round: the reward settles at exactly the bonus for a bare wrong number, one answer to everything
     "a bare number for everything": (9, curve(
         reward=[0.26, 0.24, 0.25, 0.22, 0.2, 0.15, 0.12, 0.1, 0.1, 0.1, 0.1, 0.1],
@@ -185,11 +200,11 @@ def test_what_is_published_is_from_before_the_alarm(name: str, every: int) -> No
 
 
 def test_a_lucky_step_in_the_fall_is_not_published() -> None:
-    """The step's own mean of four calls the end of "one gradient of twelve" as good as its lucky third step."""
-    points = COLLAPSES["one gradient of twelve"][1]
-    committed = checkpoints(points, 2)
-    assert committed.best() is committed.committed[6] and committed.best(suspect_from(points)) is committed.committed[2]
-    assert checkpoints(points, 5).best(suspect_from(points)) is not None, "the first there is, where none is before it"
+    """The mean of four steps calls the end of this fall as good as its lucky third step."""
+    committed = checkpoints(HEALTHY["one gradient of twelve"], 2)
+    assert committed.best() is committed.committed[6] and committed.best(4) is committed.committed[2]
+    late = checkpoints(HEALTHY["one gradient of twelve"], 5)
+    assert late.best(4) is late.committed[5], "the first there is, where none is before it"
     kept = retention.keep(dict.fromkeys([2, 4, 6], 0.1), CheckpointSpec(keep_last=1, keep_best=1))
     assert kept == {2, 4, 6}, "and it is still there"
     assert retention.keep(dict.fromkeys([2, 4, 6], 0.1), CheckpointSpec(keep_last=1, keep_best=0)) == {6}
@@ -246,7 +261,7 @@ def test_outcomes_that_come_and_go_by_chance_are_no_sign(groups: int) -> None:
 
 
 INJECTED: list[tuple[int, dict[str, Any]]] = [
-    (12, {"reward_spread": 0.01, "zero_variance_groups": 4, "reward": 0.3}),
+    (12, {"reward_spread": 0.01, "zero_variance_groups": 4, "distinct_answers": 0.05, "reward": 0.1}),
     (12, {"reward": 0.02, "grad_norm": 30.0}),
     (12, {"format_rate": 0.2, "reward": 0.05}),
     (12, {"truncated": 0.9, "entropy": 3.0}),
