@@ -25,6 +25,12 @@ Duration = Annotated[
     Rule("write a duration of at least 1s, such as 90s, 36h or 1h30m", like=_A_SECOND_PATTERN),
     Field(description="A duration such as 90s, 36h or 1h30m."),
 ]
+_ASSIGNMENT = re.compile(
+    r"(?:export|set)\s+\w+\s*=|"
+    r"(?:[a-z0-9]+_)*(?:access|secret|api)?_?(?:key(?:_?id)?|secret|token|password)\s*=\s*[^=\s]",
+    re.IGNORECASE,
+)
+"""A line of a shell's or a vendor's file in place of its value; base64 that ends in `=` is none."""
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
 SECRET_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -226,6 +232,11 @@ def unchanged(paths: Sequence[str], maps_of_anything: Sequence[str] = ()) -> str
     return " && ".join(same(path) for path in (*paths, *maps_of_anything))
 
 
+def quoted(text: str) -> bool:
+    """Whether a value brought the quotation marks of a shell or of YAML with it."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`"
+
+
 def secret_value(text: str) -> str:
     """A key as both halves read it: blanks and line breaks around it do not count.
 
@@ -236,8 +247,12 @@ def secret_value(text: str) -> str:
         raise ValueError("is empty")
     if value.lower().startswith("bearer "):
         raise ValueError("begins with `Bearer `: write the key alone")
-    if value[0] == value[-1] and value[0] in "\"'`":
+    if quoted(value):
         raise ValueError("stands in quotation marks: write the key alone")
+    if _ASSIGNMENT.match(value):
+        raise ValueError("begins with the name of a variable and `=`: write the key alone")
+    if value[0] == "{" and value[-1] == "}" and '"' in value:
+        raise ValueError("is a JSON document: write the key alone")
     if not value.isprintable() or not value.isascii():
         raise ValueError("holds a line break or another character that no key has")
     return value
