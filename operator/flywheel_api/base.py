@@ -117,6 +117,8 @@ IMAGE_PATTERN = (
 )
 """As the container runtime reads it: no scheme, lower case below the registry, a tag, a digest, or both."""
 
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_DOMAIN_PATTERN = rf"^({_LABEL}(\.{_LABEL})*)?$"
 RAY_VERSION_PATTERN = r"^[0-9]+\.[0-9]+\.[0-9]+$"
 
 PATTERN_MESSAGES = {
@@ -140,6 +142,7 @@ PATTERN_MESSAGES = {
     LABEL_VALUE_PATTERN: "write a label's value: at most 63 letters, digits and - _ . that start and end with a "
     "letter or digit",
     IMAGE_PATTERN: "write an image without https:// or oci://, such as registry.example.com/flywheel/jobs:0.1.0",
+    DNS_DOMAIN_PATTERN: "write a domain in lower case without a dot at its end, such as cluster.local",
     RAY_VERSION_PATTERN: 'write all three parts in quotes, such as "2.60.0"',
     INTEGER_PATTERN: 'write a whole number in quotes, such as "41200000"',
 }
