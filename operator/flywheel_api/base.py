@@ -98,6 +98,15 @@ EndpointUrl = Annotated[
         unlike=r"^https?://[^/?#@\[\]]*:[^/?#@\[\]]*:",
     ),
     Rule(
+        "write a port from 1 to 65535 in the url, or none",
+        unlike=r"^https?://(\[[^/?#\]]*\]|[^:/?#@\[\]]*):([0-9]*[^0-9/?#:@][^/?#:@]*([/?#]|$)|0*([/?#]|$)|[0-9]{6}"
+        r"|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])",
+    ),
+    Rule(
+        "write the base of the API without /chat/completions, such as https://models.internal/v1",
+        unlike=r"/completions/?([?#]|$)",
+    ),
+    Rule(
         "localhost is the pod that asks: write an address that pods reach, such as http://teacher.models.svc:8000/v1",
         unlike=r"(?i)^https?://(localhost|localhost\.localdomain|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/?#]|$)",
     ),
