@@ -25,6 +25,12 @@ Duration = Annotated[
     Rule("write a duration of at least 1s, such as 90s, 36h or 1h30m", like=_A_SECOND_PATTERN),
     Field(description="A duration such as 90s, 36h or 1h30m."),
 ]
+_ASSIGNMENT = re.compile(
+    r"(?:export|set)\s+\w+\s*=|"
+    r"(?:[a-z0-9]+_)*(?:access|secret|api)?_?(?:key(?:_?id)?|secret|token|password)\s*=\s*[^=\s]",
+    re.IGNORECASE,
+)
+"""A line of a shell's or a vendor's file in place of its value; base64 that ends in `=` is none."""
 NAME_PATTERN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=63)]
 SECRET_NAME_PATTERN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -92,6 +98,15 @@ EndpointUrl = Annotated[
         unlike=r"^https?://[^/?#@\[\]]*:[^/?#@\[\]]*:",
     ),
     Rule(
+        "write a port from 1 to 65535 in the url, or none",
+        unlike=r"^https?://(\[[^/?#\]]*\]|[^:/?#@\[\]]*):([0-9]*[^0-9/?#:@][^/?#:@]*([/?#]|$)|0*([/?#]|$)|[0-9]{6}"
+        r"|[7-9][0-9]{4}|6[6-9][0-9]{3}|65[6-9][0-9]{2}|655[4-9][0-9]|6553[6-9])",
+    ),
+    Rule(
+        "write the base of the API without /chat/completions, such as https://models.internal/v1",
+        unlike=r"/completions/?([?#]|$)",
+    ),
+    Rule(
         "localhost is the pod that asks: write an address that pods reach, such as http://teacher.models.svc:8000/v1",
         unlike=r"(?i)^https?://(localhost|localhost\.localdomain|127\.[0-9.]+|0\.0\.0\.0|\[::1?\])([:/?#]|$)",
     ),
@@ -111,6 +126,8 @@ IMAGE_PATTERN = (
 )
 """As the container runtime reads it: no scheme, lower case below the registry, a tag, a digest, or both."""
 
+_LABEL = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?"
+DNS_DOMAIN_PATTERN = rf"^({_LABEL}(\.{_LABEL})*)?$"
 RAY_VERSION_PATTERN = r"^[0-9]+\.[0-9]+\.[0-9]+$"
 
 PATTERN_MESSAGES = {
@@ -134,6 +151,7 @@ PATTERN_MESSAGES = {
     LABEL_VALUE_PATTERN: "write a label's value: at most 63 letters, digits and - _ . that start and end with a "
     "letter or digit",
     IMAGE_PATTERN: "write an image without https:// or oci://, such as registry.example.com/flywheel/jobs:0.1.0",
+    DNS_DOMAIN_PATTERN: "write a domain in lower case without a dot at its end, such as cluster.local",
     RAY_VERSION_PATTERN: 'write all three parts in quotes, such as "2.60.0"',
     INTEGER_PATTERN: 'write a whole number in quotes, such as "41200000"',
 }
@@ -226,6 +244,11 @@ def unchanged(paths: Sequence[str], maps_of_anything: Sequence[str] = ()) -> str
     return " && ".join(same(path) for path in (*paths, *maps_of_anything))
 
 
+def quoted(text: str) -> bool:
+    """Whether a value brought the quotation marks of a shell or of YAML with it."""
+    return len(text) > 1 and text[0] == text[-1] and text[0] in "\"'`"
+
+
 def secret_value(text: str) -> str:
     """A key as both halves read it: blanks and line breaks around it do not count.
 
@@ -236,8 +259,12 @@ def secret_value(text: str) -> str:
         raise ValueError("is empty")
     if value.lower().startswith("bearer "):
         raise ValueError("begins with `Bearer `: write the key alone")
-    if value[0] == value[-1] and value[0] in "\"'`":
+    if quoted(value):
         raise ValueError("stands in quotation marks: write the key alone")
+    if _ASSIGNMENT.match(value):
+        raise ValueError("begins with the name of a variable and `=`: write the key alone")
+    if value[0] == "{" and value[-1] == "}" and '"' in value:
+        raise ValueError("is a JSON document: write the key alone")
     if not value.isprintable() or not value.isascii():
         raise ValueError("holds a line break or another character that no key has")
     return value

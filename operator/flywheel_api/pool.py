@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import re
+from typing import Annotated, Any, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from flywheel_api.base import (
     SERVED_NAME_PATTERN,
@@ -25,6 +26,34 @@ from flywheel_api.pods.template import LikePodTemplate, PodTemplate
 SERVE_PORT = 8000
 
 
+_ENGINE_SAYS = {
+    "model": "set the pool's model",
+    "served_model_name": "set servedModelName",
+    "max_model_len": "set engine.maxModelLen",
+    "max_num_seqs": "set engine.maxNumSeqs",
+    "host": "Ray Serve listens, not vLLM",
+    "port": "Ray Serve listens, not vLLM",
+    "api_key": "pools ask for no key: say in networkPolicy.poolClients who may call them",
+}
+"""Arguments that are said elsewhere, or are of vLLM's own server, which does not run here."""
+
+
+def _of_an_engine(args: dict[str, Any]) -> dict[str, Any]:
+    """What would be found out on GPUs, after the weights have come. Raises ValueError with what to write."""
+    for given, value in args.items():
+        name = given.replace("-", "_")
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            raise ValueError(
+                f"engine.args {given!r} is no name of an argument: write one such as gpu-memory-utilization"
+            )
+        if name in _ENGINE_SAYS:
+            raise ValueError(f"engine.args.{given} is not set there: {_ENGINE_SAYS[name]}")
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if name == "gpu_memory_utilization" and not (number and 0 < value <= 1):
+            raise ValueError(f"engine.args.{given} is the share of a GPU's memory: a number above 0 and at most 1")
+    return args
+
+
 class EngineSpec(ApiModel):
     """vLLM engine arguments. `args` takes any other, by its name in vLLM's AsyncEngineArgs."""
 
@@ -34,7 +63,7 @@ class EngineSpec(ApiModel):
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = Field(
         default=None, description="Sequences decoded at once; unset leaves it to vLLM."
     )
-    args: Annotated[dict[str, Any], Field(max_length=64)] = Field(
+    args: Annotated[dict[str, Any], Field(max_length=64), AfterValidator(_of_an_engine)] = Field(
         default_factory=dict,
         json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
         description="Any other engine argument, such as gpu-memory-utilization: 0.9.",
@@ -65,6 +94,18 @@ class PoolTemplate(ApiModel):
     )
 
     model_config = config_with_rules(HEAD_ON_GPUS)
+
+    @model_validator(mode="after")
+    def _ranks_fill_the_gpus(self) -> Self:
+        for given, ranks in self.engine.args.items():
+            if given.replace("-", "_") != "tensor_parallel_size" or self.gpus_per_replica == 0:
+                continue
+            if not isinstance(ranks, int) or ranks < 1 or self.gpus_per_replica % ranks:
+                raise ValueError(
+                    f"engine.args.{given} {ranks} does not divide gpusPerReplica {self.gpus_per_replica}: leave it "
+                    "out, and all of them are used"
+                )
+        return self
 
 
 class RolloutPoolSpec(PoolTemplate):

@@ -81,6 +81,12 @@ def unfit(endpoint: Endpoint) -> Iterator[str]:
         yield from _arguments((endpoint.extra_body or {}).get(TEMPLATE))
     for name in endpoint.headers:
         yield from _header(name)
+    window = endpoint.pool.engine.max_model_len if endpoint.pool is not None else None
+    if window is not None and endpoint.sampling.max_tokens >= window:
+        yield (
+            f"sampling.maxTokens {endpoint.sampling.max_tokens} leaves no room for a prompt in "
+            f"pool.engine.maxModelLen {window}: lower the one or raise the other"
+        )
 
 
 def _arguments(given: Any) -> Iterator[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 import yaml
 
+from flywheel_api.base import IMAGE_PATTERN
 from flywheel_api.bounds import QUANTITY_PATTERN
 from flywheel_api.reference import HEADER, sections
 from flywheel_api.schema import Schema, resolved, structural_schema
@@ -22,7 +23,9 @@ VALUES_SCHEMA = f"{CHART}/values.schema.json"
 _DEFAULTS_HEADER = "# Generated from values.yaml by `make generate`, because templates cannot read that file.\n"
 _LIMITS = ("minimum", "exclusiveMinimum", "maximum", "minLength", "maxLength", "pattern", "description")
 _SHARED = "PodShape"  # stands once among the schema's definitions, for the nine places that take one
+_IMAGE = {"type": ["string", "null"], "maxLength": 512, "pattern": f"^$|{IMAGE_PATTERN}"}
 _SCALAR = {"type": ["string", "number", "boolean", "null"]}
+_BY_LABEL_KEY = frozenset({"labels", "annotations", "nodeSelector", "commonLabels", "commonAnnotations"})
 PAGE = "docs/reference/config.md"
 _TITLE = """# The operator's configuration
 
@@ -62,7 +65,9 @@ def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
     if any(option.get("$ref", "").endswith(f"/{_SHARED}") for option in (raw, *raw.get("anyOf", []))):
         return {"$ref": f"#/definitions/{_SHARED}"}
     node, _ = resolved(raw, defs, "config", ())
-    found: Schema = {key: node[key] for key in _LIMITS if key in node}
+    if raw.get("$ref", "").endswith("/Toleration"):
+        node = node | {"allOf": [{"$ref": "#/definitions/tolerationRules"}]}
+    found: Schema = {key: node[key] for key in (*_LIMITS, "allOf") if key in node}
     if "x-kubernetes-int-or-string" in node:
         return found | {"type": ["string", "number", "null"], "pattern": f"^{QUANTITY_PATTERN}$", "minimum": 0}
     if "enum" in node or "const" in node:
@@ -72,6 +77,8 @@ def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
     if "properties" in node:
         found["additionalProperties"] = False
         found["properties"] = {name: _values(child, defs) for name, child in node["properties"].items()}
+        for name in _BY_LABEL_KEY & found["properties"].keys():
+            found["properties"][name]["propertyNames"] = {"$ref": "#/definitions/key"}
     elif isinstance(values, dict) and values:
         item = _values(values, defs)
         found["additionalProperties"] = item | _SCALAR if item["type"] == ["string", "null"] else item
@@ -84,7 +91,7 @@ def values_schema(committed: str) -> str:
     """values.schema.json with what `config` holds as OperatorConfig says today."""
     schema = json.loads(committed)
     schema["properties"]["config"], shared = config_schema()
-    schema["definitions"] |= shared
+    schema["definitions"] |= shared | {"image": _IMAGE}
     return json.dumps(schema, indent=2) + "\n"
 
 

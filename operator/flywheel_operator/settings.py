@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
-from flywheel_api.base import IMAGE_PATTERN, RAY_VERSION_PATTERN
+from flywheel_api.base import DNS_DOMAIN_PATTERN, IMAGE_PATTERN, RAY_VERSION_PATTERN
 from flywheel_api.bounds import Quantity, scalar_text
 from flywheel_api.overrides import PROMPTED, prompts
 from flywheel_api.pods.allowed import AllowList
@@ -281,7 +281,9 @@ class OperatorConfig(Model):
         default="INFO", description="Lowest level that is logged; kopf's own lines from WARNING on."
     )
     cluster_domain: str = Field(
-        default="", description="Appended to Service names, e.g. cluster.local; empty is enough."
+        default="",
+        pattern=DNS_DOMAIN_PATTERN,
+        description="Appended to Service names, e.g. cluster.local; empty is enough.",
     )
 
     def flavour(self, gpus: int) -> Flavour:

@@ -90,7 +90,8 @@ class Refusal(Exception):
     @property
     def missing(self) -> bool:
         """Whether it says that there is no such object, the bucket being there."""
-        return self.status == 404 and self.code not in ("NoSuchBucket", "NoSuchUpload", NO_S3)
+        other = self.code in ("NoSuchBucket", "NoSuchUpload", NO_S3) or "AccessKey" in self.code
+        return self.status == 404 and not other
 
 
 class TornRead(Exception):
@@ -128,7 +129,7 @@ _PLAIN_HTTP = _kind(
     "the store at {where} speaks TLS there: write https:// in endpoint of the store Secret",
 )
 _OTHER_REGION = _kind(
-    r"AuthorizationHeaderMalformed|PermanentRedirect|TemporaryRedirect|IllegalLocation|(Invalid|Incorrect)Region",
+    r"AuthorizationHeaderMalformed|PermanentRedirect|TemporaryRedirect|IllegalLocation|(Invalid|Incorrect)(Region|Location)",
     (),
     StoreProblem,
     Reason.SECRET_KEY_INVALID,
@@ -146,7 +147,7 @@ _ANSWERS = (
         "the store at {where} is full ({code}): free space there or add disks; retrying",
     ),
     _kind(
-        r"Quota|[Cc]ap_?[Ee]xceeded",
+        r"Quota|[Cc]ap_?[Ee]xceeded|StorageLimit|(?:Max|TooMany)Objects",
         (),
         StoreUnavailable,
         Reason.STORE_FULL,
@@ -180,8 +181,8 @@ _ANSWERS = (
     _kind(r"^NoSuchBucket$", (), StoreProblem, Reason.BUCKET_NOT_FOUND,
           "bucket {bucket!r} does not exist at {where}: create it"),
     _kind(
-        r"AccountProblem|Suspended|NotSignedUp|Payment|InvalidPayer|OptInRequired|Arrear|Overdue|BillingDisabled"
-        r"|(?:User|Account)Disabled?",
+        r"AccountProblem|Suspended|NotSignedUp|Payment|InvalidPayer|OptInRequired|Arrear|Overdue|Billing(?:Not|Dis)"
+        r"|(?:User|Account)Disabled?|AccountFrozen",
         (402,),
         StoreUnavailable,
         Reason.STORE_DENIED,
@@ -199,7 +200,15 @@ _ANSWERS = (
           "the store at {where} cannot use the key that encrypts bucket {bucket!r} ({code}): see that it is on, and "
           "that kms:GenerateDataKey and kms:Decrypt with it are allowed"),
     _kind(
-        r"AccessDenied|InvalidAccessKey|SignatureDoesNotMatch|AllAccessDisabled|InvalidSecurity|Unauthori[sz]ed"
+        r"^ObjectLock|UnderRetention|ByRetention|Retention(?:Period|Policy)|Immutable|LegalHold|BucketLocked|WORM",
+        (),
+        StoreUnavailable,
+        Reason.STORE_DENIED,
+        "a lock on objects of bucket {bucket!r} at {where} forbids {did} ({code}): take the retention rule or legal "
+        "hold away below the prefix, or wait until it ends",
+    ),
+    _kind(
+        r"AccessDenied|AccessKey|Credentials|SignatureDoesNotMatch|AllAccessDisabled|InvalidSecurity|Unauthori[sz]ed"
         r"|Forbidden",
         (401, 403),
         StoreUnavailable,
@@ -210,12 +219,15 @@ _ANSWERS = (
     _kind(r"^NotImplemented$", (501,), StoreRefused, Reason.STORE_REFUSED,
           "the store at {where} cannot do what {did} asks for ({code}), mostly a write with If-None-Match: use a "
           "server with conditional writes"),
-    _kind(r"^HTTP 413$|EntityTooLarge", (413,), StoreRefused, Reason.STORE_REFUSED,
+    _kind(r"^HTTP 407$", (407,), StoreUnavailable, Reason.STORE_UNREACHABLE,
+          "the proxy before the store at {where} asks who this is ({code}): write user and password into HTTPS_PROXY "
+          "or HTTP_PROXY of this pod, or name the store in NO_PROXY"),
+    _kind(r"^HTTP 413$|EntityTooLarge|MessageLengthExceeded", (413,), StoreRefused, Reason.STORE_REFUSED,
           "something before the store at {where} takes no request of that size ({code}): let 64 MiB pass there "
           "(client_max_body_size, proxy-body-size)"),
     _kind(
         r"NoSuchUpload|InternalError|ServiceUnavailable|RequestTimeout|Conflict|OperationAborted|NotInitialized"
-        r"|BadDigest|ChecksumMismatch|SHA256Mismatch|IncompleteBody|" + NO_S3,
+        r"|BadDigest|(?:Checksum|SHA256|MD5|(?i:crc)\w{0,4})(?:Mismatch|Error)|IncompleteBody|" + NO_S3,
         (408, 409, 412, 425, 499, 500, *range(502, 600)),  # gateways have numbers of their own, all of them weather
         StoreUnavailable,
         Reason.STORE_BUSY,

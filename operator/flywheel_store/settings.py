@@ -16,7 +16,7 @@ from typing import Any
 
 import certifi
 
-from flywheel_api.base import secret_value
+from flywheel_api.base import quoted, secret_value
 from flywheel_api.conditions import Reason
 from flywheel_api.stages import DEFAULT_PREFIX, STORE_ENV, STORE_KEY_PAIR, STORE_REQUIRED_KEYS
 from flywheel_store.errors import StoreProblem
@@ -28,15 +28,20 @@ _ENDPOINT = re.compile(
     re.IGNORECASE,
 )
 _VENDORS = re.compile(  # whose consoles show addresses that begin with the bucket
-    r"^s3[.-](?:.*\.)?amazonaws\.com|(?:^|\.)(?:digitaloceanspaces\.com|your-objectstorage\.com|scw\.cloud|ovh\.net|wasabisys\.com|"
-    r"backblazeb2\.com|cloudflarestorage\.com|linodeobjects\.com|vultrobjects\.com|storage\.googleapis\.com)(?::\d+)?$"
+    r"^s3[.-](?:.*\.)?amazonaws\.(?:com|eu)|(?:^|\.)(?:digitaloceanspaces\.com|your-objectstorage\.com|scw\.cloud|"
+    r"ovh\.net|wasabisys\.com|backblazeb2\.com|cloudflarestorage\.com|linodeobjects\.com|vultrobjects\.com|storage\.googleapis\.com|"
+    r"aliyuncs\.com|myqcloud\.com)(?::\d+)?$"
 )
-_AWS = re.compile(r"s3(?:[.-](?:dualstack|fips|accelerate))*[.-]([a-z]{2}(?:-[a-z]+)+-\d)\.(?:vpce\.)?amazonaws\.com")
+_AWS = re.compile(
+    r"s3(?:[.-](?:dualstack|fips|accelerate))*[.-]([a-z]{2,4}(?:-[a-z]+)+-\d)\.(?:vpce\.)?amazonaws\.(?:com|eu)"
+)
 _REGIONAL = re.compile(  # of the others that say it there; not all of them tell it to who signed for another one
-    r"(?:^|\.)(?:s3|objectstorage)[.-]([a-z0-9-]+)\.(?:wasabisys\.com|backblazeb2\.com|scw\.cloud|io\.cloud\.ovh\.\w+|"
-    r"oraclecloud\.com|ionoscloud\.com)$"
+    r"(?:^|\.)(?:s3|objectstorage)[.-]([a-z0-9-]+)\.(?:wasabisys\.com|backblazeb2\.com|scw\.cloud|"
+    r"(?:(?:io|perf)\.)?cloud\.ovh\.\w+|oraclecloud\.com|ionoscloud\.com)$"
 )
 _BUCKET = re.compile(r"(?!.*\.\.)[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", re.IGNORECASE)
+_BARE_IPV6 = re.compile(r"(?:https?://)?[0-9a-f]*:[0-9a-f:]*:[0-9a-f:.]*/*", re.IGNORECASE)
+_ADDRESS = "is not an S3 address: write https://host:port without a path"
 _REGION = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9])?", re.IGNORECASE)
 _SECURE = {"": True, "true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _KEYS = (
@@ -119,12 +124,16 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
             secret_value(text[key])
         except ValueError as error:
             raise _invalid(source, names[key], str(error)) from error
+    bare = _BARE_IPV6.fullmatch(text["endpoint"]) is not None
+    need("endpoint", not bare, "is an IPv6 address without brackets: write one such as https://[fd00::1]:9000")
+    twice = "is base64 of base64: under `data` encode each value once, or write it as it is under `stringData`"
+    need("endpoint", not _encoded_again(text["endpoint"]), twice)
     address = _ENDPOINT.fullmatch(text["endpoint"])
-    need("endpoint", address is not None, "is not an S3 address: write https://host:port without a path")
+    need("endpoint", address is not None, _ADDRESS)
     assert address is not None
     scheme, host, port, path = address.groups()
     host = _without_bucket(host.lower(), text["bucket"])
-    need("endpoint", path in (None, "", text["bucket"]), "is not an S3 address: write https://host:port without a path")
+    need("endpoint", path in (None, "", text["bucket"]), _ADDRESS)
     need("endpoint", int(port or 1) in range(1, 65536), "has a port that does not exist")
     need("secure", text["secure"].lower() in _SECURE, "is neither true nor false")
     need("bucket", _BUCKET.fullmatch(text["bucket"]) is not None, "is not a bucket's name")
@@ -134,6 +143,7 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
         not prefix or not {"", ".", ".."} & set(prefix.split("/")),
         "is no path: no part may be empty, . or ..",
     )
+    need("prefix", not quoted(prefix), "stands in quotation marks: write the path alone")
     need("region", not text["region"] or _REGION.fullmatch(text["region"]) is not None, "is not a region's name")
     secure = scheme.lower() == "https" if scheme else _SECURE[text["secure"].lower()]
     settings = StoreSettings(
@@ -152,6 +162,17 @@ def parse(values: Mapping[str, str], source: str, names: Mapping[str, str]) -> S
         what = "holds no certificate in PEM form that can be used" if settings.ca_bundle else f"cannot be used: {error}"
         raise _invalid(source, names["caBundle"] if settings.ca_bundle else "SSL_CERT_FILE", what) from error
     return settings
+
+
+def _encoded_again(text: str) -> bool:
+    """Whether a host without a dot, a colon or a dash is an address in base64: all values are so then."""
+    if re.fullmatch(r"[A-Za-z0-9+/]{8,}={0,2}", text) is None:
+        return False
+    try:
+        said = base64.b64decode(text + "=" * (-len(text) % 4)).decode("ascii").strip()
+    except ValueError:
+        return False
+    return _ENDPOINT.fullmatch(said) is not None and bool(set(said) & set(".:"))
 
 
 def _without_bucket(host: str, bucket: str) -> str:

@@ -30,7 +30,7 @@ from flywheel_store.settings import StoreSettings
 DEFAULT_REGION = "us-east-1"
 _NOTHING = hashlib.sha256().hexdigest()
 _UNRESERVED = "-_.~"
-_HOSTED = re.compile(r"amazonaws\.com(\.cn)?$|aliyuncs\.com$|myqcloud\.com$")  # want the bucket in the host's name
+_HOSTED = re.compile(r"amazonaws\.(com(\.cn)?|eu)$|aliyuncs\.com$|myqcloud\.com$")  # want the bucket in the host's name
 _EXPECTING = re.compile(r"expecting ['\"]?([a-z0-9-]+)")
 _HTTPS_THERE = re.compile(rb"HTTP request (?:was sent )?to (?:an )?HTTPS|TLS|SSL-enabled", re.IGNORECASE)
 _FIELDS = re.compile(r"<(?:\w+:)?(Code|Message|Region)>([^<]{0,2000})<")

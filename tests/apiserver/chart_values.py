@@ -140,6 +140,21 @@ TAKEN: dict[str, Case] = {
     "CRDs that go": Case("crds: {enabled: true, keep: false}"),
     "its own namespace": Case("namespaces: [flywheel-system]\ncreateNamespaces: true"),
     "twenty namespaces": Case(f"namespaces: [{', '.join(f'team-{n}' for n in range(20))}]\ncreateNamespaces: true"),
+    "another port and user": Case(
+        "config: {httpPort: 9090, runAsUser: 1000650000}\nmetrics: {service: true}\n"
+        "networkPolicy: {metricsClients: [{namespaceSelector: {}}]}"
+    ),
+    "the same namespaces said twice": Case("config: {namespaces: [team-a]}"),
+    "an account of pods in other namespaces only": Case("serviceAccount: {name: flywheel-jobs}"),
+    "a toleration for a while": Case(
+        "operator: {tolerations: [{key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, "
+        "tolerationSeconds: 30}, {key: a, value: b}, {key: '', operator: Exists}]}"
+    ),
+    "scrapes": Case("metrics: {serviceMonitor: true, interval: 1m30s, scrapeTimeout: 90s}"),
+    "store's values with a line's end": Case(
+        'store: {create: true, endpoint: "HTTPS://s3.example.com/b.c/\\n", bucket: "b.c\\n", prefix: "/a b/..c/", '
+        'region: "auto\\n", accessKey: "1\\n", secretKey: "2 3"}'
+    ),
     "grace": Case("operator: {terminationGracePeriodSeconds: 0}"),
 }  # fmt: skip
 
@@ -198,6 +213,77 @@ REFUSED: dict[str, tuple[str, str]] = {
         "/matchExpressions/0/operator",
     ),
     "a bundle that is no PEM": ("store: {caBundle: MIIB}", "/store/caBundle"),
+    "an account that exists, without a name": (
+        "serviceAccount: {create: false}",
+        "name the ServiceAccount that exists",
+    ),
+    "pods with the operator's account": (
+        "namespaces: [flywheel-system]\nserviceAccount: {name: flywheel-jobs}",
+        "pods of rounds would have its rights",
+    ),
+    "pods with the account of the operator's name": (
+        "namespaces: [flywheel-system]\nserviceAccount: {jobs: flywheel, create: false, name: flywheel}",
+        "pods of rounds would have its rights",
+    ),
+    "namespaces without rights": ("config: {namespaces: [team-b]}", "config.namespaces gives the operator no rights"),
+    "a variable of ours": (
+        "operator: {env: [{name: FLYWHEEL_CONFIG, value: /x}]}",
+        "FLYWHEEL_CONFIG stands there twice",
+    ),
+    "a variable twice": ("operator: {env: [{name: A, value: 1}, {name: A, value: 2}]}", "A stands there twice"),
+    "a variable of two sources": (
+        "operator: {env: [{name: A, value: '', valueFrom: {fieldRef: {fieldPath: metadata.name}}}]}",
+        "A has both value and valueFrom",
+    ),
+    "a variable without a name": ("operator: {env: [{name: '', value: x}]}", "/operator/env/0/name"),
+    "a scrape longer than its pause": (
+        "metrics: {serviceMonitor: true, interval: 1m, scrapeTimeout: 1m1s}",
+        "metrics.scrapeTimeout 1m1s is longer",
+    ),
+    "a pause in another order": ("metrics: {interval: 30s1m}", "/metrics/interval"),
+    "image in capitals": ("images: {operator: 'r.example.com/Team/operator:1'}", "/images/operator"),
+    "image with half a digest": ("images: {jobs: 'r/jobs@sha256:abc'}", "/images/jobs"),
+    "image with two tags": ("images: {jobs: 'r/jobs:1:2'}", "/images/jobs"),
+    "a peer of two kinds": (
+        "networkPolicy: {store: {to: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}}",
+        "/networkPolicy/store/to/0",
+    ),
+    "no address": (
+        "networkPolicy: {dns: [{ipBlock: {cidr: 10.0.0.256/32}}]}",
+        "/networkPolicy/dns/0/ipBlock/cidr",
+    ),
+    "a selector's number": (
+        "networkPolicy: {kuberay: [{podSelector: {matchLabels: {a: 1}}}]}",
+        "/networkPolicy/kuberay/0/podSelector/matchLabels/a",
+    ),
+    "In without values": (
+        "networkPolicy: {kuberay: [{podSelector: {matchExpressions: [{key: a, operator: In}]}}]}",
+        "missing property 'values'",
+    ),
+    "Exists with values": (
+        "networkPolicy: {kuberay: [{podSelector: {matchExpressions: [{key: a, operator: Exists, values: [b]}]}}]}",
+        "/matchExpressions/0/values",
+    ),
+    "Exists with a value": ("operator: {tolerations: [{key: a, operator: Exists, value: b}]}", "/tolerations/0/value"),
+    "seconds without NoExecute": (
+        "operator: {tolerations: [{key: a, operator: Exists, effect: NoSchedule, tolerationSeconds: 3}]}",
+        "/tolerations/0/effect",
+    ),
+    "a toleration of no key": ("operator: {tolerations: [{value: b}]}", "missing property 'operator'"),
+    "the same in config": (
+        "config: {job: {pod: {tolerations: [{key: a, operator: Exists, value: b}]}}}",
+        "/config/job/pod/tolerations/0/value",
+    ),
+    "a label's key in config": ("config: {job: {pod: {labels: {'a b': c}}}}", "invalid propertyName 'a b'"),
+    "an affinity misspelt": ("operator: {affinity: {nodeAfinity: {}}}", "'nodeAfinity' not allowed"),
+    "a domain with a dot at its end": ("config: {clusterDomain: cluster.local.}", "/config/clusterDomain"),
+    "a bucket as an address": ("store: {bucket: 's3://b'}", "/store/bucket"),
+    "a store's address with a path": ("store: {endpoint: 'https://s/x/y'}", "/store/endpoint"),
+    "a key in the store's address": ("store: {endpoint: 'https://a:canary@s'}", "store.endpoint holds a user"),
+    "a prefix that leads out": ("store: {prefix: ../x}", "/store/prefix"),
+    "a prefix with a hole": ("store: {prefix: a//x}", "/store/prefix"),
+    "a region in words": ("store: {region: eu west}", "/store/region"),
+    "a key of two lines": ('store: {secretKey: "canary\\nb"}', "store.secretKey holds a line break"),
     "no images": ("images:", "set images.registry"),
     "no registry": ("images: {registry: ''}", "set images.registry"),
 }

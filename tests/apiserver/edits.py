@@ -179,6 +179,10 @@ BAD |= {
     **each("reach, such as http://teacher", ROUND, "endpoints", 0, "url", values=[
         "http://localhost:8000/v1", "http://LOCALHOST", "http://127.0.0.1:8000/v1", "http://127.1", "http://[::1]:8000",
         "https://0.0.0.0/v1", "http://[::]/v1"]),
+    **each("write a port from 1 to 65535", ROUND, "endpoints", 0, "url", values=[
+        "http://t:0/v1", "http://t:99999/v1", "http://t:65536", "http://t:abc/v1", "http://[fd00::1]:70000/v1"]),
+    **each("without /chat/completions", ROUND, "endpoints", 0, "url", values=[
+        "http://t/v1/chat/completions", "https://t:8000/v1/chat/completions/", "https://t/v1/completions?api-version=1"]),
     **each("has no fragment", ROUND, "endpoints", 0, "url", values=["http://h/v1#f"]),
     **each("put an IPv6 address in brackets", ROUND, "endpoints", 0, "url", values=[
         "http://fd00::1:8000/v1", "http://2001:db8::5/v1"]),

@@ -136,7 +136,8 @@ GOOD: dict[str, tuple[str, Edit]] = {
         (ROUND, ("budget", "wallClock"), ["1s", "1500ms", "1d12h", "90m", "0h1m"]),
         (ROUND, ("endpoints", 0, "url"), [
             "http://[fd00::1]:8000/v1", "https://m.openai.azure.com/openai?api-version=2024-06-01",
-            "http://localhost.example.com/v1", "https://models.internal/v1?keyspace=a", "http://128.0.0.1:8000"]),
+            "http://localhost.example.com/v1", "https://models.internal/v1?keyspace=a", "http://128.0.0.1:8000",
+            "http://[fd00::1]/v1", "http://t:65535/v1", "http://t:1", "http://t/completions-proxy/v1"]),
         (ROUND, ("agentic", "domains"), [[{"name": "library", "source": source}] for source in SOURCES]),
         (ROUND, ("endpoints", 0, "extraBody"), [{}, {"top_k": 20, "stop": ["END"], "reasoning": {"effort": "low"}}]),
         (ROUND, ("endpoints", 0, "headers"), [{}, {"X-Title": "flywheel"}]),

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.timeout(300)]
 
 CHART = Path(__file__).parents[2] / "charts" / "flywheel"
 Object = dict[str, Any]
+ALIASES = ("flywheel-eu", "flywheelUS", "flywheel_asia")
 MONITORS = """
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
@@ -105,6 +106,7 @@ def test_what_cannot_work_is_refused_before_anything_is_installed(tmp_path: Path
     done = template(Case(values), tmp_path)
     assert done.returncode != 0
     assert words in done.stderr, done.stderr
+    assert "canary" not in done.stderr, "a secret is quoted"
 
 
 def only(objects: list[Object], kind: str) -> Object:
@@ -196,6 +198,17 @@ def test_images_by_digest(tmp_path: Path) -> None:
     assert config["job"]["image"] == "registry.example.com/flywheel/jobs:0.1.0"
 
 
+def test_port_and_user_are_those_of_the_configuration(tmp_path: Path) -> None:
+    objects = rendered(TAKEN["another port and user"], tmp_path)
+    pod = only(objects, "Deployment")["spec"]["template"]["spec"]
+    assert [port["containerPort"] for port in pod["containers"][0]["ports"]] == [9090]
+    assert {pod["securityContext"][who] for who in ("runAsUser", "runAsGroup", "fsGroup")} == {1000650000}
+    policy = next(body for body in objects if body["metadata"]["name"] == "flywheel-operator")
+    assert policy["spec"]["ingress"][0]["ports"] == [{"port": 9090, "protocol": "TCP"}]
+    plain = pod_of("nothing but what is needed", tmp_path)["spec"]
+    assert (plain["containers"][0]["ports"][0]["containerPort"], plain["securityContext"]["runAsUser"]) == (8080, 10001)
+
+
 def test_the_stores_secret_may_always_be_read(tmp_path: Path) -> None:
     for name, names in {
         "another store's name": ["flywheel-s3", "minio-creds"],
@@ -221,15 +234,15 @@ def test_two_releases_of_one_name_share_no_name(tmp_path: Path) -> None:
     assert not names("fw-a") & names("fw-b")
 
 
-def test_a_chart_may_hold_two_of_this_one(tmp_path: Path) -> None:
+def test_a_chart_may_hold_several_of_this_one(tmp_path: Path) -> None:
     parent = tmp_path / "platform"
     shutil.copytree(CHART, parent / "charts" / "flywheel")
-    both = [{"name": "flywheel", "version": "0.1.0", "alias": alias} for alias in ("flywheel-eu", "flywheel-us")]
+    both = [{"name": "flywheel", "version": "0.1.0", "alias": alias} for alias in ALIASES]
     meta = {"apiVersion": "v2", "name": "platform", "version": "1.0.0", "dependencies": both}
     (parent / "Chart.yaml").write_text(yaml.safe_dump(meta))
     values = {
-        alias: {"images": {"registry": "r"}, "namespaces": [alias], "crds": {"enabled": alias == "flywheel-eu"}}
-        for alias in ("flywheel-eu", "flywheel-us")
+        alias: {"images": {"registry": "r"}, "namespaces": [f"team-{n}"], "crds": {"enabled": n == 0}}
+        for n, alias in enumerate(ALIASES)
     }
     (parent / "values.yaml").write_text(yaml.safe_dump(values))
     command = [str(binary_path("helm")), "template", "ml", str(parent), "-n", "ml"]
@@ -238,8 +251,9 @@ def test_a_chart_may_hold_two_of_this_one(tmp_path: Path) -> None:
     objects = [body for body in yaml.load_all(done.stdout, yaml.CSafeLoader) if body]
     names = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
     assert len(names) == len(set(names))
-    first, second = (o["spec"]["selector"]["matchLabels"] for o in objects if o["kind"] == "Deployment")
-    assert first != second
+    assert all(re.fullmatch("[-a-z0-9.:]+", name) for _, _, name in names)
+    selected = (o["spec"]["selector"]["matchLabels"] for o in objects if o["kind"] == "Deployment")
+    assert len({*map(json.dumps, selected)}) == len(ALIASES)
 
 
 @pytest.mark.parametrize("enabled", [True, False])

@@ -33,7 +33,8 @@ this. Maps whose keys are the user's (resources) are taken as they are: null rem
 {{- end }}
 
 {{- define "flywheel.chart" -}}
-{{- default .Chart.Name .Values.nameOverride -}}
+{{- /* An alias of a chart that holds this one may have capitals, as values like `flywheelEU` read well. */ -}}
+{{- default .Chart.Name .Values.nameOverride | lower | replace "_" "-" -}}
 {{- end }}
 
 {{- /* Name of everything: the release's, with the chart's unless that is in it; a DNS label that begins with a letter. */ -}}

@@ -7,7 +7,7 @@ volume and its mount, a variable and its source) one stands here.
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 from pydantic.config import JsonDict
@@ -48,6 +48,20 @@ class Resources(ApiModel):
 
     model_config = config_with_rules(*map(_above_limit, ("cpu", "memory", "ephemeral-storage")))
 
+    @model_validator(mode="after")
+    def _of_a_container(self) -> Self:
+        """What the API server refuses of a pod, and nobody of a template."""
+        for where, sizes in (("requests", self.requests), ("limits", self.limits)):
+            for name, size in sizes.items():
+                if "/" not in name and not _RESOURCE.fullmatch(name):
+                    raise ValueError(
+                        f"{where}.{name} is no resource of a container: cpu, memory, ephemeral-storage, or "
+                        "one with its domain such as nvidia.com/gpu"
+                    )
+                if name in ("memory", "ephemeral-storage") and size.endswith(("m", "u", "n")):
+                    raise ValueError(f"{where}.{name} {size} is a part of a byte: write {size[:-1]}Mi")
+        return self
+
 
 class Toleration(ApiModel):
     """A core/v1 toleration."""
@@ -85,6 +99,7 @@ LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 Labels = dict[LabelKey, Annotated[LabelValue, BeforeValidator(scalar_text)]]
 Annotations = dict[LabelKey, Annotated[str, Field(max_length=4096), BeforeValidator(scalar_text)]]
 
+_RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i")
 _OURS = ("flywheel.dev/", "ray.io/", "app.kubernetes.io/managed-by", "app.kubernetes.io/part-of")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _SECRET = re.compile(r"(?i)(^|_)(key|access_key_id|token|secret|password|passwd|credentials)$")

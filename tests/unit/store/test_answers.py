@@ -82,6 +82,21 @@ ANSWERS: list[tuple[str, int, str, Reason, Cause, str]] = [
     ("PUT", 400, "IncompleteBody", R.STORE_BUSY, C.INFRA, "retrying"),
     ("GET", 500, "InternalError", R.STORE_BUSY, C.INFRA, "retrying"),
     ("PUT", 520, "HTTP 520", R.STORE_BUSY, C.INFRA, "520"),
+    ("PUT", 403, "StorageLimitExceeded", R.STORE_FULL, C.INFRA, "quota"),
+    ("PUT", 403, "TooManyObjects", R.STORE_FULL, C.INFRA, "quota"),
+    ("PUT", 404, "NoSuchAccessKeyId", R.STORE_DENIED, C.INFRA, "accessKey"),
+    ("PUT", 400, "InvalidCredentials", R.STORE_DENIED, C.INFRA, "accessKey"),
+    ("PUT", 403, "AccountFrozen", R.STORE_DENIED, C.INFRA, "account"),
+    ("PUT", 403, "BillingNotEnabled", R.STORE_DENIED, C.INFRA, "account"),
+    ("PUT", 400, "InvalidLocationConstraint", R.SECRET_KEY_INVALID, C.VALIDATION, "region"),
+    ("PUT", 400, "MaxMessageLengthExceeded", R.STORE_REFUSED, C.APP, "client_max_body_size"),
+    ("GET", 407, "HTTP 407", R.STORE_UNREACHABLE, C.INFRA, "NO_PROXY"),
+    ("PUT", 400, "Crc64Mismatch", R.STORE_BUSY, C.INFRA, "retrying"),
+    ("PUT", 422, "ChecksumError", R.STORE_BUSY, C.INFRA, "retrying"),
+    ("DELETE", 403, "ObjectUnderRetention", R.STORE_DENIED, C.INFRA, "retention rule or legal hold"),
+    ("PUT", 403, "FileImmutable", R.STORE_DENIED, C.INFRA, "retention rule or legal hold"),
+    ("PUT", 409, "BucketLocked", R.STORE_DENIED, C.INFRA, "retention rule or legal hold"),
+    ("GET", 403, "AccessDenied", R.STORE_DENIED, C.INFRA, "s3:GetObject"),
     ("PUT", 400, "RegionMismatch", R.STORE_REFUSED, C.APP, ""),
 ]
 
@@ -93,3 +108,11 @@ def test_an_answer_has_its_class_and_sentence(
     problem = problem_of(Refusal(did, status, code), "https://s3:9000", "b")
     assert problem is not None
     assert (problem.reason, problem.cause) == (reason, cause) and says in str(problem)
+
+
+@pytest.mark.parametrize(
+    ("code", "missing"),
+    [("NoSuchKey", True), ("HTTP 404", True), ("NoSuchBucket", False), ("NoSuchAccessKeyId", False)],
+)
+def test_a_404_is_a_missing_object_only_where_it_speaks_of_one(code: str, missing: bool) -> None:
+    assert Refusal("GET", 404, code).missing is missing

@@ -47,6 +47,10 @@ def both(values: dict[str, str]) -> StoreSettings:
         ("flywheel.s3.fr-par.scw.cloud", "", ("s3.fr-par.scw.cloud", True)),
         ("https://flywheel.s3.amazonaws.com/", "", ("s3.amazonaws.com", True)),
         ("http://flywheel.s3.svc:9000", "", ("flywheel.s3.svc:9000", False)),  # a Service of that name
+        ("https://flywheel.oss-eu-central-1.aliyuncs.com", "", ("oss-eu-central-1.aliyuncs.com", True)),
+        ("https://flywheel.cos.eu-frankfurt.myqcloud.com", "", ("cos.eu-frankfurt.myqcloud.com", True)),
+        ("https://flywheel.s3.eusc-de-east-1.amazonaws.eu", "", ("s3.eusc-de-east-1.amazonaws.eu", True)),
+        ("http://storageserver", "", ("storageserver", False)),  # may be base64, and says no address
     ],
 )
 def test_endpoints(endpoint: str, secure: str, expected: tuple[str, bool]) -> None:
@@ -62,6 +66,9 @@ def test_endpoints(endpoint: str, secure: str, expected: tuple[str, bool]) -> No
         ("flywheel.s3.us-west-004.backblazeb2.com", "us-west-004"),
         ("s3.fr-par.scw.cloud", "fr-par"),
         ("s3.gra.io.cloud.ovh.net", "gra"),
+        ("s3.gra.perf.cloud.ovh.net", "gra"),
+        ("s3.bhs.cloud.ovh.net", "bhs"),
+        ("s3.eusc-de-east-1.amazonaws.eu", "eusc-de-east-1"),
         ("ns.compat.objectstorage.eu-frankfurt-1.oraclecloud.com:443", "eu-frankfurt-1"),
         ("s3.amazonaws.com", ""),
         ("s3-accelerate.amazonaws.com", ""),
@@ -102,6 +109,9 @@ BAD = [
     ("endpoint", "https://-s3.example"),
     ("endpoint", f"https://{'a' * 64}.example"),
     ("bucket", "a..b"),
+    ("prefix", '"team"'),
+    ("endpoint", "fd00::5"),
+    ("accessKey", "export AWS_ACCESS_KEY_ID=value-canary"),
     ("prefix", "../other-bucket"),
     ("prefix", "team/./x"),
     ("prefix", "team//x"),
@@ -129,6 +139,32 @@ def test_what_cannot_be_used_is_a_problem_that_names_the_key(key: str, value: st
             read()
         assert caught.value.reason is Reason.SECRET_KEY_INVALID
         assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("endpoint", "http://2001:db8::1", "without brackets"),
+        ("endpoint", "fd00::5", "without brackets"),
+        ("endpoint", base64.b64encode(b"https://s3.example.com:9000\n").decode(), "base64 of base64"),
+        ("endpoint", base64.b64encode(b"minio.store.svc").decode().rstrip("="), "base64 of base64"),
+        ("prefix", "'team/a'", "in quotation marks"),
+        ("accessKey", "AWS_ACCESS_KEY_ID=AKIACANARY", "name of a variable"),
+        ("accessKey", "aws_access_key_id = AKIACANARY", "name of a variable"),
+        ("secretKey", "export MINIO_ROOT_PASSWORD=canary", "name of a variable"),
+        ("secretKey", "secretKey=canary", "name of a variable"),
+        ("secretKey", '{"accessKey": "a", "secretKey": "canary"}', "a JSON document"),
+    ],
+)
+def test_what_another_tool_wrote_around_a_value_is_said(key: str, value: str, words: str) -> None:
+    with pytest.raises(StoreProblem, match=f"^{key} of Secret 'my-store' .*{words}") as caught:
+        from_secret("my-store", secret({**GOOD, key: value}))
+    assert "canary" not in str(caught.value).lower()
+
+
+@pytest.mark.parametrize("value", ["abc/def+ghi=", "a=b", "secret==", "key=", "monkey=x y", "{x}", "pass:word=1", '"'])
+def test_a_key_may_hold_what_looks_odd(value: str) -> None:
+    assert both({**GOOD, "secretKey": value}).secret_key == value
 
 
 def test_what_is_no_text_is_a_problem_that_names_the_key() -> None:

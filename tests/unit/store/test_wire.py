@@ -36,6 +36,8 @@ def settings(endpoint: str, region: str = "") -> StoreSettings:
          "us-gov-west-1"),
         ("https://s3-fips.dualstack.us-east-2.amazonaws.com",
          "https://fly.s3-fips.dualstack.us-east-2.amazonaws.com/k", "us-east-2"),
+        ("https://s3.eusc-de-east-1.amazonaws.eu", "https://fly.s3.eusc-de-east-1.amazonaws.eu/k", "eusc-de-east-1"),
+        ("https://fly.oss-eu-central-1.aliyuncs.com", "https://fly.oss-eu-central-1.aliyuncs.com/k", ""),
         ("https://s3.cn-north-1.amazonaws.com.cn", "https://fly.s3.cn-north-1.amazonaws.com.cn/k", "cn-north-1"),
         ("https://bucket.vpce-0abc.s3.eu-central-1.vpce.amazonaws.com",
          "https://bucket.vpce-0abc.s3.eu-central-1.vpce.amazonaws.com/fly/k", "eu-central-1"),
