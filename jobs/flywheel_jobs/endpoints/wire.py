@@ -30,6 +30,7 @@ _ECHO = re.compile(  # llama.cpp: "Failed to parse input at pos 12: ..."; FastAP
 )
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
+_NAME, _FINGERPRINT, _NOTE = 253, 64, 1000  # characters that are kept of what a server says of itself
 _MARKS = re.compile(r"<(?=[/|a-z])|\[(?=/?THINK)|◁", re.IGNORECASE)  # in JSON these stand in strings only
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
 _TEXT_OF = {"text": "text", "output_text": "text", "refusal": "refusal"}  # by the type of a part
@@ -54,6 +55,7 @@ class Answer:
     finish: str = "stop"
     id: str = ""
     model: str = ""
+    fingerprint: str = ""
     standin: bool = False
 
 
@@ -141,7 +143,11 @@ def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_
             if worst is None or row.outcome is Outcome.ITEM_FILTERED:
                 worst, said = row, why
             continue
-        by = {"id": clean(str(body.get("id") or "")), "model": clean(str(body.get("model") or ""))}
+        by = {
+            "id": clean(str(body.get("id") or "")),
+            "model": _short(body.get("model"), _NAME),
+            "fingerprint": _short(body.get("system_fingerprint"), _FINGERPRINT),
+        }
         found.append(Answer(**answer, **by, standin=body.get("standin") is True))
     cut = [a for a in found if a.finish == "length"]
     if len(found) == len(choices) and _by_window(tokens.completion, asked_tokens, len(cut)):
@@ -341,8 +347,7 @@ def served_by(listed: object, role: str, model: str) -> ServedBy:
     entry = _entry(listed, model)
 
     def text(name: str) -> str | None:
-        value = entry.get(name)
-        return clean(value) if isinstance(value, str) else None
+        return _short(entry.get(name), _NOTE) or None
 
     return ServedBy(
         role=role,
@@ -351,4 +356,10 @@ def served_by(listed: object, role: str, model: str) -> ServedBy:
         standin=entry.get("standin") is True,
         notice=text("notice"),
         weights=text("weights"),
+        root=text("root"),
     )
+
+
+def _short(value: object, most: int) -> str:
+    """The beginning of a text that names something, on one line; empty for what is none."""
+    return " ".join(clean(value[:most]).split()) if isinstance(value, str) else ""

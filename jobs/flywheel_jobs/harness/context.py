@@ -209,6 +209,14 @@ class StageContext:
             await self._clients.flush()
         self.attempt.update(tokens=dict(self.journal.tokens))
 
+    async def doubt(self, whole: bool = False) -> None:
+        """Has items asked again that finished since the policy's server last said which weights it serves.
+
+        All of them where it never said any, or where they are doubted as a `whole`.
+        """
+        async with self._flushing:
+            await self.journal.doubt("" if whole else self.journal.said_at)
+
     def counts(self, out: int, dropped: Mapping[str, int] | None = None) -> Counts:
         """Counts of `out` kept items and the drops so far (or those given); in is their sum."""
         lost = self.dropped if dropped is None else dropped
