@@ -115,6 +115,9 @@ class ServedBy(StatusModel):
     standin: bool = Field(default=False, description="True when a scripted stand-in answered.")
     notice: str | None = Field(default=None, description="What the server says about itself.")
     weights: str | None = Field(default=None, description="Digest of the served checkpoint, when it is one of ours.")
+    weights_assumed: bool = Field(
+        default=False, description="True where the server did not say that digest: the operator has it serve those."
+    )
     root: str | None = Field(default=None, description="Where the server has its weights from, as it says.")
 
 

@@ -7,6 +7,7 @@ endpoint has stayed away for its patience; an item is at fault only on evidence 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -81,6 +82,7 @@ class Line:
         self.pace = pace
         self.answered: Rows = {}
         self.scripted = False
+        self._redacted = functools.lru_cache(64)(redact)  # of few words, in each answer
         self.learnt = Learnt(endpoint.dialect)
         self._transport = transport
         self._patience = patience_seconds
@@ -151,7 +153,8 @@ class Line:
         return read
 
     def _take(self, read: Read, prompt: int, seconds: float) -> None:
-        named, by = read.answers[0].model or self.endpoint.model, read.answers[0].fingerprint
+        named, by = self._redacted(read.answers[0].model), self._redacted(read.answers[0].fingerprint)
+        named = named or self.endpoint.model
         if self.steady is not None:
             self.steady.named(named)
             self.check_steady()
@@ -166,7 +169,8 @@ class Line:
         if self.steady is not None and self.steady.change:
             kind = WeightsChanged if self.steady.by_look else EndpointUnavailable  # a name is in each answer
             raise kind(
-                f"{self._name()} answers {self.steady.change}: a score is of one model; serve that one again",
+                f"{self._name()} answers {shown(self.steady.change, 400)}: a score is of one model; serve that "
+                "one again",
                 reason=End.SERVED_MODEL_CHANGED,
             )
 

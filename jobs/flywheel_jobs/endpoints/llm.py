@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from flywheel_api.artifacts import STANDIN_NOTICE, RoleUsage, ServedBy
 from flywheel_api.base import format_time
 from flywheel_api.stages import ResolvedEndpoint
-from flywheel_jobs.core.logging import get_logger
+from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import line, wire
 from flywheel_jobs.endpoints.asking import Ask, Learnt
 from flywheel_jobs.endpoints.dialect import Message
@@ -34,12 +34,18 @@ log = get_logger(__name__)
 CUT = frozenset({"length", "window"})
 """Finish reasons of a text that breaks off: at its own limit, or at the server's window."""
 MODELS_SECONDS, MODELS_TRIES = 10.0, 3
+_WORDS = ("owned_by", "notice", "weights", "root")
 LOOK_SECONDS = 60.0  # from one look at /models to the next
 
 
 def now() -> str:
     """The current time, RFC 3339 in UTC."""
     return format_time(datetime.now(UTC))
+
+
+def _shown(found: ServedBy) -> ServedBy:
+    """What a server says of itself, without the key that it was sent."""
+    return found.model_copy(update={name: redact(said) for name in _WORDS if (said := getattr(found, name))})
 
 
 @dataclass(frozen=True)
@@ -223,7 +229,7 @@ class ChatClient:
             await asyncio.sleep(delay(attempt, line.BACKOFF_BASE, line.BACKOFF_CAP))
         listed = wire.parsed(reply.body) if reply.status == 200 else None
         self.window = wire.window(listed, self.endpoint.model) or self.window
-        found = wire.served_by(listed, self.role, self.endpoint.model)
+        found = _shown(wire.served_by(listed, self.role, self.endpoint.model))
         if self._line.steady is not None:
             self._line.steady.looked(found, asked_at)
         if (differ := other(self._known, found)) is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import combinations
 
 from flywheel_api.artifacts import ServedBy
 
@@ -15,7 +16,7 @@ DISTINCT = 16
 """Rows of a role before fingerprints, and twice as many before names, are told apart no more: a router has dozens."""
 OTHERS = "(others)"
 """Stands for those beyond."""
-Key = tuple[str, str, str | None, str | None, str | None]
+Key = tuple[object, ...]
 Rows = dict[Key, ServedBy]
 
 
@@ -23,7 +24,7 @@ def count(rows: Rows, server: ServedBy) -> None:
     """Adds answers to the row of their name, fingerprint and weights; where there are too many rows, to others'."""
     of_role = sum(row.role == server.role for row in rows.values())
     by_fingerprint = server.model_copy(update={"fingerprint": OTHERS})
-    rest = by_fingerprint.model_copy(update={"model": OTHERS, "root": None, "weights": None})
+    rest = ServedBy(role=server.role, model=OTHERS, fingerprint=OTHERS, answers=server.answers, standin=server.standin)
     most = {DISTINCT: server, 2 * DISTINCT: by_fingerprint}
     row = next((one for limit, one in most.items() if of_role < limit or _key(one) in rows), rest)
     before = rows.get(_key(row))
@@ -31,22 +32,28 @@ def count(rows: Rows, server: ServedBy) -> None:
 
 
 def _key(row: ServedBy) -> Key:
-    return row.role, row.model, row.fingerprint, row.root, row.weights
+    return row.role, row.model, row.fingerprint, row.root, row.weights, row.weights_assumed
 
 
 def kept(known: ServedBy, found: ServedBy) -> ServedBy:
     """What is known after another look: what that one does not say stays, and a stand-in stays one."""
-    said = found.model_dump(exclude_none=True, exclude={"standin", "answers"})
-    return known.model_copy(update=said | {"standin": known.standin or found.standin})
+    said = found.model_dump(exclude_none=True, exclude={"standin", "answers", "weights_assumed"})
+    assumed = known.weights_assumed and not found.weights
+    return known.model_copy(update=said | {"standin": known.standin or found.standin, "weights_assumed": assumed})
 
 
 def other(one: ServedBy, two: ServedBy) -> tuple[str, str] | None:
     """The weights of both where they are not the same: by digest where both say one, else by where they come from."""
-    if one.weights and two.weights:
-        return None if same(one.weights, two.weights) else (one.weights, two.weights)
+    a, b = _said(one), _said(two)
+    if a and b:
+        return None if same(a, b) else (a, b)
     if one.root and two.root and one.root != two.root:
         return one.root, two.root
     return None
+
+
+def _said(row: ServedBy) -> str:
+    return "" if row.weights_assumed else row.weights or ""
 
 
 def same(one: str, two: str) -> bool:
@@ -83,14 +90,12 @@ class Steady:
             self.said, self.said_at = kept(self.said, found), at
 
 
-def first(rows: Iterable[ServedBy], role: str, filled_in: str | None) -> Steady:
-    """What earlier attempts' answers of a role were; `filled_in` is what we wrote where a server said no weights."""
+def first(rows: Iterable[ServedBy], role: str) -> Steady:
+    """What earlier attempts' answers of a role were."""
     row = next((r for r in rows if r.role == role and r.answers), None)
     if row is None:
         return Steady()
-    ours = row.weights == filled_in and not (row.weights or "").startswith("sha256:")  # no server says a hub's id
-    said = row.model_copy(update={"weights": None}) if ours else row
-    return Steady(row.model, said if said.weights or said.root else None)
+    return Steady(row.model, row if _said(row) or row.root else None)
 
 
 def several(rows: Iterable[ServedBy], role: str) -> str:
@@ -99,5 +104,5 @@ def several(rows: Iterable[ServedBy], role: str) -> str:
     names = list(dict.fromkeys(row.model for row in mine))
     if len(names) > 1:
         return f"as {names[0]} and as {names[1]}"
-    differ = next((d for row in mine if (d := other(mine[0], row)) is not None), None)
+    differ = next((d for a, b in combinations(mine, 2) if (d := other(a, b)) is not None), None)
     return f"with the weights {differ[0]} and with {differ[1]}" if differ else ""

@@ -134,12 +134,7 @@ class Clients:
         """The one model that all answers must be of where they make a score: that of earlier attempts, if any."""
         if role is not Role.POLICY or self.config.stage not in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE):
             return None
-        return first(self.journal.served_by.values(), role, self._evaluated)
-
-    @property
-    def _evaluated(self) -> str | None:
-        """The checkpoint that the operator serves as policy."""
-        return self.config.candidate_model or self.config.base_model
+        return first(self.journal.served_by.values(), role)
 
     async def flush(self) -> None:
         """Journals what has finished, with what it cost and who answered; now and then looks who that is."""
@@ -164,11 +159,12 @@ class Clients:
             return []
         server = await self._clients[role].identify()
         if role is Role.POLICY and not server.weights and not server.standin:
-            server = server.model_copy(update={"weights": self._evaluated})
-        by_row = [(rows[key], count) for key, count in new.items() if count]
+            weights = self.config.candidate_model or self.config.base_model
+            server = server.model_copy(update={"weights": weights, "weights_assumed": True})
         return [
-            server.model_copy(update={"model": row.model, "fingerprint": row.fingerprint, "answers": count})
-            for row, count in by_row
+            server.model_copy(update={"model": rows[key].model, "fingerprint": rows[key].fingerprint, "answers": count})
+            for key, count in new.items()
+            if count
         ]
 
 

@@ -226,7 +226,7 @@ class StageContext:
     # ---- manifests ------------------------------------------------------------------------------------------------
     def manifest(self, result: StageResult, files: list[FileEntry]) -> Manifest:
         """The manifest of a result: usage, who answered and the stand-in mark come from here, never from the stage."""
-        served = sorted(self.journal.served_by.values(), key=lambda s: (s.role, s.model, s.weights or ""))
+        served = [row for _, row in sorted(self.journal.served_by.items(), key=lambda one: [str(x) for x in one[0]])]
         standin = any(s.standin for s in served) or any(m.standin for m in self.inputs.values())
         usage = Usage(
             seconds=round(time.monotonic() - self._started, 3),

@@ -24,10 +24,13 @@ def changes_of(manifest: Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _counted(rows: list[ServedBy]) -> Iterator[tuple[str, Counter[str]]]:
-    names, weights, fingerprints = Counter[str](), Counter[str](), Counter[str]()
+    names, weights, roots, fingerprints = Counter[str](), Counter[str](), Counter[str](), Counter[str]()
     for row in rows:
         names[row.model] += row.answers
         fingerprints[row.fingerprint or ""] += row.answers
-        if row.weights or row.root:  # a look that says nothing is no change
-            weights[row.weights or row.root or ""] += row.answers
-    yield from (("names", names), ("weights", weights), ("fingerprints", fingerprints))
+        if row.weights and not row.weights_assumed:  # a look that says nothing is no change
+            weights[row.weights] += row.answers
+        if row.root:
+            roots[row.root] += row.answers
+    what = ("names", names), ("weights", weights), ("places of weights", roots), ("fingerprints", fingerprints)
+    yield from what

@@ -79,11 +79,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "to_thread", here)
 
 
-def context(server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, stage: Stage, **more: Any) -> StageContext:
+def context(server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, stage: Stage) -> StageContext:
     """A stage of one policy, which that server plays."""
     monkeypatch.setattr(llm, "Http", lambda endpoint: server)
     spec = stages.round_spec(evaluation={"suites": [{"name": SUITE, "items": ITEMS, "repeats": 1}]})
-    told = stages.config(stage, spec, "http://models.test/v1", {}, only_for="these", **more)
+    told = stages.config(stage, spec, "http://models.test/v1", {}, only_for="these", base_model="hf://a/b")
     one = [e.model_copy(update={"concurrency": 1, "timeout_seconds": 90}) for e in told.endpoints]
     made = StageContext(told.model_copy(update={"endpoints": one}), store)
     problems = [Problem(id=f"p{n}", question=f"What is {n} + 7?", answer=str(n + 7)) for n in range(ITEMS)]
@@ -271,6 +271,25 @@ def test_models_that_falls_silent_ends_no_evaluation(monkeypatch: pytest.MonkeyP
     assert isinstance(evaluated(server, store, monkeypatch, OLD), StageResult)
 
 
+def test_a_server_that_says_its_weights_late_has_not_changed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the manifest has those that the operator has it serve, which a server may call otherwise."""
+    server, store = Server(), Store(MemoryBucket())
+    server.changes[5] = lambda s: s.entry.update(weights=NEW)
+    assert isinstance(evaluated(server, store, monkeypatch, "hf://a/b"), StageResult)
+    assert {(row.weights, row.weights_assumed) for row in rows(store, monkeypatch)} == {
+        ("hf://a/b", True),
+        (NEW, False),
+    }
+
+
+def test_a_server_that_says_the_key_puts_it_into_no_manifest(monkeypatch: pytest.MonkeyPatch) -> None:
+    key = "k7Qz9mP2xRk7Qz9mP2xR"
+    monkeypatch.setenv("FLYWHEEL_API_KEY_POLICY", key)
+    server = Server(root=f"/m/{key}", owned_by=key, notice=key)
+    server.name = server.print = f"for {key}"
+    assert key not in str(generating(server, monkeypatch, asks))
+
+
 @pytest.mark.parametrize("field", ["model", "root"])
 def test_shards_that_saw_different_models_make_no_score(field: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is steady in itself; also where a release before this one wrote the segment."""
@@ -280,7 +299,7 @@ def test_shards_that_saw_different_models_make_no_score(field: str, monkeypatch:
     item = journal.Item(phase="evaluation", key=f"{SUITE}/p0", dropped="crashed")
     segment = Segment(owner_uid="u1", attempt=1, items=[item], served_by=[other])
     store.put_json(artifacts.item_key("n", ctx.config.content_key, "segment/u1/1/x"), segment)
-    monkeypatch.setattr(clients, "first", lambda *args: served.Steady())  # it began beside this shard
+    monkeypatch.setattr(clients, "first", lambda rows, role: served.Steady())  # it began beside this shard
     error = evaluated(server, store, monkeypatch)
     assert getattr(error, "reason", "") == "ServedModelChanged" and "else" in str(error), error
     assert isinstance(evaluated(server, store, monkeypatch), StageResult)
@@ -316,8 +335,10 @@ def test_journals_of_earlier_releases_are_read() -> None:
         ({"root": "a"}, {"weights": NEW}, False),
         ({"root": "a", "weights": OLD}, {}, False),
         ({"root": "a", "fingerprint": "x"}, {"root": "a", "fingerprint": "y"}, False),
+        ({"weights": "hf://a/b", "weights_assumed": True}, {"weights": NEW}, False),
+        ({"weights": OLD, "weights_assumed": True, "root": "a"}, {"weights": OLD, "root": "b"}, True),
     ],
 )
-def test_weights_are_others_by_what_both_say(one: dict[str, str], two: dict[str, str], differ: bool) -> None:
+def test_weights_are_others_by_what_both_say(one: dict[str, Any], two: dict[str, Any], differ: bool) -> None:
     a, b = (ServedBy(role="Policy", model="m", **said) for said in (one, two))
     assert (served.other(a, b) is not None) is differ is (served.other(b, a) is not None)

@@ -205,10 +205,10 @@ def test_a_change_of_who_answered_in_the_middle_of_a_stage_is_shown() -> None:
     found = load(config.model_copy(update={"timeline": list(timeline.values())}), store, NOW)
     changes = {r.usage.role: r.changes for r in found.roles}
     assert changes["Policy"] == () and changes["Teacher"] == (
-        f"{stages[0].name}: 2 weights: /two (21), /one (10)",
+        f"{stages[0].name}: 2 places of weights: /two (21), /one (10)",
         f"{stages[0].name}: 5 fingerprints: fp_0 (10), fp_1 (9), fp_2 (8), fp_3 (7), and 1 more",
     )
-    assert "2 weights: /two (21), /one (10)" in Page(render(found)).text
+    assert "2 places of weights: /two (21), /one (10)" in Page(render(found)).text
 
 
 def test_a_store_that_is_away_is_no_missing_part() -> None:
