@@ -252,7 +252,9 @@ def test_another_name_ends_an_evaluation_and_keeps_what_it_cannot_have_answered(
     server.changes[5] = lambda s: setattr(s, "name", "cheap")
     error = evaluated(server, store, monkeypatch)
     assert getattr(error, "reason", "") == "ServedModelChanged" and "as cheap, and as policy before" in str(error)
+    asked = len(server.asked)
     assert getattr(evaluated(server, store, monkeypatch), "reason", "") == "ServedModelChanged"
+    assert len(server.asked) == asked + 1, "the next attempt sees it at the first answer"
     server.name = "policy"
     assert isinstance(evaluated(server, store, monkeypatch), StageResult)
     assert sum(row.answers for row in rows(store, monkeypatch)) == ITEMS
