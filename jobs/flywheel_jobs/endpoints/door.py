@@ -164,7 +164,7 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(403, "rate limit exceeded"),
             Signs(498, "capacity_exceeded flex tier capacity exceeded"),
             Signs(200, "overloaded_error overloaded", broken=True),
-            Signs(400, "server_busy the system is currently experiencing high demand"),
+            Signs(400, "the system is currently experiencing high demand"),
         ),
     ),
     Row(
@@ -216,7 +216,8 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(451, "moderation is currently unavailable"),
             Signs(200, "moderation service unavailable", broken=True),
             Signs(403, "sensitive data scanner crashed"),
-            Signs(400, "no healthy deployment available, passed model=m"),
+            Signs(400, "no deployment available, passed model=m"),
+            Signs(400, "no healthy upstream"),
         ),
     ),
     Row(
