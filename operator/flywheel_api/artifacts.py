@@ -103,15 +103,22 @@ class RoleUsage(StatusModel):
 
 
 class ServedBy(StatusModel):
-    """Who answered for a role, as the endpoint itself declares it in GET /v1/models."""
+    """Who answered for a role: as the answers say, and as the endpoint declares in GET /v1/models."""
 
     role: str = Field(description="Role that was asked.")
     model: str = Field(description="Name of the served model: the one that the answers name, or else the asked one.")
-    answers: int = Field(default=0, description="Answers under that name.")
+    fingerprint: str | None = Field(
+        default=None, description="The answers' `system_fingerprint`; beyond 16 different ones, `(others)`."
+    )
+    answers: int = Field(default=0, description="Answers under that name, with that fingerprint and these weights.")
     owned_by: str | None = Field(default=None, description="Who serves it, as the server says.")
     standin: bool = Field(default=False, description="True when a scripted stand-in answered.")
     notice: str | None = Field(default=None, description="What the server says about itself.")
     weights: str | None = Field(default=None, description="Digest of the served checkpoint, when it is one of ours.")
+    weights_assumed: bool = Field(
+        default=False, description="True where the server did not say that digest: the operator has it serve those."
+    )
+    root: str | None = Field(default=None, description="Where the server has its weights from, as it says.")
 
 
 class Usage(StatusModel):

@@ -423,7 +423,9 @@ MEANINGS: dict[End, Meaning] = {
         Cause.ENDPOINT,
         "an endpoint answered as another model in the middle of an evaluation: serve the first one again, since a "
         "score is of one model",
-        "Typical: an alias that the vendor moved, a router with several models behind one name. Name an exact version.",
+        "Typical: an alias that the vendor moved, a router with several models behind one name, a server that was "
+        "started anew with other weights. Name an exact version. [endpoints.md](endpoints.md#who-answered) has what "
+        "is looked at.",
     ),
     End.TOKEN_BUDGET: Meaning(
         Cause.BUDGET,

@@ -72,8 +72,10 @@ class EndpointFinding(StatusModel):
         default="AsWritten", description="Whether it takes temperature and topP; else they are left out."
     )
     seed: Literal["Accepted", "Refused"] = Field(default="Accepted", description="Whether it takes a seed.")
-    structured_output: Literal["Json", "Ignored", "Refused"] = Field(
-        default="Json", description="Whether a JSON schema makes it answer JSON."
+    structured_output: Literal["Json", "Ignored", "Refused", "Unknown"] = Field(
+        default="Json",
+        description="Whether a JSON schema makes it answer JSON. Unknown: it was cut off, as in a long thought, at "
+        "1,024 tokens too.",
     )
     usage: Literal["Reported", "Estimated"] = Field(
         default="Reported", description="Whether it counts tokens; else they are estimated from characters."

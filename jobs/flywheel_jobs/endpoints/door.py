@@ -12,12 +12,17 @@ from typing import Final
 from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
 
 STOPPED: Final = frozenset(
-    {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "tool_calls", "tool_use", "function_call"}
-)
-CUT: Final = frozenset({"length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"})
+    {"stop", "eos", "eos_token", "end_turn", "stop_sequence", "complete", "completed", "tool_calls", "tool_use",
+     "function_call"}
+)  # fmt: skip
+LOOPED: Final = frozenset({"repetition", "repetition_truncation"})  # the model's own doing, which the server broke off
+CUT: Final = LOOPED | {
+    "length", "max_tokens", "max_output_tokens", "model_length", "model_context_window_exceeded"
+}  # fmt: skip
 _FILTERS = frozenset(
     {"content_filter", "content-filter", "safety", "sensitive", "recitation", "prohibited_content", "blocklist", "spii",
-     "guardrail_intervened", "error_toxic", "refusal"}
+     "guardrail_intervened", "error_toxic", "refusal", "image_safety", "image_prohibited_content", "image_recitation",
+     "model_armor", "jailbreak"}
 )  # fmt: skip
 _REFUSALS = frozenset(range(400, 500))
 TOO_LONG = "too-long"
@@ -47,7 +52,12 @@ _FILTER = (
 _FOUND = rf"(?s)^(?=.*(flagged|blocked|violat|filtered|prohibited|inappropriate)).*({_FILTER})"  # not: a filter is out
 _CROWD = (
     r"throttl|rate.?limit|overloaded|queue is full|capacity.{0,20}exceeded|too many requests|please wait before"
-    r"|server is busy|速率限制"
+    r"|server.{0,4}busy|high (demand|traffic)|速率限制"
+)
+_BLOCKED = (  # not: that a request was; nor what a filter says of an item, which may be about an account
+    r"^(?!.*\b(flagged|your (input|prompt|request))\b).*"
+    r"\byour (azure |openai )?(resource|subscription|account|organi[sz]ation|project|api.?key) (has been|is|was) "
+    r"(temporarily |permanently )?(blocked|suspended|disabled|restricted|deactivated|terminated)"
 )
 _KEY = (
     r"api.?key (is )?(not valid|invalid|expired)|(invalid|incorrect) api.?key|authentication error"
@@ -69,6 +79,8 @@ _PASSES = (
     r"\btimed?[ -]?out\b|deadline.?exceeded|try again (later|soon|shortly)|retry (later|soon|shortly)"
     r"|(temporarily|currently|service|server|backend|engine|filter\w*|moderation|scanner|classifier|guardrails?)"
     r" (is |was )?(currently |temporarily )?(unavailable|not available|unreachable|down\b|crashed|failed|error)"
+    r"|\bno (healthy |available )?(deployments?|workers?|instances?|replicas?|upstreams?) (are |is )?available"
+    r"|\bno (healthy|available) (deployments?|workers?|instances?|replicas?|upstreams?)"
 )
 _UPSTREAM = r"has crashed|internal.{0,8}error|upstream|connection (error|reset|refused)|degraded"
 _LOADING = (
@@ -152,6 +164,7 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(403, "rate limit exceeded"),
             Signs(498, "capacity_exceeded flex tier capacity exceeded"),
             Signs(200, "overloaded_error overloaded", broken=True),
+            Signs(400, "the system is currently experiencing high demand"),
         ),
     ),
     Row(
@@ -160,6 +173,22 @@ TABLE: Final[tuple[Row, ...]] = (
         "busy",
         frozenset({408, 409, 425, 429, 503, 529}),
         examples=(Signs(429, "slow down"), Signs(503), Signs(529, "overloaded_error"), Signs(425), Signs(408)),
+    ),
+    Row(
+        "400 or 403 that says that the account or its resource is blocked",
+        Outcome.ENDPOINT_REFUSED,
+        "no-permission",
+        frozenset({400, 403}),
+        _BLOCKED,
+        advice="the provider has blocked the account: its own console or support says why",
+        examples=(
+            Signs(
+                403,
+                "your resource has been temporarily blocked because we detected behavior that may violate our "
+                "content policy",
+            ),
+            Signs(400, "your account has been blocked"),
+        ),
     ),
     Row(
         "400, 403, 413, 422, 451, 500 or an error inside a 200 that says what a filter found",
@@ -187,6 +216,8 @@ TABLE: Final[tuple[Row, ...]] = (
             Signs(451, "moderation is currently unavailable"),
             Signs(200, "moderation service unavailable", broken=True),
             Signs(403, "sensitive data scanner crashed"),
+            Signs(400, "no deployment available, passed model=m"),
+            Signs(400, "no healthy upstream"),
         ),
     ),
     Row(
@@ -352,13 +383,13 @@ TABLE: Final[tuple[Row, ...]] = (
         examples=(Signs(finish="stop"), Signs(finish="tool_calls"), Signs(finish="eos")),
     ),
     Row(
-        "a choice that ended by `length`: an answer that is never right; counted as `window` where the server cut it "
-        "before `max_tokens`",
+        "a choice that ended by `length`, or that the server broke off since it went round in a circle: an answer "
+        "that is never right; counted as `window` where the server cut it before `max_tokens`",
         Outcome.ANSWER,
         "length",
         frozenset({200}),
         finish=CUT,
-        examples=(Signs(finish="length"), Signs(finish="max_tokens")),
+        examples=(Signs(finish="length"), Signs(finish="max_tokens"), Signs(finish="repetition")),
     ),
     Row(
         "a choice that ended in any other way, such as `abort` or `error`, or empty and without a reason",

@@ -7,12 +7,14 @@ endpoint has stayed away for its patience; an item is at fault only on evidence 
 from __future__ import annotations
 
 import asyncio
+import functools
 import random
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from flywheel_api.artifacts import ServedBy
 from flywheel_api.common import Role
+from flywheel_api.ends import End
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
@@ -22,6 +24,7 @@ from flywheel_jobs.endpoints.door import TOO_LONG, decide
 from flywheel_jobs.endpoints.guard import ORDINARY, OWN, Guard, Limits, kind_of
 from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.endpoints.purse import Purse
+from flywheel_jobs.endpoints.served import Rows, Steady, count
 from flywheel_jobs.endpoints.transport import NoReply, Transport
 from flywheel_jobs.endpoints.verdicts import Outcome, Signs
 from flywheel_jobs.endpoints.wire import Answer, Read
@@ -46,6 +49,10 @@ class RequestRefused(ItemDropped):
         self.role = role
 
 
+class WeightsChanged(EndpointUnavailable):
+    """Another model answers where answers make a score, and nobody can tell since which answer."""
+
+
 @dataclass
 class Trouble:
     """What one request has been through."""
@@ -67,19 +74,20 @@ class Line:
         pace: Pace,
         patience_seconds: float,
         on_wait: WaitReport | None = None,
-        steady: str | None = None,
+        steady: Steady | None = None,
     ) -> None:
-        """`steady`: the only model name that answers may have; the empty text takes the first one's."""
+        """`steady`: the one model that answers may be of."""
         self.endpoint = endpoint
         self.purse = purse
         self.pace = pace
-        self.answered: Counter[str] = Counter()
+        self.answered: Rows = {}
         self.scripted = False
+        self._redacted = functools.lru_cache(64)(redact)  # of few words, in each answer
         self.learnt = Learnt(endpoint.dialect)
         self._transport = transport
         self._patience = patience_seconds
         self._on_wait = on_wait or (lambda _text: None)
-        self._steady = steady
+        self.steady = steady
         self._guard = Guard()
         self._down_since: float | None = None
         self._time_out = endpoint.timeout_seconds
@@ -145,20 +153,26 @@ class Line:
         return read
 
     def _take(self, read: Read, prompt: int, seconds: float) -> None:
-        named = read.answers[0].model or self.endpoint.model
-        if self._steady is not None:
-            self._steady = self._steady or named
-            if named != self._steady:
-                raise EndpointUnavailable(
-                    f"{self._name()} answers as {named}, and as {self._steady} before: a score is of one model; serve "
-                    "that one again",
-                    reason="ServedModelChanged",
-                )
-        self.answered[named] += 1
+        named, by = self._redacted(read.answers[0].model), self._redacted(read.answers[0].fingerprint)
+        named = named or self.endpoint.model
+        if self.steady is not None:
+            self.steady.named(named)
+            self.check_steady()
+        count(self.answered, ServedBy(role=self.endpoint.role, model=named, answers=1, fingerprint=by or None))
         self.scripted = self.scripted or read.answers[0].standin
         self.purse.count(read, prompt, seconds)
         self.pace.answered()
         self._up()
+
+    def check_steady(self) -> None:
+        """Raises EndpointUnavailable where another model than the first was seen, and answers make a score."""
+        if self.steady is not None and self.steady.change:
+            kind = WeightsChanged if self.steady.by_look else EndpointUnavailable  # a name is in each answer
+            raise kind(
+                f"{self._name()} answers {shown(self.steady.change, 400)}: a score is of one model; serve that "
+                "one again",
+                reason=End.SERVED_MODEL_CHANGED,
+            )
 
     def _up(self) -> None:
         if self._down_since is not None:
@@ -170,7 +184,7 @@ class Line:
         for word in self.learnt.take(ask, less.without if less.sure else frozenset(), count > read.offered):
             log.info("the endpoint does not do everything", role=self.endpoint.role, without=word)
         cut = next((a for a in read.answers if a.finish == "window"), None)
-        tripped = self._guard.trips("window" if cut else None, ORDINARY if self._steady is None else OWN)
+        tripped = self._guard.trips("window" if cut else None, ORDINARY if self.steady is None else OWN)
         if tripped:
             used = (read.tokens.prompt or 0) + (read.tokens.completion or 0)
             raise self.refuses(
@@ -244,7 +258,7 @@ class Line:
         if read.outcome is Outcome.ENDPOINT_REFUSED:
             return self.refuses(f"{shown(read.said)}: {read.row.advice}")
         # where scores are made, a conversation that grows beyond the window is the model's doing
-        own = read.outcome is Outcome.ITEM_FILTERED or (read.row.word == TOO_LONG and self._steady is not None)
+        own = read.outcome is Outcome.ITEM_FILTERED or (read.row.word == TOO_LONG and self.steady is not None)
         return await self._dropped(read.row.word, read.said, ask, OWN if own else ORDINARY)
 
     async def _dropped(self, word: str, said: str, ask: Ask, limits: Limits = ORDINARY) -> Exception:

@@ -10,9 +10,12 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from flywheel_api.artifacts import STANDIN_NOTICE, RoleUsage, ServedBy
+from flywheel_api.base import format_time
 from flywheel_api.stages import ResolvedEndpoint
+from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import line, wire
 from flywheel_jobs.endpoints.asking import Ask, Learnt
 from flywheel_jobs.endpoints.dialect import Message
@@ -21,14 +24,28 @@ from flywheel_jobs.endpoints.line import Line, WaitReport
 from flywheel_jobs.endpoints.pace import Pace
 from flywheel_jobs.endpoints.purse import Lender, Purse
 from flywheel_jobs.endpoints.samples import Samples
+from flywheel_jobs.endpoints.served import Rows, Steady, kept, other
 from flywheel_jobs.endpoints.transport import Http, NoReply, Transport
 from flywheel_jobs.endpoints.verdicts import Outcome, Signs
 from flywheel_jobs.endpoints.wire import Answer
 from flywheel_store.backoff import delay
 
+log = get_logger(__name__)
 CUT = frozenset({"length", "window"})
 """Finish reasons of a text that breaks off: at its own limit, or at the server's window."""
 MODELS_SECONDS, MODELS_TRIES = 10.0, 3
+_WORDS = ("owned_by", "notice", "weights", "root")
+LOOK_SECONDS = 60.0  # from one look at /models to the next
+
+
+def now() -> str:
+    """The current time, RFC 3339 in UTC."""
+    return format_time(datetime.now(UTC))
+
+
+def _shown(found: ServedBy) -> ServedBy:
+    """What a server says of itself, without the key that it was sent."""
+    return found.model_copy(update={name: redact(said) for name in _WORDS if (said := getattr(found, name))})
 
 
 @dataclass(frozen=True)
@@ -65,11 +82,11 @@ class ChatClient:
         patience_seconds: float = 120.0,
         on_wait: WaitReport | None = None,
         transport: Transport | None = None,
-        steady: str | None = None,
+        steady: Steady | None = None,
         pace: Pace | None = None,
         lender: Lender | None = None,
     ) -> None:
-        """`steady`: the only model name that answers may have; the empty text takes the first one's.
+        """`steady`: the one model that answers may be of, where they make a score.
 
         `pace`: of the endpoint, where several roles share it. `lender`: of the role's budget, where it has one.
         """
@@ -81,7 +98,10 @@ class ChatClient:
         self._transport = transport or Http(endpoint)
         self._line = Line(endpoint, self._transport, self.purse, self.pace, patience_seconds, on_wait, steady)
         self._samples = Samples(self._line)
-        self._identity: asyncio.Task[ServedBy] | None = None
+        self._known = ServedBy(role=endpoint.role, model=endpoint.model)
+        self._identity: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
+        self._looked_at = 0.0  # of the loop's clock
 
     async def chat(
         self,
@@ -125,15 +145,46 @@ class ChatClient:
         """
         if again and self._identity is not None and self._identity.done():
             self._identity = None
-        known = await asyncio.shield(self._start_identity())
-        if self._line.scripted and not known.standin:
-            return known.model_copy(update={"standin": True, "notice": STANDIN_NOTICE})
-        return known
+        await asyncio.shield(self._start_identity())
+        return self.known
+
+    def look(self) -> None:
+        """Looks at GET /models again in the background, where that was a minute ago. A look is one try.
+
+        What it does not say stays known; where answers make a score, other weights end the next of them.
+        """
+        asked = self._identity is not None and self._identity.done()
+        if asked and asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
+            self._looking = asyncio.create_task(self._models(1))
+
+    def check_steady(self) -> None:
+        """Raises EndpointUnavailable where another model than the first was seen, and answers make a score."""
+        self._line.check_steady()
+
+    @property
+    def known(self) -> ServedBy:
+        """What the endpoint has said of itself until now."""
+        if self._line.scripted and not self._known.standin:
+            return self._known.model_copy(update={"standin": True, "notice": STANDIN_NOTICE})
+        return self._known
+
+    @property
+    def said_at(self) -> str:
+        """When the server last said weights, and those that answers must be of; empty if it never did."""
+        return self._line.steady.said_at if self._line.steady is not None else ""
+
+    @property
+    def answers(self) -> Rows:
+        """Answers by who they say gave them."""
+        return self._line.answered
 
     @property
     def answered(self) -> Counter[str]:
         """Answers by the model that they name."""
-        return self._line.answered
+        named = Counter[str]()
+        for row in self._line.answered.values():
+            named[row.model] += row.answers
+        return named
 
     @property
     def learnt(self) -> Learnt:
@@ -152,20 +203,23 @@ class ChatClient:
 
     async def aclose(self) -> None:
         """Closes the connections."""
-        if self._identity is not None:
-            self._identity.cancel()
+        for task in (self._identity, self._looking):
+            if task is not None:
+                task.cancel()
         await self._samples.aclose()
         await self._line.aclose()
         await self.purse.aclose()
 
-    def _start_identity(self) -> asyncio.Task[ServedBy]:
+    def _start_identity(self) -> asyncio.Task[None]:
         if self._identity is None:
-            self._identity = asyncio.create_task(self._models())
+            self._identity = asyncio.create_task(self._models(MODELS_TRIES))
         return self._identity
 
-    async def _models(self) -> ServedBy:
+    async def _models(self, tries: int) -> None:
         """Identity is a courtesy: whatever /models does, the requests are what counts."""
-        for attempt in range(MODELS_TRIES):
+        self._looked_at = asyncio.get_running_loop().time()
+        asked_at = now()
+        for attempt in range(tries):
             try:
                 reply = await self._transport.send("GET", "/models", None, MODELS_SECONDS)
             except NoReply:
@@ -174,5 +228,10 @@ class ChatClient:
                 break
             await asyncio.sleep(delay(attempt, line.BACKOFF_BASE, line.BACKOFF_CAP))
         listed = wire.parsed(reply.body) if reply.status == 200 else None
-        self.window = wire.window(listed, self.endpoint.model)
-        return wire.served_by(listed, self.role, self.endpoint.model)
+        self.window = wire.window(listed, self.endpoint.model) or self.window
+        found = _shown(wire.served_by(listed, self.role, self.endpoint.model))
+        if self._line.steady is not None:
+            self._line.steady.looked(found, asked_at)
+        if (differ := other(self._known, found)) is not None:
+            log.warning("the served model changed", role=self.role, now=differ[1], before=differ[0])
+        self._known = kept(self._known, found)

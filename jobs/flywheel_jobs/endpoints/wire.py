@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flywheel_api.artifacts import ServedBy
-from flywheel_jobs.endpoints.door import CUT, STOPPED, decide
+from flywheel_jobs.endpoints.door import CUT, LOOPED, STOPPED, decide
 from flywheel_jobs.endpoints.verdicts import Outcome, Row, Signs
 from flywheel_jobs.reading.calls import CLOSE, OPEN, parse
 from flywheel_jobs.reading.jsontext import OURS, loads
@@ -25,13 +25,15 @@ _STATUS_OF = {"rate_limit_exceeded": 429, "overloaded_error": 529, "server_error
 _ERRORS = ("detail", "errors", "base_resp")  # where a body that is an error as a whole may hold it, beside `error`
 _SAYS = ("message", "status_msg", "error_msg")
 _TITLE = re.compile(rb"<title[^>]*>([^<]+)", re.IGNORECASE)
-_ECHO = re.compile(  # llama.cpp: "Failed to parse input at pos 12: ..."; FastAPI, pydantic; Groq
-    r"(?<=\bat pos )\d+:|\binput_value=|\"(?:input|failed_generation)\": ", re.IGNORECASE
+_ECHO = re.compile(  # llama.cpp: "Failed to parse input at pos 12: ..."; FastAPI, pydantic; OpenRouter; Groq
+    r"(?<=\bat pos )\d+:|\binput_value=|\"(?:input|flagged_input|failed_generation)\": ", re.IGNORECASE
 )
 _BROKEN, _STOP = decide(Signs(broken=True)), decide(Signs(finish="stop"))
 _KNOWN = STOPPED | CUT
+_NAME, _FINGERPRINT, _NOTE = 253, 64, 1000  # characters that are kept of what a server says of itself
 _MARKS = re.compile(r"<(?=[/|a-z])|\[(?=/?THINK)|◁", re.IGNORECASE)  # in JSON these stand in strings only
 _PROMPT = ("prompt_tokens", "input_tokens", "promptTokens", "inputTokens")
+_THOUGHTS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
 _TEXT_OF = {"text": "text", "output_text": "text", "refusal": "refusal"}  # by the type of a part
 _COMPLETION = ("completion_tokens", "output_tokens", "completionTokens", "outputTokens")
 
@@ -54,6 +56,7 @@ class Answer:
     finish: str = "stop"
     id: str = ""
     model: str = ""
+    fingerprint: str = ""
     standin: bool = False
 
 
@@ -141,9 +144,15 @@ def _choices(body: Mapping[str, Any], choices: list[Any], tokens: Tokens, asked_
             if worst is None or row.outcome is Outcome.ITEM_FILTERED:
                 worst, said = row, why
             continue
-        by = {"id": clean(str(body.get("id") or "")), "model": clean(str(body.get("model") or ""))}
+        by = {
+            "id": clean(str(body.get("id") or "")),
+            "model": _short(body.get("model"), _NAME),
+            "fingerprint": _short(body.get("system_fingerprint"), _FINGERPRINT),
+        }
         found.append(Answer(**answer, **by, standin=body.get("standin") is True))
     cut = [a for a in found if a.finish == "length"]
+    if any(_word(str(choice.get("finish_reason"))) in LOOPED for choice in choices if isinstance(choice, Mapping)):
+        cut = []  # that it used less than was asked for is the model's doing
     if len(found) == len(choices) and _by_window(tokens.completion, asked_tokens, len(cut)):
         found = [replace(a, finish="window") if a.finish == "length" else a for a in found]
     if worst is not None and (not found or worst.outcome is Outcome.ITEM_FILTERED):
@@ -171,9 +180,7 @@ def _choice(choice: object) -> tuple[dict[str, str] | None, Row, str]:
     if not isinstance(reason, (str, type(None))):
         return None, _BROKEN, "a finish reason that is no word"
     text, thought = _content(message.get("content"))
-    for name in ("reasoning_content", "reasoning"):
-        if isinstance(message.get(name), str) and not thought:
-            thought = message[name]
+    thought = thought or next((t for t in (_thought(message.get(name)) for name in _THOUGHTS) if t), "")
     calls = _calls(message)
     finish = reason if reason in _KNOWN else _word(reason or "")
     if not finish and (text or calls):
@@ -234,6 +241,15 @@ def _content(content: object) -> tuple[str | None, str]:
         else:
             return None, ""
     return "".join(text), "".join(thought)
+
+
+def _thought(said: object) -> str:
+    """Thought that a message tells apart: a string, or a list of parts (OpenRouter, LiteLLM); some are sealed."""
+    if isinstance(said, str):
+        return said
+    parts = [p for p in said if isinstance(p, Mapping)] if isinstance(said, list) else []
+    texts = [part.get(name) for part in parts for name in ("thinking", "text", "summary")]
+    return "".join(text for text in texts if isinstance(text, str))
 
 
 def _calls(message: Mapping[str, Any]) -> list[str]:
@@ -341,8 +357,7 @@ def served_by(listed: object, role: str, model: str) -> ServedBy:
     entry = _entry(listed, model)
 
     def text(name: str) -> str | None:
-        value = entry.get(name)
-        return clean(value) if isinstance(value, str) else None
+        return _short(entry.get(name), _NOTE) or None
 
     return ServedBy(
         role=role,
@@ -351,4 +366,10 @@ def served_by(listed: object, role: str, model: str) -> ServedBy:
         standin=entry.get("standin") is True,
         notice=text("notice"),
         weights=text("weights"),
+        root=text("root"),
     )
+
+
+def _short(value: object, most: int) -> str:
+    """The beginning of a text that names something, on one line; empty for what is none."""
+    return " ".join(clean(value[:most]).split()) if isinstance(value, str) else ""

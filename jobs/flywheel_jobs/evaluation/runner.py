@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from flywheel_api.base import StatusModel
+from flywheel_api.ends import End
 from flywheel_api.records.agentic import Task
 from flywheel_api.records.evaluation import EvaluationRow
 from flywheel_api.records.reasoning import Problem
@@ -17,7 +18,9 @@ from flywheel_api.stages import Stage
 from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.right import right_of
 from flywheel_jobs.agentic.shelves import shelf_of
-from flywheel_jobs.core.errors import InfraError, ValidationFailure
+from flywheel_jobs.core.errors import EndpointUnavailable, FlywheelError, InfraError, ValidationFailure
+from flywheel_jobs.endpoints.line import WeightsChanged
+from flywheel_jobs.endpoints.served import same, several
 from flywheel_jobs.evaluation import items
 from flywheel_jobs.evaluation.form import FORMAT, LENIENT
 from flywheel_jobs.evaluation.intervals import score_interval
@@ -37,8 +40,18 @@ class Rows(StatusModel):
 async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
     """The stage's result for the model of that digest, which the policy's pool serves.
 
-    Raises InfraError when the pool says that it serves another, ValidationFailure when a suite lost too many items.
+    Raises InfraError when the pool says that it serves another, EndpointUnavailable when it served others meanwhile,
+    ValidationFailure when a suite lost too many items.
     """
+    try:
+        return await _evaluate(ctx, model)
+    except FlywheelError as error:
+        if error.reason == End.WRONG_WEIGHTS or isinstance(error, WeightsChanged):
+            await ctx.doubt()
+        raise
+
+
+async def _evaluate(ctx: StageContext, model: str | None) -> StageResult:
     await check_weights(ctx, model)
     prepared = ctx.result(Stage.PREPARE, PreparedResult)
     todo = {spec.name: load_items(ctx, prepared, spec.name, spec.repeats) for spec in ctx.spec.evaluation.suites}
@@ -51,6 +64,7 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
     text = f"evaluating {len(every)} items"
     done = await ctx.map_items(every, lambda i: i.key, work, Rows, "evaluation", text)
     await check_weights(ctx, model)  # a pool may have been updated meanwhile
+    await check_one(ctx)
     rows = {name: [r for i in suite if i.key in done for r in done[i.key].rows] for name, suite in todo.items()}
     confidence = float(ctx.spec.evaluation.confidence)
     scores = [
@@ -69,18 +83,26 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
 
 
 async def check_weights(ctx: StageContext, model: str | None) -> None:
-    """Refuses a pool that declares other weights than those under evaluation."""
-    served = (await ctx.llm(Role.POLICY).identify(again=True)).weights
-    if served and model and model.startswith("sha256:") and not _same(served, model):
+    """Refuses a pool that declares other weights than those under evaluation, or than it did before."""
+    policy = ctx.llm(Role.POLICY)
+    served = (await policy.identify(again=True)).weights
+    if served and model and model.startswith("sha256:") and not same(served, model):
         raise InfraError(
             f"the policy's pool serves {served}, the model under evaluation is {model}: waiting for the right weights",
-            reason="WrongWeights",
+            reason=End.WRONG_WEIGHTS,
         )
+    policy.check_steady()
 
 
-def _same(one: str, other: str) -> bool:
-    a, b = one.removeprefix("sha256:"), other.removeprefix("sha256:")
-    return bool(a) and (a.startswith(b) or b.startswith(a))
+async def check_one(ctx: StageContext) -> None:
+    """Refuses answers of more than one model: each shard holds its own to the first that it saw."""
+    differ = several(ctx.journal.served_by.values(), Role.POLICY)
+    if differ:
+        await ctx.doubt(whole=True)
+        raise EndpointUnavailable(
+            f"the shards of this evaluation were answered {differ}: a score is of one model; all is asked again",
+            reason=End.SERVED_MODEL_CHANGED,
+        )
 
 
 def load_items(ctx: StageContext, prepared: PreparedResult, name: str, repeats: int) -> list[Item]:

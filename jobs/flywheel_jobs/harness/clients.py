@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable
 
 from flywheel_api.artifacts import RoleUsage, ServedBy
@@ -15,6 +14,7 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.endpoints.handshake import shake
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.pace import Pace
+from flywheel_jobs.endpoints.served import Rows, Steady, first
 from flywheel_jobs.harness.journal import Journal, subtract_usage
 from flywheel_jobs.harness.ledger import Ledger
 
@@ -38,7 +38,7 @@ class Clients:
         self._clients: dict[Role, ChatClient] = {}
         self._paces: dict[tuple[str, str, str | None], Pace] = {}
         self._flushed: dict[Role, RoleUsage] = {}
-        self._told: dict[Role, Counter[str]] = {}
+        self._told: dict[Role, Rows] = {}
         self._waits: dict[Role, str] = {}
         self._started = time.monotonic()
 
@@ -130,34 +130,42 @@ class Clients:
 
         return report
 
-    def _steady(self, role: Role) -> str | None:
-        """The model name that all answers must have where they make a score; empty until the first one says it."""
+    def _steady(self, role: Role) -> Steady | None:
+        """The one model that all answers must be of where they make a score: that of earlier attempts, if any."""
         if role is not Role.POLICY or self.config.stage not in (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE):
             return None
-        return next((s.model for s in self.journal.served_by.values() if s.role == role and s.answers), "")
+        return first(self.journal.served_by.values(), role)
 
     async def flush(self) -> None:
-        """Journals what has finished, with what it cost and who answered."""
+        """Journals what has finished, with what it cost and who answered; now and then looks who that is."""
         now_used = {role: client.usage for role, client in self._clients.items()}
         spent = [subtract_usage(used, self._flushed.get(role)) for role, used in now_used.items()]
-        named = {role: Counter(client.answered) for role, client in self._clients.items()}
-        served = [s for role, names in named.items() for s in await self._served(role, names)]
-        await self.journal.flush([u for u in spent if u.calls or u.unconfirmed_tokens], served)
-        self._flushed, self._told = now_used, named
+        told = {role: dict(client.answers) for role, client in self._clients.items()}
+        served = [s for role, rows in told.items() for s in await self._served(role, rows)]
+        said_at = max((client.said_at for client in self._clients.values()), default="")
+        await self.journal.flush([u for u in spent if u.calls or u.unconfirmed_tokens], served, said_at)
+        self._flushed, self._told = now_used, told
+        for client in self._clients.values():
+            client.look()
 
-    async def _served(self, role: Role, names: Counter[str]) -> list[ServedBy]:
-        """Who answered since the last flush, by the model that the answers name.
+    async def _served(self, role: Role, rows: Rows) -> list[ServedBy]:
+        """Who answered since the last flush, by what the answers say and what the server said last.
 
         With the digest of the weights where the endpoint does not say it: the operator serves that checkpoint.
         """
-        new = names - self._told.get(role, Counter())
-        if not new:
+        before = self._told.get(role, {})
+        new = {key: row.answers - (before[key].answers if key in before else 0) for key, row in rows.items()}
+        if not any(new.values()):
             return []
         server = await self._clients[role].identify()
         if role is Role.POLICY and not server.weights and not server.standin:
             weights = self.config.candidate_model or self.config.base_model
-            server = server.model_copy(update={"weights": weights})
-        return [server.model_copy(update={"model": name, "answers": count}) for name, count in new.items()]
+            server = server.model_copy(update={"weights": weights, "weights_assumed": True})
+        return [
+            server.model_copy(update={"model": rows[key].model, "fingerprint": rows[key].fingerprint, "answers": count})
+            for key, count in new.items()
+            if count
+        ]
 
 
 def _asked(endpoint: ResolvedEndpoint) -> tuple[str, str, bytes]:

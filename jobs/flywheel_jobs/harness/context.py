@@ -209,6 +209,14 @@ class StageContext:
             await self._clients.flush()
         self.attempt.update(tokens=dict(self.journal.tokens))
 
+    async def doubt(self, whole: bool = False) -> None:
+        """Has items asked again that finished since the policy's server last said which weights it serves.
+
+        All of them where it never said any, or where they are doubted as a `whole`.
+        """
+        async with self._flushing:
+            await self.journal.doubt("" if whole else self.journal.said_at)
+
     def counts(self, out: int, dropped: Mapping[str, int] | None = None) -> Counts:
         """Counts of `out` kept items and the drops so far (or those given); in is their sum."""
         lost = self.dropped if dropped is None else dropped
@@ -218,7 +226,7 @@ class StageContext:
     # ---- manifests ------------------------------------------------------------------------------------------------
     def manifest(self, result: StageResult, files: list[FileEntry]) -> Manifest:
         """The manifest of a result: usage, who answered and the stand-in mark come from here, never from the stage."""
-        served = sorted(self.journal.served_by.values(), key=lambda s: (s.role, s.model, s.weights or ""))
+        served = [row for _, row in sorted(self.journal.served_by.items(), key=lambda one: [str(x) for x in one[0]])]
         standin = any(s.standin for s in served) or any(m.standin for m in self.inputs.values())
         usage = Usage(
             seconds=round(time.monotonic() - self._started, 3),

@@ -19,7 +19,9 @@ from pydantic import Field
 
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Owner, RoleUsage, ServedBy
-from flywheel_api.base import StatusModel
+from flywheel_api.base import StatusModel, Timestamp
+from flywheel_jobs.endpoints.served import Key, count
+from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 
@@ -45,6 +47,13 @@ class Segment(StatusModel):
     items: list[Item] = Field(description="The items.")
     usage: list[RoleUsage] = Field(default_factory=list, description="What was spent since the last segment.")
     served_by: list[ServedBy] = Field(default_factory=list, description="Who answered since the last segment.")
+    written_at: Timestamp | None = Field(default=None, description="When it was written.")
+    said_at: Timestamp | None = Field(
+        default=None, description="Of an evaluation: when the server last said that it serves the same weights."
+    )
+    doubts_since: Timestamp | None = Field(
+        default=None, description="Items that were written from then until this was are asked again."
+    )
 
 
 @dataclass
@@ -63,9 +72,11 @@ class Journal:
     items: dict[tuple[str, str], Item] = field(default_factory=dict)
     usage: dict[str, RoleUsage] = field(default_factory=dict)
     taken_over: dict[str, RoleUsage] = field(default_factory=dict)
-    served_by: dict[tuple[str, str, str | None], ServedBy] = field(default_factory=dict)
+    served_by: dict[Key, ServedBy] = field(default_factory=dict)
+    said_at: str = ""  # when the server of an evaluation last said that it serves the same weights
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
+    _doubts: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -77,22 +88,31 @@ class Journal:
         prefix = artifacts.items_prefix(self.owner.namespace, self.content_key)
         fresh = [k for k in self.store.list_keys(prefix) if k not in self._seen]
         with ThreadPoolExecutor(max_workers=8) as pool:
-            for key, segment in zip(fresh, pool.map(lambda k: read_model(self.store, k, Segment), fresh), strict=True):
-                self._seen.add(key)
-                if segment is not None:
-                    self._take(segment)
+            found = list(pool.map(lambda k: read_model(self.store, k, Segment), fresh))
+        self._seen.update(fresh)
+        segments = [segment for segment in found if segment is not None]
+        for segment in segments:
+            if segment.doubts_since is not None:
+                self._doubts.append((segment.doubts_since, segment.written_at or ""))
+        for segment in segments:
+            self._take(segment)
 
     def _take(self, segment: Segment) -> None:
+        if self._doubted(segment):
+            segment = segment.model_copy(update={"items": [], "served_by": []})  # what it cost was spent
         for item in segment.items:
             self.items.setdefault((item.phase, item.key), item)
         self._account(segment)
 
+    def _doubted(self, segment: Segment) -> bool:
+        at = segment.written_at or ""  # segments of earlier releases have none
+        return any(since <= at <= until for since, until in self._doubts)
+
     def _account(self, segment: Segment) -> None:
         _add(self.usage if segment.owner_uid == self.owner.uid else self.taken_over, segment.usage)
+        self.said_at = max(self.said_at, segment.said_at or "")
         for server in segment.served_by:
-            key = (server.role, server.model, server.weights)
-            before = self.served_by[key].answers if key in self.served_by else 0
-            self.served_by[key] = server.model_copy(update={"answers": before + server.answers})
+            count(self.served_by, server)
 
     def add(self, item: Item) -> bool:
         """Takes a finished item; True when the open segment is full."""
@@ -100,24 +120,37 @@ class Journal:
         self._open.append(item)
         return len(self._open) >= SEGMENT_ITEMS
 
-    async def flush(self, usage: list[RoleUsage], served_by: list[ServedBy]) -> None:
+    async def flush(self, usage: list[RoleUsage], served_by: list[ServedBy], said_at: str = "") -> None:
         """Writes the open segment with what was spent since the last one. Raises StoreUnavailable."""
         if not self._open and not usage:
             return
         items, self._open = self._open, []
-        uid = self.owner.uid
-        segment = Segment(
-            owner_uid=uid, shard=self.shard, attempt=self.attempt, items=items, usage=usage, served_by=served_by
-        )
-        name = f"segment/{uid}/{self.attempt}/{os.urandom(16).hex()}"
-        key = artifacts.item_key(self.owner.namespace, self.content_key, name)
+        segment = self._segment(items, usage=usage, served_by=served_by, said_at=said_at or None)
         try:
-            await asyncio.to_thread(self.store.put_json, key, segment)
+            await self._write(segment)
         except BaseException:
             self._open = [*items, *self._open]  # the next flush writes them
             raise
-        self._seen.add(key)
         self._account(segment)
+
+    async def doubt(self, since: str) -> None:
+        """Has all items that were written since then asked again by whoever reads this. Raises StoreUnavailable.
+
+        Whoever answered them may be another than who answered before, and nobody can tell.
+        """
+        if self.items:
+            await self._write(self._segment([], doubts_since=since))
+
+    def _segment(self, items: list[Item], **more: Any) -> Segment:
+        return Segment(
+            owner_uid=self.owner.uid, shard=self.shard, attempt=self.attempt, items=items, written_at=now(), **more
+        )
+
+    async def _write(self, segment: Segment) -> None:
+        name = f"segment/{self.owner.uid}/{self.attempt}/{os.urandom(16).hex()}"
+        key = artifacts.item_key(self.owner.namespace, self.content_key, name)
+        await asyncio.to_thread(self.store.put_json, key, segment)
+        self._seen.add(key)
 
 
 def _add(to: dict[str, RoleUsage], usage: Iterable[RoleUsage]) -> None:

@@ -34,6 +34,7 @@ from flywheel_api.round_status import StageStatus
 from flywheel_api.stages import PIPELINE, Stage, StageConfig
 from flywheel_jobs.core.errors import CorruptArtifact
 from flywheel_jobs.harness.journal import add_usage
+from flywheel_jobs.report.answering import changes_of
 from flywheel_jobs.report.difficulty import difficulty
 from flywheel_jobs.report.measuring import measuring
 from flywheel_jobs.report.model import (
@@ -305,13 +306,20 @@ def _roles(manifests: Iterable[Manifest], uid: str) -> list[RoleUse]:
     """Who played each role, and what this round spent on it: a stage that was taken over cost it nothing."""
     spent: dict[str, RoleUsage] = {}
     served: dict[str, ServedBy] = {}
+    changes: dict[str, list[str]] = {}
     for manifest in manifests:
+        for role, change in changes_of(manifest):
+            changes.setdefault(role, []).append(change)
         for use in manifest.usage.roles if manifest.owner.uid == uid else ():
             spent[use.role] = add_usage(spent.get(use.role), use)
         for server in manifest.served_by:
             if server.role not in served or not served[server.role].standin:  # a stand-in is never hidden
                 served[server.role] = server
     return [
-        RoleUse(spent.get(role) or RoleUsage(role=role), served.get(role) or ServedBy(role=role, model=""))
+        RoleUse(
+            spent.get(role) or RoleUsage(role=role),
+            served.get(role) or ServedBy(role=role, model=""),
+            tuple(changes.get(role, ())),
+        )
         for role in sorted({*spent, *served})
     ]

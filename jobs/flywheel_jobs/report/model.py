@@ -217,6 +217,7 @@ class RoleUse:
 
     usage: RoleUsage
     served: ServedBy
+    changes: tuple[str, ...] = ()  # what was not the same for all answers of a stage, in words
 
 
 @dataclass(frozen=True)

@@ -183,6 +183,10 @@ def test_what_a_call_says_is_no_mark(note: str) -> None:
                       {"type": "text", "text": "42"}]}, "42", "hm"),
         ({"content": "42", "reasoning_content": "hm"}, "42", "hm"),
         ({"content": "42", "reasoning": "hm"}, "42", "hm"),
+        ({"content": "42", "reasoning": None, "thinking": "hm"}, "42", "hm"),
+        ({"content": None, "reasoning_details": [{"text": "h"}, {"summary": "m"}, 3]}, "", "hm"),
+        ({"content": "42", "reasoning_details": [{"type": "reasoning.encrypted", "data": "xyz"}]}, "42", ""),
+        ({"content": "42", "thinking_blocks": [{"type": "thinking", "thinking": "hm", "signature": "s"}]}, "42", "hm"),
         ({"content": None, "refusal": "No."}, "No.", ""),
         ({"content": "12 \ud83d"}, "12 \ufffd", ""),
         ({"content": "\ud83d\ude00 a\x00b\x1b\nc\td"}, "\U0001f600 a\ufffdb\ufffd\nc\td", ""),
@@ -211,6 +215,23 @@ def test_choices_come_in_their_order_and_good_ones_survive_a_bad_one() -> None:
 def test_the_server_s_window_is_told_apart_from_max_tokens(used: int | None, finish: str) -> None:
     body = chat("cut", "length", usage={"prompt_tokens": 916, "completion_tokens": used})
     assert read(body, tokens=500).answers[0].finish == finish
+
+
+@pytest.mark.parametrize("reason", ["repetition", "repetition_truncation"])
+def test_what_a_server_broke_off_since_it_went_round_in_a_circle_is_no_window(reason: str) -> None:
+    """vLLM's repetition detection: it was an outage that was asked again, round after round."""
+    got = read(chat("la la", reason, usage={"prompt_tokens": 9, "completion_tokens": 40}), tokens=500)
+    assert got.outcome is ANSWER and got.answers[0].finish == "length"
+
+
+def test_a_filter_that_repeats_the_item_is_not_read_for_the_item_s_words() -> None:
+    """OpenRouter shows what it flagged; an item of a bank stopped the stage as an empty purse."""
+    for said in ("insufficient funds", "your account is blocked", "api key not valid", "rate limit"):
+        told = {"reasons": ["violence"], "flagged_input": f"it says: {said}", "provider_name": "P"}
+        assert (
+            read({"error": {"message": "Your input was flagged", "code": 403, "metadata": told}}, 403).outcome
+            is FILTERED
+        )
 
 
 @pytest.mark.parametrize(("used", "finish"), [(1000, "length"), (500, "length"), (499, "length"), (216, "window")])

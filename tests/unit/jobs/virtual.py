@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.endpoints.purse import Lent
+from flywheel_jobs.endpoints.served import Steady
 from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
 from flywheel_standin import faults
@@ -129,7 +130,8 @@ def client(wire: Wire, patience: float = 120.0, steady: str | None = None, **end
     fields = {"role": "Teacher", "url": "http://models.test/v1", "model": "m", **endpoint}
     resolved = ResolvedEndpoint.model_validate(fields)
     lender = None if resolved.token_limit is None else Account(resolved.token_limit)
-    return ChatClient(resolved, patience, transport=wire, steady=steady, lender=lender)
+    held = None if steady is None else Steady(steady)
+    return ChatClient(resolved, patience, transport=wire, steady=held, lender=lender)
 
 
 async def many(of: ChatClient, items: Iterable[object]) -> Counter[str]:

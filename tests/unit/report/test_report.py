@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from flywheel_api import artifacts
+from flywheel_api.artifacts import ServedBy
 from flywheel_api.causes import Cause
 from flywheel_api.common import AttemptStatus, ReusedFrom
 from flywheel_api.records.evaluation import EvaluationRow
@@ -185,6 +186,29 @@ def test_what_another_round_paid_for_costs_nothing_here() -> None:
     mine, all_of_it = ({r.usage.role: r.usage.calls for r in m.roles} for m in (found, load(config, store, NOW)))
     assert mine["Teacher"] == all_of_it["Teacher"] - 90
     assert "made by first" in Page(render(found)).text
+
+
+def test_a_change_of_who_answered_in_the_middle_of_a_stage_is_shown() -> None:
+    """Of a stage alone: base and candidate are two models of one role, and a look that says nothing is no change."""
+    config, store = synthetic.make_round()
+    stages = [s for s in config.timeline if s.name in ("VerifyReasoning", "EvaluateBase")]
+    timeline = {s.name: s for s in config.timeline}
+    for stage in stages:
+        manifest = store.get_manifest(str(stage.manifest))
+        rows = [
+            ServedBy(role="Teacher", model="m", fingerprint=f"fp_{n}", root=root, answers=10 - n)
+            for n, root in enumerate(["/one", None, "/two", "/two", "/two"])
+        ]
+        row = ServedBy(role="Policy", model="policy", weights=stage.name, answers=1)
+        told = manifest.model_copy(update={"served_by": [*rows, row] if stage is stages[0] else [row]})
+        timeline[stage.name] = stage.model_copy(update={"manifest": store.put_manifest(told)})
+    found = load(config.model_copy(update={"timeline": list(timeline.values())}), store, NOW)
+    changes = {r.usage.role: r.changes for r in found.roles}
+    assert changes["Policy"] == () and changes["Teacher"] == (
+        f"{stages[0].name}: 2 places of weights: /two (21), /one (10)",
+        f"{stages[0].name}: 5 fingerprints: fp_0 (10), fp_1 (9), fp_2 (8), fp_3 (7), and 1 more",
+    )
+    assert "2 places of weights: /two (21), /one (10)" in Page(render(found)).text
 
 
 def test_a_store_that_is_away_is_no_missing_part() -> None:
