@@ -18,6 +18,7 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
         r"CUDA (?:driver )?error: ", "AcceleratorError", "(?i:cudnn) (?:Frontend )?error: ", "CUBLAS_STATUS_",
         "CUDNN_STATUS_", "cudaError", "device-side assert",
         "HIP error: ", r"Triton Error \[",
+        r"Cuda failure (?:\d+ )?'(?:unspecified launch|an illegal|misaligned|device-side|the launch timed)",
         rank=Rank.FAULT,  # peers that wait for this process time out after it
     ),
     sign(

@@ -131,7 +131,8 @@ MACHINE_SIGNS: tuple[Sign, ...] = (
         r"GPU(?: [\w:.-]+)? is lost", "GPU_IS_LOST", "cudaErrorDevicesUnavailable", "busy or unavailable",
         r"No \w+ GPUs are available", "no CUDA-capable device",
         r"(?i:cuda|nvml|driver).*\b[Ee]rror (?:100|304|802|999)\b",
-        "Failed to infer device type",
+        "Failed to infer device type", r"<raised>(?i:no (?:accelerators?|gpus?|cuda devices?) (?:w\w+ |is |are )?"
+        r"(?:found|detected|visible))",
         "system not yet initialized", "[Ff]abric ?[Mm]anager.*(?:not|fail|error)", "CUDA unknown error",
         r"(?:CUDA error:|Cuda failure (?:\d+ )?')\W?unknown error", "CUDA driver initialization failed",
         r"cudaGetDeviceCount\(\)\..*Error \d+:",
