@@ -1,12 +1,15 @@
 """What the last lines of a training run say about its end (law 7): a table of signs, and the rule by which it is read.
 
 The lines come from many processes at once, and one failure has many echoes. So the log is read from its end upwards.
-A CAUSE stands where it is met. An EFFECT is often another process's reaction (NCCL's watchdog, a lost actor): it stands
-unless a cause lies above it. What a CLIENT says of a server gives way to what ended the server, and what is VAGUE to
-all of these, and so is whatever a program logs as information or a warning: it went on (and nothing of that is final).
-An ECHO says nothing itself ("see root cause above"). An exception that is not in the table ends the
-reading, unless Python says that another one led to it. A step that was trained ends it too: the run survived whatever
-was said before. Refusals in words that nobody listed count only where nothing was trained yet.
+A CAUSE stands where it is met. A FAULT (of CUDA) gives way to a cause alone, and an EFFECT to both: it is often another
+process's reaction (NCCL's watchdog, a lost node). What a CLIENT says of a server gives way to what ended the server,
+that a process was killed or crashed (ENDED) to these, and what is VAGUE to all of them, and so is whatever a program
+logs as information or a warning: it went on (and nothing of that is final). An ECHO says nothing itself ("see root
+cause above"). An exception that is not in the table ends the reading, unless Python says that another one led to it; it
+says more than what is vague if Ray names it as what a task failed with, and than a warning of how other processes took
+it. A step that was trained ends the reading too: the run survived whatever was said before. Refusals in words that
+nobody listed count only where nothing was trained yet. What a program only guesses ("This can happen if ...") is
+nothing.
 """
 
 from __future__ import annotations
@@ -17,7 +20,8 @@ from dataclasses import dataclass, replace
 
 from flywheel_api.causes import FINAL_CAUSES, Cause
 from flywheel_api.ends import MEANINGS, End
-from flywheel_api.sign_table import SIGNS, Rank, Sign
+from flywheel_api.sign_rows import Rank, Sign
+from flywheel_api.sign_table import SIGNS
 
 TAIL_CHARACTERS = 600  # of the 1,024 that a condition's message holds
 _SPEECH = re.compile(  # what a reward function prints of a sample: the words of a model, which are no evidence
@@ -26,9 +30,12 @@ _SPEECH = re.compile(  # what a reward function prints of a sample: the words of
     re.I,
 )
 _WENT_ON = re.compile(  # what programs say when they go on: Python's warnings, and lines that say so themselves
-    r"^(?:\S+: )?\w*Warning: |^warnings\.warn\(|won't affect Ray|entering retry loop|in use, trying port"
+    r"^(?:\S+: )?\w*Warning: |^warnings\.warn\(|won't affect Ray|entering retry loop|reverting to polling|"
+    r"in use, trying port"
 )
 _MILD = re.compile(r"(?:DEBUG|INFO|WARNING)\b|\[?[IW]\d{4} ")  # levels of Python's and of Google's loggers
+_GUESS = re.compile(r"(?:This can happen (?:if|when)|[Tt]here are some potential root causes|a common cause is)\b.*")
+_OF_TASK = re.compile(r"RayTaskError\((\w+)\)")
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception|"
     r"(?<=exceptions\.)[A-Z]\w+|(?<=errors\.)[A-Z]\w+)(?::\s|$)"
@@ -122,6 +129,7 @@ def _decide(lines: Sequence[_Line], trained: bool) -> _Met | None:
     """The line that tells why, by the rule at the top of this module."""
     lines = _without_samples(lines)
     trained = trained or any(_STEP.search(line.text) for line in lines)
+    of_tasks = {name for line in lines for name in _OF_TASK.findall(line.text)}
     best: _Met | None = None
     linked = False  # between the exception below and what comes now stands that one led to the other
     for index in range(len(lines) - 1, -1, -1):
@@ -139,7 +147,7 @@ def _decide(lines: Sequence[_Line], trained: bool) -> _Met | None:
         linked = False
         if met.rank is Rank.CAUSE:
             return met
-        best = _stronger(best, met)
+        best = met if best is not None and _tells_of_a_task(best, met, of_tasks) else _stronger(best, met)
     return best
 
 
@@ -165,6 +173,16 @@ def _stronger(best: _Met | None, met: _Met) -> _Met:
     return met if met.rank is not None and met.rank < best.rank else best
 
 
+def _tells_of_a_task(best: _Met, met: _Met, of_tasks: set[str]) -> bool:
+    """Whether an unknown exception is what a task failed with, by Ray's own word, and what is known says less.
+
+    Or that is a mere warning of how another process took it, as the peers of one that ended write.
+    """
+    if met.rank is not None or best.rank is None or best.rank < Rank.VAGUE:
+        return False
+    return met.name in of_tasks or (best.line.mild and best.sign is not None and best.sign.rank is Rank.EFFECT)
+
+
 def _with_source(lines: Sequence[_Line], index: int) -> _Line:
     """A line; an exception that says nothing has the source line above it for its words, a key the file that asked."""
     line = lines[index]
@@ -181,7 +199,7 @@ def _with_source(lines: Sequence[_Line], index: int) -> _Line:
 def _met(line: _Line, trained: bool) -> _Met | None:
     if _SPEECH.match(line.text) or _WENT_ON.search(line.text):
         return None
-    text = _QUOTED.sub("", line.text) if line.text.startswith("ValueError: ") else line.text
+    text = _GUESS.sub("", _QUOTED.sub("", line.text) if line.text.startswith("ValueError: ") else line.text)
     for sign in SIGNS:
         if not (sign.starting and trained) and sign.pattern.search(text):
             if line.mild and MEANINGS[sign.end].cause in FINAL_CAUSES:

@@ -17,7 +17,7 @@ _WIDTH = 120
 _HEAD = """
 # Troubleshooting, by the reason of a condition
 
-<!-- Generated from operator/flywheel_api (reasons.py, ends.py, sign_table.py, drops.py) by `make generate`. -->
+<!-- Generated from operator/flywheel_api (reasons.py, ends.py, *_signs.py, drops.py) by `make generate`. -->
 
 ```
 kubectl describe fwr <name>                       # conditions with messages, then Events in order

@@ -22,7 +22,7 @@ from flywheel_api.ends import End
 from flywheel_api.overrides import check_overrides
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult, WarmUpResult
 from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
-from flywheel_api.sign_table import WORKERS_KILLED
+from flywheel_api.sign_rows import WORKERS_KILLED
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
 from flywheel_api.verl.settings import PLUGINS_ENV, settings, worker_environment

@@ -15,6 +15,7 @@ from flywheel_api.ends import MEANINGS, End
 from flywheel_operator.model import Ended, Object, Run, RunState
 from flywheel_operator.observe import pods as podfacts
 from flywheel_operator.observe import waiting
+from flywheel_operator.observe.pods import Rank
 from flywheel_operator.observe.rayjobs import child_of
 
 _STAGE = "stage"
@@ -77,11 +78,11 @@ def _runs(pod: Object, state: dict[str, Any]) -> bool:
 
 
 def _failed(condition: dict[str, Any], pods: list[Object]) -> Ended:
-    found = podfacts.ended(pods)
-    if found is not None:
-        return found
+    found = podfacts.evidence(pods)
     reason, message = str(condition.get("reason", "Failed")), str(condition.get("message", ""))
-    if reason == "DeadlineExceeded":
-        return Ended(Cause.STALLED, reason, message)
+    if reason == "DeadlineExceeded" and (found is None or found.rank > Rank.KILLED):
+        return Ended(Cause.STALLED, reason, message)  # that its pods were told to stop follows from it
+    if found is not None:
+        return found.ended
     meaning = MEANINGS[End.PODS_GONE]
     return Ended(meaning.cause, End.PODS_GONE.value, f"{meaning.text} ({reason}): {message}")

@@ -36,7 +36,9 @@ _OWN_LIMIT = re.compile(  # kubelet's three; evictions for the node's sake say "
 _ENDING = timedelta(minutes=5)  # kubelet may be slow to confirm an end; a node that is gone never does
 _LOW = re.compile(r"low on resource: (cpu|memory|ephemeral-storage)\b")  # the others can be requested by nobody
 NO_COMMAND = re.compile(  # what nvidia's runtime cannot execute is the node's matter
-    r"\A(?!.*nvidia).*(?:exec format error|executable file not found|exec: .*(?:no such file|permission denied))", re.S
+    r"\A(?!.*nvidia).*(?:exec format error|executable file not found|exec:? [\"/].*(?:no such file|permission denied)|"
+    r"python\S*: can't open file|chdir to cwd \()",
+    re.S,
 )
 _RUNTIME = frozenset({"StartError", "ContainerCannotRun", "RunContainerError", "CreateContainerError"})
 _LOST = frozenset({"ContainerStatusUnknown", "Unknown"})
@@ -152,10 +154,21 @@ def _facts(pod: Pod) -> Iterator[Evidence]:
         now = container.get("state", {}).get("terminated")
         before = container.get("lastState", {}).get("terminated")
         fact = of_container(now or before or {}, who)
+        if fact is not None and fact.ended.reason == End.KILLED and _is_told_to_stop(pod, now or {}):
+            fact = Evidence(Rank.EXIT, known(End.TERMINATED, who, "killed at the end of its grace period"), fact.at)
         if fact is not None and not now and fact.rank >= Rank.EXIT:
             fact = Evidence(Rank.EARLIER, fact.ended, fact.at)
         if fact is not None:
             yield fact
+
+
+def _is_told_to_stop(pod: Pod, state: dict[str, Any]) -> bool:
+    """Whether a container ended after somebody deleted its pod: what does not stop within the grace is killed."""
+    meta, at = pod["metadata"], state.get("finishedAt")
+    if "deletionTimestamp" not in meta or not at:
+        return False
+    grace = timedelta(seconds=int(meta.get("deletionGracePeriodSeconds") or 0))
+    return parse_time(str(at)) >= parse_time(meta["deletionTimestamp"]) - grace
 
 
 def _of_pod(pod: Pod) -> Iterator[Evidence]:

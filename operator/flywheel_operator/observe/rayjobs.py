@@ -31,6 +31,7 @@ _DECIDED: dict[str, tuple[Cause, str]] = {
 }
 _SAYINGS = (  # of Ray's job server and KubeRay, where the entry point itself did not end with a code
     (re.compile(r"runtime_?env.*(?:[Nn]o space left|Errno 28|disk is full)", re.S), End.NODE_DISK_FULL),
+    (re.compile(r"running low on memory|exceeds the memory usage threshold"), End.OUT_OF_MEMORY),
     (re.compile(r"intentionally stopped|was stopped"), End.STOPPED),
     (re.compile(r"head pod not found|head (?:was|is) (?:gone|lost)", re.I), End.HEAD_LOST),
     (re.compile(r"node has died|NodeDiedError|node was (?:lost|terminated)|marked dead"), End.NODE_LOST),

@@ -32,7 +32,8 @@ _MISSING = re.compile(
     r"hostPath type check failed"
 )
 _PASSING_TAINT = re.compile(  # of nodes that come or go, by kubelet, cloud, autoscalers, and agents that start on them
-    r"taint \{(?:node\.(?:kubernetes|cloud)|karpenter\.sh/|[^}]*(?:ClusterAutoscaler|not-?ready|startup))"
+    r"taint \{(?:node\.(?:kubernetes|cloud)|karpenter\.sh/|"
+    r"[^}]*(?:ClusterAutoscaler|not-?ready|startup|termination|spot-itn|rebalance|maintenance|quick-remove))"
 )
 _TAINT_KEY = re.compile(r"untolerated taint \{([^:}]+)")
 _SANDBOX = "its sandbox, network and volumes are being made"
@@ -60,9 +61,10 @@ class _Pull:
     late: Cause
 
 
+_NODE_STORE = "[Rr]ead-only file system|[Ii]nput/output error|[Ss]tructure needs cleaning"
 _PULL_KINDS = (
     _Pull(
-        re.compile(r"InvalidImageName|couldn't parse image|invalid reference format"),
+        re.compile(r"InvalidImageName|couldn't parse image|invalid reference format|short-name \S+ did not resolve"),
         "that is no name of an image: correct it",
         True,
         Cause.VALIDATION,
@@ -88,6 +90,12 @@ _PULL_KINDS = (
     _Pull(
         re.compile(r"no space left|disk quota|failed to extract layer|garbage collect|DiskPressure"),
         "the node's disk is full: free it, or let the pod go to another node",
+        False,
+        Cause.INFRA,
+    ),
+    _Pull(
+        re.compile(rf"{_NODE_STORE}|failed to (?:prepare extraction snapshot|stat parent)"),
+        "the node's own store of images is broken: have the node looked at, or let the pod go to another node",
         False,
         Cause.INFRA,
     ),
@@ -143,6 +151,9 @@ class _Problem:
 
 _PROBLEMS = (
     _Problem(re.compile(r"CreateContainer.*(?:timed out|deadline exceeded|reserved|in use)", re.S), False, Cause.INFRA),
+    _Problem(
+        re.compile(rf"(?:Create|Run)Container.*(?:no space left|disk quota|{_NODE_STORE})", re.S), False, Cause.INFRA
+    ),
     _Problem(podfacts.NO_COMMAND, True, Cause.VALIDATION),
     _Problem(re.compile(r"CreateContainerConfigError|HookError|InvalidEnv"), True, Cause.APP),
     _Problem(re.compile(r"Error\b|ContainerCannotRun"), True, Cause.INFRA),
