@@ -39,8 +39,17 @@ def unproven(subject: Subject) -> Iterator[Finding]:
             place = ("rules", rules[0]) if rules else ("wishes", error.result.option.wish)
             told[place] = min(told.get(place, error), error, key=lambda each: len(each.cells))
     for place, error in told.items():
-        advice = "add a read that leads there from what a caller knows, or a list to a view on the way"
-        yield subject.finding("shown", f"cannot be proved: {_without_ids(error)}", advice, *place)
+        yield subject.finding("shown", f"cannot be proved: {_without_ids(error)}", _way_there(error), *place)
+
+
+def _way_there(error: Unprovable) -> str:
+    whole = sorted({cell.table for cell in error.cells if cell.row == "*"})
+    if whole:
+        return (
+            f"no read shows all of {whole[0]}: in place of rows('{whole[0]}') let it ask what a read lists, "
+            "listing('tool', argument=…)"
+        )
+    return "add a read that leads there from what a caller knows, or a list to a view on the way"
 
 
 def _hidden(cell: Cell, shown: set[tuple[str, str]]) -> bool:

@@ -43,7 +43,7 @@ def test_a_broken_domain_is_told_with_its_line_and_by_one_check_only(broken: Bro
     left_out = {row.name for row in CHECKS} - set(READ) if broken.check in READ else set(SLOW)
     found = check(folder, without=left_out - {broken.check}).findings
     told = "\n".join(f.text() for f in found)
-    assert any((f.file, f.line) == (broken.file, broken.line(folder)) and broken.says in f.message for f in found), told
+    assert any((f.file, f.line) == (broken.file, broken.line(folder)) and broken.says in f.text() for f in found), told
     assert {f.check for f in found} == {broken.check, *broken.also}, told
     assert all(f.message and f.where for f in found)
 
