@@ -62,6 +62,7 @@ def test_a_fact_that_is_read_out_is_not_asked_for(text: str) -> None:
 def test_what_is_asked_for_beside_consent_is_told_first() -> None:
     of = card(facts={"order_id": "F12"})
     assert said(of, "Do you agree? And which order is it?") == ("Order id: F12.", False)
+    assert said(of, "Do you agree, and which order is it?") == ("Order id: F12.", False)
 
 
 def test_whoever_says_that_it_was_done_asks_for_nothing() -> None:

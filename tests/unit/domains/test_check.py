@@ -54,7 +54,10 @@ def test_a_row_that_the_conversation_made_is_told_as_such() -> None:
     """No read leads to it from what a caller knows, and the author has to be told where it is shown."""
     subject = Subject(TEMPLATE, load(TEMPLATE))
     found = subject.sample.free[0]
-    for row, advice in (("R0000", "let it `show` that row"), (found.start.view().ids("repairs")[0], "add a read")):
+    for row, advice in (
+        ("R0000", "let it `show` that row"),
+        (next(iter(found.start.view().ids("repairs"))), "add a read"),
+    ):
         error = Unprovable(found.results[-1], frozenset({Cell("repairs", row, "stage")}))
         subject.__dict__["unprovable"] = [(found, error)]
         (finding,) = proofs.unproven(subject)
