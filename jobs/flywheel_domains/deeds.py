@@ -47,7 +47,10 @@ _FINISHED = re.compile(
     r"(?!\s+(?:by|about|ago))|(?<=s been )(?:taken care of|dealt with|sorted)\b"
 )
 _CONSIDERED = re.compile(r"\bconsider (?:it|that|this|them) (?:as )?([a-z-]+)\b")
-_THROUGH = re.compile(r"\b(?:went|gone|came|has come|have come) through\b")
+_THROUGH = re.compile(
+    r"\b(?:went|gone|came|has come|have come) through\b|\b(?:has|have) (?:now |just )?gone (?:out|off|in)\b|"
+    r"\b(?:you're|you are) (?:all )?now down for\b"
+)
 _MONEY_BACK = re.compile(
     rf"\b(?:refund|money|credit|amount|difference)\b(?: \S+){{0,3}} (?:is|are|has been|was)\s+{ADVERBS}"
     r"(?:on (?:its|the|their) way|coming back|coming to you|underway|under way)|\b(?:refund|money|credit|amount)'s on"

@@ -12,6 +12,9 @@ from flywheel_domains.functions import FUNCTIONS
 WORLD_CALLS = {"row", "rows", "listing", "any", "all"}
 DRAWN_CALLS = {"pick", "rand"}
 EVERYWHERE = {"now", "today", "caller", "session"}
+YAML_WORDS = {"yes": "true", "no": "false", "null": "None"}
+UNITS = {"days", "hours", "minutes", "seconds", "total_seconds"}
+SPAN = "a span of time is compared with another one: now - it.at > hours(48)"
 
 
 class Names:
@@ -29,12 +32,26 @@ class Names:
         object.__setattr__(expr, "where", f"{self.document.file}:{self.document.line(path)} {'.'.join(map(str, path))}")
         known = {*names, *EVERYWHERE, *self.domain.constants}
         for name in sorted(expr.names - known):
-            self.fault(path, f"there is no {name} here", near(name, known))
+            self.fault(path, f"there is no {name} here", self.quoted(name) or near(name, known))
         functions = {*FUNCTIONS, *WORLD_CALLS, *self.domain.lookups, *calls}
         for name in sorted(expr.calls - functions):
             self.fault(path, f"there is no function {name}", near(name, functions))
         for name in sorted(expr.attributes - self.attributes):
-            self.fault(path, f"no table or argument has {name}", near(name, self.attributes))
+            hint = SPAN if name in UNITS else near(name, self.attributes)
+            self.fault(path, f"no table or argument has {name}", hint)
+
+    def quoted(self, name: str) -> str:
+        """What to write instead of a word that is no name, but a value, or what YAML or JSON call one."""
+        if name in YAML_WORDS:
+            return f"write {YAML_WORDS[name]}"
+        if name in self._values():
+            return f"a value stands in quotes of its own: \"'{name}'\""
+        return ""
+
+    def _values(self) -> set[str]:
+        """Values of all enumerations, of columns' own ones too."""
+        kinds = (kind for columns in self.domain.columns.values() for kind in columns.values())
+        return {str(value) for kind in kinds for value in kind.values or ()}
 
 
 def near(name: str, known: Iterable[str]) -> str:

@@ -57,14 +57,25 @@ class PolicyLinker:
             tool = self.domain.tools.get(name)
             if tool is None or tool.proves is None:
                 self.fault((*path, "by"), f"no tool {name} shows who is calling", "name one that has `proves`")
-        if rule.verdict == "hand_over" and not any(tool.ends for tool in self.domain.tools.values()):
-            self.fault((*path, "verdict"), "nothing hands over", "give a tool `ends: true`")
+        if rule.verdict == "hand_over":
+            self._hand_over(path, rule)
         if rule.instead is not None:
             tool = self.domain.tools.get(rule.instead.tool)
             if tool is None:
                 self.fault((*path, "instead", "tool"), f"there is no tool {rule.instead.tool}")
             else:
                 self._among((*path, "instead", "args"), rule.instead.args, tool.args, f"{rule.instead.tool} has no")
+
+    def _hand_over(self, path: Path, rule: Rule) -> None:
+        """What nobody decides of a hand-over an agent can only guess; texts alone are not compared."""
+        ending = next((tool for tool in self.domain.tools.values() if tool.ends), None)
+        if ending is None:
+            self.fault((*path, "verdict"), "nothing hands over", "give a tool `ends: true`")
+            return
+        for name, arg in ending.args.items():
+            if not arg.optional and arg.type not in ("text", "string") and name not in rule.args:
+                text = f"{ending.name} needs {name}, which the rule does not give"
+                self.fault((*path, "verdict"), text, f"write `args: {{{name}: …}}`")
 
     def _rule(self, path: Path, rule: Rule, member: str, part: Tool | Act) -> None:
         """The rule about one of the calls that it speaks about."""
@@ -85,7 +96,8 @@ class PolicyLinker:
         missing = expr.names - names - EVERYWHERE - set(self.domain.constants)
         if missing:
             text = f"{', '.join(sorted(missing))} means nothing for {member}, to which the rule applies"
-            self.fault(path, text, "give it a `let`, or narrow `for`")
+            quoted = next(filter(None, map(self.names.quoted, sorted(missing))), "")
+            self.fault(path, text, quoted or "give it a `let`, or narrow `for`")
         self.expr(path, expr, expr.names)
 
     def _among(self, path: Path, given: Iterable[str], there: Iterable[str], says: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +32,16 @@ class Clock(Part):
     def _still(cls, text: str) -> str:
         if text != "0m":
             raise ValueError("time stands still within a conversation: anything but 0m is not built yet")
+        return text
+
+    @field_validator("zone")
+    @classmethod
+    def _known(cls, text: str) -> str:
+        try:
+            ZoneInfo(text)
+        except (ZoneInfoNotFoundError, IsADirectoryError):
+            if available_timezones():  # where there is no list of zones, none can be refused
+                raise ValueError(f"there is no time zone {text}: write one as in Europe/Vienna") from None
         return text
 
     @field_validator("now")

@@ -6,29 +6,59 @@ import re
 
 from flywheel_domains.stances import SENTENCE
 
+_FINE = (
+    r"(?:(?:all |quite |perfectly )?(?:right|ok|okay|alright|fine|correct|good|agreeable|acceptable|suitable|in order|"
+    r"convenient))"
+)
+_THIS = r"(?:that|this|it|everything)"
+"""What was read out. "Is your name right?" asks for something else."""
+_PLAN = rf"(?:{_THIS}|(?:the|these|those) (?:\S+ ){{0,3}}?\S+)"
 _CONSENT = re.compile(
     r"\b(?:shall (?:i|we)|should (?:i|we)|(?:may|can) (?:i|we) (?!have|ask|know|help|get|see)|do you (?:want "
     r"(?!help|any)|"
-    r"agree|confirm|consent)|would you like (?:me|us|to|that|this|it)|go ahead|proceed|are you (?:sure|happy|fine|"
-    r"ok|okay)|"
-    r"is (?:that|this|it|everything) (?:all )?(?:right|ok|okay|alright|fine|correct)|confirm|agree|consent|yes or no)\b"
-    r"|\b(?:ok|okay|alright|all right|right|correct|sounds? good|fine|agreed)\s?\?"
+    r"agree|confirm|consent|approve|accept|authori[sz]e)|would you like (?:me|us|to|that|this|it)|go ahead|proceed|"
+    r"are (?:you|we) (?:still |all )?(?:sure|happy|fine|ok|okay|good|set|clear|content|agreed|on board|"
+    r"in (?:favour|agreement))|"
+    rf"is {_THIS} (?:still )?{_FINE}|confirm|agree|consent|yes or no)\b"
+    rf"|\bis {_THIS} (?:what|how|as) you(?:'d| (?:want|wish|would|had|need|like|meant|mean))\w*\b"
+    r"|\b(?:do|have|may|can) (?:i|we) (?:(?:have|got) )?your (?:\w+ )?(?:permission|consent|approval|agreement|okay|ok|"
+    r"yes|word|go-ahead|blessing)\b"
+    rf"|\bdo we have a deal\b|\b(?:(?:will|would) {_PLAN}|does {_THIS}) (?:(?:all|still|then) )?(?:do|suit|fit|work|"
+    rf"meet with|be {_FINE}|sound (?:right|ok|okay|good|fine|alright))\b[^?]*\?"
+    r"|(?:^|[^\w\s]\s*|\b(?:that's|this|that|it|more|then) )(?:ok|okay|alright|all right|right|correct|"
+    r"(?:sounds?|looks?|all) (?:good|right|ok|okay)|fine|agreed|yes|deal|approved|go)\s?\?"
 )
+_REQUEST = re.compile(
+    r"\bplease (?:confirm|agree|consent|approve)\b|^confirm\b|\byou (?:confirm|agree|consent|approve|say (?:yes|so|the "
+    r"word))\b|\b(?:say|reply|answer|type)(?: with)?\W+yes\b|\byes or no\b|\b(?:need|await|want|require|waiting for)\b"
+    r"[^.]{0,20}\byour (?:\w+ )?(?:permission|consent|approval|agreement|okay|ok|yes|word|go-ahead|confirmation)\b|"
+    r"\b(?:to|(?:i|we)(?:'ll| will)|let me|before i|before we) (?:go ahead|proceed)\b|"
+    r"\blet me know (?:if|whether) (?:i should|that|this|it)\b"
+)
+"""What asks for a yes without a question mark. "I can confirm it" does not."""
+_OPENS = re.compile(r"(?:^|[,:-]\s*)(?:so |and |then |now )*(?:shall|should|may|can|do|does|is|are|would|will)\b")
 _MORE = re.compile(
     r"\b(?:anything else|something else|else (?:can|may) i|(?:further|more|any) help|help you|of help)\b"
 )
 _NEEDS = re.compile(
-    r"^(?:\w+ ){0,2}(?:which|what|when|where|who)\b|\b(?:confirm|tell|give|provide|verify) (?:me |us )?(?:your|the) "
-    r"(?:\w+ ){0,3}(?:number|name|id|code|date|address|e-?mail|reason|ground|cause)\b(?! to\b)"
+    r"^(?:\w+ ){0,2}(?:which|what(?! you\b)|when|where|who\w*|why|how (?:long|many|much|far|often|old|soon|do|did|"
+    r"would|will|can))\b|\b(?:confirm|tell|give|provide|verify) (?:me |us )?"
+    r"(?:your|the) (?:\w+ ){0,3}(?:number|name|id|code|date|address|e-?mail|reason|ground|cause)\b(?! to\b)"
 )
 
 
 def asks_consent(text: str) -> bool:
     """Whether somebody asks to be told to go on: "Shall I go ahead?", and not "Do you want help?"."""
     return any(
-        _CONSENT.search(sentence) and not _MORE.search(sentence) and not _NEEDS.search(sentence)
-        for sentence in SENTENCE.split(text.casefold())
+        _asks(sentence) and not _MORE.search(sentence) and not _NEEDS.search(sentence)
+        for sentence in SENTENCE.split(text.casefold().replace("\u2019", "'"))
     )
+
+
+def _asks(sentence: str) -> bool:
+    if _REQUEST.search(sentence):
+        return True
+    return ("?" in sentence or _OPENS.search(sentence) is not None) and _CONSENT.search(sentence) is not None
 
 
 def offers_more(text: str) -> bool:

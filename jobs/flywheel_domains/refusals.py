@@ -23,7 +23,7 @@ _LACKS = frozenset((
 _LACKING = re.compile(r"(?:able|ible)$")
 _FREE = frozenset((
     "charged", "billed", "charge", "bill", "lost", "lose", "affect", "affected", "regret", "miss", "worry",
-    "take", "need", "use",
+    "take", "need", "use", "free",
 ))  # fmt: skip
 _WONT = re.compile(r"\b(?:won't|will not|would not|wouldn't|will never)\s+(?:be\s+)?(?:\w+ly\s+)?(?P<verb>[a-z-]+)")
 _NOBODY = re.compile(
@@ -34,7 +34,8 @@ _NO_WAY = re.compile(
     r"\b(?:there (?:is|are|was|will be)|there's|have|has|gives?|see|with)\s+(?:\w+ly\s+)?no (?:\w+ )?(?:way|"
     r"possibility|options?|exceptions?|right|entitlement|refunds?|credits?|compensation|room|chance|basis|provision|"
     r"grounds?|seats?|stock|means)\b|\bno exceptions?\b|\bno can do\b|\bneither\b|\bhands are tied\b|\bafraid not\b|"
-    r"\b(?:sorry|unfortunately|regrettably|sadly),? no\b|\bno(?:t)? (?:a |an )?possib|\bnot an option\b"
+    r"\bnothing doing\b|\b(?:sorry|unfortunately|regrettably|sadly),? no\b|"
+    r"\bno(?:t)? (?:a |an )?possib|\bnot an option\b"
 )
 _REFUSES = re.compile(
     r"(?P<word>\b(?:refus(?:e|es|ed|ing|al)|declin(?:e|es|ed|ing)|reject\w*|den(?:y|ied|ies|ying|ial)|prohibit\w*|"
@@ -53,7 +54,8 @@ _BEYOND = re.compile(
     r"had)(?: \w+)? (?:passed|past|over|closed|elapsed|ended|run out|up|lapsed)\b|\b(?:can|may|could) only\b"
 )
 _STAYS = re.compile(
-    r"\b(?:stay(?:s|ed)?|remain(?:s|ed)?|keep(?:s)?|left|leave)\b (?:\w+ )?(?:as (?:it|they|is|before)|un\w+ed|where|"
+    r"\b(?:stay(?:s|ed)?|remain(?:s|ed)?|keep(?:s)?|left|leave)\b (?:(?!else\b|rest\b|others?\b)[\w-]+ ){0,3}"
+    r"(?:as (?:it|they|is|before)|un\w+ed|where|"
     r"its|the same|the way|on (?:its|their|that|this))\b|\b(?:stays|remains)$|\b(?:has|have|must|needs?) (?:to "
     r")?(?:stay|remain|keep)\b|"
     r"\b(?:deadline|window|period|term)\b(?: \S+){0,3}? (?:ended|closed|expired|passed|lapsed|ran out)\b"
@@ -73,7 +75,9 @@ _SHORT = re.compile(
     r"(?:yours|theirs|his|hers)\b"
     r"|(?:\bnot|n't) (?:anything|something|much) (?:i|we|that i|that we) can\b|\bno (?:money|refund|credit) "
     r"(?:comes|goes)\b"
-    r"|(?:\bnot|n't) (?:our|my|the) (?:policy|practice|way|custom|habit)\b"
+    r"|(?:\bnot|n't) (?:our|my|the) (?:policy|practice|way|custom|habit|place)\b|(?:\bnot|n't) (?:the (?:one|person|"
+    r"right \w+) (?:who|to)|up to (?:me|us)|for (?:me|us) to|mine to|ours to|get to)\b"
+    r"|\b(?:policy|rules?|practice|custom) (?:is |are )?(?:not|never) to\b"
 )
 """Without a verb of its own, or as a way of speaking: "so no", "but not the chair", "no refund"."""
 _NO = re.compile(r"^(?:no|nope)(?:$|\s+(?:sorry|i|we|that|this|it|unfortunately)\b)")
@@ -83,11 +87,18 @@ _FOR_LATER = re.compile(
     r"else|(?:a )?second time|twice|more than once|from now on|from here on|in (?:the )?future|afterwards|"
     r"after (?:this|that|now)|other \w+s|any other)\b"
 )
-_NO_MORE = re.compile(r"\b(?:any ?more|any longer|no longer)\b")
+_LAPSED = re.compile(
+    r"\b(?:referral|permit|licen[cs]e|insurance|voucher|validity|membership|allowance|quota|repeats?|yours|guarantee|"
+    r"warranty)\b(?: \S+){0,3}? (?:ran out|(?:has|have|had) (?:run out|lapsed|ended)|lapsed|is out of date)\b"
+    r"|\b(?:which|that|and) (?:you|they|he|she) (?:do not|don't|does not|doesn't) (?:have|hold|meet)$"
+    r"|\b(?:do not|don't|does not|doesn't) get (?:this|that|these|those|one|it)\b"
+)
+"""What gave a right and is over, or not there. Beside something done it may be why it was due."""
+_NO_MORE = re.compile(rf"\b(?:any ?more|any longer|no longer)\b|{_LAPSED.pattern}")
 _OTHER = re.compile(r"\b(?:second|third|other|latter|one|\w*\d\w*)\b")
 
 
-_REFUSALS = (_SHORT, _UNABLE, _NO_WAY, _BEYOND, _STAYS, _NO, _ENDS_NOT, _REFUND)
+_REFUSALS = (_SHORT, _UNABLE, _NO_WAY, _BEYOND, _STAYS, _NO, _ENDS_NOT, _REFUND, _LAPSED)
 
 
 class Refusal(StrEnum):

@@ -8,6 +8,7 @@ and doing nothing is never paid.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -31,6 +32,7 @@ from flywheel_domains.tools import call as call_tool
 from flywheel_domains.truth import Truth
 from flywheel_domains.unknown import is_unknown
 from flywheel_domains.values import fold, plain
+from flywheel_domains.verbs import past_of
 from flywheel_domains.words import money, persona_of
 from flywheel_domains.world import World
 
@@ -120,6 +122,7 @@ def grade(domain: Domain, case: Case, found: Behaviour, episode: Episode, confir
     return replay.grade(episode)
 
 
+_WORD = re.compile(r"[a-z-]+")
 _NO = frozenset({Stance.DENIED, Stance.LIMITED})
 
 
@@ -335,13 +338,25 @@ class _Replay:
         )
 
     def _so_already(self) -> set[str]:
-        """Words of the state that the refusals rest on: of what is cancelled an agent may say so."""
+        """Words of the state that the refusals rest on: of what is cancelled or taken an agent may say so.
+
+        A column that is true or false has no word for its other side: the rule's sentence has one ("closed" of what is
+        not `open`), which may be said unless it is what the domain's writes do.
+        """
         view, words = self.found.start.view(), set[str]()
-        for result in self.found.results:
-            for cell in result.proof if _refused(result) else ():
-                value = (view.values(cell.table, cell.row) or {}).get(cell.column)
-                words |= set(fold(value).split()) if isinstance(value, str) else set()
+        for result in filter(_refused, self.found.results):
+            values = [((view.values(cell.table, cell.row) or {}).get(cell.column), cell) for cell in result.proof]
+            words |= {word for value, _ in values if isinstance(value, str) for word in fold(value).split()}
+            words |= {word for value, cell in values if value is True for word in cell.column.split("_")}
+            if any(isinstance(value, bool) for value, _ in values):
+                words |= set(_WORD.findall(" ".join(map(self._sentence, result.rules)))) - self._deeds()
         return words
+
+    def _sentence(self, rule: str) -> str:
+        return self.domain.rule(rule).say.casefold()
+
+    def _deeds(self) -> set[str]:
+        return {form for verb in self.domain.verbs for form in past_of(verb)}
 
     def _truth(self) -> Truth:
         """What may be said: what tools showed, what the caller said, the policy, and what the calls compute."""

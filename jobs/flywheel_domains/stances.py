@@ -90,18 +90,25 @@ _POLITE = re.compile(
 )
 
 
-def clauses(text: str) -> Iterator[tuple[str, bool]]:
-    """The clauses of a text in small letters, and whether each is a question."""
+_CONDITION = re.compile(
+    r"^(?:(?:and|or|so|then|only|but)\s+)*(?:if|unless|once|when|whenever|until|till|in case|as soon(?: as)?|provided|"
+    r"providing|assuming)\b(?! (?:more|again)\b)"
+)
+_AT_PRESENT = re.compile(r"(?:\b(?:is|are|gets?)|'s|'re)\s+(?!been\b)")
+
+
+def clauses(text: str) -> Iterator[tuple[str, bool, bool]]:
+    """The clauses of a text in small letters; whether each is a question; whether its sentence has a condition."""
     for sentence in SENTENCE.split(_unquoted(text.casefold())):
         asks = sentence.rstrip(" \"')").endswith("?")
         parts = [part.strip(" .!?\"'()*_") for part in _CLAUSE.split(sentence)]
         parts = [part for part in parts if part]
-        opened = False
+        opened, condition = False, any(map(_CONDITION.match, parts))
         for number, part in enumerate(parts):
             # what stands before a question in the same sentence was said all the same: "I have done it, all right?"
             opened = opened or (asks and (_QUESTION.search(part) is not None or number == len(parts) - 1))
             own = number == 0 and len(parts) == 1 and re.match(r"(?:i|we)\b", part) and not _QUESTION.search(part)
-            yield part, opened and not own
+            yield part, opened and not own, condition
 
 
 def _unquoted(text: str) -> str:
@@ -162,7 +169,7 @@ def stances(text: str, forms: Forms) -> Reading:
     refusals: set[Refusal] = set()
     acted, states = False, set[str]()
     supposed = _WHEN.search(text.casefold()) is not None
-    for raw, asks in clauses(text):
+    for raw, asks, condition in clauses(text):
         if asks:
             found.add(Stance.ASKS)
             continue
@@ -179,6 +186,8 @@ def stances(text: str, forms: Forms) -> Reading:
             found.add(Stance.HANDED)
             continue
         by_desk, so = done(clause, forms, asked)
+        if condition and _AT_PRESENT.search(clause) and not STRONG.search(clause):
+            so = set()  # "once you agree, it is cancelled"
         acted, states = acted or by_desk, states | so
         if no is None and not supposed and _promises(clause, forms) and not NEGATIVE.search(clause):
             found.add(Stance.PROMISED)

@@ -8,13 +8,13 @@ from functools import lru_cache
 
 USUAL = (
     "accept", "add", "adjust", "admit", "alter", "amend", "apply", "approve", "arrange", "assign", "award", "book",
-    "bring", "cancel", "carry", "change", "close", "compensate", "complete", "correct", "credit", "deduct",
+    "bring", "cancel", "carry", "change", "close", "compensate", "complete", "correct", "credit", "cross", "deduct",
     "delete", "edit", "enrol", "enter", "exchange", "execute", "extend", "finalise", "finalize", "finish", "fix",
-    "fulfil", "give", "grant", "honour", "implement", "issue", "make", "modify", "move", "nominate", "order", "pay",
-    "place", "process", "put", "redirect", "refund", "register", "reimburse", "remove", "rename", "renew",
-    "replace", "reserve", "resolve", "restore", "return", "reverse", "revert", "save", "schedule", "secure", "send",
-    "set", "settle", "sort", "stop", "submit", "swap", "switch", "take", "terminate", "transfer", "undo", "update",
-    "upgrade", "use", "void", "waive", "withdraw",
+    "free", "fulfil", "give", "grant", "honour", "implement", "issue", "make", "modify", "move", "nominate", "order",
+    "pay", "place", "process", "put", "redirect", "refund", "register", "reimburse", "release", "remove", "rename",
+    "renew", "replace", "reserve", "resolve", "restore", "return", "reverse", "revert", "save", "schedule", "secure",
+    "send", "set", "settle", "sort", "stop", "strike", "submit", "swap", "switch", "take", "terminate", "transfer",
+    "undo", "update", "upgrade", "use", "void", "waive", "withdraw",
 )  # fmt: skip
 """What desks of all kinds do, beside what the tools of a domain are called by."""
 
@@ -24,7 +24,8 @@ ADVERBS = r"(?:(?:now|just|also|already|both|all|then|since|duly|today|finally|i
 _IRREGULAR = {
     "bring": ("brought",), "buy": ("bought",), "do": ("did", "done"), "get": ("got", "gotten"),
     "give": ("gave", "given"), "let": ("let",),
-    "make": ("made",), "pay": ("paid",), "put": ("put",), "send": ("sent",), "set": ("set",), "take": ("took", "taken"),
+    "make": ("made",), "pay": ("paid",), "put": ("put",), "send": ("sent",), "set": ("set",),
+    "strike": ("struck",), "take": ("took", "taken"),
     "undo": ("undid", "undone"), "withdraw": ("withdrew", "withdrawn"), "write": ("wrote", "written"),
 }  # fmt: skip
 _ENDS_TWICE = ("l", "t", "p", "r", "g", "n", "m", "b", "d")
@@ -53,9 +54,14 @@ def forms_of(verbs: tuple[str, ...]) -> Forms:
     for verb in {*USUAL, *verbs}:
         base.add(verb)
         stem = verb[:-1] if verb.endswith("e") else verb
-        past |= set(_IRREGULAR.get(verb, ())) or _regular(verb, stem)
+        past |= past_of(verb)
         going |= {stem + "ing", stem + stem[-1] + "ing"}
     return Forms(frozenset(base), frozenset(past), frozenset(going))
+
+
+def past_of(verb: str) -> set[str]:
+    """How a verb says that it was done: "cancelled"."""
+    return set(_IRREGULAR.get(verb, ())) or _regular(verb, verb[:-1] if verb.endswith("e") else verb)
 
 
 def _regular(verb: str, stem: str) -> set[str]:

@@ -32,15 +32,27 @@ def unseen(subject: Subject) -> Iterator[Finding]:
 def unproven(subject: Subject) -> Iterator[Finding]:
     """A verdict on columns that are shown, of rows that cannot be got at from what the caller says."""
     shown = {pair for view in _used(subject.domain) for pair in columns_of(subject.domain, view)}
-    told: dict[tuple[str, str], Unprovable] = {}
-    for _, error in subject.unprovable:
+    told: dict[tuple[str, str], tuple[Behaviour, Unprovable]] = {}
+    for found, error in subject.unprovable:
         if not any(_hidden(cell, shown) for cell in error.cells):
             rules = error.result.rules
             place = ("rules", rules[0]) if rules else ("wishes", error.result.option.wish)
-            told[place] = min(told.get(place, error), error, key=lambda each: len(each.cells))
-    for place, error in told.items():
-        advice = "add a read that leads there from what a caller knows, or a list to a view on the way"
-        yield subject.finding("shown", f"cannot be proved: {_without_ids(error)}", advice, *place)
+            told[place] = min(told.get(place, (found, error)), (found, error), key=lambda each: len(each[1].cells))
+    for place, (found, error) in told.items():
+        yield subject.finding("shown", f"cannot be proved: {_without_ids(error)}", _way_there(found, error), *place)
+
+
+def _way_there(found: Behaviour, error: Unprovable) -> str:
+    start = found.start.view()
+    if any(cell.row != "*" and start.values(cell.table, cell.row) is None for cell in error.cells):
+        return "a write of the same conversation made the row: let it `show` that row (`as` names what is added)"
+    whole = sorted({cell.table for cell in error.cells if cell.row == "*"})
+    if whole:
+        return (
+            f"no read shows all of {whole[0]}: in place of rows('{whole[0]}') let it ask what a read lists, "
+            "listing('tool', argument=…)"
+        )
+    return "add a read that leads there from what a caller knows, or a list to a view on the way"
 
 
 def _hidden(cell: Cell, shown: set[tuple[str, str]]) -> bool:

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from flywheel_domains.agents import filled, wished
-from flywheel_domains.behaviour import Result
+from flywheel_domains.behaviour import Behaviour, Result
 from flywheel_domains.case import Ending, StepKind, Verdict
 from flywheel_domains.check.report import Finding
 from flywheel_domains.check.subject import Subject
@@ -16,6 +16,7 @@ from flywheel_domains.tools import call
 from flywheel_domains.unknown import is_unknown
 
 MOST_UNCHANGED = 40  # per cent of tasks whose right end is the database as it was: more, and idleness is learned
+TOLD = 4  # rules that are named where too many tasks change nothing
 CODE_CALLS = 6  # calls of each function in code, each run twice in its own process
 PLACE = re.compile(r"(?P<file>[^:\s]+):(?P<line>\d+) (?P<where>\S+)")
 ENDINGS = {
@@ -134,9 +135,17 @@ def unchanged(subject: Subject) -> Iterator[Finding]:
     free = subject.sample.free
     share = 100 * sum(found.unchanged for found in free) // max(1, len(free))
     if share > MOST_UNCHANGED:
-        message = f"{share} % of tasks leave the database as it was (at most {MOST_UNCHANGED} %)"
+        message = f"{share} % of {len(free)} tasks leave the database as it was (at most {MOST_UNCHANGED} %)"
+        ends = Counter(_last_word(found) for found in free if found.unchanged)
+        most = ", ".join(f"{name} ({count})" for name, count in ends.most_common(TOLD))
         advice = "let more states allow what is wished: generators, callers' shares, more wishes that end in a write"
-        yield subject.finding("unchanged", message, advice, "wishes")
+        yield subject.finding("unchanged", message, f"most of them end by {most}; {advice}", "wishes")
+
+
+def _last_word(found: Behaviour) -> str:
+    """The rule by which a task ends, or the wish where none speaks."""
+    result = found.results[-1]
+    return f"rule {result.rules[0]}" if result.rules else f"wish {result.option.wish}"
 
 
 def outcomes(subject: Subject) -> Iterator[Finding]:

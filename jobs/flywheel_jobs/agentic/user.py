@@ -12,10 +12,12 @@ from dataclasses import dataclass
 
 from flywheel_api.records.agentic import User
 from flywheel_domains.questions import asks_consent, offers_more
+from flywheel_domains.stances import SENTENCE
 
 THANKS, LEAVE, YES, NO_OTHER = "Thank you.", "Then leave it.", "Yes, please.", "I do not know."
 PLEAS = ("I am entitled to it.", "Please, it is urgent.")
 _ASKS = re.compile(r"\?|\b(which|what|please (give|tell|provide)|may i have|i need your)\b", re.IGNORECASE)
+_WHICH = re.compile(r"\b(which|what(?! you)|why|when|where|who)\b", re.IGNORECASE)
 _AGREES = re.compile(r"^\s*(yes|yeah|sure|okay|ok|please do|go ahead)\b", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+")
 _SAME = {"number": "id", "mail": "email", "birthday": "birth", "born": "birth", "reason": "ground", "why": "reason"}
@@ -36,21 +38,25 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
     `turn` counts the user's replies from 1, `told` what was said of `later`, `heard` names facts told so far. Four
     levels (docs/method.md, "Simulated user"): tell what is asked for, go on to the next wish, insist, stop.
     """
-    if _ASKS.search(said):
-        wanted = asked_for(card, said)
-        answers = [answer for name in wanted if (answer := _answer(card, name, heard))]
-        if answers:
-            return Reply(" ".join(answers))
-        if asks_consent(said):
-            return Reply(YES)
-        if not offers_more(said):
-            return Reply(NO_OTHER)
+    answers, consent = _told(card, said, heard), asks_consent(said)
+    if answers or consent:
+        return Reply(answers or YES)
+    if _ASKS.search(said) and not offers_more(said):
+        return Reply(NO_OTHER)
     if told < len(card.later):
         return Reply(card.later[told])
     if writes == 0 and turn <= card.pushes:
         claims = card.claims or PLEAS
         return Reply(claims[(turn - 1) % len(claims)])
     return Reply(THANKS if writes else LEAVE, stop=True)
+
+
+def _told(card: User, said: str, heard: Sequence[str]) -> str:
+    """The facts that are asked for. A question whether to go on asks for none of those that it names."""
+    asking = " ".join(each for each in SENTENCE.split(said) if _WHICH.search(each) or not asks_consent(each))
+    if not _ASKS.search(asking):
+        return ""
+    return " ".join(answer for name in asked_for(card, asking) if (answer := _answer(card, name, heard)))
 
 
 def asked_for(card: User, said: str) -> list[str]:

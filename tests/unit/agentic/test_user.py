@@ -50,6 +50,25 @@ def test_a_question_whether_to_go_on_is_answered_with_yes(text: str) -> None:
     assert said(card(), text) == (YES, False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["I would cancel order F12. Shall I go ahead?", "Shall I cancel order F12?", "Please confirm that I cancel F12.",
+     "Is that what you want?"],
+)  # fmt: skip
+def test_a_fact_that_is_read_out_is_not_asked_for(text: str) -> None:
+    assert said(card(facts={"order_id": "F12"}), text) == (YES, False)
+
+
+def test_what_is_asked_for_beside_consent_is_told_first() -> None:
+    of = card(facts={"order_id": "F12"})
+    assert said(of, "Do you agree? And which order is it?") == ("Order id: F12.", False)
+    assert said(of, "Do you agree, and which order is it?") == ("Order id: F12.", False)
+
+
+def test_whoever_says_that_it_was_done_asks_for_nothing() -> None:
+    assert said(card(), "I can confirm that it was cancelled.", writes=1) == (THANKS, True)
+
+
 def test_whoever_asks_what_else_there_is_hears_the_next_wish() -> None:
     assert said(card(later=["And my other one?"]), "Is there anything else?") == ("And my other one?", False)
     assert said(card(), "Is there anything else I can help you with?", writes=1) == (THANKS, True)

@@ -93,6 +93,37 @@ LOAD = [
     ),
     _edit("a wish for nothing", "schema", "{goal: lower_price", "{goal: raise_price"),
     _edit("a rule that names no row", "schema", "when: r.rush, verdict", "when: q.rush, verdict", "when: q.rush"),
+    _edit("no such time zone", "schema", "zone: Europe/Lisbon", "zone: Lisbon", "zone: Lisbon", says="time zone"),
+    _edit(
+        "a hand-over that leaves open what about",
+        "schema",
+        """args: {topic: "'finished'", repair_id: r.id}""",
+        "args: {repair_id: r.id}",
+        "id: d-ready",
+        says="hand_over needs topic",
+    ),
+    _edit(
+        "a value without quotes of its own",
+        "schema",
+        """to: {stage: "'dropped'",""",
+        "to: {stage: dropped,",
+        says="\"'d",
+    ),
+    _edit(
+        "a value without quotes in a rule",
+        "schema",
+        """when: "r.stage == 'dropped'", verdict""",
+        """when: "r.stage == dropped", verdict""",
+        says="\"'dropped'\"",
+    ),
+    _edit("a word of YAML in a rule", "schema", "when: r.rush, v", "when: r.rush != no, v", says="write false"),
+    _edit(
+        "days of a span",
+        "schema",
+        'now - r.brought_at > hours(48)"',
+        '(now - r.brought_at).days > 2"',
+        says="hours(48)",
+    ),
 ]
 
 WORDS = [
@@ -227,7 +258,14 @@ PLAY = [
         "when: r.rush, verdict: deny",
         says="as well",
     ),
-    _edit("a desk where nothing is done", "unchanged", "mine:  {share: 0.9", "mine:  {share: 0.05", "wishes:"),
+    _edit(
+        "a desk where nothing is done",
+        "unchanged",
+        "mine:  {share: 0.9",
+        "mine:  {share: 0.05",
+        "wishes:",
+        says="most of them end by rule own (",
+    ),
     _edit("an outcome that no case has", "outcomes", "asked, trap]", "asked, replaced, trap]", says="replaced"),
 ]
 SEEN = [
@@ -245,6 +283,14 @@ SEEN = [
         "{get: repairs, key: repair_id, show: repair}",
         "{one: repairs, where: 'it.id == repair_id and it.price == 1', show: repair}",
         "{id: d-late",
+    ),
+    _edit(
+        "a table that no read lists",
+        "shown",
+        "when: r.rush, verdict",
+        "when: \"any([x.rush and x.id == r.id for x in rows('repairs')])\", verdict",
+        "{id: h-twice",
+        says="listing('tool', argument=…)",
     ),
 ]
 TOOL = "tools:\n"

@@ -17,8 +17,10 @@ from flywheel_domains.archive import LARGEST
 from flywheel_domains.check import check, proofs, sample, worlds
 from flywheel_domains.check.subject import Subject
 from flywheel_domains.check.table import CHECKS
-from flywheel_domains.cli import begin, main
+from flywheel_domains.cli import TEMPLATE, begin, main
+from flywheel_domains.expr import Cell
 from flywheel_domains.load import load
+from flywheel_domains.lookups import Unprovable
 from flywheel_domains.patience import Limit
 from unit.domains.broken import BROKEN, Broken
 
@@ -43,9 +45,23 @@ def test_a_broken_domain_is_told_with_its_line_and_by_one_check_only(broken: Bro
     left_out = {row.name for row in CHECKS} - set(READ) if broken.check in READ else set(SLOW)
     found = check(folder, without=left_out - {broken.check}).findings
     told = "\n".join(f.text() for f in found)
-    assert any((f.file, f.line) == (broken.file, broken.line(folder)) and broken.says in f.message for f in found), told
+    assert any((f.file, f.line) == (broken.file, broken.line(folder)) and broken.says in f.text() for f in found), told
     assert {f.check for f in found} == {broken.check, *broken.also}, told
     assert all(f.message and f.where for f in found)
+
+
+def test_a_row_that_the_conversation_made_is_told_as_such() -> None:
+    """No read leads to it from what a caller knows, and the author has to be told where it is shown."""
+    subject = Subject(TEMPLATE, load(TEMPLATE))
+    found = subject.sample.free[0]
+    for row, advice in (
+        ("R0000", "let it `show` that row"),
+        (next(iter(found.start.view().ids("repairs"))), "add a read"),
+    ):
+        error = Unprovable(found.results[-1], frozenset({Cell("repairs", row, "stage")}))
+        subject.__dict__["unprovable"] = [(found, error)]
+        (finding,) = proofs.unproven(subject)
+        assert advice in finding.advice
 
 
 def test_two_processes_that_differ_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
