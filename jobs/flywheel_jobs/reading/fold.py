@@ -14,10 +14,9 @@ MAX_ANSWER = 256
 # characters that stand for something: what each is in the folded writing
 _CHARACTERS = {
     **SIGNS, "—": "-", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
-    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
-    "∈": r"\in ", "≡": "=", "º": "°", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
-    "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}", "％": "%", "＝": "=", "＋": "+", "＄": "$", "＜": "<",
-    "＞": ">", "：": ":", "／": "/", "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "…": "...",
+    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∈": r"\in ", "≡": "=", "º": "°", "“": '"', "”": '"',
+    "、": ", ", "。": ".", "٫": ".", "٬": ",", "،": ", ", "٪": "%",
+    "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "…": "...",
 }  # fmt: skip
 _SYMBOL_UNITS = {
     "m": "metre", "g": "gram", "s": "second", "h": "hour", "L": "litre", "l": "litre", "N": "newton", "J": "joule",
@@ -74,6 +73,7 @@ _BRACKETS = re.compile(r"[(\[{⟨]")
 _SPACED_COMMA = re.compile(r",\s")
 _ZERO_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,0\d{2})+(?![\d,])")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
+_REPEATING_IN_BRACKETS = re.compile(r"(?<![\w.,)}])(\d*)\.(\d*)\((\d{1,40})\)(?![\w(])()")  # 0.1(6)
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s*\^)")  # 3 x 10^8
 _MIXED = re.compile(
@@ -120,6 +120,8 @@ def _other(char: str) -> str:
         return str(unicodedata.decimal(char))
     if category.startswith("Z"):
         return " "
+    if "！" <= char <= "～" or "𝐀" <= char <= "𝟿":  # full width, and the letters of mathematics
+        return unicodedata.normalize("NFKC", char)
     if char in VULGAR:
         return rf"\frac{{{VULGAR[char].numerator}}}{{{VULGAR[char].denominator}}}"
     return char
@@ -158,6 +160,8 @@ def _numbers(text: str) -> str:
     text = groups.sub(lambda m: re.sub(r"[ ,'_]", "", m[0]), text)
     if "\\" in text:
         text = _REPEATING.sub(_repeating, text)
+    if "(" in text:
+        text = _REPEATING_IN_BRACKETS.sub(_repeating, text)
     text = _TIMES_TEN.sub("*", text)
     text = _SCIENTIFIC.sub(r"(\1*10^{\2})", text)
     return _MIXED.sub(_mixed, text)

@@ -9,7 +9,8 @@ _SPELLINGS = {
     "metre": "m meter meters metre metres", "cm": "cm centimeter centimeters centimetre centimetres",
     "mm": "mm millimeter millimeters millimetre millimetres", "km": "km kilometer kilometers kilometre kilometres",
     "inch": 'in inch inches "', "foot": "ft foot feet '", "yard": "yd yard yards", "mile": "mi mile miles",
-    "gram": "gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams", "lb": "lb lbs pound pounds",
+    "gram": "gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams", "lb": "lb lbs",
+    "pound": "pound pounds",  # of weight or of money
     "ounce": "oz ounce ounces", "ton": "ton tons tonne tonnes", "litre": "litre litres liter liters",
     "ml": "ml mL milliliter milliliters millilitre millilitres", "gallon": "gallon gallons gal",
     "second": "sec secs second seconds", "minute": "min mins minute minutes", "hour": "hr hrs hour hours",
@@ -29,7 +30,8 @@ _SIZES: dict[str, tuple[str, Fraction]] = {
     for kind, sizes in {
         "length": {"metre": "1", "cm": "0.01", "mm": "0.001", "km": "1000", "inch": "0.0254", "foot": "0.3048",
                    "yard": "0.9144", "mile": "1609.344"},
-        "mass": {"kg": "1", "gram": "0.001", "mg": "0.000001", "lb": "0.45359237", "ounce": "0.028349523125"},
+        "mass": {"kg": "1", "gram": "0.001", "mg": "0.000001", "lb": "0.45359237", "pound": "0.45359237",
+                 "ounce": "0.028349523125"},
         "time": {"second": "1", "minute": "60", "hour": "3600", "day": "86400", "week": "604800"},
         "volume": {"litre": "1", "ml": "0.001"},
         "dollars": {"$": "1", "cent": "0.01"},

@@ -58,6 +58,21 @@ def test_votes_on_the_corpus_fall_into_the_blocks() -> None:
         assert sorted(map(sorted, camps(answers))) == sorted(map(sorted, blocks))
 
 
+def verdicts() -> list[tuple[bool, str, str]]:
+    """Pairs of verdicts.txt, each with whether it is equal."""
+    equals, unequals = Path(__file__).with_name("verdicts.txt").read_text(encoding="utf-8").split("\n== ")[1:]
+    pairs = [
+        (part is equals, *line.split(" ## ")) for part in (equals, unequals) for line in part.split("\n")[1:] if line
+    ]
+    return [(same, one, other) for same, one, other in pairs]
+
+
+@pytest.mark.parametrize(("same", "one", "other"), verdicts())
+def test_verdicts_that_were_decided_beforehand(same: bool, one: str, other: str) -> None:
+    assert equal(one, other) is same and equal(other, one) is same
+    assert not same or (checkable(one) and checkable(other))
+
+
 # A name or a unit that only one of the two has says nothing against it, so these are no classes.
 @pytest.mark.parametrize(
     ("bare", "dressed"),
