@@ -28,6 +28,12 @@ LONGEST = 12_000  # bits of a number, 3,600 digits: Python prints no more than 4
 
 NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?"
 _WORDS = re.compile(r"[^\W\d_]+(?:[ .'’-]+[^\W\d_]+)*")
+_CLAUSE = re.compile(  # how a piece of reasoning begins, and no answer
+    r"(?:because|since|thus|hence|therefore|which means|let us|as (?:said|shown|above|we|it))\b"
+    r"|(?:so |then )?(?:we|it|they|this|that) (?:is|are|was|were|has|have|can|must|will|should|do|does|add|subtract|"
+    r"multiply|divide|get|find|know|see|need|obtain|conclude)\b",
+    re.IGNORECASE,
+)
 _CHOICE = re.compile(
     r"(?:(?i:option|choice|answer) )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s+(\S.*))?", re.DOTALL
 )
@@ -139,6 +145,8 @@ def _worded(text: str, _depth: int) -> Value | None:
         return Value(Kind.REFUSAL, " ".join(text.lower().split()))
     if not _WORDS.fullmatch(text):
         return None
+    if _CLAUSE.match(text):
+        return Value(Kind.OTHER, text)
     word = " ".join(text.lower().split())
     if word in _SAID:
         return _read(_SAID[word], MAX_NESTED - 1)

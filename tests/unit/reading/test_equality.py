@@ -73,6 +73,15 @@ def test_verdicts_that_were_decided_beforehand(same: bool, one: str, other: str)
     assert not same or (checkable(one) and checkable(other))
 
 
+@pytest.mark.parametrize(
+    "prose",
+    ["It is two, and so on", "We add them, then we divide by two, so it is four", "No, because it is even", "so on"],
+)
+def test_reasoning_is_no_truth(prose: str) -> None:
+    assert not checkable(prose)
+    assert all(map(checkable, ("increasing, then decreasing", "x is even and y is odd", "Let It Be", "As You Like It")))
+
+
 # A name or a unit that only one of the two has says nothing against it, so these are no classes.
 @pytest.mark.parametrize(
     ("bare", "dressed"),
