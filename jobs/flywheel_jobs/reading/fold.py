@@ -16,7 +16,8 @@ _CHARACTERS = {
     **SIGNS, "—": "-", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
     "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∈": r"\in ", "≡": "=", "º": "°", "“": '"', "”": '"',
     "、": ", ", "。": ".", "٫": ".", "٬": ",", "،": ", ", "٪": "%",
-    "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "…": "...",
+    "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
+    "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "…": "...",
 }  # fmt: skip
 _SYMBOL_UNITS = {
     "m": "metre", "g": "gram", "s": "second", "h": "hour", "L": "litre", "l": "litre", "N": "newton", "J": "joule",
@@ -55,6 +56,7 @@ _REPLACED = [
     (re.compile(r"\\lceil(?![a-zA-Z])"), "⌈"),
     (re.compile(r"\\rceil(?![a-zA-Z])"), "⌉"),
     (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])"), "°"),
+    (re.compile(r"\\mathbb\s*([A-Z])(?![a-zA-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\{\s*([^{}]{1,20}?)\s*\\choose\s+([^{}]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),

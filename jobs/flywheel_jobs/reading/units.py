@@ -41,6 +41,7 @@ _SIZES: dict[str, tuple[str, Fraction]] = {
 }  # fmt: skip
 """Units of one measure by what they are of its first. Not those that differ: a ton, a gallon, the days of a month."""
 _AMOUNTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+|'(?=\s*\d)|\"$)")
+_ANGLE = re.compile(r"(\d{1,3})°\s*([0-5]?\d)'(?:\s*([0-5]?\d(?:\.\d+)?)\")?")
 _LETTER_LAST = re.compile(r"(?<=\d)\s*([mshgL])(?=$|\s*\^)")
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
 CURRENCIES = "$€£¥"
@@ -145,7 +146,10 @@ def spelt_out(text: str) -> str:
 
 
 def together(text: str) -> tuple[Fraction, str] | None:
-    """`5 hours and 30 minutes` as 11/2 hours, `6'2"` as 37/6 feet: amounts of one measure, the largest first."""
+    """`5 hours and 30 minutes` as 11/2 hours, `6'2"` as 37/6 feet, `5°30'` as 11/2 degrees: the largest first."""
+    angle = _ANGLE.fullmatch(text)
+    if angle:
+        return sum((Fraction(part or 0) / 60**place for place, part in enumerate(angle.groups())), Fraction(0)), "°"
     amounts = [(Fraction(n), _KNOWN.get(word) or _LETTERS.get(word, "")) for n, word in _AMOUNTS.findall(text)]
     sizes = [size(unit) for _, unit in amounts]
     if len(amounts) < 2 or None in sizes or _AMOUNTS.sub("", text).replace("and", "").strip(" ,"):

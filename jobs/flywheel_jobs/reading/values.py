@@ -81,6 +81,7 @@ _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])"
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
 _SAID = {
     **dict.fromkeys(("all real numbers", "all reals", "the real numbers", "all real values"), r"\mathbb{R}"),
+    **dict.fromkeys(("all integers", "the integers", "integers"), r"\mathbb{Z}"),
     **dict.fromkeys(("no solution", "no solutions", "the empty set", "empty set"), r"\emptyset"),
     "dne": "does not exist",
 }
