@@ -154,7 +154,7 @@ def test_a_file_that_is_not_there_is_said() -> None:
 
 
 def test_all_files_below_a_prefix_are_read_but_for_what_is_about_them() -> None:
-    half = {"set/README.md": b"# A set", "set/_SUCCESS": b"", "set/a.jsonl.crc": b"crc", "set/b/": b"",
+    half = {"set/README.md": b"# A set", "set/_SUCCESS": b"", "set/a.jsonl.crc": b"crc\0\1", "set/b/": b"",
             "set/part-1": b"", "set/part-2": gzip.compress(b""), "set/a.jsonl": lines(ROWS[:9]),
             "set/b/part-0": gzip.compress(table(ROWS[9:])), "settings.jsonl": b"?"}  # fmt: skip
     for address in ("set", "set/"):

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.reading import library
-from flywheel_jobs.reading.equality import checkable, equal, normal_form
+from flywheel_jobs.reading.equality import _node, checkable, equal, normal_form
+from flywheel_jobs.reading.expr import Unreadable
 from flywheel_jobs.reading.values import Kind, read
 from flywheel_jobs.reasoning.labels import camps
 
@@ -80,6 +81,11 @@ def test_verdicts_that_were_decided_beforehand(same: bool, one: str, other: str)
 def test_reasoning_is_no_truth(prose: str) -> None:
     assert not checkable(prose)
     assert all(map(checkable, ("increasing, then decreasing", "x is even and y is odd", "Let It Be", "As You Like It")))
+
+
+def test_what_has_no_value_is_not_nought() -> None:
+    with pytest.raises(Unreadable):
+        _node(read("red"))
 
 
 # A name or a unit that only one of the two has says nothing against it, so these are no classes.
