@@ -21,7 +21,7 @@ from flywheel_jobs.reading.jsontext import loads
 from flywheel_jobs.reading.thought import split
 
 M = TypeVar("M", bound=BaseModel)
-_FENCE = re.compile(r"^```(?:json)?\s*(.*?)\s*```$", re.DOTALL)
+_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL | re.IGNORECASE)
 _SHOWN = 8000  # characters of a wrong answer that the repair request shows
 _NAMED = 8  # problems that it names
 
@@ -76,14 +76,14 @@ async def ask(
 
 
 def parse(text: str, shape: type[M]) -> tuple[M | None, list[str]]:
-    """What the text says, as one JSON object of `shape`, without a Markdown fence around it; or None and what is wrong.
+    """What the text says, as one JSON object of `shape`; or None and what is wrong.
 
-    Thought is no part of it.
+    Thought is no part of it, nor are words around the only Markdown fence.
     """
     body = split(text).text.strip()
-    fenced = _FENCE.match(body)
+    fenced = [] if body.startswith("{") else _FENCE.findall(body)
     try:
-        value = loads(fenced.group(1) if fenced else body)
+        value = loads(fenced[0] if len(fenced) == 1 else body)
     except ValueError as error:
         return None, [f"the answer: Invalid JSON: {error}"[:200]]
     try:

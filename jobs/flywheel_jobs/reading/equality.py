@@ -40,7 +40,11 @@ def checkable(answer: str) -> bool:
 
 def equal_values(one: Value, other: Value) -> bool:
     """Whether two answers mean the same. A name or unit that only one of them has says nothing against it."""
+    if Kind.CHOICE in (one.kind, other.kind):
+        return _same_choice(one, other)
     one, other = _spelt(one, other), _spelt(other, one)
+    if _is_assignment(one) != _is_assignment(other):
+        one, other = _assigned(one, other), _assigned(other, one)
     if one.unit and other.unit and one.unit != other.unit and not (one.name and other.name and one.name != other.name):
         return _same_amount(one, other) or _as_relations(one, other)
     if one.name and other.name and one.name != other.name:
@@ -49,6 +53,9 @@ def equal_values(one: Value, other: Value) -> bool:
         return _as_relations(one, other)
     if {one.kind, other.kind} <= {Kind.NUMBER, Kind.SCALAR}:
         return _same_scalar(one, other) or _same_angle(one, other)
+    if (one.kind is Kind.SET) != (other.kind is Kind.SET):
+        several, single = sorted((one, other), key=lambda v: v.kind is not Kind.SET)
+        return len(several.parts) == 1 and equal_values(several.parts[0], single)  # the only solution
     if one.kind is not other.kind or len(one.parts) != len(other.parts):
         return False
     if one.kind is Kind.ORDERED:
@@ -65,10 +72,41 @@ def equal_values(one: Value, other: Value) -> bool:
     return one.text == other.text != ""
 
 
+def _same_choice(one: Value, other: Value) -> bool:
+    """The same letter, with the same words where both have some; or the words alone: `(C) 12` is 12."""
+    if one.kind is not other.kind:
+        chosen, value = sorted((one, other), key=lambda v: v.kind is not Kind.CHOICE)
+        return bool(chosen.unit) and value.checkable and equal_values(read(chosen.unit), value)
+    if one.text != other.text or not one.unit or not other.unit or one.unit.lower() == other.unit.lower():
+        return one.text == other.text
+    said, wanted = read(one.unit), read(other.unit)
+    return Kind.CHOICE not in (said.kind, wanted.kind) and equal_values(said, wanted)
+
+
+def _is_assignment(value: Value) -> bool:
+    """Whether a value says what each of several variables is: `x=1, y=2`."""
+    names = [part.name for part in value.parts]
+    return value.kind in (Kind.SET, Kind.ORDERED) and len(set(names)) == len(names) > 1 and all(names)
+
+
+def _assigned(value: Value, beside: Value) -> Value:
+    """`(x,y) = (1,2)` beside `x=1, y=2` as such; `x = 1 or 2` beside `x_1 = 1, x_2 = 2` under its one name."""
+    names = value.name.split(",")
+    if len(names) == len(value.parts) > 1:
+        named = tuple(replace(part, name=name) for part, name in zip(value.parts, names, strict=True))
+        return replace(value, kind=beside.kind, brackets=beside.brackets, parts=named, name="")
+    numbered = {part.name.partition("_")[0] for part in value.parts if part.name[-1:].isdecimal()}
+    if len(numbered) == 1 and {part.name for part in beside.parts} == numbered:
+        return replace(value, parts=tuple(replace(part, name=name) for part in value.parts for name in numbered))
+    return value
+
+
 def _same_amount(one: Value, other: Value) -> bool:
     """Whether two numbers with units are one quantity: `1 km` and `1000 metres`; `$25` is an hour's, too."""
     if one.unit[0] in CURRENCIES and "/" in one.unit + other.unit and "/" not in min(one.unit, other.unit, key=len):
         return one.unit[0] == other.unit[0] and _same_scalar(one, other)
+    if {one.unit, other.unit} == {"£", "pound"}:
+        return _same_scalar(one, other)
     some, others = (size(v.unit) if v.number is not None else None for v in (one, other))
     if some is None or others is None or some[0] != others[0]:
         return _same_angle(one, other)
@@ -121,7 +159,9 @@ def _same_scalar(one: Value, other: Value) -> bool:
 
 
 def _node(value: Value) -> Node:
-    return ("n", value.number) if value.number is not None else value.node or ("n", Fraction(0))
+    if value.number is None and value.node is None:
+        raise Unreadable(f"{value.text} has no value")
+    return ("n", value.number) if value.number is not None else value.node or ()
 
 
 def _as_relations(one: Value, other: Value) -> bool:

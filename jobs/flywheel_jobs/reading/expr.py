@@ -21,7 +21,7 @@ _FUNCTIONS = frozenset(
     {"sin", "cos", "tan", "cot", "sec", "csc", "arcsin", "arccos", "arctan", "asin", "acos", "atan", "sinh", "cosh",
      "tanh", "exp", "ln", "lg", "log", "sqrt", "abs"}
 )  # fmt: skip
-_NO_VARIABLES = frozenset({"and", "or", "not", "no", "if"})
+_NO_VARIABLES = frozenset({"and", "or", "not", "no", "if", "of", "the", "are", "was", "on", "so"})
 _ALIAS = {"asin": "arcsin", "acos": "arccos", "atan": "arctan"}
 _CONSTANTS = {"pi": "pi", "infty": "oo", "infinity": "oo", "inf": "oo"}
 _GREEK = frozenset(

@@ -15,6 +15,7 @@ from flywheel_jobs.reading.thought import Said, split
 from flywheel_jobs.reading.values import read
 
 _TAG = re.compile(r"<(/?)(?:final_)?answer(?:\s[^<>]{0,80})?>", re.IGNORECASE)
+_WRAPPER = re.compile(r"<(response|solution|output|result|final)>(.*)</\1>", re.IGNORECASE | re.DOTALL)
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 _HASHES = re.compile(r"(?<![^\s*>])####[ \t]*(?!#)")
 _PHRASE = re.compile(
@@ -40,10 +41,10 @@ class Answer:
 def find(text: str) -> Answer:
     """The final answer of what a model wrote; empty where it gives none. Linear in the text, never raises."""
     said = split(text)
-    found = _marked(said.text, _NESTED)
+    bare = _unwrapped(said.text.strip())
+    found = _marked(bare, _NESTED)
     if found is not None:
         return Answer(found, True, said)
-    bare = said.text.strip()
     return Answer(bare if len(bare) <= MAX_ANSWER and not _TAG.search(bare) else "", False, said)
 
 
@@ -69,7 +70,13 @@ def _marked(text: str, depth: int) -> str | None:
         return None
     _, inner = max(ends)
     deeper = _marked(inner, depth - 1)
-    return inner if deeper is None else deeper
+    return _unwrapped(inner) if deeper is None else deeper
+
+
+def _unwrapped(text: str) -> str:
+    """A text without the tag around all of it, which some families put around what they say."""
+    found = _WRAPPER.fullmatch(text)
+    return found[2].strip() if found else text
 
 
 def _tagged(text: str) -> tuple[int, str] | None:

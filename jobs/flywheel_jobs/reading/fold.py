@@ -14,10 +14,10 @@ MAX_ANSWER = 256
 # characters that stand for something: what each is in the folded writing
 _CHARACTERS = {
     **SIGNS, "—": "-", "√": r"\sqrt ", "π": r"\pi ", "∞": r"\infty ",
-    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ",
-    "∈": r"\in ", "≡": "=", "º": "°", "“": '"', "”": '"', "，": ",", "．": ".", "（": "(",
-    "）": ")", "［": "[", "］": "]", "｛": "{", "｝": "}", "％": "%", "＝": "=", "＋": "+", "＄": "$", "＜": "<",
-    "＞": ">", "：": ":", "／": "/", "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "…": "...",
+    "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "±": r"\pm ", "∈": r"\in ", "≡": "=", "º": "°", "“": '"', "”": '"',
+    "、": ", ", "。": ".", "٫": ".", "٬": ",", "،": ", ", "٪": "%",
+    "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
+    "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "…": "...",
 }  # fmt: skip
 _SYMBOL_UNITS = {
     "m": "metre", "g": "gram", "s": "second", "h": "hour", "L": "litre", "l": "litre", "N": "newton", "J": "joule",
@@ -56,6 +56,7 @@ _REPLACED = [
     (re.compile(r"\\lceil(?![a-zA-Z])"), "⌈"),
     (re.compile(r"\\rceil(?![a-zA-Z])"), "⌉"),
     (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])"), "°"),
+    (re.compile(r"\\mathbb\s*([A-Z])(?![a-zA-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\%"), "%"),
     (re.compile(r"\{\s*([^{}]{1,20}?)\s*\\choose\s+([^{}]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),
@@ -74,6 +75,7 @@ _BRACKETS = re.compile(r"[(\[{⟨]")
 _SPACED_COMMA = re.compile(r",\s")
 _ZERO_GROUPS = re.compile(r"(?<![\d.,])\d{1,3}(?:,0\d{2})+(?![\d,])")
 _REPEATING = re.compile(r"(\d*)\.(\d*)\\(?:overline|bar|dot)\s*(?:\{(\d+)\}|(\d))")
+_REPEATING_IN_BRACKETS = re.compile(r"(?<![\w.,)}])(\d*)\.(\d*)\((\d{1,40})\)(?![\w(])()")  # 0.1(6)
 _SCIENTIFIC = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?|\.\d+)[eE]([+-]?\d{1,3})(?![\w.])")
 _TIMES_TEN = re.compile(r"(?<=\d)\s?[xX]\s?(?=10\s*\^)")  # 3 x 10^8
 _MIXED = re.compile(
@@ -120,6 +122,8 @@ def _other(char: str) -> str:
         return str(unicodedata.decimal(char))
     if category.startswith("Z"):
         return " "
+    if "！" <= char <= "～" or "𝐀" <= char <= "𝟿":  # full width, and the letters of mathematics
+        return unicodedata.normalize("NFKC", char)
     if char in VULGAR:
         return rf"\frac{{{VULGAR[char].numerator}}}{{{VULGAR[char].denominator}}}"
     return char
@@ -158,6 +162,8 @@ def _numbers(text: str) -> str:
     text = groups.sub(lambda m: re.sub(r"[ ,'_]", "", m[0]), text)
     if "\\" in text:
         text = _REPEATING.sub(_repeating, text)
+    if "(" in text:
+        text = _REPEATING_IN_BRACKETS.sub(_repeating, text)
     text = _TIMES_TEN.sub("*", text)
     text = _SCIENTIFIC.sub(r"(\1*10^{\2})", text)
     return _MIXED.sub(_mixed, text)

@@ -23,19 +23,42 @@ _MARK = re.compile(
     r"|^Action: *[\w.]{1,64} *\nAction Input:|^Action: *```json\s*\[",
     re.IGNORECASE | re.MULTILINE,
 )
+_JSON = re.compile(  # also in the middle of words
+    r"\{\s*\"(?:(?:name|tool_name|tool|function|action)\"\s*:\s*\"[\w.-]{1,64}\"\s*,\s*"
+    r"\"(?:arguments|parameters|params|args|input|action_input)\"\s*:"
+    r"|(?:arguments|parameters)\"\s*:\s*\{|function\"\s*:\s*\{\s*\"name\"|tool_calls\"\s*:)",
+    re.IGNORECASE,
+)
+_LINE = re.compile(  # `cancel(id=47)` on a line of its own
+    r"^[ \t]*(?:\w{1,64}[ \t]*=[ \t]*)?(?:[a-zA-Z_][\w.]{0,64}\([ \t]*){1,3}\w{1,64}[ \t]*=[^\n]*\)[ \t;]*$",
+    re.MULTILINE,
+)
+_NAMED = re.compile(r"[a-zA-Z_][\w.]{1,63}\s*\n\s*(?=\{)")  # GLM-4
+_ALONE = re.compile(r"[a-z_][\w.]{1,63}\([^()\n]*\)")
+_LANGUAGE = re.compile(r"\A(?:json|\w*\n)")
 _PYTHON = re.compile(r"\[\s*[a-zA-Z_][\w.]*\(.*\)\s*\]", re.DOTALL)
 _BARE = 8_192  # characters of a turn that may be nothing but a call
 
 
 def holds_call(text: str) -> bool:
     """Whether a turn's words are, or hold, a call in another form than ours. Linear in the text."""
-    return _MARK.search(text) is not None or (len(text) <= _BARE and _is_call(text.strip()))
+    if _MARK.search(text) or ("{" in text and _JSON.search(text)) or ("(" in text and _LINE.search(text)):
+        return True
+    return len(text) <= _BARE and _is_call(text.strip())
 
 
 def _is_call(text: str) -> bool:
     """Whether a text is nothing but a call."""
     if text.startswith("```") and text.endswith("```"):
-        text = text[3:-3].removeprefix("json").strip()
+        text = _LANGUAGE.sub("", text[3:-3], count=1).strip()
+    if _ALONE.fullmatch(text):
+        return True
+    named = _NAMED.match(text)
+    if named:
+        try:
+            return isinstance(jsontext.loads(text[named.end() :]), dict)
+        except ValueError:
+            return False
     if not text.startswith(("{", "[")):
         return False
     try:

@@ -24,6 +24,10 @@ def said(text: str) -> Fraction | None:
 
     `a third` is a number; `third` is a place in an order, and `second` may be a time.
     """
+    first, _, rest = text.partition(" ")
+    if first in ("minus", "negative") and rest:
+        inner = said(rest)
+        return None if inner is None or inner < 0 else -inner
     if text == "half":
         return Fraction(1, 2)
     before, joined, after = text.partition(" and ")

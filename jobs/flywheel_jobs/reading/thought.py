@@ -45,6 +45,7 @@ _TAG = re.compile("<" + _AFTER, re.IGNORECASE)
 _OTHERS = [
     re.compile("|".join(map(re.escape, pair)), re.IGNORECASE) for pair in _PAIRS.items() if not pair[0].startswith("<")
 ]
+_ESCAPED = re.compile(rf"&lt;(/?(?:{_NAMES}))&gt;", re.IGNORECASE)  # of models that were trained on web pages
 _TAIL = 200  # characters, more than any mark has
 _OPENING = {mark.lower(): mark for mark in _PAIRS}
 _CLOSING = {close.lower(): mark for mark, close in _PAIRS.items()}
@@ -56,6 +57,7 @@ _SENTENCES = (
     ("thinking...\n", "...done thinking."),  # Ollama's console
     ('<details type="reasoning"', "</details>"),  # Open WebUI
 )
+_RUN_IN = re.compile(r"\s*analysis(?=[^\W_])")  # `analysisWe need to`; `Analysis: ...` is a heading of what is said
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,11 @@ def split(text: str) -> Said:
     with the text (the chat template wrote the opening), however much was said before. Marks of another family inside
     a thought are part of it.
     """
-    text, before = _sentences(text)
+    if "&lt;" in text:
+        text = _ESCAPED.sub(r"<\1>", text)
+    text, before, cut = _sentences(text)
+    if cut:
+        return Said("", before, True)
     said: list[str] = []
     thought: list[str] = [before] if before else []
     inside: str | None = None
@@ -151,12 +157,14 @@ def _reading(mark: re.Match[str]) -> tuple[bool | None, str]:
     return None, ""
 
 
-def _sentences(text: str) -> tuple[str, str]:
-    """Thought that sentences mark instead of tags: (the rest, the thought)."""
+def _sentences(text: str) -> tuple[str, str, bool]:
+    """Thought that sentences mark instead of tags: (the rest, the thought, whether it never ends)."""
     head = text[:64].lstrip().lower()
     for opening, closing in _SENTENCES:
         if head.startswith(opening):
             found = re.search(re.escape(closing), text, re.IGNORECASE)
             if found:
-                return text[found.end() :].strip(), text[: found.start()].strip()
-    return text, ""
+                return text[found.end() :].strip(), text[: found.start()].strip(), False
+            if opening != "analysis" or _RUN_IN.match(text):
+                return "", text.strip(), True
+    return text, "", False

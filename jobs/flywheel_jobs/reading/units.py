@@ -9,7 +9,8 @@ _SPELLINGS = {
     "metre": "m meter meters metre metres", "cm": "cm centimeter centimeters centimetre centimetres",
     "mm": "mm millimeter millimeters millimetre millimetres", "km": "km kilometer kilometers kilometre kilometres",
     "inch": 'in inch inches "', "foot": "ft foot feet '", "yard": "yd yard yards", "mile": "mi mile miles",
-    "gram": "gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams", "lb": "lb lbs pound pounds",
+    "gram": "gram grams", "kg": "kg kilogram kilograms", "mg": "mg milligram milligrams", "lb": "lb lbs",
+    "pound": "pound pounds",  # of weight or of money
     "ounce": "oz ounce ounces", "ton": "ton tons tonne tonnes", "litre": "litre litres liter liters",
     "ml": "ml mL milliliter milliliters millilitre millilitres", "gallon": "gallon gallons gal",
     "second": "sec secs second seconds", "minute": "min mins minute minutes", "hour": "hr hrs hour hours",
@@ -29,7 +30,8 @@ _SIZES: dict[str, tuple[str, Fraction]] = {
     for kind, sizes in {
         "length": {"metre": "1", "cm": "0.01", "mm": "0.001", "km": "1000", "inch": "0.0254", "foot": "0.3048",
                    "yard": "0.9144", "mile": "1609.344"},
-        "mass": {"kg": "1", "gram": "0.001", "mg": "0.000001", "lb": "0.45359237", "ounce": "0.028349523125"},
+        "mass": {"kg": "1", "gram": "0.001", "mg": "0.000001", "lb": "0.45359237", "pound": "0.45359237",
+                 "ounce": "0.028349523125"},
         "time": {"second": "1", "minute": "60", "hour": "3600", "day": "86400", "week": "604800"},
         "volume": {"litre": "1", "ml": "0.001"},
         "dollars": {"$": "1", "cent": "0.01"},
@@ -39,6 +41,7 @@ _SIZES: dict[str, tuple[str, Fraction]] = {
 }  # fmt: skip
 """Units of one measure by what they are of its first. Not those that differ: a ton, a gallon, the days of a month."""
 _AMOUNTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+|'(?=\s*\d)|\"$)")
+_ANGLE = re.compile(r"(\d{1,3})°\s*([0-5]?\d)'(?:\s*([0-5]?\d(?:\.\d+)?)\")?")
 _LETTER_LAST = re.compile(r"(?<=\d)\s*([mshgL])(?=$|\s*\^)")
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
 CURRENCIES = "$€£¥"
@@ -143,7 +146,10 @@ def spelt_out(text: str) -> str:
 
 
 def together(text: str) -> tuple[Fraction, str] | None:
-    """`5 hours and 30 minutes` as 11/2 hours, `6'2"` as 37/6 feet: amounts of one measure, the largest first."""
+    """`5 hours and 30 minutes` as 11/2 hours, `6'2"` as 37/6 feet, `5°30'` as 11/2 degrees: the largest first."""
+    angle = _ANGLE.fullmatch(text)
+    if angle:
+        return sum((Fraction(part or 0) / 60**place for place, part in enumerate(angle.groups())), Fraction(0)), "°"
     amounts = [(Fraction(n), _KNOWN.get(word) or _LETTERS.get(word, "")) for n, word in _AMOUNTS.findall(text)]
     sizes = [size(unit) for _, unit in amounts]
     if len(amounts) < 2 or None in sizes or _AMOUNTS.sub("", text).replace("and", "").strip(" ,"):

@@ -18,7 +18,7 @@ from flywheel_jobs.reading.dates import read_date
 from flywheel_jobs.reading.expr import Unreadable
 from flywheel_jobs.reading.fold import MAX_ANSWER, fold
 from flywheel_jobs.reading.kinds import NOTHING, Kind, Value
-from flywheel_jobs.reading.numerals import said
+from flywheel_jobs.reading.numerals import UNITS, said
 from flywheel_jobs.reading.units import split_unit, together
 
 MAX_PARTS = 64  # entries of a collection
@@ -28,14 +28,26 @@ LONGEST = 12_000  # bits of a number, 3,600 digits: Python prints no more than 4
 
 NAME = r"(?:[a-zA-Z]|\\[a-zA-Z]+)(?:_(?:\{\w{1,8}\}|\w))?(?:'{1,2})?(?:\([a-z]\))?"
 _WORDS = re.compile(r"[^\W\d_]+(?:[ .'’-]+[^\W\d_]+)*")
+_CLAUSE = re.compile(  # how a piece of reasoning begins, and no answer
+    r"(?:because|since|thus|hence|therefore|which means|let us|as (?:said|shown|above|we|it))\b"
+    r"|(?:so |then )?(?:we|it|they|this|that) (?:is|are|was|were|has|have|can|must|will|should|do|does|add|subtract|"
+    r"multiply|divide|get|find|know|see|need|obtain|conclude)\b",
+    re.IGNORECASE,
+)
 _CHOICE = re.compile(
     r"(?:(?i:option|choice|answer) )?(?:\(([A-J])\)|([A-J])(?:[).:](?=\s|$)|$))(?:\s+(\S.*))?", re.DOTALL
 )
 _CHOICES = re.compile(r"(?<![\w\\])[A-J](?!\w)|^(?:and|or|&)\b")
 _SEVERAL_CHOICES = re.compile(r"\(?[A-J]\)?(?:,? (?:and|or|&) \(?[A-J]\)?)+")
-_IN_BASE = re.compile(r"([0-9A-F]+)_\{?\s*([2-9]|[1-3]\d)\s*\}?")
+_BASES = UNITS[2:17]
+_IN_BASE = re.compile(  # small letters are digits behind a digit only: `a_2` is a variable
+    r"([0-9A-F]+|\d[0-9A-Fa-f]+)(?:_\{?\s*|\s*\(?(?:in )?base[ -])"
+    rf"([2-9]|[1-3]\d|{'|'.join(_BASES)})\s*\}}?\)?"
+)
 _OR = re.compile(r"\bor\b|\\lor(?![a-zA-Z])")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
+_TURN_OF_DAY = re.compile(r"(?:12(?::00)?\s)?(noon|midnight)", re.IGNORECASE)
+_RATIO = re.compile(r"\d+(?:\.\d+)?(?: to \d+(?:\.\d+)?)+")
 _HOUR = re.compile(r"(\d{1,2})\s*([ap])\.?m\.?", re.IGNORECASE)
 _REALS_BUT = re.compile(
     r"\\mathbb ?\{?R\}?\s*(?:\\setminus|\\backslash|-)\s*\\\{([^{}]+)\\\}|all real(?:s| numbers) except (?:for )?(.+)"
@@ -55,9 +67,12 @@ _CHOOSE = re.compile(
     r"|(?<![\w.\\])(\d{1,4})([CP])(\d{1,4})(?![\w.])"
 )
 _NAME = re.compile(NAME)
+_NO_BRACES = str.maketrans("", "", "{}")
 _OF_ONE_VALUE = re.compile(  # what a value may be said of besides: a variable, f(2), P(A), a side AB, an angle, a word
-    rf"{NAME}|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}|\\angle ?[A-Z]{{1,3}}|[A-Z][a-z]{{2,}}(?: [a-z]+){{0,2}}"
+    rf"{NAME}|\\vec ?\{{?[a-zA-Z]\}}?|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}"
+    r"|\\angle ?[A-Z]{1,3}|[A-Z][a-z]{2,}(?: [a-z]+){0,2}"
 )
+_DISTANCE = re.compile(rf"\|\s*({NAME})\s*([+-]\s*\d+(?:\.\d+)?)?\s*\|")
 _RELATIONS = re.compile(r"\\(?:le|ge|ne)(?![a-zA-Z])|<=|>=|!=|==|[<>=]")
 _OPERATORS = {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", "==": "="}
 _AND = re.compile(r"\band\b|\\land(?![a-zA-Z])")
@@ -66,6 +81,7 @@ _AND_OR = re.compile(r"\s*(?:,\s*)?\b(?:and|or)\b\s*|\\(?:land|lor)(?![a-zA-Z])"
 _MATRIX = re.compile(r"\\begin\{([bpB]?)matrix\}(.*)\\end\{\1matrix\}", re.DOTALL)
 _SAID = {
     **dict.fromkeys(("all real numbers", "all reals", "the real numbers", "all real values"), r"\mathbb{R}"),
+    **dict.fromkeys(("all integers", "the integers", "integers"), r"\mathbb{Z}"),
     **dict.fromkeys(("no solution", "no solutions", "the empty set", "empty set"), r"\emptyset"),
     "dne": "does not exist",
 }
@@ -107,15 +123,20 @@ def _endless(number: Fraction | None) -> bool:
 def _worded(text: str, _depth: int) -> Value | None:
     choice = _CHOICE.fullmatch(text)
     if choice and not _CHOICES.search(choice[3] or ""):  # its words count only where both answers have some
-        return Value(Kind.CHOICE, choice[1] or choice[2], unit=" ".join((choice[3] or "").lower().split()))
+        return Value(Kind.CHOICE, choice[1] or choice[2], unit=" ".join((choice[3] or "").split()))
+    turn = _TURN_OF_DAY.fullmatch(text)
+    if turn:
+        text = "12:00 pm" if turn[1].lower() == "noon" else "12:00 am"
     clock = _CLOCK.fullmatch(text) or _HOUR.fullmatch(text)
     if clock:
         given = clock[1] if ":" in clock[1] else f"{clock[1]}:00"
-        parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in given.split(":"))
-        return Value(Kind.ORDERED, text, brackets=":", parts=parts, unit=(clock[2] or "").lower())
+        return _ratio(text, given.split(":"), (clock[2] or "").lower())
+    if _RATIO.fullmatch(text):
+        return _ratio(text, text.split(" to "))
     based = _IN_BASE.fullmatch(text)
-    if based:
-        return Value(Kind.WORDS, f"{based[1]}_{based[2]}")  # asked for in that base: its value in another is no answer
+    if based:  # asked for in that base: its value in another is no answer
+        base = _BASES.index(based[2]) + 2 if based[2] in _BASES else based[2]
+        return Value(Kind.WORDS, f"{based[1].upper()}_{base}")
     date = read_date(text)
     if date:
         return Value(Kind.WORDS, date)
@@ -125,6 +146,8 @@ def _worded(text: str, _depth: int) -> Value | None:
         return Value(Kind.REFUSAL, " ".join(text.lower().split()))
     if not _WORDS.fullmatch(text):
         return None
+    if _CLAUSE.match(text):
+        return Value(Kind.OTHER, text)
     word = " ".join(text.lower().split())
     if word in _SAID:
         return _read(_SAID[word], MAX_NESTED - 1)
@@ -136,6 +159,12 @@ def _worded(text: str, _depth: int) -> Value | None:
     if (len(max(text.split(), key=len)) < 3 and word not in ("no", "yes")) or word in ("pi", "inf", "infinity"):
         return None  # letters side by side: variables
     return Value(Kind.WORDS, " ".join(word.split())) if len(text.split()) <= 8 else None
+
+
+def _ratio(text: str, members: list[str], half: str = "") -> Value:
+    """`3:4` and `3 to 4`; a time of day with its half."""
+    parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in members)
+    return Value(Kind.ORDERED, text, brackets=":", parts=parts, unit=half)
 
 
 def _related(text: str, depth: int) -> Value | None:
@@ -176,7 +205,7 @@ def _equation(text: str, sides: list[str], depth: int) -> Value | None:
         and len(names) == len(value.parts)
         and all(map(_NAME.fullmatch, names))
     ):
-        return value  # `(x,y) = (3,4)`
+        return replace(value, name=",".join(names))  # `(x,y) = (3,4)`
     return _relation("=", text, sides)
 
 
@@ -192,7 +221,7 @@ def _holds(side: str, value: Value) -> bool:
 
 
 def _named(name: str, value: Value) -> Value:
-    return replace(value, name=name.replace("{", "").replace("}", ""))
+    return replace(value, name=name.replace(r"\vec", "").translate(_NO_BRACES).strip())
 
 
 def _mentions(value: Value, name: str) -> bool:
@@ -213,8 +242,11 @@ def _inequality(text: str, sides: list[str], operators: list[str]) -> Value | No
     if len(sides) == 2:
         if operators[0] == "!=":
             return _except(sides) or _relation("!=", text, sides)
-        if _NAME.fullmatch(sides[1]) and not _NAME.fullmatch(sides[0]):
+        if (_NAME.fullmatch(sides[1]) or _DISTANCE.fullmatch(sides[1])) and not _NAME.fullmatch(sides[0]):
             sides, operators = sides[::-1], [operators[0].translate(str.maketrans("<>", "><"))]
+        distance = _DISTANCE.fullmatch(sides[0])
+        if distance and (found := _within(text, distance, operators[0], _read(sides[1], MAX_NESTED).number)):
+            return found
         if _NAME.fullmatch(sides[0]):
             bound = _read(sides[1], MAX_NESTED)
             if bound.kind in (Kind.NUMBER, Kind.SCALAR) and not (bound.node and expr.names(bound.node)):
@@ -228,6 +260,19 @@ def _inequality(text: str, sides: list[str], operators: list[str]) -> Value | No
             brackets = ("[" if "=" in operators[0] else "(") + ("]" if "=" in operators[1] else ")")
             return _named(sides[1], Value(Kind.ORDERED, text, brackets=brackets, parts=ends))
     return None
+
+
+def _within(text: str, distance: re.Match[str], operator: str, size: Fraction | None) -> Value | None:
+    """`|x - 1| < 2` is an interval, `|x| > 1` the two rays beside one."""
+    if size is None or size <= 0:
+        return None
+    centre = -Fraction((distance[2] or "0").replace(" ", ""))
+    low, high = (Value(Kind.NUMBER, str(end), number=end) for end in (centre - size, centre + size))
+    if operator[0] == "<":
+        brackets = "[]" if "=" in operator else "()"
+        return _named(distance[1], Value(Kind.ORDERED, text, brackets=brackets, parts=(low, high)))
+    rays = (_ray(text, operator.replace(">", "<"), low), _ray(text, operator, high))
+    return _named(distance[1], Value(Kind.SET, text, brackets="∪", parts=rays))
 
 
 def _except(sides: list[str]) -> Value | None:
@@ -285,6 +330,8 @@ def _side_by_side(found: Value | None, by_or: bool) -> Value | None:
     if found is None:
         return None
     first, *rest = found.parts
+    if by_or and len({p.name.partition("_")[0] for p in found.parts if p.name}) > 1:
+        return Value(Kind.OTHER, found.text)  # of two variables only one is said: `x=1 or y=2` is no `x=1, y=2`
     if by_or and all(p.name == first.name != "" and p.kind is Kind.ORDERED for p in found.parts):
         return replace(found, brackets="∪")
     if first.name and all(not p.name and p.kind in (Kind.NUMBER, Kind.SCALAR) for p in rest):

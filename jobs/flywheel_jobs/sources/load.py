@@ -19,7 +19,7 @@ from pydantic import ValidationError
 from flywheel_api.records.reasoning import Persona, Problem, QuarantinedRow
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.sources import shapes
-from flywheel_jobs.sources.rows import Row, read
+from flywheel_jobs.sources.rows import EmptyFile, Row, read
 from flywheel_store.store import BlobStore
 
 R = TypeVar("R", Problem, Persona)
@@ -31,7 +31,7 @@ SHAPES: Mapping[type, Callable[[Mapping[str, Any], Mapping[str, str]], dict[str,
 }  # fmt: skip
 _ASIDE = (".", "_", "README", "LICENSE", "LICENCE", "SHA", "MD5", "dataset_info", "state.json")
 """How names of files below a prefix begin that hold no rows."""
-_ABOUT = (".md", ".md5", ".sha256", ".yaml", ".yml", ".py")
+_ABOUT = ("/", ".crc", ".md", ".md5", ".sha256", ".yaml", ".yml", ".py")
 
 
 @dataclass
@@ -172,9 +172,14 @@ def _rows(store: BlobStore, ref: str, columns: set[str]) -> Iterator[Row]:
     """Rows of all files of a reference, one file on disk at a time."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
-        for name, fetch in _files(store, ref):
+        files = _files(store, ref)
+        for name, fetch in files:
             fetch(path)
-            yield from read(path, name, shapes.COLUMNS | columns)
+            try:
+                yield from read(path, name, shapes.COLUMNS | columns)
+            except EmptyFile:  # of many, some hold nothing: writers with a file a task leave them
+                if len(files) == 1:
+                    raise
             path.unlink()
 
 

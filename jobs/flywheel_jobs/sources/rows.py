@@ -26,6 +26,11 @@ from flywheel_jobs.sources.whole import table
 CHUNK = 1 << 20
 MAX_ROW = 64 << 20  # bytes of one row
 BATCH = 256  # rows of a Parquet file that are in memory together
+_MARKS = {  # how a text of another encoding begins; Windows writes no mark before UTF-16 that it pipes
+    codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16",
+}  # fmt: skip
+_UNMARKED = (("utf-16-le", re.compile(rb"(?:[\t\n\r -~]\0){2}")), ("utf-16-be", re.compile(rb"(?:\0[\t\n\r -~]){2}")))
 _PACKED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd"}
 _FOREIGN = {
     b"PK\x03\x04": "a zip archive: unpack it", b"BZh": "packed with bzip2: unpack it or use gzip",
@@ -36,8 +41,16 @@ _FOREIGN = {
     b"version https://git-lfs": "a pointer of Git LFS: upload the file that it stands for",
     b"\x80\x04": "a Python pickle: write it as JSON Lines", b"%PDF": "a PDF", b"<": "HTML or XML",
 }  # fmt: skip
+_DRAWN = {
+    re.compile(rb"\s*\|[^\n]*\|\s*\n\s*\|[ :|-]+\|\s*\n"): "a table of Markdown: write it as CSV",
+    re.compile(rb"[^\0]{1,100}\0.{156,256}ustar", re.DOTALL): "a tar archive: unpack it",
+}
 _BETWEEN = re.compile(r"[\s,\[\]]*")  # what separates the objects of a JSON text
 _DELIMITERS = (",", "\t", ";", "|")
+
+
+class EmptyFile(ValidationFailure):
+    """A file without anything in it."""
 
 
 @dataclass(frozen=True)
@@ -110,8 +123,11 @@ def _plain(stream: Any) -> Iterator[bytes]:
     """The bytes of a text in UTF-8, whatever its byte order mark says, in chunks."""
     chunk = stream.read(CHUNK)
     decoder = None
-    if chunk.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        decoder = codecs.getincrementaldecoder("utf-16")()
+    encoding = next((name for mark, name in _MARKS.items() if chunk.startswith(mark)), "") or next(
+        (name for name, begins in _UNMARKED if begins.match(chunk)), ""
+    )
+    if encoding:
+        decoder = codecs.getincrementaldecoder(encoding)()
     elif chunk.startswith(codecs.BOM_UTF8):
         chunk = chunk[len(codecs.BOM_UTF8) :]
     while chunk:
@@ -159,8 +175,9 @@ def _text(chunks: Iterator[bytes], name: str) -> Iterator[Row]:
             break
     shown = start.lstrip()
     if not shown:
-        raise ValidationFailure(f"{name} is empty")
+        raise EmptyFile(f"{name} is empty")
     foreign = next((what for magic, what in _FOREIGN.items() if shown.startswith(magic)), None)
+    foreign = foreign or next((what for begins, what in _DRAWN.items() if begins.match(start)), None)
     if foreign:
         raise ValidationFailure(f"{name} is {foreign}. Rows come as JSON Lines, JSON, CSV or Parquet")
     lines = shown[: 1 << 16].split(b"\n")
@@ -259,15 +276,36 @@ def _delimiter(header: bytes) -> str:
     return "," if re.fullmatch(r"\"?[A-Za-z_][\w .-]{0,63}\"?", line) else ""
 
 
+class _Quotes:
+    """Lines on their way into the reader of CSV, which takes the end of a file for the end of a quote."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self._lines = lines
+        self._count = 0
+        self._ended = False
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._lines:
+            self._count += line.count('"')
+            yield line
+        self._ended = True
+
+    def open(self) -> bool:
+        """Whether the row that was read last ran to the end of the file inside a quote."""
+        return self._ended and self._count % 2 == 1
+
+
 def _csv(chunks: Iterator[bytes], name: str, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(MAX_ROW)
-    lines = (line.decode(errors="surrogateescape") + "\n" for line in _lines(chunks, name))
-    table = csv.DictReader(lines, delimiter=delimiter, restkey="", skipinitialspace=True)
+    quotes = _Quotes(line.decode(errors="surrogateescape") + "\n" for line in _lines(chunks, name))
+    table = csv.DictReader(quotes, delimiter=delimiter, restkey="", skipinitialspace=True)
     for number, value in enumerate(table, start=1):
         if not any(v.strip() if isinstance(v, str) else v for v in value.values()):
             continue  # what a spreadsheet leaves below its last row
         where, text = f"{name} row {number}", delimiter.join(str(v) for v in value.values())[:500]
-        if "" in value and isinstance(value[""], list):
+        if quotes.open():
+            yield Row(where, problem='a quote (") that begins in it is never closed', text=text)
+        elif "" in value and isinstance(value[""], list):
             yield Row(
                 where, problem=f"has more than the {len(table.fieldnames or ())} fields of the first line", text=text
             )

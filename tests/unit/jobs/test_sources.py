@@ -9,7 +9,7 @@ import io
 import json
 import resource
 from collections.abc import Callable
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,12 @@ def lines(values: list[dict[str, Any]], end: str = "\n") -> bytes:
 def table(values: list[dict[str, Any]], **how: Any) -> bytes:
     out = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(values), out, **how)
+    return out.getvalue()
+
+
+def columns(**of: Any) -> bytes:
+    out = io.BytesIO()
+    pq.write_table(pa.table(of), out)
     return out.getvalue()
 
 
@@ -84,6 +90,13 @@ KINDS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
     "TSV": lambda v: separated(v, "\t"),
     "Parquet": table,
     "Parquet with texts as bytes": lambda v: table([{k: x[k].encode() for k in x} for x in v]),
+    "UTF-16 without a mark": lambda v: lines(v).decode().encode("utf-16-le"),
+    "CSV in UTF-16, the other way round": lambda v: separated(v).decode().encode("utf-16-be"),
+    "UTF-32": lambda v: lines(v).decode().encode("utf-32"),
+    "Parquet with long texts and dictionaries": lambda v: columns(
+        question=pa.array([x["question"] for x in v], pa.large_string()),
+        answer=pa.array([x["answer"] for x in v]).dictionary_encode(),
+    ),
     "Parquet in many row groups": lambda v: table(v, row_group_size=3),
 }
 PACKED: dict[str, Callable[[bytes], bytes]] = {
@@ -122,7 +135,10 @@ def test_chunks_may_end_anywhere(kind: str, size: int, monkeypatch: pytest.Monke
     (b"version https://git-lfs.github.com/spec/v1\noid sha256:1", "a pointer of Git LFS"), (b"<!DOCTYPE html>", "HTML"),
     (gzip.compress(gzip.compress(b"{}")), "packed twice"), (gzip.compress(lines(ROWS))[:-40], "damaged"),
     (b" \n ", "empty"), (b"PAR1 but no more", "damaged"), (b"\x00\x01\x02\x03\x04", "that is no JSON Lines, JSON, CSV"),
-    (b"[{]", "no JSON after row 0"),
+    (b"[{]", "no JSON after row 0"), (b"| question | answer |\n|---|---|\n| 1+1? | 2 |\n", "a table of Markdown"),
+    (gzip.compress(b"own.jsonl" + b"\0" * 248 + b"ustar\x0000"), "a tar archive: unpack it"),
+    (b'question,answer\n"1+1?,2\n2+2?,4\n', r'a quote \("\) that begins in it is never closed'),
+    (lines([{"prompt": "[{'role': 'user', 'content': '1+1?'}]", "answer": "2"}]), "written as Python prints it"),
     (b'[{"question": "a', "no JSON after row 0"), (b"12, 13\n14, 15", "name those to take in spec.reasoning.fields"),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
 def test_what_is_no_file_of_rows_is_named(data: bytes, says: str) -> None:
@@ -138,7 +154,8 @@ def test_a_file_that_is_not_there_is_said() -> None:
 
 
 def test_all_files_below_a_prefix_are_read_but_for_what_is_about_them() -> None:
-    half = {"set/README.md": b"# A set", "set/_SUCCESS": b"", "set/a.jsonl": lines(ROWS[:9]),
+    half = {"set/README.md": b"# A set", "set/_SUCCESS": b"", "set/a.jsonl.crc": b"crc\0\1", "set/b/": b"",
+            "set/part-1": b"", "set/part-2": gzip.compress(b""), "set/a.jsonl": lines(ROWS[:9]),
             "set/b/part-0": gzip.compress(table(ROWS[9:])), "settings.jsonl": b"?"}  # fmt: skip
     for address in ("set", "set/"):
         assert [p.answer for p in bring(half, address=address).records] == [r["answer"] for r in ROWS]
@@ -158,6 +175,18 @@ SHAPES: dict[str, dict[str, Any]] = {
     "verl's GSM8K": {"data_source": "gsm8k", "prompt": [{"role": "system", "content": "Be brief."},
                                                         {"role": "user", "content": "8 times 9?"}],
                      "reward_model": {"ground_truth": "72"}, "extra_info": {"answer": "#### 72", "split": "train"}},
+    "a chat": {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "8 times 9?"},
+                            {"role": "assistant", "content": "It is \\boxed{72}."}]},
+    "ShareGPT": {"conversations": [{"from": "human", "value": "8 times 9?"}, {"from": "gpt", "value": "#### 72"}]},
+    "a chat in parts": {"messages": [{"role": "user", "content": [{"type": "text", "text": "8 times 9?"}]},
+                                     {"role": "assistant", "content": [{"type": "text", "text": "72"}]}]},
+    "a chat without its answer": {"messages": [{"role": "user", "content": "8 times 9?"}], "answer": 72},
+    "JSON in texts": {"prompt": '[{"role": "user", "content": "8 times 9?"}]',
+                      "reward_model": '{"ground_truth": "72"}'},
+    "NumPy's and pandas' NaN": {"id": float("nan"), "question": "8 times 9?", "context": float("nan"),
+                                "answer": float("nan"), "final_answer": 72.0},
+    "DAPO-17k, processed": {"prompt": "8 times 9?", "solution": "72"},
+    "names with blanks": {" Question ": "8 times 9?", "answer ": "72"},
     "numbers": {"id": 17, "question": "8 times 9?", "answer": 72.0},
     "one answer in a list": {"question": "8 times 9?", "final_answer": ["72"]},
     "passage": {"id": "p", "context": "A crate holds 8 boxes of 9 pens.", "question": "How many pens?", "answer": 72},
@@ -171,6 +200,17 @@ def test_published_shapes_work_as_they_are(shape: str, pack: Callable[[list[dict
     assert problem.answer == "72" and problem.id and problem.question
     again = bring(pack([SHAPES[shape]])).records
     assert again == [problem]  # an id that is made of content is the same in every attempt
+
+
+def test_a_column_that_the_user_names_is_taken_as_it_is() -> None:
+    (problem,) = bring(lines([{"problem": "Where?", "solution": "Paris"}]), fields={"answer": "solution"}).records
+    assert problem.answer == "Paris"
+
+
+def test_a_reply_beside_an_answer_of_its_own_is_left_out() -> None:
+    chat = [{"role": "user", "content": "8 times 9?"}, {"role": "assistant", "content": "It is \\boxed{70}."}]
+    (problem,) = bring(lines([{"messages": chat, "answer": "72"}])).records
+    assert (problem.question, problem.answer, problem.context) == ("8 times 9?", "72", [])
 
 
 def test_what_is_before_the_question_is_context() -> None:
@@ -195,6 +235,7 @@ def test_personas_need_a_text_only() -> None:
         ({"instruction": "Add.", "input": "1+1", "answer": "2"}, "Add.\n\n1+1", "2"),
         ({"question": "1+1?", "answer": '["2"]'}, "1+1?", "2"),  # Skywork
         ({"question": "When?", "answer": date(2024, 3, 5)}, "When?", "2024-03-05"),
+        ({"question": "When?", "answer": datetime(2024, 3, 5)}, "When?", "2024-03-05"),
     ],
 )
 def test_no_part_of_a_question_is_left_behind(row: dict[str, Any], question: str, answer: str) -> None:
@@ -239,6 +280,11 @@ WRONG: dict[str, Any] = {
     "null": {"question": "a?", "answer": None}, "several answers": {"question": "a?", "answer": ["1", "2"]},
     "a solution without an end": {"problem": "a?", "solution": "Who knows."}, "no question": {"answer": "5"},
     "empty question": {"question": "  ", "answer": "5"}, "a struct": {"question": "a?", "answer": {"x": 1}},
+    "a chat that ends in no answer": {"messages": [{"role": "user", "content": "a?"},
+                                                   {"role": "assistant", "content": "It is two, and so on."}]},
+    "a chat with a picture": {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}],
+                              "answer": "5"},
+    "NaN": {"question": "a?", "answer": float("nan")},
     "a model's turn last": {"prompt": [{"role": "assistant", "content": "x"}], "answer": "5"},
     "a lone surrogate": {"question": "a \ud83d?", "answer": "5"}, "a list": [1, 2], "a text": "hello",
     "deep": None, "cut": None, "no UTF-8": None, "a comment": None,

@@ -63,6 +63,7 @@ ANSWER = '{"question": "q", "typed": null}'
         f"<think>a draft: {ANSWER.replace('q', 'd')}</think>\n{ANSWER}",
         f"<think>x</think>```json\n{ANSWER}\n```",
         f"so be it</think>{ANSWER}",
+        f"Here it is:\n```JSON\n{ANSWER}\n```\nAs asked.",
     ],
 )
 def test_structured_answers_are_read_without_their_thought(text: str) -> None:

@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flywheel_jobs.reading import library
-from flywheel_jobs.reading.equality import checkable, equal, normal_form
+from flywheel_jobs.reading.equality import _node, checkable, equal, normal_form
+from flywheel_jobs.reading.expr import Unreadable
 from flywheel_jobs.reading.values import Kind, read
 from flywheel_jobs.reasoning.labels import camps
 
@@ -56,6 +57,35 @@ def test_votes_on_the_corpus_fall_into_the_blocks() -> None:
     for blocks in SECTIONS.values():
         answers = sorted((a for block in blocks for a in block), key=lambda a: (hash(a), a))
         assert sorted(map(sorted, camps(answers))) == sorted(map(sorted, blocks))
+
+
+def verdicts() -> list[tuple[bool, str, str]]:
+    """Pairs of verdicts.txt, each with whether it is equal."""
+    equals, unequals = Path(__file__).with_name("verdicts.txt").read_text(encoding="utf-8").split("\n== ")[1:]
+    pairs = [
+        (part is equals, *line.split(" ## ")) for part in (equals, unequals) for line in part.split("\n")[1:] if line
+    ]
+    return [(same, one, other) for same, one, other in pairs]
+
+
+@pytest.mark.parametrize(("same", "one", "other"), verdicts())
+def test_verdicts_that_were_decided_beforehand(same: bool, one: str, other: str) -> None:
+    assert equal(one, other) is same and equal(other, one) is same
+    assert not same or (checkable(one) and checkable(other))
+
+
+@pytest.mark.parametrize(
+    "prose",
+    ["It is two, and so on", "We add them, then we divide by two, so it is four", "No, because it is even", "so on"],
+)
+def test_reasoning_is_no_truth(prose: str) -> None:
+    assert not checkable(prose)
+    assert all(map(checkable, ("increasing, then decreasing", "x is even and y is odd", "Let It Be", "As You Like It")))
+
+
+def test_what_has_no_value_is_not_nought() -> None:
+    with pytest.raises(Unreadable):
+        _node(read("red"))
 
 
 # A name or a unit that only one of the two has says nothing against it, so these are no classes.

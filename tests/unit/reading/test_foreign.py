@@ -24,6 +24,9 @@ PLAIN = [
     "The list [a(b=1)] is not valid, please write again.",
     "Action needed: please send the code. Thought you should know.",
     "Press the <function> key.",
+    "I checked (id=47) and it is fine.",
+    "Your flight (ref=AB12)\nleaves at 9.",
+    "Please use form A(b) as told.",
 ]
 
 
@@ -42,7 +45,9 @@ def test_words_that_only_look_like_it_are_a_reply(text: str) -> None:
     assert turn.text == text and not turn.broken
 
 
-@pytest.mark.parametrize("piece", ["<|tool", "</", "[a(", "```", "<minimax:", "Action: a\n", " ", "{"])
+@pytest.mark.parametrize(
+    "piece", ["<|tool", "</", "[a(", "```", "<minimax:", "Action: a\n", " ", "{", '{"name": ', "a(b=", "a("]
+)
 def test_it_is_looked_for_in_linear_time(piece: str) -> None:
     started = time.process_time()
     parse(piece * 20_000)

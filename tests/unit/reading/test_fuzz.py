@@ -37,6 +37,8 @@ PIECES = [
     "°", "1,000", " or ", " and ", "cm", "apples", "thousand", "\ud83d", "\ude00", "\x00", "\x85", "\u2028",
     "\u200e", "﻿", "１", "٣", "\n", " ", "\t", "```json\n", "```", '"', "'", "null", "NaN", "-Infinity",
     "1e999", "cannot", "A", "(B)", "yes", "\\", "\\u d800", "\\ud800",
+    "<response>", "</response>", "<final>", "</final>", "&lt;think&gt;", "analysisSo ", "assistantfinal", "f(a=",
+    '{"name": "f", "arguments":', " to ", "noon", "|x|", "x_1=", "0.(", " base ", "_{two}", "(A) ", "pounds", "\\vec{",
 ]  # fmt: skip
 
 

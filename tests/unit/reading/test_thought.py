@@ -77,6 +77,23 @@ def test_what_is_said(written: str, said: str) -> None:
     assert split(written).text == said
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["analysisWe try \\boxed{12}. Wait", "Here is my thought process:\n\\boxed{12} is it",
+     "Thinking...\nmaybe \\boxed{12}",
+     '<details type="reasoning">\n\\boxed{12}', "&lt;think&gt;\\boxed{12}", "&lt;think&gt;\\boxed{12}&lt;/think&gt;13"],
+)  # fmt: skip
+def test_a_thought_that_sentences_or_escaped_marks_begin_is_never_rewarded(text: str) -> None:
+    assert math.score(text, "12")["score"] == 0 and split(text).thought
+
+
+@pytest.mark.parametrize(
+    "text", ["Analysis: \\boxed{12}", "analysis of it gives \\boxed{12}", "**Thinking**\n\\boxed{12}"]
+)
+def test_a_heading_is_no_thought(text: str) -> None:
+    assert math.score(text, "12")["correct"]
+
+
 def test_the_same_model_scores_alike_with_and_without_a_reasoning_parser() -> None:
     assert math.score("<think>hm</think>\n\n42", "42") == math.score("42", "42")
 
