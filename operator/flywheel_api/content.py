@@ -17,7 +17,7 @@ from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 from flywheel_api.stages import TRAIN_STAGE, WARM_UP_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
-DATA_FORMAT: Final = "17"
+DATA_FORMAT: Final = "18"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (
