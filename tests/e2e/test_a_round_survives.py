@@ -40,7 +40,7 @@ def test_a_round_ends_the_same_whatever_goes_away_meanwhile(kube: Kubectl) -> No
             story.kill_operator(kube)
             killed |= fresh
             print(f"killed the operator while {', '.join(sorted(fresh))} ran", flush=True)
-        # on a busy machine each question takes seconds, and a stage of seconds is not waited for
+            continue  # on a busy machine each question takes seconds, and a stage of seconds is not waited for
         trains = not head_lost_at and "TrainReasoning" in story.running_stages(found)
         job = story.rljob_of(kube, found, "TrainReasoning") if trains else None
         step = ((job or {}).get("status", {}).get("checkpoint") or {}).get("step")
