@@ -99,6 +99,9 @@ class Runner:
             code = self.close()
             kind: ToolFaultKind = "memory" if code == -signal.SIGKILL else "raised"
             raise ToolFault(tool, kind, f"its process ended ({code}): {error}") from None
+        except BaseException:  # stopped in between, by a signal: the next question would get this one's answer
+            self.close()
+            raise
         found: dict[str, Any] = json.loads(raw)
         return found
 

@@ -76,6 +76,9 @@ class Library:
             answer = self._process.stdout.readline().strip() if ready else "late"
         except OSError:
             pass
+        except BaseException:  # stopped in between, by a signal: the next question would get this one's answer
+            self.close()
+            raise
         if answer not in ("true", "false"):
             self.close()
         return answer

@@ -100,7 +100,7 @@ def drops() -> Words:
 
 def test_every_reason_of_an_ended_attempt_is_explained() -> None:
     found = {word for word in ends() if re.fullmatch(r"[A-Z][A-Za-z]+", word)}
-    assert {"EndpointRefused", "WrongWeights", "TooFewItems", "ModelUnusable", "InfrastructureLost"} <= found
+    assert {"EndpointRefused", "TooFewItems", "ModelUnusable", "InfrastructureLost"} <= found
     assert found - {*map(str, End), *map(str, Reason)} == set()
 
 

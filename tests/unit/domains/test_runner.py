@@ -217,6 +217,21 @@ def test_a_process_that_does_not_start_in_its_time_is_a_timeout_of_the_tool(
         ask(shed, "cheap", most=298)
 
 
+def test_after_an_interruption_no_question_gets_the_answer_of_another(
+    shed: Domain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = ask(shed, "cheap", most=301).result
+    runner.runner_of(shed).kept.clear()
+
+    def interrupted(*_: object) -> bytes:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(runner, "_take", interrupted)
+        ask(shed, "cheap", most=1)
+    assert ask(shed, "cheap", most=301).result == right
+
+
 def test_nothing_of_our_environment_is_there(shed: Domain, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not for tools")
     runner.runner_of(shed).close()

@@ -160,6 +160,23 @@ def test_a_library_that_dies_is_started_anew_and_one_that_hangs_is_ended() -> No
     assert not hung.ask("2", "2") and hung._process is None
 
 
+def test_after_an_interruption_no_pair_gets_the_answer_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    says = "import json, sys\nfor line in sys.stdin: print(str(len(set(json.loads(line))) == 1).lower(), flush=True)"
+    echo = library.Library(says)
+    try:
+        assert not echo.ask("1", "2")
+
+        def interrupted(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(library.select, "select", interrupted)
+            echo.ask("3", "3")
+        assert not echo.ask("1", "2")
+    finally:
+        echo.close()
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [

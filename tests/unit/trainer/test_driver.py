@@ -134,7 +134,7 @@ def test_what_stands_is_what_is_published(store: Any, monkeypatch: pytest.Monkey
     assert content(store, manifest(store), "model/model.safetensors") == b"WEIGHTS 4"
 
 
-FALLS = "scores:0.9,0.8,0.9,0.1,0.0,0.0,0.0,0.0 dead:4"
+FALLS = "scores:0.9,1.0,0.9,0.1,0.0,0.0,0.0,0.0 dead:4"  # of two groups a step: less could be chance
 
 
 def test_a_collapse_is_stopped_and_the_best_checkpoint_published(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_collapse_is_stopped_and_the_best_checkpoint_published(store: Any, mon
     assert (result.stopped, result.step, result.total_steps) == (True, 2, 8)
     assert result.unhealthy is not None and "reward 0.00, 0.90 at its best; 100% of groups" in result.unhealthy
     assert content(store, m, "model/model.safetensors") == b"weights 2"
-    assert [p.reward for p in result.curve][:6] == pytest.approx([0.9, 0.8, 0.9, 0.1, 0.0, 0.0]), "the whole story"
+    assert [p.reward for p in result.curve][:6] == pytest.approx([0.9, 1.0, 0.9, 0.1, 0.0, 0.0]), "the whole story"
     assert result.trained_steps == result.curve[-1].step >= 6
     assert len(store.get_manifest(result.rollouts).files) == 6, "also what it did while it fell"
     assert record(store, "progress", 1)["unhealthy"] == result.unhealthy
