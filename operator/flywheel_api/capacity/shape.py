@@ -32,6 +32,7 @@ class Shape:
     active_experts: int = 0
     qk_norm: bool = False
     bias: bool = False
+    fused: bool = False  # one layer for all of attention's inputs, one for both of the MLP's
 
     @property
     def query(self) -> int:
@@ -121,6 +122,7 @@ class _Family:
     inner: str = "intermediate_size"
     slides: bool = False  # attention has a window wherever one is told, and not only where use_sliding_window says so
     window: int | None = None
+    fused: bool = False
 
 
 _FAMILIES = {
@@ -128,13 +130,15 @@ _FAMILIES = {
     "granite": _Family(),
     "mistral": _Family(kv_heads=8, slides=True, window=4096),
     "mixtral": _Family(kv_heads=8, experts="num_local_experts", slides=True),
-    "phi3": _Family(slides=True),  # its layers are fused, which changes no number
+    "phi3": _Family(slides=True, fused=True),
     "qwen2": _Family(kv_heads=32, bias=True),
     "qwen3": _Family(kv_heads=32, head=128, qk_norm=True),
     # a mixture's own intermediate_size is that of layers it does not have
     "qwen3_moe": _Family(kv_heads=4, qk_norm=True, experts="num_experts", inner="moe_intermediate_size"),
     "smollm3": _Family(tied=True, kv_heads=4),
 }
+FUSED = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
+"""Layers that a model with fused ones does not have under these names."""
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
 _QUANTISED = ("quantization_config", "compression_config")
 
@@ -182,6 +186,7 @@ def _read(config: Mapping[str, Any], family: _Family) -> Shape:
         active_experts=_whole(config, "num_experts_per_tok") if experts else 0,
         qk_norm=family.qk_norm,
         bias=bias,
+        fused=family.fused,
     )
 
 

@@ -58,6 +58,7 @@ MODELS: dict[str, tuple[Config, float, int]] = {  # weights in the published fil
 def test_weights_and_cache_of_published_models(name: str) -> None:
     told, weights, cached = MODELS[name]
     shape = shape_of(told)
+    assert shape.fused is (told["model_type"] == "phi3")
     assert shape.weights == pytest.approx(weights, rel=0.002) and shape.kv_bytes == cached
 
 
