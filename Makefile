@@ -116,10 +116,11 @@ $(call own,$(1))/.complete: | $$(UV)
 	@$$(UV) pip install -q --python $$(@D)/bin/python --no-deps --require-hashes -r images/locks/$(1).txt
 	@touch $$@
 endef
-$(foreach lock,llama-cpp mlflow trainer-gpu rollout-gpu,$(eval $(call own_rule,$(lock))))
+$(foreach lock,llama-cpp mlflow trackio trainer-gpu rollout-gpu,$(eval $(call own_rule,$(lock))))
 
-e2e: setup $(call own,llama-cpp)/.complete $(call own,mlflow)/.complete ## the demo's round with faults injected, the stages on real llama.cpp and vLLM servers, the first check on an installation by the page, trackers on a real MLflow
-	LLAMA_CPP_PYTHON=$(call own,llama-cpp)/bin/python MLFLOW_PYTHON=$(call own,mlflow)/bin/python $(PY) -m pytest tests/e2e
+e2e: setup $(call own,llama-cpp)/.complete $(call own,mlflow)/.complete $(call own,trackio)/.complete ## the demo's round with faults injected, the stages on real llama.cpp and vLLM servers, the first check on an installation by the page, trackers on a real MLflow and Trackio
+	LLAMA_CPP_PYTHON=$(call own,llama-cpp)/bin/python MLFLOW_PYTHON=$(call own,mlflow)/bin/python \
+	  TRACKIO_PYTHON=$(call own,trackio)/bin/python $(PY) -m pytest tests/e2e
 
 domain: setup ## a domain of your own: DO="new NAME", DO="test DIR", DO="import KIND PATH" (docs/domains.md)
 	@$(PY) -m flywheel_jobs domain $(DO)

@@ -32,6 +32,7 @@ resolve() { # resolve NAME OUT ARGS...: runs the resolver, OUT's present content
                    --constraint images/locks/ray-cpu.txt ;;
     llama-cpp)   "$uv" pip compile "${common[@]}" "$@" --no-deps -o "$out" images/locks/llama-cpp.in ;;
     mlflow)      "$uv" pip compile "${common[@]}" "$@" -o "$out" images/locks/mlflow.in ;;
+    trackio)     "$uv" pip compile "${common[@]}" "$@" -o "$out" images/locks/trackio.in ;;
     uv)          "$uv" pip compile "${common[@]}" "$@" -o "$out" images/locks/uv.in ;;
     trainer-gpu) "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/trainer-gpu.in ;;
     rollout-gpu) "$uv" pip compile "${common[@]}" "$@" -o "$out" pyproject.toml --extra jobs images/locks/rollout-gpu.in ;;
@@ -49,7 +50,7 @@ fi
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 status=0
-for name in uv dev operator jobs ray-cpu ray-cpu-real trainer-gpu rollout-gpu llama-cpp mlflow; do
+for name in uv dev operator jobs ray-cpu ray-cpu-real trainer-gpu rollout-gpu llama-cpp mlflow trackio; do
   lock=images/locks/$name.txt
   if [ "$mode" = check ]; then
     cp "$lock" "$tmp/$name.txt"

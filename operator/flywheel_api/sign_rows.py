@@ -61,6 +61,6 @@ _PARTS = {
     r"Timed out while waiting for response)",
     "<client>": r"\b(?:requests|urllib3|httpx|httpcore|aiohttp|botocore|redis|pymongo|http\.client)\.[\w.]*",
     "<ray>": r"(?:^\(raylet[^)]*\)|Error:|[Aa]ctor|[Nn]ode\b)",
-    "<tracker>": r"\b(?:wandb|swanlab|mlflow|comet)\b",
+    "<tracker>": r"\b(?:wandb|swanlab|mlflow|comet|trackio)\b",
     "<net>": r"(?:Max retries exceeded|Connection|[Tt]imed? ?out|Name or service|name resolution|unreachable)",
 }

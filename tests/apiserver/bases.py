@@ -38,7 +38,13 @@ TRACKERS: dict[str, tuple[tuple[str, ...], object, str]] = {
         ("training", "tracking"), {"type": "MLflow", "url": "http://m/", "entity": "acme"}, "tracking.entity is W&B's"),
     "W&B without a key": (
         ("training", "tracking"), {"type": "WeightsAndBiases"}, "tracking.type WeightsAndBiases needs apiKey"),
-    "a tracker that no image can tell": (("training", "tracking"), {"type": "Trackio"}, 'supported values: "MLflow"'),
+    "a tracker that nobody can tell": (("training", "tracking"), {"type": "Neptune"}, 'supported values: "MLflow"'),
+    "Trackio without a key": (
+        ("training", "tracking"), {"type": "Trackio", "url": "http://t/"}, "tracking.type Trackio needs url"),
+    "Trackio of a team": (
+        ("training", "tracking"),
+        {"type": "Trackio", "url": "http://t/", "apiKey": {"secretName": "t", "key": "k"}, "entity": "acme"},
+        "tracking.entity is W&B's"),
     "a key in a tracker's address": (
         ("training", "tracking"), {"type": "MLflow", "url": "http://u:p@m/"}, "put the key into a Secret"),
     "a tracker on this machine": (

@@ -19,7 +19,7 @@ from flywheel_api.stages import ResolvedEndpoint
 from flywheel_jobs.core.errors import EndpointUnavailable, ItemDropped
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import wire
-from flywheel_jobs.endpoints.asking import LIMIT, LIMIT_TOO, Ask, Learnt, Less
+from flywheel_jobs.endpoints.asking import LIMIT, LIMIT_TOO, Ask, Learnt, Less, N
 from flywheel_jobs.endpoints.door import TOO_LONG, decide
 from flywheel_jobs.endpoints.guard import ORDINARY, OWN, Guard, Limits, kind_of
 from flywheel_jobs.endpoints.pace import Pace
@@ -101,7 +101,7 @@ class Line:
 
     # ---- one request ----------------------------------------------------------------------------------------------
     async def answers(self, ask: Ask, count: int, seed: int | None) -> tuple[Answer, ...]:
-        """At least one answer to a request for `count` of them."""
+        """At least one answer to a request for `count` of them; none where several were not there in time."""
         body = ask.body(count, seed, self.learnt)
         own_sampling = self.endpoint.role is Role.POLICY
         trouble, less = Trouble(), Less(ask.parts(body, self.learnt), own_sampling)
@@ -113,6 +113,8 @@ class Line:
             if read.outcome is Outcome.ANSWER:
                 self._learn(ask, less, count, read)
                 return read.answers[:count]
+            if trouble.timeouts and N in body:
+                return ()
             busy = read.outcome is Outcome.BUSY
             if (busy and not read.by_words) or (not busy and less.again(read, trouble.failures)):
                 continue

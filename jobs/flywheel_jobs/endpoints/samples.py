@@ -26,6 +26,7 @@ T = TypeVar("T")
 CACHES = Limits(back=2, start=5, trip=10)  # items whose samples were one: each was asked about again already
 SHARED = "not-independent"
 REPEATS = 3  # how often equal completions are asked for again
+LATE = 3  # requests for several samples in a row that were out of time: then all are asked for one by one
 ALIKE = 20  # items in a row whose samples are word for word alike: then it is looked at (again)
 OPEN, OPEN_ASKED, OPEN_TOKENS = "Write one sentence with a name, a place and a number of your own choice.", 6, 64
 CACHED = "several requests are answered by one completion: it comes from a cache, which must be switched off"
@@ -42,7 +43,7 @@ class Samples:
         self._line = line
         self._caches = Guard()
         self._alike = ALIKE - 1  # the first time it is looked at once
-        self._choices_alike = 0
+        self._choices_alike = self._late = 0
         self._looking: asyncio.Task[None] | None = None
 
     async def of(self, ask: Ask, n: int, seed: int | None, seeds: Sequence[int]) -> list[Answer]:
@@ -50,12 +51,16 @@ class Samples:
         found: list[Answer] = []
         known: set[str] = set()
         asked = repeats = 0
+        apart = bool(seeds) or self._long(ask)
         while len(found) < n:
             missing = n - len(found)
-            sizes = [1] * missing if seeds or self._line.learnt.single or self._long(ask) else [missing]
+            sizes = [1] * missing if apart or self._line.learnt.single else [missing]
             ask_again = [self._line.answers(ask, size, _seed(seed, seeds, asked + k)) for k, size in enumerate(sizes)]
             asked += len(sizes)
             batches = await _all(ask_again)
+            if self._out_of_time(sizes, batches):
+                apart = True
+                continue
             fresh = _distinct(batches, known)
             repeats += len(fresh) < len(batches)
             if repeats > REPEATS:
@@ -71,6 +76,20 @@ class Samples:
     def _long(self, ask: Ask) -> bool:
         """Whether samples of the policy go one by one: one that is lost is then lost alone, and pace counts each."""
         return self._line.endpoint.role is Role.POLICY and ask.max_tokens > ONE_BY_ONE
+
+    def _out_of_time(self, sizes: Sequence[int], batches: Sequence[tuple[Answer, ...]]) -> bool:
+        """Whether one request for several samples had no answer in time: one of them may be long, and all were lost.
+
+        Asked for one by one, each has the whole time and only the long one is asked again. Where that goes on, the
+        server is too slow for several, and the prompts that single requests cost more are the lesser loss.
+        """
+        if sizes[0] == 1:
+            return False
+        self._late = 0 if batches[0] else self._late + 1
+        if self._late == LATE:
+            self._line.learnt.single = True
+            log.info("several samples are never in time: they are asked for one by one", role=self._line.endpoint.role)
+        return not batches[0]
 
     async def _doubt(self, found: Sequence[Answer], asked: int) -> None:
         """Looks at samples that are all alike. Raises EndpointUnavailable where nothing is sampled."""

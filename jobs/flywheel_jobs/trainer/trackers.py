@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from flywheel_api.artifacts import Owner
 from flywheel_api.base import secret_value
@@ -144,13 +144,7 @@ class MlflowRun:
         return str(self._ask("POST", "experiments/create", name=self._experiment)["experiment_id"])
 
     def _ask(self, method: str, path: str, **body: Any) -> dict[str, Any]:
-        data = json.dumps(body).encode() if method == "POST" else None
-        request = urllib.request.Request(f"{self._base}/{path}", data, self._headers, method=method)
-        with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
-            found = json.loads(answer.read() or b"{}")
-        if not isinstance(found, dict):
-            raise ValueError("the answer is no JSON object")
-        return found
+        return _answer(method, f"{self._base}/{path}", self._headers, body)
 
 
 class WandbRun:
@@ -187,9 +181,51 @@ class WandbRun:
         self._run.finish(exit_code=0 if succeeded else 1)
 
 
+class TrackioRun:
+    """A run of a Trackio server, or of one in a Space of the hub, by its HTTP API (version 1): no library is needed.
+
+    A run is known by its id. `log_id` makes a step that is sent twice one row. Trackio keeps no end of a run.
+    """
+
+    def __init__(self, spec: TrackingSpec, naming: Naming, key: str | None) -> None:
+        self._server = (spec.url or "").rstrip("/")
+        self._project, self._naming = spec.project or naming.owner.namespace, naming
+        in_space = (urlsplit(self._server).hostname or "").endswith(".hf.space")
+        self._token = key if in_space else None  # the hub's; a server of one's own has a token of its own
+        self._headers = {"Content-Type": "application/json"}
+        if key is not None:
+            self._headers |= {"Authorization": f"Bearer {key}"} if in_space else {"X-Trackio-Write-Token": key}
+
+    def open(self) -> str:
+        """See Run. Nothing to log, which a server that takes no steps from us refuses all the same."""
+        self._log([])
+        return f"{self._server}/?project={quote(self._project, safe='')}"
+
+    def send(self, steps: list[Step]) -> None:
+        """See Run."""
+        name, key = self._naming.owner.name, self._naming.key
+        run = {"project": self._project, "run": name, "run_id": key, "config": dict(self._naming.settings)}
+        self._log(
+            [run | {"metrics": dict(s.numbers), "step": s.step, "log_id": f"{key}-{s.step}-{s.at}"} for s in steps]
+        )
+
+    def close(self, succeeded: bool) -> None:
+        """See Run."""
+
+    def _log(self, logs: list[dict[str, Any]]) -> None:
+        body = {"kwargs": {"logs": logs, "hf_token": self._token}}
+        try:
+            found = _answer("POST", f"{self._server}/api/bulk_log", self._headers, body)
+        except urllib.error.HTTPError as answer:  # its words say what is wrong, the status is 400 for everything
+            raise OSError(f"HTTP {answer.code}: {answer.read(2000).decode(errors='replace')}") from None
+        if found.get("error"):
+            raise OSError(str(found["error"]))
+
+
 RUNS: dict[Tracker, Callable[[TrackingSpec, Naming, str | None], Run]] = {
     Tracker.MLFLOW: MlflowRun,
     Tracker.WANDB: WandbRun,
+    Tracker.TRACKIO: TrackioRun,
 }
 
 
@@ -270,6 +306,17 @@ def tracking_of(config: TrainConfig, told: Callable[[str | None, str | None], No
     }
     naming = Naming(config.owner, config.content_key, settings)
     return Tracking(RUNS[spec.type](spec, naming, key), told)
+
+
+def _answer(method: str, url: str, headers: Mapping[str, str], body: Mapping[str, Any]) -> dict[str, Any]:
+    """A server's answer, which has to be an object."""
+    data = json.dumps(body).encode() if method == "POST" else None
+    request = urllib.request.Request(url, data, dict(headers), method=method)
+    with _OPENER.open(request, timeout=TIMEOUT_SECONDS) as answer:
+        found = json.loads(answer.read() or b"{}")
+    if not isinstance(found, dict):
+        raise ValueError("the answer is no JSON object")
+    return found
 
 
 def _authorization(key: str | None) -> dict[str, str]:

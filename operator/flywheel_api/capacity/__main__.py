@@ -5,9 +5,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import yaml
-
-from flywheel_api.capacity.hardware import CARDS
 from flywheel_api.capacity.text import estimate
 
 
@@ -17,12 +14,19 @@ def shown(resource: str, config: str = "", card: str = "H100") -> str:
     Raises SystemExit with a sentence where there is none.
     """
     try:
-        return estimate(Path(resource).read_text(), Path(config).read_text() if config else None, card)
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise SystemExit(f"no estimate: {error}") from error
-    except (KeyError, TypeError) as error:
-        known = f"no FlywheelRound, RLJob or RolloutPool, or {card} none of {', '.join(CARDS)}"
-        raise SystemExit(f"no estimate: {resource} is {known}") from error
+        return estimate(_text(resource), _text(config) if config else None, card)
+    except ValueError as error:
+        raise SystemExit(f"no estimate of {resource}: {error}") from error
+
+
+def _text(path: str) -> str:
+    """A file's text. Raises ValueError with a sentence."""
+    try:
+        return Path(path).read_text()
+    except OSError as error:
+        raise ValueError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text") from error
 
 
 if __name__ == "__main__":

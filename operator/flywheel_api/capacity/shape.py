@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-_FAMILIES = ("llama", "mistral", "qwen2", "qwen3", "qwen3_moe", "smollm3")
 _LARGEST = 10_000_000
 _NO_SHAPE = "memory, time and cost cannot be estimated"
 
@@ -32,6 +32,7 @@ class Shape:
     active_experts: int = 0
     qk_norm: bool = False
     bias: bool = False
+    fused: bool = False  # one layer for all of attention's inputs, one for both of the MLP's
 
     @property
     def query(self) -> int:
@@ -104,40 +105,122 @@ class Shape:
         return self.hidden + self.query + self.key + self.inner * (self.active_experts or 1)
 
 
+@dataclass(frozen=True)
+class _Family:
+    """What a type of model says by being it, and what its class fills in where a config.json is silent.
+
+    Defaults are those of huggingface/transformers src/transformers/models/<type>/configuration_<type>.py. `kv_heads`
+    None: as many as heads; `head` None: hidden by heads. `experts` names the key that tells how many there are.
+    """
+
+    tied: bool = False
+    kv_heads: int | None = None
+    head: int | None = None
+    qk_norm: bool = False
+    bias: bool = False
+    experts: str = ""
+    inner: str = "intermediate_size"
+    slides: bool = False  # attention has a window wherever one is told, and not only where use_sliding_window says so
+    window: int | None = None
+    fused: bool = False
+
+
+_FAMILIES = {
+    "llama": _Family(),
+    "granite": _Family(),
+    "mistral": _Family(kv_heads=8, slides=True, window=4096),
+    "mixtral": _Family(kv_heads=8, experts="num_local_experts", slides=True),
+    "phi3": _Family(slides=True, fused=True),
+    "qwen2": _Family(kv_heads=32, bias=True),
+    "qwen3": _Family(kv_heads=32, head=128, qk_norm=True),
+    # a mixture's own intermediate_size is that of layers it does not have
+    "qwen3_moe": _Family(kv_heads=4, qk_norm=True, experts="num_experts", inner="moe_intermediate_size"),
+    "smollm3": _Family(tied=True, kv_heads=4),
+}
+FUSED = frozenset({"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"})
+"""Layers that a model with fused ones does not have under these names."""
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts")
+_QUANTISED = ("quantization_config", "compression_config")
+
+
 def shape_of(config: Any) -> Shape:
     """The shape that a parsed config.json tells. Raises UnknownShape for what these formulas would only guess at."""
     if not isinstance(config, Mapping):
         raise UnknownShape(f"config.json holds no object: {_NO_SHAPE}")
-    family = str(config.get("model_type", ""))
-    if "text_config" in config or "vision_config" in config or family not in _FAMILIES:
-        what = f"a model of type {family!r}" if family else "a config.json without model_type"
+    told = config.get("model_type")
+    family = _FAMILIES.get(told) if isinstance(told, str) else None
+    if family is None or "text_config" in config or "vision_config" in config:
+        what = f"a model of type {told!r}" if told else "a config.json without model_type"
         raise UnknownShape(f"{what} has layers that no formula here covers: {_NO_SHAPE}")
-    if config.get("quantization_config"):
+    if any(config.get(key) for key in _QUANTISED):
         raise UnknownShape(f"quantised weights are not two bytes each: {_NO_SHAPE}")
+    if odd := _unequal(config, family):
+        raise UnknownShape(f"{odd}, and the formulas here are of equal layers that see all tokens: {_NO_SHAPE}")
     try:
-        heads, hidden = int(config["num_attention_heads"]), int(config["hidden_size"])
-        experts = int(config.get("num_experts") or 0)
-        shape = Shape(
-            layers=int(config["num_hidden_layers"]),
-            hidden=hidden,
-            heads=heads,
-            kv_heads=int(config.get("num_key_value_heads") or heads),
-            head=int(config.get("head_dim") or hidden // heads),
-            # a mixture's own intermediate_size is that of layers it does not have
-            inner=int(config["moe_intermediate_size" if experts else "intermediate_size"]),
-            vocabulary=int(config["vocab_size"]),
-            tied=bool(config.get("tie_word_embeddings", False)),
-            experts=experts,
-            active_experts=int(config["num_experts_per_tok"]) if experts else 0,
-            qk_norm=family.startswith("qwen3"),
-            bias=family == "qwen2",
-        )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, OverflowError) as error:
+        shape = _read(config, family)
+    except (KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise UnknownShape(f"config.json does not tell the model's shape ({error!r}): {_NO_SHAPE}") from None
-    numbers = (shape.layers, hidden, heads, shape.kv_heads, shape.head, shape.inner, shape.vocabulary)
-    if min(numbers) < 1 or max(numbers) > _LARGEST or not 0 <= shape.active_experts <= experts <= _LARGEST:
+    numbers = (shape.layers, shape.hidden, shape.heads, shape.kv_heads, shape.head, shape.inner, shape.vocabulary)
+    wrong = min(numbers) < 1 or max(numbers) > _LARGEST or shape.heads % shape.kv_heads
+    if wrong or not bool(family.experts) <= shape.active_experts <= shape.experts <= _LARGEST:
         raise UnknownShape(f"config.json tells sizes that no model has: {_NO_SHAPE}")
     return shape
+
+
+def _read(config: Mapping[str, Any], family: _Family) -> Shape:
+    heads, hidden = _whole(config, "num_attention_heads"), _whole(config, "hidden_size")
+    experts = _whole(config, family.experts) if family.experts else 0
+    tied, bias = config.get("tie_word_embeddings", family.tied), config.get("attention_bias", family.bias)
+    if not (isinstance(tied, bool) and isinstance(bias, bool)):
+        raise TypeError("tie_word_embeddings and attention_bias are true or false")
+    return Shape(
+        layers=_whole(config, "num_hidden_layers"),
+        hidden=hidden,
+        heads=heads,
+        kv_heads=_whole(config, "num_key_value_heads", family.kv_heads or heads, heads),
+        head=_whole(config, "head_dim", family.head or hidden // heads, hidden // heads),
+        inner=_whole(config, family.inner),
+        vocabulary=_whole(config, "vocab_size"),
+        tied=tied,
+        experts=experts,
+        active_experts=_whole(config, "num_experts_per_tok") if experts else 0,
+        qk_norm=family.qk_norm,
+        bias=bias,
+        fused=family.fused,
+    )
+
+
+def _whole(config: Mapping[str, Any], key: str, absent: int | None = None, null: int | None = None) -> int:
+    """A whole number: `absent` where nothing is said, `null` where null is; a text or 4096.5 is none."""
+    value = config[key] if absent is None else config.get(key, absent)
+    if value is None and null is not None:
+        return null
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{key} {value!r} is no whole number")
+    return value
+
+
+def _unequal(config: Mapping[str, Any], family: _Family) -> str | None:
+    """What makes layers differ from each other, or keep less of a conversation than all of it."""
+    kinds = config.get("layer_types")
+    if isinstance(kinds, list) and any(kind != "full_attention" for kind in kinds):
+        return f"layers are of several kinds ({', '.join(sorted({str(kind) for kind in kinds}))})"
+    window, context = config.get("sliding_window", family.window), config.get("max_position_embeddings")
+    slides = family.slides or config.get("use_sliding_window") is True
+    if (
+        slides
+        and window is not None
+        and not (isinstance(window, int) and isinstance(context, int) and window >= context)
+    ):
+        return f"attention sees a window of {window} tokens"
+    if config.get("mlp_only_layers") or (config.get("decoder_sparse_step") or 1) != 1:
+        return "some layers have experts and some have none"
+    others = [
+        key for key in (*_EXPERTS, "n_shared_experts", "shared_expert_intermediate_size") if key != family.experts
+    ]
+    if found := [key for key in others if config.get(key)]:
+        return f"it has experts of another kind ({', '.join(found)})"
+    return None
 
 
 _QWEN = 151_936
@@ -162,6 +245,9 @@ KNOWN: dict[str, Shape] = {  # from each model's config.json
 }
 
 
+_OTHER_BYTES = re.compile(
+    r"(?i)(?:^|[-_.])(?:awq|gptq|gguf|mlx|bnb|exl\d|qlora|spinquant|(?:nv|mx)?fp[48]|int[48]|w\d+a\d+|\d-?bit)(?![a-z])"
+)
 _OFFICIAL = ("hf://Qwen/", "hf://meta-llama/", "hf://HuggingFaceTB/")
 
 
@@ -171,7 +257,12 @@ def official(ref: str) -> Shape | None:
 
 
 def known(ref: str) -> Shape | None:
-    """The shape of a well-known model by the name that a reference ends with, such as hf://Qwen/Qwen3-8B-Base."""
+    """The shape of a well-known model by the name that a reference ends with, such as hf://Qwen/Qwen3-8B-Base.
+
+    None for one that its name says to be quantised: these are two bytes a weight.
+    """
     name = ref.partition("@")[0].rstrip("/").rpartition("/")[2].lower() + "-"
+    if _OTHER_BYTES.search(name):
+        return None
     found = [model for model in KNOWN if name.startswith(model.lower() + "-")]
     return KNOWN[max(found, key=len)] if found else None

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
+from pydantic import ValidationError
 
-from flywheel_api.capacity.hardware import CARDS, GIB
+from flywheel_api.capacity.hardware import CARDS, GIB, Card
 from flywheel_api.capacity.shape import KNOWN, Shape, UnknownShape, known, shape_of
 from flywheel_api.capacity.training import ANSWERED, PROMPTED, Finding, Training, training
 from flywheel_api.capacity.whole import MINED, VERIFIED, RoundEstimate, pool_problem, round_estimate, span
@@ -16,18 +17,45 @@ from flywheel_api.pool import RolloutPoolSpec
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import FlywheelRoundSpec
 
+_KINDS = ("FlywheelRound", "RLJob", "RolloutPool")
+
 
 def estimate(resource: str, config: str | None = None, card: str = "H100") -> str:
     """What a FlywheelRound, RLJob or RolloutPool, in YAML, will need. `config` is its model's config.json.
 
-    Raises UnknownShape, with what to give; KeyError for a card or a kind that is unknown.
+    Raises ValueError with a sentence where there is none; UnknownShape, with what to give, among them.
     """
-    body = yaml.safe_load(resource)
-    kind, spec, on = body["kind"], body["spec"], CARDS[card]
-    base = spec.get("base", {})
+    if card not in CARDS:
+        raise ValueError(f"{card} is no card that is known: {', '.join(CARDS)}")
+    kind, name, spec = _resource(resource)
+    on, base = CARDS[card], spec.get("base") or {}
     shape = _shape(base.get("model") or spec.get("model") or f"round {base.get('round')}", config)
+    try:
+        return _estimate(kind, name, spec, shape, on)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, ("spec", *first["loc"])))
+        raise ValueError(f"{kind} {name}: {where}: {first['msg'].removeprefix('Value error, ')}") from None
+
+
+def _resource(text: str) -> tuple[str, str, dict[str, Any]]:
+    """Kind, name and spec of the one resource that is written there. Raises ValueError with a sentence."""
+    try:
+        bodies = [body for body in yaml.safe_load_all(text) if body is not None]
+    except (yaml.YAMLError, RecursionError) as error:
+        raise ValueError(f"no YAML: {error}") from None
+    if len(bodies) > 1:
+        raise ValueError(f"{len(bodies)} resources in one file: give one")
+    body = bodies[0] if bodies and isinstance(bodies[0], dict) else {}
+    kind, spec, meta = body.get("kind"), body.get("spec"), body.get("metadata")
+    if kind not in _KINDS or not isinstance(spec, dict):
+        raise ValueError(f"no {', '.join(_KINDS[:-1])} or {_KINDS[-1]}")
+    return kind, str(meta.get("name", "")) if isinstance(meta, dict) else "", spec
+
+
+def _estimate(kind: str, name: str, spec: dict[str, Any], shape: Shape, on: Card) -> str:
     head = [
-        f"{kind} {body['metadata']['name']}: {shape.weights / 1e9:.2f}e9 weights"
+        f"{kind} {name}: {shape.weights / 1e9:.2f}e9 weights"
         + (f", {shape.active / 1e9:.2f}e9 active" if shape.experts else "")
         + f", on {on.name} ({on.memory:.0f} GiB)"
     ]
@@ -41,7 +69,10 @@ def estimate(resource: str, config: str | None = None, card: str = "H100") -> st
 
 
 def _shape(ref: str, config: str | None) -> Shape:
-    shape = shape_of(json.loads(config)) if config else known(ref)
+    try:
+        shape = shape_of(json.loads(config)) if config is not None else known(ref)
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise UnknownShape(f"config.json of {ref} is no JSON: {error}") from None
     if shape is None:
         names = ", ".join(KNOWN)
         raise UnknownShape(f"the shape of {ref} is not known: give its config.json (CONFIG=...); known are {names}")

@@ -10,7 +10,7 @@ from flywheel_api.artifacts import Promotion
 from flywheel_api.base import parse_time
 from flywheel_api.capacity.hardware import CARDS, LARGEST, PRODUCT_LABEL, card_of
 from flywheel_api.capacity.memory import IMAGES
-from flywheel_api.capacity.shape import Shape
+from flywheel_api.capacity.shape import FUSED, Shape
 from flywheel_api.capacity.training import Finding, Training, training
 from flywheel_api.capacity.whole import round_estimate, span
 from flywheel_api.conditions import Reason
@@ -192,6 +192,12 @@ def _adapters(lora: LoraSpec | None, shape: Shape) -> str | None:
         return (
             f"lora is for dense models: this one has {shape.experts} experts, whose weights are no layers that verl "
             "0.9.1 puts an adapter on; leave lora out"
+        )
+    if shape.fused and (fused := sorted(FUSED.intersection(lora.layers))):
+        return (
+            f"lora.targets {', '.join(fused)} are no layers of this model, which has them fused (qkv_proj, "
+            "gate_up_proj): adapters would silently be on the others alone; set lora.targets: [o_proj, down_proj], or "
+            "leave lora out"
         )
     narrowest = min(shape.hidden, shape.key, shape.query, shape.inner)
     if lora.rank >= narrowest:

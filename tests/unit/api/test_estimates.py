@@ -98,9 +98,13 @@ def test_short_samples_of_an_item_are_decoded_together() -> None:
     ("text", "said"),
     [
         ((ROOT / "examples/round-next.yaml").read_text(), "the shape of round demo-r1 is not known: give its config"),
-        ((ROOT / "examples/store-secret.yaml").read_text(), "is no FlywheelRound, RLJob or RolloutPool"),
-        ("[]", "is no FlywheelRound, RLJob or RolloutPool"),
-        ("a: b: c", "no estimate: mapping values"),
+        ((ROOT / "examples/store-secret.yaml").read_text(), "no FlywheelRound, RLJob or RolloutPool"),
+        ("[]", "no FlywheelRound, RLJob or RolloutPool"),
+        ("", "no FlywheelRound, RLJob or RolloutPool"),
+        ("kind: RLJob", "no FlywheelRound, RLJob or RolloutPool"),
+        ("a: b: c", "no YAML: mapping values"),
+        ("\n---\n".join([(ROOT / "examples/rljob.yaml").read_text()] * 2), "2 resources in one file"),
+        ("{kind: RLJob, metadata: {name: a}, spec: {model: hf://Qwen/Qwen3-8B}}", "RLJob a: spec.data: Field required"),
         ((ROOT / "examples/round-8b.yaml").read_text().replace("preset: ", "preset: x"), "is unknown"),
         (None, "No such file"),
     ],
@@ -111,4 +115,22 @@ def test_what_has_no_estimate_is_said_in_a_sentence(tmp_path: Path, text: str | 
         file.write_text(text)
     with pytest.raises(SystemExit) as ended:
         shown(str(file))
+    assert said in str(ended.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "card", "said"),
+    [
+        (b'{"model_type": "qwen2",', "H100", "is no JSON: Expecting property name"),
+        (b"[" * 100_000, "H100", "is no JSON"),
+        (b"\x00\x9c\xff", "H100", "config.json is no text"),
+        (b"{}", "H100", "a config.json without model_type"),
+        (b"{}", "H1000", "H1000 is no card that is known: A100"),
+    ],
+)
+def test_a_config_or_card_that_is_none_is_said(tmp_path: Path, config: bytes, card: str, said: str) -> None:
+    file = tmp_path / "config.json"
+    file.write_bytes(config)
+    with pytest.raises(SystemExit) as ended:
+        shown(str(ROOT / "examples/rljob.yaml"), str(file), card)
     assert said in str(ended.value)

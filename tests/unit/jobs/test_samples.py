@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Coroutine
 from typing import Any
 
@@ -12,9 +13,10 @@ from flywheel_jobs.core.errors import EndpointUnavailable
 from flywheel_jobs.endpoints import samples
 from flywheel_jobs.endpoints.line import RequestRefused
 from flywheel_jobs.endpoints.llm import ChatClient
+from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
 from unit.jobs.test_endpoint_trouble import play
-from unit.jobs.virtual import ASK, Body, err, is_probe, many, ok
+from unit.jobs.virtual import ASK, Body, Wire, client, err, is_probe, many, ok, run
 
 
 def eight(c: ChatClient) -> Coroutine[Any, Any, Any]:
@@ -152,3 +154,59 @@ def test_choices_that_are_always_alike_are_asked_for_one_by_one() -> None:
     assert made.learnt.single and asked == [4] * samples.ALIKE + [1] * 4
     _, _, made = play(lambda b, n: ok(*"abcd"[: b.get("n", 1)]), work)
     assert not made.learnt.single
+
+
+class Slow(Wire):
+    """A server that needs 40 s for an answer, one after the other, and 200 for the first that is asked for alone.
+
+    `in_time`: requests for several, by their number, that it answers at once all the same.
+    """
+
+    def __init__(self, in_time: frozenset[int] = frozenset()) -> None:
+        super().__init__(lambda body, number: ok(*[f"answer {number}"] * body.get("n", 1)))
+        self.in_time = in_time
+        self.asked: list[tuple[int, int]] = []
+        self.long: int | None = None
+
+    async def send(self, method: str, path: str, body: Body | None, seconds: float) -> Reply:
+        if body is None or is_ours(body):
+            return await super().send(method, path, body, seconds)
+        n, seed = body.get("n", 1), body["seed"]
+        number = sum(n > 1 for n, _ in self.asked)
+        self.asked.append((n, seed))
+        self.long = self.long or (seed if n == 1 else None)
+        needed = 0.0 if n > 1 and number in self.in_time else 40.0 * n + 160.0 * (seed == self.long)
+        await asyncio.sleep(min(needed, seconds))
+        if needed > seconds:
+            raise NoReply("no answer", timed_out=True)
+        return await super().send(method, path, body, seconds)
+
+
+def asked_of(wire: Slow, items: int) -> list[tuple[int, int]]:
+    async def work() -> None:
+        made = client(wire, timeoutSeconds=90.0, role="Policy", maxTokens=100)
+        for k in range(items):
+            assert len((await made.chat(ASK, n=4, seed=1000 * k)).texts) == 4
+        await made.aclose()
+
+    run(work())
+    return wire.asked
+
+
+def test_one_long_sample_does_not_cost_its_siblings() -> None:
+    """Four samples of one request are lost together; of four requests the long one alone is asked again."""
+    asked = asked_of(Slow(), 1)
+    assert [n for n, _ in asked] == [4] + [1] * 6
+    times = Counter(seed for _, seed in asked[1:])
+    assert sorted(times.values()) == [1, 1, 1, 3]  # 90 s, 180 s, 360 s
+
+
+def test_a_server_that_is_always_too_slow_for_several_is_asked_one_by_one() -> None:
+    asked = asked_of(Slow(), samples.LATE + 2)
+    assert sum(n > 1 for n, _ in asked) == samples.LATE and all(n == 1 for n, _ in asked[-8:])
+
+
+def test_time_outs_now_and_then_teach_nothing() -> None:
+    items = 4 * samples.LATE
+    asked = asked_of(Slow(in_time=frozenset(range(1, items, samples.LATE))), items)
+    assert sum(n > 1 for n, _ in asked) == items

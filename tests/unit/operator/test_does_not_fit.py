@@ -20,7 +20,7 @@ B200 = {"nvidia.com/gpu.product": "NVIDIA-B200"}
 POOL: dict[str, Any] = {
     "role": "Policy",
     "pool": {"replicas": 8, "gpusPerReplica": 1, "engine": {"maxModelLen": 8192}},
-    "sampling": {"maxTokens": 6144},
+    "sampling": {"maxTokens": 4096},
 }
 TEACHER: dict[str, Any] = {"role": "Teacher", "url": "http://t.x/v1", "model": "t"}
 SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,18 @@ def test_a_model_that_cannot_have_them_is_refused_before_a_gpu_is_held(name: str
     refused, _ = capacity(FlywheelRoundSpec.model_validate(spec), KNOWN[name], Hardware())
     if words:
         assert refused is not None and refused.reason is Reason.INVALID_SPEC and words in refused.message
+
+
+@pytest.mark.parametrize(
+    ("targets", "fits"), [([], False), (["q_proj", "o_proj"], False), (["o_proj", "down_proj"], True)]
+)
+def test_layers_that_a_model_has_fused_get_no_adapter(targets: list[str], fits: bool) -> None:
+    """Phi: adapters would be on the layers alone that are called as elsewhere, and nobody would see it."""
+    lora = {"rank": 16, **({"targets": targets} if targets else {})}
+    problem = job_fits(job(lora=lora), replace(KNOWN["Qwen3-4B"], fused=True), Hardware())
+    assert (problem is None) is fits
+    if problem is not None:
+        assert "q_proj" in problem.message and "o_proj, down_proj" in problem.message
 
 
 LAYER = "base_model.model.model.layers.0.self_attn.q_proj"

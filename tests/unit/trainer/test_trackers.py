@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import threading
 import types
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlparse
@@ -270,3 +274,69 @@ def test_a_key_that_cannot_be_one_is_told_and_not_quoted(server: Server, monkeyp
     told: list[str | None] = []
     assert tracking_of(config(at(server)), lambda _, wrong: told.append(wrong)) is None
     assert len(told) == 1 and "write the key alone" in str(told[0]) and "canary" not in str(told[0])
+
+
+class Opener:
+    """Takes what is sent to a Trackio server, and answers as told."""
+
+    def __init__(self, answer: Object | urllib.error.HTTPError) -> None:
+        self.answer = answer
+        self.sent: list[tuple[str, dict[str, str], Object]] = []
+
+    def open(self, request: urllib.request.Request, timeout: float) -> io.BytesIO:
+        assert timeout == trackers.TIMEOUT_SECONDS and isinstance(request.data, bytes)
+        self.sent.append((request.full_url, dict(request.headers), json.loads(request.data)["kwargs"]))
+        if isinstance(self.answer, urllib.error.HTTPError):
+            raise self.answer
+        return io.BytesIO(json.dumps(self.answer).encode())
+
+
+def trackio(monkeypatch: pytest.MonkeyPatch, url: str, answer: Object | urllib.error.HTTPError) -> tuple[Opener, Any]:
+    """What a Trackio at this address was sent by two attempts of a training, and what the second heard."""
+    opener = Opener(answer)
+    monkeypatch.setattr(trackers, "_OPENER", opener)
+    monkeypatch.setenv(TRACKER_KEY_ENV, "canary-token")
+    spec = TrackingSpec(type="Trackio", url=url, project="support", api_key=KEY)
+    heard = [train(config(spec, attempt), range(attempt, attempt + 1)) for attempt in (1, 2)]
+    return opener, heard[-1][-1]
+
+
+@pytest.mark.parametrize(
+    ("url", "header", "token"),
+    [
+        ("http://trackio.ml.svc:7860/", ("X-trackio-write-token", "canary-token"), None),
+        ("https://acme-trackio.hf.space", ("Authorization", "Bearer canary-token"), "canary-token"),
+    ],
+)
+def test_trackio_is_told_by_its_api_and_resumes_by_id(
+    monkeypatch: pytest.MonkeyPatch, url: str, header: tuple[str, str], token: str | None
+) -> None:
+    """tests/e2e/test_trackio.py asks a real server; a Space wants a token of the hub, said twice."""
+    opener, heard = trackio(monkeypatch, url, {"data": None})
+    assert heard == (f"{url.rstrip('/')}/?project=support", None)
+    keys = {"X-trackio-write-token", "Authorization"}
+    for where, headers, body in opener.sent:
+        assert where == f"{url.rstrip('/')}/api/bulk_log" and body["hf_token"] == token
+        assert [(k, v) for k, v in headers.items() if k in keys] == [header]
+    rows = [row for _, _, body in opener.sent for row in body["logs"]]
+    assert [(r["project"], r["run"], r["run_id"], r["step"]) for r in rows] == [
+        ("support", "job", "1" * 32, 1), ("support", "job", "1" * 32, 2),
+    ]  # fmt: skip
+    assert rows[0]["metrics"] == {"critic/score/mean": 0.1, "val-core//acc@4": 1.0}
+    assert rows[0]["config"]["nodes"] == 1 and rows[0]["log_id"] != rows[1]["log_id"]
+    assert opener.sent[0][2]["logs"] == []  # whether it takes anything from us, before the first step
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"error": "no space left"},
+        urllib.error.HTTPError("u", 400, "Bad Request", Message(), io.BytesIO(b'{"error":"no space left"}')),
+    ],
+)
+def test_what_trackio_says_is_told(monkeypatch: pytest.MonkeyPatch, answer: Object | urllib.error.HTTPError) -> None:
+    opener = Opener(answer)
+    monkeypatch.setattr(trackers, "_OPENER", opener)
+    spec = TrackingSpec(type="Trackio", url="http://trackio.ml.svc:7860", api_key=KEY)
+    page, wrong = train(config(spec), range(0))[0]
+    assert page is None and "no space left" in str(wrong)
