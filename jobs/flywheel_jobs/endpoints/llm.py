@@ -154,7 +154,8 @@ class ChatClient:
         What it does not say stays known; where answers make a score, other weights end the next of them.
         """
         asked = self._identity is not None and self._identity.done()
-        if asked and asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
+        going = self._looking is not None and not self._looking.done()
+        if asked and not going and asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
             self._looking = asyncio.create_task(self._models(1))
 
     def check_steady(self) -> None:
@@ -167,6 +168,11 @@ class ChatClient:
         if self._line.scripted and not self._known.standin:
             return self._known.model_copy(update={"standin": True, "notice": STANDIN_NOTICE})
         return self._known
+
+    @property
+    def changed(self) -> bool:
+        """Whether another model than the first was seen, where answers make a score."""
+        return self._line.steady is not None and bool(self._line.steady.change)
 
     @property
     def said_at(self) -> str:
