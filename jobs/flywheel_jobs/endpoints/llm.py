@@ -10,11 +10,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from flywheel_api.artifacts import STANDIN_NOTICE, RoleUsage, ServedBy
-from flywheel_api.base import format_time
 from flywheel_api.stages import ResolvedEndpoint
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import line, wire
 from flywheel_jobs.endpoints.asking import Ask, Learnt
@@ -36,11 +35,6 @@ CUT = frozenset({"length", "window"})
 MODELS_SECONDS, MODELS_TRIES = 10.0, 3
 _WORDS = ("owned_by", "notice", "weights", "root")
 LOOK_SECONDS = 60.0  # from one look at /models to the next
-
-
-def now() -> str:
-    """The current time, RFC 3339 in UTC."""
-    return format_time(datetime.now(UTC))
 
 
 def _shown(found: ServedBy) -> ServedBy:

@@ -20,8 +20,8 @@ from pydantic import Field
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Owner, RoleUsage, ServedBy
 from flywheel_api.base import StatusModel, Timestamp
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.endpoints.served import Key, count
-from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 
