@@ -223,7 +223,7 @@ MEANINGS: dict[End, Meaning] = {
         "Uncorrectable ECC, an Xid of the hardware, a GPU off the bus, a device that is busy or unavailable, a fabric "
         "manager that does not run. The message names the node, and the next attempts of a training avoid it, until "
         "there is no room elsewhere or five more have ended; so does the next RayService of a pool, which is made when "
-        "no other replica is ready or startupTimeout is over. "
+        "no other replica is ready or startupTimeout is over, once for each node. "
         "`kubectl cordon <node>`; `nvidia-smi -q` and `dmesg` on it.",
     ),
     End.NCCL_TIMEOUT: Meaning(

@@ -78,7 +78,8 @@ def _values(raw: Schema, defs: dict[str, Schema]) -> Schema:
         found["additionalProperties"] = False
         found["properties"] = {name: _values(child, defs) for name, child in node["properties"].items()}
         for name in _BY_LABEL_KEY & found["properties"].keys():
-            found["properties"][name]["propertyNames"] = {"$ref": "#/definitions/key"}
+            if "object" in found["properties"][name].get("type", ()):
+                found["properties"][name]["propertyNames"] = {"$ref": "#/definitions/key"}
     elif isinstance(values, dict) and values:
         item = _values(values, defs)
         found["additionalProperties"] = item | _SCALAR if item["type"] == ["string", "null"] else item

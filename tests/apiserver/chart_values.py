@@ -42,6 +42,8 @@ def nulls(path: str) -> str:
 TAKEN: dict[str, Case] = {
     "nothing but what is needed": Case(),
     "no namespaces": Case("namespaces: []"),
+    "a few namespaces of a whole cluster": Case("namespaces: []\nconfig: {namespaces: [team-b]}"),
+    "namespaces in another order": Case("namespaces: [team-a, team-1]\nconfig: {namespaces: [team-1, team-a]}"),
     **{f"release {name}": Case("metrics: {service: true}", release=name) for name in NAMES},
     **{f"null {path}": Case(nulls(path)) for path in (*SECTIONS, *PARTS)},
     "release namespace 123": Case(namespace="123"),

@@ -87,7 +87,7 @@ def put_inputs(store: Any, kind: str) -> dict[str, str]:
     """The base model and the part's data sets in the store; their digests by name."""
     from flywheel_api.artifacts import FileEntry, Manifest, Owner
     from flywheel_api.results import DatasetResult, ModelResult, Split, Track
-    from flywheel_jobs.harness.pulse import now
+    from flywheel_jobs.core.clock import now
     from flywheel_jobs.stages.package import parquet
     from flywheel_jobs.storage.models import imported
 

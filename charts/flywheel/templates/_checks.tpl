@@ -7,8 +7,8 @@
 {{- if and (eq $account.jobs (include "flywheel.serviceAccount" .)) (has .Release.Namespace .Values.namespaces) -}}
 {{- fail (printf "serviceAccount.jobs %s is the operator's own account in namespace %s, and pods of rounds would have its rights: choose another name" $account.jobs .Release.Namespace) -}}
 {{- end -}}
-{{- with .Values.config.namespaces -}}
-{{- if ne (toJson .) (toJson $.Values.namespaces) -}}
+{{- range .Values.config.namespaces -}}
+{{- if and $.Values.namespaces (not (has . $.Values.namespaces)) -}}
 {{- fail "config.namespaces gives the operator no rights there: list them in the value `namespaces`, and leave config.namespaces out" -}}
 {{- end -}}
 {{- end -}}

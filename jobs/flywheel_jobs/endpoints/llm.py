@@ -10,11 +10,10 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 
 from flywheel_api.artifacts import STANDIN_NOTICE, RoleUsage, ServedBy
-from flywheel_api.base import format_time
 from flywheel_api.stages import ResolvedEndpoint
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.endpoints import line, wire
 from flywheel_jobs.endpoints.asking import Ask, Learnt
@@ -36,11 +35,6 @@ CUT = frozenset({"length", "window"})
 MODELS_SECONDS, MODELS_TRIES = 10.0, 3
 _WORDS = ("owned_by", "notice", "weights", "root")
 LOOK_SECONDS = 60.0  # from one look at /models to the next
-
-
-def now() -> str:
-    """The current time, RFC 3339 in UTC."""
-    return format_time(datetime.now(UTC))
 
 
 def _shown(found: ServedBy) -> ServedBy:
@@ -154,7 +148,8 @@ class ChatClient:
         What it does not say stays known; where answers make a score, other weights end the next of them.
         """
         asked = self._identity is not None and self._identity.done()
-        if asked and asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
+        going = self._looking is not None and not self._looking.done()
+        if asked and not going and asyncio.get_running_loop().time() - self._looked_at >= LOOK_SECONDS:
             self._looking = asyncio.create_task(self._models(1))
 
     def check_steady(self) -> None:
@@ -167,6 +162,11 @@ class ChatClient:
         if self._line.scripted and not self._known.standin:
             return self._known.model_copy(update={"standin": True, "notice": STANDIN_NOTICE})
         return self._known
+
+    @property
+    def changed(self) -> bool:
+        """Whether another model than the first was seen, where answers make a score."""
+        return self._line.steady is not None and bool(self._line.steady.change)
 
     @property
     def said_at(self) -> str:

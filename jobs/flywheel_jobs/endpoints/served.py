@@ -36,10 +36,13 @@ def _key(row: ServedBy) -> Key:
 
 
 def kept(known: ServedBy, found: ServedBy) -> ServedBy:
-    """What is known after another look: what that one does not say stays, and a stand-in stays one."""
+    """What is known after another look: what that one does not say stays, but of other weights, as does a stand-in."""
+    before = {} if other(known, found) is None else {"weights": None, "root": None}
     said = found.model_dump(exclude_none=True, exclude={"standin", "answers", "weights_assumed"})
     assumed = known.weights_assumed and not found.weights
-    return known.model_copy(update=said | {"standin": known.standin or found.standin, "weights_assumed": assumed})
+    return known.model_copy(
+        update=before | said | {"standin": known.standin or found.standin, "weights_assumed": assumed}
+    )
 
 
 def other(one: ServedBy, two: ServedBy) -> tuple[str, str] | None:

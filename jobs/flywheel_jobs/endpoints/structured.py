@@ -21,7 +21,7 @@ from flywheel_jobs.reading.jsontext import loads
 from flywheel_jobs.reading.thought import split
 
 M = TypeVar("M", bound=BaseModel)
-_FENCE = re.compile(r"```(?:json)?\s*(.*?)\s*```", re.DOTALL | re.IGNORECASE)
+_FENCE = re.compile(r"```(?:json)?(.*)```", re.DOTALL | re.IGNORECASE)  # to the last one: a value may hold others
 _SHOWN = 8000  # characters of a wrong answer that the repair request shows
 _NAMED = 8  # problems that it names
 
@@ -80,13 +80,16 @@ def parse(text: str, shape: type[M]) -> tuple[M | None, list[str]]:
 
     Thought is no part of it, nor are words around the only Markdown fence.
     """
-    body = split(text).text.strip()
-    fenced = [] if body.startswith("{") else _FENCE.findall(body)
     try:
-        value = loads(fenced[0] if len(fenced) == 1 else body)
+        value = loads(_unfenced(split(text).text.strip()))
     except ValueError as error:
         return None, [f"the answer: Invalid JSON: {error}"[:200]]
     try:
         return shape.model_validate(value), []
     except ValidationError as error:
         return None, [f"{'.'.join(map(str, e['loc'])) or 'the answer'}: {e['msg']}" for e in error.errors()]
+
+
+def _unfenced(body: str) -> str:
+    fenced = None if body.startswith("{") else _FENCE.search(body)
+    return fenced[1] if fenced else body

@@ -25,7 +25,7 @@ from flywheel_jobs.evaluation import items
 from flywheel_jobs.evaluation.form import FORMAT, LENIENT
 from flywheel_jobs.evaluation.intervals import score_interval
 from flywheel_jobs.evaluation.items import Item
-from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
+from flywheel_jobs.harness.context import OutputFile, ShardDone, StageContext, StageResult
 
 MAX_LOST = 0.05  # of a suite's items; more lost ones and the score is of another suite
 SHORT_ANSWER = 2048  # tokens of an answer where no reasoning track says how long answers are
@@ -47,7 +47,8 @@ async def evaluate(ctx: StageContext, model: str | None) -> StageResult:
         return await _evaluate(ctx, model)
     except FlywheelError as error:
         if error.reason == End.WRONG_WEIGHTS or isinstance(error, WeightsChanged):
-            await ctx.doubt()
+            # who has said other weights alone has said nothing of those that its answers should be of
+            await ctx.doubt(whole=not ctx.llm(Role.POLICY).changed)
         raise
 
 
@@ -62,7 +63,11 @@ async def _evaluate(ctx: StageContext, model: str | None) -> StageResult:
 
     every = [item for suite in todo.values() for item in suite]
     text = f"evaluating {len(every)} items"
-    done = await ctx.map_items(every, lambda i: i.key, work, Rows, "evaluation", text)
+    try:
+        done = await ctx.map_items(every, lambda i: i.key, work, Rows, "evaluation", text)
+    except ShardDone:
+        await check_weights(ctx, model)  # the last shard looks later: the pool may be what it was again
+        raise
     await check_weights(ctx, model)  # a pool may have been updated meanwhile
     await check_one(ctx)
     rows = {name: [r for i in suite if i.key in done for r in done[i.key].rows] for name, suite in todo.items()}

@@ -14,9 +14,10 @@ from flywheel_api.artifacts import Claim, Failure, Manifest, Owner
 from flywheel_api.canonical import digest_of
 from flywheel_api.causes import Cause, ExitCode, FlywheelError
 from flywheel_api.conditions import truncate
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.errors import HeadLost
 from flywheel_jobs.core.logging import get_logger, redact, traced
-from flywheel_jobs.harness.pulse import Pulse, now
+from flywheel_jobs.harness.pulse import Pulse
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 from flywheel_store.store import json_bytes

@@ -25,13 +25,13 @@ from flywheel_api.records.base import Record
 from flywheel_api.results import EndpointFinding, Result
 from flywheel_api.round import AgenticSpec, FlywheelRoundSpec, ReasoningSpec, Role
 from flywheel_api.stages import IMAGE_ENV, Stage, StageConfig
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.errors import CorruptArtifact, ValidationFailure
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.endpoints.llm import ChatClient
 from flywheel_jobs.harness.attempt import Attempt
 from flywheel_jobs.harness.clients import Clients
 from flywheel_jobs.harness.journal import Journal
-from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.harness.pump import Pump
 from flywheel_jobs.storage.datasets import read_records
 from flywheel_jobs.storage.store import Store

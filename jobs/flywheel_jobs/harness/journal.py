@@ -20,8 +20,8 @@ from pydantic import Field
 from flywheel_api import artifacts
 from flywheel_api.artifacts import Owner, RoleUsage, ServedBy
 from flywheel_api.base import StatusModel, Timestamp
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.endpoints.served import Key, count
-from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model
 from flywheel_jobs.storage.store import Store
 
@@ -52,7 +52,7 @@ class Segment(StatusModel):
         default=None, description="Of an evaluation: when the server last said that it serves the same weights."
     )
     doubts_since: Timestamp | None = Field(
-        default=None, description="Items that were written from then until this was are asked again."
+        default=None, description="Items that were written from then until this attempt's end are asked again."
     )
 
 
@@ -76,7 +76,7 @@ class Journal:
     said_at: str = ""  # when the server of an evaluation last said that it serves the same weights
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
-    _doubts: list[tuple[str, str]] = field(default_factory=list)
+    _doubts: list[Segment] = field(default_factory=list)
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -91,9 +91,7 @@ class Journal:
             found = list(pool.map(lambda k: read_model(self.store, k, Segment), fresh))
         self._seen.update(fresh)
         segments = [segment for segment in found if segment is not None]
-        for segment in segments:
-            if segment.doubts_since is not None:
-                self._doubts.append((segment.doubts_since, segment.written_at or ""))
+        self._doubts += [segment for segment in segments if segment.doubts_since is not None]
         for segment in segments:
             self._take(segment)
 
@@ -106,7 +104,7 @@ class Journal:
 
     def _doubted(self, segment: Segment) -> bool:
         at = segment.written_at or ""  # segments of earlier releases have none
-        return any(since <= at <= until for since, until in self._doubts)
+        return any((doubt.doubts_since or "") <= at and _until(segment, doubt) for doubt in self._doubts)
 
     def _account(self, segment: Segment) -> None:
         _add(self.usage if segment.owner_uid == self.owner.uid else self.taken_over, segment.usage)
@@ -151,6 +149,17 @@ class Journal:
         key = artifacts.item_key(self.owner.namespace, self.content_key, name)
         await asyncio.to_thread(self.store.put_json, key, segment)
         self._seen.add(key)
+
+
+def _until(segment: Segment, doubt: Segment) -> bool:
+    """Whether a segment is no younger than a doubt.
+
+    Other shards of an attempt go on for seconds after one of them doubts, and clocks differ: attempts are counted. They
+    say nothing between owners.
+    """
+    if segment.owner_uid == doubt.owner_uid:
+        return segment.attempt <= doubt.attempt
+    return (segment.written_at or "") <= (doubt.written_at or "")
 
 
 def _add(to: dict[str, RoleUsage], usage: Iterable[RoleUsage]) -> None:

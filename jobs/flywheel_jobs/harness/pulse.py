@@ -7,12 +7,11 @@ A busy or blocked main thread still shows a heartbeat, while `updatedAt` moves o
 from __future__ import annotations
 
 import threading
-from datetime import UTC, datetime
 from typing import TypedDict, Unpack
 
 from flywheel_api.artifacts import Progress
-from flywheel_api.base import format_time
 from flywheel_api.results import EndpointFinding
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.logging import get_logger, redact
 from flywheel_jobs.storage.store import Store
 from flywheel_store.traffic import MOVED
@@ -127,8 +126,3 @@ class Pulse:
             self._told = seen.updated_at
         except Exception as error:  # a lost heartbeat must not end the work; the work finds the store gone by itself
             log.warning("progress not written", error=str(error))
-
-
-def now() -> str:
-    """The current time, RFC 3339 in UTC."""
-    return format_time(datetime.now(UTC))

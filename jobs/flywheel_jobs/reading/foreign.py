@@ -33,7 +33,7 @@ _LINE = re.compile(  # `cancel(id=47)` on a line of its own
     r"^[ \t]*(?:\w{1,64}[ \t]*=[ \t]*)?(?:[a-zA-Z_][\w.]{0,64}\([ \t]*){1,3}\w{1,64}[ \t]*=[^\n]*\)[ \t;]*$",
     re.MULTILINE,
 )
-_NAMED = re.compile(r"[a-zA-Z_][\w.]{1,63}\s*\n\s*(?=\{)")  # GLM-4
+_NAMED = re.compile(r"[a-zA-Z_][\w.]{1,63}[^\S\n]*\n\s*(?=\{)")  # GLM-4
 _ALONE = re.compile(r"[a-z_][\w.]{1,63}\([^()\n]*\)")
 _LANGUAGE = re.compile(r"\A(?:json|\w*\n)")
 _PYTHON = re.compile(r"\[\s*[a-zA-Z_][\w.]*\(.*\)\s*\]", re.DOTALL)

@@ -42,7 +42,7 @@ _FOREIGN = {
     b"\x80\x04": "a Python pickle: write it as JSON Lines", b"%PDF": "a PDF", b"<": "HTML or XML",
 }  # fmt: skip
 _DRAWN = {
-    re.compile(rb"\s*\|[^\n]*\|\s*\n\s*\|[ :|-]+\|\s*\n"): "a table of Markdown: write it as CSV",
+    re.compile(rb"\s*\|[^\n]*\|[ \t\r]*\n[ \t]*\|[ :|-]+\|\s*\n"): "a table of Markdown: write it as CSV",
     re.compile(rb"[^\0]{1,100}\0.{156,256}ustar", re.DOTALL): "a tar archive: unpack it",
 }
 _BETWEEN = re.compile(r"[\s,\[\]]*")  # what separates the objects of a JSON text
@@ -276,34 +276,30 @@ def _delimiter(header: bytes) -> str:
     return "," if re.fullmatch(r"\"?[A-Za-z_][\w .-]{0,63}\"?", line) else ""
 
 
-class _Quotes:
-    """Lines on their way into the reader of CSV, which takes the end of a file for the end of a quote."""
+class _Lines:
+    """Lines on their way into the reader of CSV, which takes the end of a file for the end of a quote.
+
+    It asks for a line more than a row has only within a quote: what it makes of the end was open.
+    """
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines = lines
-        self._count = 0
-        self._ended = False
+        self.ended = False
 
     def __iter__(self) -> Iterator[str]:
-        for line in self._lines:
-            self._count += line.count('"')
-            yield line
-        self._ended = True
-
-    def open(self) -> bool:
-        """Whether the row that was read last ran to the end of the file inside a quote."""
-        return self._ended and self._count % 2 == 1
+        yield from self._lines
+        self.ended = True
 
 
 def _csv(chunks: Iterator[bytes], name: str, delimiter: str) -> Iterator[Row]:
     csv.field_size_limit(MAX_ROW)
-    quotes = _Quotes(line.decode(errors="surrogateescape") + "\n" for line in _lines(chunks, name))
-    table = csv.DictReader(quotes, delimiter=delimiter, restkey="", skipinitialspace=True)
+    lines = _Lines(line.decode(errors="surrogateescape") + "\n" for line in _lines(chunks, name))
+    table = csv.DictReader(lines, delimiter=delimiter, restkey="", skipinitialspace=True)
     for number, value in enumerate(table, start=1):
         if not any(v.strip() if isinstance(v, str) else v for v in value.values()):
             continue  # what a spreadsheet leaves below its last row
         where, text = f"{name} row {number}", delimiter.join(str(v) for v in value.values())[:500]
-        if quotes.open():
+        if lines.ended:
             yield Row(where, problem='a quote (") that begins in it is never closed', text=text)
         elif "" in value and isinstance(value[""], list):
             yield Row(

@@ -19,13 +19,13 @@ from flywheel_api.results import (
 )
 from flywheel_api.round import EvaluationSpec, SuiteSpec
 from flywheel_api.stages import Stage
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.errors import CorruptArtifact, Superseded, ValidationFailure
 from flywheel_jobs.evaluation import earlier, verdict
 from flywheel_jobs.evaluation.earlier import ITEMS_FILE
 from flywheel_jobs.evaluation.form import LENIENT
 from flywheel_jobs.evaluation.scores import Scores, item_key, item_scores
 from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult
-from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.storage.datasets import read_model, read_records
 
 EVALUATIONS = (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)

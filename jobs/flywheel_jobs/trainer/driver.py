@@ -26,11 +26,11 @@ from flywheel_api.sign_rows import WORKERS_KILLED
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
 from flywheel_api.verl.settings import PLUGINS_ENV, settings, worker_environment
+from flywheel_jobs.core.clock import now
 from flywheel_jobs.core.errors import StoreProblem, ValidationFailure
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.core.version import code_version
 from flywheel_jobs.harness.attempt import Attempt
-from flywheel_jobs.harness.pulse import now
 from flywheel_jobs.trainer import inputs, publish, signals
 from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints, History
 from flywheel_jobs.trainer.failures import Terminated, TrainingFailed, diagnose

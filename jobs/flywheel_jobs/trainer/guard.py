@@ -207,7 +207,8 @@ def _of_answers(seen: Seen) -> Iterator[Sign]:
     if len(norms) > RECENT and spike > 3 * statistics.median(norms):
         yield Sign("gradient", f"gradient norm {spike:.3g}, {statistics.median(norms):.3g} usually")
     usual, last = seen.known(_entropy)
-    if last is not None and any(usual) and last > 2 * min(usual):
+    usual = [value for value in usual if value]  # of nothing anything is more than twice as much
+    if last is not None and usual and last > 2 * min(usual):
         yield Sign("entropy", f"entropy {last:.2f}, {min(usual):.2f} before")
     usual, last = seen.known(_formed)
     lost, before = 1 - (1.0 if last is None else last), 1 - max(usual, default=1.0)

@@ -180,10 +180,13 @@ class _Planner:
     def _to_avoid(self, ended: Ended) -> bool:
         """Whether a GPU failed on a node that the next RayService would keep away from.
 
-        With as many nodes as are remembered something else is wrong than nodes: that is for a person, or the round.
+        With as many nodes as are remembered something else is wrong than nodes: that is for a person, or the round. So
+        is a node that was left before, and taken again since no other had room.
         """
-        new = ended.node is not None and ended.node not in bad_nodes(self.status.attempts)
-        return new and ended.reason == End.GPU_FAULT and len(bad_nodes(self._recent())) < ATTEMPTS_KEPT
+        recent = self._recent()
+        known = {*bad_nodes(self.status.attempts), *(a.node for a in recent)}
+        new = ended.node is not None and ended.node not in known
+        return new and ended.reason == End.GPU_FAULT and len(bad_nodes(recent)) < ATTEMPTS_KEPT
 
     def _recent(self) -> list[AttemptStatus]:
         """What is not forgotten yet; it goes when a RayService is replaced, as another memory asks for another one."""

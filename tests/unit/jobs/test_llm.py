@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -230,10 +231,21 @@ async def test_a_malformed_answer_is_repaired_once_then_dropped() -> None:
     assert dropped.value.reason == "invalid-answer" and seen == [1, 3, 1, 3]
 
 
-@pytest.mark.parametrize("text", ["", "x", '{"x": "three"}', '{"x": 3} and more', "[1]"])
+@pytest.mark.parametrize(
+    "text", ["", "x", '{"x": "three"}', '{"x": 3} and more', "[1]", '```{"x": 1}``` ```{"x": 2}```']
+)
 def test_parsing_is_strict(text: str) -> None:
     answer, wrong = parse(text, Reply)
     assert answer is None and wrong
+
+
+@pytest.mark.parametrize("around", ["%s", "Here you are:\n%s\nAnything else?"])
+def test_a_value_may_hold_a_fence_within_the_fence(around: str) -> None:
+    class Note(BaseModel):
+        text: str
+
+    code = "Run:\n```\nls\n```"
+    assert parse(around % f"```json\n{json.dumps({'text': code})}\n```", Note) == (Note(text=code), [])
 
 
 @pytest.mark.parametrize(("value", "says"), [("sk\nlive", "line break"), ("Bearer sk-live", "write the key alone")])

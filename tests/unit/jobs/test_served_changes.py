@@ -24,7 +24,7 @@ from flywheel_jobs.endpoints.transport import NoReply
 from flywheel_jobs.endpoints.wire import Reply
 from flywheel_jobs.evaluation.runner import evaluate
 from flywheel_jobs.harness import clients, journal
-from flywheel_jobs.harness.context import OutputFile, StageContext, StageResult, store_file
+from flywheel_jobs.harness.context import OutputFile, ShardDone, StageContext, StageResult, store_file
 from flywheel_jobs.harness.journal import Journal, Segment
 from flywheel_jobs.storage.store import Store
 from flywheel_store.memory import MemoryBucket
@@ -79,13 +79,16 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asyncio, "to_thread", here)
 
 
-def context(server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, stage: Stage) -> StageContext:
+def context(
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, stage: Stage, shard: int = 0, shards: int = 1
+) -> StageContext:
     """A stage of one policy, which that server plays."""
     monkeypatch.setattr(llm, "Http", lambda endpoint: server)
     spec = stages.round_spec(evaluation={"suites": [{"name": SUITE, "items": ITEMS, "repeats": 1}]})
     told = stages.config(stage, spec, "http://models.test/v1", {}, only_for="these", base_model="hf://a/b")
-    one = [e.model_copy(update={"concurrency": 1, "timeout_seconds": 90}) for e in told.endpoints]
-    made = StageContext(told.model_copy(update={"endpoints": one}), store)
+    own = [e.model_copy(update={"concurrency": shards, "timeout_seconds": 90}) for e in told.endpoints]
+    attempt = {"endpoints": own, "shards": shards, "attempt": max(1, BEGUN[0])}
+    made = StageContext(told.model_copy(update=attempt), store, shard)
     problems = [Problem(id=f"p{n}", question=f"What is {n} + 7?", answer=str(n + 7)) for n in range(ITEMS)]
     entry = store_file(store, OutputFile.of(f"suites/{SUITE}.jsonl", Problem, problems))
     prepared = PreparedResult(suites=[SuiteInfo(name=SUITE, track=Track.REASONING, items=ITEMS)])
@@ -101,17 +104,17 @@ def context(server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, stage
 
 
 def evaluated(
-    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, model: str | None = None
-) -> StageResult | FlywheelError:
-    """How an attempt at an evaluation ends."""
+    server: Server, store: Store, monkeypatch: pytest.MonkeyPatch, model: str | None = None, **shard: int
+) -> StageResult | FlywheelError | ShardDone:
+    """How an attempt at an evaluation ends, or a shard of it."""
     BEGUN[0] += 1
 
-    async def go() -> StageResult | FlywheelError:
-        ctx = context(server, store, monkeypatch, Stage.EVALUATE_BASE)
+    async def go() -> StageResult | FlywheelError | ShardDone:
+        ctx = context(server, store, monkeypatch, Stage.EVALUATE_BASE, **shard)
         await asyncio.to_thread(ctx.journal.load)
         try:
             return await evaluate(ctx, model)
-        except FlywheelError as error:
+        except (FlywheelError, ShardDone) as error:
             return error
         finally:
             await ctx.close()
@@ -212,6 +215,25 @@ def test_models_is_looked_at_once_a_minute_at_most(monkeypatch: pytest.MonkeyPat
     assert 8 <= len(server.looks) <= 10 and min(b - a for a, b in pairwise(server.looks)) >= 60
 
 
+def test_a_look_that_is_under_way_is_not_begun_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server()
+
+    async def flushes(ctx: StageContext) -> None:
+        await asks(ctx, 3)
+        for _ in range(3):
+            ctx.llm(Role.POLICY).look()
+        await asyncio.sleep(1)
+
+    generating(server, monkeypatch, flushes)
+    assert server.looks == [0, 60]
+
+
+def test_weights_are_not_those_of_another_place() -> None:
+    before = ServedBy(role="Policy", model="m", weights=OLD, root="/models/1", owned_by="me")
+    after = served.kept(before, ServedBy(role="Policy", model="m", root="/models/2"))
+    assert (after.weights, after.root, after.owned_by) == (None, "/models/2", "me")
+
+
 # ---- evaluation: refused ---------------------------------------------------------------------------------------------
 def test_other_weights_end_an_evaluation_and_what_is_in_doubt_is_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
     server, store = Server(root="/models/1"), Store(MemoryBucket())
@@ -243,6 +265,30 @@ def test_the_last_item_s_answer_is_not_the_other_model_s(monkeypatch: pytest.Mon
     server.entry.update(weights=OLD)
     assert isinstance(evaluated(server, store, monkeypatch, OLD), StageResult)
     assert server.asked.count(server.asked[ITEMS - 1]) == 2
+
+
+def test_a_shard_that_ends_before_the_others_looks_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody else sees by whom its last items were answered."""
+    server, store = Server(weights=OLD), Store(MemoryBucket())
+    assert isinstance(evaluated(server, store, monkeypatch, shard=1, shards=2), ShardDone)
+    mine, server.asked = len(server.asked), []
+    assert 2 <= mine < ITEMS
+    server.changes[mine - 1] = lambda s: s.entry.update(weights=NEW)
+    error = evaluated(server, Store(MemoryBucket()), monkeypatch, shard=1, shards=2)
+    assert getattr(error, "reason", "") == "ServedModelChanged"
+
+
+def test_a_server_that_said_only_other_weights_has_answered_nothing_that_counts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It said them late: that it said the same ever since makes none of its answers sure."""
+    server, store = Server(), Store(MemoryBucket())
+    server.changes[2] = lambda s: s.entry.update(weights=NEW)
+    assert getattr(evaluated(server, store, monkeypatch, OLD), "reason", "") == "WrongWeights"
+    assert len(server.asked) == ITEMS
+    server.entry.update(weights=OLD)
+    assert isinstance(evaluated(server, store, monkeypatch, OLD), StageResult)
+    assert set(Counter(server.asked).values()) == {2}
 
 
 def test_another_name_ends_an_evaluation_and_keeps_what_it_cannot_have_answered(
@@ -317,6 +363,29 @@ def test_shards_that_saw_different_models_make_no_score(field: str, monkeypatch:
 def test_a_fingerprint_is_cleaned_and_bounded(said: Any, fingerprint: str) -> None:
     answer = wire.read(ok("hi", system_fingerprint=said, model="m" * 9999)).answers[0]
     assert answer.fingerprint == fingerprint and answer.model == "m" * 253
+
+
+def test_what_other_shards_write_after_a_doubt_is_in_doubt_and_what_later_attempts_write_is_not() -> None:
+    """A shard that is told to stop writes what it has, seconds later; and clocks of nodes differ."""
+    store, key = Store(MemoryBucket()), OLD
+
+    def wrote(name: str, at: int, attempt: int, uid: str = "u", **more: Any) -> None:
+        items = [journal.Item(phase="p", key=name, dropped="crashed")]
+        made = Segment(owner_uid=uid, attempt=attempt, items=items, written_at=f"2026-01-01T00:00:{at:02}Z", **more)
+        store.put_json(artifacts.item_key("n", key, f"segment/{uid}/{attempt}/{name}"), made)
+
+    wrote("the doubt", 30, 2, doubts_since="2026-01-01T00:00:10Z")
+    wrote("before it was seen", 5, 2)
+    wrote("an attempt before", 12, 1)
+    wrote("another shard", 33, 2)
+    wrote("the next attempt, on a node whose clock is behind", 29, 3)
+    wrote("another round, meanwhile", 20, 1, uid="v")
+    wrote("another round, later", 31, 1, uid="v")
+    made = Journal(store, Owner(kind="R", namespace="n", name="r", uid="u"), key, 4)
+    made.load()
+    assert {name for _, name in made.items} == {
+        "before it was seen", "the next attempt, on a node whose clock is behind", "another round, later"
+    }  # fmt: skip
 
 
 def test_journals_of_earlier_releases_are_read() -> None:

@@ -8,6 +8,7 @@ import gzip
 import io
 import json
 import resource
+import time
 from collections.abc import Callable
 from datetime import date, datetime
 from pathlib import Path
@@ -138,6 +139,7 @@ def test_chunks_may_end_anywhere(kind: str, size: int, monkeypatch: pytest.Monke
     (b"[{]", "no JSON after row 0"), (b"| question | answer |\n|---|---|\n| 1+1? | 2 |\n", "a table of Markdown"),
     (gzip.compress(b"own.jsonl" + b"\0" * 248 + b"ustar\x0000"), "a tar archive: unpack it"),
     (b'question,answer\n"1+1?,2\n2+2?,4\n', r'a quote \("\) that begins in it is never closed'),
+    (b'question,answer\nThe pipe is 5" wide?,5\n"1+1?,2\n2+2?,4\n', "is never closed"),
     (lines([{"prompt": "[{'role': 'user', 'content': '1+1?'}]", "answer": "2"}]), "written as Python prints it"),
     (b'[{"question": "a', "no JSON after row 0"), (b"12, 13\n14, 15", "name those to take in spec.reasoning.fields"),
 ], ids=lambda value: value if isinstance(value, str) else "")  # fmt: skip
@@ -145,6 +147,18 @@ def test_what_is_no_file_of_rows_is_named(data: bytes, says: str) -> None:
     with pytest.raises(ValidationFailure, match=says) as caught:
         bring(data)
     assert caught.value.reason in ("InvalidInput", "TooManyWrongRows")
+
+
+def test_blank_lines_below_a_bar_are_read_once() -> None:
+    began = time.process_time()
+    with pytest.raises(ValidationFailure, match="holds no records"):
+        bring(b"|a|" + b"\n" * 40_000 + b"x")
+    assert time.process_time() - began < 1
+
+
+def test_a_quote_within_a_field_opens_none() -> None:
+    found = bring(b'question,answer\nThe pipe is 5" wide?,5\n"1\n+1?",2')
+    assert [(p.question, p.answer) for p in found.records] == [('The pipe is 5" wide?', "5"), ("1\n+1?", "2")]
 
 
 def test_a_file_that_is_not_there_is_said() -> None:

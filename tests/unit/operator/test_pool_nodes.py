@@ -189,6 +189,22 @@ async def test_where_the_others_have_no_room_all_nodes_are_taken_again() -> None
     assert [a["reason"] for a in pool(world)["attempts"]] == ["GpuFault", "StartupTimeout"]
 
 
+async def test_a_node_that_was_taken_again_for_want_of_others_is_not_left_again() -> None:
+    """Of a cluster of one node: else it would be half an hour without a place after each failure, and no end of it."""
+    world = World()
+    service = await serving(world)
+    fault = AttemptStatus(attempt=1, cause=Cause.INFRA, reason="GpuFault", node="gpu-7",
+                          finished_at=format_time(world.now))  # fmt: skip
+    full = fault.model_copy(update={"attempt": 2, "cause": Cause.CAPACITY, "reason": "StartupTimeout", "node": None})
+    world.kube.update("RolloutPool", NS, "policy", status=pool(world) | {"attempts": [fault.dump(), full.dump()]})
+    world.kube.update("RayService", NS, service, status=broken("10.4.0.7"))
+    await turns(world, 4)
+    assert services(world) == [service], "Ray Serve starts the replica again"
+    world.tick(1900)
+    await turns(world, 2)
+    assert services(world) == [service] and pool(world)["phase"] == "Failed" and pool(world)["cause"] == "Infra"
+
+
 def remembered(world: World, *nodes: str) -> None:
     """As if these nodes' GPUs had failed just now."""
     ends = [

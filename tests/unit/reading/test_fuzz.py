@@ -17,7 +17,7 @@ import pytest
 from flywheel_api.canonical import canonical_json
 from flywheel_jobs.endpoints.structured import parse as parse_structured
 from flywheel_jobs.evaluation.form import form_of
-from flywheel_jobs.reading import calls, final, jsontext, text, thought
+from flywheel_jobs.reading import calls, final, foreign, jsontext, text, thought
 from flywheel_jobs.reading.equality import checkable, equal, normal_form
 from flywheel_jobs.reasoning.roles import Variant
 from flywheel_jobs.rewards import math
@@ -114,6 +114,17 @@ def once(said: str, more: str) -> float:
     check(said)
     check_answer(said[:80], more)
     return time.process_time() - started
+
+
+@pytest.mark.parametrize("blank", [" ", "\n"])
+@pytest.mark.parametrize("mark", ["```", "a ```json", "abc", "<answer>", "f(a=", '{"name":'])
+def test_blanks_behind_a_mark_are_read_once(mark: str, blank: str) -> None:
+    """Models that are held to JSON may go on with blanks until they are cut off."""
+    said = f"{mark}{blank * 8_000}x"
+    started = time.process_time()
+    for reader in (foreign.holds_call, final.find, calls.parse):
+        reader(said)
+    assert parse_structured(said, Variant)[0] is None and time.process_time() - started < SLOW / 8
 
 
 def test_fuzz() -> None:

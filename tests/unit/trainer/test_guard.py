@@ -15,7 +15,7 @@ from flywheel_api.rljob import CheckpointSpec
 from flywheel_jobs.storage.store import Store
 from flywheel_jobs.trainer import retention
 from flywheel_jobs.trainer.checkpoints import Checkpoint, Checkpoints
-from flywheel_jobs.trainer.guard import _of_outcomes, suspect_from, suspicion
+from flywheel_jobs.trainer.guard import Seen, _of_answers, _of_outcomes, suspect_from, suspicion
 from flywheel_jobs.trainer.nodes import Nodes
 from flywheel_store.memory import MemoryBucket
 
@@ -268,6 +268,13 @@ def test_outcomes_that_come_and_go_by_chance_are_no_sign(groups: int) -> None:
             points.append(CurvePoint(step=step, groups=groups, trajectories=8 * groups, by_outcome=said))
         seen += any(list(_of_outcomes(points[:n])) for n in range(6, 17))
     assert seen <= 4, f"{seen} of {runs}"
+
+
+def test_an_entropy_that_was_nothing_lately_has_not_risen() -> None:
+    """Of nothing anything is more than twice as much."""
+    sure = curve(entropy=[0.6] * 3 + [0.0] * 6 + [0.01] * 3)
+    assert not list(_of_answers(Seen(sure)))
+    assert list(_of_answers(Seen(curve(entropy=[0.6] * 3 + [0.0] * 6 + [1.3] * 3))))
 
 
 INJECTED: list[tuple[int, dict[str, Any]]] = [
