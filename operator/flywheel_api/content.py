@@ -67,6 +67,9 @@ READS: Mapping[Stage, tuple[str, ...]] = {
 }  # fmt: skip
 """Wire paths below `spec`; `x?` is whether x is there at all, `[]` takes every entry of a list."""
 
+WHERE_SAID: Mapping[Stage, tuple[str, ...]] = {Stage.PACKAGE: ("training.validationRows",)}
+"""Wire paths that a stage reads as those of `READS`, of which a round that does not say them knows nothing."""
+
 BY_ROUND: Mapping[Stage, tuple[str, ...]] = {
     Stage.MINE_REASONING: ("low", "high"),
     Stage.MEASURE_REASONING: ("replay_share",),
@@ -122,6 +125,8 @@ def stage_content(
     wire = written(spec)
     reads = READS.get(stage, ())
     found = {f"spec.{path}": _digest(read(wire, path)) for path in reads}
+    where_said = {path: read(wire, path) for path in WHERE_SAID.get(stage, ())}
+    found |= {f"spec.{path}": _digest(value) for path, value in where_said.items() if value is not None}
     table = stated(spec.training.rounds, number)
     said = {name: getattr(table, name) for name in BY_ROUND.get(stage, ())}
     found |= {f"rounds.{name}": _digest(value) for name, value in said.items() if value is not None}

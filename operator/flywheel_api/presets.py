@@ -240,9 +240,9 @@ def steps_planned(round_spec: FlywheelRoundSpec, track: Track) -> tuple[int, int
 
 
 def validates(round_spec: FlywheelRoundSpec, track: Track) -> bool:
-    """Whether a track's training looks at rows that are held out: on CPU it does not. Raises UnknownPreset.
+    """Whether rows are held out for a track's training where the round does not say how many: on CPU none are.
 
-    It reads nothing else of the round's shape, so that another number of nodes makes no other data.
+    Another number of nodes makes no other data: nothing else of the round's shape is read. Raises UnknownPreset.
     """
     own = round_spec.training.gpus_per_node
     gpus: int = _preset(round_spec)[track]["gpus_per_node"] if own is None else own

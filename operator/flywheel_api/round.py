@@ -307,7 +307,7 @@ class TrackTraining(ApiModel):
 
 FIXED_IN_TRAINING = (
     "preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse", "warmUp",
-    "rounds",
+    "rounds", "validationRows",
 )  # fmt: skip
 FIXED_IN_A_TRACK = ("algorithm", "checkpoint", "formatBonus")
 
@@ -359,6 +359,11 @@ class TrainingSpec(ApiModel):
     )
     publish: Publish = Field(
         default=Publish.BEST, description="Which checkpoint of a training becomes its model: Best or Last."
+    )
+    validation_rows: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        default=None,
+        description="Rows of each track that are held out and answered at checkpoints, as far as no family gives more "
+        "than three tenths of itself; unset is a tenth on GPUs, none on CPU.",
     )
     on_collapse: OnCollapse = Field(
         default=OnCollapse.STOP, description="When a curve looks like a collapse: Warn or StopAndKeepBest."
