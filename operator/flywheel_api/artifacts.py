@@ -280,6 +280,7 @@ class Promotion(StatusModel):
     model_digest: str = Field(description="Digest of the promoted checkpoint.")
     model_step: int | None = Field(default=None, description="Its training step.")
     verdict_digest: str = Field(description="Digest of a manifest of the verdict.")
+    number: int | None = Field(default=None, description="The round's number in its campaign.")
     rollouts: list[str] = Field(default_factory=list, description="Rollout data sets of the round's trainings.")
     suites: list[str] = Field(
         default_factory=list, description="Names of the suites that it was judged on; unknown where empty."

@@ -14,6 +14,7 @@ from flywheel_api.canonical import canonical_json, digest_of
 from flywheel_api.common import Dialect
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
+from flywheel_api.round_table import stated
 from flywheel_api.stages import TRAIN_STAGE, WARM_UP_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
@@ -66,6 +67,15 @@ READS: Mapping[Stage, tuple[str, ...]] = {
 }  # fmt: skip
 """Wire paths below `spec`; `x?` is whether x is there at all, `[]` takes every entry of a list."""
 
+WHERE_SAID: Mapping[Stage, tuple[str, ...]] = {Stage.PACKAGE: ("training.validationRows",)}
+"""Wire paths that a stage reads as those of `READS`, of which a round that does not say them knows nothing."""
+
+BY_ROUND: Mapping[Stage, tuple[str, ...]] = {
+    Stage.MINE_REASONING: ("low", "high"),
+    Stage.MEASURE_REASONING: ("replay_share",),
+}
+"""What a stage takes from `training.rounds`: what that says of the round's number, where it says anything."""
+
 ROLES: Mapping[Stage, tuple[Role, ...]] = {
     Stage.EVALUATE_BASE: (Role.POLICY, Role.USER_SIMULATOR),
     Stage.EVALUATE_CANDIDATE: (Role.POLICY, Role.USER_SIMULATOR),
@@ -105,14 +115,21 @@ def stage_content(
     rollouts: Sequence[str] = (),
     sources: Mapping[str, str] | None = None,
     earlier: Sequence[str] = (),
+    number: int = 1,
 ) -> dict[str, str]:
     """What a CPU stage's result is made of: name to digest or word.
 
-    `inputs` are digests by stage; `sources` the versions (entity tags) of files that spec names by address.
+    `inputs` are digests by stage; `sources` the versions (entity tags) of files that spec names by address; `number` is
+    the round's in its campaign.
     """
     wire = written(spec)
     reads = READS.get(stage, ())
     found = {f"spec.{path}": _digest(read(wire, path)) for path in reads}
+    where_said = {path: read(wire, path) for path in WHERE_SAID.get(stage, ())}
+    found |= {f"spec.{path}": _digest(value) for path, value in where_said.items() if value is not None}
+    table = stated(spec.training.rounds, number)
+    said = {name: getattr(table, name) for name in BY_ROUND.get(stage, ())}
+    found |= {f"rounds.{name}": _digest(value) for name, value in said.items() if value is not None}
     found |= {f"role.{role.value}": _digest(_player(spec, role)) for role in ROLES.get(stage, ())}
     found |= {f"input.{name}": digest for name, digest in inputs.items()}
     if stage is Stage.EVALUATE_CANDIDATE:

@@ -31,6 +31,8 @@ from flywheel_api.rljob import (
     WarmUpSpec,
 )
 from flywheel_api.round import FlywheelRoundSpec, TrackTraining
+from flywheel_api.round_status import ByRound
+from flywheel_api.round_table import stated
 from flywheel_api.stages import policy_of
 from flywheel_api.turns import Turn, number_of, turn_of
 
@@ -133,7 +135,8 @@ def training_spec(
 ) -> RLJobSpec:
     """The RLJob of a round's track.
 
-    The preset, what it changes in a round of this `number` in its campaign, then what the round says, field by field.
+    The preset, what it changes in a round of this `number` in its campaign, what the round says, and what its table
+    says of this number, field by field.
     `model`, `train`, `validation` and `warm_up` are digests, `domains` the packages that Prepare pinned. Raises
     UnknownPreset.
     """
@@ -175,8 +178,8 @@ def _warm_up(preset: str, data: str, workers: int) -> WarmUpSpec:
 def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -> AlgorithmSpec:
     """The algorithm that a round trains a track with. Raises UnknownPreset.
 
-    The preset's, with what it changes in a round of this number and what the round says. Where the round says another
-    type, clipping is that type's.
+    The preset's, with what it changes in a round of this number, what the round says and what its table does. Where the
+    round says another type, clipping is that type's.
     """
     own: TrackTraining = getattr(round_spec.training, track)
     preset: AlgorithmSpec = _preset(round_spec)[track]["algorithm"]
@@ -185,13 +188,38 @@ def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -
     base = preset.model_dump() | dict(turn.algorithm)
     if said.get("type", preset.type) is not preset.type:
         base["clip"] = CLIPS.get(said["type"], Clip()).model_dump()
-    return AlgorithmSpec.model_validate(base | said | {"clip": base["clip"] | said.get("clip", {})})
+    clip = {"clip": base["clip"] | said.get("clip", {})}
+    by_number = stated(round_spec.training.rounds, number).algorithm
+    return AlgorithmSpec.model_validate(base | said | clip | by_number)
 
 
-def turn(round_spec: FlywheelRoundSpec) -> Turn:
-    """Band and replay of a round, which are the same in all later ones. Raises UnknownPreset."""
+def _turn(round_spec: FlywheelRoundSpec) -> Turn:
+    """The preset's band and replay, which are the same in all rounds on a round: stages' keys hold base.round."""
     _preset(round_spec)
     return turn_of(round_spec.training.preset, number_of(round_spec.base.round))
+
+
+def band(round_spec: FlywheelRoundSpec, number: int) -> tuple[str, str]:
+    """Lowest and highest pass rate that a round of this number trains on. Raises UnknownPreset."""
+    preset, table = _turn(round_spec), stated(round_spec.training.rounds, number)
+    own = round_spec.reasoning.difficulty if round_spec.reasoning is not None else None
+    low = table.low or (own and own.low) or preset.low
+    high = table.high or (own and own.high) or preset.high
+    return min(low, high, key=float), max(low, high, key=float)
+
+
+def replay_share(round_spec: FlywheelRoundSpec, number: int) -> str:
+    """Share of a round's problems that are of earlier rounds. Raises UnknownPreset."""
+    own = round_spec.reasoning.replay_share if round_spec.reasoning is not None else None
+    return stated(round_spec.training.rounds, number).replay_share or own or _turn(round_spec).replay_share
+
+
+def by_round(round_spec: FlywheelRoundSpec, number: int) -> ByRound:
+    """A round's number and what its reasoning track does by it, for its status. Raises UnknownPreset."""
+    if round_spec.reasoning is None:
+        return ByRound(number=number)
+    low, high = band(round_spec, number)
+    return ByRound(number=number, low=low, high=high, replay_share=replay_share(round_spec, number))
 
 
 def rollout_temperature(round_spec: FlywheelRoundSpec, track: Track) -> float:
@@ -212,9 +240,9 @@ def steps_planned(round_spec: FlywheelRoundSpec, track: Track) -> tuple[int, int
 
 
 def validates(round_spec: FlywheelRoundSpec, track: Track) -> bool:
-    """Whether a track's training looks at rows that are held out: on CPU it does not. Raises UnknownPreset.
+    """Whether rows are held out for a track's training where the round does not say how many: on CPU none are.
 
-    It reads nothing else of the round's shape, so that another number of nodes makes no other data.
+    Another number of nodes makes no other data: nothing else of the round's shape is read. Raises UnknownPreset.
     """
     own = round_spec.training.gpus_per_node
     gpus: int = _preset(round_spec)[track]["gpus_per_node"] if own is None else own

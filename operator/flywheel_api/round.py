@@ -65,6 +65,7 @@ from flywheel_api.round_status import (
     StageStatus,
     UsageStatus,
 )
+from flywheel_api.round_table import BandLimits, RoundValues
 from flywheel_api.round_tracks import (
     AcceptanceSpec,
     AgenticSpec,
@@ -88,6 +89,7 @@ __all__ = [
     "AcceptanceSpec",
     "AgenticSpec",
     "AlgorithmOverrides",
+    "BandLimits",
     "BandSpec",
     "BaseSpec",
     "BudgetSpec",
@@ -111,6 +113,7 @@ __all__ = [
     "RegressionSpec",
     "Role",
     "RoleTokens",
+    "RoundValues",
     "Sampling",
     "ScoreStatus",
     "SeedMode",
@@ -304,6 +307,7 @@ class TrackTraining(ApiModel):
 
 FIXED_IN_TRAINING = (
     "preset", "nodes", "gpusPerNode", "informativeFloor", "lora", "publish", "onCollapse", "warmUp",
+    "rounds", "validationRows",
 )  # fmt: skip
 FIXED_IN_A_TRACK = ("algorithm", "checkpoint", "formatBonus")
 
@@ -340,11 +344,26 @@ class TrainingSpec(ApiModel):
     agentic: TrackTraining = Field(
         default=TrackTraining(), description="The agentic track's training, where it differs from the preset."
     )
+    rounds: Annotated[
+        list[RoundValues],
+        Field(
+            max_length=16, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["from"]}
+        ),
+    ] = Field(
+        default_factory=list,
+        description="What changes by the round's number in its campaign, in ascending order. It goes before the fields "
+        "that it names, which hold before the first entry, and before the preset's own table.",
+    )
     lora: LoraSpec | None = Field(
         default=None, description="Train adapters and leave the weights as they are; absent trains all weights."
     )
     publish: Publish = Field(
         default=Publish.BEST, description="Which checkpoint of a training becomes its model: Best or Last."
+    )
+    validation_rows: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
+        default=None,
+        description="Rows of each track that are held out and answered at checkpoints, as far as no family gives more "
+        "than three tenths of itself; unset is a tenth on GPUs, none on CPU.",
     )
     on_collapse: OnCollapse = Field(
         default=OnCollapse.STOP, description="When a curve looks like a collapse: Warn or StopAndKeepBest."
@@ -371,6 +390,10 @@ class TrainingSpec(ApiModel):
         (
             "!has(self.agentic) || !has(self.agentic.formatBonus)",
             "formatBonus is for answers of the reasoning track: leave it out of training.agentic",
+        ),
+        (
+            "!has(self.rounds) || self.rounds.map(r, r.from).isSorted()",
+            "write training.rounds in ascending order of from",
         ),
         (
             unchanged(

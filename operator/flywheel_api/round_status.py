@@ -182,6 +182,15 @@ class EndpointStatus(EndpointFinding):
     )
 
 
+class ByRound(StatusModel):
+    """Where a round stands in its campaign, and what its reasoning track does there; its RLJobs say the rest."""
+
+    number: int = Field(description="1 on a model, else one more than the base round's.")
+    low: str | None = Field(default=None, description="Lowest pass rate that is trained on.")
+    high: str | None = Field(default=None, description="Highest pass rate that is trained on.")
+    replay_share: str | None = Field(default=None, description="Share of problems that are of earlier rounds.")
+
+
 class FlywheelRoundStatus(StatusModel):
     """What happened so far; under 32 KiB, details live in the store."""
 
@@ -243,6 +252,9 @@ class FlywheelRoundStatus(StatusModel):
         default=None, description="When preflight passed; budget.wallClock counts from here."
     )
     finished_at: Timestamp | None = Field(default=None, description="When the round ended; it is never started again.")
+    by_round: ByRound | None = Field(
+        default=None, description="The round's number in its campaign and what went by it, pinned by Preflight."
+    )
     rollouts: Annotated[list[str], Field(max_length=8)] = Field(
         default_factory=list, description="Rollout data sets of the base round's trainings, pinned by Preflight."
     )

@@ -205,6 +205,7 @@ class StageConfig(StatusModel):
     earlier: list[str] = Field(
         default_factory=list, description="Promoted verdicts of the campaign's earlier rounds, oldest first."
     )
+    number: int = Field(default=1, description="The round's number in its campaign.")
     previous_rollouts: list[str] = Field(
         default_factory=list, description="Rollout datasets of the base round's training."
     )

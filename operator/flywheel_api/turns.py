@@ -1,7 +1,7 @@
 """What a preset says of a round by its number in its campaign: band, replay, and what changes of the algorithm.
 
 Round 1 is on a model, every later one on what an earlier round promoted. The last entry of a table is for all later
-rounds. Where the numbers come from:
+rounds. What a user says by number is `flywheel_api.round_table`. Where the numbers come from:
 
 - band: a policy that is right at hardly anything has few problems between 0.2 and 0.8, so round 1 takes what has any
   variance among 8 samples; from then on 0.2 to 0.8 (R-Zero keeps 0.3 to 0.8 by the solver of now, prime-rl 0.2 to 0.8).
@@ -45,9 +45,12 @@ TURNS: dict[str, tuple[Turn, ...]] = {
 }
 
 
-def number_of(base_round: str | None, promoted: int = 0) -> int:
-    """A round's number: 1 on a model, else one more than the campaign's rounds that were promoted before it."""
-    return 1 if base_round is None else 1 + max(1, promoted)
+def number_of(base_round: str | None, counted: int | None = None) -> int:
+    """A round's number: 1 on a model, else one more than its base round's, as Preflight `counted` it.
+
+    Where nobody has, it is a later one: 2.
+    """
+    return counted or (1 if base_round is None else 2)
 
 
 def turn_of(preset: str, number: int) -> Turn:

@@ -158,7 +158,7 @@ class NodesSeen:
 class Found:
     """What a round's preflight found; `base` is set when everything is there.
 
-    `store_note`: see StoreBook.note.
+    `number` is the round's in its campaign. `store_note`: see StoreBook.note.
     """
 
     problem: Problem | None = None
@@ -167,6 +167,7 @@ class Found:
     base: ModelStatus | None = None
     rollouts: tuple[str, ...] = ()
     earlier: tuple[str, ...] = ()
+    number: int = 1
     estimate: EstimateStatus | None = None
     nodes: NodesSeen | None = None
     store_note: str = ""

@@ -229,6 +229,24 @@ BAD |= {
         ROUND, put("reasoning", "difficulty", to={"low": "0.8", "high": "0.2"}), "difficulty.low must not exceed"),
     "one sample measures nothing": (
         ROUND, put("reasoning", "difficulty", to={"samples": 1}), "greater than or equal to 2"),
+    "rounds out of order": (
+        ROUND, put("training", "rounds", to=[{"from": 3, "learningRate": "1e-6"}, {"from": 2, "learningRate": "2e-6"}]),
+        "in ascending order of from"),
+    "a round twice": (
+        ROUND, put("training", "rounds", to=[{"from": 2, "learningRate": "1e-6"}, {"from": 2, "replayShare": "0.1"}]),
+        "Duplicate value"),
+    "a round that changes nothing": (ROUND, put("training", "rounds", to=[{"from": 2}]), "say what changes"),
+    "a round of no number": (ROUND, put("training", "rounds", to=[{"learningRate": "1e-6"}]), "Required value"),
+    "round 0": (
+        ROUND, put("training", "rounds", to=[{"from": 0, "learningRate": "1e-6"}]), "greater than or equal to 1"),
+    "a round's limits upside down": (
+        ROUND, put("training", "rounds", to=[{"from": 2, "difficulty": {"low": "0.8", "high": "0.2"}}]),
+        "difficulty.low must not exceed"),
+    "a round's limits that are none": (
+        ROUND, put("training", "rounds", to=[{"from": 2, "difficulty": {}}]), "set difficulty.low, difficulty.high"),
+    "too many rounds": (
+        ROUND, put("training", "rounds", to=[{"from": n, "learningRate": "1e-6"} for n in range(1, 18)]),
+        "must have at most 16 items"),
     "endless waves": (ROUND, put("reasoning", "difficulty", to={"waves": 17}), "less than or equal to 16"),
     "nothing but replay": (ROUND, put("reasoning", "replayShare", to="1"), "a fraction from 0 to below 1"),
     "a policy on another distribution": (ROUND, put("endpoints", 1, "sampling", "topP", to="0.9"), "samples at topP 1"),

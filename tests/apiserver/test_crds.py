@@ -133,6 +133,10 @@ GOOD: dict[str, tuple[str, Edit]] = {
         (ROUND, (*SUITE_GATE, "minScore"), ["0", "1", "0.95", "1.0", "5e-1"]),
         (ROUND, (*SUITE_GATE, "minGainOverBase"), ["-0.02", "0", "1"]),
         (ROUND, ("evaluation", "confidence"), ["0.5", "0.999"]),
+        (ROUND, ("training", "rounds"), [
+            [], [{"from": n, "klCoefficient": "0"} for n in range(1, 17)],
+            [{"from": 2, "learningRate": "1e-6", "klCoefficient": "0.001", "replayShare": "0.3",
+              "difficulty": {"low": "0.2", "high": "0.8"}}, {"from": 9, "difficulty": {"low": "0.3"}}]]),
         (ROUND, ("budget", "wallClock"), ["1s", "1500ms", "1d12h", "90m", "0h1m"]),
         (ROUND, ("endpoints", 0, "url"), [
             "http://[fd00::1]:8000/v1", "https://m.openai.azure.com/openai?api-version=2024-06-01",
@@ -184,6 +188,11 @@ CHANGES: dict[str, tuple[str, Edit, str]] = {
         "what is trained cannot be changed once applied",
     ),
     "another dialect": (ROUND, put("endpoints", 0, "dialect", to="Tools"), "model, sampling, dialect, extraBody"),
+    "other values by round": (
+        ROUND,
+        put("training", "rounds", to=[{"from": 2, "learningRate": "1e-6"}]),
+        "what is trained cannot be changed",
+    ),
     "more nodes": (ROUND, put("training", "nodes", to=2), "apply a new round under another name"),
     "a longer training": (
         ROUND,

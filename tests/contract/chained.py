@@ -121,6 +121,7 @@ class Chain:
 
     def __init__(self, skill: Skill, endpoint: Endpoint, **reasoning: Any) -> None:
         self.skill, self.endpoint, self.reasoning = skill, endpoint, reasoning
+        self.table: list[dict[str, Any]] = []
         self.store = Store(MemoryBucket())
         self.rounds: list[Round] = []
         self.rollouts: list[str] = []
@@ -136,12 +137,13 @@ class Chain:
                 "mining": {"samples": 4, "maxProblems": 32, "maxResponseTokens": 8},
                 "synthesis": {"structural": 1, "persona": 1},
             } | self.reasoning,
-            training={"preset": "smollm2-135m-cpu"},
+            training={"preset": "smollm2-135m-cpu", "rounds": self.table},
             seed=100 * self.skill.seed + number,
             **base,
         )  # fmt: skip
         round_ = Round(self.store, self.endpoint, spec)
         round_.more = {"base_model": f"sha256:{number:064d}", "previous_rollouts": self.rollouts, "name": f"r{number}"}
+        round_.more["number"] = number
         round_.until(Stage.PACKAGE)
         self.rounds.append(round_)
         return round_

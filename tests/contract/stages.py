@@ -80,6 +80,7 @@ def config(
         more.get("previous_rollouts", ()),
         None,
         more.get("earlier", ()),
+        more.get("number", 1),
     )
     return StageConfig(
         stage=stage,

@@ -229,7 +229,7 @@ def test_evaluation_and_promotion(make: Callable[..., Round]) -> None:
     assert suite.gate is GateOutcome.PASSED and suite.gain_interval[0] > 0
     promoted = promotion(round_)
     assert promoted is not None and (promoted.model_digest, promoted.model_step) == (candidate, 6)
-    assert promoted.rollouts == [ROLLOUTS]
+    assert promoted.rollouts == [ROLLOUTS] and promoted.number == 1
     stored = round_.store.get_manifest(promoted.verdict_digest)
     assert stored.result == verdict
     base = round_.done[Stage.EVALUATE_BASE].result

@@ -87,6 +87,20 @@ def test_rollouts_propose_fresh_samples_decide_and_seeds_are_always_in(rounds: l
             assert problem.policy_pass is not None and problem.policy_pass.n == 4
 
 
+def test_a_second_round_measures_and_replays_as_the_table_says_of_its_number() -> None:
+    skill = Skill(STARTS, 1)
+    with serving(extra=(skill.answer,)) as endpoint:
+        chain = Chain(skill, endpoint)
+        chain.table = [{"from": 2, "replayShare": "0", "difficulty": {"low": "0.4"}}]
+        first = chain.turn()
+        chain.trained(first, training(first))
+        second = chain.turn()
+    mined = [r.done[Stage.MINE_REASONING].result for r in (first, second)]
+    assert [(m.low, m.high) for m in mined if isinstance(m, MinedResult)] == [(0.05, 0.95), (0.4, 0.8)]
+    measured = [r.done[Stage.MEASURE_REASONING].result for r in (first, second)]
+    assert [m.replayed for m in measured if isinstance(m, MeasuredResult)] == [0, 0], "the preset's is a fifth"
+
+
 def test_a_seed_that_was_trained_on_is_no_fresh_seed(rounds: list[Round]) -> None:
     trained = {k["id"] for k in rounds[0].records(Stage.MEASURE_REASONING, "known.jsonl")}
     again = [p for p in seeds(rounds[1]).values() if p.content in trained]

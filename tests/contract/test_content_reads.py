@@ -185,11 +185,13 @@ def seen() -> Iterator[dict[Stage, Seen]]:
         run_whole(make())
         wanted = {**stages.reasoning().dump(), "difficulty": {"prompts": 120, "waves": 1}}
         make(reasoning=wanted).until(Stage.MEASURE_REASONING)  # too few are found, so that others are asked for
+        make(training={"rounds": TABLE}).until(Stage.MEASURE_REASONING)
         bring_own_files(make).run(Stage.PREPARE)
         bring_a_model(make).run(Stage.IMPORT_MODEL)
         yield found
 
 
+TABLE = [{"from": 1, "learningRate": "1e-6", "replayShare": "0.1", "difficulty": {"low": "0.1", "high": "0.9"}}]
 CHECKED = {
     Stage.PREPARE: (
         "evaluation.suites[].gate", "evaluation.suites[].repeats", "evaluation.confidence", "evaluation.regression",
@@ -202,15 +204,23 @@ again."""
 
 @pytest.mark.parametrize("stage", SHARED)
 def test_nothing_is_read_that_the_key_does_not_hold(seen: dict[Stage, Seen], stage: Stage) -> None:
-    table = (*content.READS[stage], *CHECKED.get(stage, ()))
+    table = (
+        *content.READS[stage],
+        *content.WHERE_SAID.get(stage, ()),
+        *CHECKED.get(stage, ()),
+        *(["training.rounds", "training.rounds[]"] if stage in content.BY_ROUND else []),
+    )
     unknown = {path for path in seen[stage].spec if not any(_covers(entry, path) for entry in table)}
     assert not unknown, f"{stage} reads what content.READS lacks: a change of it would be answered by an old result"
 
 
 @pytest.mark.parametrize("stage", SHARED)
 def test_the_key_holds_nothing_that_is_not_read(seen: dict[Stage, Seen], stage: Stage) -> None:
-    unread = {entry for entry in content.READS[stage] if not any(_reads(path, entry) for path in seen[stage].spec)}
+    table = (*content.READS[stage], *content.WHERE_SAID.get(stage, ()))
+    unread = {entry for entry in table if not any(_reads(path, entry) for path in seen[stage].spec)}
     assert not unread, f"{stage} never reads this of the spec: a change of it would throw a good result away"
+    by_round = any(_reads(path, "training.rounds") for path in seen[stage].spec)
+    assert by_round == (stage in content.BY_ROUND)
 
 
 @pytest.mark.parametrize("stage", SHARED)

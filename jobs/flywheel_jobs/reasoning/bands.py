@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from flywheel_api.presets import turn
+from flywheel_api.presets import band
 from flywheel_api.records.base import PassRate
 from flywheel_api.records.reasoning import Band, Problem, Sample
 from flywheel_api.round import FlywheelRoundSpec, Role
@@ -35,12 +35,10 @@ class Limits:
         return problem.model_copy(update={"policy_pass": passed, "band": self.band(passed.rate)})
 
 
-def limits_of(spec: FlywheelRoundSpec) -> Limits:
-    """The limits that a round with a reasoning track states, or its preset's for its place in its campaign."""
-    own, stated = turn(spec), spec.reasoning.difficulty if spec.reasoning is not None else None
-    low = float((stated and stated.low) or own.low)
-    high = float((stated and stated.high) or own.high)
-    return Limits(min(low, high), max(low, high))
+def limits_of(spec: FlywheelRoundSpec, number: int) -> Limits:
+    """The limits of a round by its number in its campaign, as it or its preset states them."""
+    low, high = band(spec, number)
+    return Limits(float(low), float(high))
 
 
 async def sampled(ctx: StageContext, problems: Sequence[Problem], n: int, phase: str = "items") -> dict[str, Sample]:

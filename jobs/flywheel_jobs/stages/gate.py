@@ -179,6 +179,7 @@ async def _promote(ctx: StageContext, result: VerdictResult, files: list[OutputF
         model_digest=result.model,
         model_step=result.step,
         verdict_digest=await ctx.put_part(result, files),
+        number=ctx.config.number,
         rollouts=rollouts,
         suites=[s.suite for s in result.suites],
         at=now(),

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from flywheel_api.presets import steps_planned, turn
+from flywheel_api.presets import replay_share, steps_planned
 from flywheel_api.records.reasoning import Band, Problem, Sample, Vote
 from flywheel_api.results import MeasuredResult, MinedResult, Track
 from flywheel_api.round import Role
@@ -96,7 +96,7 @@ async def replay_of(
     ctx: StageContext, measuring: Measuring, before: Past, again: Sequence[Problem], total: int
 ) -> list[Problem]:
     """Problems of earlier rounds that are trained on once more; those `again` that mining has sampled are known."""
-    wanted = int(float(ctx.reasoning.replay_share or turn(ctx.spec).replay_share) * total)
+    wanted = int(float(replay_share(ctx.spec, ctx.config.number)) * total)
     more = replay.drawn(before.replayable(), again, wanted, ctx.rng("replay"))
     return replay.replayed([*again, *await measuring.measure(more, REPLAY)], wanted, total)
 

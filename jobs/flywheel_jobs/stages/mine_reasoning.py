@@ -23,7 +23,7 @@ from flywheel_jobs.reasoning.past import TRAINED_BEFORE, Past, past
 
 async def run(ctx: StageContext) -> StageResult:
     """Problems with the policy's pass rate and band, and every sample that these come from."""
-    limits = limits_of(ctx.spec)
+    limits = limits_of(ctx.spec, ctx.config.number)
     before = await asyncio.to_thread(past, ctx)
     carried, fresh = choose(ctx, before)
     problems = [*carried, *fresh]

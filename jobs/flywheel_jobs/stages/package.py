@@ -2,7 +2,7 @@
 
 Reasoning: what MeasureReasoning chose. Agentic: accepted tasks. Validation rows share no seed, no persona of a task and
 no prompt with training rows, and are drawn from every stratum (family, expected outcome) without taking one away; a
-training on CPU, which looks at none, gets all rows.
+training on CPU, which looks at none unless the round says so, gets all rows.
 With `training.warmUp: SFT` a third set holds what the solver showed (`shown`), of no seed or persona that is held out.
 """
 
@@ -21,7 +21,7 @@ from flywheel_api.records.conversation import CONVERSATION_SCHEMA
 from flywheel_api.records.prompt import PROMPT_SCHEMA, Prompt, of_problem, of_task
 from flywheel_api.records.reasoning import Problem
 from flywheel_api.results import DatasetResult, PackagedDataset, PackageResult, Split, Track
-from flywheel_api.round import TrackTraining, WarmUp
+from flywheel_api.round import FlywheelRoundSpec, TrackTraining, WarmUp
 from flywheel_api.stages import Stage
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.core.turns import in_turn
@@ -53,8 +53,7 @@ async def run(ctx: StageContext) -> StageResult:
     if spec.agentic is not None:
         tracks.append((Track.AGENTIC, agentic_examples(ctx), spec.training.agentic))
     for number, (track, examples, training) in enumerate(tracks, start=1):
-        held = VALIDATION_SHARE if validates(spec, track) else 0.0
-        train, validation = split(examples, ctx.rng("split", track), held)
+        train, validation = split(examples, ctx.rng("split", track), held_out(spec, track, len(examples)))
         check_enough(track, train, training)
         for side, part in ((Split.TRAIN, train), (Split.VALIDATION, validation)):
             if not part:
@@ -95,10 +94,16 @@ def agentic_examples(ctx: StageContext) -> list[Example]:
     return [Example(shown.group_of_task(t), of_task(t), t.outcome) for t in tasks]
 
 
-def split(
-    examples: Sequence[Example], rng: random.Random, share: float = VALIDATION_SHARE
-) -> tuple[list[Example], list[Example]]:
-    """(train, validation) with disjoint groups: whole groups go to validation until it has its `share`.
+def held_out(spec: FlywheelRoundSpec, track: Track, rows: int) -> float:
+    """How many of a track's rows are validation: what the round says, else a tenth where training looks."""
+    said = spec.training.validation_rows
+    if said is not None:
+        return said
+    return VALIDATION_SHARE * rows if validates(spec, track) else 0.0
+
+
+def split(examples: Sequence[Example], rng: random.Random, wanted: float) -> tuple[list[Example], list[Example]]:
+    """(train, validation) with disjoint groups: whole groups go to validation until it has as many rows as `wanted`.
 
     Strata give in turn, none more than `MAX_VALIDATION_SHARE` of itself: what is trained on holds all of them. The same
     prompt is in one group, whatever ids it goes by.
@@ -117,7 +122,7 @@ def split(
     held: set[str] = set()
     given: Counter[str] = Counter()
     for group in in_turn(*by_stratum.values()):
-        if given.total() >= share * len(examples):
+        if given.total() >= wanted:
             break
         if all(given[s] + n <= MAX_VALIDATION_SHARE * sizes[s] for s, n in parts[group].items()):
             held.add(group)

@@ -58,12 +58,15 @@ def round_estimate(
     card: Card,
     overrides: Mapping[str, Any] | None = None,
     pool_card: Card | None = None,
+    number: int | None = None,
 ) -> RoundEstimate:
     """What a round will need on these cards; a pool may have its own, `overrides` are those of the hardware.
 
+    `number` is the round's in its campaign; without one it is 1 on a model, 2 on a round.
+
     Raises presets.UnknownPreset.
     """
-    number = number_of(spec.base.round)  # later rounds may have a reference model
+    number = number_of(spec.base.round, number)  # later rounds may have a reference model
     specs = {track: training_spec(spec, track, _ANY, _ANY, None, (), number) for track in _tracks(spec)}
     trainings = {track: training(job, shape, card, overrides) for track, job in specs.items()}
     steps = {track: _steps(job, _rows(spec, track)) for track, job in specs.items()}

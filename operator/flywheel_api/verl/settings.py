@@ -269,15 +269,14 @@ def _agent_loop(spec: RLJobSpec, paths: RunPaths) -> dict[str, Any]:
 
 
 def _trainer(spec: RLJobSpec, paths: RunPaths, owner: str, project: str, total_steps: int | None) -> dict[str, Any]:
-    """Length, cadence and paths. verl's own validation runs on GPUs only: a round on CPU holds out too little."""
-    validates = bool(paths.validation) and not is_cpu(spec)
+    """Length, cadence and paths. verl validates where there is something to: one greedy answer to each row."""
     return {
         "trainer.nnodes": spec.nodes,
         "trainer.n_gpus_per_node": max(1, spec.gpus_per_node),
         "trainer.total_epochs": spec.algorithm.epochs,
         "trainer.total_training_steps": total_steps if total_steps is not None else spec.algorithm.max_steps,
         "trainer.save_freq": spec.checkpoint.every_steps,
-        "trainer.test_freq": spec.checkpoint.every_steps if validates else -1,
+        "trainer.test_freq": spec.checkpoint.every_steps if paths.validation else -1,
         "trainer.val_before_train": False,
         "trainer.resume_mode": "auto",
         "trainer.default_local_dir": paths.checkpoints,

@@ -16,6 +16,7 @@ from flywheel_api.pods.template import PodShape, PodTemplate, laid_over
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.turns import number_of
 from flywheel_operator.model import Found, Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
 from flywheel_operator.observe.base import Context
@@ -76,7 +77,7 @@ async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found
         return Found(store_problem=Problem(error.reason, str(error)))
     pool = next((e.pool.pod_template for e in spec.endpoints if e.pool is not None), None)
     hardware = hardware_of(context.config.gpu, spec.training.pod_template, spec.training.head_template, pool)
-    problem, estimate = capacity(spec, shape, hardware)
+    problem, estimate = capacity(spec, shape, hardware, found.number)
     return replace(found, problem=problem, estimate=estimate)
 
 
@@ -155,7 +156,9 @@ async def promoted(
     trained = [s.manifest for s in status.stages if s.name in graph.TRAININGS and s.manifest]
     manifests = [await context.results.manifest(store, digest) for digest in trained]
     results = [m.result for m in manifests if m is not None and isinstance(m.result, TrainingResult)]
-    return Found(base=status.model, rollouts=tuple(r.rollouts for r in results if r.rollouts))
+    counted = status.by_round.number if status.by_round is not None else None
+    number = 1 + number_of((found.get("spec") or {}).get("base", {}).get("round"), counted)
+    return Found(base=status.model, rollouts=tuple(r.rollouts for r in results if r.rollouts), number=number)
 
 
 def _own_base(found: Object, status: FlywheelRoundStatus) -> str:
@@ -177,7 +180,7 @@ async def _pruned_round(store: ObjectStore, namespace: str, name: str, field: st
         )
         return Found(Problem(Reason.BASE_ROUND_NOT_FOUND, text))
     base = ModelStatus(uri=promotion.model_digest, digest=promotion.model_digest, step=promotion.model_step)
-    return Found(base=base, rollouts=tuple(promotion.rollouts))
+    return Found(base=base, rollouts=tuple(promotion.rollouts), number=1 + (promotion.number or 1))
 
 
 async def kuberay(kube: KubeApi) -> Problem | None:

@@ -81,6 +81,7 @@ def of_stage(
             status.rollouts,
             sources,
             status.earlier,
+            number_in_campaign(spec, status),
         )
     own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED or (stage is Stage.IMPORT_MODEL and moves(spec))
     return Content(content_key(made_of, meta.uid if own else None), made_of)
@@ -106,6 +107,11 @@ def training_of(
     if model is None or package is None or train is None:
         raise ValueError(f"{stage} was planned before its model or its data is known")
     validation = package.dataset(track, Split.VALIDATION)
-    number = number_of(spec.base.round, len(status.earlier))  # as Preflight pinned them
     warm_up = package.dataset(track, Split.WARM_UP)
+    number = number_in_campaign(spec, status)
     return training_spec(spec, track, model, train, validation, status.domains, number, warm_up)
+
+
+def number_in_campaign(spec: FlywheelRoundSpec, status: FlywheelRoundStatus) -> int:
+    """The round's number, as Preflight pinned it."""
+    return number_of(spec.base.round, status.by_round.number if status.by_round is not None else None)

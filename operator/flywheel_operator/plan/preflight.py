@@ -142,8 +142,10 @@ def uses_gpus(spec: FlywheelRoundSpec) -> bool:
     return any(training_spec(spec, t, ANY, ANY, None).gpus_per_node for t, made in tracks if made is not None)
 
 
-def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple[Problem | None, EstimateStatus]:
-    """What cannot fit, and what the round will need; `shape` may be why it is not known.
+def capacity(
+    spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware, number: int | None = None
+) -> tuple[Problem | None, EstimateStatus]:
+    """What cannot fit, and what the round of this `number` will need; `shape` may be why it is not known.
 
     Where nodes are not chosen by their card, only what fits no card is refused, and the figures are for an H100.
     """
@@ -151,8 +153,8 @@ def capacity(spec: FlywheelRoundSpec, shape: Shape | str, at: Hardware) -> tuple
         return None, EstimateStatus(note=f"no estimate: {shape}")
     card, serving = card_of(at.product), card_of(at.pool_product)
     usual = CARDS["H100"]
-    estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual)
-    judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST)
+    estimate = round_estimate(spec, shape, card or usual, at.overrides, serving or usual, number)
+    judged = round_estimate(spec, shape, card or LARGEST, at.overrides, serving or LARGEST, number)
     adapters = _adapters(spec.training.lora, shape)
     node = list(_node(estimate.trainings.values(), at))
     refused = [f.text for f in (*judged.findings, *node) if not f.fits] + _merge(estimate.trainings.values(), at)

@@ -6,6 +6,7 @@ from datetime import datetime
 
 from flywheel_api.base import format_time
 from flywheel_api.conditions import ConditionType, Reason
+from flywheel_api.presets import by_round
 from flywheel_api.results import Verdict
 from flywheel_api.round import FlywheelRoundSpec, FlywheelRoundStatus, StageState
 from flywheel_api.stages import Stage
@@ -72,7 +73,7 @@ def _preflight(draft: Draft, out: Problem | None) -> Plan[FlywheelRoundStatus]:
     draft.note("PreflightPassed", f"base model {seen.base.digest[:19]}…, the round starts")
     # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
     draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
-    draft.change(earlier=list(seen.earlier)[-16:])
+    draft.change(earlier=list(seen.earlier)[-16:], by_round=by_round(draft.spec, seen.number))
     draft.stages = graph.stages_of(draft.spec, draft.stages.values(), seen.base.digest)
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")
     draft.conditions.working(Reason.STARTING, "the round starts")

@@ -115,6 +115,7 @@ def stage_config(
         base_model=status.base_digest,
         candidate_model=graph.candidate(digests),
         champion=seen.champion if stage is Stage.GATE else None,
+        number=content.number_in_campaign(spec, status),
         previous_rollouts=status.rollouts,
         earlier=status.earlier,
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,

@@ -83,6 +83,15 @@ def test_how_tool_results_are_written_is_where_somebody_says_it(stage: Stage) ->
     assert len({*written, key(stage)}) == 4
 
 
+@pytest.mark.parametrize("stage", JOBS)
+def test_how_much_is_held_out_is_where_somebody_says_it(stage: Stage) -> None:
+    told = SPEC["training"] | {"validationRows": 8}
+    assert (key(stage, training=told) != key(stage)) is (stage is Stage.PACKAGE)
+    parsed = FlywheelRoundSpec.model_validate(SPEC)
+    made = content.stage_content(stage, parsed, {})
+    assert "spec.training.validationRows" not in made, "a round that says nothing keeps its key"
+
+
 def test_a_file_behind_an_address_is_known_by_its_version() -> None:
     parsed = FlywheelRoundSpec.model_validate(SPEC | {"reasoning": {"seeds": "s3://b/seeds.jsonl"}})
     assert content.sources_of(parsed) == ["s3://b/seeds.jsonl"]

@@ -158,8 +158,8 @@ def test_every_preset_says_what_a_round_does_by_its_number() -> None:
         assert {name for t in later for name in t.algorithm} <= set(AlgorithmSpec.model_fields)
 
 
-def test_a_round_on_a_model_is_the_first_one_whatever_was_promoted_before() -> None:
-    assert [number_of(None, 0), number_of(None, 3), number_of("r0", 0), number_of("r0", 3)] == [1, 1, 2, 4]
+def test_a_round_that_nobody_has_counted_is_the_first_on_a_model_and_a_later_one_on_a_round() -> None:
+    assert [number_of(None), number_of("r0"), number_of(None, 1), number_of("r0", 3)] == [1, 2, 1, 3]
 
 
 @pytest.mark.parametrize(("preset", "weight"), [("agenticqwen-8b", 0.001), ("smollm2-135m-cpu", 0.0)])

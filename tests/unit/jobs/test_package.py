@@ -22,6 +22,7 @@ from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.stages import package, shown
 from flywheel_jobs.stages.package import Example
 from unit.agentic.world import task
+from unit.api.test_names_and_presets import round_spec
 
 
 def examples(groups: dict[str, int]) -> list[Example]:
@@ -32,7 +33,7 @@ def examples(groups: dict[str, int]) -> list[Example]:
 @pytest.mark.parametrize("groups", [{"a": 30, "b": 5, "c": 5}, {f"g{i}": 1 for i in range(40)}, {"only": 10}, {}])
 def test_split_is_by_group_and_bounded(groups: dict[str, int]) -> None:
     items = examples(groups)
-    train, held = package.split(items, random.Random(3))
+    train, held = package.split(items, random.Random(3), 0.1 * len(items))
     ids = [e.prompt.extra_info.id for e in [*train, *held]]
     assert sorted(ids) == sorted(e.prompt.extra_info.id for e in items)
     assert {e.group for e in train}.isdisjoint(e.group for e in held)
@@ -47,9 +48,26 @@ def test_a_training_that_looks_at_nothing_held_out_gets_all_rows() -> None:
     assert len(train) == 40 and held == []
 
 
+@pytest.mark.parametrize(
+    ("training", "wanted"),
+    [
+        ({"preset": "smollm2-135m-cpu"}, 0.0),
+        ({"preset": "smollm2-135m-cpu", "validationRows": 7}, 7),
+        ({"preset": "agenticqwen-8b"}, 4.0),
+        ({"preset": "agenticqwen-8b", "validationRows": 7}, 7),
+        ({"preset": "agenticqwen-8b", "validationRows": 0}, 0),
+    ],
+)
+def test_as_much_is_held_out_as_the_round_says(training: dict[str, object], wanted: float) -> None:
+    spec = round_spec(**training)
+    items = examples({f"g{i}": 1 for i in range(40)})
+    assert package.held_out(spec, Track.REASONING, len(items)) == wanted
+    assert len(package.split(items, random.Random(3), wanted)[1]) == wanted
+
+
 def test_the_same_prompt_is_on_one_side_whatever_its_ids() -> None:
     twins = [replace(e, group=f"{e.group}'") for e in examples({f"g{i}": 1 for i in range(40)})]
-    train, held = package.split([*examples({f"g{i}": 1 for i in range(40)}), *twins], random.Random(3))
+    train, held = package.split([*examples({f"g{i}": 1 for i in range(40)}), *twins], random.Random(3), 8.0)
     prompts = [{e.prompt.prompt[-1]["content"] for e in side} for side in (train, held)]
     assert held and prompts[0].isdisjoint(prompts[1]) and len(train) + len(held) == 80
 
@@ -69,7 +87,7 @@ def test_a_problem_is_on_the_side_of_its_kin() -> None:
 def test_no_split_takes_a_stratum_away(rows: list[tuple[int, str]], seed: int) -> None:
     problems = [of_problem(Problem(id=f"p{n}", question=f"{n}?")) for n in range(len(rows))]
     made = [Example(f"g{group}", prompt, stratum) for (group, stratum), prompt in zip(rows, problems, strict=True)]
-    train, held = package.split(made, random.Random(seed))
+    train, held = package.split(made, random.Random(seed), 0.1 * len(made))
     for stratum, n in Counter(e.stratum for e in made).items():
         gone = sum(e.stratum == stratum for e in held)
         assert gone <= package.MAX_VALIDATION_SHARE * n
@@ -79,7 +97,7 @@ def test_no_split_takes_a_stratum_away(rows: list[tuple[int, str]], seed: int) -
 
 def test_what_is_held_out_is_drawn_from_every_stratum_that_can_give() -> None:
     made = [Example(f"{s}{i}", e.prompt, s) for s in "abc" for i, e in enumerate(examples({s: 10}))]
-    _, held = package.split(made, random.Random(1))
+    _, held = package.split(made, random.Random(1), 0.1 * len(made))
     assert Counter(e.stratum for e in held) == {"a": 1, "b": 1, "c": 1}
 
 

@@ -342,6 +342,7 @@ class World:
             model_digest=verdict.result.model,
             model_step=verdict.result.step,
             verdict_digest=verdict.digest,
+            number=config["number"],
             rollouts=[
                 result.rollouts
                 for stage in ("TrainReasoning", "TrainAgentic")

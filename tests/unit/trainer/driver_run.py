@@ -70,6 +70,7 @@ def run(
     made_of: dict[str, str] = MADE_OF,
     epochs: int = 10,
     steps: int = STEPS,
+    held_out: bool = False,
     **fields: Any,
 ) -> int:
     """One attempt of an RLJob; `fake` says how the fake verl ends."""
@@ -82,10 +83,11 @@ def run(
     buffer = io.BytesIO()
     parquet.write_table(pa.Table.from_pylist([row] * rows), buffer)
     data = commit(store, DATASET, "train.parquet", buffer.getvalue(), standin=True)
+    validation = [commit(store, DATASET, "validation.parquet", buffer.getvalue())] if held_out else []
     model = commit(store, ModelResult(), "model/tokenizer.json", b"the base's tokenizer")
     spec = RLJobSpec(
         model=model,
-        data=DataSpec(train=[data]),
+        data=DataSpec(train=[data], validation=validation),
         reward=RewardSpec(type="Math"),
         gpus_per_node=0,
         algorithm=AlgorithmSpec(prompts_per_step=2, epochs=epochs, max_steps=steps),

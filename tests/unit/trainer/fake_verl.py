@@ -1,10 +1,11 @@
 """Stands in for `run_verl`, `run_sft` and `merge` of `flywheel_jobs.trainer` in tests of the driver.
 
 It keeps verl's side of the contract: a file of settings in; `global_step_<n>` folders, the tracker file, records and
-lines out; resumes from the tracker. FAKE_VERL says what happens, words apart: `crash:<step>` (after its checkpoint),
-`hang:<step>`, `kept:<prompts>` (the others are too long), `nan:<step>[-<step>]` (loss and gradient), `record:<file>`
-(further lines of every step's records), `scores:<one for each step>`, `dead:<step>` (from there on no group differs),
-`say:<file>` (text that a reward prints), `refuse` (the settings). FAKE_SFT does for the warm-up: `crash`, `hang`,
+lines out; validates at checkpoints where it is told to; resumes from the tracker. FAKE_VERL says what happens, words
+apart: `crash:<step>` (after its checkpoint), `hang:<step>`, `kept:<prompts>` (the others are too long),
+`nan:<step>[-<step>]` (loss and gradient), `record:<file>` (further lines of every step's records), `scores:<one for
+each step>`, `held:<validation, one for each step>`, `dead:<step>` (from there on no group differs), `say:<file>` (text
+that a reward prints), `refuse` (the settings). FAKE_SFT does for the warm-up: `crash`, `hang`,
 `nan`, `refuse`, or nothing; FAKE_VERL_LOG says which of the two was started.
 """
 
@@ -78,6 +79,9 @@ def steps(settings: dict[str, Any], does: dict[str, str], total: int) -> int:
             save(root, step)
         broken = int(first) <= step <= int(last or first)
         numbers = {"critic/score/mean": 0.5, "timing_s/step": 2.0, "perf/total_num_tokens": 100}
+        if settings["trainer.test_freq"] > 0 and (step % settings["trainer.test_freq"] == 0 or step == total):
+            assert settings["data.val_files"] != settings["data.train_files"]
+            numbers["val-core/d/reward/mean@1"] = float(does["held"].split(",")[step - 1])
         numbers["actor/grad_norm"] = float("nan") if broken else 0.25
         sys.stdout.write("\x1b[36mTraining Progress: 10%|#   | 1/10\x1b[0m")
         say("step", step=step, numbers=numbers)

@@ -171,6 +171,27 @@ def test_the_last_checkpoint_is_published_where_none_was_clearly_better(
     assert training(manifest(store)).step == 4
 
 
+def test_on_cpu_what_is_held_out_decides_where_there_is_something(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training's own reward rises all the while: by it the last one would be the best."""
+    fake = "scores:0.1,0.2,0.8,0.9 held:0.0,0.6,0.0,0.3"
+    assert run(store, monkeypatch, 1, fake, held_out=True) == 0
+    result = training(manifest(store))
+    assert [list(p.validation.values()) for p in result.curve] == [[], [0.6], [], [0.3]], "at checkpoints"
+    assert (result.step, content(store, manifest(store), "model/model.safetensors")) == (2, b"weights 2")
+
+
+def test_nothing_is_validated_where_nothing_is_held_out_and_last_is_last(
+    store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fake = "scores:0.1,0.2,0.8,0.9 held:0.0,0.6,0.0,0.3"
+    assert run(store, monkeypatch, 1, fake) == 0
+    result = training(manifest(store))
+    assert result.step == 4 and not any(p.validation for p in result.curve)
+    other = {**MADE_OF, "spec.publish": "sha256:" + "2" * 64}
+    assert run(store, monkeypatch, 1, fake, owner=LATER, made_of=other, held_out=True, publish="Last") == 0
+    assert training(manifest(store, content_key(other))).step == 4
+
+
 def test_a_second_incarnation_stops(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(store, monkeypatch, 1, "crash:1") == ExitCode.APP
     assert run(store, monkeypatch, 1) == ExitCode.HEAD_LOST
