@@ -15,7 +15,8 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
     ),
     sign(
         End.CUDA_ERROR, "vllm-project/vllm#27194",
-        r"CUDA (?:driver )?error: ", "AcceleratorError", "(?i:cudnn) (?:Frontend )?error: ", "CUBLAS_STATUS_",
+        r"CUDA (?:driver )?error: ", r"cuda runtime error \(\d+\)", r"\.cuh?:\d+: .*Assertion `",
+        "AcceleratorError", "(?i:cudnn) (?:Frontend )?error: ", "CUBLAS_STATUS_",
         "CUDNN_STATUS_", "cudaError", "device-side assert",
         "HIP error: ", r"Triton Error \[",
         r"Cuda failure (?:\d+ )?'(?:unspecified launch|an illegal|misaligned|device-side|the launch timed)",
@@ -53,7 +54,9 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
         r"\bNCCL [Ee]rror", "retrieving ncclUniqueId", "nccl(?:System|Remote|Internal|UnhandledCuda)Error",
         r"(?<!c10::)DistBackendError", "NCCL communicator was aborted",
         "NET/(?:OFI|IB) .*(?:rror|fail)", r"ibv_\w+ failed", r"\bEFA\b.*(?:unresponsive|error|fail)",
-        "libfabric.*(?:error|fail)",
+        "libfabric.*(?:error|fail)", r"(?:^|: )Net : ", r"Proxy Call to rank \d+ failed", r"IBV_WC_\w*ERR",
+        "transport retry counter exceeded",
+        r"(?i:\b(?:mlx\d(?:_\d+)?|rdma|roce|infiniband|ibverbs|ucx|hccl)\b.*(?:error|fail|timed? ?out))",
         rank=Rank.EFFECT,
     ),
     # ---- Ray's nodes ------------------------------------------------------------------------------------------------
@@ -87,10 +90,12 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
         "gcs_rpc_client.*(?:[Ff]ail|[Tt]imed)", "node timed out during startup", "Ray processes failed to startup",
         "(?:registered within the|register worker (?:to|with)) (?:timeout|[Rr]aylet)",
         "Unable to register worker with raylet", "RuntimeEnvSetupError", "runtime_env setup failed",
+        "Failed to create runtime env", "while installing the runtime_env",
         "RaySystemError: System error: (?:Broken pipe|Connection|IOError|Unknown error|RPC|.*failed to connect)",
         "RpcError.*(?:UNAVAILABLE|[Uu]navailable|[Tt]imed out|failed to connect)", "StatusCode.UNAVAILABLE",
         "waiting for GCS to become available", "Failed to start GCS", "Failed to connect to Redis",
-        r"\[RayletClient\]", "ray client connection timeout",
+        r"\[RayletClient\]", "ray client connection timeout", "No available agent to submit",
+        r"\((?:pid=)?(?:raylet|gcs_server)\b[^)]*\).*Check failed",
         rank=Rank.EFFECT,
     ),
     sign(
@@ -127,17 +132,6 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
         "<raised><lost>",
         rank=Rank.CLIENT,
     ),
-    # ---- refusals whose words nobody listed: the same settings would be refused again --------------------------------
-    sign(
-        End.INVALID_OVERRIDE, "verl-project/verl, vllm-project/vllm",
-        r"^NotImplementedError: \S", r"^RuntimeError: .*\bonly supports?\b",
-        r"<refused>\b(?:must|should|requires?|required|needs? to|ha(?:s|ve) to|[Oo]nly|not (?:yet )?support(?:s|ed)?|"
-        r"[Pp]lease|[Ee]ither|not allowed|[Ii]ncompatible|at least one|cannot be (?:used|combined|set|enabled))\b",
-        r"<refused>\b(?:[Uu]nknown|[Uu]nsupported|[Uu]nrecognized|[Ii]nvalid|[Cc]annot find) .*\b[a-z]+[_.][a-z]",
-        starting=True,
-        advice="verl, vLLM or torch refused before the first step what the settings ask for: the message says what; "
-        "change that setting, the data or the model",
-    ),
     # ---- vague: a process ended, and something else may say why -----------------------------------------------------
     sign(
         End.WORKER_CRASHED, "verl-project/verl#439",
@@ -147,8 +141,12 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
     sign(
         End.WORKER_CRASHED, "ray-project/ray",
         "Fatal Python error", "[Ss]egmentation fault", r"SIGSEGV\b(?! or)", "core dumped",
+        r"^(?:Floating point exception|Illegal instruction)\b", r"\bexit ?code *: -(?:4|6|8|11)\b",
+        r"^(?:double free or corruption|corrupted (?:size|double)|(?:free|malloc|munmap_chunk|realloc)\(\): )",
+        "stack smashing detected", "terminate called after throwing", r"\bCheck failed: ",
         rank=Rank.ENDED,
     ),
+    sign(End.TERMINATED, "pytorch/pytorch", r"SignalException: Process \d+ got signal: 15\b", rank=Rank.ENDED),
     sign(
         End.WORKER_KILLED, "pytorch/pytorch",
         r"\bSignal 9 \(SIGKILL\)", r"(?:with signal |<Signals\.)SIGKILL\b",

@@ -23,7 +23,7 @@ MACHINE_SIGNS: tuple[Sign, ...] = (
         "/dev/shm.*(?:[Nn]o space left|[Ee]rror while creating)", "[Nn]o space left.*/dev/shm", "exceeds /dev/shm",
         "shared memory segment /dev/shm", r"</torch_\w+>",
         "[Uu]nexpected bus error", "killed by signal: Bus error", "Fatal Python error: Bus error",
-        r"Bus error \(core dumped\)", r"(?<!or )\bSIGBUS\b", "insufficient shared memory",
+        r"Bus error \(core dumped\)", r"\bexit ?code *: -7\b", r"(?<!or )\bSIGBUS\b", "insufficient shared memory",
         "unable to (?:open|mmap|allocate|resize|write to) shared memory",
         "NCCL WARN.*(?:posix_fallocate|shm|[Nn]o space left)", r"(?:signal: 7|[Ss]ignal 7) \(",
     ),
@@ -40,7 +40,7 @@ MACHINE_SIGNS: tuple[Sign, ...] = (
     ),
     sign(
         End.DISK_FAULT, "pytorch/pytorch, ray-project/ray",
-        r"\[Errno (?:5|37|107|108|116|117|121)\]",
+        r"\[Errno (?:5|19|37|107|108|116|117|121)\]",
         r"\[Errno \d+\] (?:Software caused connection abort|Host is down): '/",
         r"os error (?:5|116|117)\b", "[Ii]nput/output error",
         "[Ss]tale (?:NFS )?file handle", "Transport endpoint is not connected", "Remote I/O error",
@@ -73,7 +73,8 @@ MACHINE_SIGNS: tuple[Sign, ...] = (
     sign(
         End.OUT_OF_MEMORY, "ray-project/ray",
         r"^MemoryError\b", "ArrayMemoryError", "std::bad_alloc", r"\[Errno 12\]", r"os error 12\b",
-        "<raised>Cannot allocate memory", "[Oo]ut of memory: Killed process", r"\bmalloc of size \d+ failed",
+        "<raised>Cannot allocate memory", "[Oo]ut of memory: Killed process", "oom-kill:",
+        r"\bmalloc of size \d+ failed",
         advice="the pod's memory is full: lower algorithm.microBatchSize, maxPromptTokens or maxResponseTokens, or "
         "raise its memory limit",
     ),

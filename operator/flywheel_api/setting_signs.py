@@ -21,7 +21,8 @@ SETTING_SIGNS: tuple[Sign, ...] = (
         r"^\w+Error: Couldn't cast\b", "datasets dtype equivalent", "same data file format", r"any data files\b",
         r"Arrow(?:Invalid|TypeError|KeyError|IndexError|NotImplementedError|CapacityError)\b", "[Dd]ata files? must be",
         "Parquet magic bytes",
-        "DatasetGenerationError", r"FileNotFoundError: .*\.(?:parquet|jsonl?)\b",
+        "DatasetGenerationError",
+        r"FileNotFoundError: (?!.*(?:config|tokenizer\w*|vocab|index|adapter\w*|map)\.json).*\.(?:parquet|jsonl?)\b",
     ),
     sign(
         End.DATA_UNUSABLE, "vllm-project/vllm, huggingface/transformers",
@@ -116,7 +117,8 @@ SETTING_SIGNS: tuple[Sign, ...] = (
     sign(
         End.HUB_DENIED, "huggingface/huggingface_hub",
         "gated repo", "GatedRepoError", "RepositoryNotFoundError", "RevisionNotFoundError", "EntryNotFoundError",
-        r"\b40[134] Client Error.*<hub>", "not a valid model identifier", "not a local folder and is not",
+        r"\b40[1-4] Client Error.*<hub>", "^(?=<exception>)(?=.*<hub>).*<denied>",
+        "not a valid model identifier", "not a local folder and is not",
         "Access to model .* is restricted", "HFValidationError", "LocalTokenNotFoundError", "DisabledRepoError",
         "DatasetNotFoundError", r"modelscope\S*\.NotExistError", "^Cannot access content at: https?://",
     ),
@@ -124,6 +126,7 @@ SETTING_SIGNS: tuple[Sign, ...] = (
         End.TRACKER_DENIED, "verl-project/verl",
         "api_key not configured", "[Nn]o API[- ]key configured", "API key must",
         r"<tracker>.*(?:\b40[13]\b|(?i:permission[ _]denied)|[Ii]nvalid|[Uu]nauthorized|AuthenticationError)",
+        r"^<tracker>\.[\w.]+: .*(?:<denied>|does not (?:exist|contain)|RESOURCE_DOES_NOT_EXIST|\b404\b)",
         r"<tracker>.*(?:not logged in|not found|(?i:api[ _-]?key) (?:is )?(?:required|missing|not (?:provided|set)))",
     ),
     sign(

@@ -1,6 +1,6 @@
 """What a sign in the log of a training run is: a pattern, what it means, how much it says, where it was seen.
 
-The rows are in `machine_signs`, `setting_signs` and `cluster_signs`.
+The rows are in `machine_signs`, `setting_signs`, `cluster_signs` and `family_signs`.
 """
 
 from __future__ import annotations
@@ -52,14 +52,21 @@ def sign(
 
 WORKERS_KILLED = r"\b[1-9]\d* Workers \(tasks / actors\) killed due to memory pressure"
 _PARTS = {
-    "<raised>": r"^(?:(?:[\w.]+\.)?\w*(?:Error|Exception)\b|Value error,|Assertion failed,).*",  # pydantic's two
+    "<raised>": r"^<exception>.*",
+    "<exception>": r"(?:(?:[\w.]+\.)?\w*(?:Error|Exception)\b|Value error,|Assertion failed,)",  # pydantic's two
     "<hub>": r"(?:huggingface\.co|hf\.co|hf-mirror\.com|HfHub|modelscope|on the Hub)",
     "<refused>": r"^(?:ValueError:|AssertionError:|NotImplementedError:|Value error,|Assertion failed,).*",
     "<lost>": r"(?:[Cc]onnection (?:refused|aborted|timed out|closed|error)|[Rr]ead timed out|No route to host|"
     r"Network is unreachable|[Ss]erver disconnected|Remote end closed|Bad [Gg]ateway|Service Unavailable|"
     r"Gateway Time-?out|Too Many Requests|[Oo]verloaded|upstream connect error|reduce (?:your|the) request rate|"
     r"Timed out while waiting for response)",
-    "<client>": r"\b(?:requests|urllib3|httpx|httpcore|aiohttp|botocore|redis|pymongo|http\.client)\.[\w.]*",
+    "<client>": r"\b<module>[\w.]*",
+    "<module>": r"(?:requests|urllib3|httpx|httpcore|aiohttp|boto(?:core|3)|redis|pymongo|http\.client|elastic\w*|"
+    r"opensearch\w*|qdrant_client|psycopg2?|asyncpg|pymysql|sqlalchemy|kafka|pika|websockets?|docker|kubernetes|"
+    r"openai|anthropic|litellm|fsspec|gcsfs|s3fs|azure|google|minio|oss2|grpc)\.",
+    "<denied>": r"(?i:\b(?:permissions?|unauthori[sz]ed|not authori[sz]ed|forbidden|access denied|unauthenticated|"
+    r"invalid (?:user |access |api )*(?:token|key|credentials|username)|(?:must be|not) (?:logged in|authenticated)|"
+    r"authentication (?:failed|required)|re-?login)\b)",
     "<ray>": r"(?:^\(raylet[^)]*\)|Error:|[Aa]ctor|[Nn]ode\b)",
     "<tracker>": r"\b(?:wandb|swanlab|mlflow|comet|trackio)\b",
     "<net>": r"(?:Max retries exceeded|Connection|[Tt]imed? ?out|Name or service|name resolution|unreachable)",

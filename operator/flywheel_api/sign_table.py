@@ -8,9 +8,10 @@ models write about errors as well. A sign's advice stands in place of its end's 
 from __future__ import annotations
 
 from flywheel_api.cluster_signs import CLUSTER_SIGNS
+from flywheel_api.family_signs import FAMILY_SIGNS
 from flywheel_api.machine_signs import MACHINE_SIGNS
 from flywheel_api.setting_signs import SETTING_SIGNS
 from flywheel_api.sign_rows import Sign
 
-SIGNS: tuple[Sign, ...] = MACHINE_SIGNS + SETTING_SIGNS + CLUSTER_SIGNS
+SIGNS: tuple[Sign, ...] = MACHINE_SIGNS + SETTING_SIGNS + CLUSTER_SIGNS + FAMILY_SIGNS
 """In the order of comparison."""

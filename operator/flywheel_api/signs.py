@@ -38,22 +38,26 @@ _GUESS = re.compile(r"(?:This can happen (?:if|when)|[Tt]here are some potential
 _OF_TASK = re.compile(r"RayTaskError\((\w+)\)")
 _EXCEPTION = re.compile(
     r"(?:[A-Za-z_]\w*\.)*(_?[A-Z]\w*(?:Error|Exception|Exit|Interrupt|Timeout|Failure)|Exception|"
-    r"(?<=exceptions\.)[A-Z]\w+|(?<=errors\.)[A-Z]\w+)(?::\s|$)"
+    r"(?<=exceptions\.)[A-Z]\w+|(?<=errors\.)[A-Z]\w+|(?<=errorfactory\.)[A-Z]\w+|Stop(?:Async)?Iteration|"
+    r"(?<=\.)[A-Z]\w*(?:Expired|Conflict|NotFound|Denied|Closed|Died|Unavailable|BadZipFile|ZipFile|Empty|Full))(?::\s|$)"
 )
 _BARE = re.compile(r"(?:\w+\.)*\w*(?:Error|Exception)$")
 _FRAME = re.compile(r'File "[^"]*?((?:[\w.-]+/){0,3}[\w.-]+\.py)"')
 _MARKERS = re.compile(r"[~^ ]+$")  # below the expression that failed
-_QUOTED = re.compile(r"(?<!\w)(?:'[^']* [^']*'|\"[^\"]* [^\"]*\")(?!\w)")  # words that a ValueError quotes are data
+_QUOTED = re.compile(  # words that a ValueError quotes are data, unless a driver's tool said them
+    r"(?<![\w\])}])(?:'(?![^']*\bNVML\b)[^']* [^']*'|\"[^\"]* [^\"]*\")(?!\w)"
+)
 _CHAINED = re.compile(r"The above exception was the direct cause|During handling of the above exception")
 _STEP = re.compile(r"\bstep:\d+ - .*\btiming_s/step:")
 _HANDED_ON = re.compile(r"\bray::\S+ \(pid=\d+, ip=(?P<ip>[0-9a-fA-F.:]+)")  # begins a traceback of another process
 _TORN_DOWN = re.compile(r"Exception ignored in|Error in sys.excepthook|^Exception in thread ")
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _PREFIX = re.compile(
-    r"\((?!raylet|autoscaler|gcs)[\w.:\-]+ pid=\d+(?:, ip=(?P<ip>[0-9a-fA-F.:]+))?\)\s*"
+    r"\((?!raylet|autoscaler|gcs)(?:[\w.:\-]+ )?pid=\d+(?:, ip=(?P<ip>[0-9a-fA-F.:]+))?\)\s*"
     r"|\[rank\d+\]:(?:\[[EF][^\]]*\])?\s*"
     r"|(?:ERROR|WARNING|CRITICAL|INFO)\s+(?:\d\d-\d\d [\d:.]+ )?\[[^\]]*\]\s*"
 )
+_OF_RAY = re.compile(r"\((?:raylet|gcs_server|pid=[a-z]\w*)\b[^)]*\)\s+")  # kept: what a node says tells more
 _SIGNALS = {4: "SIGILL", 6: "SIGABRT", 7: "SIGBUS", 8: "SIGFPE", 9: "SIGKILL", 11: "SIGSEGV", 15: "SIGTERM"}
 _BY_SIGNAL = {
     4: End.WORKER_CRASHED, 6: End.WORKER_CRASHED, 7: End.SHARED_MEMORY, 8: End.WORKER_CRASHED, 9: End.WORKER_KILLED,
@@ -206,6 +210,8 @@ def _met(line: _Line, trained: bool) -> _Met | None:
                 return None
             raised = _EXCEPTION.match(line.text)
             rank = max(sign.rank, Rank.VAGUE) if line.mild else sign.rank
+            if rank is Rank.EFFECT and _OF_TASK.search(text):  # by its class alone: what it says stands above
+                rank = Rank.CLIENT
             return _Met(line, rank, sign, raised.group(1) if raised else "")
     raised = _EXCEPTION.match(line.text)
     return _Met(line, None, None, raised.group(1)) if raised and not line.mild else None
@@ -268,6 +274,9 @@ def _cleaned(raw: str) -> list[_Line]:
         address, source = mark.group("ip") or address, mark.group() if " pid=" in mark.group() else source
         text = text[mark.end() :]
         mild = mild or _MILD.match(text) is not None
+    mark = _OF_RAY.match(text)
+    if mark is not None and _EXCEPTION.match(text[mark.end() :]):  # of a program that a node runs, or its agent
+        text = text[mark.end() :]
     return [_Line(text, address, mild, source)] if text else []
 
 

@@ -111,7 +111,7 @@ def _again(cause: Cause) -> str:
 
 
 def _text(end: End, meaning: Meaning) -> str:
-    others = [sign.advice for sign in SIGNS if sign.end is end and sign.advice]
+    others = dict.fromkeys(sign.advice for sign in SIGNS if sign.end is end and sign.advice)
     sources = dict.fromkeys(s for sign in SIGNS if sign.end is end for s in sign.source.split(", ") if "#" in s)
     said = [_sentence(meaning.text), meaning.more, *(f"Or: {_sentence(text, False)}" for text in others)]
     if sources:

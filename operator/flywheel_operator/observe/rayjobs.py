@@ -95,7 +95,7 @@ def _ended(reason: str, job: str, message: str, pods: list[Object]) -> Ended:
     if reason in _SYMPTOMS and job != "FAILED":
         cause, text = _SYMPTOMS[reason]
         return Ended(cause, reason, _with(text, message))
-    return _of_saying(message) or _plain(reason, job, message)
+    return _of_saying(message) or _of_log(_log_in(message)) or _plain(reason, job, message)
 
 
 def _of_exit(message: str) -> Ended | None:
@@ -104,8 +104,7 @@ def _of_exit(message: str) -> Ended | None:
     if found is None:
         return None
     code, who = int(found.group(1)), "the entry point"
-    log = _LOG.split(message, maxsplit=1)
-    lines = log[1].splitlines() if len(log) > 1 else []
+    lines = _log_in(message)
     if code in (-9, 137):
         return podfacts.known(End.KILLED, who, f"exit code {code}")
     if code in (126, 127):
@@ -114,11 +113,25 @@ def _of_exit(message: str) -> Ended | None:
         ended = podfacts.of_exit(code, who)
         return Ended(ended.cause, ended.reason, f"{ended.message}; {signs.excerpt(lines)}")
     signal = 128 - code if 128 < code < 160 else code  # a shell's word for a signal
-    read = signs.read(signal, lines) if signal < 0 else signs.known(lines)
-    if read is not None:
+    if signal < 0:
+        read = signs.read(signal, lines)
         return Ended(read.cause, read.reason, read.text, read.address)
     ended = podfacts.of_exit(code, who)
-    return Ended(ended.cause, ended.reason, f"{ended.message}; {signs.excerpt(lines)}")
+    return _of_log(lines) or Ended(ended.cause, ended.reason, f"{ended.message}; {signs.excerpt(lines)}")
+
+
+def _log_in(message: str) -> list[str]:
+    """The end of the entry point's log, which KubeRay hands on after its own sentence."""
+    log = _LOG.split(message, maxsplit=1)
+    return log[1].splitlines() if len(log) > 1 else []
+
+
+def _of_log(lines: list[str]) -> Ended | None:
+    """What that log says by itself; a script that is not in the image is no exception of a program."""
+    if podfacts.NO_COMMAND.search("\n".join(lines[-5:])):
+        return podfacts.known(End.IMAGE_UNUSABLE, "the entry point", signs.excerpt(lines))
+    read = signs.known(lines)
+    return Ended(read.cause, read.reason, read.text, read.address) if read is not None else None
 
 
 def _of_saying(message: str) -> Ended | None:

@@ -29,13 +29,15 @@ _PULLS = frozenset({
 })  # fmt: skip
 _MISSING = re.compile(
     r'(?:secret|configmap|persistentvolumeclaim) "[^"]*" not found|non-?existent (?:secret|config) key|'
-    r"hostPath type check failed"
+    r'hostPath type check failed|MountVolume.*: (?:container|field|key|path) (?:"?\S+"? )?(?:was )?not found'
 )
 _PASSING_TAINT = re.compile(  # of nodes that come or go, by kubelet, cloud, autoscalers, and agents that start on them
     r"taint \{(?:node\.(?:kubernetes|cloud)|karpenter\.sh/|"
     r"[^}]*(?:ClusterAutoscaler|not-?ready|startup|termination|spot-itn|rebalance|maintenance|quick-remove))"
 )
-_TAINT_KEY = re.compile(r"untolerated taint \{([^:}]+)")
+_TAINT_KEY = re.compile(r"(?:untolerated|had) taint \{([^:}]+)")
+_NODES = re.compile(r"Insufficient|Too many pods|(?:affinity/|node )selector")  # of which others may come
+_TAINTED = re.compile(r"untolerated taint|\btaints?\b.*didn't tolerate")  # of today, and before Kubernetes 1.23
 _SANDBOX = "its sandbox, network and volumes are being made"
 
 
@@ -129,7 +131,9 @@ _PULL_KINDS = (
     _Pull(
         re.compile(
             r"RegistryUnavailable|ImageInspectError|time-?out|deadline|no such host|refused|reset|EOF|\b50\d\b|"
-            r"unavailable|dial tcp|temporary failure|cancell?ed|unexpected commit digest|checksum|size validation",
+            r"unavailable|dial tcp|temporary failure|cancell?ed|unexpected commit digest|checksum|size validation|"
+            r"transport|broken pipe|connection|network|stream error|protocol error|unknown error|"
+            r"code = (?:Internal|Aborted|ResourceExhausted)\b",
             re.I,
         ),
         "the registry or the node's container runtime does not answer: it may pass by itself",
@@ -295,8 +299,8 @@ def _unschedulable(text: str, message: str, devices: set[str]) -> Wait:
     Where nodes with the wanted devices keep off whoever does not tolerate that, others may still become free; mostly
     those others have no such devices, which the scheduler does not say.
     """
-    nodes = re.search(r"Insufficient|Too many pods|node affinity/selector", message) or _PASSING_TAINT.search(message)
-    barred = nodes is None and "untolerated taint" in message
+    nodes = _NODES.search(message) or _PASSING_TAINT.search(message)
+    barred = nodes is None and _TAINTED.search(message) is not None
     if barred or not devices.isdisjoint(_TAINT_KEY.findall(message)):
         text += "; add tolerations (config.<flavour>.<role>.pod.tolerations, or podTemplate.tolerations)"
     if barred:

@@ -37,7 +37,7 @@ AFTER = (
     "[rank2]:[W1120 10:11:12.1 ProcessGroupNCCL.cpp:1476] Warning: destroy_process_group() was not called before exit",
     "multiprocessing/resource_tracker.py:254: UserWarning: There appear to be 6 leaked semaphore objects to clean up",
 )
-RAISED = re.compile(r"(?:\([^)]*\) )?(?:ERROR [^\]]*\] )?(?:[\w.]+\.)?([A-Z]\w+): ")
+RAISED = re.compile(r"(?:\([^)]*\) |\[rank\d+\]: )?(?:ERROR [^\]]*\] )?(?:[\w.]+\.)?([A-Z]\w+)(?:: |$)")
 
 
 def kept(kind: str) -> list[Any]:
