@@ -20,6 +20,7 @@ from flywheel_operator.ports.cache import CachedKube, ReadCache
 from flywheel_operator.ports.errors import Conflict, Forbidden, PortError, Retryable
 from flywheel_operator.ports.kinds import BY_KIND
 from flywheel_operator.queue import FIRST_BACK_OFF, JITTER, MAX_ASKED, Key, WorkQueue
+from unit.operator.refused import refusing
 from unit.operator.world import NS, ROUND, START, World
 
 KEY = Key("FlywheelRound", NS, "demo-r1")
@@ -285,3 +286,45 @@ async def test_another_object_of_the_same_name_begins_anew() -> None:
     served.world.apply(ROUND)
     await served.go(25, every=0.5)  # the name's back-off ends first
     assert served.world.condition("Ready")["reason"] != Reason.API_REFUSES, "its trouble has not lasted"
+
+
+async def test_another_object_of_the_same_name_is_not_told_what_that_one_was_refused() -> None:
+    world = World()
+    world.apply(ROUND)
+    refusing(world, "Job", lambda: Forbidden(RIGHTS))
+    await answers(world, 4)
+    world.kube.remove(KEY.kind, NS, KEY.name)
+    world.apply(ROUND)
+    await world.reconcile(KEY)
+    assert world.condition("Ready")["reason"] != Reason.FORBIDDEN
+
+
+async def answers(world: World, count: int) -> list[float]:
+    """Seconds until the next look, as each look says, where no event comes."""
+    found = []
+    for _ in range(count):
+        answer = await world.reconcile(KEY)
+        assert isinstance(answer, float | int)
+        found.append(answer)
+    return found
+
+
+async def test_without_events_looks_come_when_there_is_something_to_say_or_to_ask() -> None:
+    world = World()
+    world.apply(ROUND)
+    refusing(world, "Job", lambda: Forbidden(RIGHTS))
+    at_once = 0.1
+    assert (await answers(world, 1))[0] < at_once, "it was refused: that is told"
+    assert await answers(world, 2) == [REFUSED_AGAIN] * 2
+    world.kube.before_write = lambda verb, kind: None
+    world.tick(REFUSED_AGAIN)
+    assert (await answers(world, 1))[0] < at_once, "it was taken: what was told is taken back"
+    await world.reconcile(KEY)
+    assert world.condition("Ready")["reason"] != Reason.FORBIDDEN
+
+
+async def test_trouble_that_is_not_told_is_tried_again_without_events_too() -> None:
+    world = World()
+    world.apply(ROUND)
+    refusing(world, "Job", lambda: Retryable("503"))
+    assert await answers(world, 1) == [FIRST_BACK_OFF]
