@@ -50,6 +50,8 @@ async def execute(
             answer = error
         if answer is not None:
             failed[effect.action.id] = answer
+            said = answer.message if isinstance(answer, Problem) else str(answer)
+            log.warning("not taken", child=f"{effect.action.kind}/{effect.action.name}", error=redact(said))
     await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(_told(notes))))
     return Outcome(written is not obj, failed)
 
