@@ -221,9 +221,11 @@ MEANINGS: dict[End, Meaning] = {
         Cause.INFRA,
         f"a GPU or its driver failed; {_MACHINE}: have the node looked at",
         "Uncorrectable ECC, an Xid of the hardware, a GPU off the bus, a device that is busy or unavailable, a fabric "
-        "manager that does not run. The message names the node, and the next attempts of a training avoid it, until "
-        "there is no room elsewhere or five more have ended; so does the next RayService of a pool, which is made when "
-        "no other replica is ready or startupTimeout is over, once for each node. "
+        "manager that does not run; or, where nobody else says why it ended or hangs, a device that kubelet calls "
+        "unhealthy (`allocatedResourcesStatus` of the pod, Kubernetes 1.36). The message names the node, and the next "
+        "attempts of a training avoid it, until there is no room elsewhere or five more have ended; so does the next "
+        "RayService of a pool, which is made when no other replica is ready or startupTimeout is over, once for each "
+        "node. Other pools and trainings do not know of it, those of the same round neither. "
         "`kubectl cordon <node>`; `nvidia-smi -q` and `dmesg` on it.",
     ),
     End.NCCL_TIMEOUT: Meaning(

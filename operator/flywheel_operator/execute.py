@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from flywheel_api.base import StatusModel, format_time
@@ -13,7 +13,7 @@ from flywheel_api.conditions import Reason, truncate
 from flywheel_api.names import FIELD_MANAGER
 from flywheel_operator import refusals
 from flywheel_operator.logs import get_logger, redact
-from flywheel_operator.model import Act, Effect, Note, Object, Problem
+from flywheel_operator.model import Act, ActionId, Effect, Note, Object, Problem
 from flywheel_operator.ports.errors import Conflict, Forbidden, PortError, Terminal
 from flywheel_operator.ports.kinds import BY_KIND, KubeApi, owner_uid
 
@@ -29,14 +29,10 @@ async def write_status(kube: KubeApi, obj: Object, wire: Object) -> Object:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What did not work, first of each: `refused` is for a person to mend, `trouble` may pass by itself.
+    """Whether the status differed, and what did not work: a problem is for a person to mend, an error may pass."""
 
-    `wrote` is whether the status differed.
-    """
-
-    refused: Problem | None = None
-    trouble: PortError | None = None
     wrote: bool = False
+    failed: Mapping[ActionId, Problem | PortError] = field(default_factory=dict)
 
 
 async def execute(
@@ -46,17 +42,18 @@ async def execute(
     written = await write_status(kube, obj, status.dump())
     if written is obj and any(effect.action.act is Act.DELETE for effect in effects):
         await _still(kube, obj)
-    refused: Problem | None = None
-    trouble: PortError | None = None
+    failed: dict[ActionId, Problem | PortError] = {}
     for effect in effects:
         try:
-            problem = await _act(kube, written, effect)
-            if refused is None or refused.queued:  # what is only held back says less
-                refused = problem or refused
+            answer: Problem | PortError | None = await _act(kube, written, effect)
         except PortError as error:
-            trouble = trouble or error
+            answer = error
+        if answer is not None:
+            failed[effect.action.id] = answer
+            said = answer.message if isinstance(answer, Problem) else str(answer)
+            log.warning("not taken", child=f"{effect.action.kind}/{effect.action.name}", error=redact(said))
     await asyncio.gather(*(post_event(kube, written, note, place) for place, note in enumerate(_told(notes))))
-    return Outcome(refused, trouble, written is not obj)
+    return Outcome(written is not obj, failed)
 
 
 def _told(notes: Iterable[Note]) -> list[Note]:

@@ -57,7 +57,7 @@ class Feed:
         """Adds an object of ours where it has news, and the `owner` that its labels name where those are news to it."""
         meta, labels = obj["metadata"], labels_of(obj) if owner else {}
         if obj["kind"] in _OWN_KINDS and own:
-            self._queue.add(Key(obj["kind"], meta["namespace"], meta["name"]), changed=_asks_anew(obj))
+            self._queue.add(Key(obj["kind"], meta["namespace"], meta["name"]))
         kind, name = labels.get(LABEL_OWNER_KIND), labels.get(LABEL_OWNER_NAME)
         if kind in _OWN_KINDS and name:
             self._queue.add(Key(kind, meta["namespace"], name))
@@ -71,8 +71,3 @@ class Feed:
         if status.get("report"):
             kept.append(f"its report {status['report']}")
         await post_event(self._kube, obj, Note("Deleted", f"children are removed; kept: {', '.join(kept)}"))
-
-
-def _asks_anew(obj: Object) -> bool:
-    """Whether a person has changed an object of ours since its status was written: that overtakes our own patience."""
-    return bool((obj.get("status") or {}).get("observedGeneration") != obj["metadata"].get("generation"))

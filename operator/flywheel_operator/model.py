@@ -279,6 +279,15 @@ class Action:
     uid: str = ""
     params: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def id(self) -> ActionId:
+        """See ActionId."""
+        return self.act, self.kind, self.name
+
+
+ActionId = tuple[Act, str, str]
+"""What is done to which object of which kind: the same effect in the plan of a later look (names are facts)."""
+
 
 @dataclass(frozen=True)
 class Effect:

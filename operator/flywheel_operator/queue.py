@@ -35,28 +35,12 @@ class Key:
 
 @dataclass(frozen=True)
 class NotBefore:
-    """A handler's answer: the next look comes in that many seconds, and no event brings it earlier.
-
-    `asked`: how much of that the other side asked for. The rest is our own caution, and ends where the object itself
-    asks for something else than before: whoever mends a spec does not wait for it.
-    """
+    """A handler's answer: the next look comes in that many seconds, and no event brings it earlier."""
 
     seconds: float
-    asked: float = 0.0
 
 
 Handler = Callable[[Key], Awaitable[float | NotBefore | None]]
-
-
-@dataclass(frozen=True)
-class _Pause:
-    """When the next look may be, by the queue's clock: for events, and for a change of the object itself."""
-
-    until: float
-    for_changes: float
-
-
-_NO_PAUSE = _Pause(0.0, 0.0)
 
 
 class WorkQueue:
@@ -80,20 +64,13 @@ class WorkQueue:
         self._running: dict[Key, float] = {}
         self._again: set[Key] = set()
         self._failures: dict[Key, int] = {}
-        self._pauses: dict[Key, _Pause] = {}
-        self._mended: set[Key] = set()  # their objects have changed since their last look began
+        self._pauses: dict[Key, float] = {}  # when the next look may be
         self._changed = asyncio.Event()
         self.done = 0
 
-    def add(self, key: Key, delay: float = 0.0, changed: bool = False) -> None:
-        """Asks for a look at `key` in `delay` seconds, not before its back-off ends; an earlier due time stands.
-
-        `changed`: the object asks for something else than before, which ends a pause of our own making.
-        """
-        if changed:
-            self._mended.add(key)
-        pause = self._pauses.get(key, _NO_PAUSE)
-        due = max(self._clock() + delay, pause.for_changes if key in self._mended else pause.until)
+    def add(self, key: Key, delay: float = 0.0) -> None:
+        """Asks for a look at `key` in `delay` seconds, not before its pause ends; an earlier due time stands."""
+        due = max(self._clock() + delay, self._pauses.get(key, 0.0))
         if key in self._due and self._due[key] <= due:
             return
         self._due[key] = due
@@ -127,7 +104,7 @@ class WorkQueue:
                 self._failures.pop(key, None)
                 self._pauses.pop(key, None)
                 if isinstance(answer, NotBefore):
-                    self._pause(key, answer.seconds, answer.asked)
+                    self._pause(key, answer.seconds)
                 else:
                     delay = answer
             except Exception as error:  # nothing may end a worker: one bad object never blocks others
@@ -150,7 +127,6 @@ class WorkQueue:
                     continue  # an earlier due time, or a back-off, took its place
                 del self._due[key]
                 if key not in self._running:
-                    self._mended.discard(key)
                     return key
                 self._again.add(key)  # when that run ends
             await self._sleep(max(0.0, self._heap[0][0] - now) if self._heap else 3600.0)
@@ -169,16 +145,14 @@ class WorkQueue:
         delay: float = min(MAX_BACK_OFF, FIRST_BACK_OFF * 2.0 ** min(count - 1, 16))
         if isinstance(error, Retryable) and error.after is not None:
             delay = max(delay, min(MAX_ASKED, error.after))
-        delay = self._pause(key, delay, delay)
+        delay = self._pause(key, delay)
         log.warning(
             "reconcile failed", key=str(key), error=f"{type(error).__name__}: {error}", again_in=round(delay, 1)
         )
 
-    def _pause(self, key: Key, seconds: float, asked: float) -> float:
-        """No look before that many seconds, nor before those `asked` for where the object changes; how many it is."""
-        longer = 1 + JITTER * self._chance()  # only upwards: never earlier than was asked for
-        seconds, asked = (min(MAX_ASKED, wish) * longer for wish in (seconds, asked))
-        now = self._clock()
-        self._pauses[key] = _Pause(now + seconds, now + asked)
+    def _pause(self, key: Key, seconds: float) -> float:
+        """No look before that many seconds and a little more; how many it is."""
+        seconds = min(MAX_ASKED, seconds) * (1 + JITTER * self._chance())  # never earlier than was asked for
+        self._pauses[key] = self._clock() + seconds
         self._due.pop(key, None)  # asked for while it ran: has to wait as well
         return seconds

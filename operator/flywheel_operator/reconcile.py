@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
@@ -17,8 +18,9 @@ from flywheel_api.names import ANNOTATION_PAGE, LABEL_OWNER_UID
 from flywheel_operator.execute import Outcome, execute, write_status
 from flywheel_operator.logs import get_logger
 from flywheel_operator.model import Act, Action, Effect, Meta, Note, Object, Plan, Problem
-from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
-from flywheel_operator.ports.errors import Conflict, NotFound, PortError, Retryable
+from flywheel_operator.patience import Patience
+from flywheel_operator.plan.conditions import Conditions
+from flywheel_operator.ports.errors import Conflict, NotFound
 from flywheel_operator.ports.kinds import KubeApi, Resource, owner_uid
 from flywheel_operator.queue import Key, NotBefore
 
@@ -26,7 +28,6 @@ log = get_logger(__name__)
 _AT_ONCE = 0.05
 _DECISIONS = 3  # of one look
 _LEAVING = 15.0  # seconds between looks at what an object that is being deleted leaves behind
-_SAID_AFTER = timedelta(seconds=30)  # trouble that lasts so long is said: most passes before anybody could read of it
 
 
 class Seen(Protocol):
@@ -55,22 +56,6 @@ class Subject(Generic[Sp, St, O]):
     makes: tuple[Resource, ...]
 
 
-@dataclass
-class _Memory:
-    """What is kept of an object from one look to the next; a restart loses it, and the next looks find it again.
-
-    `refused` is what the API server said to the last effects; while it is `untold`, a look writes it into status and
-    does nothing else. `asked` are the seconds of patience that came with it, `trouble` is since when effects have
-    failed at every look.
-    """
-
-    uid: str
-    refused: Problem | None = None
-    untold: bool = False
-    asked: float = 0.0
-    trouble: datetime | None = None
-
-
 def utc_now() -> datetime:
     """The operator's clock."""
     return datetime.now(UTC)
@@ -85,22 +70,24 @@ class Reconciler:
         subjects: dict[str, Subject[Any, Any, Any]],
         clock: Callable[[], datetime] = utc_now,
         ended: Callable[[str, AttemptStatus], None] = lambda _kind, _ended: None,
+        chance: Callable[[], float] = random.random,
     ) -> None:
         self._kube, self._subjects, self._clock, self._ended = kube, subjects, clock, ended
-        self._memories: dict[Key, _Memory] = {}
+        self._chance = chance
+        self._patience: dict[Key, Patience] = {}
 
     async def __call__(self, key: Key) -> float | NotBefore | None:
         """Seconds until the next look, or None. Raises port errors: the queue backs off."""
         subject = self._subjects[key.kind]
         obj = await self._kube.get(subject.resource, key.namespace, key.name)
         if obj is None:
-            self._memories.pop(key, None)
+            self._patience.pop(key, None)
             return None  # children went with their owner; what lies in the store stays
         try:
             if "deletionTimestamp" in obj["metadata"]:
                 return await self._leave(subject, obj["metadata"])
-            with self._remembering(key, obj["metadata"]["uid"]) as memory:
-                return await self._reconcile(subject, obj, memory)
+            with self._patient(key, meta_of(obj)) as patience:
+                return await self._reconcile(subject, obj, patience)
         except Conflict:
             return _AT_ONCE  # somebody wrote meanwhile: read again
         except NotFound:
@@ -123,19 +110,19 @@ class Reconciler:
         return _LEAVING if left else None
 
     @contextmanager
-    def _remembering(self, key: Key, uid: str) -> Iterator[_Memory]:
-        """What is known of that incarnation, kept on while it says anything: whoever has it has a next look as well."""
-        memory = self._memories.pop(key, None)
-        if memory is None or memory.uid != uid:
-            memory = _Memory(uid)
+    def _patient(self, key: Key, meta: Meta) -> Iterator[Patience]:
+        """What that incarnation was refused, kept while there is any: whoever has it has a next look as well."""
+        patience = self._patience.pop(key, None)
+        if patience is None or patience.uid != meta.uid:
+            patience = Patience(meta.uid, meta.generation, self._chance)
         try:
-            yield memory
+            yield patience
         finally:
-            if memory.refused is not None or memory.trouble is not None:
-                self._memories[key] = memory
+            if patience.held:
+                self._patience[key] = patience
 
     async def _reconcile(
-        self, subject: Subject[Any, Any, Any], obj: Object, memory: _Memory
+        self, subject: Subject[Any, Any, Any], obj: Object, patience: Patience
     ) -> float | NotBefore | None:
         meta, now = meta_of(obj), self._clock()
         try:
@@ -144,37 +131,39 @@ class Reconciler:
         except ValidationError as error:
             await self._say_unreadable(obj, error, now)
             return None
-        seen, plan = await self._decide(subject, meta, spec, status, memory, now)
-        actions = () if memory.untold else plan.actions
-        effects = [self._effect(subject, meta, spec, plan, seen, action) for action in actions]
+        seen, plan = await self._decide(subject, meta, spec, status, patience.said(), now)
+        asked = patience.due(plan.actions, meta.generation, now)
+        effects = [self._effect(subject, meta, spec, plan, seen, action) for action in asked]
         outcome = await execute(self._kube, obj, plan.status, effects, plan.notes)
         for attempt in _new_attempts(status, plan.status) if outcome.wrote else ():
             self._ended(subject.resource.kind, attempt)
-        if memory.untold:  # what was refused is not tried again for having been told
-            memory.untold = False
-            return _patiently(memory.asked)
-        return self._next(plan, outcome, memory, now)
+        patience.learn(asked, outcome.failed, self._clock())
+        return self._next(plan, seen.refused, outcome, patience)
 
-    def _next(self, plan: Plan[Any], outcome: Outcome, memory: _Memory, now: datetime) -> float | NotBefore | None:
-        """When the next look comes, by what became of the effects. Raises trouble that may pass by itself."""
-        before, asked = memory.refused, _after(outcome.trouble)
-        memory.refused = outcome.refused or _lasting(memory, outcome.trouble, now)
-        if memory.refused is not None:
-            if memory.refused == before or _says(plan.status.conditions, memory.refused):
-                return _patiently(asked)
-            memory.untold, memory.asked = True, asked
+    def _next(
+        self, plan: Plan[Any], before: Problem | None, outcome: Outcome, patience: Patience
+    ) -> float | NotBefore | None:
+        """When the next look comes. What is said other than `before` of refusals is written at once."""
+        now, said = self._clock(), patience.said()
+        if said != before and (said is None or not _says(plan.status.conditions, said)):
             return _AT_ONCE
-        if outcome.trouble is not None:
-            raise Retryable(str(outcome.trouble), asked) from outcome.trouble
-        return _AT_ONCE if outcome.wrote and plan.more else plan.requeue
+        if (left := patience.left_alone(now)) > 0:
+            return NotBefore(left)
+        return _AT_ONCE if outcome.wrote and plan.more else _earlier(plan.requeue, patience.next(now))
 
     async def _decide(
-        self, subject: Subject[Any, Any, Any], meta: Meta, spec: Any, status: Any, memory: _Memory, now: datetime
+        self,
+        subject: Subject[Any, Any, Any],
+        meta: Meta,
+        spec: Any,
+        status: Any,
+        refused: Problem | None,
+        now: datetime,
     ) -> tuple[Any, Plan[Any]]:
         """What is seen, and what follows. A decision that has no effect is not written before the next one (law 11)."""
         notes = tuple[Note, ...]()
         for _ in range(_DECISIONS):
-            seen = replace(await subject.see(meta, spec, status, now), refused=memory.refused)
+            seen = replace(await subject.see(meta, spec, status, now), refused=refused)
             plan = subject.plan(meta, spec, status, seen, now)
             notes += plan.notes
             if plan.actions or not plan.more:
@@ -224,25 +213,8 @@ def _says(conditions: list[Condition], problem: Problem) -> bool:
     return any(c.type == "Ready" and c.status == "False" and c.reason == problem.reason for c in conditions)
 
 
-def _after(trouble: PortError | None) -> float:
-    """Seconds of patience that the other side asked for."""
-    return (trouble.after if isinstance(trouble, Retryable) else None) or 0.0
-
-
-def _lasting(memory: _Memory, trouble: PortError | None, now: datetime) -> Problem | None:
-    """Trouble with effects as a person should read of it: it has lasted, or the other side asks for much time."""
-    if trouble is None:
-        memory.trouble = None
-        return None
-    since = memory.trouble = memory.trouble or now
-    if max(now - since, timedelta(seconds=_after(trouble))) < _SAID_AFTER:
-        return None
-    return Problem(Reason.API_REFUSES, f"the API server does not take what is needed, it is asked again: {trouble}")
-
-
-def _patiently(asked: float) -> NotBefore:
-    """A pause before what was refused is tried again: what holds it back is mended without news for us."""
-    return NotBefore(max(REFUSED_AGAIN, asked), asked)
+def _earlier(one: float | None, other: float | None) -> float | None:
+    return min((when for when in (one, other) if when is not None), default=None)
 
 
 def _explain(where: str, error: ValidationError) -> str:

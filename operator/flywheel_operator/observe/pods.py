@@ -1,15 +1,16 @@
 """Pods of an attempt: why they ended. One table for Jobs, Ray heads and workers (law 7).
 
-Evidence has ranks. First what our own container told, then how it was killed, then the pod's conditions, then a bare
-exit code. Containers that are not ours (a mesh's proxy, a log shipper) are no evidence. What a container had ended with
-before it was started again counts as well, its exit code last of all.
+Evidence has ranks. First what our own container told, then how it was killed, then the pod's conditions, what is known
+of its last words, a device that kubelet calls unhealthy, then a bare exit code. Containers that are not ours (a mesh's
+proxy, a log shipper) are no evidence. What a container had ended with before it was started again counts as well, its
+exit code last of all.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import IntEnum
@@ -56,9 +57,11 @@ class Rank(IntEnum):
     TOLD = 0
     KILLED = 1
     POD = 2
-    EXIT = 3
-    BARE = 4
-    EARLIER = 5
+    READ = 3
+    DEVICE = 4
+    EXIT = 5
+    BARE = 6
+    EARLIER = 7
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,17 @@ def at_node(ended: Ended, pods: Iterable[Pod]) -> Ended:
     return replace(ended, node=node, message=f"on node {node}: {ended.message}" if node else ended.message)
 
 
-def gpu_fault(pods: Iterable[Pod]) -> Ended | None:
-    """The failure of a GPU that ended a container of these pods, with the address of its pod."""
+def gpu_fault(pods: Sequence[Pod]) -> Ended | None:
+    """The failure of a GPU that ended a container of these pods, with the address of its pod; else what kubelet says.
+
+    Kubelet's word counts where nothing stronger is known of these pods.
+    """
     for pod in pods:
         for fact in _facts(pod):
-            if fact.rank < Rank.EARLIER and fact.ended.reason == End.GPU_FAULT:
+            if fact.rank < Rank.EARLIER and fact.rank is not Rank.DEVICE and fact.ended.reason == End.GPU_FAULT:
                 return replace(fact.ended, node=fact.ended.node or pod["status"].get("podIP"))
-    return None
+    found = evidence(pods)
+    return found.ended if found is not None and found.rank is Rank.DEVICE else None
 
 
 def known(end: End, who: str, words: object = "", advice: str = "") -> Ended:
@@ -156,10 +163,26 @@ def _facts(pod: Pod) -> Iterator[Evidence]:
         fact = of_container(now or before or {}, who)
         if fact is not None and fact.ended.reason == End.KILLED and _is_told_to_stop(pod, now or {}):
             fact = Evidence(Rank.EXIT, known(End.TERMINATED, who, "killed at the end of its grace period"), fact.at)
-        if fact is not None and not now and fact.rank >= Rank.EXIT:
+        if fact is not None and not now and fact.rank >= Rank.READ:
             fact = Evidence(Rank.EARLIER, fact.ended, fact.at)
         if fact is not None:
             yield fact
+        if (device := _unhealthy(container)) is not None:
+            ended = known(End.GPU_FAULT, who, f"kubelet says that its {device} is unhealthy")
+            yield Evidence(Rank.DEVICE, replace(ended, node=pod["status"].get("podIP")))
+
+
+def _unhealthy(container: dict[str, Any]) -> str | None:
+    """A device that a container was given and that fails, by its device plugin or DRA driver (KEP-4680).
+
+    It may pass, so that it ends nothing: it explains an end. `Unknown` says that the plugin is away, not the device.
+    """
+    for resource in container.get("allocatedResourcesStatus") or []:
+        for device in resource.get("resources") or []:
+            if device.get("health") == "Unhealthy":
+                words = f" ({device['message']})" if device.get("message") else ""
+                return f"{resource.get('name')} {device.get('resourceID')}{words}"
+    return None
 
 
 def _is_told_to_stop(pod: Pod, state: dict[str, Any]) -> bool:
@@ -233,7 +256,7 @@ def of_container(state: dict[str, Any], who: str) -> Evidence | None:
         return Evidence(Rank.EXIT, known(end, who, f"{reason} (exit code {code}) {message[-400:]}"), at)
     read = signs.known(message.splitlines())
     if read is not None:
-        return Evidence(Rank.EXIT, Ended(read.cause, read.reason, f"{who}: {read.text}", read.address), at)
+        return Evidence(Rank.READ, Ended(read.cause, read.reason, f"{who}: {read.text}", read.address), at)
     plain = known(_SIGNALS[code], who, f"exit code {code}") if code in _SIGNALS else of_exit(code, who)
     words = f"; {signs.excerpt(message.splitlines())}" if message else ""
     return Evidence(Rank.BARE, Ended(plain.cause, plain.reason, plain.message + words), at)

@@ -73,12 +73,16 @@ def run_of(rayjob: Object, cluster: Object | None, pods: list[Object]) -> Run:
         return Run(child, RunState.ENDED, ended=podfacts.at_node(ended, pods))
     if deployment == "Running" and job == "RUNNING":
         fact = podfacts.evidence(pods)
-        return Run(child, RunState.RUNNING, evidence=fact.ended if fact and fact.rank is Rank.POD else None)
+        shown = fact is not None and fact.rank in (Rank.POD, Rank.DEVICE)
+        return Run(child, RunState.RUNNING, evidence=podfacts.at_node(fact.ended, pods) if fact and shown else None)
     return held_run(child, cluster) or waiting.run_of_start(child, pods, _otherwise(deployment, job, pods))
 
 
 def _ended(reason: str, job: str, message: str, pods: list[Object]) -> Ended:
-    """The strongest of: what KubeRay itself decided, the pods' facts, the entry point's end, KubeRay's symptoms."""
+    """The strongest of: what KubeRay itself decided, the pods' facts, the entry point's end, KubeRay's symptoms.
+
+    Last words that are known, and a device that is unhealthy, say more than an exit code of which nothing is known.
+    """
     if reason in _DECIDED:
         cause, text = _DECIDED[reason]
         return Ended(cause, reason, _with(text, message))
@@ -87,10 +91,11 @@ def _ended(reason: str, job: str, message: str, pods: list[Object]) -> Ended:
         return facts.ended
     if job == "STOPPED":
         return podfacts.known(End.STOPPED, "RayJob", message)
-    of_exit = _of_exit(message)
+    shown = facts.ended if facts is not None and facts.rank <= Rank.DEVICE else None
+    of_exit = _of_exit(message, shown)
     if of_exit is not None:
         return of_exit
-    if facts is not None and facts.rank is Rank.EXIT:
+    if facts is not None and facts.rank <= Rank.EXIT:
         return facts.ended
     if reason in _SYMPTOMS and job != "FAILED":
         cause, text = _SYMPTOMS[reason]
@@ -98,7 +103,7 @@ def _ended(reason: str, job: str, message: str, pods: list[Object]) -> Ended:
     return _of_saying(message) or _of_log(_log_in(message)) or _plain(reason, job, message)
 
 
-def _of_exit(message: str) -> Ended | None:
+def _of_exit(message: str, shown: Ended | None) -> Ended | None:
     """KubeRay hands the entry point's exit code on in a sentence, before the end of its log."""
     found = _EXIT_TEXT.match(message)
     if found is None:
@@ -112,6 +117,8 @@ def _of_exit(message: str) -> Ended | None:
     if code in CAUSE_OF_EXIT and code != ExitCode.APP:
         ended = podfacts.of_exit(code, who)
         return Ended(ended.cause, ended.reason, f"{ended.message}; {signs.excerpt(lines)}")
+    if shown is not None and signs.known(lines) is None:
+        return shown
     signal = 128 - code if 128 < code < 160 else code  # a shell's word for a signal
     if signal < 0:
         read = signs.read(signal, lines)

@@ -27,7 +27,7 @@ def run_of(service: Object, clusters: list[Object], pods: list[Object]) -> Run:
         if refused is not None:
             return refused
     start = waiting.run_of_start(child, pods, _starting_text(pods, status), served=bool(_applications(status)))
-    ended = start.ended or _failed_application(status)
+    ended = start.ended or _failed_application(status, pods)
     if ended is not None:
         return Run(child, RunState.ENDED, start.text, ended=podfacts.at_node(ended, pods))
     fault = _gpu_fault(status, pods)
@@ -53,11 +53,12 @@ def _applications_run(status: Object) -> bool:
     return bool(active) and all(app.get("status") == "RUNNING" for app in active.values())
 
 
-def _failed_application(status: Object) -> Ended | None:
+def _failed_application(status: Object, pods: list[Object]) -> Ended | None:
     for app in _applications(status).values():
         if app.get("status") == "DEPLOY_FAILED":
             message = _words(app)
-            return _read(message) or podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
+            told = _read(message) or podfacts.gpu_fault(_servers(pods))
+            return told or podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
     return None
 
 

@@ -170,7 +170,8 @@ def run_of_start(child: Child, pods: list[Pod], otherwise: str, served: bool = F
     Of a child that has `served`, a container that was killed once is started again, and that may be enough.
     """
     fact, wait = podfacts.evidence(pods), waiting(pods)
-    evidence = fact.ended if fact is not None and fact.rank <= Rank.POD else None
+    shown = fact is not None and (fact.rank <= Rank.POD or fact.rank is Rank.DEVICE)
+    evidence = podfacts.at_node(fact.ended, pods) if fact is not None and shown else None
     if wait is not None and wait.over is not None and wait.over.reason == End.OOM_KILLED and served:
         return Run(child, RunState.STARTING, wait.text, evidence=evidence, late=Cause.APP)
     if wait is None:

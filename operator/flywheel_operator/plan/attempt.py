@@ -191,7 +191,7 @@ def _starting(attempt: Attempt, run: Run, record: Record, limits: Limits, now: d
         return Starting(run)
     why = run.text or "no reason was given"
     text = f"not running {format_duration(limits.startup)} after its start: {why}"
-    return Over(Ended(run.late, End.STARTUP_TIMEOUT, text))
+    return Over(_shown(run) or Ended(run.late, End.STARTUP_TIMEOUT, text))
 
 
 def _lost_head(run: Run) -> Ended:
@@ -208,4 +208,9 @@ def _running(attempt: Attempt, run: Run, record: Record, limits: Limits, now: da
     if now - last <= limits.stall:
         return Running(run)
     text = f"no progress since {format_time(last)}, longer than {format_duration(limits.stall)}"
-    return Over(Ended(Cause.STALLED, "NoProgress", text))
+    return Over(_shown(run) or Ended(Cause.STALLED, "NoProgress", text))
+
+
+def _shown(run: Run) -> Ended | None:
+    """A GPU that fails explains why nothing moves: what pods show counts before what their silence is taken for."""
+    return run.evidence if run.evidence is not None and run.evidence.reason == End.GPU_FAULT else None

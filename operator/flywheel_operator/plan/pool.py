@@ -123,17 +123,28 @@ class _Planner:
         if refusal.queued if refusal else self._kept_out():
             text = refusal.message if refusal else self.status.progress or ""
             return self._transition("Queued", Reason.QUEUED, text, self._held_back() | {"child": None}, (create,))
-        text, since = f"RayService {name} is starting", self.status.started_at
+        text, since = f"RayService {name} is starting", self._asked_since(name, refusal)
         changes: Changes = {"child": ChildRef(kind=RAYSERVICE, name=name)}
-        if refusal is None or since is None or self.status.observed_generation != self.meta.generation:
+        if since is None:
             changes["started_at"] = format_time(self.now)
-        elif self.now - parse_time(since) > parse_duration(self.spec.startup_timeout):
+        elif refusal is not None and self._late(since):
             return self._not_created(attempt.not_created(refusal, parse_duration(self.spec.startup_timeout)), create)
-        if refusal is None:  # else it is only tried again
+        if since is None and refusal is None:  # else it is only tried again
             self.notes.append(Note("Starting", text))
             if avoided := bad_nodes(self.status.attempts):
                 self.notes.append(Note("NodesAvoided", f"RayService {name} keeps away from {', '.join(avoided)}"))
         return self._transition("Starting", Reason.STARTING, text, changes, (create,))
+
+    def _asked_since(self, name: str, refusal: Problem | None) -> str | None:
+        """When the start began of which status tells, None if one begins now: to ask again is no beginning."""
+        since, child = self.status.started_at, self.status.child
+        if since is None or self.status.observed_generation != self.meta.generation:
+            return None
+        asked = child is not None and child.name == name and not self._served_this() and not self._late(since)
+        return since if asked or refusal is not None else None
+
+    def _late(self, since: str) -> bool:
+        return self.now - parse_time(since) > parse_duration(self.spec.startup_timeout)
 
     def _kept_out(self) -> bool:
         """Whether a quota kept the RayService out at the last look, which may have been another operator's."""

@@ -9,6 +9,7 @@ from flywheel_api.base import format_time, parse_duration, parse_time
 from flywheel_api.causes import Cause
 from flywheel_api.common import AttemptStatus, ChildRef, ModelStatus, ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
+from flywheel_api.ends import End
 from flywheel_api.names import child_name
 from flywheel_api.results import TrainingResult
 from flywheel_api.rljob import OnCollapse, RLJobSpec
@@ -227,7 +228,7 @@ class _Planner:
             "running_since": self.status.running_since or format_time(self.now),
         }
         fact = run.evidence
-        if fact is not None and self.status.disruption is None:
+        if fact is not None and fact.reason != End.GPU_FAULT and self.status.disruption is None:
             self.notes.append(Note("Disrupted", f"{fact.reason}: {fact.message}", "Warning"))
             changes["disruption"] = DisruptionStatus(cause=fact.cause, reason=fact.reason, message=fact.message[:512])
         changes |= figures(self.status, self.seen.record.progress)

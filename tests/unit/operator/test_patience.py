@@ -11,19 +11,22 @@ import pytest
 import yaml
 
 from flywheel_api.conditions import Reason
+from flywheel_api.names import LABEL_STAGE, kebab
 from flywheel_operator.feed import Feed
+from flywheel_operator.model import Act, Action, Problem
+from flywheel_operator.patience import SAID_AFTER, Patience
 from flywheel_operator.plan.conditions import REFUSED_AGAIN
 from flywheel_operator.ports.cache import CachedKube, ReadCache
-from flywheel_operator.ports.errors import Forbidden, PortError, Retryable
+from flywheel_operator.ports.errors import Conflict, Forbidden, PortError, Retryable
 from flywheel_operator.ports.kinds import BY_KIND
-from flywheel_operator.queue import Key, WorkQueue
+from flywheel_operator.queue import FIRST_BACK_OFF, JITTER, MAX_ASKED, Key, WorkQueue
+from unit.operator.refused import refusing
 from unit.operator.world import NS, ROUND, START, World
 
 KEY = Key("FlywheelRound", NS, "demo-r1")
 OTHER = Key("FlywheelRound", NS, "gone")  # its events wake the workers, which then read the clock
 QUOTA = '403 jobs.batch "x" is forbidden: exceeded quota: team, requested: count/jobs.batch=1, used: 4, limited: 4'
 RIGHTS = '403 jobs.batch is forbidden: User "flywheel" cannot create resource "jobs" in API group "batch"'
-JITTER = 1.2  # how much longer a pause may be
 EVENT = 0.02  # seconds between events
 
 
@@ -88,7 +91,9 @@ async def test_events_overtake_no_pause_from_the_first_refusal_on(error: Callabl
     await served.go(2)
     assert len(served.asked) == 1
     await served.go(150, every=0.5)
-    assert all(asked <= pause <= max(asked, REFUSED_AGAIN) * JITTER + 1 for pause in served.pauses()), served.pauses()
+    assert all(asked <= pause <= max(asked, REFUSED_AGAIN) * (1 + JITTER) + 1 for pause in served.pauses()), (
+        served.pauses()
+    )
     assert len(served.asked) > 2, "it is asked for again by itself"
     before = len(served.asked)
     await served.go(3)
@@ -103,7 +108,7 @@ async def test_what_a_person_grants_is_taken_up_in_reasonable_time(error: Callab
     served = Served(error)
     await served.go(2)
     served.refusing = False
-    await served.go(REFUSED_AGAIN * JITTER, every=0.5)
+    await served.go(REFUSED_AGAIN * (1 + JITTER), every=0.5)
     assert len(served.asked) > 1 and served.world.of_kind("Job")
 
 
@@ -128,6 +133,131 @@ async def test_a_refusal_is_told_by_a_look_of_its_own() -> None:
     served = Served(lambda: Forbidden(RIGHTS))
     await served.go(1)
     assert len(served.asked) == 1 and served.world.condition("Ready")["reason"] == Reason.FORBIDDEN
+
+
+async def test_a_refusal_is_taken_back_as_soon_as_it_is_over() -> None:
+    served = Served(lambda: Forbidden(RIGHTS))
+    await served.go(2)
+    served.refusing = False
+    for _ in range(40):
+        await served.go(0.5)
+        if served.world.of_kind("Job"):
+            break
+    await served.go(0.2)
+    assert len(served.asked) == 2 and served.world.condition("Ready")["reason"] != Reason.FORBIDDEN
+
+
+class OneRefused(Served):
+    """A round whose pool serves; the next Job that is asked for is refused, those after it are not."""
+
+    async def refuse_one(self) -> None:
+        self.refusing = False
+        await self.world.run(until="ServeBase")
+        self.refusing = True
+        for _ in range(20):
+            await self.world.look()
+            if not self.refusing:
+                return
+            self.world.act()
+            self.world.tick()
+        raise AssertionError("no Job was asked for")
+
+    def _refuse(self, verb: str, kind: str) -> None:
+        if (verb, kind) == ("create", "Job") and self.refusing:
+            self.refusing = False
+            self.asked.append(self.world.now)
+            raise self.error()
+        super()._refuse(verb, kind)
+
+    def stages(self) -> set[str]:
+        """Those that have had a Job, by the words of its label."""
+        return {str(job["metadata"]["labels"][LABEL_STAGE]) for job in self.world.of_kind("Job")}
+
+    def ended(self) -> set[str]:
+        """Those that have their result, as the status says."""
+        return {kebab(s["name"]) for s in self.world.status()["stages"] if s["state"] == "Succeeded"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [lambda: Forbidden(RIGHTS), lambda: Forbidden(QUOTA), lambda: Conflict("409")],
+    ids=["rights", "quota", "?"],
+)
+async def test_what_was_not_refused_goes_on_meanwhile(error: Callable[[], PortError]) -> None:
+    """Stages beside the one whose Job is not taken end, that is seen, and what follows from them is begun."""
+    served = OneRefused(error)
+    await served.refuse_one()
+    refused, begun = served.world.now, served.stages()
+    served.world.act()
+    await served.go(0.4)
+    assert len(begun) > 1 and begun <= served.ended() and served.stages() > begun
+    assert (served.world.now - refused).total_seconds() < FIRST_BACK_OFF
+    if isinstance(error(), Forbidden):
+        await served.go(REFUSED_AGAIN - 2, every=0.1)
+        held = served.stages()
+        await served.go(4, every=0.1)
+        assert len(served.stages() - held) == 1, "the one that was refused"
+
+
+async def test_whoever_asks_for_patience_is_left_alone_by_the_whole_object() -> None:
+    served = OneRefused(lambda: Retryable("429 slow down", 60))
+    await served.refuse_one()
+    served.world.act()
+    await served.go(1)
+    assert served.world.condition("Ready")["reason"] == Reason.API_REFUSES, "it is told"
+    before, begun = served.world.kube.writes, served.stages()
+    await served.go(55, every=0.5)
+    assert served.world.kube.writes == before
+    await served.go(20, every=0.5)
+    assert len(served.stages() - begun) > 1
+
+
+JOB, POOL = Action(Act.CREATE, "Job", "a"), Action(Act.DELETE, "RolloutPool", "p", uid="u")
+NO, NOT_NOW = Problem(Reason.FORBIDDEN, "no"), Problem(Reason.QUEUED, "not now", queued=True)
+
+
+def patient(chance: float = 0.0) -> Patience:
+    return Patience("uid", 1, lambda: chance)
+
+
+@pytest.mark.parametrize("chance", [0.0, 1.0])
+def test_trouble_is_asked_again_more_and_more_slowly_and_said_within_a_minute(chance: float) -> None:
+    patience, now = patient(chance), START
+    for pause in [0.5, 1, 2, 4, 8, REFUSED_AGAIN, REFUSED_AGAIN, REFUSED_AGAIN]:
+        assert patience.due([JOB, POOL], 1, now) == [JOB, POOL]
+        patience.learn([JOB, POOL], {JOB.id: Retryable("503")}, now)
+        due = now + timedelta(seconds=pause * (1 + JITTER * chance))
+        assert patience.due([JOB, POOL], 1, due - timedelta(seconds=0.01)) == [POOL]
+        assert patience.next(now) == (due - now).total_seconds()
+        assert (patience.said() is not None) == (now - START >= SAID_AFTER)
+        now = due
+    assert now - START > timedelta(minutes=1) and patience.said() is not None
+    patience.learn([JOB], {}, now)
+    assert patience.said() is None and not patience.held and patience.next(now) is None
+    patience.learn([JOB], {JOB.id: Retryable("503")}, now)
+    assert patience.next(now) == FIRST_BACK_OFF * (1 + JITTER * chance), "from the first back-off on"
+
+
+def test_what_is_planned_no_more_is_not_spoken_of_and_still_not_asked_before_its_time() -> None:
+    patience = patient()
+    patience.learn([JOB], {JOB.id: NO}, START)
+    assert patience.said() == NO
+    assert patience.due([], 1, START) == [] and patience.said() is None
+    assert patience.due([JOB], 1, START) == []
+    patience.due([], 1, START + timedelta(seconds=REFUSED_AGAIN))
+    assert not patience.held, "it is forgotten"
+
+
+def test_what_is_only_held_back_says_less() -> None:
+    patience = patient()
+    patience.learn([JOB, POOL], {JOB.id: NOT_NOW, POOL.id: NO}, START)
+    assert patience.said() == NO
+
+
+def test_a_wrong_date_parks_nothing_for_a_day() -> None:
+    patience = patient()
+    patience.learn([JOB], {JOB.id: Retryable("503", 1e6)}, START)
+    assert patience.left_alone(START) == patience.next(START) == MAX_ASKED
 
 
 @pytest.mark.parametrize("error", [lambda: Forbidden(RIGHTS), lambda: Retryable("", 60)], ids=["refused", "trouble"])
@@ -156,3 +286,45 @@ async def test_another_object_of_the_same_name_begins_anew() -> None:
     served.world.apply(ROUND)
     await served.go(25, every=0.5)  # the name's back-off ends first
     assert served.world.condition("Ready")["reason"] != Reason.API_REFUSES, "its trouble has not lasted"
+
+
+async def test_another_object_of_the_same_name_is_not_told_what_that_one_was_refused() -> None:
+    world = World()
+    world.apply(ROUND)
+    refusing(world, "Job", lambda: Forbidden(RIGHTS))
+    await answers(world, 4)
+    world.kube.remove(KEY.kind, NS, KEY.name)
+    world.apply(ROUND)
+    await world.reconcile(KEY)
+    assert world.condition("Ready")["reason"] != Reason.FORBIDDEN
+
+
+async def answers(world: World, count: int) -> list[float]:
+    """Seconds until the next look, as each look says, where no event comes."""
+    found = []
+    for _ in range(count):
+        answer = await world.reconcile(KEY)
+        assert isinstance(answer, float | int)
+        found.append(answer)
+    return found
+
+
+async def test_without_events_looks_come_when_there_is_something_to_say_or_to_ask() -> None:
+    world = World()
+    world.apply(ROUND)
+    refusing(world, "Job", lambda: Forbidden(RIGHTS))
+    at_once = 0.1
+    assert (await answers(world, 1))[0] < at_once, "it was refused: that is told"
+    assert await answers(world, 2) == [REFUSED_AGAIN] * 2
+    world.kube.before_write = lambda verb, kind: None
+    world.tick(REFUSED_AGAIN)
+    assert (await answers(world, 1))[0] < at_once, "it was taken: what was told is taken back"
+    await world.reconcile(KEY)
+    assert world.condition("Ready")["reason"] != Reason.FORBIDDEN
+
+
+async def test_trouble_that_is_not_told_is_tried_again_without_events_too() -> None:
+    world = World()
+    world.apply(ROUND)
+    refusing(world, "Job", lambda: Retryable("503"))
+    assert await answers(world, 1) == [FIRST_BACK_OFF]

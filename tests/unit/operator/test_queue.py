@@ -141,23 +141,20 @@ async def test_events_never_overtake_a_back_off(delay: float) -> None:
     assert fine > 3, "one bad object never blocks others"
 
 
-@pytest.mark.parametrize(("changed", "asked", "due"), [(False, 0, 15), (True, 0, 0), (True, 10, 10), (False, 10, 15)])
-async def test_a_pause_is_overtaken_by_a_change_and_only_down_to_what_was_asked_for(
-    changed: bool, asked: float, due: float
-) -> None:
+async def test_no_event_overtakes_a_pause_that_a_look_asks_for() -> None:
     runs: list[float] = []
 
     async def handle(key: Key) -> float | NotBefore | None:
         runs.append(timed.now)
-        timed.queue.add(A, changed=changed and len(runs) == 1)  # comes while it runs
-        return NotBefore(15, asked)
+        timed.queue.add(A)  # comes while it runs
+        return NotBefore(15)
 
     timed = Timed(handle)
     timed.queue.add(A)
-    for now in (0, 5, 9.9, 10, 14.9, 15, 24.9, 25):
+    for now in (0, 5, 14.9, 15, 29.9, 30):
         timed.queue.add(A)
         await timed.at(now)
-    assert runs == [at for at in (0, due, due + 15) if at <= 25]
+    assert runs == [0, 15, 30]
 
 
 async def test_back_off_grows_up_to_a_minute_and_a_success_clears_it() -> None:

@@ -13,6 +13,7 @@ from flywheel_api.conditions import Reason
 from flywheel_operator.ports.errors import Conflict, NotFound, PortError, Retryable
 from flywheel_operator.queue import Key, NotBefore
 from unit.operator.refused import refusing, turns
+from unit.operator.test_pool import POOL
 from unit.operator.world import NS, ROUND, START, World
 
 Object = dict[str, Any]
@@ -113,7 +114,8 @@ async def test_whoever_asks_for_much_time_is_told_of_at_once_and_gets_it() -> No
     refusing(world, "Job", lambda: Retryable("429 slow down", 120))
     await turns(world, 4)
     assert world.condition("Ready")["reason"] == Reason.API_REFUSES
-    assert await world.reconcile(Key("FlywheelRound", NS, "demo-r1")) == NotBefore(120, asked=120)
+    left = 120 - (world.now - START).total_seconds()
+    assert await world.reconcile(Key("FlywheelRound", NS, "demo-r1")) == NotBefore(left)
 
 
 async def test_the_start_up_clock_runs_without_a_child_and_the_words_stay() -> None:
@@ -131,6 +133,18 @@ async def test_the_start_up_clock_runs_without_a_child_and_the_words_stay() -> N
     await turns(world, 400, 60)
     assert "mjob.kb.io" in world.condition("Ready")["message"], "the end says what was in the way"
     assert world.condition("BudgetAvailable")["reason"] == "BudgetExhausted"
+
+
+async def test_asking_again_starts_no_clock_of_a_pool_anew_and_tells_no_second_start() -> None:
+    """Trouble that has not lasted yet is told to no planner, and events come meanwhile."""
+    world = World()
+    world.apply(POOL)
+    refusing(world, "RayService", REFUSALS["webhook"])
+    await turns(world, 1)
+    began = world.status("RolloutPool", "policy")["startedAt"]
+    await turns(world, 12)
+    assert world.status("RolloutPool", "policy")["startedAt"] == began
+    assert [event["reason"] for event in world.of_kind("Event")].count("Starting") == 1
 
 
 async def test_a_name_conflict_is_somebodys_object_and_nothing_else() -> None:

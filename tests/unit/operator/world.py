@@ -127,7 +127,7 @@ class World:
     def restart(self) -> None:
         """A new operator process: nothing is remembered."""
         made = subjects(self.kube, lambda settings: self.store, self.config, lambda: (self.now - START).total_seconds())
-        self.reconcile = Reconciler(self.kube, made, lambda: self.now)
+        self.reconcile = Reconciler(self.kube, made, lambda: self.now, chance=lambda: 0.0)
 
     def fork(self) -> World:
         """The same state before a new operator process: what many runs have in common is played once."""
