@@ -50,11 +50,17 @@ _CONSIDERED = re.compile(r"\bconsider (?:it|that|this|them) (?:as )?([a-z-]+)\b"
 _THROUGH = re.compile(
     r"\b(?:went|gone|came|has come|have come) through\b|\b(?:has|have) (?:now |just )?gone (?:out|off|in)\b|"
     r"\b(?:you're|you are) (?:all )?now down for\b"
+    r"|\byou(?:'re| are) (?:now )?(?:on|in|off|down for) \S+(?: \S+){0,5} now$|\byou(?:'re| are) now (?:on|in|off) "
+    r"|(?:'s|\bis|\bare) (?:now )?on (?:the|your) (?:\w+ )?(?:contract|list|booking|reservation|loan|account|bill|"
+    r"policy|order) now$|(?:'s|\bis|\bare) now on (?:the|your) (?:\w+ )?(?:contract|list|booking|reservation|loan|"
+    r"account|bill|policy|order)\b"
+    r"|(?:'s(?: [\w-]+){0,2}|\bis|\bare) (?:now )?off (?:the|your|our) (?!table|limits|menu|clock|premises)"
 )
 _MONEY_BACK = re.compile(
     rf"\b(?:refund|money|credit|amount|difference)\b(?: \S+){{0,3}} (?:is|are|has been|was)\s+{ADVERBS}"
     r"(?:on (?:its|the|their) way|coming back|coming to you|underway|under way)|\b(?:refund|money|credit|amount)'s on"
 )
+_THATS = re.compile(r"\bthat's (?:you|him|her|them|us|it|everything|both) (?:all |now |both )*(?P<verb>[a-z-]+)\b")
 _SET = re.compile(
     rf"^(?:(?:and|yes|ok|okay|great|perfect|so|now|well|right|there)\s+)*"
     rf"(?:(?:it|that|this|everything|you|we|all)(?:'s|'re| is| are)(?: been)?\s+)?{ADVERBS}"
@@ -68,6 +74,7 @@ _IDLE = re.compile(
     r"advantage)"
 )
 """What may follow a verb of deeds and makes none of it: "I have made sure"."""
+_CEASED = re.compile(r"(?:stopped|finished) [a-z]+ing\b")
 LIGHT = frozenset((
     "made", "gave", "given", "sent", "set", "put", "took", "taken", "applied", "entered", "used", "saved",
     "asked", "carried",
@@ -80,13 +87,15 @@ NEGATIVE = re.compile(r"\b(?:nothing|none|no|neither|nobody|nor|without|never|no
 _EARLIER = re.compile(
     r"\b(?:already|yet|still|(?<!moment )(?<!minute )(?<!minutes )ago|yesterday|earlier|originally|previously|"
     r"formerly|before|last|in the past|at the time|"
-    r"once|when|since|always|usually|normally|never|by (?!me\b|us\b|our\b|now\b)\w+|in (?:january|february|march|april|"
+    r"once|when|since|always|usually|normally|never|by (?!me\b|us\b|our\b|now\b|(?:an?|one|two|three|four|five|six|"
+    r"\d+) (?:\w+ )?(?:minutes?|hours?|days?|nights?|weeks?|months?|years?)\b)\w+|in (?:january|february|march|april|"
     r"may|june|july|august|september|october|november|december))\b"
 )
 _MEASURED = re.compile(r"\b(?:more than|less than|within|over|only|up to)\b")
 """What was so at some distance, or is so under a condition: not said of what has just been done."""
 _WHEN_MADE = re.compile(r"\b(?:on|in|at|with|as|for) ")
 _MAKING = frozenset((
+    "dispatched", "posted", "shipped", "mailed", "raised", "dropped",
     "made", "booked", "ordered", "placed", "reserved", "sent", "paid", "opened", "issued", "given", "put",
     "entered", "used", "returned",
 ))  # fmt: skip
@@ -102,6 +111,7 @@ _GENERIC = re.compile(
     r"what|whoever|whatever|(?!(?:the|your|my|our|both|these|those|its|his|her|their|you|two|three|four)\b)"
     r"(?:[a-z]+ ){0,2}[a-z]+s(?= are\b| get\b| have\b))\b"
 )
+_FOR_OTHERS = re.compile(r"^ (?:only )?for (?:our |the )?(?:[a-z]+s|people|staff)(?: only)?$")
 STRONG = re.compile(r"\b(?:now|just|successfully|hereby|today|for you|as requested|as agreed|as asked|as wished)\b")
 
 
@@ -123,7 +133,8 @@ def _deed(match: re.Match[str], forms: Forms, before: str) -> bool:
     word = match["verb"]
     able = re.search(r"\b(?:able to|managed to) (?:\w+ly )?[a-z-]+$", match[0][: match.end("verb") - match.start()])
     verb = forms.verb(word, forms.base if able else forms.past)
-    if not (verb or word == "done") or (word in LIGHT | {"done"} and _IDLE.match(match["after"])):
+    idle = _IDLE.match(match["after"]) if word in LIGHT | {"done"} else _CEASED.match(word + match["after"])
+    if not (verb or word == "done") or idle:
         return False
     return not (_HYPOTHETICAL.search(before) and not match.groupdict().get("neg"))
 
@@ -141,6 +152,9 @@ def _states(clause: str, forms: Forms, asked: str) -> Iterator[str]:
     considered = _CONSIDERED.search(clause)
     if considered is not None and (considered[1] == "done" or forms.verb(considered[1], forms.past)):
         yield considered[1]
+    thats = _THATS.search(clause)
+    if thats is not None and forms.verb(thats["verb"], forms.past):
+        yield thats["verb"]
     for pattern in (_FINISHED, _MONEY_BACK, _THROUGH, _SET):
         found = pattern.search(clause)
         if found is not None:
@@ -185,6 +199,7 @@ def _claims(clause: str, before: str, match: re.Match[str], reason: bool, asked:
         or _SEEN.search(before)
         or _RELATIVE.search(before)
         or _GENERIC.match(clause)
+        or _FOR_OTHERS.match(match.groupdict().get("after") or "")
         or (past and not asked and word in _MAKING and _WHEN_MADE.search(match.groupdict().get("after") or ""))
     )
     return not describes
