@@ -24,6 +24,10 @@ _INVERTED = re.compile(rf"\b(?:have|has) (?:i|we)\s+{ADVERBS}(?P<verb>[a-z-]+)(?
 _GOT = re.compile(
     rf"\b{_DESK}(?:'ve| have)?\s+{ADVERBS}(?:got|had|managed to (?:get|have))\s+(?:\S+\s+){{1,4}}?(?P<verb>[a-z-]+ed)\b"
 )
+_DID = re.compile(
+    rf"\b{_DESK}(?: have|'ve)? {ADVERBS}(?:did|done) (?:the|your|that|this|both) (?:[\w-]+ )?(?:transfer|swap|change|"
+    r"renewal|refund|booking|cancellation|exchange|upgrade|extension|update|order|return|payment|move)s?\b"
+)
 _THEN = re.compile(rf"\b(?:and|then)\s+{ADVERBS}(?P<verb>[a-z-]+)(?P<after>(?: \S+){{0,4}})")
 _STARTS_DESK = re.compile(rf"\b{_DESK}(?:'ve| have)?\s+(?!(?:would|could|can|will|should|may|might|shall|am|was)\b)\w")
 _PASSIVE = re.compile(
@@ -60,7 +64,11 @@ _MONEY_BACK = re.compile(
     rf"\b(?:refund|money|credit|amount|difference)\b(?: \S+){{0,3}} (?:is|are|has been|was)\s+{ADVERBS}"
     r"(?:on (?:its|the|their) way|coming back|coming to you|underway|under way)|\b(?:refund|money|credit|amount)'s on"
 )
-_THATS = re.compile(r"\bthat's (?:you|him|her|them|us|it|everything|both) (?:all |now |both )*(?P<verb>[a-z-]+)\b")
+_NOW = re.compile(r"^(?:so |and )*(?:your|the|it)\b(?: [\w-]+){0,4} now (?:starts|begins|ends|runs|covers|includes)\b")
+_THATS = re.compile(
+    r"\bthat's (?:the|your) (?:(?!(?:you|i|we|they|he|she|that|which|was|were|is|has|had|been)\b)[\w-]+ ){1,3}"
+    r"(?P<last>[a-z-]+)$|\bthat's (?:you|him|her|them|us|it|everything|both) (?:all |now |both )*(?P<verb>[a-z-]+)\b"
+)
 _SET = re.compile(
     rf"^(?:(?:and|yes|ok|okay|great|perfect|so|now|well|right|there)\s+)*"
     rf"(?:(?:it|that|this|everything|you|we|all)(?:'s|'re| is| are)(?: been)?\s+)?{ADVERBS}"
@@ -94,6 +102,8 @@ _EARLIER = re.compile(
 _MEASURED = re.compile(r"\b(?:more than|less than|within|over|only|up to)\b")
 """What was so at some distance, or is so under a condition: not said of what has just been done."""
 _WHEN_MADE = re.compile(r"\b(?:on|in|at|with|as|for) ")
+_OF_ITSELF = re.compile(r"(?:shipped|dropped|increased|decreased|shifted|posted|bumped|pushed|popped|slotted|mailed)$")
+"""What things do without a desk: a participle of these claims a deed only in the passive or alone."""
 _MAKING = frozenset((
     "dispatched", "posted", "shipped", "mailed", "raised", "dropped",
     "made", "booked", "ordered", "placed", "reserved", "sent", "paid", "opened", "issued", "given", "put",
@@ -121,7 +131,7 @@ def done(clause: str, forms: Forms, asked: str) -> tuple[bool, set[str]]:
         for match in pattern.finditer(clause):
             if _deed(match, forms, clause[: match.start()]):
                 return True, set()
-    if _GOT.search(clause) and not _SEEN.search(clause):
+    if (_GOT.search(clause) or _DID.search(clause)) and not _SEEN.search(clause):
         return True, set()
     start = None if NEGATIVE.search(clause) else _STARTS_DESK.search(clause)
     if start is not None and any(_deed(match, forms, "") for match in _THEN.finditer(clause, start.end())):
@@ -153,9 +163,9 @@ def _states(clause: str, forms: Forms, asked: str) -> Iterator[str]:
     if considered is not None and (considered[1] == "done" or forms.verb(considered[1], forms.past)):
         yield considered[1]
     thats = _THATS.search(clause)
-    if thats is not None and forms.verb(thats["verb"], forms.past):
-        yield thats["verb"]
-    for pattern in (_FINISHED, _MONEY_BACK, _THROUGH, _SET):
+    if thats is not None and forms.verb(thats["verb"] or thats["last"], forms.past):
+        yield thats["verb"] or thats["last"]
+    for pattern in (_NOW, _FINISHED, _MONEY_BACK, _THROUGH, _SET):
         found = pattern.search(clause)
         if found is not None:
             before = clause[: found.start()]
@@ -180,6 +190,8 @@ def _headline(clause: str, forms: Forms) -> Iterator[str]:
     if _FINITE.search(" ".join((*words[:place], "-", *after))):
         return
     word = words[place]
+    if place and _OF_ITSELF.match(word):
+        return  # "your order shipped on Monday"
     if (word.endswith("ed") or word in ("sent", "undone", "withdrawn", "paid")) and not _EARLIER.search(clause):
         yield word
 

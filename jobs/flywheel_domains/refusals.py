@@ -16,7 +16,8 @@ _NOT = re.compile(
 _LACKS = frozenset((
     "allowed", "permitted", "possible", "able", "eligible", "entitled", "available", "option", "offered",
     "covered", "supported", "refundable", "changeable", "transferable", "valid", "qualify", "qualified", "meet",
-    "met", "allow", "allows", "permit", "permits", "cover", "satisfy", "apply", "offer", "match", "accept",
+    "met", "allow", "allows", "permit", "permits", "cover", "satisfy", "successful", "apply", "offer", "match",
+    "accept",
     "accepted", "grant", "granted", "something", "reach", "enough", "sufficient", "carried", "feasible", "done",
     "authorised", "authorized", "includes", "include", "included", "provide", "provided", "provides",
 ))  # fmt: skip
@@ -34,13 +35,15 @@ _NO_WAY = re.compile(
     r"\b(?:there (?:is|are|was|will be)|there's|have|has|gives?|see|with)\s+(?:\w+ly\s+)?no (?:\w+ )?(?:way|"
     r"possibility|options?|exceptions?|right|entitlement|refunds?|credits?|compensation|room|chance|basis|provision|"
     r"grounds?|seats?|stock|means)\b|\bno exceptions?\b|\bno can do\b|\bneither\b|\bhands are tied\b|\bafraid not\b|"
-    r"\bnothing doing\b|\b(?:sorry|unfortunately|regrettably|sadly),? no\b|"
+    r"\bnothing doing\b|\bnothing (?:that )?(?:i|we|anybody|anyone) (?:can|could|may) do\b|\b(?:sorry|unfortunately|"
+    r"regrettably|sadly),? no\b|"
     r"\bno(?:t)? (?:a |an )?possib|\bnot an option\b"
 )
 _REFUSES = re.compile(
     r"(?P<word>\b(?:refus(?:e|es|ed|ing|al)|declin(?:e|es|ed|ing)|reject\w*|den(?:y|ied|ies|ying|ial)|prohibit\w*|"
     r"forbid\w*|forbade|disallow\w*|exclud\w+|rul(?:e|es|ed|ing) (?:\w+ ){0,2}out|turn(?:ed|ing)? (?:\w+ ){0,3}down|"
-    r"prevent\w*|preclud\w+|block(?:s|ed)|bar(?:s|red)|veto\w*|impossible|ineligible|unavailable|inadmissible|"
+    r"prevent\w*|preclud\w+|block(?:s|ed)|bar(?:s|red)|veto\w*|impossible|unsuccessful|ineligible|unavailable|"
+    r"inadmissible|"
     r"unfeasible|infeasible|non-?\w+(?:able|ible)|unrefundable|expired|insufficient|exhausted|sold out|fully booked|"
     r"fall(?:s|ing)? short|fell short|fail(?:s|ed)? to (?:meet|reach|qualify)|used up|off (?:the table|limits)))\b"
 )
@@ -68,13 +71,17 @@ _REFUND = re.compile(
 )
 _SHORT = re.compile(
     r"^(?:so |and |then |but |just |though |although )*(?:no|nope|not (?:the|this|that|these|those|your|possible|"
-    r"allowed)\b.*)$|^no (?:further )?(?:refund|credit|compensation|change|cancellation|exchange|exception|return|"
+    r"allowed)\b.*)$|^no (?:refunds|returns|exchanges|changes|cancellations|renewals|extensions|exceptions) (?:on|for|"
+    r"in|after|at|"
+    r"without|with|of|to)\b|^no (?:further )?(?:refund|credit|compensation|change|cancellation|exchange|exception|"
+    r"return|"
     r"swap)s?$"
     r"|^(?:(?:sorry|afraid) )?no luck\b|\b(?:say|saying|answer (?:is|remains|(?:has|will have) to be)) no\b|"
     r"(?:\bis|'s) (?:a |going to be a )?(?:firm |hard |definite |clear )?no(?=$| (?:from|to|on|for|i'm|then|there)\b)|"
     r"\b(?:only|none but) (?:the|an?|"
     r"those|\w+s) "
-    r"(?:\S+ ){0,6}?(?:may|can)\b|\balone (?:may|can)\b|\b(?:beyond|outside)(?: of)? (?:what|my|our|the)\b|\bnot "
+    r"(?:\S+ ){0,6}?(?:may|can|could|must)\b|\balone (?:may|can)\b|\b(?:beyond|outside)(?: of)? (?:what|my|our|the)\b|"
+    r"\bnot "
     r"(?:yours|theirs|his|hers)\b"
     r"|(?:\bnot|n't) (?:anything|something|much) (?:i|we|that i|that we) can\b|\bno (?:money|refund|credit) "
     r"(?:comes|goes)\b"
@@ -91,11 +98,11 @@ _FOR_LATER = re.compile(
     r"after (?:this|that|now)|other \w+s|any other)\b"
 )
 _LAPSED = re.compile(
-    r"\b(?:referral|permit|licen[cs]e|insurance|vouchers?|validity|membership|allowance|quota|repeats?|yours|guarantee|"
-    r"warranty|points|miles|coupon|offer|discount|promotion|pass)\b(?: \S+){0,3}? (?:ran out|(?:has|have|"
-    r"had) (?:run out|lapsed|ended)|lapsed|is out of date)\b"
-    r"|\b(?:which|that|and) (?:you|they|he|she) (?:do not|don't|does not|doesn't) (?:have|hold|meet)$"
-    r"|\b(?:do not|don't|does not|doesn't) get (?:this|that|these|those|one|it)\b"
+    r"\b(?:referral|permit|licen[cs]e|insurance|vouchers?|validity|membership|allowance|quota|repeats?|yours|"
+    r"guarantee|warranty|points|miles|coupon|offer|discount|promotion|pass)\b(?: \S+){0,3}? (?:ran out|(?:has|have|"
+    r"had) (?:run out|lapsed|ended|finished)|lapsed|ended(?! up)|finished|is over|is out of date)\b|\b(?:which|that|"
+    r"and) (?:you|they|he|she) (?:do not|don't|does not|doesn't) (?:have|hold|meet)$|\b(?:do not|don't|does not|"
+    r"doesn't) get (?:this|that|these|those|one|it)\b"
 )
 """What gave a right and is over, or not there. Beside something done it may be why it was due."""
 _NO_MORE = re.compile(rf"\b(?:any ?more|any longer|no longer)\b|{_LAPSED.pattern}")
@@ -147,7 +154,17 @@ _SPENT = re.compile(
     r"|\bthe (?:earliest|soonest)(?: \w+)? (?:we|i|you|that|this|it) (?:can|could|may|might|would)\b.* (?:is|would be)"
     r"(?:$| (?:after|once|when)\b)"
 )
-_IMPLIED = (_ELSEWHERE, _LACKED, _OTHERS, _SPENT)
+_FIRST = re.compile(
+    r"\byou(?:'d| would|'ll| will) first (?:have|need) to (?!give|tell|say|name|confirm|choose|pick|show|provide|let)\w"
+    r"|\byou(?:'d| would)? (?:have|need) to (?!give|tell|say|name|confirm|choose|pick|show|provide|let)[^?]* first$"
+    r"|\byou(?:'d| would|'ll| will)? (?:have|need) to (?:raise|sort|settle|discuss|arrange|clear|"
+    r"take) (?:\S+ ){0,3}?(?:up )?"
+    r"with\b|\bthe only (?:ones?|person|people|place|way|desk|branch|office|case|situation) (?:who|that|where|to|in)\b"
+    r"|\b(?:class|fare|ticket|plan|tariff|card|membership|policy|contract|licen[cs]e) (?:has|gives|carries|includes|"
+    r"covers) no\b|\b(?:has|have|'ve) (?:already )?had (?:both|all)\b"
+    r"|\b(?:lets?|allows?|gives?|takes?|serves?|sees?|accepts?) (?:nobody|no one|no-one|none|nothing)\b"
+)
+_IMPLIED = (_FIRST, _ELSEWHERE, _LACKED, _OTHERS, _SPENT)
 """What leaves no way without the word for it. Beside something done it may be of what comes after."""
 _REFUSALS = (_SHORT, _UNABLE, _NO_WAY, _BEYOND, _STAYS, _NO, _ENDS_NOT, _REFUND, _LAPSED)
 
@@ -176,7 +193,9 @@ def _refuses(clause: str, forms: Forms) -> bool:
     if (
         refused is not None
         and refused["word"] not in forms.past  # to block a card is what the desk does
-        and not re.search(r"(?:\bnot|n't|\bnever)\s+(?:been |be |\w+ly )?$", clause[: refused.start()])
+        and not re.search(
+            r"(?:\bnot|n't|\bnever)\s+(?:been |be |\w+ly )?$|\b(?:can|could|may) be $", clause[: refused.start()]
+        )
     ):
         return True
     if any(_lacks(match["next"].split(), forms) for match in _NOT.finditer(clause)):

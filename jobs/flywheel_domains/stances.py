@@ -73,7 +73,7 @@ _THEIRS = re.compile(
     r"\b(?:when |that |since |because |if |what |which |whether )?you(?:'ve|'d| have| had)?(?: just| also| "
     r"originally)? "
     r"(?:said|say|told|wrote|write|mention(?:ed)?|ask(?:ed)?|want(?:ed)?|wish(?:ed)?|request(?:ed)?|claim(?:ed)?|think|"
-    r"thought|believe[d]?|mean|meant|expect(?:ed)?|report(?:ed)?|would like|hoped|need(?:ed)?)\b"
+    r"thought|believe[d]?|mean|meant|expect(?:ed)?|report(?:ed)?|would like|hoped|needed|need(?! to\b))\b"
 )
 _AS_ASKED = re.compile(
     r"\b(?:just |exactly )?(?:as|like|what|that|which|the way|than|whatever) you(?:'ve|'d| have| had)? (?:just )?"

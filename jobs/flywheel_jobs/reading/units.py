@@ -72,6 +72,7 @@ _ANGLE = re.compile(r"(\d{1,3})°\s*([0-5]?\d)'(?:\s*([0-5]?\d(?:\.\d+)?)\")?")
 _UNIT_WORD = r"[a-zA-ZμΩ]+"
 _TAIL = re.compile(r"(?<=[\d)}\]])\s*(?P<unit>[a-zA-ZμΩ][a-zA-ZμΩ\d\s^{}*/()-]*)$")
 _FACTOR = re.compile(rf"\s*([*/]?)\s*({_UNIT_WORD})(?:\s*\^\s*\{{?(-?\d)\}}?)?\s*")
+_OHMS = re.compile(r"(?<=\d)\s*\\Omega$")
 _UNDER = re.compile(r"/\s*\(([^()/]*)\)")
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
 CURRENCIES = "$€£¥"
@@ -176,6 +177,7 @@ def size(unit: str) -> tuple[str, Fraction] | None:
 
 def spelt_out(text: str) -> str:
     """A text that ends with symbols of units, with their names: `5 m^2` as `5 metre^2`, `5 nm` as `5 nanometre`."""
+    text = _OHMS.sub("Ω", text)
     tail = _TAIL.search(text)
     if tail is None or not all(word in SYMBOLS or word in _KNOWN for word in re.findall(_UNIT_WORD, tail["unit"])):
         return text

@@ -74,7 +74,7 @@ _CHOOSE_LETTERS = re.compile(  # `C_{2n}^{n}`, the lower from among; `C_1^2` may
 _NAME = re.compile(NAME)
 _NO_BRACES = str.maketrans("", "", "{}")
 _OF_ONE_VALUE = re.compile(  # what a value may be said of besides: a variable, f(2), P(A), a side AB, an angle, a word
-    rf"{NAME}|\\vec ?\{{?[a-zA-Z]\}}?|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}"
+    rf"{NAME}|[a-zA-Z]\^\{{?-1\}}?\([a-z]\)|\\vec ?\{{?[a-zA-Z]\}}?|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}"
     r"|\\angle ?[A-Z]{1,3}|[A-Z][a-z]{2,}(?: [a-z]+){0,2}"
 )
 _DISTANCE = re.compile(rf"\|\s*({NAME})\s*([+-]\s*\d+(?:\.\d+)?)?\s*\|")
@@ -205,7 +205,7 @@ def _ratio(text: str, members: list[str], half: str = "") -> Value:
 def _related(text: str, depth: int) -> Value | None:
     """`x = 3` is 3 with a name, `1 < x <= 3` an interval, `x \\in S` S; other relations are what they are."""
     member = _MEMBER.fullmatch(text)
-    if member:
+    if member and len(split_top(member[2], ",")) == 1:
         return _named(member[1], _read(member[2].strip(), depth + 1))
     cuts = [m for m in _RELATIONS.finditer(text) if level(text, m.start()) == 0]
     if not cuts or len(split_top(text, ",")) > 1 or len(split_top(text, ";")) > 1 or _AND_OR.search(text):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from flywheel_domains.consent import agrees
@@ -49,6 +51,18 @@ YES = (
     "Aye, do it.",
     "Yes. My number is 4711.",
     "Confirmed, thank you.",
+    "Yes, I'd like that.",
+    "Go on then.",
+    "That's the one, yes.",
+    "Okay great, let's book that one.",
+    "Yes please!",
+    "Uh, yeah, okay.",
+    "I'm happy to proceed.",
+    "Thanks, that works.",
+    "Sure, cancel both of them.",
+    "Right, do that please.",
+    "Yes, that is correct.",
+    "Cool, go ahead.",
 )
 NO = (
     "Yes but only if it's free.",
@@ -89,6 +103,20 @@ NO = (
     "Nah, too expensive.",
     "Maybe later.",
     "Stop, I changed my mind.",
+    "It's okay, I'll keep it.",
+    "Okay, never mind then.",
+    "That's fine, I'll call back.",
+    "Good question.",
+    "I'm good, thanks.",
+    "Fine, but only the first one.",
+    "My name is Ann Good.",
+    "Perfect, and what would it cost?",
+    "Great, thanks for checking.",
+    "I want to cancel my booking.",
+    "Yes or no, what is the fee?",
+    "Don't go ahead.",
+    "That's wrong.",
+    "Hmm.",
 )
 
 
@@ -100,3 +128,12 @@ def test_a_yes(text: str) -> None:
 @pytest.mark.parametrize("text", NO)
 def test_no_yes(text: str) -> None:
     assert not agrees(text)
+
+
+@pytest.mark.parametrize(
+    "unit", ["please ", "that is ", "no, ", "well ", "thank you ", "tell ", "is? ", "that's it is "]
+)
+def test_a_reply_of_any_length_takes_no_time(unit: str) -> None:
+    started = time.process_time()
+    agrees(unit * 4000)
+    assert time.process_time() - started < 0.5

@@ -59,6 +59,16 @@ from flywheel_domains.questions import asks_consent
         "Can I go ahead with the refund?",
         "Would you like to proceed with the exchange?",
         "Is that a yes?",
+        "Is it okay if I cancel it now?",
+        "I'll only do it if you agree.",
+        "So, are we doing this?",
+        "Do I have your yes on that?",
+        "Can you give me the okay for that?",
+        "Would you like to go with Thursday?",
+        "All right to go ahead?",
+        "How about it, shall I book it?",
+        "If that works for you, I'll move it.",
+        "Do you wish to continue?",
     ],
 )
 def test_a_question_whether_to_go_on(text: str) -> None:

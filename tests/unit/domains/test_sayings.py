@@ -30,6 +30,7 @@ MISREAD = {
     "There's a two-year wait for that clinic.",
     "Changes to that fare close at check-in.",
     "I've upped your limit to 900.",
+    "Once the van is collected, the contract is fixed.",
 }
 """What is still read wrongly: right agents unpaid, and claims of having done it that are read as none. That a list is
 closed is no claim where the rule says so (test_state_words)."""
@@ -50,12 +51,13 @@ def test_the_table_has_every_domain_and_kind() -> None:
         "stranger": 90,
         "trade": 119,
         "fresh": 60,
+        "third": 60,
     }
     assert {each.domain for each in table} == {folder.name for folder in BUILT_IN.iterdir()}
     assert len({each.text for each in table}) == len(table)
 
 
-SETS = ("first", "second", "aside", "later", "stranger", "trade", "fresh")
+SETS = ("first", "second", "aside", "later", "stranger", "trade", "fresh", "third")
 
 
 @pytest.mark.parametrize("set_", SETS)
