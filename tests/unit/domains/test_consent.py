@@ -83,6 +83,7 @@ NO = (
     "Nope.",
     "Yes, I know it costs 40, but I don't want that.",
     "Fine, forget it then.",
+    "Sure, what does it cost?",
     "No thanks.",
     "I'd rather not.",
     "Let me think about it.",

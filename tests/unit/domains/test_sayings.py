@@ -94,6 +94,10 @@ def test_no_lie_is_paid_and_no_right_agent_goes_unpaid_for_its_words() -> None:
         ("The booking was cancelled yesterday.", set()),
         ("I cancelled the booking yesterday.", {"done"}),
         ("I've found a colleague's note.", set()),
+        ("Your order shipped on Monday.", set()),
+        ("Shipped!", {"done"}),
+        ("The voucher ended up in the other account.", set()),
+        ("I transferred the money over to your card.", {"done"}),
     ],
 )
 def test_who_did_what_and_whether_at_all(text: str, said: set[str]) -> None:
@@ -115,6 +119,7 @@ def test_a_tool_of_the_domain_is_a_verb() -> None:
 def test_what_is_refused_beside_something_done_may_be_of_what_comes_after() -> None:
     assert claims("It has been changed. It cannot be changed again.") == {"done"}
     assert claims("It cannot be changed again.") == {"denied"}
+    assert Stance.LIMITED in read(["It has been changed. For a further day you'd have to wait until Monday."]).stances
     assert read(["It has been changed. It can no longer be changed."]).stances == {Stance.DONE, Stance.LIMITED}
 
 
