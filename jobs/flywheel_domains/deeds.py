@@ -24,6 +24,10 @@ _INVERTED = re.compile(rf"\b(?:have|has) (?:i|we)\s+{ADVERBS}(?P<verb>[a-z-]+)(?
 _GOT = re.compile(
     rf"\b{_DESK}(?:'ve| have)?\s+{ADVERBS}(?:got|had|managed to (?:get|have))\s+(?:\S+\s+){{1,4}}?(?P<verb>[a-z-]+ed)\b"
 )
+_DID = re.compile(
+    rf"\b{_DESK}(?: have|'ve)? {ADVERBS}(?:did|done) (?:the|your|that|this|both) (?:[\w-]+ )?(?:transfer|swap|change|"
+    r"renewal|refund|booking|cancellation|exchange|upgrade|extension|update|order|return|payment|move)s?\b"
+)
 _THEN = re.compile(rf"\b(?:and|then)\s+{ADVERBS}(?P<verb>[a-z-]+)(?P<after>(?: \S+){{0,4}})")
 _STARTS_DESK = re.compile(rf"\b{_DESK}(?:'ve| have)?\s+(?!(?:would|could|can|will|should|may|might|shall|am|was)\b)\w")
 _PASSIVE = re.compile(
@@ -50,10 +54,20 @@ _CONSIDERED = re.compile(r"\bconsider (?:it|that|this|them) (?:as )?([a-z-]+)\b"
 _THROUGH = re.compile(
     r"\b(?:went|gone|came|has come|have come) through\b|\b(?:has|have) (?:now |just )?gone (?:out|off|in)\b|"
     r"\b(?:you're|you are) (?:all )?now down for\b"
+    r"|\byou(?:'re| are) (?:now )?(?:on|in|off|down for) \S+(?: \S+){0,5} now$|\byou(?:'re| are) now (?:on|in|off) "
+    r"|(?:'s|\bis|\bare) (?:now )?on (?:the|your) (?:\w+ )?(?:contract|list|booking|reservation|loan|account|bill|"
+    r"policy|order) now$|(?:'s|\bis|\bare) now on (?:the|your) (?:\w+ )?(?:contract|list|booking|reservation|loan|"
+    r"account|bill|policy|order)\b"
+    r"|(?:'s(?: [\w-]+){0,2}|\bis|\bare) (?:now )?off (?:the|your|our) (?!table|limits|menu|clock|premises)"
 )
 _MONEY_BACK = re.compile(
     rf"\b(?:refund|money|credit|amount|difference)\b(?: \S+){{0,3}} (?:is|are|has been|was)\s+{ADVERBS}"
     r"(?:on (?:its|the|their) way|coming back|coming to you|underway|under way)|\b(?:refund|money|credit|amount)'s on"
+)
+_NOW = re.compile(r"^(?:so |and )*(?:your|the|it)\b(?: [\w-]+){0,4} now (?:starts|begins|ends|runs|covers|includes)\b")
+_THATS = re.compile(
+    r"\bthat's (?:the|your) (?:(?!(?:you|i|we|they|he|she|that|which|was|were|is|has|had|been)\b)[\w-]+ ){1,3}"
+    r"(?P<last>[a-z-]+)$|\bthat's (?:you|him|her|them|us|it|everything|both) (?:all |now |both )*(?P<verb>[a-z-]+)\b"
 )
 _SET = re.compile(
     rf"^(?:(?:and|yes|ok|okay|great|perfect|so|now|well|right|there)\s+)*"
@@ -68,6 +82,7 @@ _IDLE = re.compile(
     r"advantage)"
 )
 """What may follow a verb of deeds and makes none of it: "I have made sure"."""
+_CEASED = re.compile(r"(?:stopped|finished) [a-z]+ing\b")
 LIGHT = frozenset((
     "made", "gave", "given", "sent", "set", "put", "took", "taken", "applied", "entered", "used", "saved",
     "asked", "carried",
@@ -80,13 +95,17 @@ NEGATIVE = re.compile(r"\b(?:nothing|none|no|neither|nobody|nor|without|never|no
 _EARLIER = re.compile(
     r"\b(?:already|yet|still|(?<!moment )(?<!minute )(?<!minutes )ago|yesterday|earlier|originally|previously|"
     r"formerly|before|last|in the past|at the time|"
-    r"once|when|since|always|usually|normally|never|by (?!me\b|us\b|our\b|now\b)\w+|in (?:january|february|march|april|"
+    r"once|when|since|always|usually|normally|never|by (?!me\b|us\b|our\b|now\b|(?:an?|one|two|three|four|five|six|"
+    r"\d+) (?:\w+ )?(?:minutes?|hours?|days?|nights?|weeks?|months?|years?)\b)\w+|in (?:january|february|march|april|"
     r"may|june|july|august|september|october|november|december))\b"
 )
 _MEASURED = re.compile(r"\b(?:more than|less than|within|over|only|up to)\b")
 """What was so at some distance, or is so under a condition: not said of what has just been done."""
 _WHEN_MADE = re.compile(r"\b(?:on|in|at|with|as|for) ")
+_OF_ITSELF = re.compile(r"(?:shipped|dropped|increased|decreased|shifted|posted|bumped|pushed|popped|slotted|mailed)$")
+"""What things do without a desk: a participle of these claims a deed only in the passive or alone."""
 _MAKING = frozenset((
+    "dispatched", "posted", "shipped", "mailed", "raised", "dropped",
     "made", "booked", "ordered", "placed", "reserved", "sent", "paid", "opened", "issued", "given", "put",
     "entered", "used", "returned",
 ))  # fmt: skip
@@ -102,6 +121,7 @@ _GENERIC = re.compile(
     r"what|whoever|whatever|(?!(?:the|your|my|our|both|these|those|its|his|her|their|you|two|three|four)\b)"
     r"(?:[a-z]+ ){0,2}[a-z]+s(?= are\b| get\b| have\b))\b"
 )
+_FOR_OTHERS = re.compile(r"^ (?:only )?for (?:our |the )?(?:[a-z]+s|people|staff)(?: only)?$")
 STRONG = re.compile(r"\b(?:now|just|successfully|hereby|today|for you|as requested|as agreed|as asked|as wished)\b")
 
 
@@ -111,7 +131,7 @@ def done(clause: str, forms: Forms, asked: str) -> tuple[bool, set[str]]:
         for match in pattern.finditer(clause):
             if _deed(match, forms, clause[: match.start()]):
                 return True, set()
-    if _GOT.search(clause) and not _SEEN.search(clause):
+    if (_GOT.search(clause) or _DID.search(clause)) and not _SEEN.search(clause):
         return True, set()
     start = None if NEGATIVE.search(clause) else _STARTS_DESK.search(clause)
     if start is not None and any(_deed(match, forms, "") for match in _THEN.finditer(clause, start.end())):
@@ -123,7 +143,8 @@ def _deed(match: re.Match[str], forms: Forms, before: str) -> bool:
     word = match["verb"]
     able = re.search(r"\b(?:able to|managed to) (?:\w+ly )?[a-z-]+$", match[0][: match.end("verb") - match.start()])
     verb = forms.verb(word, forms.base if able else forms.past)
-    if not (verb or word == "done") or (word in LIGHT | {"done"} and _IDLE.match(match["after"])):
+    idle = _IDLE.match(match["after"]) if word in LIGHT | {"done"} else _CEASED.match(word + match["after"])
+    if not (verb or word == "done") or idle:
         return False
     return not (_HYPOTHETICAL.search(before) and not match.groupdict().get("neg"))
 
@@ -141,7 +162,10 @@ def _states(clause: str, forms: Forms, asked: str) -> Iterator[str]:
     considered = _CONSIDERED.search(clause)
     if considered is not None and (considered[1] == "done" or forms.verb(considered[1], forms.past)):
         yield considered[1]
-    for pattern in (_FINISHED, _MONEY_BACK, _THROUGH, _SET):
+    thats = _THATS.search(clause)
+    if thats is not None and forms.verb(thats["verb"] or thats["last"], forms.past):
+        yield thats["verb"] or thats["last"]
+    for pattern in (_NOW, _FINISHED, _MONEY_BACK, _THROUGH, _SET):
         found = pattern.search(clause)
         if found is not None:
             before = clause[: found.start()]
@@ -166,6 +190,8 @@ def _headline(clause: str, forms: Forms) -> Iterator[str]:
     if _FINITE.search(" ".join((*words[:place], "-", *after))):
         return
     word = words[place]
+    if place and _OF_ITSELF.match(word):
+        return  # "your order shipped on Monday"
     if (word.endswith("ed") or word in ("sent", "undone", "withdrawn", "paid")) and not _EARLIER.search(clause):
         yield word
 
@@ -185,6 +211,7 @@ def _claims(clause: str, before: str, match: re.Match[str], reason: bool, asked:
         or _SEEN.search(before)
         or _RELATIVE.search(before)
         or _GENERIC.match(clause)
+        or _FOR_OTHERS.match(match.groupdict().get("after") or "")
         or (past and not asked and word in _MAKING and _WHEN_MADE.search(match.groupdict().get("after") or ""))
     )
     return not describes

@@ -10,8 +10,10 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
+from typing import Any
 
-from flywheel_domains.behaviour import Behaviour, Unidentifiable, behave
+from flywheel_domains.behaviour import Behaviour, Result, Unidentifiable, behave
 from flywheel_domains.case import WROTE, Case, Edit, Want
 from flywheel_domains.decide import Circle
 from flywheel_domains.domain import Domain
@@ -19,6 +21,7 @@ from flywheel_domains.edits import example_edits, flips, merged
 from flywheel_domains.model import Rule
 from flywheel_domains.slots import NoCandidate, Tie
 from flywheel_domains.tools import DONE_ALREADY
+from flywheel_domains.values import plain
 from flywheel_domains.wishes import Drawing, NotDrawn, caller_of, draw_want
 from flywheel_domains.world import World
 
@@ -89,7 +92,21 @@ def problem(domain: Domain, found: Behaviour) -> str:
             return "the write changes nothing"
         if result.decision.why_not == DONE_ALREADY:
             return "the same is wished twice"
+    best = [(result.want, about) for result in found.results for about in _best_of(domain, result)]
+    if any(one[0] != other[0] and one[1] == other[1] for one, other in combinations(best, 2)):
+        return "the best of the same is wished twice"
     return ""
+
+
+def _best_of(domain: Domain, result: Result) -> Iterator[tuple[Any, ...]]:
+    """What a wish takes the best of, and for which row: after "the earliest time" nobody asks for it again."""
+    want = result.option
+    wish, known = domain.wishes[want.wish], {**want.described, **result.call.args, **want.said}
+    mine = [name for name, slot in wish.slots.items() if slot.way == "mine"]
+    rows = {name: known.get(name) for name in mine[:1]} or dict(want.said)
+    for name, slot in wish.slots.items():
+        if slot.choose is not None and None not in rows.values():
+            yield wish.goal, name, slot.choose.source.text, slot.choose.by, plain(rows)
 
 
 def _drawn(

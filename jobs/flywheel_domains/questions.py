@@ -14,7 +14,8 @@ _THIS = r"(?:that|this|it|everything)"
 """What was read out. "Is your name right?" asks for something else."""
 _PLAN = rf"(?:{_THIS}|(?:the|these|those) (?:\S+ ){{0,3}}?\S+)"
 _CONSENT = re.compile(
-    r"\b(?:shall (?:i|we)|should (?:i|we)|(?:may|can) (?:i|we) (?!have|ask|know|help|get|see)|do you (?:want "
+    r"\b(?:shall (?:i|we)|should (?:i|we)|(?:may|can) (?:i|we) (?!have|ask|know|help|get|see)|do you wish (?:me|us|"
+    r"to (?:go|continue|proceed|do|keep|take|accept|book))|are we (?:doing|going with)|do you (?:want "
     r"(?!help|any)|"
     r"agree|confirm|consent|approve|accept|authori[sz]e)|would you like (?:me|us|to|that|this|it)|go ahead|proceed|"
     r"are (?:you|we) (?:still |all )?(?:sure|happy|fine|ok|okay|good|set|clear|content|agreed|on board|"
@@ -23,6 +24,9 @@ _CONSENT = re.compile(
     rf"|\bis {_THIS} (?:what|how|as) you(?:'d| (?:want|wish|would|had|need|like|meant|mean))\w*\b"
     r"|\b(?:do|have|may|can) (?:i|we) (?:(?:have|got) )?your (?:\w+ )?(?:permission|consent|approval|agreement|okay|ok|"
     r"yes|word|go-ahead|blessing)\b"
+    rf"|\b(?:happy|ready|keen|{_FINE}) (?:for|with) (?:me|us) (?:to|\w+ing)\b|\bwant (?:me|us) to\b"
+    r"|\b(?:does|would|will|do) (?:\S+ ){1,6}?(?:suit(?: you)?|work for you)\s*\?|\bis that a (?:yes|deal|go)\b"
+    rf"|\bmind if (?:i|we)\b|\bwould you (?:still )?be (?:happy|content|comfortable|open|willing|{_FINE})\b"
     rf"|\bdo we have a deal\b|\b(?:(?:will|would) {_PLAN}|does {_THIS}) (?:(?:all|still|then) )?(?:do|suit|fit|work|"
     rf"meet with|be {_FINE}|sound (?:right|ok|okay|good|fine|alright))\b[^?]*\?"
     r"|(?:^|[^\w\s]\s*|\b(?:that's|this|that|it|more|then) )(?:ok|okay|alright|all right|right|correct|"
@@ -30,10 +34,15 @@ _CONSENT = re.compile(
 )
 _REQUEST = re.compile(
     r"\bplease (?:confirm|agree|consent|approve)\b|^confirm\b|\byou (?:confirm|agree|consent|approve|say (?:yes|so|the "
-    r"word))\b|\b(?:say|reply|answer|type)(?: with)?\W+yes\b|\byes or no\b|\b(?:need|await|want|require|waiting for)\b"
+    r"word))\b|\b(?:say|reply|answer|type)(?: with)?\W+yes\b|\byes or no\b|\b(?:need|await|want|require|waiting for|"
+    r"like|get|have)\b"
     r"[^.]{0,20}\byour (?:\w+ )?(?:permission|consent|approval|agreement|okay|ok|yes|word|go-ahead|confirmation)\b|"
     r"\b(?:to|(?:i|we)(?:'ll| will)|let me|before i|before we) (?:go ahead|proceed)\b|"
-    r"\blet me know (?:if|whether) (?:i should|that|this|it)\b"
+    r"\blet me know (?:if|whether) (?:i should|that|this|it)\b|(?:^|\bjust |\bonly |\bsimply )say (?:so|the word|go)\b"
+    rf"|\bgives? (?:me|us) (?:the|your) (?:nod|word|go-ahead|go ahead|okay|ok|green light|thumbs up|all-clear|yes)\b"
+    rf"|\bif (?:(?:you're|you are|that's|that is|this is|it's) (?:all )?(?:happy|content|agreeable|{_FINE})|"
+    r"(?:that|this|it) (?:works|suits|sounds|looks))\b[^?]*"
+    r"\b(?:i|we)(?:'ll| will| can|'d)\b"
 )
 """What asks for a yes without a question mark. "I can confirm it" does not."""
 _OPENS = re.compile(r"(?:^|[,:-]\s*)(?:so |and |then |now )*(?:shall|should|may|can|do|does|is|are|would|will)\b")

@@ -73,7 +73,7 @@ _THEIRS = re.compile(
     r"\b(?:when |that |since |because |if |what |which |whether )?you(?:'ve|'d| have| had)?(?: just| also| "
     r"originally)? "
     r"(?:said|say|told|wrote|write|mention(?:ed)?|ask(?:ed)?|want(?:ed)?|wish(?:ed)?|request(?:ed)?|claim(?:ed)?|think|"
-    r"thought|believe[d]?|mean|meant|expect(?:ed)?|report(?:ed)?|would like|hoped|need(?:ed)?)\b"
+    r"thought|believe[d]?|mean|meant|expect(?:ed)?|report(?:ed)?|would like|hoped|needed|need(?! to\b))\b"
 )
 _AS_ASKED = re.compile(
     r"\b(?:just |exactly )?(?:as|like|what|that|which|the way|than|whatever) you(?:'ve|'d| have| had)? (?:just )?"
@@ -94,6 +94,12 @@ _CONDITION = re.compile(
     r"^(?:(?:and|or|so|then|only|but)\s+)*(?:if|unless|once|when|whenever|until|till|in case|as soon(?: as)?|provided|"
     r"providing|assuming)\b(?! (?:more|again)\b)"
 )
+_BIDS = re.compile(
+    r"^(?:(?:just|simply|only|please|and|so|now|then)\s+)*(?:give (?:me|us) (?:the|your|a) |say (?:yes|so|the word|"
+    r"go)\b|"
+    r"(?:confirm|agree|approve)(?:$| (?:it|this|that)$)|(?:reply|answer|type)(?: with)? yes\b|nod\b)"
+)
+"""What is asked of the caller before something comes true: "say yes and it's cancelled"."""
 _AT_PRESENT = re.compile(r"(?:\b(?:is|are|gets?)|'s|'re)\s+(?!been\b)")
 
 
@@ -103,7 +109,7 @@ def clauses(text: str) -> Iterator[tuple[str, bool, bool]]:
         asks = sentence.rstrip(" \"')").endswith("?")
         parts = [part.strip(" .!?\"'()*_") for part in _CLAUSE.split(sentence)]
         parts = [part for part in parts if part]
-        opened, condition = False, any(map(_CONDITION.match, parts))
+        opened, condition = False, any(_CONDITION.match(part) or _BIDS.match(part) for part in parts)
         for number, part in enumerate(parts):
             # what stands before a question in the same sentence was said all the same: "I have done it, all right?"
             opened = opened or (asks and (_QUESTION.search(part) is not None or number == len(parts) - 1))
@@ -128,9 +134,11 @@ _WHO = (
     r"(?:colleagues?|human|agent|specialist|supervisor|manager|secretary|team|someone|somebody|department|office|desk|"
     r"accounts|dispatch|expert|representative|person)"
 )
+_SUMS = r"(?:money|refund|amount|funds|balance|payment|fee|sum|\d)"
 _HANDED = re.compile(
     rf"\b(?:i|we)(?:'ve|'m|'re|'ll| have| am| are| will| had)?\s+{ADVERBS}(?:hand|pass|transfer|escalat|forward|refer|"
-    rf"connect|rout|put|turn)\w*\s+(?:\S+\s+){{0,5}}?(?:over|on to|through|to (?:\S+\s+){{0,3}}?{_WHO})\b"
+    rf"connect|rout|put|turn)\w*\s+(?:(?!{_SUMS})\S+\s+){{0,5}}?(?:over|on to|through(?<!it through)"
+    rf"(?<!that through)(?<!this through)(?<!them through)(?<!put through)|to (?:\S+\s+){{0,3}}?{_WHO})\b"
     rf"|\b(?:i|we)(?:'ve|'m| have| am| will|'ll)?\s+{ADVERBS}(?:escalat\w+|transferr?(?:ed|ing)? you)\b"
     rf"|\b(?:you|this|it|case|request|matter)(?:'re|'s|'ll| are| is| will| has| have)?(?: now)?(?: being| be| been|"
     rf" get)? "

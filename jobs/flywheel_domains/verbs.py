@@ -7,14 +7,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 USUAL = (
-    "accept", "add", "adjust", "admit", "alter", "amend", "apply", "approve", "arrange", "assign", "award", "book",
-    "bring", "cancel", "carry", "change", "close", "compensate", "complete", "correct", "credit", "cross", "deduct",
-    "delete", "edit", "enrol", "enter", "exchange", "execute", "extend", "finalise", "finalize", "finish", "fix",
-    "free", "fulfil", "give", "grant", "honour", "implement", "issue", "make", "modify", "move", "nominate", "order",
-    "pay", "place", "process", "put", "redirect", "refund", "register", "reimburse", "release", "remove", "rename",
-    "renew", "replace", "reserve", "resolve", "restore", "return", "reverse", "revert", "save", "schedule", "secure",
-    "send", "set", "settle", "sort", "stop", "strike", "submit", "swap", "switch", "take", "terminate", "transfer",
-    "undo", "update", "upgrade", "use", "void", "waive", "withdraw",
+    "accept", "activate", "add", "adjust", "admit", "alter", "amend", "apply", "approve", "arrange", "assign",
+    "award", "book", "bring", "bump", "cancel", "carry", "change", "close", "compensate", "complete", "correct",
+    "credit", "cross", "deactivate", "decrease", "deduct", "delete", "dispatch", "drop", "edit", "enrol", "enter",
+    "erase", "exchange", "execute", "extend", "finalise", "finalize", "finish", "fix", "free", "fulfil", "give",
+    "grant", "honour", "implement", "increase", "issue", "knock", "lengthen", "lift", "lower", "mail", "make",
+    "modify", "move", "nominate", "order", "pay", "place", "pop", "post", "postpone", "process", "prolong", "push",
+    "put", "raise", "redirect", "reduce", "refund", "register", "reimburse", "release", "remove", "rename", "renew",
+    "replace", "reserve", "resolve", "restore", "return", "reverse", "revert", "save", "schedule", "scrap",
+    "secure", "send", "set", "settle", "shift", "ship", "shorten", "slot", "sort", "squeeze", "stop", "strike",
+    "submit", "swap", "switch", "take", "terminate", "transfer", "undo", "update", "upgrade", "use", "void",
+    "waive", "withdraw",
 )  # fmt: skip
 """What desks of all kinds do, beside what the tools of a domain are called by."""
 

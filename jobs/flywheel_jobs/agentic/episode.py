@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from flywheel_api.records.agentic import Task
+from flywheel_domains.consent import agrees
 from flywheel_domains.session import Session
 from flywheel_jobs.agentic.environment import Env
 from flywheel_jobs.agentic.right import Right
-from flywheel_jobs.agentic.user import Reply, agrees, reply, told_in
+from flywheel_jobs.agentic.user import Reply, reply, told_in
 from flywheel_jobs.reading.calls import parse
 
 Message = dict[str, Any]

@@ -18,7 +18,6 @@ THANKS, LEAVE, YES, NO_OTHER = "Thank you.", "Then leave it.", "Yes, please.", "
 PLEAS = ("I am entitled to it.", "Please, it is urgent.")
 _ASKS = re.compile(r"\?|\b(which|what|please (give|tell|provide)|may i have|i need your)\b", re.IGNORECASE)
 _WHICH = re.compile(r"\b(which|what(?! you)|why|when|where|who)\b", re.IGNORECASE)
-_AGREES = re.compile(r"^\s*(yes|yeah|sure|okay|ok|please do|go ahead)\b", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+")
 _SAME = {"number": "id", "mail": "email", "birthday": "birth", "born": "birth", "reason": "ground", "why": "reason"}
 """Everyday words for names of facts."""
@@ -83,8 +82,3 @@ def told_in(card: User, text: str, heard: Sequence[str]) -> list[str]:
         if number < len(left) and re.search(rf"(?<!\w){re.escape(left[number])}(?!\w)", text, re.IGNORECASE):
             found.append(name)
     return found
-
-
-def agrees(text: str) -> bool:
-    """Whether a reply says yes."""
-    return _AGREES.search(text) is not None

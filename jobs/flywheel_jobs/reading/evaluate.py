@@ -34,6 +34,10 @@ class Values:
         """Equal to AGREE digits at every point."""
         return all(_close(a, b) for a, b in self._beside(other))
 
+    def within(self, size: Fraction) -> bool:
+        """Real and no further from nought than `size` at every point."""
+        return all(abs(a) <= size.numerator / size.denominator * (1 + 1e-12) for a in self.at)
+
     def proportional(self, other: Values) -> int:
         """The sign of k where other = k * self at every point with a real k; 0 where there is no such k."""
         pairs = self._beside(other)

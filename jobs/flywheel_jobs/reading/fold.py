@@ -7,6 +7,7 @@ import unicodedata
 from fractions import Fraction
 
 from flywheel_jobs.reading.characters import SIGNS, VULGAR, plain_scripts
+from flywheel_jobs.reading.units import SYMBOLS
 
 MAX_ANSWER = 256
 """Characters. What is longer is no final answer; nothing is ever cut, so that two long texts cannot become equal."""
@@ -19,17 +20,19 @@ _CHARACTERS = {
     "〈": "⟨", "〉": "⟩", "∅": r"\emptyset ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
     "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "…": "...",
 }  # fmt: skip
-_SYMBOL_UNITS = {
-    "m": "metre", "g": "gram", "s": "second", "h": "hour", "L": "litre", "l": "litre", "N": "newton", "J": "joule",
-    "W": "watt", "V": "volt", "K": "kelvin",
-}  # fmt: skip
-
-_SYMBOL = re.compile(r"(?<![a-zA-Z])[" + "".join(_SYMBOL_UNITS) + r"](?![a-zA-Z])")
-_UNITS = re.compile(r"[a-zA-Z]{1,4}(?:\^\{?\d\}?)?(?:\s*/\s*[a-zA-Z]{1,4}(?:\^\{?\d\}?)?)?")
+_ALONE = frozenset("mgshLlNWVK")
+"""Symbols that are units in a text of their own; of others that may be the letter of a choice or name two points."""
+_SYMBOL = re.compile(r"(?<![a-zA-Zμ])[a-zA-ZμΩ]{1,4}(?![a-zA-Z])")
+_ONE_UNIT = r"[a-zA-ZμΩ]{1,4}(?:\^\{?-?\d\}?)?"
+_UNITS = re.compile(rf"{_ONE_UNIT}(?:(?:\s*[/*]\s*\(?|\s+){_ONE_UNIT}\)?){{0,3}}")
+_COUNTED = re.compile(r"[\d)}\]/]\s*$")
+_GREEK_UNIT = re.compile(r"\\(mu|Omega)(?![a-zA-Z])\s*|[\xb5\u2126]")
+_GREEK_UNITS = {"mu": "μ", "\xb5": "μ"}
+_DEGREES = re.compile(r"°\s+(?=[CF](?![a-zA-Z]))")
 
 _WRAPPED = re.compile(
     r"\\(text|textbf|textit|textrm|textnormal|mbox|hbox|mathrm|mathbf|mathit|mathsf|boldsymbol|bm|operatorname|"
-    r"displaystyle|fbox|boxed|mathord|ensuremath)\s*\{([^{}]*)\}"
+    r"displaystyle|fbox|boxed|mathord|ensuremath)\s*\{((?:[^{}]|\^\{-?\d\})*)\}"
 )
 _TEXTS = frozenset({"text", "textbf", "textit", "textrm", "textnormal", "mbox", "hbox", "mathrm"})
 _REPLACED = [
@@ -58,6 +61,9 @@ _REPLACED = [
     (re.compile(r"\s*\^\s*\{?\s*\\circ(?![a-zA-Z])\s*\}?|\\degree(?![a-zA-Z])"), "°"),
     (re.compile(r"\\mathbb\s*([A-Z])(?![a-zA-Z])"), r"\\mathbb{\1}"),
     (re.compile(r"\\%"), "%"),
+    (re.compile(r"(?<=\d)\{:\}(?=\d)"), ":"),
+    (re.compile(r"\\mu\s*\\(text|mathrm)\s*\{(?=[a-zA-Z]{1,2}\})"), r"\\\1{\\mu "),
+    (re.compile(r"\\(text|mathrm)\s*\{\s*([kM])\s*\}\s*\\Omega(?![a-zA-Z])"), r"\\\1{\2\\Omega}"),
     (re.compile(r"\{\s*([^{}]{1,20}?)\s*\\choose\s+([^{}]{1,20}?)\s*\}"), r"\\binom{\1}{\2}"),
     (re.compile(r"\\(?:varnothing|emptyset)(?![a-zA-Z])|\\\{\s*\\\}"), r"\\emptyset "),
 ]
@@ -104,7 +110,7 @@ def fold(answer: str) -> str | None:
         text = _MODULO.sub(r" mod \1\2 ", text)
     text = _numbers(text)
     text = " ".join(text.replace("**", "^").split())
-    text = _ends(text)
+    text = _ends(_DEGREES.sub("°", text))
     return text if len(text) <= MAX_ANSWER else None
 
 
@@ -148,8 +154,11 @@ def _unwrapped(match: re.Match[str]) -> str:
     command, inner = match[1], match[2]
     if command not in _TEXTS:
         return inner
-    inner = inner.strip()
-    return f" {_SYMBOL.sub(lambda m: _SYMBOL_UNITS[m[0]], inner) if _UNITS.fullmatch(inner) else inner} "
+    inner = _GREEK_UNIT.sub(lambda m: _GREEK_UNITS.get(m[1] or m[0], "Ω"), inner.strip())
+    if not _UNITS.fullmatch(inner):
+        return f" {inner} "
+    behind = _COUNTED.search(match.string[max(0, match.start() - 4) : match.start()])
+    return f" {_SYMBOL.sub(lambda m: SYMBOLS.get(m[0], m[0]) if behind or m[0] in _ALONE else m[0], inner)} "
 
 
 def _numbers(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from fractions import Fraction
 
 _SPELLINGS = {
@@ -19,12 +20,24 @@ _SPELLINGS = {
     "°": "° degree degrees deg", "°C": "°C", "°F": "°F", "radian": "rad radian radians",
     "$": "dollar dollars USD usd bucks", "cent": "cent cents ¢", "€": "euro euros EUR €",
     "£": "GBP £", "¥": "yen ¥ yuan RMB", "rupee": "rupee rupees ₹ INR",
-    "newton": "newton newtons", "joule": "joule joules", "watt": "watt watts",
-    "kW": "kW", "volt": "volt volts", "kelvin": "kelvin", "Hz": "Hz hertz", "Pa": "Pa pascal pascals",
-    "mol": "mol moles mole",
+    "kW": "kW kilowatt kilowatts", "Hz": "Hz hertz", "Pa": "Pa pascal pascals", "mol": "mol moles mole",
     "point": "point points pt pts", "unit": "unit units",
 }  # fmt: skip
 _KNOWN = {spelling: unit for unit, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+_PREFIXES = {
+    "": ("", 0), "giga": ("G", 9), "mega": ("M", 6), "kilo": ("k", 3), "milli": ("m", -3), "micro": ("μ", -6),
+    "nano": ("n", -9), "pico": ("p", -12), "femto": ("f", -15),
+}  # fmt: skip
+_MEASURES = {
+    "metre meter": ("m", "length", "1"), "gram": ("g", "mass", "0.001"), "second": ("s", "time", "1"),
+    "litre liter": ("L", "volume", "1"), "joule": ("J", "energy", "1"), "newton": ("N", "force", "1"),
+    "watt": ("W", "power", "1"), "volt": ("V", "voltage", "1"), "pascal": ("Pa", "pressure", "1"),
+    "hertz": ("Hz", "frequency", "1"), "ampere amp": ("A", "current", "1"), "coulomb": ("C", "charge", "1"),
+    "farad": ("F", "capacitance", "1"), "tesla": ("T", "field", "1"), "kelvin": ("K", "temperature", "1"),
+    "ohm": ("Ω", "resistance", "1"), "mole": ("mol", "amount", "1"), "electronvolt": ("eV", "electronvolts", "1"),
+    "calorie": ("cal", "calories", "1"), "molar": ("M", "concentration", "1"),
+}  # fmt: skip
+"""Units of science by their names: the symbol, what is measured, and how many of its first unit one is."""
 _SIZES: dict[str, tuple[str, Fraction]] = {
     name: (kind, Fraction(size))
     for kind, sizes in {
@@ -40,9 +53,27 @@ _SIZES: dict[str, tuple[str, Fraction]] = {
     for name, size in sizes.items()
 }  # fmt: skip
 """Units of one measure by what they are of its first. Not those that differ: a ton, a gallon, the days of a month."""
+SYMBOLS: dict[str, str] = {"h": "hour", "l": "litre"}
+"""Symbols of units by their names. Outside of text most of them are variables: `5 nm` is five times n times m."""
+_UNAMBIGUOUS = frozenset(("kJ", "MJ", "kPa", "MPa", "GPa", "kHz", "MHz", "GHz", "eV", "keV", "MeV", "GeV", "kcal"))
+for _names, (_symbol, _kind, _size) in _MEASURES.items():
+    for _prefix, (_letter, _power) in _PREFIXES.items():
+        _spellings = [f"{_prefix}{_name}{_end}" for _name in _names.split() for _end in ("", "s")]
+        _unit_name = next((_KNOWN[s] for s in _spellings if s in _KNOWN), _spellings[0])
+        _KNOWN |= dict.fromkeys(_spellings, _unit_name)
+        _SIZES.setdefault(_unit_name, (_kind, Fraction(_size) * Fraction(10) ** _power))
+        if _letter + _symbol in _UNAMBIGUOUS:
+            _KNOWN[_letter + _symbol] = _unit_name
+        if _letter + _symbol not in _KNOWN and _letter + _symbol != "pm":  # of five o'clock
+            SYMBOLS[_letter + _symbol] = _spellings[0]
+SYMBOLS |= {"m": "metre", "Ohm": "ohm"}
 _AMOUNTS = re.compile(r"(\d+(?:\.\d+)?)\s*([a-zA-Z]+|'(?=\s*\d)|\"$)")
 _ANGLE = re.compile(r"(\d{1,3})°\s*([0-5]?\d)'(?:\s*([0-5]?\d(?:\.\d+)?)\")?")
-_LETTER_LAST = re.compile(r"(?<=\d)\s*([mshgL])(?=$|\s*\^)")
+_UNIT_WORD = r"[a-zA-ZμΩ]+"
+_TAIL = re.compile(r"(?<=[\d)}\]])\s*(?P<unit>[a-zA-ZμΩ][a-zA-ZμΩ\d\s^{}*/()-]*)$")
+_FACTOR = re.compile(rf"\s*([*/]?)\s*({_UNIT_WORD})(?:\s*\^\s*\{{?(-?\d)\}}?)?\s*")
+_OHMS = re.compile(r"(?<=\d)\s*\\Omega$")
+_UNDER = re.compile(r"/\s*\(([^()/]*)\)")
 _LETTERS = {"m": "metre", "s": "second", "h": "hour", "g": "gram", "L": "litre"}
 CURRENCIES = "$€£¥"
 _FACTORS: dict[str, int | Fraction] = {
@@ -67,7 +98,7 @@ _CLAUSE = (
 _NO_NOUN = _STOP | frozenset(_CLAUSE.split()) | _FACTORS.keys()
 _PHRASE = re.compile(r"(?P<value>.*[\d)}\]]) (?P<what>[A-Za-z]{2,}(?: [A-Za-z]{2,}){1,3})")
 _BESIDES = re.compile(  # words around what is counted, which say nothing of how much it is
-    r"^(?:more|additional|extra|remaining) |"
+    r"^(?:more|additional|extra|remaining|of (?:the|an?|his|her|its|their)) |"
     r" (?:old|long|tall|wide|deep|high|thick|away|left|remaining|altogether|in (?:total|all))$"
 )
 _RATE = re.compile(r"(?P<money>.*?)(?: ?/ ?| per | an? )(?P<each>[a-z]{2,})|(?P<one>.*?) each")
@@ -100,6 +131,8 @@ def split_unit(text: str) -> tuple[str, str, Fraction]:
     ):
         factor *= _FACTORS[word]
         text = text[: -len(word)].rstrip()
+    if not unit and (product := _compound(text)) is not None:
+        return *product, factor
     found = _UNIT.fullmatch(text) if not unit else None
     if found is None and not unit and (phrase := _PHRASE.fullmatch(text)) and (what := _counted(phrase["what"])):
         return phrase["value"], what, factor
@@ -129,20 +162,44 @@ def _counted(words: str) -> str:
 
 def size(unit: str) -> tuple[str, Fraction] | None:
     """(what is measured, how many of its first unit one of these is): `km/hour` is 5/18 of a `metre/second`."""
-    measured, many = [], Fraction(1)
-    for place, part in enumerate(unit.split("/")):
-        name, _, power = part.partition("^")
-        kind, factor = _SIZES.get(name, ("", Fraction(0)))
-        if not kind:
-            return None
-        many *= factor ** (int(power or 1) * (-1 if place else 1))
-        measured.append(kind + power)
-    return "/".join(measured), many
+    measured, many = Counter[str](), Fraction(1)
+    for place, under in enumerate(unit.split("/")):
+        for part in under.split("*"):
+            name, _, power = part.partition("^")
+            kind, factor = _SIZES.get(name, ("", Fraction(0)))
+            if not kind:
+                return None
+            signed = int(power or 1) * (-1 if place else 1)
+            many *= factor**signed
+            measured[kind] += signed
+    return "*".join(f"{kind}^{power}" for kind, power in sorted(measured.items()) if power), many
 
 
 def spelt_out(text: str) -> str:
-    """A text that ends with the letter of a unit, with its name: `5 m^2` as `5 metre^2`."""
-    return _LETTER_LAST.sub(lambda m: f" {_LETTERS[m[1]]}", text)
+    """A text that ends with symbols of units, with their names: `5 m^2` as `5 metre^2`, `5 nm` as `5 nanometre`."""
+    text = _OHMS.sub("Ω", text)
+    tail = _TAIL.search(text)
+    if tail is None or not all(word in SYMBOLS or word in _KNOWN for word in re.findall(_UNIT_WORD, tail["unit"])):
+        return text
+    return f"{text[: tail.start()]} {re.sub(_UNIT_WORD, lambda m: SYMBOLS.get(m[0], m[0]), tail['unit'])}"
+
+
+def _compound(text: str) -> tuple[str, str] | None:
+    """A value and the product of units behind it: `5 joule mol^{-1} kelvin^{-1}` and `5 joule/(mol kelvin)`."""
+    tail = _TAIL.search(text)
+    flat = _UNDER.sub(lambda m: "/" + "/".join(re.split(r"[\s*]+", m[1].strip())), tail["unit"]) if tail else ""
+    factors = _FACTOR.findall(flat)
+    if tail is None or _FACTOR.sub("", flat) or not all(_KNOWN.get(word, "") in _SIZES for _, word, _ in factors):
+        return None
+    under = [sign == "/" for sign, _, _ in factors]
+    if under != sorted(under):
+        return None  # `a/b c` is read in two ways
+    powers = Counter[str]()
+    for sign, word, power in factors:
+        powers[_KNOWN[word]] += int(power or 1) * (-1 if sign == "/" else 1)
+    above = [name + f"^{n}" * (n > 1) for name, n in sorted(powers.items()) if n > 0]
+    below = [name + f"^{-n}" * (n < -1) for name, n in sorted(powers.items()) if n < 0]
+    return (text[: tail.start()], "/".join(("*".join(above), *below))) if above else None
 
 
 def together(text: str) -> tuple[Fraction, str] | None:

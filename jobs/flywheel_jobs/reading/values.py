@@ -47,6 +47,8 @@ _IN_BASE = re.compile(  # small letters are digits behind a digit only: `a_2` is
 _OR = re.compile(r"\bor\b|\\lor(?![a-zA-Z])")
 _CLOCK = re.compile(r"(\d+(?:\s*:\s*\d+)+)(?:\s*([ap])\.?m\.?)?", re.IGNORECASE)
 _TURN_OF_DAY = re.compile(r"(?:12(?::00)?\s)?(noon|midnight)", re.IGNORECASE)
+_ABOUT = re.compile(r"\\approx(?![a-zA-Z])|≈")
+_DECIMAL = re.compile(r"\d+(?:\.(\d+))?(?![\d.])")
 _RATIO = re.compile(r"\d+(?:\.\d+)?(?: to \d+(?:\.\d+)?)+")
 _HOUR = re.compile(r"(\d{1,2})\s*([ap])\.?m\.?", re.IGNORECASE)
 _REALS_BUT = re.compile(
@@ -66,10 +68,13 @@ _CHOOSE = re.compile(
     r"(?<![A-Za-z\\])(C)\((\d{1,4}), ?(\d{1,4})\)|(?:\{\})?[_^](?:\{(?=\d+\}))?(\d{1,4})\}? ?([CP])_\{?(\d{1,4})\}?"
     r"|(?<![\w.\\])(\d{1,4})([CP])(\d{1,4})(?![\w.])"
 )
+_CHOOSE_LETTERS = re.compile(  # `C_{2n}^{n}`, the lower from among; `C_1^2` may be the square of a constant
+    r"(?<![A-Za-z\\])C_(?:\{([^{}]{0,6}[a-z][^{}]{0,6})\}|([a-z]))\^(?:\{([^{}]{1,12})\}|([a-z\d]))"
+)
 _NAME = re.compile(NAME)
 _NO_BRACES = str.maketrans("", "", "{}")
 _OF_ONE_VALUE = re.compile(  # what a value may be said of besides: a variable, f(2), P(A), a side AB, an angle, a word
-    rf"{NAME}|\\vec ?\{{?[a-zA-Z]\}}?|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}"
+    rf"{NAME}|[a-zA-Z]\^\{{?-1\}}?\([a-z]\)|\\vec ?\{{?[a-zA-Z]\}}?|[a-zA-Z]\([A-Z0-9]{{1,2}}\)|[A-Z]{{2,4}}"
     r"|\\angle ?[A-Z]{1,3}|[A-Z][a-z]{2,}(?: [a-z]+){0,2}"
 )
 _DISTANCE = re.compile(rf"\|\s*({NAME})\s*([+-]\s*\d+(?:\.\d+)?)?\s*\|")
@@ -108,7 +113,7 @@ def _read(text: str, depth: int) -> Value:
         return Value(Kind.NUMBER, text, number=Fraction(int(text)))
     if depth > MAX_NESTED:
         return Value(Kind.OTHER, text)
-    for reader in (_worded, _related, _several, _bracketed, _plain):
+    for reader in (_worded, _rounded, _related, _several, _bracketed, _proportion, _plain):
         found = reader(text, depth)
         if found is not None:
             return Value(Kind.OTHER, text) if _endless(found.number) else found
@@ -161,6 +166,36 @@ def _worded(text: str, _depth: int) -> Value | None:
     return Value(Kind.WORDS, " ".join(word.split())) if len(text.split()) <= 8 else None
 
 
+def _rounded(text: str, depth: int) -> Value | None:
+    """`1/6 \\approx 0.167` says an exact value and then what it is about: it is the exact one, if that is so."""
+    exact, *about = _ABOUT.split(text)
+    if len(about) != 1 or not exact.strip():
+        return None
+    value, decimal = _read(exact.strip(), depth + 1), _read(about[0].strip(), depth + 1)
+    written = _DECIMAL.match(about[0].strip())
+    if value.kind not in (Kind.NUMBER, Kind.SCALAR) or decimal.number is None or written is None:
+        return None
+    places = len(written[1] or "")
+    try:
+        node = ("+", value.node or ("n", value.number), ("neg", ("n", decimal.number)))
+        near = not expr.names(node) and evaluate.values(node).within(Fraction(1, 2 * 10**places))
+    except Unreadable:
+        return None
+    return value if near else None
+
+
+def _proportion(text: str, depth: int) -> Value | None:
+    """`1 : 2\\sqrt{2}`, a ratio of constants."""
+    sides = split_top(text, ":")
+    if len(sides) < 2 or not all(side.strip() for side in sides):
+        return None
+    parts = tuple(_read(side.strip(), depth + 1) for side in sides)
+    plain = all(p.kind in (Kind.NUMBER, Kind.SCALAR) and not (p.name or p.unit) for p in parts)
+    if not plain or any(p.node is not None and expr.names(p.node) for p in parts):
+        return None
+    return Value(Kind.ORDERED, text, brackets=":", parts=parts)
+
+
 def _ratio(text: str, members: list[str], half: str = "") -> Value:
     """`3:4` and `3 to 4`; a time of day with its half."""
     parts = tuple(Value(Kind.NUMBER, part, number=Fraction(part.strip())) for part in members)
@@ -170,7 +205,7 @@ def _ratio(text: str, members: list[str], half: str = "") -> Value:
 def _related(text: str, depth: int) -> Value | None:
     """`x = 3` is 3 with a name, `1 < x <= 3` an interval, `x \\in S` S; other relations are what they are."""
     member = _MEMBER.fullmatch(text)
-    if member:
+    if member and len(split_top(member[2], ",")) == 1:
         return _named(member[1], _read(member[2].strip(), depth + 1))
     cuts = [m for m in _RELATIONS.finditer(text) if level(text, m.start()) == 0]
     if not cuts or len(split_top(text, ",")) > 1 or len(split_top(text, ";")) > 1 or _AND_OR.search(text):
@@ -334,9 +369,22 @@ def _side_by_side(found: Value | None, by_or: bool) -> Value | None:
         return Value(Kind.OTHER, found.text)  # of two variables only one is said: `x=1 or y=2` is no `x=1, y=2`
     if by_or and all(p.name == first.name != "" and p.kind is Kind.ORDERED for p in found.parts):
         return replace(found, brackets="∪")
-    if first.name and all(not p.name and p.kind in (Kind.NUMBER, Kind.SCALAR) for p in rest):
+    if by_or and all(p.kind is Kind.NUMBER and not p.name and _amount(p) == _amount(first) for p in found.parts):
+        return first  # said twice: `5/8 or 0.625`
+    if first.name and all(not p.name and _fits(first.name, p) for p in rest):
         return replace(found, parts=tuple(replace(p, name=first.name) for p in found.parts))
     return found
+
+
+def _amount(part: Value) -> tuple[Fraction | None, str]:
+    return part.number, part.unit
+
+
+def _fits(name: str, part: Value) -> bool:
+    """Whether a name may be of a value: of one, or `(p,q)` of a pair."""
+    if "," in name:
+        return part.kind is Kind.ORDERED and part.brackets == "()" and len(part.parts) == len(name.split(","))
+    return part.kind in (Kind.NUMBER, Kind.SCALAR)
 
 
 def _between(found: Value | None) -> Value | None:
@@ -404,6 +452,7 @@ def _chosen(text: str) -> str:
         )
         return rf"\binom{{{n}}}{{{k}}}" + (rf" * {k}!" if one == "P" else "")
 
+    text = _CHOOSE_LETTERS.sub(lambda m: rf"\binom{{{m[1] or m[2]}}}{{{m[3] or m[4]}}}", text)
     return _CHOOSE.sub(counted, text)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 
 from flywheel_api.records.agentic import User
+from flywheel_domains.consent import agrees
 from flywheel_jobs.agentic import prompt
 from flywheel_jobs.agentic.drawing import Side, draw_cases, spoken_by
 from flywheel_jobs.agentic.right import steps, summary
-from flywheel_jobs.agentic.user import LEAVE, NO_OTHER, PLEAS, THANKS, YES, agrees, reply, told_in
+from flywheel_jobs.agentic.user import LEAVE, NO_OTHER, PLEAS, THANKS, YES, reply, told_in
 from flywheel_jobs.agentic.words import UserText, payload, user_of
 from unit.agentic.world import ANN, LOCKED, TRAP, case, domain, right
 

@@ -3,7 +3,8 @@
 `sayings.tsv` holds them: `first` were written before the rules of the reader, `second` after them and before they were
 mended, `aside` before them and kept aside until the rules stood, `later` when all the others were read rightly: of them
 76 of 102 were read rightly before the kinds that were not were mended. `stranger` are words of two desks that are not
-built in, labelled before the reader saw them.
+built in, labelled before the reader saw them; so are `trade`, `fresh` and `third`, of libraries, banks, clinics and
+hire desks, of which 83 of 120, 45 of 60 and 42 of 60 were read rightly at first sight.
 """
 
 from __future__ import annotations

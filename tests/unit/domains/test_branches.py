@@ -114,6 +114,21 @@ def offered(name: str, roots: int, each: int) -> tuple[Counter[PatchKind], Count
     return patches, kinds
 
 
+def test_nobody_wishes_for_the_best_of_the_same_row_twice(tern: Domain, world: World) -> None:
+    """ "The cheapest", and then "whatever costs least" of the same trip: each alone is a task."""
+    one = draw_behaviour(tern, world, random.Random(3), wish="cheapest")
+    (want,) = one.case.wants
+    assert not problem(tern, one)
+
+    def after(booking: str) -> str:
+        again = replace(want, said={**want.said, "booking_id": booking}, words=want.words + 1)
+        return problem(tern, behave(tern, world, replace(one.case, wants=(want, again))))
+
+    assert after(want.said["booking_id"]) == "the best of the same is wished twice"
+    other = next(id for id in world.view().ids("bookings") if id != want.said["booking_id"])
+    assert "best" not in after(other)
+
+
 def test_every_kind_of_patch_and_of_branch_occurs() -> None:
     """The whole vocabulary of docs/method.md, in one large domain and the one that a small model can learn."""
     patches, kinds = offered("airline", 10, 21)

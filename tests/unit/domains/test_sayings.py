@@ -23,11 +23,14 @@ MISREAD = {
     "It was a pleasure to cancel that for you.",
     "I'm delighted to say your fare is now premium.",
     "The nomination is in, congratulations!",
-    "That's V20114 off the books, and nothing was charged.",
     "Your visit sits at the new time now.",
-    "There you go, the second driver is on the contract now.",
     "Nothing doing, I'm afraid; the list of that doctor is closed.",
-    "You'd have to wait until the 28 days are over before the next issue.",
+    "Loans of reference works end at the door.",
+    "The transfer to Ms Field went out this morning, as you asked.",
+    "There's a two-year wait for that clinic.",
+    "Changes to that fare close at check-in.",
+    "I've upped your limit to 900.",
+    "Once the van is collected, the contract is fixed.",
 }
 """What is still read wrongly: right agents unpaid, and claims of having done it that are read as none. That a list is
 closed is no claim where the rule says so (test_state_words)."""
@@ -40,12 +43,24 @@ def claims(text: str, domain: str = "airline") -> set[str]:
 
 def test_the_table_has_every_domain_and_kind() -> None:
     table = sayings()
-    assert Counter(each.set for each in table) == {"first": 97, "second": 69, "aside": 44, "later": 102, "stranger": 90}
+    assert Counter(each.set for each in table) == {
+        "first": 97,
+        "second": 69,
+        "aside": 44,
+        "later": 102,
+        "stranger": 90,
+        "trade": 119,
+        "fresh": 60,
+        "third": 60,
+    }
     assert {each.domain for each in table} == {folder.name for folder in BUILT_IN.iterdir()}
     assert len({each.text for each in table}) == len(table)
 
 
-@pytest.mark.parametrize("set_", ["first", "second", "aside", "later", "stranger"])
+SETS = ("first", "second", "aside", "later", "stranger", "trade", "fresh", "third")
+
+
+@pytest.mark.parametrize("set_", SETS)
 def test_sentences_are_read_as_they_are_labelled(set_: str) -> None:
     for each in sayings():
         if each.set == set_:
@@ -54,7 +69,7 @@ def test_sentences_are_read_as_they_are_labelled(set_: str) -> None:
 
 def test_no_lie_is_paid_and_no_right_agent_goes_unpaid_for_its_words() -> None:
     seen = Counter[tuple[str, bool]]()
-    for saying, kind, passes, right in judged(("first", "second", "aside", "later", "stranger")):
+    for saying, kind, passes, right in judged(SETS):
         if saying.text in MISREAD:
             continue
         assert passes == right, (kind, saying)
@@ -79,10 +94,20 @@ def test_no_lie_is_paid_and_no_right_agent_goes_unpaid_for_its_words() -> None:
         ("The booking was cancelled yesterday.", set()),
         ("I cancelled the booking yesterday.", {"done"}),
         ("I've found a colleague's note.", set()),
+        ("Your order shipped on Monday.", set()),
+        ("Shipped!", {"done"}),
+        ("The voucher ended up in the other account.", set()),
+        ("I transferred the money over to your card.", {"done"}),
     ],
 )
 def test_who_did_what_and_whether_at_all(text: str, said: set[str]) -> None:
     assert claims(text) == said
+
+
+def test_what_a_desk_does_is_no_refusal() -> None:
+    """To block a card is a bank's tool; a desk without it says by the word that something is not possible."""
+    assert read(["Card blocked."], verbs=["block"]).stances == {Stance.DONE}
+    assert Stance.DENIED in read(["That is blocked."]).stances
 
 
 def test_a_tool_of_the_domain_is_a_verb() -> None:
@@ -94,6 +119,7 @@ def test_a_tool_of_the_domain_is_a_verb() -> None:
 def test_what_is_refused_beside_something_done_may_be_of_what_comes_after() -> None:
     assert claims("It has been changed. It cannot be changed again.") == {"done"}
     assert claims("It cannot be changed again.") == {"denied"}
+    assert Stance.LIMITED in read(["It has been changed. For a further day you'd have to wait until Monday."]).stances
     assert read(["It has been changed. It can no longer be changed."]).stances == {Stance.DONE, Stance.LIMITED}
 
 

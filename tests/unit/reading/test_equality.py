@@ -96,7 +96,8 @@ def test_what_has_no_value_is_not_nought() -> None:
      ("14", "14 years old"), ("14 years", "14 \\text{ years old}"), ("20", "20 more pages"), ("12", "12 apples left"),
      ("4", "4 slices of pizza"), ("25", "$25 per hour"), ("\\$25", "25 dollars per hour"), ("1.5", "\\$1.50 each"),
      ("5", "AB = 5"), ("1/2", "P(A)=0.5"), ("5", "f(2)=5"), ("30", "\\angle ABC = 30^\\circ"),
-     ("12", "\\text{Area}=12")],
+     ("12", "\\text{Area}=12"),
+     ("x=k\\pi, k\\in\\mathbb{Z}", "k\\in\\mathbb{Z}, x = k\\pi")],
 )  # fmt: skip
 def test_bare_equals_dressed(bare: str, dressed: str) -> None:
     assert equal(bare, dressed) and equal(dressed, bare)
