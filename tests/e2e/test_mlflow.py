@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from cluster.process import die_with_parent, free_ports, wait_for
+from cluster.process import free_ports
+from e2e.own_server import python_of, running
 from flywheel_api.tracking import Tracker, TrackingSpec
 from unit.trainer.test_trackers import config, train
 
@@ -22,33 +22,14 @@ Object = dict[str, Any]
 
 @pytest.fixture(scope="module")
 def mlflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    python = os.environ.get("MLFLOW_PYTHON")
-    if not python:
-        pytest.skip("MLFLOW_PYTHON names no environment with MLflow: `make e2e` makes one")
+    python = python_of("MLFLOW_PYTHON")
     port, folder = free_ports(1)[0], tmp_path_factory.mktemp("mlflow")
+    url = f"http://127.0.0.1:{port}"
     command = [python, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/runs.db", "--artifacts-destination", str(folder / "files")]
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment["PATH"] = f"{Path(python).parent}:{os.environ['PATH']}"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            command, cwd=folder, env=environment, stdout=log, stderr=log, preexec_fn=die_with_parent
-        )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for("MLflow", lambda: _answers(url, server, folder / "log"), 300)
+    told = {"PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
+    with running("MLflow", command, folder, lambda: ask(url, "experiments/get", experiment_id="0"), told):
         yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
-    assert server.poll() is None, log.read_text()[-2000:]
-    try:
-        return bool(ask(url, "experiments/get", experiment_id="0"))  # its first answer takes the longest
-    except OSError:
-        return False
 
 
 def ask(url: str, path: str, body: Object | None = None, **query: str) -> Object:

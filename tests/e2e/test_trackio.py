@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from cluster.process import die_with_parent, free_ports, wait_for
+from cluster.process import free_ports
+from e2e.own_server import python_of, running
 from flywheel_api.tracking import TRACKER_KEY_ENV, Tracker, TrackingSpec
 from flywheel_jobs.trainer.trackers import Naming, Step, TrackioRun
 from unit.trainer.test_trackers import KEY, config, train
@@ -23,36 +22,13 @@ METRIC = "critic/score/mean"
 
 @pytest.fixture(scope="module")
 def trackio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    python = os.environ.get("TRACKIO_PYTHON")
-    if not python:
-        pytest.skip("TRACKIO_PYTHON names no environment with Trackio: `make e2e` makes one")
+    python = Path(python_of("TRACKIO_PYTHON"))
     port, folder = free_ports(1)[0], tmp_path_factory.mktemp("trackio")
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    environment |= {"GRADIO_SERVER_PORT": str(port), "TRACKIO_WRITE_TOKEN": TOKEN, "TRACKIO_DIR": str(folder / "runs")}
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [str(Path(python).parent / "trackio"), "show"],
-            cwd=folder,
-            env=environment,
-            stdout=log,
-            stderr=log,
-            preexec_fn=die_with_parent,
-        )
     url = f"http://127.0.0.1:{port}"
-    try:
-        wait_for("Trackio", lambda: _answers(url, server, folder / "log"), 120)
+    told = {"GRADIO_SERVER_PORT": str(port), "TRACKIO_WRITE_TOKEN": TOKEN, "TRACKIO_DIR": str(folder / "runs")}
+    command = [str(python.parent / "trackio"), "show"]
+    with running("Trackio", command, folder, lambda: ask(url, "get_all_projects") is not None, told):
         yield url
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _answers(url: str, server: subprocess.Popen[bytes], log: Path) -> bool:
-    assert server.poll() is None, log.read_text()[-2000:]
-    try:
-        return ask(url, "get_all_projects") is not None
-    except OSError:
-        return False
 
 
 def ask(url: str, name: str, *given: object) -> Any:
