@@ -119,8 +119,26 @@ def _versitygw(folder: Path, port: int) -> tuple[list[str], dict[str, str]]:
     return [str(binary), *flags, *posix], {"ROOT_ACCESS_KEY": ACCESS, "ROOT_SECRET_KEY": SECRET}
 
 
+# moto looks whether a key exists and then writes it, in threads: now and then two of eight writers created one
+MOTO = """
+import sys, threading
+import moto.server as server
+lock, Application = threading.Lock(), server.DomainDispatcherApplication
+
+class OneByOne(Application):
+    def __call__(self, environ, start_response):
+        if "HTTP_IF_NONE_MATCH" not in environ:
+            return super().__call__(environ, start_response)
+        with lock:
+            return super().__call__(environ, start_response)
+
+server.DomainDispatcherApplication = OneByOne
+server.main(sys.argv[1:])
+"""
+
+
 def _moto(_: Path, port: int) -> tuple[list[str], dict[str, str]]:
-    return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], {}
+    return [sys.executable, "-c", MOTO, "-H", "127.0.0.1", "-p", str(port)], {}
 
 
 COMMANDS: dict[str, Callable[[Path, int], tuple[list[str], dict[str, str]]]] = {

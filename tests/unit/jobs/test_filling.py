@@ -127,13 +127,13 @@ def test_never_and_always_are_outside_whatever_the_limits() -> None:
 def test_the_band_is_wider_in_a_round_on_a_model() -> None:
     spec = yaml.safe_load(ROUND)["spec"]
 
-    def of(**change: object) -> Limits:
-        return limits_of(FlywheelRoundSpec.model_validate(spec | change))
+    def of(number: int, **change: object) -> Limits:
+        return limits_of(FlywheelRoundSpec.model_validate(spec | change), number)
 
-    assert of() == Limits(0.05, 0.95)
-    assert of(base={"round": "r1"}) == Limits(0.2, 0.8)
+    assert of(1) == Limits(0.05, 0.95)
+    assert of(2, base={"round": "r1"}) == Limits(0.2, 0.8)
     stated = spec["reasoning"] | {"difficulty": {"low": "0.3"}}
-    assert of(base={"round": "r1"}, reasoning=stated) == Limits(0.3, 0.8)
+    assert of(2, base={"round": "r1"}, reasoning=stated) == Limits(0.3, 0.8)
 
 
 def test_replay_takes_what_is_being_lost_first_and_nothing_that_is_gone() -> None:
