@@ -64,11 +64,16 @@ class Patience:
         return [action for action in planned if action.id not in self.held or self.held[action.id].until <= now]
 
     def learn(self, asked: Sequence[Action], failed: Mapping[ActionId, Problem | PortError], now: datetime) -> None:
-        """What became of the effects that were asked for."""
+        """What became of the effects that were asked for.
+
+        One that is refused again keeps its place in `held`: each has its own time, and of two, what is said would be
+        now of the one and now of the other.
+        """
         for action in asked:
-            before = self.held.pop(action.id, None)
-            if (answer := failed.get(action.id)) is not None:
-                self.held[action.id] = self._hold(before, answer, now)
+            if (answer := failed.get(action.id)) is None:
+                self.held.pop(action.id, None)
+            else:
+                self.held[action.id] = self._hold(self.held.get(action.id), answer, now)
                 if (wish := _wish(answer)) > 0:
                     self.quiet = max(self.quiet or now, now + timedelta(seconds=wish))
 
