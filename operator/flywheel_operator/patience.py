@@ -52,7 +52,8 @@ class Patience:
         """Those that may be asked for now. What is not planned any more is not spoken of."""
         if generation != self.generation:
             self.generation = generation
-            self.held = {which: replace(held, until=now) for which, held in self.held.items()}
+            earliest = max(now, self.quiet or now)
+            self.held = {which: replace(held, until=earliest) for which, held in self.held.items()}
         wanted = {action.id for action in planned}
         self.held = {
             which: held if which in wanted else replace(held, problem=None)

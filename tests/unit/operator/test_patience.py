@@ -343,3 +343,13 @@ def test_of_two_refusals_the_same_is_said_whichever_was_asked_for_last(refused: 
         said.append(patience.said())
         now += timedelta(seconds=1)
     assert len(set(said)) == 1
+
+
+def test_what_the_server_asked_for_is_known_though_a_changed_spec_plans_nothing_of_it() -> None:
+    """Who holds nothing any more is forgotten, with the time that was asked for."""
+    patience = patient()
+    patience.learn([JOB], {JOB.id: Retryable("429", 60)}, START)
+    almost = START + timedelta(seconds=59)
+    assert patience.due([], 2, START) == patience.due([JOB, POOL], 3, almost) == []
+    assert patience.held and patience.next(almost) == 1
+    assert patience.due([JOB, POOL], 3, START + timedelta(seconds=60)) == [JOB, POOL]
