@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Self
+from collections.abc import Iterator
+from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field
 
 from flywheel_api.base import (
     SERVED_NAME_PATTERN,
@@ -30,28 +31,11 @@ _ENGINE_SAYS = {
     "model": "set the pool's model",
     "served_model_name": "set servedModelName",
     "max_model_len": "set engine.maxModelLen",
-    "max_num_seqs": "set engine.maxNumSeqs",
     "host": "Ray Serve listens, not vLLM",
     "port": "Ray Serve listens, not vLLM",
     "api_key": "pools ask for no key: say in networkPolicy.poolClients who may call them",
 }
 """Arguments that are said elsewhere, or are of vLLM's own server, which does not run here."""
-
-
-def _of_an_engine(args: dict[str, Any]) -> dict[str, Any]:
-    """What would be found out on GPUs, after the weights have come. Raises ValueError with what to write."""
-    for given, value in args.items():
-        name = given.replace("-", "_")
-        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
-            raise ValueError(
-                f"engine.args {given!r} is no name of an argument: write one such as gpu-memory-utilization"
-            )
-        if name in _ENGINE_SAYS:
-            raise ValueError(f"engine.args.{given} is not set there: {_ENGINE_SAYS[name]}")
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if name == "gpu_memory_utilization" and not (number and 0 < value <= 1):
-            raise ValueError(f"engine.args.{given} is the share of a GPU's memory: a number above 0 and at most 1")
-    return args
 
 
 class EngineSpec(ApiModel):
@@ -63,7 +47,7 @@ class EngineSpec(ApiModel):
     max_num_seqs: Annotated[int, Field(ge=1, le=65536)] | None = Field(
         default=None, description="Sequences decoded at once; unset leaves it to vLLM."
     )
-    args: Annotated[dict[str, Any], Field(max_length=64), AfterValidator(_of_an_engine)] = Field(
+    args: Annotated[dict[str, Any], Field(max_length=64)] = Field(
         default_factory=dict,
         json_schema_extra={"additionalProperties": {"x-kubernetes-preserve-unknown-fields": True}},
         description="Any other engine argument, such as gpu-memory-utilization: 0.9.",
@@ -95,17 +79,37 @@ class PoolTemplate(ApiModel):
 
     model_config = config_with_rules(HEAD_ON_GPUS)
 
-    @model_validator(mode="after")
-    def _ranks_fill_the_gpus(self) -> Self:
-        for given, ranks in self.engine.args.items():
-            if given.replace("-", "_") != "tensor_parallel_size" or self.gpus_per_replica == 0:
-                continue
-            if not isinstance(ranks, int) or ranks < 1 or self.gpus_per_replica % ranks:
-                raise ValueError(
-                    f"engine.args.{given} {ranks} does not divide gpusPerReplica {self.gpus_per_replica}: leave it "
-                    "out, and all of them are used"
-                )
-        return self
+
+def unfit_arguments(template: PoolTemplate) -> Iterator[str]:
+    """What of `engine.args` no engine takes: it would be found out on GPUs, after the weights have come.
+
+    For whoever starts servers. It is no rule of the model: what runs, or is over, was taken by an earlier release, and
+    its engine cannot be changed any more.
+    """
+    for given, value in template.engine.args.items():
+        name, where = given.replace("-", "_"), f"engine.args.{given}"
+        if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
+            yield f"engine.args {given!r} is no name of an argument: write one such as gpu-memory-utilization"
+        elif name in _ENGINE_SAYS:
+            yield f"{where} is not set there: {_ENGINE_SAYS[name]}"
+        elif name == "max_num_seqs" and template.engine.max_num_seqs is not None:
+            yield f"{where} says what engine.maxNumSeqs says: leave one out"
+        elif name == "gpu_memory_utilization" and not (_is_number(value) and 0 < value <= 1):
+            yield f"{where} is the share of a GPU's memory: a number above 0 and at most 1"
+        elif name == "tensor_parallel_size" and not _fill(value, template.gpus_per_replica):
+            yield (
+                f"{where} {value} does not divide gpusPerReplica {template.gpus_per_replica}: leave it out, and all "
+                "of them are used"
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _fill(ranks: Any, gpus: int) -> bool:
+    """Whether so many ranks share a replica's GPUs; without GPUs it is not looked at."""
+    return gpus == 0 or (isinstance(ranks, int) and ranks >= 1 and gpus % ranks == 0)
 
 
 class RolloutPoolSpec(PoolTemplate):

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from flywheel_api.base import parse_duration
+from flywheel_api.pool import unfit_arguments
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, Role
 
 TEMPLATE: Final = "chat_template_kwargs"
@@ -81,6 +82,8 @@ def unfit(endpoint: Endpoint) -> Iterator[str]:
         yield from _arguments((endpoint.extra_body or {}).get(TEMPLATE))
     for name in endpoint.headers:
         yield from _header(name)
+    if endpoint.pool is not None:
+        yield from (f"pool.{text}" for text in unfit_arguments(endpoint.pool))
     window = endpoint.pool.engine.max_model_len if endpoint.pool is not None else None
     if window is not None and endpoint.sampling.max_tokens >= window:
         yield (

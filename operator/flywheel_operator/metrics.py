@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.registry import Collector
 
 from flywheel_api.common import AttemptStatus
+from flywheel_api.resources import POOL
 from flywheel_operator.ports.cache import CachedKube
 from flywheel_operator.ports.kube import Kube
 from flywheel_operator.queue import WorkQueue
@@ -31,8 +32,9 @@ AGE = Gauge("flywheel_queue_oldest_seconds", "Age of the oldest due key.", regis
 
 
 def count(kind: str, ended: AttemptStatus) -> None:
-    """An attempt has ended, and its end is written down."""
-    ATTEMPTS.labels(kind, ended.stage or "Train", ended.cause.value).inc()
+    """An attempt has ended, and its end is written down. Only rounds have several stages."""
+    stage = ended.stage or ("Serve" if kind == POOL.kind else "Train")
+    ATTEMPTS.labels(kind, stage, ended.cause.value).inc()
 
 
 def page(queue: WorkQueue, api: Kube, kube: CachedKube, census: Collector) -> str:

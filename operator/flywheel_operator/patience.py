@@ -52,7 +52,8 @@ class Patience:
         """Those that may be asked for now. What is not planned any more is not spoken of."""
         if generation != self.generation:
             self.generation = generation
-            self.held = {which: replace(held, until=now) for which, held in self.held.items()}
+            earliest = max(now, self.quiet or now)
+            self.held = {which: replace(held, until=earliest) for which, held in self.held.items()}
         wanted = {action.id for action in planned}
         self.held = {
             which: held if which in wanted else replace(held, problem=None)
@@ -64,11 +65,16 @@ class Patience:
         return [action for action in planned if action.id not in self.held or self.held[action.id].until <= now]
 
     def learn(self, asked: Sequence[Action], failed: Mapping[ActionId, Problem | PortError], now: datetime) -> None:
-        """What became of the effects that were asked for."""
+        """What became of the effects that were asked for.
+
+        One that is refused again keeps its place in `held`: each has its own time, and of two, what is said would be
+        now of the one and now of the other.
+        """
         for action in asked:
-            before = self.held.pop(action.id, None)
-            if (answer := failed.get(action.id)) is not None:
-                self.held[action.id] = self._hold(before, answer, now)
+            if (answer := failed.get(action.id)) is None:
+                self.held.pop(action.id, None)
+            else:
+                self.held[action.id] = self._hold(self.held.get(action.id), answer, now)
                 if (wish := _wish(answer)) > 0:
                     self.quiet = max(self.quiet or now, now + timedelta(seconds=wish))
 

@@ -29,7 +29,8 @@ def estimate(resource: str, config: str | None = None, card: str = "H100") -> st
         raise ValueError(f"{card} is no card that is known: {', '.join(CARDS)}")
     kind, name, spec = _resource(resource)
     on, base = CARDS[card], spec.get("base") or {}
-    shape = _shape(base.get("model") or spec.get("model") or f"round {base.get('round')}", config)
+    base = base if isinstance(base, dict) else {"model": base}  # that this is none is said when the spec is read
+    shape = _shape(str(base.get("model") or spec.get("model") or f"round {base.get('round')}"), config)
     try:
         return _estimate(kind, name, spec, shape, on)
     except ValidationError as error:

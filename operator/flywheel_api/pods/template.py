@@ -24,7 +24,7 @@ from flywheel_api.base import (
     config_with_rules,
     is_none,
 )
-from flywheel_api.bounds import Quantity, label_key, scalar_text
+from flywheel_api.bounds import Quantity, label_key, quantity, scalar_text
 from flywheel_api.pods.affinity import Affinity, AffinityParts
 from flywheel_api.pods.volumes import OF_MODELS, Volume
 
@@ -58,7 +58,8 @@ class Resources(ApiModel):
                         f"{where}.{name} is no resource of a container: cpu, memory, ephemeral-storage, or "
                         "one with its domain such as nvidia.com/gpu"
                     )
-                if name in ("memory", "ephemeral-storage") and size.endswith(("m", "u", "n")):
+                small = size.endswith(("m", "u", "n")) and quantity(size) < _SMALLEST  # servers write 0.1Gi so too
+                if name in ("memory", "ephemeral-storage") and small:
                     raise ValueError(f"{where}.{name} {size} is a part of a byte: write {size[:-1]}Mi")
         return self
 
@@ -99,6 +100,7 @@ LabelValue = Annotated[str, Field(pattern=LABEL_VALUE_PATTERN, max_length=63)]
 Labels = dict[LabelKey, Annotated[LabelValue, BeforeValidator(scalar_text)]]
 Annotations = dict[LabelKey, Annotated[str, Field(max_length=4096), BeforeValidator(scalar_text)]]
 
+_SMALLEST = 2**20  # bytes
 _RESOURCE = re.compile(r"cpu|memory|ephemeral-storage|hugepages-[0-9]+[KMG]i")
 _OURS = ("flywheel.dev/", "ray.io/", "app.kubernetes.io/managed-by", "app.kubernetes.io/part-of")
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

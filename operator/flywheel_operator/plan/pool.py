@@ -29,6 +29,7 @@ from flywheel_operator.model import (
 )
 from flywheel_operator.plan import attempt, budget
 from flywheel_operator.plan.conditions import REFUSED_AGAIN, Conditions
+from flywheel_operator.plan.preflight import engine
 from flywheel_operator.plan.retry import bad_nodes, remember
 
 RAYSERVICE = "RayService"
@@ -117,6 +118,8 @@ class _Planner:
 
     def _create(self) -> Plan[RolloutPoolStatus]:
         """A RayService that is not there. Its start-up clock runs whether the API server takes it or not (law 8)."""
+        if (unfit := engine(self.spec)) is not None:
+            return self._blocked(unfit)
         name = revision_name(self.meta, self.seen.wanted)
         create = Action(Act.CREATE, RAYSERVICE, name, params={"revision": self.seen.wanted})
         refusal = self.conditions.refusal(self.seen.refused)

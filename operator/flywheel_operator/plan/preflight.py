@@ -17,6 +17,7 @@ from flywheel_api.conditions import Reason
 from flywheel_api.overrides import PROMPTED, check_overrides, prompts
 from flywheel_api.pods.allowed import AllowList
 from flywheel_api.pods.template import PodTemplate
+from flywheel_api.pool import PoolTemplate, unfit_arguments
 from flywheel_api.presets import CLIPS, PRESETS, training_spec
 from flywheel_api.request import TEMPLATE, unfit
 from flywheel_api.results import Track
@@ -262,6 +263,12 @@ def pods(templates: Mapping[str, PodTemplate | None], allowed: AllowList) -> Pro
             text = f"{field}.{refused}: remove it, or ask the cluster's owner to allow it in the chart's values"
             return Problem(Reason.INVALID_SPEC, text)
     return None
+
+
+def engine(template: PoolTemplate) -> Problem | None:
+    """What of a pool's engine arguments no engine takes."""
+    found = list(unfit_arguments(template))
+    return Problem(Reason.INVALID_SPEC, "; ".join(found[:_PROBLEMS_SHOWN])) if found else None
 
 
 def champion(promotions: Iterable[Promotion], round_uid: str) -> Promotion | None:

@@ -190,3 +190,13 @@ async def test_every_end_of_an_attempt_is_counted_once() -> None:
     before = metrics.ATTEMPTS.labels("FlywheelRound", "SynthesizeReasoning", "Validation")._value.get()
     metrics.count(*ended[0])
     assert metrics.ATTEMPTS.labels("FlywheelRound", "SynthesizeReasoning", "Validation")._value.get() == before + 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "stage"), [("RLJob", "Train"), ("RolloutPool", "Serve"), ("FlywheelRound", "SolveAgentic")]
+)
+def test_an_end_is_counted_under_what_was_done(kind: str, stage: str) -> None:
+    ended = AttemptStatus(stage=stage if kind == "FlywheelRound" else None, attempt=1, cause=Cause.INFRA, reason="x")
+    before = metrics.ATTEMPTS.labels(kind, stage, "Infra")._value.get()
+    metrics.count(kind, ended)
+    assert metrics.ATTEMPTS.labels(kind, stage, "Infra")._value.get() == before + 1

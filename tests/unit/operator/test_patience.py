@@ -328,3 +328,28 @@ async def test_trouble_that_is_not_told_is_tried_again_without_events_too() -> N
     world.apply(ROUND)
     refusing(world, "Job", lambda: Retryable("503"))
     assert await answers(world, 1) == [FIRST_BACK_OFF]
+
+
+@pytest.mark.parametrize("refused", [(NO, Problem(Reason.NAME_CONFLICT, "taken")), (NOT_NOW, NO)])
+def test_of_two_refusals_the_same_is_said_whichever_was_asked_for_last(refused: tuple[Problem, Problem]) -> None:
+    """Each has its own time, so that they take turns: what is said must not."""
+    draws = iter([0.0, 1.0] * 100)
+    patience, now = Patience("uid", 1, lambda: next(draws)), START
+    answers = dict(zip((JOB.id, POOL.id), refused, strict=True))
+    said = []
+    for _ in range(200):
+        due = patience.due([JOB, POOL], 1, now)
+        patience.learn(due, {action.id: answers[action.id] for action in due}, now)
+        said.append(patience.said())
+        now += timedelta(seconds=1)
+    assert len(set(said)) == 1
+
+
+def test_what_the_server_asked_for_is_known_though_a_changed_spec_plans_nothing_of_it() -> None:
+    """Who holds nothing any more is forgotten, with the time that was asked for."""
+    patience = patient()
+    patience.learn([JOB], {JOB.id: Retryable("429", 60)}, START)
+    almost = START + timedelta(seconds=59)
+    assert patience.due([], 2, START) == patience.due([JOB, POOL], 3, almost) == []
+    assert patience.held and patience.next(almost) == 1
+    assert patience.due([JOB, POOL], 3, START + timedelta(seconds=60)) == [JOB, POOL]
