@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 
+from flywheel_domains.stances import narrow
+
 _KIND = re.compile(
     r"\b(?:no|not a|not any|without any|haven't (?:any|got any)) (?:more |further |other )?(?:problems?|worries|worry|"
     r"trouble|rush|hurry|issues?|doubt|objections?|questions?|need(?: to \w+)?|complaints?)\b|\bnothing (?:else|more)\b"
@@ -92,7 +94,7 @@ _WANTS_TO_KNOW = re.compile(
 
 def agrees(text: str) -> bool:
     """Whether a reply says yes: "Of course.", "Go for it", and not "Yes, but what does it cost?"."""
-    said = _KIND.sub(" ", text.casefold().replace("\u2019", "'"))
+    said = _KIND.sub(" ", narrow(text).casefold().replace("\u2019", "'"))
     if _HOLDS.search(said):
         return False
     parts = [part.strip(" .!,\"'()*") for part in _PARTS.split(said)]
