@@ -46,10 +46,10 @@ _DATA = (
     r"compressed data|data files?|train(?:ing)? (?:set|data|file))\b|\.(?:parquet|jsonl|csv|arrow)\b)"
 )
 _VERSION = (
-    r"(?:\bversions?\b.*\b(?:required|incompatib\w*|not compatible|mismatch\w*|conflicts?|too old|too new|upgrade|"
+    r"(?:\bversions?\b.{0,99}\b(?:required|incompatib\w*|not compatible|mismatch\w*|conflicts?|too old|too new|upgrade|"
     r"downgrade|at least|or (?:later|newer|higher|above))|"
-    r"\b(?:requires?|required|needs?|upgrade|downgrade|install\w*)\b.*(?:\bversions?\b|[<>=~]=\s?v?\d)|"
-    r"binary incompatib|compiled (?:using|with|against|for) .*(?:cannot|can't|but)|pip install)"
+    r"\b(?:requires?|required|needs?|upgrade|downgrade|install\w*)\b.{0,300}(?:\bversions?\b|[<>=~]=\s?v?\d)|"
+    r"binary incompatib|compiled (?:using|with|against|for) .{0,300}(?:cannot|can't|but)|pip install)"
 )
 _AGAIN = (
     r"\b(?:after|for|in) \d+ (?:re-?tries|retry|attempts?|times|tries)\b|"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from flywheel_api.causes import FREE_RETRIES
@@ -61,3 +63,10 @@ def test_a_programs_own_fault_is_not_retried_for_free(line: str, trained: bool) 
 @pytest.mark.parametrize("line", OF_A_SERVER)
 def test_a_server_that_is_away_is(line: str) -> None:
     assert cause(line) in FREE_RETRIES
+
+
+@pytest.mark.parametrize("unit", ["compiled with ", "version ", "requires "])
+def test_a_long_line_is_read_in_no_time(unit: str) -> None:
+    started = time.process_time()
+    cause("RuntimeError: " + unit * (50_000 // len(unit)), trained=False)
+    assert time.process_time() - started < 2
