@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from flywheel_domains.stances import SENTENCE
+from flywheel_domains.stances import sentences
 
 _FINE = (
     r"(?:(?:all |quite |perfectly )?(?:right|ok|okay|alright|fine|correct|good|agreeable|acceptable|suitable|in order|"
@@ -60,7 +60,7 @@ def asks_consent(text: str) -> bool:
     """Whether somebody asks to be told to go on: "Shall I go ahead?", and not "Do you want help?"."""
     return any(
         _asks(sentence) and not _MORE.search(sentence) and not _NEEDS.search(sentence)
-        for sentence in SENTENCE.split(text.casefold().replace("\u2019", "'"))
+        for sentence in sentences(text.casefold().replace("\u2019", "'"))
     )
 
 

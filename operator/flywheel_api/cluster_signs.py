@@ -121,7 +121,7 @@ CLUSTER_SIGNS: tuple[Sign, ...] = (
         "<client>(?:Connect|Timeout|MaxRetry|NameResolution|Server|Protocol|Disconnect)",
         "<client>(?:Payload|OSError|Chunked|Incomplete)",
         r"openai\.(?:API(?:Connection|Timeout)|RateLimit|InternalServer)Error", r"socket\.gaierror",
-        r"^[\w.]*(?:HTTPError|HTTPStatusError|ClientResponseError)\b.*\b(?:429|50\d)\b",
+        r"^[\w.]*(?:HTTPError|HTTPStatusError|ClientResponseError)\b(?!.*\b40\d Client Error).*\b(?:429|50\d)\b",
         r"An error occurred \((?:SlowDown|Throttl\w*|ServiceUnavailable|InternalError|RequestTimeout|50\d)\)",
         r"^\w+Error: \[Errno (?:101|110|111|113)\]", "Temporary failure in name resolution",
         r"Error code: (?:429|5\d\d)\b", r"HTTPS?ConnectionPool\(host=", r"StatusCode\.DEADLINE_EXCEEDED",

@@ -23,6 +23,12 @@ def _refused(*words: str) -> str:
     return rf"^(?!(?:{slips})Error\b)(?!.*\bos error \d)" + _said(*words).removeprefix("^")
 
 
+def _of_others(*words: str) -> str:
+    """A raised exception with one of each of these words, but none by which a program judges its own values."""
+    slips = "Type|Attribute|Key|Index|Name|UnboundLocal|ZeroDivision|Value|Assertion|NotImplemented"
+    return rf"^(?!(?:(?:{slips})Error\b|Value error,|Assertion failed,))" + _said(*words).removeprefix("^")
+
+
 _LACK = (
     r"\b(?:not (?:be )?found|missing|(?:does|do|did)(?: not|n't) (?:exist|contain|have|match|appear)|no such|"
     r"mismatch\w*|corrupt\w*|truncated|malformed|incomplete|empty|invalid|unknown|unexpected|unrecogni[sz]ed|unsupported|"
@@ -40,10 +46,10 @@ _DATA = (
     r"compressed data|data files?|train(?:ing)? (?:set|data|file))\b|\.(?:parquet|jsonl|csv|arrow)\b)"
 )
 _VERSION = (
-    r"(?:\bversions?\b.*\b(?:required|incompatib\w*|not compatible|mismatch\w*|conflicts?|too old|too new|upgrade|"
+    r"(?:\bversions?\b.{0,99}\b(?:required|incompatib\w*|not compatible|mismatch\w*|conflicts?|too old|too new|upgrade|"
     r"downgrade|at least|or (?:later|newer|higher|above))|"
-    r"\b(?:requires?|required|needs?|upgrade|downgrade|install\w*)\b.*(?:\bversions?\b|[<>=~]=\s?v?\d)|"
-    r"binary incompatib|compiled (?:using|with|against|for) .*(?:cannot|can't|but)|pip install)"
+    r"\b(?:requires?|required|needs?|upgrade|downgrade|install\w*)\b.{0,300}(?:\bversions?\b|[<>=~]=\s?v?\d)|"
+    r"binary incompatib|compiled (?:using|with|against|for) .{0,300}(?:cannot|can't|but)|pip install)"
 )
 _AGAIN = (
     r"\b(?:after|for|in) \d+ (?:re-?tries|retry|attempts?|times|tries)\b|"
@@ -51,9 +57,13 @@ _AGAIN = (
 )
 _SERVER = r"\b(?:requests?|api|servers?|services?|endpoints?|hosts?|urls?|https?|connect\w*|gateway|proxy|sandbox)\b"
 _AWAY = (
-    r"\b(?:not (?:be )?(?:reach\w*|respond\w*|answer\w*|available)|un(?:reachable|available|responsive)|timed? ?out|"
-    r"no (?:response|answer)|refused|disconnect\w*|closed the connection|overloaded|too busy|server is busy|"
-    r"rate[ -]?limit\w*)\b"
+    r"\b(?:not (?:be )?(?:reach\w*|respond\w*|available)|un(?:reachable|available|responsive)|timed? ?out|no response|"
+    r"refused (?:to connect|(?:the )?connection)|connection (?:was )?refused|disconnect\w*|closed the connection|"
+    r"overloaded|too busy|server is busy|rate[ -]?limit\w*)\b"
+)
+_ITS_OWN_FAULT = (  # what a client or a server says of the request itself, which the same request would be told again
+    r"(?![\w.]*(?:BadRequest|NotFound|Authentication|Permission|Invalid|Validation|Unprocessable|Missing|Unique|Violation|"
+    r"Duplicate|Data|Response|Programming|Integrity|Syntax|Container|Decode|QueryCancel)\w*)(?!.*\b4(?:0[0-79]|1\d|22)\b)"
 )
 _ENGINE = r"\b(?:engines?|engine_?core|rollouts?|workers?|schedulers?|executors?|generat(?:ion|e)|sglang|vllm)\b"
 _STUCK = r"\b(?:timed? ?out|unresponsive|not respond\w*|no response|hung|hang(?:s|ing)?|stuck|heartbeat)\b"
@@ -93,25 +103,30 @@ FAMILY_SIGNS: tuple[Sign, ...] = (
     # ---- servers and peers ------------------------------------------------------------------------------------------
     sign(
         End.SERVICE_UNAVAILABLE, "TideDra/lmm-r1#83, NovaSky-AI/SkyRL#14",
-        _said(_SERVER, _AGAIN),
-        _said(r"\b(?:servers?|services?|endpoints?|gateway|proxy|api)\b", _AWAY),
-        _said(r"(?:\bhttp|status(?:[ _]code)?|\bresponse)\W{1,4}(?:code\W+)?(?:429|50[0234])\b"),
+        _of_others(rf"{_SERVER}(?!.*\b(?:pars(?:e|ed|ing)|user code|invalid)\b)", _AGAIN),
+        _of_others(r"\b(?:servers?|services?|endpoints?|gateway|proxy|api)\b", _AWAY),
+        _said(
+            r"(?:\bhttp|status(?:[ _]code)?|<response|\bresponse code)\W{1,4}(?:code\W+)?(?:429|50[0234])\b"
+            r"(?! (?:is\b|[a-z]+s\b))"  # not a number of things, nor one that is spoken of
+        ),
         _said(
             r"name or service not known|name does not resolve|getaddrinfo|nodename nor servname|no such host|"
             r"no address associated|dns (?:resolution|lookup|query)\b.*fail"
         ),
         r"^(?:socket\.timeout|TimeoutError): (?:timed out|The (?:read|write|connect|handshake) operation timed out)",
         r"^[\w.]*URLError: .*(?:timed out|\[Errno -?\d+\])", r"UNEXPECTED_EOF_WHILE_READING",
-        r"^<module>[\w.]+: .*(?:\b(?:429|50[0-4])\b|(?i:timed? ?out|\bbusy\b|unavailable))",
+        rf"^{_ITS_OWN_FAULT}<module>[\w.]+: (?:.*(?i:timed? ?out|\bbusy\b|unavailable)|(?:.*\b(?:code|status|http)\b)?"
+        r"\W*(?:429|50[0-4])\b)",
         rank=Rank.CLIENT,
     ),
     sign(
         End.PEER_LOST, "meta-pytorch/torchx#540",
         r"^RuntimeError: (?:\[[^\]]*\] ?)?"
         r"(?i:broken pipe|connection (?:was )?(?:reset|closed)|socket (?:timeout|closed))",
-        _said(
+        _of_others(
             r"\b(?:rendezvous|tcpstore|rank ?\d+|peers?)\b",
-            r"\b(?:timed? ?out|refused|connection (?:reset|closed|lost)|broken pipe|unreachable)\b",
+            r"\b(?:timed? ?out|connection (?:refused|reset|closed|lost)|refused (?:the )?connection|broken pipe|"
+            r"unreachable)\b",
         ),
         rank=Rank.EFFECT,
     ),

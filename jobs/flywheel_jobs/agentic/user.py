@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from flywheel_api.records.agentic import User
 from flywheel_domains.questions import asks_consent, offers_more
-from flywheel_domains.stances import SENTENCE
+from flywheel_domains.stances import sentences
 
 THANKS, LEAVE, YES, NO_OTHER = "Thank you.", "Then leave it.", "Yes, please.", "I do not know."
 PLEAS = ("I am entitled to it.", "Please, it is urgent.")
@@ -52,7 +52,7 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
 
 def _told(card: User, said: str, heard: Sequence[str]) -> str:
     """The facts that are asked for. A question whether to go on asks for none of those that it names."""
-    asking = " ".join(each for each in SENTENCE.split(said) if _WHICH.search(each) or not asks_consent(each))
+    asking = " ".join(each for each in sentences(said) if _WHICH.search(each) or not asks_consent(each))
     if not _ASKS.search(asking):
         return ""
     return " ".join(answer for name in asked_for(card, asking) if (answer := _answer(card, name, heard)))

@@ -77,6 +77,7 @@ class Journal:
     _open: list[Item] = field(default_factory=list)
     _seen: set[str] = field(default_factory=set)
     _doubts: list[Segment] = field(default_factory=list)
+    _read: dict[tuple[str, str], Segment] = field(default_factory=dict)  # where items that others wrote stand
 
     @property
     def tokens(self) -> dict[str, int]:
@@ -91,7 +92,11 @@ class Journal:
             found = list(pool.map(lambda k: read_model(self.store, k, Segment), fresh))
         self._seen.update(fresh)
         segments = [segment for segment in found if segment is not None]
-        self._doubts += [segment for segment in segments if segment.doubts_since is not None]
+        doubts = [segment for segment in segments if segment.doubts_since is not None]
+        self._doubts += doubts
+        if doubts:  # another shard may doubt what this one has read before
+            for key in [key for key, segment in self._read.items() if self._doubted(segment)]:
+                del self.items[key], self._read[key]
         for segment in segments:
             self._take(segment)
 
@@ -99,7 +104,8 @@ class Journal:
         if self._doubted(segment):
             segment = segment.model_copy(update={"items": [], "served_by": []})  # what it cost was spent
         for item in segment.items:
-            self.items.setdefault((item.phase, item.key), item)
+            if (item.phase, item.key) not in self.items:
+                self.items[item.phase, item.key], self._read[item.phase, item.key] = item, segment
         self._account(segment)
 
     def _doubted(self, segment: Segment) -> bool:

@@ -76,7 +76,7 @@ def split(text: str) -> Said:
     with the text (the chat template wrote the opening), however much was said before. Marks of another family inside
     a thought are part of it.
     """
-    if "&lt;" in text:
+    if text.lstrip().startswith("&lt;") or "&lt;/" in text:  # not: words about a tag
         text = _ESCAPED.sub(r"<\1>", text)
     text, before, cut = _sentences(text)
     if cut:

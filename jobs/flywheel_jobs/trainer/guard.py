@@ -142,15 +142,29 @@ def _of_outcomes(curve: Sequence[CurvePoint]) -> Iterator[Sign]:
 
 
 def _by_chance(right: int, groups: int, last: int, of: int) -> float:
-    """That at most `last` of `of` groups are right, were they like the others: Fisher's exact test, one-sided."""
-    ways = [math.comb(of, k) * math.comb(groups, last + right - k) for k in range(last + 1) if k <= last + right]
-    return sum(ways) / math.comb(groups + of, last + right)
+    """That at most `last` of `of` groups are right, were they like the others: Fisher's exact test, one-sided.
+
+    By logarithms: whole numbers of long trainings have 100,000 digits, and this is asked after every step.
+    """
+    both = last + right
+    of_all = _log_ways(groups + of, both)
+    ways = (_log_ways(of, k) + _log_ways(groups, both - k) for k in range(max(0, both - groups), last + 1))
+    return min(1.0, math.fsum(math.exp(way - of_all) for way in ways))
+
+
+def _log_ways(of: int, k: int) -> float:
+    return math.lgamma(of + 1) - math.lgamma(k + 1) - math.lgamma(of - k + 1)
 
 
 def _groups(points: Sequence[CurvePoint], read: Read, each: int = 1) -> tuple[int, int]:
-    """About how many samples' worth of a share there is, and how many samples, where a group is worth `each`."""
-    said = [(value * p.groups * each, p.groups * each) for p in points if p.groups and (value := read(p)) is not None]
-    return round(sum(share for share, _ in said)), sum(groups for _, groups in said)
+    """About how many samples' worth of a share there is, and how many samples, where a group is worth `each`.
+
+    A reward of another scale than 0 to 1 is no share: then there are none to count.
+    """
+    said = [(p.groups * each, value) for p in points if p.groups and (value := read(p)) is not None]
+    if not all(0 <= value <= 1 for _, value in said):
+        return 0, 0
+    return round(sum(groups * value for groups, value in said)), sum(groups for groups, _ in said)
 
 
 def _right_groups(points: Sequence[CurvePoint]) -> dict[str, tuple[int, int]]:
@@ -161,7 +175,7 @@ def _right_groups(points: Sequence[CurvePoint]) -> dict[str, tuple[int, int]]:
         for outcome, said in point.by_outcome.items():
             groups[outcome] += said.n / size if size else 0
             right[outcome] += said.reward * said.n / size if size else 0
-    return {o: (min(round(right[o]), round(n)), round(n)) for o, n in groups.items() if round(n)}
+    return {o: (max(0, min(round(right[o]), round(n))), round(n)) for o, n in groups.items() if round(n)}
 
 
 @dataclass(frozen=True)

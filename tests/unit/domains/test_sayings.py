@@ -12,6 +12,7 @@ from flywheel_domains.agents import Play
 from flywheel_domains.draws import draw_behaviour
 from flywheel_domains.generate import build_world
 from flywheel_domains.lookups import path_of
+from flywheel_domains.questions import asks_consent
 from flywheel_domains.reward import Reason
 from flywheel_domains.stances import Stance, stances
 from flywheel_domains.talk import clean, read
@@ -160,3 +161,12 @@ def test_the_policys_sentence_that_decides_is_a_refusal_in_whatever_words() -> N
     assert play.found.results[-1].rules == ("redirect-stage",)
     assert Reason.NOT_TOLD not in ended_with(play, said).reasons
     assert Reason.NOT_TOLD in ended_with(play, "Thank you for asking.").reasons
+
+
+@pytest.mark.parametrize("unit", [" ", "\t", " \n", "\n\n", "- "])
+def test_blanks_of_any_length_take_no_time(unit: str) -> None:
+    text = "It is done." + unit * (20_000 // len(unit)) + "Shall I go on?"
+    started = time.process_time()
+    assert asks_consent(text)
+    assert {Stance.DONE, Stance.ASKS} <= stances(text, forms_of(())).stances
+    assert time.process_time() - started < 0.5

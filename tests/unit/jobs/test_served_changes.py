@@ -388,6 +388,25 @@ def test_what_other_shards_write_after_a_doubt_is_in_doubt_and_what_later_attemp
     }  # fmt: skip
 
 
+def test_what_was_read_before_another_shard_doubts_it_is_in_doubt_too() -> None:
+    store, owner = Store(MemoryBucket()), Owner(kind="R", namespace="n", name="r", uid="u")
+
+    def wrote(at: int, attempt: int, *keys: str, **more: Any) -> None:
+        items = [journal.Item(phase="p", key=key, dropped="crashed") for key in keys]
+        made = Segment(owner_uid="u", attempt=attempt, items=items, written_at=f"2026-01-01T00:00:{at:02}Z", **more)
+        store.put_json(artifacts.item_key("n", OLD, f"segment/u/{attempt}/{at}"), made)
+
+    wrote(5, 1, "before")
+    wrote(15, 1, "since then")
+    made = Journal(store, owner, OLD, 2)
+    made.load()
+    assert len(made.items) == 2
+    wrote(30, 2, doubts_since="2026-01-01T00:00:10Z")
+    wrote(31, 2, "another shard")
+    made.load()
+    assert {name for _, name in made.items} == {"before"}
+
+
 def test_journals_of_earlier_releases_are_read() -> None:
     old = {"ownerUid": "u", "attempt": 1, "items": [{"phase": "p", "key": "k", "result": {}}],
            "servedBy": [{"role": "Policy", "model": "m", "answers": 2, "standin": False, "weights": OLD}]}  # fmt: skip

@@ -94,6 +94,10 @@ def test_a_heading_is_no_thought(text: str) -> None:
     assert math.score(text, "12")["correct"]
 
 
+def test_words_about_a_tag_open_no_thought() -> None:
+    assert math.score("Write it as &lt;think&gt;: \\boxed{12}", "12")["correct"]
+
+
 def test_the_same_model_scores_alike_with_and_without_a_reasoning_parser() -> None:
     assert math.score("<think>hm</think>\n\n42", "42") == math.score("42", "42")
 

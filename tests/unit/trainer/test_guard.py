@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -295,3 +296,21 @@ def test_injected_collapses(at: int, change: dict[str, Any]) -> None:
     one = dict([next(iter(change.items()))])
     alone = [p if p.step < at else p.model_copy(update=one) for p in healthy]
     assert first_alarm(alone) is None, "one sign is no suspicion"
+
+
+@pytest.mark.parametrize(
+    "rewards", [[-0.5] * 8, [3.0] * 8, [2.0] * 5 + [0.1] * 3, [-0.2] * 4 + [-0.9] * 4, [float("nan")] * 8]
+)
+def test_a_reward_of_another_scale_is_no_share_of_groups(rewards: list[float]) -> None:
+    """A reward function of one's own may give any number."""
+    each = [OutcomeReward(reward=value, n=16) for value in rewards if value == value]
+    said = {"by_outcome": [{"denied": one} for one in each]} if each else {}
+    assert suspicion(curve(reward=rewards, groups=[4] * 8, trajectories=[32] * 8, **said)) is None
+
+
+def test_a_long_training_of_many_groups_is_judged_in_no_time() -> None:
+    fallen = {"reward": [0.5] * 597 + [0.2] * 3, "format_rate": [0.9] * 597 + [0.3] * 3}
+    points = curve(groups=[256] * 600, trajectories=[2048] * 600, **fallen)
+    started = time.process_time()
+    assert suspicion(points)
+    assert time.process_time() - started < 1
