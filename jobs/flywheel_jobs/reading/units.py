@@ -232,6 +232,13 @@ def _unit(text: str, spaced: bool) -> str | None:
     return "/".join(p for p in parts if p) if all(parts) else None
 
 
+def _known(word: str) -> str | None:
+    """The unit of a word in whatever letters, but that mega is not milli: 5 Mm are no 5 mm."""
+    if word[0] == "M" and word[1:].islower() and word in SYMBOLS:
+        return SYMBOLS[word]
+    return _KNOWN.get(word) or _KNOWN.get(word.lower())
+
+
 def _one(text: str, spaced: bool) -> str | None:
     match = _POWER.fullmatch(text)
     if match is None:
@@ -239,7 +246,7 @@ def _one(text: str, spaced: bool) -> str | None:
     prefix, word, power = match.groups()
     if prefix:
         power = "2" if prefix.startswith("sq") else "3"
-    known = _KNOWN.get(word) or _KNOWN.get(word.lower()) if len(word) > 1 or not word.isascii() else None
+    known = _known(word) if len(word) > 1 or not word.isascii() else None
     if known is None:
         if not (spaced and len(word) >= 3 and word.isalpha() and word.lower() not in _STOP):
             return None
