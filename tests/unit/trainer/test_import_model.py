@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+import yaml
 
+from demo import manifests
 from flywheel_api.results import ModelResult
 from flywheel_jobs.core.errors import ValidationFailure
 from flywheel_jobs.storage.store import Store
@@ -62,3 +66,22 @@ def test_another_template_or_a_lost_blob_is_imported_again(conversions: Conversi
 def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ValidationFailure, match="--gguf"):
         import_model.import_gguf(Store(MemoryBucket()), tmp_path / "none", "t", "small", "models/small")
+
+
+def test_an_image_that_reads_no_gguf_says_which_one_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    monkeypatch.setitem(sys.modules, "transformers", ModuleType("transformers"))
+    with pytest.raises(ValidationFailure, match=r"reads no GGUF .*ray-cpu image"):
+        import_model.convert(tmp_path / "a.gguf", tmp_path / "out", "template")
+
+
+def test_the_example_s_job_is_the_demo_s_with_a_file_of_ones_own() -> None:
+    root = Path(__file__).parents[3]
+    example = yaml.safe_load((root / "examples" / "import-gguf" / "job.yaml").read_text())
+    demo = manifests.import_job("flywheel", "any")
+    ours, theirs = (job["spec"]["template"]["spec"]["containers"][0] for job in (example, demo))
+    assert [e for e in ours["env"] if "valueFrom" in e] == [e for e in theirs["env"] if "valueFrom" in e]
+    assert ours["command"][: len(theirs["command"])] == theirs["command"]
+    assert ours["securityContext"] == theirs["securityContext"]
+    pods = [job["spec"]["template"]["spec"] for job in (example, demo)]
+    assert pods[0]["securityContext"] == pods[1]["securityContext"]
