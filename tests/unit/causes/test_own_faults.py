@@ -50,7 +50,7 @@ OF_A_SERVER = (
 
 
 def cause(line: str, trained: bool = True) -> str:
-    lines = ["Traceback (most recent call last):", '  File "/work/reward.py", line 3, in compute_score', line]
+    lines = ["Traceback (most recent call last):", '  File "/app/reward.py", line 3, in compute_score', line]
     return read(1, lines, trained).cause
 
 

@@ -141,11 +141,17 @@ async def test_without_a_node_nothing_is_replaced(address: str) -> None:
     assert services(world) == [old] and not pool(world).get("attempts")
 
 
-async def test_replicas_that_answer_elsewhere_are_left_until_a_start_would_be_over() -> None:
+async def broken_beside_another() -> tuple[World, str]:
+    """A pool of two replicas, of which one is broken and the other answers; its RayService's name."""
     world = World()
     old = await serving(world, text=POOL.replace("gpusPerReplica: 1", "gpusPerReplica: 1\n  replicas: 2"))
     beside(world, old, "gpu-8")
     world.kube.update("RayService", NS, old, status=broken("10.4.0.7"))
+    return world, old
+
+
+async def test_replicas_that_answer_elsewhere_are_left_until_a_start_would_be_over() -> None:
+    world, old = await broken_beside_another()
     await turns(world, 6)
     assert services(world) == [old] and not pool(world).get("attempts")
     world.tick(1900)
@@ -155,10 +161,7 @@ async def test_replicas_that_answer_elsewhere_are_left_until_a_start_would_be_ov
 
 
 async def test_a_replica_that_recovers_beside_others_changes_nothing() -> None:
-    world = World()
-    old = await serving(world, text=POOL.replace("gpusPerReplica: 1", "gpusPerReplica: 1\n  replicas: 2"))
-    beside(world, old, "gpu-8")
-    world.kube.update("RayService", NS, old, status=broken("10.4.0.7"))
+    world, old = await broken_beside_another()
     await turns(world, 2)
     world.kube.update("RayService", NS, old, status=serving_status(old))
     await turns(world, 2)
