@@ -113,6 +113,14 @@ def known(end: End, who: str, words: object = "", advice: str = "") -> Ended:
     return Ended(MEANINGS[end].cause, end.value, f"{who}{said}: {advice or MEANINGS[end].text}")
 
 
+def of_words(lines: Sequence[str], who: str = "") -> Ended | None:
+    """What a program's last lines say by themselves, if they are known; `who` printed them."""
+    read = signs.known(lines)
+    if read is None:
+        return None
+    return Ended(read.cause, read.reason, f"{who}: {read.text}" if who else read.text, read.address)
+
+
 def of_exit(code: int, who: str) -> Ended:
     """Cause of an exit code; `who` says whose."""
     return Ended(CAUSE_OF_EXIT.get(code, Cause.APP), f"ExitCode{code}", f"{who} ended with exit code {code}")
@@ -254,9 +262,9 @@ def of_container(state: dict[str, Any], who: str) -> Evidence | None:
     end = _end_of(code, str(reason), message)
     if end is not None:
         return Evidence(Rank.EXIT, known(end, who, f"{reason} (exit code {code}) {message[-400:]}"), at)
-    read = signs.known(message.splitlines())
+    read = of_words(message.splitlines(), who)
     if read is not None:
-        return Evidence(Rank.READ, Ended(read.cause, read.reason, f"{who}: {read.text}", read.address), at)
+        return Evidence(Rank.READ, read, at)
     plain = known(_SIGNALS[code], who, f"exit code {code}") if code in _SIGNALS else of_exit(code, who)
     words = f"; {signs.excerpt(message.splitlines())}" if message else ""
     return Evidence(Rank.BARE, Ended(plain.cause, plain.reason, plain.message + words), at)

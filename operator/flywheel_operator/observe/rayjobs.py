@@ -137,8 +137,7 @@ def _of_log(lines: list[str]) -> Ended | None:
     """What that log says by itself; a script that is not in the image is no exception of a program."""
     if podfacts.NO_COMMAND.search("\n".join(lines[-5:])):
         return podfacts.known(End.IMAGE_UNUSABLE, "the entry point", signs.excerpt(lines))
-    read = signs.known(lines)
-    return Ended(read.cause, read.reason, read.text, read.address) if read is not None else None
+    return podfacts.of_words(lines)
 
 
 def _of_saying(message: str) -> Ended | None:

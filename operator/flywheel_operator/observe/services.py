@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from flywheel_api import signs
 from flywheel_api.ends import End
 from flywheel_api.names import NODE_TYPE
 from flywheel_operator.model import Ended, Object, Run, RunState
@@ -57,14 +56,14 @@ def _failed_application(status: Object, pods: list[Object]) -> Ended | None:
     for app in _applications(status).values():
         if app.get("status") == "DEPLOY_FAILED":
             message = _words(app)
-            told = _read(message) or podfacts.gpu_fault(_servers(pods))
+            told = podfacts.of_words(message.splitlines()) or podfacts.gpu_fault(_servers(pods))
             return told or podfacts.known(End.DEPLOY_FAILED, "Ray Serve", message[-400:])
     return None
 
 
 def _gpu_fault(status: Object, pods: list[Object]) -> Ended | None:
     """A GPU that fails: of a deployment that has answered once, Serve starts a lost replica again for ever."""
-    read = [_read(_words(app)) for app in _applications(status).values()]
+    read = [podfacts.of_words(_words(app).splitlines()) for app in _applications(status).values()]
     told = next((ended for ended in read if ended is not None and ended.reason == End.GPU_FAULT), None)
     return told or podfacts.gpu_fault(_servers(pods))
 
@@ -73,11 +72,6 @@ def _words(app: dict[str, Any]) -> str:
     """What Serve says of an application: only which deployments are not well, of which each has its own error."""
     parts = [app, *(app.get("serveDeploymentStatuses") or {}).values()]
     return "\n".join(str(part["message"]) for part in parts if part.get("message"))
-
-
-def _read(message: str) -> Ended | None:
-    read = signs.known(message.splitlines())
-    return None if read is None else Ended(read.cause, read.reason, read.text, read.address)
 
 
 def _servers(pods: list[Object]) -> list[Object]:
