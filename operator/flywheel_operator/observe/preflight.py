@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
+from pydantic import ValidationError
+
 from flywheel_api.artifacts import blob_key
 from flywheel_api.base import HUB
 from flywheel_api.bounds import quantity
@@ -143,7 +145,12 @@ async def promoted(
     found = await context.kube.get(ROUNDS, namespace, name)
     if found is None:
         return await _pruned_round(store, namespace, name, field, campaign)
-    status = FlywheelRoundStatus.model_validate(found.get("status") or {})
+    try:
+        status = FlywheelRoundStatus.model_validate(found.get("status") or {})
+    except ValidationError:  # of another release, or changed by hand: its own look says what is wrong
+        return Found(
+            waits_for=f"waiting for round {name}, whose status is not of this release: its conditions say more"
+        )
     if status.finished_at is None:
         # its stage, not its progress: the text must not move with every step of the other round
         return Found(waits_for=f"waiting for round {name} to be promoted; it is at {status.stage or 'its start'}")

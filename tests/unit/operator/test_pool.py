@@ -310,6 +310,16 @@ async def test_a_pool_serves_what_a_round_promoted_once_it_has() -> None:
     assert world.status("RolloutPool", "policy")["modelDigest"] == status["modelDigest"]
 
 
+async def test_a_pool_of_a_round_whose_status_is_of_another_release_waits_and_says_so() -> None:
+    world = World()
+    world.apply(ROUND)
+    world.kube.update("FlywheelRound", NS, "demo-r1", status={"stages": "as a later release writes them"})
+    world.apply(PROMOTED)
+    await turns(world)
+    assert ready(world)["reason"] == "Waiting" and "is not of this release" in ready(world)["message"]
+    assert not world.of_kind("RayService")
+
+
 async def test_a_pool_of_a_round_that_promoted_nothing_says_so() -> None:
     world = World()
     world.apply(PROMOTED)
