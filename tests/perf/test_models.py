@@ -1,6 +1,8 @@
-"""Benchmark: a model in and out, ImportModel and Export beside a plain copy of the same files (target: at least 0.9).
+"""Benchmarks: a model in and out, and a pool's second replica on a node with a cache.
 
-The copy does what a person would: four files at a time to the disk and on, without a digest, a journal or a heartbeat.
+ImportModel and Export stand beside a plain copy of the same files (target: at least 0.9), which does what a person
+would: four files at a time to the disk and on, without a digest, a journal or a heartbeat. The second replica stands
+beside the first one's download, and beside its floor: that the files on the disk are compared with their digests.
 """
 
 from __future__ import annotations
@@ -24,8 +26,13 @@ from contract.hub import COMMIT, REPO, Mirror, mirror
 from contract.servers import BUCKET, running
 from contract.test_export import Campaign
 from contract.test_import_model import bring, config
+from flywheel_api.results import ModelResult
 from flywheel_api.round import ExportSpec
-from flywheel_jobs.storage.store import PARALLEL_FILES
+from flywheel_api.stages import CACHE_ENV
+from flywheel_jobs.storage.cache import ModelCache
+from flywheel_jobs.storage.models import fetch_model, imported
+from flywheel_jobs.storage.store import PARALLEL_FILES, Store
+from flywheel_store.store import hash_file
 from perf.machine import middle, record
 
 PAIRS = 5
@@ -125,6 +132,69 @@ def test_a_model_in_and_out(tmp_path: Path) -> None:
             lambda pair: copy(files, tmp_path, get, _put(client, f"plain-out{pair}")),
         )
         record("export_model", result("Export from the store to a prefix", size, goes_out))
+
+
+@pytest.mark.timeout(600)
+def test_the_second_replica_of_a_pool(tmp_path: Path) -> None:
+    """Seconds until the model is in place: without a cache, with an empty one, with one that another replica filled."""
+    files, folder = model(), tmp_path / "server"
+    size = sum(map(len, files.values()))
+    folder.mkdir()
+    with running("minio", folder) as s3:
+        store = s3.store()
+        source = tmp_path / "model"
+        for name, data in files.items():
+            _write(source / name, data)
+        entries = store.put_files([(f"model/{name}", source / name) for name in files])
+        digest = imported(store, "models/m", entries, {"name": "m"}, ModelResult()).digest
+        no_files = s3.store()
+        no_files.fetch_blob = _refused  # type: ignore[method-assign]
+        seconds: dict[str, list[float]] = {"no cache": [], "first": [], "second": [], "floor": []}
+        for pair in range(PAIRS):
+            root = tmp_path / f"cache-{pair}"
+            cached = ModelCache.of({CACHE_ENV: str(root)})
+            seconds["no cache"].append(_placed(store, digest, tmp_path / f"none-{pair}", None))
+            seconds["first"].append(_placed(store, digest, tmp_path / f"first-{pair}", cached))
+            seconds["second"].append(_placed(no_files, digest, tmp_path / f"second-{pair}", cached))
+            seconds["floor"].append(_hashed(root / "blobs"))
+            for used in (root, *(tmp_path / f"{name}-{pair}" for name in ("none", "first", "second"))):
+                shutil.rmtree(used)
+    found = {name: round(middle(values), 3) for name, values in seconds.items()}
+    said = {
+        "what": f"seconds until a model is in place for a replica of a pool, {PARALLEL_FILES} files at a time",
+        "size_mb": round(size / 1e6),
+        "without_a_cache_s": found["no cache"],
+        "first_replica_s": found["first"],
+        "second_replica_s": found["second"],
+        "comparing_digests_s": found["floor"],
+        "second_over_floor": round(found["second"] / found["floor"], 2),
+        "first_over_no_cache": round(found["first"] / found["no cache"], 2),
+    }
+    record("second_replica", said)
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+def _refused(sha: str, to_path: Path | str) -> int:
+    raise AssertionError(f"a second replica downloads {sha} to {to_path}")
+
+
+def _placed(store: Store, digest: str, folder: Path, cache: ModelCache | None) -> float:
+    """Seconds that `fetch-model` of a pod takes."""
+    started = time.monotonic()
+    fetch_model(store, digest, folder, cache)
+    return time.monotonic() - started
+
+
+def _hashed(blobs: Path) -> float:
+    """Seconds that it takes to read the files and to work out their digests."""
+    started = time.monotonic()
+    with ThreadPoolExecutor(max_workers=PARALLEL_FILES) as pool:
+        list(pool.map(hash_file, blobs.iterdir()))
+    return time.monotonic() - started
 
 
 def _bring(hub: Mirror, store: object, pair: int) -> None:
