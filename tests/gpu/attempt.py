@@ -1,4 +1,7 @@
-"""The parts that train: one attempt of an RLJob each, by the project's own entry point, over a store in memory."""
+"""The parts that train: an attempt of an RLJob each, by the project's own entry point, over a store in memory.
+
+`resumed` has two: what holds the card is killed once the first has committed a checkpoint, the second goes on from it.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from gpu.notes import FW, GB, MODEL, Notes, Result, wait_for_model
+from gpu import scored
+from gpu.notes import FW, GB, MODEL, PART, Notes, Result, kill, marked, wait_for_model
 from gpu.training import BESIDE, DATA, KINDS, specification
 
 NAMESPACE = "gpu-check"
@@ -43,6 +47,37 @@ class Card(threading.Thread):
         return round(value / GB, 2)
 
 
+class Loss(threading.Thread):
+    """Kills what the part has on the card, once: a GPU that is lost, as seen by those that drive the training."""
+
+    def __init__(self, notes: Notes) -> None:
+        super().__init__(daemon=True)
+        self._notes = notes
+
+    def run(self) -> None:
+        lost = sorted(on_the_card() & set(own_processes()))
+        self._notes.put(killed={pid: title(pid) for pid in lost})
+        kill(lost)
+
+
+def on_the_card() -> set[int]:
+    """The processes of all parts that compute there."""
+    import pynvml
+
+    pynvml.nvmlInit()
+    return {p.pid for p in pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByIndex(0))}
+
+
+def own_processes() -> list[int]:
+    """What this part started."""
+    return [pid for pid in marked(f"{PART}={os.environ[PART]}") if pid != os.getpid()] if PART in os.environ else []
+
+
+def title(pid: int) -> str:
+    """What a process calls itself."""
+    return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")[0].decode(errors="replace")
+
+
 class Watch:
     """What the operator would read in the store while an attempt runs, with the seconds since it began."""
 
@@ -51,11 +86,16 @@ class Watch:
         self._started = time.monotonic()
         self._said: list[tuple[float, str]] = []
         self._steps: dict[int, Result] = {}
+        self.at_a_checkpoint: threading.Thread | None = None  # is started at the next one
 
     def told(self, key: str, data: bytes) -> None:
         from flywheel_api.artifacts import StepRecord
 
         at = round(time.monotonic() - self._started, 1)
+        if "/checkpoints/" in key and self.at_a_checkpoint is not None:
+            self._said.append((at, f"committed {key.rpartition('/')[2]}"))
+            self.at_a_checkpoint.start()
+            self.at_a_checkpoint = None
         if key.endswith("/progress.json"):
             text = json.loads(data).get("text", "")
             if text and text not in [said for _, said in self._said[-1:]]:
@@ -107,8 +147,8 @@ def put_inputs(store: Any, kind: str) -> dict[str, str]:
     return refs
 
 
-def configuration(kind: str, overrides: Result, refs: dict[str, str]) -> Any:
-    """What the operator would hand to the attempt."""
+def configuration(kind: str, number: int, overrides: Result, refs: dict[str, str]) -> Any:
+    """What the operator would hand to an attempt of that number."""
     from flywheel_api.artifacts import Owner
     from flywheel_api.content import content_key, training_content
     from flywheel_api.stages import TrainConfig
@@ -117,11 +157,11 @@ def configuration(kind: str, overrides: Result, refs: dict[str, str]) -> Any:
     made_of = training_content(spec, spec.model)
     owner = Owner(kind="RLJob", namespace=NAMESPACE, name=kind.replace("_", "-"), uid=kind)
     key = content_key(made_of)
-    return TrainConfig(owner=owner, attempt=1, content_key=key, made_of=made_of, spec=spec, model=spec.model)
+    return TrainConfig(owner=owner, attempt=number, content_key=key, made_of=made_of, spec=spec, model=spec.model)
 
 
 def train(kind: str, notes: Notes, args: argparse.Namespace) -> None:
-    """An attempt as a RayJob's entry point makes it; what it left in the store; the model that it published."""
+    """Attempts as a RayJob's entry point makes them; what they left in the store; the model that was published."""
     from flywheel_api.stages import MODEL_DIR_ENV, TRAIN_CONFIG_ENV
     from flywheel_api.verl.settings import PLUGINS_ENV
     from flywheel_jobs.trainer import main
@@ -132,40 +172,46 @@ def train(kind: str, notes: Notes, args: argparse.Namespace) -> None:
     wait_for_model()
     card = Card()
     card.start()
-    store = memory_store(Watch(notes, card))
+    watch = Watch(notes, card)
+    store = memory_store(watch)
     own = {key: json.loads(value) for key, _, value in (o.partition("=") for o in args.override)}
-    config = configuration(kind, (BESIDE if args.beside else {}) | own, put_inputs(store, kind))
+    overrides, refs = (BESIDE if args.beside else {}) | own, put_inputs(store, kind)
     plugins = ["gpu.head", *(["gpu.apart"] if args.beside else []), *(["gpu.no_cuda_ipc"] if args.no_ipc else [])]
     os.environ |= {
-        TRAIN_CONFIG_ENV: config.model_dump_json(by_alias=True),
         WORK_DIR_ENV: str(root),
         MODEL_DIR_ENV: str(root / "model"),
         PLUGINS_ENV: ",".join(plugins),
         "CUDA_VISIBLE_DEVICES": "",  # as on a head, see `head`
     }
-    notes.put(overrides=config.spec.overrides)
-    started = time.monotonic()
-    code = main.main()
+    notes.put(overrides=overrides)
+    started, codes = time.monotonic(), list[int]()
+    attempts = (1, 2) if kind == "resumed" else (1,)
+    for number in attempts:
+        watch.at_a_checkpoint = Loss(notes) if number < len(attempts) else None
+        config = configuration(kind, number, overrides, refs)
+        os.environ[TRAIN_CONFIG_ENV] = config.model_dump_json(by_alias=True)
+        codes.append(main.main())
+        notes.put(exit_codes=codes, seconds=round(time.monotonic() - started, 1))
+        kill(own_processes())  # Ray's daemons: the next attempt has pods of its own
     card.over.set()
-    notes.put(exit_code=code, seconds=round(time.monotonic() - started, 1))
     report(store, config, root, notes)
 
 
 def report(store: Any, config: Any, root: Path, notes: Notes) -> None:
-    """The commits of the attempt, or its failure record; the model compared with what it started from."""
+    """The commits of the attempts, or their failure records; the model compared with what it started from."""
     from flywheel_api import artifacts
     from flywheel_api.stages import TRAIN_STAGE
     from flywheel_jobs.storage.models import fetch_model
 
     owner, key = config.owner, config.content_key
-    failure = store.get_json(artifacts.failure_key(owner.uid, TRAIN_STAGE, 1))
-    if failure is not None:
-        notes.put(failure=failure)
+    failures = [store.get_json(artifacts.failure_key(owner.uid, TRAIN_STAGE, n + 1)) for n in range(config.attempt)]
+    if any(failures):
+        notes.put(failures=failures)
     held = (
         ("checkpoints", artifacts.checkpoints_prefix(NAMESPACE, key)),
         ("steps", artifacts.steps_prefix(NAMESPACE, key)),
         ("tensorboard", artifacts.board_prefix(NAMESPACE, key)),
-        ("log pieces", artifacts.log_prefix(owner.uid, TRAIN_STAGE, 1)),
+        ("log pieces", artifacts.log_prefix(owner.uid, TRAIN_STAGE, config.attempt)),
     )
     notes.put(in_the_store={name: len(store.list_keys(prefix)) for name, prefix in held})
     manifest = store.manifest_at(artifacts.manifest_key(NAMESPACE, key))
@@ -174,7 +220,13 @@ def report(store: Any, config: Any, root: Path, notes: Notes) -> None:
     result = manifest.result
     state = store.get_manifest(result.training_state)
     notes.put(
-        committed={"step": result.step, "trained": result.trained_steps, "counts": manifest.counts.model_dump()},
+        committed={
+            "step": result.step,
+            "trained": result.trained_steps,
+            "resumed from": result.resumed_from_step,
+            "unhealthy": result.unhealthy,
+            "counts": manifest.counts.model_dump(),
+        },
         published={f.path: f.size for f in manifest.files},
         checkpoint={f.path: f.size for f in state.files if f.size > 1e6},
         trajectories=sum(f.records or 0 for f in store.get_manifest(result.rollouts).files),
@@ -190,6 +242,8 @@ def report(store: Any, config: Any, root: Path, notes: Notes) -> None:
         fetch_model(store, digest, folder)
         notes.attempt(f"reloaded_{name}", partial(compared, base, folder))
         base = folder
+    if owner.name == "climb":
+        notes.attempt("held_out", partial(scored.apart, root / "scored.json", MODEL, base))
 
 
 def sample(store: Any, rollouts: str) -> Result:

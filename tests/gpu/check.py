@@ -24,7 +24,7 @@ from pathlib import Path
 from gpu.attempt import train
 from gpu.engine import engine_child, part_engine, part_toolchain
 from gpu.environment import part_env
-from gpu.notes import FW, Notes, Result
+from gpu.notes import FW, PART, Notes, Result, kill, marked
 from gpu.table import table
 from gpu.training import KINDS
 
@@ -39,6 +39,9 @@ LIMITS: dict[str, tuple[float, float]] = {
     "gspo": (480, 280),
     "lora": (480, 280),
     "warm_up": (540, 360),
+    "brakes": (480, 280),
+    "climb": (560, 420),
+    "resumed": (560, 420),
 }
 APART = 2.0  # seconds between parts that run at the same time: two Rays that start at once may take the same ports
 
@@ -67,7 +70,7 @@ class Running:
         self.name, self.limit = name, limit
         self._found, self._log = FW / f"{name}.json", FW / f"{name}.log"
         self._found.unlink(missing_ok=True)
-        self._mark = f"FW_PART={os.getpid()}-{name}"
+        self._mark = f"{PART}={os.getpid()}-{name}"
         self._begun = time.monotonic()
         print(f"---- {name}: at most {limit:.0f} s", flush=True)
         command = [sys.executable, "-m", "gpu.check", "--part", name, "--out", str(self._found)]
@@ -110,12 +113,7 @@ class Running:
             except ProcessLookupError:
                 break
             time.sleep(1.5)
-        for entry in Path("/proc").iterdir():  # only what this part started
-            try:
-                if entry.name.isdigit() and self._mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
-                    os.kill(int(entry.name), signal.SIGKILL)
-            except OSError:
-                continue
+        kill(marked(self._mark))
 
 
 def conduct(args: argparse.Namespace) -> int:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 FW = Path(os.environ.get("FW", "/tmp/fw"))
 MODEL = FW / "model"
 GB = 1e9
+PART = "FW_PART"  # the mark of a part, in the environment of all that it starts
 Result = dict[str, Any]
 
 
@@ -53,6 +56,25 @@ class Notes:
             if isinstance(error, (KeyboardInterrupt, SystemExit)):
                 raise
             return None
+
+
+def marked(mark: str) -> list[int]:
+    """The processes that carry a part's mark in their environment: what it started, and what left its group."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and mark.encode() in (entry / "environ").read_bytes().split(b"\0"):
+                found.append(int(entry.name))
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def kill(pids: Iterable[int]) -> None:
+    """At once; one that has ended is none."""
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def shell(command: str) -> str:

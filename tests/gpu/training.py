@@ -25,6 +25,15 @@ BOOKING: Result = ARITHMETIC | {
     "max_prompt_tokens": 512,
     "max_response_tokens": 192,
 }
+CLIMB: Result = {  # the demo's preset with 16 times its samples: enough steps to learn
+    "group_size": 16,
+    "prompts_per_step": 32,
+    "mini_batch_prompts": 32,
+    "warm_up_steps": 2,
+    "epochs": 10,
+    "max_steps": 28,
+    "max_response_tokens": 16,
+}
 BESIDE: Result = {  # several trainings on one card and 16 cores: what each takes, and how many processes it starts
     "actor_rollout_ref.rollout.gpu_memory_utilization": 0.2,
     "actor_rollout_ref.rollout.engine_kwargs.vllm.kv_cache_memory_bytes": 2 << 30,
@@ -49,6 +58,27 @@ def validation_rows() -> list[Result]:
     from flywheel_api.records.prompt import of_problem
 
     return rows(map(of_problem, arithmetic(3, 32)), "validation")
+
+
+def seed_rows() -> list[Result]:
+    """Seeds of all ten families, the easiest of each first: what a first round of the demo mines."""
+    from flywheel_api.records.prompt import of_problem
+    from flywheel_jobs.seeds import numeracy
+
+    return rows(map(of_problem, numeracy.seeds(random.Random("gpu/climb"), 320, list(numeracy.FAMILIES))))
+
+
+def suite() -> list[Any]:
+    """The problems of the demo's own `numeracy-heldout`."""
+    from flywheel_jobs.seeds import numeracy
+
+    return numeracy.suite(random.Random("suite/numeracy-heldout"), 120)
+
+
+def suite_rows() -> list[Result]:
+    from flywheel_api.records.prompt import of_problem
+
+    return rows(map(of_problem, suite()), "validation")
 
 
 def booking_rows() -> list[Result]:
@@ -82,6 +112,8 @@ def shown_rows() -> list[Result]:
 DATA = {
     "reasoning": reasoning_rows,
     "validation": validation_rows,
+    "seeds": seed_rows,
+    "suite": suite_rows,
     "booking": booking_rows,
     "shown": shown_rows,
 }
@@ -91,8 +123,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     "lora": ("reasoning",),
     "warm_up": ("reasoning", "shown"),
     "agentic": ("booking",),
+    "brakes": ("reasoning",),
+    "climb": ("seeds", "suite"),
+    "resumed": ("reasoning",),
 }
 """Which data sets a part reads: its training set first."""
+VALIDATED = ("gspo", "climb")
 
 
 def specification(kind: str, overrides: Result, refs: dict[str, str]) -> Any:
@@ -114,15 +150,28 @@ def specification(kind: str, overrides: Result, refs: dict[str, str]) -> Any:
         case "agentic":
             algorithm, reward = dict(BOOKING), rljob.RewardType.STATE_DIFF
             more["agent_loop"] = rljob.AgentLoopSpec(domains=[{"name": "booking"}], max_turns=3)
+        case "brakes":  # what asks for more than a step: a reference model, prompts drawn again, masks, a schedule
+            algorithm |= {
+                "dynamic_sampling": 2,
+                "kl_coefficient": "0.01",
+                "entropy_coefficient": "0.001",
+                "overlong": rljob.Overlong.MASK,
+                "schedule": rljob.Schedule.COSINE,
+                "advantage_normalisation": rljob.AdvantageNormalisation.BATCH,
+            }
+        case "climb":
+            algorithm |= CLIMB
+        case "resumed":
+            algorithm["max_steps"] = 4
     return rljob.RLJobSpec(
         model=refs.get("model", DIGEST),
-        data=rljob.DataSpec(train=[train], validation=others if kind == "gspo" else []),
+        data=rljob.DataSpec(train=[train], validation=others if kind in VALIDATED else []),
         nodes=1,
         gpus_per_node=1,
         seed=1,
         reward=rljob.RewardSpec(type=reward),
         algorithm=rljob.AlgorithmSpec(**algorithm),
-        checkpoint=rljob.CheckpointSpec(every_steps=2, keep_last=1, keep_best=0),
+        checkpoint=rljob.CheckpointSpec(every_steps=7 if kind == "climb" else 2, keep_last=1, keep_best=0),
         overrides=overrides,
         **more,
     )
