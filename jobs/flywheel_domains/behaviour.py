@@ -71,6 +71,11 @@ class Result:
         """What must be told about it."""
         return self.decision.facts
 
+    def answers(self, slot: str) -> tuple[Any, ...]:
+        """What the caller says each time that it is asked for: first what they withheld, then what may stand for it."""
+        first = (self.option.said[slot],) if slot in self.option.hidden else ()
+        return (*first, *self.option.again.get(slot, ()))[: self.asked.count(slot)]
+
     @property
     def wrote(self) -> bool:
         """Whether its call was carried out."""

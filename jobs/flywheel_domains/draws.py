@@ -95,7 +95,19 @@ def problem(domain: Domain, found: Behaviour) -> str:
     best = [(result.want, about) for result in found.results for about in _best_of(domain, result)]
     if any(one[0] != other[0] and one[1] == other[1] for one, other in combinations(best, 2)):
         return "the best of the same is wished twice"
+    if contradicting(found):
+        return "two wishes ask for the same and are answered in two ways"
     return ""
+
+
+def contradicting(found: Behaviour) -> bool:
+    """Whether a caller who is asked by the name of a slot would have to know which of their wishes is meant."""
+    for slot in {slot for result in found.results for slot in result.asked}:
+        told = [result.answers(slot) for result in found.results if slot in result.asked]
+        longest = max(told, key=len)
+        if any(each != longest[: len(each)] for each in told):
+            return True
+    return False
 
 
 def _best_of(domain: Domain, result: Result) -> Iterator[tuple[Any, ...]]:

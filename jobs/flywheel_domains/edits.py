@@ -123,7 +123,10 @@ def flips(
 ) -> Iterator[tuple[Edit, ...]]:
     """Edits of one cell after which a rule fires, or does not, in the call of a result."""
     scope = scope_at(domain, result)
-    cells = sorted(read(domain, rule, scope).cells)
+    try:
+        cells = sorted(read(domain, rule, scope).cells)
+    except ExprError:  # it was read of a call that took this one's place, or speaks about another one of the case
+        return
     if rng is not None:
         rng.shuffle(cells)
     call = asked_call(domain, result)

@@ -1,4 +1,4 @@
-"""What the agent asks: whether to go on with what it read out, or what else there is to do."""
+"""What the agent asks: to be told something, whether to go on with what it read out, or what else there is to do."""
 
 from __future__ import annotations
 
@@ -54,6 +54,31 @@ _NEEDS = re.compile(
     r"would|will|can))\b|\b(?:confirm|tell|give|provide|verify) (?:me |us )?"
     r"(?:your|the) (?:\w+ ){0,3}(?:number|name|id|code|date|address|e-?mail|reason|ground|cause)\b(?! to\b)"
 )
+
+
+_TELL = r"(?:specify|state|name|choose|select|pick|enter|share|tell|give|send|provide|supply|indicate|say|list|confirm)"
+_WHAT = r"(?:me|us|your|the|an?|one|which|what|another|all|both|any|whether|if|more)"
+_WANTS_TO_KNOW = re.compile(
+    r"\?"
+    r"|^(?:(?:and|so|then|now|ok|okay|right|also|first|next|finally)\W+){0,2}(?:which(?! (?:is why|means)\b)|what(?!"
+    r" (?:i|we|you|an?)\b))\b"
+    rf"|^(?:(?:please|kindly|just|now|then|so) ){{0,2}}{_TELL} {_WHAT}\b"
+    rf"|\b(?:please|kindly) (?:\w+ly )?(?:{_TELL} {_WHAT}|let (?:me|us) know)\b"
+    r"|\b(?:tell|give|send) (?:me|us)\b|\blet (?:me|us) (?:know|have)\b|\b(?:may|might) i have\b"
+    r"|\b(?:i|we)(?:'ll| will|'d| would)? (?:(?:still|also|just|only|first) )*"
+    rf"(?:need|require|(?:am|are) missing|miss|lack)(?: from you)? (?:to (?:know|have)|{_WHAT})\b"
+    r"|\b(?:i|we)(?:'d| would) (?:\w+ )?like to (?:know|have)\b"
+    r"|\b(?:not (?:\w+ )?(?:sure|clear|certain)|unsure|unclear|uncertain|(?:do not|don't) know|"
+    r"(?:cannot|can't) (?:tell|see)) (?:\w+ )?(?:which|what)\b"
+    r"|\b(?:your|the) [\w' -]{2,40}?,? please\b"
+)
+"""What asks to be told something, in a sentence. "Here is what I found", "the flight which you booked" do not."""
+
+
+def asks_for(text: str) -> bool:
+    """Whether somebody asks to be told something: "Which flight is it?", "I need your reservation number"."""
+    said = sentences(text.casefold().replace("\u2019", "'"))
+    return any(_WANTS_TO_KNOW.search(sentence.strip()) for sentence in said)
 
 
 def asks_consent(text: str) -> bool:

@@ -51,11 +51,18 @@ class Drawing:
 
 
 def draw_want(
-    at: Drawing, name: str, words: int | None = None, chain: tuple[str, ...] = (), rows: Mapping[str, Any] | None = None
+    at: Drawing,
+    name: str,
+    words: int | None = None,
+    chain: tuple[str, ...] = (),
+    rows: Mapping[str, Any] | None = None,
+    others: Mapping[str, tuple[Any, ...]] | None = None,
 ) -> Want:
     """One wish with values for all its slots, and its fallbacks. Raises NotDrawn.
 
     `rows` are rows of the caller's that it is about, by argument: what is computed or picked from them fits them.
+    `others` are what the caller offers in place of these: they are asked by the name of the slot alone, so a wish and
+    what is wished otherwise have the same answers.
     """
     wish = at.domain.wishes[name]
     part = part_of(at.domain, wish.goal)
@@ -75,10 +82,10 @@ def draw_want(
             raise NotDrawn(f"{slot_name} of {name} rests on what is not known")
         said[slot_name] = plain(value)
         if slot.way == "mine":
-            others = [
-                id for id in owned(at.domain, at.world.view(), part.args[slot_name].ref or "", at.caller) if id != value
-            ]
-            again[slot_name] = tuple(at.rng.sample(others, min(len(others), at.rng.randint(0, MOST_AGAIN))))
+            own = owned(at.domain, at.world.view(), part.args[slot_name].ref or "", at.caller)
+            left = [id for id in own if id != value]
+            drawn_others = tuple(at.rng.sample(left, min(len(left), at.rng.randint(0, MOST_AGAIN))))
+            again[slot_name] = (others or {}).get(slot_name, drawn_others)
             if not _knows(at, slot_name):
                 described[slot_name] = description(at, part.args[slot_name].ref or "", str(value))
         if slot.hide is not None and at.rng.random() < slot.hide and slot_name not in described:
@@ -94,9 +101,9 @@ def draw_want(
     otherwise = None
     fallbacks = [other for other in wish.otherwise if other not in (*chain, name)]
     if fallbacks:
-        otherwise = draw_want(at, fallbacks[0], chain=(*chain, name), rows=mine)
+        otherwise = draw_want(at, fallbacks[0], chain=(*chain, name), rows=mine, others=again)
         if len(fallbacks) > 1 and otherwise.otherwise is None:
-            last = draw_want(at, fallbacks[1], chain=(*chain, name, fallbacks[0]), rows=mine)
+            last = draw_want(at, fallbacks[1], chain=(*chain, name, fallbacks[0]), rows=mine, others=again)
             otherwise = replace(otherwise, otherwise=last)
     return Want(name, said, described, frozenset(hidden), again, otherwise, limits, chosen)
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import hashlib
 import random
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from flywheel_domains.args import schema_of
+from flywheel_domains.behaviour import Behaviour
 from flywheel_domains.case import Case, Want
 from flywheel_domains.domain import Domain
 from flywheel_domains.model import Arg, Persona
@@ -121,7 +122,9 @@ def read_back(domain: Domain, want: Want, text: str) -> dict[str, Any] | None:
     pattern, names, last = "", [], 0
     for match in PLACE.finditer(template):
         pattern += re.escape(template[last : match.start()])
-        choices = f"{re.escape(match[2])}|{re.escape(match[3])}" if match[2] is not None else ".+?"
+        choices = r"\(.+?\)" if match[1] in want.described else ".+?"  # a description has commas of its own
+        if match[2] is not None:
+            choices = f"{re.escape(match[2])}|{re.escape(match[3])}"
         pattern += f"({choices})"
         names.append((match[1], match[2]))
         last = match.end()
@@ -230,25 +233,31 @@ def tool_list(domain: Domain) -> list[dict[str, Any]]:
     return [schema_of(domain, tool) for tool in domain.tools.values()]
 
 
-def card(domain: Domain, case: Case) -> dict[str, Any]:
+def card(domain: Domain, found: Behaviour) -> dict[str, Any]:
     """What a simulated caller knows: what they say of themselves, withhold, offer instead, claim, and want at most."""
+    case = found.case
     persona = persona_of(domain, case)
+    options = [option for want in case.wants for option in want.chain()]
+    slots = dict.fromkeys(slot for option in options for slot in (*sorted(option.hidden), *option.again))
+    speaks = {slot: _asked(found, options, slot) for slot in slots}
     return {
         "knows": dict(case.knows),
         "claims": dict(case.claims),
         "tone": persona.tone if persona else "plain",
         "pushes": persona.pushes if persona else 0,
         "pleads": persona.pleads if persona else None,
-        "withheld": {
-            name: plain(option.said[name])
-            for want in case.wants
-            for option in want.chain()
-            for name in sorted(option.hidden)
-        },
-        "instead": {
-            name: list(values)
-            for want in case.wants
-            for option in want.chain()
-            for name, values in option.again.items()
-        },
+        "withheld": {slot: plain(o.said[slot]) for slot, o in speaks.items() if slot in o.hidden},
+        "instead": {slot: list(o.again.get(slot, ())) for slot, o in speaks.items()},
     }
+
+
+def _asked(found: Behaviour, options: Sequence[Want], slot: str) -> Want:
+    """Whose answers count where several wishes have the slot: the one that the right way asks most about it.
+
+    What it asks about the others is the beginning of that (`draws.problem`). Where it asks about none, the first that
+    has something to tell.
+    """
+    asking = max(found.results, key=lambda result: result.asked.count(slot), default=None)
+    if asking is not None and slot in asking.asked:
+        return asking.option
+    return next(o for o in options if slot in o.hidden or slot in o.again)

@@ -18,7 +18,7 @@ from flywheel_api.round_table import stated
 from flywheel_api.stages import TRAIN_STAGE, WARM_UP_STAGE, Stage
 from flywheel_api.written import HASHES, written
 
-DATA_FORMAT: Final = "18"
+DATA_FORMAT: Final = "19"
 """Version of what stages write. Raised whenever the same inputs would give a result that older code cannot read."""
 
 _EVALUATION = (

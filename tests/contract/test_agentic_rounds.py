@@ -12,6 +12,7 @@ import pytest
 
 from flywheel_domains.branches import Branch, branch
 from flywheel_jobs.agentic.right import compute, read_case
+from flywheel_standin import agentic as script
 from flywheel_standin.domains import domain_of
 from perf.chained import Chain
 
@@ -89,6 +90,14 @@ def test_a_task_of_some_depth_rests_on_as_many_things(chain: Chain) -> None:
     for task in (task for made in chain.rounds for task in made):
         assert task.depth is not None
         assert 1 <= task.depth.branch <= branch_of(task.package, task.case).depth.cells <= 4, task.case
+
+
+def test_what_is_made_can_be_solved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A solver that errs in none of its turns loses no task: the user answers what the right way asks, and stops."""
+    monkeypatch.setattr(script.solve, "__defaults__", (0.0,))
+    made = Chain(["airline"], tasks=16, seed=7, skill=14.0)
+    lost = [row["lost"].get("SolveAgentic", {}) for row in made.run(3)]
+    assert lost == [{}, {}, {}]
 
 
 def test_shares_hold(rows: list[dict[str, Any]]) -> None:

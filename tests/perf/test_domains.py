@@ -70,7 +70,7 @@ def one(domain: Domain, world: World, parent: Branch, rng: random.Random) -> boo
     made = child if child is not None and kept else parent
     document_text(domain, document(domain, made.case))
     first_message(domain, world, made.case)
-    card(domain, made.case)
+    card(domain, made.found)
     dump(made.case)
     twin_of(domain, world, made.found, rng)
     return kept

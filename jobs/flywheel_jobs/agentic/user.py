@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flywheel_api.records.agentic import User
-from flywheel_domains.questions import asks_consent, offers_more
+from flywheel_domains.questions import asks_consent, asks_for, offers_more
 from flywheel_domains.stances import sentences
 
 THANKS, LEAVE, YES, NO_OTHER = "Thank you.", "Then leave it.", "Yes, please.", "I do not know."
 PLEAS = ("I am entitled to it.", "Please, it is urgent.")
-_ASKS = re.compile(r"\?|\b(which|what|please (give|tell|provide)|may i have|i need your)\b", re.IGNORECASE)
 _WHICH = re.compile(r"\b(which|what(?! you)|why|when|where|who)\b", re.IGNORECASE)
 _WORD = re.compile(r"[a-z]+|\d+")
 _SAME = {"number": "id", "mail": "email", "birthday": "birth", "born": "birth", "reason": "ground", "why": "reason"}
@@ -40,7 +39,7 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
     answers, consent = _told(card, said, heard), asks_consent(said)
     if answers or consent:
         return Reply(answers or YES)
-    if _ASKS.search(said) and not offers_more(said):
+    if asks_for(said) and not offers_more(said):
         return Reply(NO_OTHER)
     if told < len(card.later):
         return Reply(card.later[told])
@@ -53,7 +52,7 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
 def _told(card: User, said: str, heard: Sequence[str]) -> str:
     """The facts that are asked for. A question whether to go on asks for none of those that it names."""
     asking = " ".join(each for each in sentences(said) if _WHICH.search(each) or not asks_consent(each))
-    if not _ASKS.search(asking):
+    if not asks_for(asking):
         return ""
     return " ".join(answer for name in asked_for(card, asking) if (answer := _answer(card, name, heard)))
 

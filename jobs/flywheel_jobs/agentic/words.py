@@ -41,7 +41,7 @@ def payload(right: Right, persona: Persona) -> dict[str, object]:
         "ask": "words",
         "domain": right.domain.title or right.domain.domain,
         "persona": speaker(right, persona).model_dump(include={"name", "trade", "text"}),
-        "tone": words.card(right.domain, right.case)["tone"],
+        "tone": words.card(right.domain, right.behaviour)["tone"],
         "words": words.first_message(right.domain, right.start, right.case),
         "background": background(right, persona),
         "must_say": must_say(right),
@@ -101,7 +101,7 @@ def _options(right: Right) -> Iterator[Want]:
 def withheld(right: Right) -> list[str]:
     """Values that the user tells only when asked."""
     said = set(must_say(right))
-    return [v for v in map(str, words.card(right.domain, right.case)["withheld"].values()) if v not in said]
+    return [v for v in map(str, words.card(right.domain, right.behaviour)["withheld"].values()) if v not in said]
 
 
 def problems(text: UserText, right: Right) -> list[str]:
@@ -127,7 +127,7 @@ def pushes(right: Right) -> int:
 
 def user_of(right: Right, text: UserText, pushes: int) -> User:
     """The card that a simulated user plays. In a compact domain they answer only where something must be asked."""
-    card: dict[str, Any] = words.card(right.domain, right.case)
+    card: dict[str, Any] = words.card(right.domain, right.behaviour)
     asked = sum(step.kind in (StepKind.ASK, StepKind.CONFIRM) for step in right.behaviour.steps)
     talks = asked > 0 or not right.domain.prompt.compact
     if not right.behaviour.writes:  # whoever insists beyond their answers costs the agent a turn each time

@@ -66,6 +66,27 @@ def test_what_is_asked_for_beside_consent_is_told_first() -> None:
     assert said(of, "Do you agree, and which order is it?") == ("Order id: F12.", False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["Here is what I found. gap: 112.80 GBP.", "I have cancelled the flight which you booked.",
+     "It stays as it is, which means that nothing is paid.", "I did what you asked for.", "One moment, please.",
+     "Let me check that.", "Name: Rosa Lopes."],
+)  # fmt: skip
+def test_words_of_questions_do_not_ask(text: str) -> None:
+    """Whoever answered them with "I do not know" never came to the end of the conversation."""
+    assert said(card(), text, writes=1) == (THANKS, True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Your order number, please.", "I need your order number.", "Tell me the order number.",
+     "I am not sure which order you mean.", "To go on I require the order number.", "Please state your order number.",
+     "And what is the order number", "I'd like to know the number of the order."],
+)  # fmt: skip
+def test_a_fact_is_asked_for_without_a_question_mark(text: str) -> None:
+    assert said(card(facts={"order_id": "F12"}), text) == ("Order id: F12.", False)
+
+
 def test_whoever_says_that_it_was_done_asks_for_nothing() -> None:
     assert said(card(), "I can confirm that it was cancelled.", writes=1) == (THANKS, True)
 

@@ -91,7 +91,7 @@ def parts(right: Right) -> dict[str, bool]:
     domain, case, found = right.domain, right.case, right.behaviour
     options = [option for want in case.wants for option in want.chain()]
     slots = {slot.way for option in options for slot in domain.wishes[option.wish].slots.values()}
-    said = card(domain, case)
+    said = card(domain, found)
     return {
         "withheld": any(option.hidden for option in options),
         "described": any(option.described for option in options),

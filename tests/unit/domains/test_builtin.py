@@ -10,10 +10,11 @@ import pytest
 
 import flywheel_domains
 from flywheel_domains.behaviour import behave
-from flywheel_domains.case import Ending
+from flywheel_domains.case import Ending, Want
 from flywheel_domains.check import check
 from flywheel_domains.domain import Domain
 from flywheel_domains.draws import draw_behaviour
+from flywheel_domains.edits import flips
 from flywheel_domains.expr import compile_expr
 from flywheel_domains.generate import build_world
 from flywheel_domains.load import load
@@ -21,6 +22,7 @@ from flywheel_domains.lookups import path_of
 from flywheel_domains.session import Session
 from flywheel_domains.tools import call
 from flywheel_domains.wishes import Drawing, NotDrawn, draw_want
+from flywheel_domains.words import undetermined
 
 BUILTIN = Path(flywheel_domains.__file__).with_name("builtin")
 REAL = ("airline", "retail", "nomination")
@@ -123,3 +125,19 @@ def test_what_a_cheaper_flight_paid_back_is_not_taken_from_an_account_where_it_w
     args = {"reservation_id": reservation.id, "ground": "work"}
     outcome = call(airline, draft.world(), Session(), "cancel_reservation", args)
     assert (outcome.refusal.error if outcome.refusal else None) == ("refund_spent" if refused else None)
+
+
+def test_a_description_with_a_comma_ends_where_it_ends() -> None:
+    """ "Cancel order (…; stage: open, promised: …), no_use, and tell me": what comes after it is said as well."""
+    marks = (("stage", "open"), ("promised", "2031-09-05"))
+    want = Want("refund", {"cause": "no_use"}, described={"order_id": marks})
+    assert undetermined(load(BUILTIN / "retail"), want) == []
+
+
+def test_a_rule_about_another_call_of_the_case_is_not_steered_in_this_one() -> None:
+    """What a payment rule names is not there where a flight is booked: no edit, and no stage that ends by it."""
+    airline = load(BUILTIN / "airline")
+    booked = draw_behaviour(airline, build_world(airline, 1), random.Random(1), wish="book")
+    rule = airline.rule("pay-low")
+    assert not airline.groups_of(booked.results[-1].call.name) & set(rule.applies)
+    assert list(flips(airline, booked.results[-1], rule, True)) == []
