@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import queue
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from cluster.errors import ClusterError
 from cluster.kube import Kubectl
 from demo.arrivals import Arrival, watching
 from demo.settings import NAMESPACE, SYSTEM_NAMESPACE
@@ -98,6 +101,30 @@ def children(kube: Kubectl, uid: str) -> list[tuple[str, str, str]]:
         for item in kube.list("jobs,rolloutpools,rljobs", NAMESPACE, f"flywheel.dev/owner-uid={uid}")
     ]
     return [(kind, labels["flywheel.dev/stage"], labels["flywheel.dev/attempt"]) for kind, labels in found]
+
+
+class Witness(threading.Thread):
+    """Counts a round's children beside the test: each of its questions may take seconds, and a stage lasts as long."""
+
+    def __init__(self, kube: Kubectl, name: str) -> None:
+        super().__init__(daemon=True)
+        self._kube, self._name = kube, name
+        self._over = threading.Event()
+        self.asked = 0
+        self.twice: list[tuple[str, str, str]] = []
+
+    def run(self) -> None:
+        while not self._over.wait(QUIET_S):
+            with suppress(ClusterError):  # an API server that is busy is asked again
+                found = self._kube.get("flywheelround", self._name, NAMESPACE)
+                seen = children(self._kube, found["metadata"]["uid"]) if found else []
+                self.twice += [child for child in set(seen) if seen.count(child) > 1]
+                self.asked += 1
+
+    def stop(self) -> None:
+        """Ends it."""
+        self._over.set()
+        self.join(timeout=60)
 
 
 def scale_teacher(kube: Kubectl, replicas: int) -> None:
