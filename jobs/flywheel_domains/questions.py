@@ -56,21 +56,41 @@ _NEEDS = re.compile(
 )
 
 
-_TELL = r"(?:specify|state|name|choose|select|pick|enter|share|tell|give|send|provide|supply|indicate|say|list|confirm)"
-_WHAT = r"(?:me|us|your|the|an?|one|which|what|another|all|both|any|whether|if|more)"
+_TELL = (
+    r"(?:specify|state|name|choose|select|pick|enter|share|tell|give|send|provide|supply|indicate|say|list|confirm|type|"
+    r"write|fill in|submit|repeat|spell)"
+)
+_WHAT = r"(?:me|us|your|the|an?|one|which|what|another|all|both|either|any|whether|if|(?:some )?(?:more|further))"
+_DOES = r"(?:'s|is|are|was|were|would|will|do|does|did|can|could|should|shall|may|might)"
+_FIRST = r"^(?:(?:and|so|then|now|ok|okay|right|also|first|next|finally|please|but)\W+){0,2}"
+_ABOUT = r"(?:[\w'-]+ ){0,2}(?:number|name|id|code|address|e-?mail|date|postcode|reason|cause)\b"
+_RELATIVE = r"(?:i|we|you|an?|matters|counts|happen\w*|follows|remains)\b"
+"""After "what": no question, as in "what you asked for is done"."""
 _WANTS_TO_KNOW = re.compile(
-    r"\?"
-    r"|^(?:(?:and|so|then|now|ok|okay|right|also|first|next|finally)\W+){0,2}(?:which(?! (?:is why|means)\b)|what(?!"
-    r" (?:i|we|you|an?)\b))\b"
-    rf"|^(?:(?:please|kindly|just|now|then|so) ){{0,2}}{_TELL} {_WHAT}\b"
-    rf"|\b(?:please|kindly) (?:\w+ly )?(?:{_TELL} {_WHAT}|let (?:me|us) know)\b"
-    r"|\b(?:tell|give|send) (?:me|us)\b|\blet (?:me|us) (?:know|have)\b|\b(?:may|might) i have\b"
-    r"|\b(?:i|we)(?:'ll| will|'d| would)? (?:(?:still|also|just|only|first) )*"
-    rf"(?:need|require|(?:am|are) missing|miss|lack)(?: from you)? (?:to (?:know|have)|{_WHAT})\b"
-    r"|\b(?:i|we)(?:'d| would) (?:\w+ )?like to (?:know|have)\b"
-    r"|\b(?:not (?:\w+ )?(?:sure|clear|certain)|unsure|unclear|uncertain|(?:do not|don't) know|"
-    r"(?:cannot|can't) (?:tell|see)) (?:\w+ )?(?:which|what)\b"
-    r"|\b(?:your|the) [\w' -]{2,40}?,? please\b"
+    "|".join(
+        (
+            r"\?",
+            rf"{_FIRST}(?:which(?! (?:is why|means)\b)|whose|who(?:m|{_DOES}| {_DOES}| else))\b",
+            rf"{_FIRST}(?:when|where|how|why)(?:{_DOES}| {_DOES}| (?:much|many|long|soon|often|old|far))\b",
+            rf"{_FIRST}what(?:{_DOES}| {_DOES}| about| (?!{_RELATIVE})(?:[\w'-]+ ){{1,3}}{_DOES})\b",
+            rf"{_FIRST}(?:{_DOES}|have|has) (?:you|i|we|there)\b(?!,)",
+            rf"{_FIRST}(?!may)(?:{_DOES}|has) (?:that|it|this|your|the)\b|{_FIRST}(?:any|mind)\b",
+            rf"{_FIRST}(?:(?:kindly|just) )?{_TELL} {_WHAT}\b|{_FIRST}(?:just|only) your\b",
+            rf"\b(?:please|kindly) (?:\w+ly )?(?:{_TELL} {_WHAT}|let (?:me|us) know)\b",
+            r"\b(?:please|kindly) (?:\w+ly )?(?:reply|respond|answer|verify|specify|clarify|identify)\b",
+            r"\b(?:tell|give|send|remind) (?:me|us)\b|^help (?:me|us) with\b|\blet (?:me|us) (?:know|have)\b",
+            r"\b(?:i|we)(?:'ll| will|'d| would|(?:'m| am|'re| are) going to)? (?:(?:still|also|just|only|first) )*"
+            rf"(?:need|require|(?:am|are) missing|miss|lack)(?: from you)? (?:to (?:know|have)|{_WHAT})\b",
+            r"\b(?:must|(?:have|want|like) to) know\b|\blike to have\b|\b(?:is|are) (?:still )?missing\b",
+            r"\bwaiting for (?:your|the|an?)\b|\bask (?:you )?(?:for|which|what|when|why|whether)\b",
+            r"\b(?:not (?:\w+ )?(?:sure|clear|certain)|unsure|unclear|uncertain|(?:do not|don't) know|"
+            r"(?:cannot|can't) (?:tell|see)) (?:\w+ )?(?:which|what)\b",
+            r"\byou (?:have not|haven't|did not|didn't) (?:yet )?(?:told|given|said|named|mentioned|provided|sent)\b",
+            rf"\bwithout (?:knowing\b|(?:your|an?) {_ABOUT})",
+            rf"\b(?:do not|don't) (?:yet )?have (?:your|the|an?|any) {_ABOUT}",
+            r"\b(?:your|the) [\w' -]{2,40}?,? please\b",
+        )
+    )
 )
 """What asks to be told something, in a sentence. "Here is what I found", "the flight which you booked" do not."""
 

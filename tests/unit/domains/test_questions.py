@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import csv
+from pathlib import Path
+
 import pytest
 
-from flywheel_domains.questions import asks_consent
+from flywheel_domains.questions import asks_consent, asks_for
+
+TABLE = (Path(__file__).parent / "asking.tsv").read_text(encoding="utf-8").splitlines()
+ASKING = list(csv.DictReader(TABLE, delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.mark.parametrize("row", ASKING, ids=lambda row: str(row["text"]))
+def test_what_asks_to_be_told_something(row: dict[str, str]) -> None:
+    """Labelled before the code was asked, in two sets: 40 of 54 and 35 of 50 were told apart at first sight."""
+    assert asks_for(row["text"]) is (row["asks"] == "yes")
 
 
 @pytest.mark.parametrize(
