@@ -54,8 +54,6 @@ _NEEDS = re.compile(
     r"would|will|can))\b|\b(?:confirm|tell|give|provide|verify) (?:me |us )?"
     r"(?:your|the) (?:\w+ ){0,3}(?:number|name|id|code|date|address|e-?mail|reason|ground|cause)\b(?! to\b)"
 )
-
-
 _TELL = (
     r"(?:specify|state|name|choose|select|pick|enter|share|tell|give|send|provide|supply|indicate|say|list|confirm|type|"
     r"write|fill in|submit|repeat|spell)"
@@ -97,16 +95,19 @@ _WANTS_TO_KNOW = re.compile(
 
 def asks_for(text: str) -> bool:
     """Whether somebody asks to be told something: "Which flight is it?", "I need your reservation number"."""
-    said = sentences(text.casefold().replace("\u2019", "'"))
-    return any(_WANTS_TO_KNOW.search(sentence.strip()) for sentence in said)
+    return any(_WANTS_TO_KNOW.search(sentence.strip()) for sentence in _plain(text))
 
 
 def asks_consent(text: str) -> bool:
     """Whether somebody asks to be told to go on: "Shall I go ahead?", and not "Do you want help?"."""
     return any(
-        _asks(sentence) and not _MORE.search(sentence) and not _NEEDS.search(sentence)
-        for sentence in sentences(text.casefold().replace("\u2019", "'"))
+        _asks(sentence) and not _MORE.search(sentence) and not _NEEDS.search(sentence) for sentence in _plain(text)
     )
+
+
+def _plain(text: str) -> list[str]:
+    """Its sentences in small letters, with one kind of apostrophe."""
+    return sentences(text.casefold().replace("\u2019", "'"))
 
 
 def _asks(sentence: str) -> bool:

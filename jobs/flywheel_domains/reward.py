@@ -258,11 +258,9 @@ class _Replay:
         """The slots as the caller told them so far: what they withhold only once it was asked for."""
         want = result.option
         told = {name: value for name, value in want.said.items() if name not in want.hidden or name in self.heard}
-        for name, answers in want.again.items():
-            first = name in want.hidden
-            times = min(self.heard.count(name), result.asked.count(name)) - first  # other wishes may ask for it, too
-            if times > 0 and answers:
-                told[name] = answers[min(times, len(answers)) - 1]
+        for name in want.again:
+            if given := result.answers(name)[: self.heard.count(name)]:  # other wishes may ask for it, too
+                told[name] = given[-1]
         return told
 
     def _proven(self, result: Result) -> bool:

@@ -121,8 +121,11 @@ class Witness(threading.Thread):
                 self.twice += [child for child in set(seen) if seen.count(child) > 1]
                 self.asked += 1
 
-    def stop(self) -> None:
-        """Ends it."""
+    def __enter__(self) -> Witness:
+        self.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
         self._over.set()
         self.join(timeout=60)
 

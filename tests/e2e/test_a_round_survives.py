@@ -28,27 +28,25 @@ def test_a_round_ends_the_same_whatever_goes_away_meanwhile(kube: Kubectl) -> No
     killed: set[str] = set()
     head_lost_at: list[int] = []
     waited: list[str] = []
-    witness = story.Witness(kube, NAME)
-    witness.start()
-    for found in story.follow(kube, NAME):
-        endpoints = condition(found, "EndpointsAvailable")
-        if endpoints.get("status") == "False" and not waited:
-            waited.append(endpoints["message"])
-            story.scale_teacher(kube, 1)
-            print(f"brought the teacher back after: {endpoints['message']}", flush=True)
-        fresh = story.running_stages(found) - killed
-        if fresh:
-            story.kill_operator(kube)
-            killed |= fresh
-            print(f"killed the operator while {', '.join(sorted(fresh))} ran", flush=True)
-            continue  # a stage of seconds is not waited for
-        trains = not head_lost_at and "TrainReasoning" in story.running_stages(found)
-        job = story.rljob_of(kube, found, "TrainReasoning") if trains else None
-        step = ((job or {}).get("status", {}).get("checkpoint") or {}).get("step")
-        if job and step and story.delete_head(kube, job):
-            head_lost_at.append(step)
-            print(f"deleted the Ray head after checkpoint {step} was committed", flush=True)
-    witness.stop()
+    with story.Witness(kube, NAME) as witness:
+        for found in story.follow(kube, NAME):
+            endpoints = condition(found, "EndpointsAvailable")
+            if endpoints.get("status") == "False" and not waited:
+                waited.append(endpoints["message"])
+                story.scale_teacher(kube, 1)
+                print(f"brought the teacher back after: {endpoints['message']}", flush=True)
+            fresh = story.running_stages(found) - killed
+            if fresh:
+                story.kill_operator(kube)
+                killed |= fresh
+                print(f"killed the operator while {', '.join(sorted(fresh))} ran", flush=True)
+                continue  # a stage of seconds is not waited for
+            trains = not head_lost_at and "TrainReasoning" in story.running_stages(found)
+            job = story.rljob_of(kube, found, "TrainReasoning") if trains else None
+            step = ((job or {}).get("status", {}).get("checkpoint") or {}).get("step")
+            if job and step and story.delete_head(kube, job):
+                head_lost_at.append(step)
+                print(f"deleted the Ray head after checkpoint {step} was committed", flush=True)
     assert witness.asked and not witness.twice, f"two children for one stage attempt: {witness.twice}"
     status = found["status"]
     assert status["verdict"] in ("Promoted", "Held"), status.get("progress")

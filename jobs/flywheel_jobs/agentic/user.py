@@ -51,10 +51,10 @@ def reply(card: User, said: str, turn: int, writes: int, told: int = 0, heard: S
 
 def _told(card: User, said: str, heard: Sequence[str]) -> str:
     """The facts that are asked for. A question whether to go on asks for none of those that it names."""
-    asking = " ".join(each for each in sentences(said) if _WHICH.search(each) or not asks_consent(each))
-    if not asks_for(asking):
+    asking = [each for each in sentences(said) if _WHICH.search(each) or not asks_consent(each)]
+    if not any(map(asks_for, asking)):
         return ""
-    return " ".join(answer for name in asked_for(card, asking) if (answer := _answer(card, name, heard)))
+    return " ".join(answer for name in asked_for(card, " ".join(asking)) if (answer := _answer(card, name, heard)))
 
 
 def asked_for(card: User, said: str) -> list[str]:
@@ -67,17 +67,21 @@ def asked_for(card: User, said: str) -> list[str]:
 
 def _answer(card: User, name: str, heard: Sequence[str]) -> str:
     """The fact, or the next of those that may stand for it; empty where there is none left."""
+    value = _next(card, name, heard)
+    return "" if value is None else f"{name.replace('_', ' ').capitalize()}: {value}."
+
+
+def _next(card: User, name: str, heard: Sequence[str]) -> str | None:
+    """What is told of a fact the next time that it is asked for."""
     left = [*([card.facts[name]] if name in card.facts else []), *card.again.get(name, [])]
-    number = heard.count(name)
-    return f"{name.replace('_', ' ').capitalize()}: {left[number]}." if number < len(left) else ""
+    return next(iter(left[heard.count(name) :]), None)
 
 
 def told_in(card: User, text: str, heard: Sequence[str]) -> list[str]:
     """Names of facts whose next value a reply says, whoever wrote it."""
     found = []
     for name in {**card.facts, **card.again}:
-        left = [*([card.facts[name]] if name in card.facts else []), *card.again.get(name, [])]
-        number = heard.count(name)
-        if number < len(left) and re.search(rf"(?<!\w){re.escape(left[number])}(?!\w)", text, re.IGNORECASE):
+        value = _next(card, name, heard)
+        if value is not None and re.search(rf"(?<!\w){re.escape(value)}(?!\w)", text, re.IGNORECASE):
             found.append(name)
     return found

@@ -81,7 +81,8 @@ def test_words_of_questions_do_not_ask(text: str) -> None:
     "text",
     ["Your order number, please.", "I need your order number.", "Tell me the order number.",
      "I am not sure which order you mean.", "To go on I require the order number.", "Please state your order number.",
-     "And what is the order number", "I'd like to know the number of the order."],
+     "And what is the order number", "I'd like to know the number of the order.",
+     "I will look at it now\nWhich order is it"],
 )  # fmt: skip
 def test_a_fact_is_asked_for_without_a_question_mark(text: str) -> None:
     assert said(card(facts={"order_id": "F12"}), text) == ("Order id: F12.", False)
