@@ -116,11 +116,12 @@ def stage_content(
     sources: Mapping[str, str] | None = None,
     earlier: Sequence[str] = (),
     number: int = 1,
+    held: bool = False,
 ) -> dict[str, str]:
     """What a CPU stage's result is made of: name to digest or word.
 
     `inputs` are digests by stage; `sources` the versions (entity tags) of files that spec names by address; `number` is
-    the round's in its campaign.
+    the round's in its campaign; `held` whether the rollouts are of a round that was held.
     """
     wire = written(spec)
     reads = READS.get(stage, ())
@@ -138,6 +139,8 @@ def stage_content(
         found["model"] = base_model or ""
     if stage in ROLLOUTS:
         found["rollouts"] = _digest(list(rollouts))
+        if held:
+            found["held"] = "true"
     if stage in EARLIER and earlier:
         found["earlier"] = _digest(list(earlier))
     if stage is Stage.PREPARE:

@@ -34,7 +34,7 @@ from flywheel_api.round import FlywheelRoundSpec, TrackTraining
 from flywheel_api.round_status import ByRound
 from flywheel_api.round_table import stated
 from flywheel_api.stages import policy_of
-from flywheel_api.turns import Turn, number_of, turn_of
+from flywheel_api.turns import Turn, turn_of
 
 
 class UnknownPreset(ValueError):
@@ -193,15 +193,15 @@ def algorithm_of(round_spec: FlywheelRoundSpec, track: Track, number: int = 1) -
     return AlgorithmSpec.model_validate(base | said | clip | by_number)
 
 
-def _turn(round_spec: FlywheelRoundSpec) -> Turn:
-    """The preset's band and replay, which are the same in all rounds on a round: stages' keys hold base.round."""
+def _turn(round_spec: FlywheelRoundSpec, number: int) -> Turn:
+    """The preset's band and replay. Later rounds share theirs: stages' keys hold base.round and whether it was held."""
     _preset(round_spec)
-    return turn_of(round_spec.training.preset, number_of(round_spec.base.round))
+    return turn_of(round_spec.training.preset, 1 if round_spec.base.round is None else number)
 
 
 def band(round_spec: FlywheelRoundSpec, number: int) -> tuple[str, str]:
     """Lowest and highest pass rate that a round of this number trains on. Raises UnknownPreset."""
-    preset, table = _turn(round_spec), stated(round_spec.training.rounds, number)
+    preset, table = _turn(round_spec, number), stated(round_spec.training.rounds, number)
     own = round_spec.reasoning.difficulty if round_spec.reasoning is not None else None
     low = table.low or (own and own.low) or preset.low
     high = table.high or (own and own.high) or preset.high
@@ -211,7 +211,8 @@ def band(round_spec: FlywheelRoundSpec, number: int) -> tuple[str, str]:
 def replay_share(round_spec: FlywheelRoundSpec, number: int) -> str:
     """Share of a round's problems that are of earlier rounds. Raises UnknownPreset."""
     own = round_spec.reasoning.replay_share if round_spec.reasoning is not None else None
-    return stated(round_spec.training.rounds, number).replay_share or own or _turn(round_spec).replay_share
+    preset = _turn(round_spec, number).replay_share
+    return stated(round_spec.training.rounds, number).replay_share or own or preset
 
 
 def by_round(round_spec: FlywheelRoundSpec, number: int) -> ByRound:

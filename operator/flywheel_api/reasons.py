@@ -116,7 +116,8 @@ CHAPTERS = (
             Reason.BASE_ROUND_NOT_PROMOTED: Told(
                 "The round that `base.round`, or a pool's `round`, names ended Held or Failed: it has no model.",
                 "Name an earlier round or a model: in a new round, or in the pool. The message says what that round "
-                "trained from: nothing falls back to it unasked.",
+                "trained from; nothing falls back to it unasked. In a new round on a held one, `base.onHeld: "
+                "UseItsBase` asks for it.",
             ),
             Reason.MODEL_NOT_FOUND: Told(
                 "No manifest under the given digest or S3 prefix.",
@@ -298,8 +299,8 @@ CHAPTERS = (
                 "Look at `status.scores`, then decide: another round, other data, more items per stratum "
                 'where a gain was not shown, or another gate ([method.md](method.md), "Evaluation and '
                 'gate"). Its data is kept: a round of equal data with another `training` takes its stages over, and an '
-                "RLJob can train on its data sets ([training.md](training.md#data-of-an-rljob)). Its rollouts seed no "
-                "later round: name its own base, or an earlier round, as `base`.",
+                "RLJob can train on its data sets ([training.md](training.md#data-of-an-rljob)). A later round may go "
+                "on from it with `base.onHeld: UseItsBase` ([round.md](round.md#where-the-base-comes-from)).",
             ),
             Reason.COLLAPSE_SUSPECTED: Told(
                 "A training's curve looks like a collapse; the condition `TrainingHealthy` says by what: the "

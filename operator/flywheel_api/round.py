@@ -431,8 +431,8 @@ class BudgetSpec(ApiModel):
 
 
 _INPUTS = (
-    *("campaign", "base.round", "base.model", "store", "reasoning", "agentic", "evaluation", "seed", "reuse"),
-    "export",
+    *("campaign", "base.round", "base.onHeld", "base.model", "store", "reasoning", "agentic", "evaluation", "seed"),
+    *("reuse", "export"),
 )
 _MAY_CHANGE = (
     "only budget, suspend, base.hub, jobTemplate, training's podTemplate, headTemplate, tracking, retries, stallAfter "

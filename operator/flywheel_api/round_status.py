@@ -185,7 +185,7 @@ class EndpointStatus(EndpointFinding):
 class ByRound(StatusModel):
     """Where a round stands in its campaign, and what its reasoning track does there; its RLJobs say the rest."""
 
-    number: int = Field(description="1 on a model, else one more than the base round's.")
+    number: int = Field(description="1 on a model, else one more than the base round's; a held one's own.")
     low: str | None = Field(default=None, description="Lowest pass rate that is trained on.")
     high: str | None = Field(default=None, description="Highest pass rate that is trained on.")
     replay_share: str | None = Field(default=None, description="Share of problems that are of earlier rounds.")
@@ -257,6 +257,10 @@ class FlywheelRoundStatus(StatusModel):
     )
     rollouts: Annotated[list[str], Field(max_length=8)] = Field(
         default_factory=list, description="Rollout data sets of the base round's trainings, pinned by Preflight."
+    )
+    held_base: str | None = Field(
+        default=None,
+        description="The held round whose own base this one trains from (base.onHeld), pinned by Preflight.",
     )
     earlier: Annotated[list[str], Field(max_length=16)] = Field(
         default_factory=list,

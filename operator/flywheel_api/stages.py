@@ -209,6 +209,9 @@ class StageConfig(StatusModel):
     previous_rollouts: list[str] = Field(
         default_factory=list, description="Rollout datasets of the base round's training."
     )
+    previous_held: bool = Field(
+        default=False, description="The base round was held: the base model is what it began with, before its training."
+    )
     endpoint_patience_seconds: float = Field(
         default=120.0, description="How long to retry a dead endpoint before exit 75."
     )

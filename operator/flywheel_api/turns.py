@@ -48,7 +48,7 @@ TURNS: dict[str, tuple[Turn, ...]] = {
 def number_of(base_round: str | None, counted: int | None = None) -> int:
     """A round's number: 1 on a model, else one more than its base round's, as Preflight `counted` it.
 
-    Where nobody has, it is a later one: 2.
+    A round on what a held one trained from has that one's number. Where nobody has counted, it is a later one: 2.
     """
     return counted or (1 if base_round is None else 2)
 

@@ -158,7 +158,8 @@ class NodesSeen:
 class Found:
     """What a round's preflight found; `base` is set when everything is there.
 
-    `number` is the round's in its campaign. `store_note`: see StoreBook.note.
+    `number` is the round's in its campaign, `held` its base round where that was held, and `base` is what that trained
+    from. `store_note`: see StoreBook.note.
     """
 
     problem: Problem | None = None
@@ -166,6 +167,7 @@ class Found:
     waits_for: str | None = None
     base: ModelStatus | None = None
     rollouts: tuple[str, ...] = ()
+    held: str | None = None
     earlier: tuple[str, ...] = ()
     number: int = 1
     estimate: EstimateStatus | None = None

@@ -46,6 +46,11 @@ BAD: dict[str, tuple[str, Edit, str]] = {
     "bad fraction": (ROUND, put("agentic", "legalShare", to="50"), "write a fraction from 0 to 1 in quotes"),
     "two bases": (ROUND, put("base", "round", to="r0"), "set exactly one of base.round and base.model"),
     "no base": (ROUND, put("base", to={}), "set exactly one of base.round and base.model"),
+    "a wish for a held round without one": (
+        ROUND,
+        put("base", "onHeld", to="UseItsBase"),
+        "base.onHeld says what to do when base.round was held",
+    ),
     "bad model": (ROUND, put("base", "model", to="Qwen/Qwen3-8B"), "or hf://org/name[@revision]"),
     "fields of built-in seeds": (ROUND, put("reasoning", "fields", to={"id": "q"}), "fields are for files of your own"),
     "fields of built-in personas": (ROUND, put("agentic", "personaFields", to={"text": "q"}), "for files of your own"),

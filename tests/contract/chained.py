@@ -127,8 +127,8 @@ class Chain:
         self.rollouts: list[str] = []
         self.groups: list[Counter[str]] = []
 
-    def turn(self) -> Round:
-        """One round up to its training."""
+    def turn(self, held: bool = False) -> Round:
+        """One round up to its training; with `held` from the base of the one before, which was held."""
         number = len(self.rounds) + 1
         base = {"base": {"round": f"r{number - 1}"}} if self.rounds else {}
         spec = stages.round_spec(
@@ -142,8 +142,9 @@ class Chain:
             **base,
         )  # fmt: skip
         round_ = Round(self.store, self.endpoint, spec)
-        round_.more = {"base_model": f"sha256:{number:064d}", "previous_rollouts": self.rollouts, "name": f"r{number}"}
-        round_.more["number"] = number
+        turn = number - held
+        round_.more = {"base_model": f"sha256:{turn:064d}", "previous_rollouts": self.rollouts, "name": f"r{number}"}
+        round_.more |= {"number": turn, "previous_held": held}
         round_.until(Stage.PACKAGE)
         self.rounds.append(round_)
         return round_

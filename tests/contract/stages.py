@@ -81,6 +81,7 @@ def config(
         None,
         more.get("earlier", ()),
         more.get("number", 1),
+        more.get("previous_held", False),
     )
     return StageConfig(
         stage=stage,

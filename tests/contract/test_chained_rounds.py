@@ -70,6 +70,23 @@ def test_what_was_trained_on_comes_back_as_replay_or_not_at_all(rounds: list[Rou
         assert len(left) == len(set(left)), "both trainings of a round lead to one pool"
 
 
+def test_a_round_on_the_base_of_a_held_one_tries_again_what_that_trained_on() -> None:
+    skill = Skill(STARTS, 2)
+    with serving(extra=(skill.answer,)) as endpoint:
+        chain = Chain(skill, endpoint)
+        first = chain.turn()
+        chain.trained(first, training(first))
+        second = chain.turn(held=True)
+    result = second.done[Stage.MINE_REASONING].result
+    assert isinstance(result, MinedResult) and (result.low, result.high) == (0.05, 0.95), "it is a first round again"
+    assert not second.records(Stage.MINE_REASONING, "known.jsonl"), "its base has learned nothing of it"
+    mined = problems_of(second, Stage.MINE_REASONING, "mined.jsonl")
+    again = {p.content for p in training(first)} & {p.content for p in mined}
+    measured = second.done[Stage.MEASURE_REASONING]
+    assert isinstance(measured.result, MeasuredResult) and measured.result.replayed == 0
+    assert again and again & {p.content for p in training(second)}, "what stands in the band is trained on again"
+
+
 def test_rollouts_propose_fresh_samples_decide_and_seeds_are_always_in(rounds: list[Round]) -> None:
     for earlier, round_ in pairwise(rounds):
         result = round_.done[Stage.MINE_REASONING].result

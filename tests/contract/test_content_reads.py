@@ -87,7 +87,7 @@ def watched(config: StageConfig, seen: Seen) -> StageConfig:
 
     class Watched(StageConfig):
         def __getattribute__(self, name: str) -> Any:
-            if name in MODELS | OWN | {"previous_rollouts", "earlier"}:
+            if name in MODELS | OWN | {"previous_rollouts", "previous_held", "earlier"}:
                 seen.config.add(name)
             return super().__getattribute__(name)
 
@@ -225,11 +225,13 @@ def test_the_key_holds_nothing_that_is_not_read(seen: dict[Stage, Seen], stage: 
 
 @pytest.mark.parametrize("stage", SHARED)
 def test_who_is_asked_and_which_models_and_rollouts(seen: dict[Stage, Seen], stage: Stage) -> None:
-    made_of = content.stage_content(stage, stages.round_spec(**BOTH_TRACKS), {}, "b", "c", ["d"], None, ["e"])
+    spec = stages.round_spec(**BOTH_TRACKS)
+    made_of = content.stage_content(stage, spec, {}, "b", "c", ["d"], None, ["e"], held=True)
     assert seen[stage].roles == set(content.ROLES.get(stage, ()))
     assert (Role.POLICY in seen[stage].roles) == ("model" in made_of), "the weights that are sampled"
     assert "model" in made_of or not seen[stage].config & MODELS
     assert ("previous_rollouts" in seen[stage].config) == ("rollouts" in made_of)
+    assert "previous_held" not in seen[stage].config or "held" in made_of
     assert ("earlier" in seen[stage].config) == ("earlier" in made_of)
     assert not seen[stage].config & OWN, "only stages that are never reused may read this"
 

@@ -74,12 +74,12 @@ def up(settings: Settings) -> int:
     settings.result_file.unlink(missing_ok=True)  # an old result must not be taken for this one's
     with MemoryWatch() as memory:
         ready = _set_up(settings)
-        promoted: str | None = None
+        before: str | None = None
         for number in range(1, settings.rounds + 1):
-            found = _turn(settings, ready, memory, number, promoted)
+            found = _turn(settings, ready, memory, number, before)
             if verdict(found) == "Failed":
                 return 1
-            promoted = found["metadata"]["name"] if verdict(found) == "Promoted" else promoted
+            before = found["metadata"]["name"]
     return 0
 
 
@@ -97,9 +97,9 @@ def _set_up(settings: Settings) -> _Ready:
     return _Ready(kube, images, domains, prompt_tokens, first, steps.seconds)
 
 
-def _turn(settings: Settings, ready: _Ready, memory: MemoryWatch, number: int, promoted: str | None) -> dict[str, Any]:
+def _turn(settings: Settings, ready: _Ready, memory: MemoryWatch, number: int, before: str | None) -> dict[str, Any]:
     """One round to its end, told and written down; its memory is the machine's peak since the set-up began."""
-    kube, wanted = ready.kube, rounds.turn(ready.first, number, promoted)
+    kube, wanted = ready.kube, rounds.turn(ready.first, number, before)
     name = wanted["metadata"]["name"]
     said = rounds.start(kube, settings, wanted, _model_uri(kube, settings), ready.domains, ready.prompt_tokens)
     print(f"round {settings.namespace}/{name} {said}", flush=True)

@@ -28,8 +28,8 @@ def read(kube: Kubectl, file: Path) -> dict[str, Any]:
     return found
 
 
-def turn(first: dict[str, Any], number: int, promoted: str | None) -> dict[str, Any]:
-    """The `number`-th round of a chain that begins with `first`, from the model that an earlier one promoted, if any.
+def turn(first: dict[str, Any], number: int, before: str | None) -> dict[str, Any]:
+    """The `number`-th round of a chain that begins with `first`: from what the one `before` promoted or, held, had.
 
     Rounds of a chain differ in seed, so that each draws seeds, personas and samples of its own.
     """
@@ -39,8 +39,8 @@ def turn(first: dict[str, Any], number: int, promoted: str | None) -> dict[str, 
     name = made["metadata"]["name"]
     made["metadata"]["name"] = f"{re.sub(r'-?r?[0-9]+$', '', name) or name}-r{number}"
     made["spec"]["seed"] = made["spec"].get("seed", 0) + number - 1
-    if promoted:
-        made["spec"]["base"] = {"round": promoted}
+    if before:
+        made["spec"]["base"] = {"round": before, "onHeld": "UseItsBase"}
     return made
 
 

@@ -17,7 +17,6 @@ from flywheel_jobs.harness.context import OutputFile, StageContext
 from flywheel_jobs.reasoning.rollouts import failed_problems
 from flywheel_jobs.storage.datasets import read_rollouts
 from flywheel_jobs.storage.handed_on import handed_on as left_by
-from flywheel_jobs.storage.store import Store
 
 POOL, KNOWN = "pool.jsonl", "known.jsonl"
 LEFT = (Band.HARD, Band.FRONTIER)  # bands of untrained problems that the next round tries again
@@ -74,15 +73,20 @@ class Past:
 
 def past(ctx: StageContext) -> Past:
     """What the rollouts of the base round lead to. What was pruned is not read."""
-    digests = ctx.config.previous_rollouts
-    failed = failed_problems(t for digest in digests for t in read_rollouts(ctx.store, digest))
-    return replace(carried(ctx.store, digests), failed=failed)
+    failed = failed_problems(t for digest in ctx.config.previous_rollouts for t in read_rollouts(ctx.store, digest))
+    return replace(carried(ctx), failed=failed)
 
 
-def carried(store: Store, rollouts: Sequence[str]) -> Past:
-    """The pool and what is known, each problem once: all but what the base round's training failed at."""
-    pool = left_by(store, rollouts, Stage.MEASURE_REASONING, POOL, Problem, lambda p: p.content)
-    known = left_by(store, rollouts, Stage.MEASURE_REASONING, KNOWN, KnownProblem, lambda k: k.id)
+def carried(ctx: StageContext) -> Past:
+    """The pool and what is known, each problem once: all but what the base round's training failed at.
+
+    The base of a round that was held has not learned what that trained on. It knows what the round was handed, and
+    what was trained on is in the pool, banded as that base was measured.
+    """
+    rollouts = ctx.config.previous_rollouts
+    learned = Stage.MINE_REASONING if ctx.config.previous_held else Stage.MEASURE_REASONING
+    pool = left_by(ctx.store, rollouts, Stage.MEASURE_REASONING, POOL, Problem, lambda p: p.content)
+    known = left_by(ctx.store, rollouts, learned, KNOWN, KnownProblem, lambda k: k.id)
     return Past(pool=pool, known=known)
 
 

@@ -123,6 +123,7 @@ def load(
         standin=any(m.standin for m in everything),
         notice=next((m.notice for m in everything if m.notice), ""),
         base_model=config.base_model,
+        held_base=config.spec.base.round if config.previous_held else None,
         model=verdict.model if verdict else config.candidate_model,
         stages=tuple(_row(s) for s in config.timeline),
         attempts=tuple(_attempt(a, source) for a in config.attempts),

@@ -233,6 +233,7 @@ class ReportModel:
     standin: bool = False
     notice: str = ""
     base_model: str | None = None
+    held_base: str | None = None
     model: str | None = None
     stages: tuple[StageRow, ...] = ()
     attempts: tuple[AttemptRow, ...] = ()

@@ -31,7 +31,8 @@ from flywheel_jobs.storage.datasets import read_model, read_records
 EVALUATIONS = (Stage.EVALUATE_BASE, Stage.EVALUATE_CANDIDATE)
 KEPT = (
     "what the round made is kept: a round of equal data with another training takes its stages over, and an RLJob can "
-    "train on its data sets (status.stages); as base.round it is refused, so that its rollouts seed no later round"
+    "train on its data sets (status.stages); a later round with this one as base.round and onHeld: UseItsBase starts "
+    "from its base, tries its problems again and grows its tasks"
 )
 TRAININGS = (Stage.TRAIN_REASONING, Stage.TRAIN_AGENTIC)
 

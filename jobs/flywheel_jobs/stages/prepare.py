@@ -94,7 +94,7 @@ def carry(ctx: StageContext) -> list[OutputFile]:
     if not rollouts:
         return files
     if ctx.spec.reasoning is None:
-        files += past.carried(ctx.store, rollouts).files()
+        files += past.carried(ctx).files()
     if ctx.spec.agentic is None:
         files.append(OutputFile.of(rounds.SEEN, Fingerprint, rounds.handed_on(ctx.store, rollouts)))
     return files

@@ -43,7 +43,7 @@ def _behind(store: Store, rollouts: Iterable[str], stage: Stage) -> dict[str, Ma
         try:
             data = store.get_manifest(digest).inputs.get("train")
             made = store.get_manifest(data).inputs if data else {}
-            ended = made.get(stage) or _prepare(store, made)
+            ended = made.get(stage) or _read(store, made, stage) or _read(store, made, Stage.PREPARE)
             if ended is not None and ended not in found:
                 found[ended] = store.get_manifest(ended)
         except CorruptArtifact as error:
@@ -51,7 +51,7 @@ def _behind(store: Store, rollouts: Iterable[str], stage: Stage) -> dict[str, Ma
     return found
 
 
-def _prepare(store: Store, made: dict[str, str]) -> str | None:
-    """Prepare's digest, by any stage that the data was made of."""
-    read = (store.get_manifest(digest).inputs.get(Stage.PREPARE) for digest in made.values())
+def _read(store: Store, made: dict[str, str], stage: Stage) -> str | None:
+    """The stage's digest, by any of those that the data was made of: they have read it."""
+    read = (store.get_manifest(digest).inputs.get(stage) for digest in made.values())
     return next((digest for digest in read if digest), None)

@@ -15,9 +15,10 @@ from flywheel_api.capacity.shape import Shape, official, shape_of
 from flywheel_api.common import ModelStatus
 from flywheel_api.conditions import Reason
 from flywheel_api.pods.template import PodShape, PodTemplate, laid_over
-from flywheel_api.results import TrainingResult
+from flywheel_api.results import TrainingResult, Verdict
 from flywheel_api.rljob import RLJobSpec
 from flywheel_api.round import Endpoint, FlywheelRoundSpec, FlywheelRoundStatus
+from flywheel_api.round_base import OnHeld
 from flywheel_api.turns import number_of
 from flywheel_operator.model import Found, Meta, Problem
 from flywheel_operator.observe.attempts import Results, read_promotions
@@ -65,7 +66,8 @@ async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found
         return Found(problem, trouble)
     try:
         if spec.base.round is not None:
-            found = await promoted(context, store, meta.namespace, spec.base.round, "spec.base.round", spec.campaign)
+            base = (spec.base.round, "spec.base.round", spec.campaign, spec.base.on_held or OnHeld.REFUSE)
+            found = await promoted(context, store, meta.namespace, *base)
         else:
             digest, problem = await base_model(context.results, store, spec.base.model or "")
             found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
@@ -136,11 +138,18 @@ async def _pool(kube: KubeApi, namespace: str, endpoint: Endpoint) -> Problem | 
 
 
 async def promoted(
-    context: Context, store: ObjectStore, namespace: str, name: str, field: str, campaign: str | None = None
+    context: Context,
+    store: ObjectStore,
+    namespace: str,
+    name: str,
+    field: str,
+    campaign: str | None = None,
+    on_held: OnHeld | None = None,
 ) -> Found:
     """The promoted model of a round: by its status, or by the record in the store when the round is gone.
 
-    `field` names it for people; a round of the `campaign` goes before one of the same name in another.
+    `field` names it for people; a round of the `campaign` goes before one of the same name in another. Where `on_held`
+    asks for it, a held round's own base is what is found; a pool has no such wish.
     """
     found = await context.kube.get(ROUNDS, namespace, name)
     if found is None:
@@ -154,18 +163,28 @@ async def promoted(
     if status.finished_at is None:
         # its stage, not its progress: the text must not move with every step of the other round
         return Found(waits_for=f"waiting for round {name} to be promoted; it is at {status.stage or 'its start'}")
-    if status.model is None:
-        text = (
-            f"round {name!r} of {field} ended {status.verdict or 'without a model'}: it promoted nothing, name another "
-            f"one (inputs of a round are fixed: apply it anew){_own_base(found, status)}"
-        )
-        return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
+    left = await _left_by(context, store, found, status)
+    if status.model is not None:
+        return replace(left, base=status.model, number=left.number + 1)
+    held = status.verdict is Verdict.HELD and status.base_model is not None
+    if held and on_held is OnHeld.USE_ITS_BASE:
+        return replace(left, base=status.base_model, held=name)
+    may = f", which base.onHeld: {OnHeld.USE_ITS_BASE} takes with its data" if held and on_held else ""
+    text = (
+        f"round {name!r} of {field} ended {status.verdict or 'without a model'}: it promoted nothing, name another "
+        f"one (inputs of a round are fixed: apply it anew){_own_base(found, status)}{may}"
+    )
+    return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
+
+
+async def _left_by(context: Context, store: ObjectStore, found: Object, status: FlywheelRoundStatus) -> Found:
+    """What a round leaves beside a model: its rollouts, and its own number."""
     trained = [s.manifest for s in status.stages if s.name in graph.TRAININGS and s.manifest]
     manifests = [await context.results.manifest(store, digest) for digest in trained]
     results = [m.result for m in manifests if m is not None and isinstance(m.result, TrainingResult)]
     counted = status.by_round.number if status.by_round is not None else None
-    number = 1 + number_of((found.get("spec") or {}).get("base", {}).get("round"), counted)
-    return Found(base=status.model, rollouts=tuple(r.rollouts for r in results if r.rollouts), number=number)
+    number = number_of((found.get("spec") or {}).get("base", {}).get("round"), counted)
+    return Found(rollouts=tuple(r.rollouts for r in results if r.rollouts), number=number)
 
 
 def _own_base(found: Object, status: FlywheelRoundStatus) -> str:

@@ -82,6 +82,7 @@ def of_stage(
             sources,
             status.earlier,
             number_in_campaign(spec, status),
+            status.held_base is not None,
         )
     own = own or spec.reuse is Reuse.NEVER or stage in NEVER_REUSED or (stage is Stage.IMPORT_MODEL and moves(spec))
     return Content(content_key(made_of, meta.uid if own else None), made_of)

@@ -69,10 +69,13 @@ def _preflight(draft: Draft, out: Problem | None) -> Plan[FlywheelRoundStatus]:
         return _not_yet(draft, began, problem)
     done = format_time(draft.now)
     draft.set(Stage.PREFLIGHT, state=StageState.SUCCEEDED, started_at=began, finished_at=done, progress=None, attempt=1)
-    draft.conditions.set(C.PREFLIGHT, True, Reason.PASSED, (seen.estimate and seen.estimate.note) or "")
-    draft.note("PreflightPassed", f"base model {seen.base.digest[:19]}…, the round starts")
+    fell_back = f"round {seen.held} was held: this one trains from its base" if seen.held else None
+    passed = [text for text in (fell_back, seen.estimate and seen.estimate.note) if text]
+    draft.conditions.set(C.PREFLIGHT, True, Reason.PASSED, "; ".join(passed))
+    begins = "; ".join(text for text in (fell_back, f"base model {seen.base.digest[:19]}…, the round starts") if text)
+    draft.note("PreflightPassed", begins)
     # the clock of the budget starts here: waiting for a base round or for a fix costs nothing
-    draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8])
+    draft.change(base_model=seen.base, started_at=done, rollouts=list(seen.rollouts)[:8], held_base=seen.held)
     draft.change(earlier=list(seen.earlier)[-16:], by_round=by_round(draft.spec, seen.number))
     draft.stages = graph.stages_of(draft.spec, draft.stages.values(), seen.base.digest)
     draft.change(stage=Stage.PREPARE.value, progress="the round starts")

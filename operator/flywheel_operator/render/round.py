@@ -117,6 +117,7 @@ def stage_config(
         champion=seen.champion if stage is Stage.GATE else None,
         number=content.number_in_campaign(spec, status),
         previous_rollouts=status.rollouts,
+        previous_held=status.held_base is not None,
         earlier=status.earlier,
         endpoint_patience_seconds=config.job.endpoint_patience_seconds,
         timeline=list(stages.values()),

@@ -55,11 +55,14 @@ def test_the_base_model_of_another_store_is_put_in() -> None:
     assert kube.applied[0]["spec"]["base"] == {"model": "s3://mine/p/models/m"}
 
 
-def test_a_turn_starts_from_what_was_promoted_with_a_seed_of_its_own() -> None:
+ON_FIRST = {"round": "demo-r1", "onHeld": "UseItsBase"}
+
+
+def test_a_turn_starts_from_the_one_before_with_a_seed_of_its_own() -> None:
     first = make_round()
     second, third = rounds.turn(first, 2, "demo-r1"), rounds.turn(first, 3, None)
     assert rounds.turn(first, 1, None) == first
-    assert (second["metadata"]["name"], second["spec"]) == ("demo-r2", {"base": {"round": "demo-r1"}, "seed": 1})
+    assert (second["metadata"]["name"], second["spec"]) == ("demo-r2", {"base": ON_FIRST, "seed": 1})
     assert (third["metadata"]["name"], third["spec"]) == ("demo-r3", {"base": first["spec"]["base"], "seed": 2})
     assert rounds.turn({**first, "metadata": {"name": "mine"}}, 2, None)["metadata"]["name"] == "mine-r2"
 
@@ -89,12 +92,12 @@ def test_a_chain_s_length_and_seed_come_from_the_environment() -> None:
 @pytest.mark.parametrize(
     ("verdicts", "code", "bases"),
     [
-        (("Promoted", "Held", "Promoted"), 0, [None, "demo-r1", "demo-r1"]),
-        (("Held", "Promoted", "Held"), 0, [None, None, "demo-r2"]),
+        (("Promoted", "Held", "Promoted"), 0, [None, "demo-r1", "demo-r2"]),
+        (("Held", "Promoted", "Held"), 0, [None, "demo-r1", "demo-r2"]),
         (("Promoted", "Failed"), 1, [None, "demo-r1"]),
     ],
 )
-def test_a_chain_goes_on_from_the_last_promotion(
+def test_a_chain_goes_on_from_what_has_a_verdict(
     verdicts: tuple[str, ...], code: int, bases: list[str | None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     kube, ends = FakeKube(), iter(verdicts)

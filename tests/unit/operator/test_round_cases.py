@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 import yaml
 
 from flywheel_api import artifacts
-from flywheel_api.artifacts import Manifest, Owner
 from flywheel_api.base import format_time
 from flywheel_api.canonical import canonical_json
 from flywheel_api.causes import Cause
@@ -114,96 +110,6 @@ async def test_suspension_stops_at_the_stage_boundary_frees_the_pool_and_resumes
     world.kube.update("FlywheelRound", NS, "demo-r1", spec=spec)
     await world.run()
     assert world.status()["verdict"] == "Promoted"
-
-
-async def test_a_round_waits_for_its_base_round_and_starts_from_its_model() -> None:
-    world = World()
-    second = yaml.safe_load(ROUND)
-    second["metadata"]["name"] = "demo-r2"
-    second["spec"]["base"] = {"round": "demo-r1"}
-    world.kube.seed(second)
-    await turns(world, 2)
-    assert world.condition("Preflight", name="demo-r2")["reason"] == "BaseRoundNotFound"
-    world.apply(ROUND)
-    await turns(world, 2)
-    assert world.condition("Preflight", name="demo-r2")["reason"] == "Waiting"
-    await world.run(300)
-    for _ in range(100):
-        await turns(world, 2)
-        if world.status(name="demo-r2").get("finishedAt"):
-            break
-    assert world.status(name="demo-r2")["verdict"] == "Promoted"
-    assert world.status(name="demo-r2")["baseModel"]["digest"] == world.status()["model"]["digest"]
-
-
-async def test_a_round_is_given_what_the_campaign_made_before_it() -> None:
-    """The wire by which rounds feed rounds: rollouts, the champion, and the verdicts whose suites are run again."""
-    world = World()
-    given: dict[tuple[str, str], Any] = {}
-    commit = world.commit
-
-    def noted(owner: Owner, stage: str, attempt: int, config: Any) -> Manifest:
-        given[owner.name, stage] = config
-        return commit(owner, stage, attempt, config)
-
-    world.commit = noted  # type: ignore[method-assign]
-    world.apply(ROUND)
-    await world.run()
-    body = yaml.safe_load(ROUND)
-    other = {"suites": [{"name": "another-heldout", "source": "s3://b/x", "gate": {"minScore": "0.1"}}]}
-    world.apply_as("demo-r2", base={"round": "demo-r1"}, seed=2, evaluation=other)
-    await world.run(until_of=("demo-r2", ""))
-    assert world.status(name="demo-r2")["verdict"] == "Promoted"
-    first, status = given["demo-r1", "Gate"], world.status(name="demo-r2")
-    assert (first.get("champion"), first["earlier"], given["demo-r1", "MineReasoning"]["previousRollouts"]) == (
-        None,
-        [],
-        [],
-    )
-    records = [json.loads(v) for k, v in world.store.objects.items() if "/promotions/" in k]
-    promoted = next(r for r in records if r["round"]["name"] == "demo-r1")
-    assert promoted["campaign"] == body["spec"]["campaign"]
-    assert given["demo-r2", "Gate"]["champion"] == promoted["verdictDigest"]
-    assert given["demo-r2", "Gate"]["earlier"] == [promoted["verdictDigest"]] == status["earlier"]
-    assert given["demo-r2", "Prepare"]["earlier"] == [promoted["verdictDigest"]]
-    for name in ("MineReasoning", "SeedAgentic"):
-        assert given["demo-r2", name]["previousRollouts"] == promoted["rollouts"] == status["rollouts"]
-    measured = next(s for s in status["stages"] if s["name"] == "MeasureReasoning")
-    assert measured["note"] == "20 hard, 24 frontier, 9 solved", "bands, cost and what is missing are read in status"
-    assert set(given["demo-r2", "MeasureReasoning"]["inputs"]) == {"Prepare", "MineReasoning", "VerifyReasoning"}
-    assert {e["role"] for e in given["demo-r2", "MeasureReasoning"]["endpoints"]} == {"Policy", "Teacher", "Solver"}
-    assert len(promoted["rollouts"]) == 2
-
-
-async def test_a_base_round_that_was_not_promoted_is_said() -> None:
-    world = World()
-    second = yaml.safe_load(ROUND)
-    second["metadata"]["name"] = "demo-r2"
-    second["spec"]["base"] = {"round": "demo-r1"}
-    world.fail["Prepare"] = (Cause.VALIDATION, "TooFew")
-    world.apply(ROUND)
-    await world.run()
-    made = {kind for verb, kind, _ in world.kube.log if verb == "create"}
-    assert "Job" in made and not made & {"RolloutPool", "RLJob", "RayJob", "RayService"}, "no GPU for wrong data"
-    world.kube.seed(second)
-    await turns(world, 2)
-    told = world.condition("Preflight", name="demo-r2")
-    assert told["reason"] == "BaseRoundNotPromoted"
-    assert f"trained from itself is base.model: {world.status()['baseModel']['digest']}" in told["message"]
-
-
-async def test_a_held_base_round_is_never_fallen_back_from_unasked_and_its_own_base_is_named() -> None:
-    world = World()
-    held, third = yaml.safe_load(ROUND), yaml.safe_load(ROUND)
-    held["metadata"]["name"], third["metadata"]["name"] = "demo-r2", "demo-r3"
-    held["spec"]["base"], third["spec"]["base"] = {"round": "demo-r1"}, {"round": "demo-r2"}
-    held["status"] = {"verdict": "Held", "finishedAt": "2026-01-01T00:00:00Z"}
-    world.kube.seed(held)
-    world.kube.seed(third)
-    await turns(world, 2)
-    told = world.condition("Preflight", name="demo-r3")
-    assert told["reason"] == "BaseRoundNotPromoted" and "ended Held" in told["message"]
-    assert "trained from itself is base.round: demo-r1" in told["message"]
 
 
 async def test_a_dead_teacher_makes_the_round_wait_and_loses_nothing() -> None:

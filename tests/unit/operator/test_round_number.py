@@ -55,15 +55,7 @@ def verdict_on(world: World, model: str) -> Manifest:
 
 
 class Chained(World):
-    """Remembers what stages were given."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.given: dict[tuple[str, str], Any] = {}
-
-    def commit(self, owner: Owner, stage: str, attempt: int, config: Any) -> Manifest:
-        self.given[owner.name, stage] = config
-        return super().commit(owner, stage, attempt, config)
+    """Rounds one after the other."""
 
     async def turn(self, name: str, base: str | None = None, seed: int = 1, **training: Any) -> dict[str, Any]:
         """A round to its end; its status."""

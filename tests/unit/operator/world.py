@@ -118,7 +118,9 @@ class World:
         self.holding: set[str] = set()
         self.fail: dict[str, tuple[Cause, str]] = {}
         self.told = "told so"
+        self.verdict = Verdict.PROMOTED  # of rounds that get as far as Gate
         self.ran: list[str] = []
+        self.given: dict[tuple[str, str], Any] = {}  # what a round's stages were configured with, last attempts
         self.trained: list[str] = []
         self.kube.seed(secret())
         self.put_model("models/tiny/manifest.json")
@@ -135,7 +137,7 @@ class World:
         twin.kube, twin.store = copy.deepcopy(self.kube), FakeStore()
         twin.store.objects.update(self.store.objects)
         twin.holding, twin.fail = set(self.holding), dict(self.fail)
-        twin.ran, twin.trained = list(self.ran), list(self.trained)
+        twin.ran, twin.trained, twin.given = list(self.ran), list(self.trained), dict(self.given)
         twin.restart()
         return twin
 
@@ -322,6 +324,7 @@ class World:
 
     def commit(self, owner: Owner, stage: str, attempt: int, config: Object) -> Manifest:
         """What the stage's program commits: create-only, last, where its content says."""
+        self.given[owner.name, stage] = config
         result, extra = story(stage, self, config)
         key = config["contentKey"]
         manifest = self.manifest(
@@ -450,7 +453,7 @@ def story(stage: str, world: World, config: Object) -> tuple[Result, Object]:
             evaluated = world.evaluated(config)
             return (
                 VerdictResult(
-                    verdict=Verdict.PROMOTED, model=evaluated, step=10, reasons=["every gate passed"], suites=[judged]
+                    verdict=world.verdict, model=evaluated, step=10, reasons=["every gate passed"], suites=[judged]
                 ),
                 {},
             )

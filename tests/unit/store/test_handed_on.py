@@ -54,16 +54,21 @@ def first(store: Store) -> list[str]:
     return a_round(store, [], {Stage.MEASURE_REASONING: left, Stage.SOLVE_AGENTIC: [asked]})
 
 
+def context(store: Store, rollouts: list[str], held: bool = False, **tracks: object) -> StageContext:
+    """Of a stage of a round of these tracks, on a base round that left these rollouts."""
+    spec = SimpleNamespace(**{"reasoning": None, "agentic": None} | tracks)
+    config = SimpleNamespace(previous_rollouts=rollouts, previous_held=held)
+    return cast(StageContext, SimpleNamespace(store=store, spec=spec, config=config))
+
+
 def seen_after(store: Store, rollouts: list[str]) -> tuple[list[Problem], list[KnownProblem], list[str]]:
-    carried = past.carried(store, rollouts)
+    carried = past.carried(context(store, rollouts))
     return carried.pool, carried.known, [f.near for f in rounds.handed_on(store, rollouts)]
 
 
 def carried_by(store: Store, rollouts: list[str], **tracks: object) -> list[OutputFile]:
     """What Prepare of a round of these tracks carries."""
-    spec = SimpleNamespace(**{"reasoning": None, "agentic": None} | tracks)
-    config = SimpleNamespace(previous_rollouts=rollouts)
-    return carry(cast(StageContext, SimpleNamespace(store=store, spec=spec, config=config)))
+    return carry(context(store, rollouts, **tracks))
 
 
 def test_both_trainings_of_a_round_hand_the_same_on_once(store: Store) -> None:
@@ -94,3 +99,20 @@ def test_what_was_pruned_is_not_read(store: Store) -> None:
     gone = put(store, RolloutsResult(step=1), [], {"train": f"sha256:{7:064d}"})
     assert seen_after(store, [gone, *first(store)]) == (POOL, KNOWN, ["one", "two"])
     assert seen_after(store, [gone]) == ([], [], [])
+
+
+def test_a_held_round_hands_on_what_it_was_handed_as_learned_and_what_it_measured_as_pool(store: Store) -> None:
+    before, then = past.Past(known=KNOWN), past.Past(pool=POOL, known=[*KNOWN, KnownProblem(id=POOL[1].content)])
+    prepare = put(store, PreparedResult(suites=[]), [], {})
+    mine = put(store, RolloutsResult(step=0), before.files(), {Stage.PREPARE: prepare})
+    measure = put(store, RolloutsResult(step=0), then.files(), {Stage.PREPARE: prepare, Stage.MINE_REASONING: mine})
+    data = put(store, RolloutsResult(step=0), [], {Stage.MEASURE_REASONING: measure})
+    rollouts = [put(store, RolloutsResult(step=1), [], {"train": data})]
+    assert past.carried(context(store, rollouts)) == then
+    assert past.carried(context(store, rollouts, held=True)) == past.Past(pool=POOL, known=KNOWN)
+
+
+def test_a_held_round_without_a_track_hands_on_what_it_carried(store: Store) -> None:
+    agentic = {Stage.SOLVE_AGENTIC: [OutputFile.of(rounds.SEEN, Fingerprint, ASKED)]}
+    rollouts = a_round(store, carried_by(store, first(store), agentic=object()), agentic)
+    assert past.carried(context(store, rollouts, held=True)) == past.Past(pool=POOL, known=KNOWN)
