@@ -142,7 +142,7 @@ FAMILY_SIGNS: tuple[Sign, ...] = (
         r"^[\w.]*(?:VersionConflict|DistributionNotFound|PackageNotFoundError)\b",
         starting=True,
         advice="two libraries of the image do not fit together, or one is of another version than is needed: take the "
-        "project's image, or the version that the message names",
+        "project's image, or the version that the message names; if the module is your own, correct the name in it",
     ),
     sign(
         End.GPU_UNSUPPORTED, "Dao-AILab/flash-attention",
