@@ -300,7 +300,7 @@ CHAPTERS = (
                 'where a gain was not shown, or another gate ([method.md](method.md), "Evaluation and '
                 'gate"). Its data is kept: a round of equal data with another `training` takes its stages over, and an '
                 "RLJob can train on its data sets ([training.md](training.md#data-of-an-rljob)). A later round may go "
-                "on from it with `base.onHeld: UseItsBase` ([round.md](round.md#where-the-base-comes-from)).",
+                "on from it with `base.onHeld: UseItsBase` ([round.md](round.md#after-a-round-that-was-held)).",
             ),
             Reason.COLLAPSE_SUSPECTED: Told(
                 "A training's curve looks like a collapse; the condition `TrainingHealthy` says by what: the "
