@@ -4,7 +4,8 @@ A pod that is asked to go (preemption, a drained node) keeps its grace period on
 written to the store: without the last shards of one node the checkpoint of all is lost. Nobody is waited for who has
 died: an upload holds a lock that the kernel takes from it, and a checkpoint that nobody takes up is old after a while.
 Then everything in the container is ended: what does not stop by itself would hold GPUs for the rest of a grace period
-that is meant for hundreds of gigabytes.
+that is meant for hundreds of gigabytes. Ray's own wait for a node to drain is switched off (`render/raycluster.py`):
+whoever it would wait for is dead by then.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from flywheel_jobs.trainer import signals
 from flywheel_jobs.trainer.workspace import base_folder
@@ -25,6 +27,15 @@ TAKEN_UP_SECONDS = 20.0
 """From the last byte that verl writes of a checkpoint to the start of its upload."""
 ENDING_SECONDS = 10.0
 FIRST = 1  # the container's own, which ends with what it waits for
+NO_GOODBYE = ("gcs_server",)
+"""Ray's control store takes longer than `ENDING_SECONDS` to stop by itself, and keeps nothing that anybody needs."""
+
+
+class Running(NamedTuple):
+    """A process of this container and its name, at most 15 letters of it."""
+
+    pid: int
+    name: str
 
 
 def linger(base: Path, now: Callable[[], float] = time.time, sleep: Callable[[float], None] = time.sleep) -> None:
@@ -36,26 +47,32 @@ def linger(base: Path, now: Callable[[], float] = time.time, sleep: Callable[[fl
         sleep(POLL_SECONDS)
 
 
-def end_all(others: Callable[[], list[int]], sleep: Callable[[float], None] = time.sleep) -> None:
+def end_all(others: Callable[[], list[Running]], sleep: Callable[[float], None] = time.sleep) -> None:
     """Ends processes: politely, and for good those that are still there after a while."""
     _send(others(), signal.SIGTERM)
     for _ in range(int(ENDING_SECONDS / POLL_SECONDS)):
-        if not others():
-            return
+        if all(process.name in NO_GOODBYE for process in others()):
+            break
         sleep(POLL_SECONDS)
     _send(others(), signal.SIGKILL)
 
 
-def everybody() -> list[int]:
-    """The processes of this container but the first and this one."""
-    found = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal()]
-    return sorted(set(found) - {FIRST, os.getpid()})
+def everybody(proc: Path = Path("/proc")) -> list[Running]:
+    """What runs in this container but the first and this one. The dead that nobody has buried do not run."""
+    found = []
+    for entry in proc.iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if entry.name.isdecimal() and int(entry.name) not in (FIRST, os.getpid()):
+                name, _, rest = (entry / "stat").read_text().partition("(")[2].rpartition(")")
+                if rest.split()[0] not in ("Z", "X"):
+                    found.append(Running(int(entry.name), name))
+    return sorted(found)
 
 
-def _send(processes: list[int], sign: signal.Signals) -> None:
+def _send(processes: list[Running], sign: signal.Signals) -> None:
     for process in processes:
         with suppress(ProcessLookupError, PermissionError):
-            os.kill(process, sign)
+            os.kill(process.pid, sign)
 
 
 def _busy(root: Path, now: float) -> bool:

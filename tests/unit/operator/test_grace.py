@@ -45,4 +45,5 @@ def test_head_and_workers_get_it_and_the_driver_knows() -> None:
         assert pod["terminationGracePeriodSeconds"] == grace_seconds(OperatorConfig(), spec(), seen) > 900
         (main,) = pod["containers"]
         assert main["lifecycle"]["preStop"]["exec"]["command"][-1] == "flywheel_jobs.trainer.linger"
+        assert {"name": "RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S", "value": "0"} in main["env"]
         assert '"graceSeconds":99' in next(e["value"] for e in main["env"] if e["name"] == "FLYWHEEL_TRAIN_CONFIG")

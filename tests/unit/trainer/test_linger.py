@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import subprocess
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +98,46 @@ def test_the_head_waits_for_what_other_nodes_upload(tmp_path: Path) -> None:
     assert not linger._busy(root, 0.0)
 
 
+def running(*pids: int, name: str = "python") -> list[linger.Running]:
+    return [linger.Running(pid, name) for pid in pids]
+
+
 def test_then_everything_in_the_container_is_ended(monkeypatch: Any) -> None:
     """What does not stop would hold GPUs for the rest of the grace period."""
-    assert not {1, os.getpid()} & set(linger.everybody())
     sent: list[tuple[int, str]] = []
     monkeypatch.setattr(os, "kill", lambda pid, sign: sent.append((pid, sign.name)))
-    alive = [[7, 8], [8], []]
+    alive = [running(7, 8), running(8), [], []]
     linger.end_all(lambda: alive.pop(0), lambda _seconds: None)
     assert sent == [(7, "SIGTERM"), (8, "SIGTERM")]
     sent.clear()
-    linger.end_all(lambda: [9], lambda _seconds: None)
-    assert sent == [(9, "SIGTERM"), (9, "SIGKILL")]
+    slept: list[float] = []
+    linger.end_all(lambda: running(9), slept.append)
+    assert sent == [(9, "SIGTERM"), (9, "SIGKILL")] and sum(slept) == linger.ENDING_SECONDS
+
+
+def test_ray_s_control_store_is_not_waited_for(monkeypatch: Any) -> None:
+    sent: list[tuple[int, str]] = []
+    monkeypatch.setattr(os, "kill", lambda pid, sign: sent.append((pid, sign.name)))
+    store = running(5, name="gcs_server")
+    alive = [[*store, *running(7)], [*store, *running(7)], store, store]
+    slept: list[float] = []
+    linger.end_all(lambda: alive.pop(0), slept.append)
+    assert sent == [(5, "SIGTERM"), (7, "SIGTERM"), (5, "SIGKILL")] and len(slept) == 1
+
+
+def test_the_dead_do_not_run(tmp_path: Path) -> None:
+    """`ray start` buries its children late: a zombie is no reason to wait."""
+    states = {"1": "S", "20": "Z", "30": "R", str(os.getpid()): "R", "40": "S"}
+    for pid, state in states.items():
+        (tmp_path / pid).mkdir()
+        (tmp_path / pid / "stat").write_text(f"{pid} (ray::A (b) c) {state} 1 1")
+    (tmp_path / "50").mkdir()  # gone meanwhile
+    (tmp_path / "meminfo").touch()
+    assert linger.everybody(tmp_path) == running(30, 40, name="ray::A (b) c")
+    dead, alive = subprocess.Popen(["true"]), subprocess.Popen(["sleep", "60"])
+    while Path(f"/proc/{dead.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z":
+        time.sleep(0.01)
+    here = {process.pid for process in linger.everybody()}
+    alive.kill()
+    assert alive.pid in here and not {1, os.getpid(), dead.pid} & here
+    assert alive.wait() and not dead.wait()
