@@ -22,7 +22,7 @@ from flywheel_api.artifacts import FileEntry, Manifest
 from flywheel_api.ends import End
 from flywheel_api.results import TrainingStateResult
 from flywheel_api.rljob import CheckpointSpec
-from flywheel_jobs.core.errors import CorruptArtifact, Superseded
+from flywheel_jobs.core.errors import CorruptArtifact, StoreProblem, Superseded
 from flywheel_jobs.core.logging import get_logger
 from flywheel_jobs.storage.store import Store, inside, need_space
 from flywheel_jobs.trainer import retention, rollouts, signals
@@ -264,10 +264,19 @@ class Checkpoints:
         files = checkpoint.manifest.files
         return not self.store.absent(files) and not any(self.store.is_condemned(f.sha256) for f in files)
 
-    def apply_retention(self) -> None:
-        """Deletes committed checkpoints that the policy does not keep, those of others who train the same included."""
+    def apply_retention(self, published: int | None = None) -> None:
+        """Deletes committed checkpoints that the policy does not keep, those of others who train the same included.
+
+        A store that is away costs space, and is asked again after the next step.
+        """
+        try:
+            self._retain(published)
+        except StoreProblem as problem:
+            log.warning("checkpoints were not dropped", error=str(problem))
+
+    def _retain(self, published: int | None) -> None:
         self.load()
-        kept = retention.keep({step: c.merit for step, c in self.committed.items()}, self.policy)
+        kept = retention.keep({step: c.merit for step, c in self.committed.items()}, self.policy, published)
         for step in sorted(set(self.committed) - kept):
             manifest = self.committed.pop(step).manifest
             freed = retention.drop(self.store, manifest, self.key(step), [c.manifest for c in self.committed.values()])

@@ -405,6 +405,7 @@ class Driver:
         )
         counts = publish.counts(curve, self.dropped_prompts)
         digest = self.attempt.commit(self._manifest(result, files, counts, publish.outcome(curve)))
+        self.checkpoints.apply_retention(step)
         after = f", stopped after {result.trained_steps}" if result.stopped else ""
         self._text(f"committed step {step} of {self.total}{after}")
         return digest

@@ -24,17 +24,19 @@ _MARK = "~dropping-"
 WAIT_SECONDS, _WAITS = 1.0, 30  # for a deletion that is under way; one that never ends had its pod killed
 
 
-def keep(rewards: Mapping[int, float | None], policy: CheckpointSpec) -> set[int]:
+def keep(rewards: Mapping[int, float | None], policy: CheckpointSpec, published: int | None = None) -> set[int]:
     """Steps that stay: the last `keepLast`, and the `keepBest` of highest reward (the later one of equals).
 
     Where a best one is kept, so is the newest that the collapse guard would not doubt, were it to doubt the last step,
-    and what comes after that: it is the newest one later.
+    and what comes after that: it is the newest one later. Once one is `published` nobody doubts any more, and that one
+    stays in their place.
     """
     steps = sorted(rewards)
     best = sorted((s for s in steps if rewards[s] is not None), key=lambda s: (rewards[s], s), reverse=True)
     sound = [s for s in steps if s <= steps[-1] - RECENT][-1:] or steps[:1]
     unharmed = {s for s in steps if s >= sound[0]} if policy.keep_best and steps else set()
-    return set(steps[-policy.keep_last :]) | set(best[: policy.keep_best]) | unharmed
+    chosen = unharmed if published is None else {published}
+    return set(steps[-policy.keep_last :]) | set(best[: policy.keep_best]) | chosen
 
 
 def is_shard(path: str) -> bool:

@@ -148,10 +148,7 @@ class Sync:
         digest = self._steadily(self._committed, step, state).manifest.digest
         log.info("checkpoint committed", step=step, digest=digest, bytes=sum(f.size for f in state))
         self._attempt.update(checkpoint_step=step, checkpoint_digest=digest)
-        try:
-            self._checkpoints.apply_retention()
-        except StoreProblem as problem:  # costs space, and is tried again after the next step
-            log.warning("checkpoints were not dropped", error=str(problem))
+        self._checkpoints.apply_retention()
         self._nodes.tell(signals.drop_committed, self._checkpoints.root, step)
 
     def _upload(self, step: int) -> list[FileEntry]:

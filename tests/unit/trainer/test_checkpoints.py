@@ -211,6 +211,16 @@ def test_policy(rewards: dict[int, float | None], last: int, best: int, kept: se
     assert retention.keep(rewards, CheckpointSpec(keep_last=last, keep_best=best)) == kept
 
 
+@pytest.mark.parametrize(
+    ("published", "last", "best", "kept"), [(5, 1, 1, {4, 5}), (4, 1, 1, {4, 5}), (2, 1, 1, {2, 4, 5}), (5, 1, 0, {5})]
+)
+def test_when_it_has_ended_the_published_one_stays_in_place_of_those_that_might_have_been(
+    published: int, last: int, best: int, kept: set[int]
+) -> None:
+    rewards = {1: 0.1, 2: 0.2, 3: 0.3, 4: 0.4, 5: 0.1}
+    assert retention.keep(rewards, CheckpointSpec(keep_last=last, keep_best=best), published) == kept
+
+
 # ---- damage, other attempts, and stores in trouble -------------------------------------------------------------------
 def shard_of(run: Run, step: int) -> FileEntry:
     return next(f for f in run.checkpoints.committed[step].manifest.files if f.path.endswith(SHARD))

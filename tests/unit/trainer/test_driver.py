@@ -171,6 +171,32 @@ def test_the_last_checkpoint_is_published_where_none_was_clearly_better(
     assert training(manifest(store)).step == 4
 
 
+def checkpoints_of(store: Any) -> list[int]:
+    keys = store.list_keys(artifacts.checkpoints_prefix(OWNER.namespace, CONTENT))
+    return sorted(int(key.split("/step-")[1][:8]) for key in keys if key.endswith("/manifest.json"))
+
+
+def test_what_might_have_been_published_goes_when_something_is(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until then the guard may come to doubt the newest ones; afterwards each is three times the model in bytes."""
+    seen: list[list[int]] = []
+    commit = store.commit
+
+    def noted(made: Manifest, key: str) -> Any:
+        if made.stage == "Train" and made.kind != "TrainingState":
+            seen.append(checkpoints_of(store))
+        return commit(made, key)
+
+    monkeypatch.setattr(store, "commit", noted)
+    assert run(store, monkeypatch, 1, "scores:0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8", steps=8) == 0
+    assert seen[-1] == [4, 6, 8] and checkpoints_of(store) == [8] == [training(manifest(store)).step]
+
+
+def test_the_published_checkpoint_stays_beside_the_last(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(store, monkeypatch, 1, FALLS, steps=8) == 0
+    step = training(manifest(store)).step
+    assert step == 2 and checkpoints_of(store)[0] == 2 and len(checkpoints_of(store)) == 2
+
+
 def test_on_cpu_what_is_held_out_decides_where_there_is_something(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training's own reward rises all the while: by it the last one would be the best."""
     fake = "scores:0.1,0.2,0.8,0.9 held:0.0,0.6,0.0,0.3"
