@@ -27,8 +27,9 @@ TAKEN_UP_SECONDS = 20.0
 """From the last byte that verl writes of a checkpoint to the start of its upload."""
 ENDING_SECONDS = 10.0
 FIRST = 1  # the container's own, which ends with what it waits for
-NO_GOODBYE = ("gcs_server",)
-"""Ray's control store takes longer than `ENDING_SECONDS` to stop by itself, and keeps nothing that anybody needs."""
+NO_GOODBYE = frozenset({"gcs_server", "raylet", "ray::RuntimeEnv", "ray::DashboardA"})
+"""Ray's own servers wait for each other longer than `ENDING_SECONDS`, and keep nothing that anybody needs. (The kernel
+has 15 letters of a name.)"""
 
 
 class Running(NamedTuple):

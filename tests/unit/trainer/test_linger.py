@@ -115,14 +115,14 @@ def test_then_everything_in_the_container_is_ended(monkeypatch: Any) -> None:
     assert sent == [(9, "SIGTERM"), (9, "SIGKILL")] and sum(slept) == linger.ENDING_SECONDS
 
 
-def test_ray_s_control_store_is_not_waited_for(monkeypatch: Any) -> None:
+def test_ray_s_own_servers_are_not_waited_for(monkeypatch: Any) -> None:
     sent: list[tuple[int, str]] = []
     monkeypatch.setattr(os, "kill", lambda pid, sign: sent.append((pid, sign.name)))
-    store = running(5, name="gcs_server")
-    alive = [[*store, *running(7)], [*store, *running(7)], store, store]
+    servers = [*running(5, name="gcs_server"), *running(6, name="ray::RuntimeEnvAgent"[:15])]
+    alive = [[*servers, *running(7)], [*servers, *running(7)], servers, servers]
     slept: list[float] = []
     linger.end_all(lambda: alive.pop(0), slept.append)
-    assert sent == [(5, "SIGTERM"), (7, "SIGTERM"), (5, "SIGKILL")] and len(slept) == 1
+    assert sent[-2:] == [(5, "SIGKILL"), (6, "SIGKILL")] and len(sent) == 5 and len(slept) == 1
 
 
 def test_the_dead_do_not_run(tmp_path: Path) -> None:
