@@ -265,7 +265,8 @@ def test_a_curve_that_looks_like_a_collapse_is_a_condition_and_one_event() -> No
     result = TrainingResult(step=2, trained_steps=7, unhealthy="step 7: x", stopped=True)
     made = manifest().model_copy(update={"result": result})
     over = step(plan.status, record=Record(made.digest, made))
-    assert over.status.phase == "Succeeded" and over.status.step == 2
+    assert over.status.phase == "Succeeded" and "committed at step 2, the best of 7" in (over.status.progress or "")
+    assert over.status.model is not None and (over.status.step, over.status.model.step) == (7, 2), "trained, published"
     assert reason(over.status, ConditionType.TRAINING_HEALTHY) == "CollapseSuspected"
 
 
