@@ -27,9 +27,9 @@ TAKEN_UP_SECONDS = 20.0
 """From the last byte that verl writes of a checkpoint to the start of its upload."""
 ENDING_SECONDS = 10.0
 FIRST = 1  # the container's own, which ends with what it waits for
-NO_GOODBYE = frozenset({"gcs_server", "raylet", "ray::RuntimeEnv", "ray::DashboardA"})
-"""Ray's own servers wait for each other longer than `ENDING_SECONDS`, and keep nothing that anybody needs. (The kernel
-has 15 letters of a name.)"""
+NO_GOODBYE = ("gcs_server", "raylet", "ray::")
+"""How names of Ray's servers and actors begin: they wait for each other longer than `ENDING_SECONDS`, and keep nothing
+that anybody needs once no upload holds a lock."""
 
 
 class Running(NamedTuple):
@@ -52,7 +52,7 @@ def end_all(others: Callable[[], list[Running]], sleep: Callable[[float], None] 
     """Ends processes: politely, and for good those that are still there after a while."""
     _send(others(), signal.SIGTERM)
     for _ in range(int(ENDING_SECONDS / POLL_SECONDS)):
-        if all(process.name in NO_GOODBYE for process in others()):
+        if all(process.name.startswith(NO_GOODBYE) for process in others()):
             break
         sleep(POLL_SECONDS)
     _send(others(), signal.SIGKILL)

@@ -115,10 +115,10 @@ def test_then_everything_in_the_container_is_ended(monkeypatch: Any) -> None:
     assert sent == [(9, "SIGTERM"), (9, "SIGKILL")] and sum(slept) == linger.ENDING_SECONDS
 
 
-def test_ray_s_own_servers_are_not_waited_for(monkeypatch: Any) -> None:
+def test_what_is_ray_s_is_not_waited_for(monkeypatch: Any) -> None:
     sent: list[tuple[int, str]] = []
     monkeypatch.setattr(os, "kill", lambda pid, sign: sent.append((pid, sign.name)))
-    servers = [*running(5, name="gcs_server"), *running(6, name="ray::RuntimeEnvAgent"[:15])]
+    servers = [*running(5, name="gcs_server"), *running(6, name="ray::JobSupervi")]
     alive = [[*servers, *running(7)], [*servers, *running(7)], servers, servers]
     slept: list[float] = []
     linger.end_all(lambda: alive.pop(0), slept.append)
