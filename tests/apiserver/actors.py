@@ -50,8 +50,7 @@ class Actors(World):
 
     def __init__(self, kube: Kube, store: LiveStore, namespace: str) -> None:
         self.live, self.store, self.namespace = kube, store, namespace  # type: ignore[assignment]
-        self.holding, self.fail = set(), {}
-        self.ran, self.trained = [], []
+        self.begin()
         self.now = artifacts_now()
         self.committed: dict[str, float] = {}
         self.born: dict[str, float] = {}

@@ -115,6 +115,13 @@ class World:
         self.kube, self.store = FakeKube(), FakeStore()
         self.config = config or OperatorConfig()
         self.now = START
+        self.begin()
+        self.kube.seed(secret())
+        self.put_model("models/tiny/manifest.json")
+        self.restart()
+
+    def begin(self) -> None:
+        """What is told of stages, before any has run."""
         self.holding: set[str] = set()
         self.fail: dict[str, tuple[Cause, str]] = {}
         self.told = "told so"
@@ -122,9 +129,6 @@ class World:
         self.ran: list[str] = []
         self.given: dict[tuple[str, str], Any] = {}  # what a round's stages were configured with, last attempts
         self.trained: list[str] = []
-        self.kube.seed(secret())
-        self.put_model("models/tiny/manifest.json")
-        self.restart()
 
     def restart(self) -> None:
         """A new operator process: nothing is remembered."""
