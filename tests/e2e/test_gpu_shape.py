@@ -55,6 +55,7 @@ def test_it_waits_for_quota_and_for_gpus(kube: Kubectl, images: Json) -> None:
 def test_a_lost_and_a_preempted_worker_cost_no_committed_step(kube: Kubectl, images: Json) -> None:
     killed_at = begun_at = preempted_at = 0
     kept: set[str] = set()
+    crew: dict[int, list[str]] = {}
     said = ""
     for status in shape.statuses(kube):
         if status.get("progress") != said:
@@ -62,14 +63,16 @@ def test_a_lost_and_a_preempted_worker_cost_no_committed_step(kube: Kubectl, ima
             print(f"attempt {status.get('attempt')}: {said[:200]}", flush=True)
         step, attempt = (status.get("checkpoint") or {}).get("step", 0), status.get("attempt", 0)
         live = shape.workers(kube)
-        if len(live) == shape.NODES and step:
+        begun = len([pod for pod in live if f"-a{attempt}-" in pod]) == shape.NODES
+        if begun:
+            crew.setdefault(attempt, live)
+        if step and live == crew.get(attempt):  # who is made in place of a lost one has an address and no rank
             for rank, pod in enumerate(live):
                 _own_shards_only(shape.checkpoints_on(kube, pod), rank, kept)
         if attempt == 1 and step and not killed_at and live:
             kube.run("-n", NAMESPACE, "delete", "pod", live[-1], "--grace-period=0", "--force", timeout_s=60)
             killed_at = step
             print(f"killed worker {live[-1]} after checkpoint {step}", flush=True)
-        begun = len([pod for pod in live if f"-a{attempt}-" in pod]) == shape.NODES
         if attempt == 2 and not preempted_at and not begun:
             begun_at = step  # the first attempt's last step may be committed while its pods go
         elif attempt == 2 and not preempted_at and step > begun_at:
