@@ -366,6 +366,11 @@ class TrainingResult(StatusModel):
     warm_up: WarmUpResult | None = Field(default=None, description="The fine-tuning that it started from, if any.")
     rollouts: str | None = Field(default=None, description="Digest of the data set of its trajectories.")
 
+    @property
+    def made(self) -> int:
+        """Steps that were made; of a release that did not say it, the published one."""
+        return self.trained_steps or self.step
+
 
 class ModelResult(StatusModel):
     """A model that was imported into the store."""

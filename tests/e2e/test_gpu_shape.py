@@ -63,9 +63,9 @@ def test_a_lost_and_a_preempted_worker_cost_no_committed_step(kube: Kubectl, ima
             print(f"attempt {status.get('attempt')}: {said[:200]}", flush=True)
         step, attempt = (status.get("checkpoint") or {}).get("step", 0), status.get("attempt", 0)
         live = shape.workers(kube)
-        begun = len([pod for pod in live if f"-a{attempt}-" in pod]) == shape.NODES
-        if begun:
-            crew.setdefault(attempt, live)
+        own = [pod for pod in live if f"-a{attempt}-" in pod]
+        if len(own) == shape.NODES:
+            crew.setdefault(attempt, own)
         if step and live == crew.get(attempt):  # who is made in place of a lost one has an address and no rank
             for rank, pod in enumerate(live):
                 _own_shards_only(shape.checkpoints_on(kube, pod), rank, kept)
@@ -73,7 +73,7 @@ def test_a_lost_and_a_preempted_worker_cost_no_committed_step(kube: Kubectl, ima
             kube.run("-n", NAMESPACE, "delete", "pod", live[-1], "--grace-period=0", "--force", timeout_s=60)
             killed_at = step
             print(f"killed worker {live[-1]} after checkpoint {step}", flush=True)
-        if attempt == 2 and not preempted_at and not begun:
+        if attempt == 2 and not preempted_at and attempt not in crew:
             begun_at = step  # the first attempt's last step may be committed while its pods go
         elif attempt == 2 and not preempted_at and step > begun_at:
             kube.apply(shape.rival(images["jobs"]))

@@ -102,7 +102,7 @@ def _trainings(facts: Facts) -> Iterator[str]:
         yield "None: the model is the base itself."
     for number, training in enumerate(facts.trainings, 1):
         result = training.result
-        steps = f"{result.trained_steps or result.step} steps, published step {result.step}"
+        steps = f"{result.made} steps, published step {result.step}"
         data = ", ".join(f"{d.rows} {d.name} prompts (`{d.digest}`)" for d in training.data) or "data named by address"
         yield f"{number}. {result.algorithm or 'RL'} by `{training.owner}`: {steps}; {data}."
 

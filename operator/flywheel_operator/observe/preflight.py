@@ -66,8 +66,8 @@ async def _found(context: Context, meta: Meta, spec: FlywheelRoundSpec) -> Found
         return Found(problem, trouble)
     try:
         if spec.base.round is not None:
-            base = (spec.base.round, "spec.base.round", spec.campaign, spec.base.on_held or OnHeld.REFUSE)
-            found = await promoted(context, store, meta.namespace, *base)
+            name, on_held = spec.base.round, spec.base.on_held or OnHeld.REFUSE
+            found = await promoted(context, store, meta.namespace, name, "spec.base.round", spec.campaign, on_held)
         else:
             digest, problem = await base_model(context.results, store, spec.base.model or "")
             found = Found(problem, base=ModelStatus(uri=spec.base.model or "", digest=digest) if digest else None)
@@ -163,36 +163,36 @@ async def promoted(
     if status.finished_at is None:
         # its stage, not its progress: the text must not move with every step of the other round
         return Found(waits_for=f"waiting for round {name} to be promoted; it is at {status.stage or 'its start'}")
-    left = await _left_by(context, store, found, status)
-    if status.model is not None:
-        return replace(left, base=status.model, number=left.number + 1)
-    held = status.verdict is Verdict.HELD and status.base_model is not None
-    if held and on_held is OnHeld.USE_ITS_BASE:
-        return replace(left, base=status.base_model, held=name)
-    may = f", which base.onHeld: {OnHeld.USE_ITS_BASE} takes with its data" if held and on_held else ""
-    text = (
-        f"round {name!r} of {field} ended {status.verdict or 'without a model'}: it promoted nothing, name another "
-        f"one (inputs of a round are fixed: apply it anew){_own_base(found, status)}{may}"
-    )
-    return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
-
-
-async def _left_by(context: Context, store: ObjectStore, found: Object, status: FlywheelRoundStatus) -> Found:
-    """What a round leaves beside a model: its rollouts, and its own number."""
+    falls_back = on_held is OnHeld.USE_ITS_BASE and status.verdict is Verdict.HELD
+    base = status.model or (status.base_model if falls_back else None)
+    if base is None:
+        text = (
+            f"round {name!r} of {field} ended {status.verdict or 'without a model'}: it promoted nothing, name another "
+            f"one (inputs of a round are fixed: apply it anew){_own_base(found, status, on_held)}"
+        )
+        return Found(Problem(Reason.BASE_ROUND_NOT_PROMOTED, text))
     trained = [s.manifest for s in status.stages if s.name in graph.TRAININGS and s.manifest]
     manifests = [await context.results.manifest(store, digest) for digest in trained]
     results = [m.result for m in manifests if m is not None and isinstance(m.result, TrainingResult)]
     counted = status.by_round.number if status.by_round is not None else None
     number = number_of((found.get("spec") or {}).get("base", {}).get("round"), counted)
-    return Found(rollouts=tuple(r.rollouts for r in results if r.rollouts), number=number)
+    rollouts = tuple(r.rollouts for r in results if r.rollouts)
+    if status.model is None:
+        return Found(base=base, rollouts=rollouts, number=number, held=name)
+    return Found(base=base, rollouts=rollouts, number=number + 1)
 
 
-def _own_base(found: Object, status: FlywheelRoundStatus) -> str:
-    """What to name for the model that a round without one trained from: nothing falls back to it unasked."""
+def _own_base(found: Object, status: FlywheelRoundStatus, on_held: OnHeld | None) -> str:
+    """What to name for the model that a round without one trained from: nothing falls back to it unasked.
+
+    With how to ask for it, where that round was held and whoever reads this can choose.
+    """
+    held = status.verdict is Verdict.HELD and status.base_model is not None
+    may = f", which base.onHeld: {OnHeld.USE_ITS_BASE} takes with its data" if held and on_held else ""
     earlier = (found.get("spec") or {}).get("base", {}).get("round")
     if earlier:
-        return f"; what it trained from itself is base.round: {earlier}"
-    return f"; what it trained from itself is base.model: {status.base_model.digest}" if status.base_model else ""
+        return f"; what it trained from itself is base.round: {earlier}{may}"
+    return f"; what it trained from itself is base.model: {status.base_model.digest}{may}" if status.base_model else ""
 
 
 async def _pruned_round(store: ObjectStore, namespace: str, name: str, field: str, campaign: str | None) -> Found:

@@ -133,7 +133,7 @@ def reasons(gate: Manifest | None) -> str:
 def spent(stages: Mapping[Stage, StageStatus], manifests: Mapping[Stage, Manifest], took: timedelta) -> str:
     """`582 steps, 131.4 GPU-h`; without GPUs the time instead. What a finished round shows as its progress."""
     trained = [manifests[s].result for s in graph.TRAININGS if s in manifests and stages[s].reused_from is None]
-    steps = sum(r.trained_steps or r.step for r in trained if isinstance(r, TrainingResult))
+    steps = sum(r.made for r in trained if isinstance(r, TrainingResult))
     hours = sum(float(s.gpu_seconds or 0) for s in stages.values()) / 3600
     cost = f"{hours:.1f} GPU-h" if hours else format_duration(timedelta(seconds=int(took.total_seconds())))
     return f"{steps} steps, {cost}" if steps else cost

@@ -265,10 +265,10 @@ class _Planner:
         manifest, digest = self.seen.record.manifest, self.seen.record.digest
         assert manifest is not None and digest is not None
         reward = manifest.metrics.get("reward")
-        trained = manifest.result.trained_steps if isinstance(manifest.result, TrainingResult) else None
+        made = manifest.result.made if isinstance(manifest.result, TrainingResult) else manifest.step
         text = f"checkpoint {digest[:19]}… committed at step {manifest.step}"
-        if trained is not None and trained != manifest.step:
-            text += f", the best of {trained}"
+        if made != manifest.step:
+            text += f", the best of {made}"
         maker = self.status.reused_from
         if manifest.owner.uid != self.meta.uid:
             maker = ReusedFrom(kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt)
@@ -285,7 +285,7 @@ class _Planner:
             "manifest": digest,
             "content_key": manifest.content_key,
             "reused_from": maker,
-            "step": trained or manifest.step or self.status.step,
+            "step": made or self.status.step,
             "reward": texts.number(reward) if reward is not None else self.status.reward,
             "eta": None,
             "attempts": self._remember(ended) if is_open(self.status) else self.status.attempts,
