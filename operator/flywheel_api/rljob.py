@@ -368,7 +368,7 @@ class RLJobSpec(ApiModel):
     publish: Publish = Field(
         default=Publish.BEST,
         description="Best: the checkpoint of highest validation reward (of training's own where nothing is validated), "
-        "unless the last is as good; Last: the last one.",
+        "unless the last is as good; Last: the last one, but the best where onCollapse has stopped the training.",
     )
     on_collapse: OnCollapse = Field(
         default=OnCollapse.STOP,

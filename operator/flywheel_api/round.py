@@ -358,7 +358,8 @@ class TrainingSpec(ApiModel):
         default=None, description="Train adapters and leave the weights as they are; absent trains all weights."
     )
     publish: Publish = Field(
-        default=Publish.BEST, description="Which checkpoint of a training becomes its model: Best or Last."
+        default=Publish.BEST,
+        description="Which checkpoint of a training becomes its model: Best, or Last where no alarm has stopped it.",
     )
     validation_rows: Annotated[int, Field(ge=0, le=100_000)] | None = Field(
         default=None,

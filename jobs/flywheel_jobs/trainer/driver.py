@@ -65,8 +65,8 @@ log = get_logger(__name__)
 
 
 def kept(spec: RLJobSpec) -> CheckpointSpec:
-    """The checkpoint policy: the best one has to be there to be published."""
-    if spec.publish is Publish.LAST:
+    """The checkpoint policy: the best one has to be there where it may be published."""
+    if spec.publish is Publish.LAST and spec.on_collapse is OnCollapse.WARN:
         return spec.checkpoint
     return spec.checkpoint.model_copy(update={"keep_best": max(1, spec.checkpoint.keep_best)})
 
@@ -381,7 +381,8 @@ class Driver:
         newest = self.checkpoints.last()
         assert newest is not None
         curve = self.history.curve.upto(max(self.total, newest.state.step)) or newest.state.curve
-        last = self.checkpoints.best(suspect_from(curve)) if self.spec.publish is Publish.BEST else newest
+        by_score = self.spec.publish is Publish.BEST or self.collapsed.is_set()  # the last is what an alarm is about
+        last = self.checkpoints.best(suspect_from(curve)) if by_score else newest
         assert last is not None
         step = last.state.step
         self._text("merging the shards into a model")

@@ -12,7 +12,7 @@ from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.ends import End
 from flywheel_api.names import child_name
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import OnCollapse, RLJobSpec
+from flywheel_api.rljob import OnCollapse, Publish, RLJobSpec
 from flywheel_api.rljob_status import DisruptionStatus, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import (
@@ -265,17 +265,19 @@ class _Planner:
         manifest, digest = self.seen.record.manifest, self.seen.record.digest
         assert manifest is not None and digest is not None
         reward = manifest.metrics.get("reward")
-        made = manifest.result.made if isinstance(manifest.result, TrainingResult) else manifest.step
+        result = manifest.result if isinstance(manifest.result, TrainingResult) else None
+        made = result.made if result is not None else manifest.step
         text = f"checkpoint {digest[:19]}… committed at step {manifest.step}"
         if made != manifest.step:
-            text += f", the best of {made}"
+            by_score = self.spec.publish is Publish.BEST or (result is not None and result.stopped)
+            text += f", the {'best' if by_score else 'last committed'} of {made}"
         maker = self.status.reused_from
         if manifest.owner.uid != self.meta.uid:
             maker = ReusedFrom(kind=manifest.owner.kind, name=manifest.owner.name, attempt=manifest.attempt)
             text += f" by {maker.kind} {maker.name}, which trained the same"
         self.conditions.passed(self.seen.store_note)
-        if isinstance(manifest.result, TrainingResult):
-            self._health(manifest.result.unhealthy)
+        if result is not None:
+            self._health(result.unhealthy)
         self.conditions.done(Reason.SUCCEEDED, text)
         self.notes.append(Note("Succeeded", text))
         ended = Ended(Cause.SUCCEEDED, "Committed", text)

@@ -15,7 +15,7 @@ from flywheel_api.common import ReusedFrom
 from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.ends import End
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import OnCollapse, RLJobSpec
+from flywheel_api.rljob import OnCollapse, Publish, RLJobSpec
 from flywheel_api.rljob_status import RLJobStatus
 from flywheel_api.tracking import TrackingSpec
 from flywheel_operator.model import (
@@ -267,6 +267,11 @@ def test_a_curve_that_looks_like_a_collapse_is_a_condition_and_one_event() -> No
     over = step(plan.status, record=Record(made.digest, made))
     assert over.status.phase == "Succeeded" and "committed at step 2, the best of 7" in (over.status.progress or "")
     assert over.status.model is not None and (over.status.step, over.status.model.step) == (7, 2), "trained, published"
+    asked = SPEC.model_copy(update={"publish": Publish.LAST})
+    kept = step(plan.status, spec=asked, record=Record(made.digest, made)).status.progress or ""
+    cut = made.model_copy(update={"result": result.model_copy(update={"stopped": False})})
+    last = step(plan.status, spec=asked, record=Record(cut.digest, cut)).status.progress or ""
+    assert "the best of 7" in kept and "the last committed of 7" in last
     assert reason(over.status, ConditionType.TRAINING_HEALTHY) == "CollapseSuspected"
 
 

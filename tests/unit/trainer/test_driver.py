@@ -150,6 +150,13 @@ def test_a_collapse_is_stopped_and_the_best_checkpoint_published(store: Any, mon
     assert record(store, "progress", 1)["unhealthy"] == result.unhealthy
 
 
+def test_a_training_that_an_alarm_stopped_publishes_its_best(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever `publish` says: the last is what the alarm was about, and the condition has promised the best."""
+    assert run(store, monkeypatch, 1, f"{FALLS} hang:7", steps=8, publish="Last") == 0
+    result = training(manifest(store))
+    assert (result.stopped, result.step) == (True, 2)
+
+
 def test_a_collapse_is_only_told_where_the_spec_says_so(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run(store, monkeypatch, 1, FALLS, steps=8, on_collapse="Warn", publish="Last") == 0
     result = training(manifest(store))
