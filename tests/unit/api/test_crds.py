@@ -27,8 +27,9 @@ from flywheel_api.reasons import CHAPTERS, QUIET
 from flywheel_api.resources import KINDS, Kind
 from flywheel_api.results import GateOutcome, Split, Track, Verdict
 from flywheel_api.rljob import RLJobSpec
-from flywheel_api.round import FIXED_IN_A_TRACK, FIXED_IN_TRAINING, FlywheelRoundSpec, TrackTraining, TrainingSpec
+from flywheel_api.round import FlywheelRoundSpec, TrackTraining, TrainingSpec
 from flywheel_api.round_status import StageState
+from flywheel_api.round_training import FIXED_IN_A_TRACK, FIXED_IN_TRAINING
 from flywheel_api.schema import SchemaError, structural_schema
 from flywheel_api.troubleshooting import write_troubleshooting
 
