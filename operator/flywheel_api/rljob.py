@@ -453,3 +453,7 @@ class RLJobSpec(ApiModel):
     def datasets(self) -> list[str]:
         """Everything that it reads beside the model."""
         return [*self.data.train, *self.data.validation, *(self.warm_up.data if self.warm_up else ())]
+
+    def publishes_best(self, stopped: bool) -> bool:
+        """Whether the best checkpoint becomes the model; the last is what the alarm is about that `stopped` it."""
+        return self.publish is Publish.BEST or stopped

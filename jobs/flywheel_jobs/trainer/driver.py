@@ -21,7 +21,7 @@ from flywheel_api.causes import FlywheelError
 from flywheel_api.ends import End
 from flywheel_api.overrides import check_overrides
 from flywheel_api.results import CurvePoint, Result, RolloutsResult, TrainingResult, WarmUpResult
-from flywheel_api.rljob import CheckpointSpec, OnCollapse, Publish, RLJobSpec
+from flywheel_api.rljob import CheckpointSpec, OnCollapse, RLJobSpec
 from flywheel_api.sign_rows import WORKERS_KILLED
 from flywheel_api.stages import IMAGE_ENV, TRAIN_STAGE, TrainConfig
 from flywheel_api.verl.hardware import is_cpu, rollout_dtype
@@ -66,7 +66,7 @@ log = get_logger(__name__)
 
 def kept(spec: RLJobSpec) -> CheckpointSpec:
     """The checkpoint policy: the best one has to be there where it may be published."""
-    if spec.publish is Publish.LAST and spec.on_collapse is OnCollapse.WARN:
+    if not spec.publishes_best(stopped=spec.on_collapse is OnCollapse.STOP):
         return spec.checkpoint
     return spec.checkpoint.model_copy(update={"keep_best": max(1, spec.checkpoint.keep_best)})
 
@@ -381,7 +381,7 @@ class Driver:
         newest = self.checkpoints.last()
         assert newest is not None
         curve = self.history.curve.upto(max(self.total, newest.state.step)) or newest.state.curve
-        by_score = self.spec.publish is Publish.BEST or self.collapsed.is_set()  # the last is what an alarm is about
+        by_score = self.spec.publishes_best(stopped=self.collapsed.is_set())
         last = self.checkpoints.best(suspect_from(curve)) if by_score else newest
         assert last is not None
         step = last.state.step

@@ -12,7 +12,7 @@ from flywheel_api.conditions import ConditionType, Reason, find_condition
 from flywheel_api.ends import End
 from flywheel_api.names import child_name
 from flywheel_api.results import TrainingResult
-from flywheel_api.rljob import OnCollapse, Publish, RLJobSpec
+from flywheel_api.rljob import OnCollapse, RLJobSpec
 from flywheel_api.rljob_status import DisruptionStatus, RLJobStatus
 from flywheel_api.stages import TRAIN_STAGE
 from flywheel_operator.model import (
@@ -269,7 +269,7 @@ class _Planner:
         made = result.made if result is not None else manifest.step
         text = f"checkpoint {digest[:19]}… committed at step {manifest.step}"
         if made != manifest.step:
-            by_score = self.spec.publish is Publish.BEST or (result is not None and result.stopped)
+            by_score = self.spec.publishes_best(stopped=result is not None and result.stopped)
             text += f", the {'best' if by_score else 'last committed'} of {made}"
         maker = self.status.reused_from
         if manifest.owner.uid != self.meta.uid:
